@@ -1,0 +1,51 @@
+# make demo       one command from a fresh clone to numbers and pictures in demo_output/
+# make test       all tests but the slow ones
+# make test-slow  soak, large and sanitizer runs
+# make lint       ruff and clang-format, changing nothing;  make format  lets them change files
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CPP := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h tests/cpp/*.cpp)
+
+.PHONY: demo test test-slow lint format clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/ase-mlip demo -o demo_output
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run -Werror $(CPP)
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(CPP)
+
+clean:
+	rm -rf build dist demo_output *.egg-info
+
+# The stamps make repeated calls quick; a changed requirement or build file installs again.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo '$(PYTHON): expected Python 3.10 or newer; call make PYTHON=...'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created requirements.txt pyproject.toml setup.py
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(BIN)/python -c "from ase_mlip import _ops; _ops.load()"
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-test.txt
+	@touch $@

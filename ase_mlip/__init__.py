@@ -1,0 +1,28 @@
+"""Machine-learned interatomic potentials: one exported file for ASE and LAMMPS.
+
+Attributes are loaded when they are first used, so that importing the package costs nothing and does not
+import torch.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+__all__ = ["MLIPCalculator", "ModelInfo", "export_model", "load_model", "__version__"]
+
+_HOMES = {
+    "MLIPCalculator": "ase_mlip.calculator",
+    "ModelInfo": "ase_mlip.model_info",
+    "export_model": "ase_mlip.model",
+    "load_model": "ase_mlip.model",
+}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module `ase_mlip` has no attribute `{name}`")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

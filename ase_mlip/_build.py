@@ -1,0 +1,348 @@
+"""Compile the C++ parts against the user's own torch, and find them again.
+
+Standard library only (torch is asked for its version and folders when a target is described), so that
+``setup.py`` can load this file by its path before the package is installed.
+
+A build is a folder holding the operator library, the build-information module and ``build.json``, which says
+what it was built against. It lies in the package when it was made at install time, else in the user's cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+LIBRARY = "libase_mlip_ops.so"
+INFO_MODULE = "_build_info.so"
+RECORD = "build.json"
+
+
+class CompilationError(RuntimeError):
+    """The compiled parts can neither be found nor be built."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a build has to fit; equal targets may share one build."""
+
+    torch: str
+    cuda: str  # version torch was built for, if the kernels are compiled too; else ""
+    python: str
+    machine: str
+    sources: str  # hash of csrc/
+
+    def fits(self, record: dict) -> bool:
+        return all(record.get(key) == value for key, value in asdict(self).items())
+
+
+# ---- what is there -------------------------------------------------------------------------------
+
+
+def source_folder() -> Path:
+    """``csrc``: inside an installed package, beside it in a checkout."""
+    for folder in (PACKAGE / "csrc", PACKAGE.parent / "csrc"):
+        if (folder / "operators.cpp").is_file():
+            return folder
+    raise CompilationError(
+        f"`csrc`: expected the C++ sources in {PACKAGE / 'csrc'} or {PACKAGE.parent / 'csrc'}, found "
+        "neither; reinstall ase-mlip"
+    )
+
+
+def source_hash() -> str:
+    digest = hashlib.sha256()
+    for path in [*sorted(source_folder().glob("*.*")), Path(__file__)]:  # this file holds the flags
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def find_compiler() -> str | None:
+    """Path of a C++ compiler: $CXX as every build tool reads it, else the usual names."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and (path := shutil.which(name)):
+            return path
+    return None
+
+
+def find_nvcc() -> str | None:
+    return shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+
+
+def compiler_version(compiler: str) -> str:
+    """First line of ``compiler --version``; nvcc says its release further down."""
+    output = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    release = re.search(r"release [\d.]+", output)
+    return release.group() if release else output.partition("\n")[0].strip()
+
+
+def usable_nvcc(cuda: str | None) -> str | None:
+    """nvcc, if it has the major version of the CUDA torch was built for."""
+    nvcc = find_nvcc()
+    if not cuda or nvcc is None:
+        return None
+    release = re.search(r"release (\d+)", compiler_version(nvcc))
+    return nvcc if release and release.group(1) == cuda.partition(".")[0] else None
+
+
+def describe_target() -> Target:
+    import torch
+
+    cuda = torch.version.cuda or ""
+    return Target(
+        torch=torch.__version__,
+        cuda=cuda if usable_nvcc(cuda) else "",
+        python=sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag,
+        machine=f"{sys.platform}-{platform.machine()}",
+        sources=source_hash(),
+    )
+
+
+def cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "ase_mlip"
+
+
+def installed_folder() -> Path:
+    return PACKAGE / "_compiled"
+
+
+def read_record(folder: Path) -> dict:
+    """What a build was made of; empty if there is no complete build in the folder."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if (folder / LIBRARY).is_file() else {}
+
+
+def find_build(target: Target) -> Path | None:
+    """The folder of a build that fits, installed or cached; nothing is loaded or compiled."""
+    if target.fits(read_record(installed_folder())):
+        return installed_folder()
+    compiler = find_compiler()
+    if compiler is not None:
+        folder = _cached_folder(target, compiler_version(compiler))
+        return folder if target.fits(read_record(folder)) else None
+    # Without a compiler nothing newer can be made, so one that was built by any compiler is as good.
+    candidates = sorted(cache_folder().glob("ops-*"))
+    return next((folder for folder in candidates if target.fits(read_record(folder))), None)
+
+
+def find_or_build() -> Path:
+    """The folder of a build that fits this process' torch, compiled now if there is none.
+
+    Raises
+    ------
+    CompilationError
+        no compiler, a failing compiler (with its output), or a cache that cannot be written
+    """
+    target = describe_target()
+    folder = find_build(target)
+    if folder is not None:
+        return folder
+    compiler = require_compiler()
+    folder = _cached_folder(target, compiler_version(compiler))
+    with _lock(folder):
+        if not target.fits(read_record(folder)):  # another process may have built it while we waited
+            message = f"ase_mlip: compiling the operators for torch {target.torch}"
+            print(f"{message} (once; a minute, more with CUDA)", file=sys.stderr, flush=True)
+            build(target, folder)
+    return folder
+
+
+def require_compiler() -> str:
+    compiler = find_compiler()
+    if compiler is None:
+        raise CompilationError(
+            "`c++`: expected a C++20 compiler on PATH (c++, g++ or clang++, or the one $CXX names), found "
+            "none; install one, for example with `apt install g++` or `conda install cxx-compiler`"
+        )
+    return compiler
+
+
+# ---- building ------------------------------------------------------------------------------------
+
+
+def build(target: Target, folder: Path) -> None:
+    """Compile into a scratch folder beside ``folder``, then move it there in one step."""
+    started = time.monotonic()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        commands = Commands(target, require_compiler(), scratch)
+        _run_all(commands.compile())
+        # nvcc refuses many host compilers; that must not keep anyone from working on the CPU
+        cuda_error = _attempt(commands.compile_cuda()) if commands.nvcc else ""
+        with_cuda = bool(commands.nvcc) and not cuda_error
+        _run_all(commands.link(with_cuda))
+        record = {
+            **asdict(target),
+            "compiler": compiler_version(commands.compiler),
+            "openmp": commands.openmp,
+            "cuda_kernels": with_cuda,
+            "cuda_architectures": commands.architectures if with_cuda else [],
+            "cuda_error": cuda_error,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        for leftover in scratch.glob("*.o"):
+            leftover.unlink()
+        (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        scratch.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class Commands:
+    """The command lines of one build."""
+
+    def __init__(self, target: Target, compiler: str, folder: Path) -> None:
+        import torch
+
+        self.compiler = compiler
+        self.folder = folder
+        self.sources = source_folder()
+        self.torch = Path(torch.__file__).resolve().parent
+        self.nvcc = usable_nvcc(target.cuda)
+        self.openmp = _accepts(compiler, "-fopenmp", "#include <omp.h>\n")
+        self.architectures = _cuda_architectures() if self.nvcc else []  # empty: all major ones
+        includes = [self.torch / "include", self.torch / "include/torch/csrc/api/include"]
+        self.common = [
+            "-std=c++20",
+            "-O3",
+            f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
+        ]
+        self.common += [flag for folder in includes for flag in ("-isystem", str(folder))]
+
+    def compile(self) -> list[list[str]]:
+        flags = [self.compiler, *self.common, "-fPIC", "-fvisibility=hidden"]
+        flags += ["-fopenmp"] if self.openmp else []
+        if self._has_python_header():
+            flags += ["-isystem", sysconfig.get_path("include")]
+        names = ["operators", "kernels_cpu", "allocator", "kernels_cuda_stub"]
+        names += ["build_info"] if self._has_python_header() else []
+        return [[*flags, "-c", self._source(f"{name}.cpp"), "-o", self._object(name)] for name in names]
+
+    def compile_cuda(self) -> list[list[str]]:
+        options = ["-Xcompiler", "-fPIC", "--expt-relaxed-constexpr", "--expt-extended-lambda", "--threads=0"]
+        options += [f"-gencode=arch=compute_{n},code=sm_{n}" for n in self.architectures]
+        options += [] if self.architectures else ["-arch=all-major"]
+        nvcc = [str(self.nvcc), "-ccbin", self.compiler, *self.common, *options]
+        return [[*nvcc, "-c", self._source("kernels_cuda.cu"), "-o", self._object("kernels_cuda")]]
+
+    def link(self, with_cuda: bool) -> list[list[str]]:
+        # No run path: the process has loaded its own libtorch before, and must never get a second one.
+        # The CUDA run time is not named either: it comes with libc10_cuda.
+        shared = [self.compiler, "-shared"]
+        shared += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+        names = ["operators", "kernels_cpu", "allocator"]
+        names += ["kernels_cuda" if with_cuda else "kernels_cuda_stub"]
+        libraries = [f"-L{self.torch / 'lib'}", "-lc10", "-ltorch_cpu"]
+        libraries += ["-lc10_cuda", "-ltorch_cuda"] if with_cuda else []
+        libraries += self._openmp_library()
+        objects = [self._object(name) for name in names]
+        commands = [[*shared, *objects, *libraries, "-o", str(self.folder / LIBRARY)]]
+        if self._has_python_header():
+            commands += [[*shared, self._object("build_info"), "-o", str(self.folder / INFO_MODULE)]]
+        return commands
+
+    def _openmp_library(self) -> list[str]:
+        """The OpenMP run time that torch itself uses: two of them in one process would not share threads."""
+        if not self.openmp:
+            return []
+        folders = [self.torch / "lib", self.torch.parent / "torch.libs"]  # the second: of repaired wheels
+        names = ("libgomp*.so*", "libomp.*")
+        found = [path for folder in folders for name in names for path in folder.glob(name)]
+        return [str(min(found))] if found else ["-fopenmp"]
+
+    def _has_python_header(self) -> bool:
+        # Python's development files are often missing; build.json then has to do for the information module.
+        return (Path(sysconfig.get_path("include")) / "Python.h").is_file()
+
+    def _source(self, name: str) -> str:
+        return str(self.sources / name)
+
+    def _object(self, name: str) -> str:
+        return str(self.folder / f"{name}.o")
+
+
+def _cuda_architectures() -> list[str]:
+    """Compute capabilities of the devices that are here ("90"), sorted; empty means all major ones."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    capabilities = {torch.cuda.get_device_capability(n) for n in range(torch.cuda.device_count())}
+    return [f"{major}{minor}" for major, minor in sorted(capabilities)]
+
+
+def _accepts(compiler: str, flag: str, program: str) -> bool:
+    command = [compiler, flag, "-x", "c++", "-fsyntax-only", "-"]
+    return subprocess.run(command, input=program, capture_output=True, text=True, check=False).returncode == 0
+
+
+def _run_all(commands: list[list[str]]) -> None:
+    """Run the commands side by side; raise with the command and its output if one fails."""
+    running = [
+        (command, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        for command in commands
+    ]
+    results = [(command, process.communicate()[0], process.returncode) for command, process in running]
+    for command, output, status in results:
+        if status != 0:
+            raise CompilationError(
+                f"`{Path(command[0]).name}`: expected the compiler to succeed, got exit status {status}; it "
+                f"needs C++20 and the headers of torch (`ase-mlip doctor` shows both). The command was\n"
+                f"  {' '.join(command)}\nand its output\n{output[-6000:]}"
+            )
+
+
+def _attempt(commands: list[list[str]]) -> str:
+    """The error of running the commands, empty if there is none."""
+    try:
+        _run_all(commands)
+    except CompilationError as error:
+        return str(error)
+    return ""
+
+
+def _cached_folder(target: Target, compiler: str) -> Path:
+    parts = "\0".join([*asdict(target).values(), compiler])
+    key = hashlib.sha256(parts.encode()).hexdigest()[:12]
+    kind = f"cuda{target.cuda}" if target.cuda else "cpu"
+    return cache_folder() / f"ops-torch{target.torch}-{kind}-{key}"
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the lock file beside ``folder``; the operating system lets go of it if the process dies."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder.parent / f"{folder.name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise CompilationError(
+            f"`{folder.parent}`: expected a cache folder that can be written, got {error.strerror}; "
+            "free or grant it, or set XDG_CACHE_HOME to one that can be"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,52 @@
+"""The only Python file that calls ``torch.jit``: TorchScript is deprecated and must stay replaceable.
+
+TorchScript's profiling executor specialises a module for the shapes of its first calls and compiles again
+when others come, which shows as late pauses of seconds. :func:`without_profiling` runs the plain interpreter
+instead. That choice is a thread-local flag of libtorch, hence a context around every call rather than a
+setting made once.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import torch
+
+
+@contextlib.contextmanager
+def _silence_deprecation() -> Iterator[None]:
+    """Hide exactly the warnings of TorchScript's deprecation; only this file can act on them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+        yield
+
+
+def script(module: torch.nn.Module) -> torch.jit.ScriptModule:
+    """Compile ``module`` in evaluation mode; not frozen, so that its dtype can still be chosen."""
+    with _silence_deprecation():
+        return torch.jit.script(module.eval())
+
+
+def is_scripted(module: torch.nn.Module) -> bool:
+    """Whether ``module`` is TorchScript already."""
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def save(scripted: torch.jit.ScriptModule, path_or_buffer: str | BinaryIO) -> None:
+    """Write the zip archive of a scripted module to a path or a binary buffer."""
+    with _silence_deprecation():
+        torch.jit.save(scripted, path_or_buffer)
+
+
+def load(path_or_buffer: str | BinaryIO, map_location: torch.device | str = "cpu") -> torch.jit.ScriptModule:
+    """Read a scripted module onto a device. Raises RuntimeError for foreign files and missing operators."""
+    with _silence_deprecation():
+        return torch.jit.load(path_or_buffer, map_location=map_location)
+
+
+@contextlib.contextmanager
+def without_profiling() -> Iterator[None]:
+    """Run scripted modules in the plain interpreter of this thread: no profiling, no late recompilation."""
+    with torch.jit.optimized_execution(False):
+        yield

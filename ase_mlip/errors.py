@@ -1,0 +1,21 @@
+"""The errors of ase_mlip. Every message names the thing, what was expected, what was got and the remedy."""
+
+
+class MLIPError(ValueError):
+    """Something the user supplied cannot be used; the message says what to do about it."""
+
+
+class ModelFileError(MLIPError):
+    """A model file cannot be found, read or trusted."""
+
+
+class StructureError(MLIPError):
+    """A structure the potential cannot evaluate."""
+
+
+class DataError(MLIPError):
+    """Training or reference data that cannot be used."""
+
+
+class BuildError(RuntimeError):
+    """The compiled operators are missing and could not be built."""
