@@ -1,0 +1,1 @@
+"""Networks of the contract; each file is one architecture and imports torch only."""

@@ -1,0 +1,141 @@
+"""Neighbourhoods of a block of centres, and how a graph is cut into blocks and put together again."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Neighbourhoods(NamedTuple):
+    """Species types and edges of some centres: B nodes, E edges, the latter sorted by centre."""
+
+    types: Tensor  # int64 [B]
+    neighbour_types: Tensor  # int64 [E]
+    centres: Tensor  # int64 [E], counted within these B
+    reverse: Tensor  # int64 [E], counted in the whole graph; -1 where there is none
+    vectors: Tensor  # [E, 3], Å
+    log_weights: Tensor  # [E], logarithm of the cutoff weight
+
+
+class State(NamedTuple):
+    """What one stage hands to the next."""
+
+    nodes: Tensor  # [B, d_node]
+    messages: Tensor  # [E, d_pet], into the last transformer
+    edges: Tensor  # [E, d_pet], out of the last transformer
+    reversed_edges: Tensor  # [E, d_pet], ``edges`` of the reverse edges
+
+
+def of_reverse(edges: Tensor, reverse: Tensor) -> Tensor:
+    """``edges`` [E, d] of the reverse edges; zero where there is none."""
+    found = edges.index_select(0, reverse.clamp(min=0))
+    return found * (reverse >= 0).to(edges.dtype)[:, None]
+
+
+def renumber(reverse: Tensor, kept: Tensor) -> Tensor:
+    """Reverse indices among the edges ``kept`` (int64 [E']); -1 where the reverse was dropped."""
+    number = torch.full((reverse.size(0) + 1,), -1, dtype=torch.int64, device=reverse.device)
+    number[kept] = torch.arange(kept.size(0), device=kept.device)
+    return number[reverse[kept]]  # -1 picks the last entry, which is -1
+
+
+def unfold(graph: Neighbourhoods) -> tuple[Tensor, Tensor]:
+    """Row of each token in the flat [B, M + 1] table, and the bias [B, M + 1] of the scores."""
+    n, centres = graph.types.size(0), graph.centres
+    counts = torch.bincount(centres, minlength=n)
+    width = 1
+    if n > 0:
+        width = int(counts.max().item()) + 1
+    first = counts.cumsum(0) - counts
+    rank = torch.arange(centres.size(0), device=centres.device) - first[centres]
+    node_slots = torch.arange(n, device=centres.device) * width
+    slots = torch.cat([node_slots, centres * width + 1 + rank])
+    log_weights = graph.log_weights
+    values = torch.cat([torch.zeros_like(node_slots, dtype=log_weights.dtype), log_weights])
+    empty = torch.full((n * width,), -float("inf"), dtype=log_weights.dtype, device=centres.device)
+    return slots, empty.index_copy(0, slots, values).view(n, width)
+
+
+def edges_per_block(graph: Neighbourhoods, sizes: list[int]) -> list[int]:
+    if len(sizes) == 1:
+        return [graph.centres.size(0)]
+    ends = torch.tensor(sizes, device=graph.centres.device).cumsum(0)
+    upto: list[int] = torch.searchsorted(graph.centres, ends).tolist()
+    counts: list[int] = []
+    before = 0
+    for end in upto:
+        counts.append(end - before)
+        before = end
+    return counts
+
+
+def split(graph: Neighbourhoods, sizes: list[int]) -> list[Neighbourhoods]:
+    edge_sizes = edges_per_block(graph, sizes)
+    types = graph.types.split_with_sizes(sizes)
+    neighbour_types = graph.neighbour_types.split_with_sizes(edge_sizes)
+    centres = graph.centres.split_with_sizes(edge_sizes)
+    reverse = graph.reverse.split_with_sizes(edge_sizes)
+    vectors = graph.vectors.split_with_sizes(edge_sizes)
+    log_weights = graph.log_weights.split_with_sizes(edge_sizes)
+    blocks: list[Neighbourhoods] = []
+    start = 0
+    for b, size in enumerate(sizes):
+        blocks.append(
+            Neighbourhoods(
+                types[b], neighbour_types[b], centres[b] - start, reverse[b], vectors[b], log_weights[b]
+            )
+        )
+        start += size
+    return blocks
+
+
+def split_state(state: State, graph: Neighbourhoods, sizes: list[int]) -> list[State]:
+    edge_sizes = edges_per_block(graph, sizes)
+    nodes = state.nodes.split_with_sizes(sizes)
+    messages = state.messages.split_with_sizes(edge_sizes)
+    edges = state.edges.split_with_sizes(edge_sizes)
+    reversed_edges = state.reversed_edges.split_with_sizes(edge_sizes)
+    return [State(nodes[b], messages[b], edges[b], reversed_edges[b]) for b in range(len(sizes))]
+
+
+def detached(graph: Neighbourhoods) -> Neighbourhoods:
+    return Neighbourhoods(
+        graph.types,
+        graph.neighbour_types,
+        graph.centres,
+        graph.reverse,
+        graph.vectors.detach(),
+        graph.log_weights.detach(),
+    )
+
+
+def as_leaves(block: Neighbourhoods, state: State) -> tuple[Neighbourhoods, State]:
+    """The same values, as leaves that a gradient is wanted for."""
+    leaves = Neighbourhoods(
+        block.types,
+        block.neighbour_types,
+        block.centres,
+        block.reverse,
+        block.vectors.detach().requires_grad_(True),
+        block.log_weights.detach().requires_grad_(True),
+    )
+    return leaves, State(
+        state.nodes.detach().requires_grad_(True),
+        state.messages.detach().requires_grad_(True),
+        state.edges.detach().requires_grad_(True),
+        state.reversed_edges.detach().requires_grad_(True),
+    )
+
+
+def gradient_of_output(gradients: list[list[Tensor]], reverse: Tensor) -> State:
+    """Gradient with respect to a stage's output from that of the next stage's input."""
+    edges, of_reversed = torch.cat(gradients[2]), torch.cat(gradients[3])
+    of_reversed = of_reversed * (reverse >= 0).to(edges.dtype)[:, None]
+    edges = edges.index_add(0, reverse.clamp(min=0), of_reversed)
+    return State(torch.cat(gradients[0]), torch.cat(gradients[1]), edges, edges)
+
+
+def or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
+    if gradient is None:
+        return torch.zeros_like(like)
+    return gradient

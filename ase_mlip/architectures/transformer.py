@@ -1,0 +1,141 @@
+"""The transformer that PET runs inside every neighbourhood: one node token, one token per edge.
+
+Tokens are kept in one flat array, first the B node tokens, then the E edge tokens, so that all
+linear algebra skips padding; only the attention itself unfolds them to a dense [B, M + 1] table.
+"""
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import LayerNorm, Linear, RMSNorm, SiLU
+
+
+def normalization(name: str, size: int, eps: float) -> torch.nn.Module:
+    """``RMSNorm`` or ``LayerNorm`` of ``size`` features."""
+    if name == "RMSNorm":
+        return RMSNorm(size, eps=eps)
+    if name == "LayerNorm":
+        return LayerNorm(size)
+    raise ValueError(f"`normalization` must be 'RMSNorm' or 'LayerNorm', got {name!r}")
+
+
+class FeedForward(torch.nn.Module):
+    """Two linear maps with SwiGLU (value · sigmoid(gate)) or SiLU in between."""
+
+    gated: Final[bool]
+
+    def __init__(self, size: int, hidden: int, activation: str):
+        super().__init__()
+        if activation not in ("SwiGLU", "SiLU"):
+            raise ValueError(f"`activation` must be 'SwiGLU' or 'SiLU', got {activation!r}")
+        self.gated = activation == "SwiGLU"
+        self.enter = Linear(size, 2 * hidden if self.gated else hidden)
+        self.leave = Linear(hidden, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        if self.gated:
+            x = torch.nn.functional.glu(x, dim=-1)
+        else:
+            x = torch.nn.functional.silu(x)
+        return self.leave(x)
+
+
+class Attention(torch.nn.Module):
+    """Multi-head self-attention within each neighbourhood; scores carry + log(cutoff weight)."""
+
+    def __init__(self, size: int, n_heads: int, temperature: float):
+        super().__init__()
+        if size % n_heads != 0:
+            raise ValueError(f"`d_pet` must be a multiple of `num_heads`, got {size} and {n_heads}")
+        self.n_heads = n_heads
+        self.scale = 1.0 / (math.sqrt(size // n_heads) * temperature)
+        self.project = Linear(size, 3 * size)
+        self.leave = Linear(size, size)
+
+    def forward(self, tokens: Tensor, slots: Tensor, bias: Tensor) -> Tensor:
+        """
+        Parameters
+        ----------
+        tokens: [B + E, size], node tokens first
+        slots: int64 [B + E], row of each token in the flattened [B, M + 1] table
+        bias: [B, M + 1], log of the cutoff weight per token, -inf in empty slots
+        """
+        n, m = bias.size(0), bias.size(1)
+        size, heads = tokens.size(1), self.n_heads
+        width = size // heads
+        projected = self.project(tokens)
+        table = torch.zeros(n * m, 3 * size, dtype=tokens.dtype, device=tokens.device)
+        table = table.index_copy(0, slots, projected)
+        table = table.view(n, m, 3, heads, width).permute(2, 0, 3, 1, 4)
+        # Not scaled_dot_product_attention: with a gradient to the bias it takes a slower path on CPUs
+        query, key, value = table.reshape(3, n * heads, m, width).unbind(0)
+        mask = bias[:, None, None, :].expand(n, heads, 1, m).reshape(n * heads, 1, m)
+        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=self.scale)
+        mixed = torch.bmm(torch.softmax(scores, dim=-1), value)
+        mixed = mixed.view(n, heads, m, width).transpose(1, 2).reshape(n * m, size)
+        return self.leave(mixed.index_select(0, slots))
+
+
+class TransformerLayer(torch.nn.Module):
+    """Pre-norm attention and feed-forward on edges; nodes have their own width and feed-forward.
+
+    With ``d_node == d_pet`` the node token has no residual and no feed-forward of its own, as in
+    the public PET, so that its checkpoints mean the same here.
+    """
+
+    wide_node: Final[bool]
+
+    def __init__(
+        self,
+        d_pet: int,
+        d_node: int,
+        d_feedforward: int,
+        n_heads: int,
+        temperature: float,
+        norm: str,
+        norm_eps: float,
+        activation: str,
+    ):
+        super().__init__()
+        self.attention = Attention(d_pet, n_heads, temperature)
+        self.norm_attention = normalization(norm, d_pet, norm_eps)
+        self.norm_feedforward = normalization(norm, d_pet, norm_eps)
+        self.feedforward = FeedForward(d_pet, d_feedforward, activation)
+        self.wide_node = d_node != d_pet
+        if d_node != d_pet:
+            self.contract = Linear(d_node, d_pet)
+            self.expand = Linear(d_pet, d_node)
+            self.norm_node = normalization(norm, d_node, norm_eps)
+            self.feedforward_node = FeedForward(d_node, 2 * d_node, activation)
+
+    def forward(self, nodes: Tensor, edges: Tensor, slots: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """nodes [B, d_node] and edges [E, d_pet] → the same; see :class:`Attention` for the rest."""
+        n = nodes.size(0)
+        node_tokens = nodes
+        if self.wide_node:
+            node_tokens = self.contract(nodes)
+        tokens = torch.cat([node_tokens, edges], dim=0)
+        mixed = self.attention(self.norm_attention(tokens), slots, bias)
+        new_nodes, new_edges = mixed.split_with_sizes([n, edges.size(0)])
+        if self.wide_node:
+            new_nodes = nodes + self.expand(new_nodes)
+            new_nodes = new_nodes + self.feedforward_node(self.norm_node(new_nodes))
+        edges = edges + new_edges
+        edges = edges + self.feedforward(self.norm_feedforward(edges))
+        return new_nodes, edges
+
+
+class Perceptron(torch.nn.Module):
+    """Linear – SiLU – Linear, with a final SiLU if ``activated`` (read-out heads)."""
+
+    def __init__(self, size: int, hidden: int, out: int, activated: bool = False):
+        super().__init__()
+        self.enter = Linear(size, hidden)
+        self.leave = Linear(hidden, out)
+        self.activation = SiLU() if activated else torch.nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.leave(torch.nn.functional.silu(self.enter(x))))

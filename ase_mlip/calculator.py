@@ -1,0 +1,394 @@
+"""The ASE calculator of a model file, for one structure at a time or for many."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import (
+    CalculationFailed,
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
+from tqdm import tqdm
+
+from .errors import MLIPError, StructureError
+from .model import Model, load_model
+from .neighbors import Graph, NeighborList, build_graph, check_species, concatenate
+
+NEED_DERIVATIVES = {"forces", "stress", "stresses"}
+VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])  # xx, yy, zz, yz, xz, xy
+SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
+FIRST_BATCH = 30_000  # edges; small enough for any GPU, large enough to measure the memory per edge
+LARGEST_BATCH = 2_000_000  # edges; beyond it a batch gains no speed
+MEMORY_SHARE = 0.5  # of the free GPU memory that a batch may take
+
+
+# What ase.calculators.calculator.Calculator itself takes.
+_ASE_ARGUMENTS = {"atoms", "directory", "label", "restart", "ignore_bad_restart_file"}
+
+
+class MLIPCalculator(Calculator):
+    """ASE calculator of a model file.
+
+    ``energy``, ``free_energy`` and ``energies`` are in eV, ``forces`` in eV/Å; ``stress`` (Voigt-6) and the
+    per-atom ``stresses``, which sum to it, are in eV/Å³ and exist where three cell vectors span a volume. The
+    stress is the symmetric part of -virial/volume; what an unconstrained model has beside it, a torque on the
+    cell, is in :attr:`virial_antisymmetric`.
+
+    The calculator may be used for several structures in turn and pickles by the path of its model.
+
+    Parameters
+    ----------
+    model: path of a model file, name of a shipped potential such as ``"pet-si"``, or a loaded model
+    device: ``"auto"`` (the GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
+    dtype: ``"float32"`` or ``"float64"`` for the network; by default as stored. Results are float64
+    forces: ``"conservative"``: derivatives of the energy; ``"direct"``: what the model's direct heads
+        predict, less the net force, which is cheaper but conserves no energy
+    skin: how far neighbour lists reach beyond the cutoff, Å, to be kept while atoms move
+    **kwargs: ``atoms``, ``directory`` and ``label`` of ASE calculators
+
+    Raises
+    ------
+    MLIPError
+        unknown option, or direct forces from a model without them
+    FileNotFoundError, ModelFileError, BuildError
+        see :func:`ase_mlip.load_model`
+    """
+
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
+    ignored_changes = {"initial_charges", "initial_magmoms"}
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Model,
+        device: str = "auto",
+        dtype: str | None = None,
+        forces: str = "conservative",
+        skin: float = 0.5,
+        **kwargs,
+    ):
+        unknown = sorted(set(kwargs) - _ASE_ARGUMENTS)
+        if unknown:
+            raise MLIPError(
+                f"`MLIPCalculator` has no argument `{unknown[0]}`; "
+                "expected model, device, dtype, forces or skin"
+            )
+        self.model = _resolve(model, device, dtype)
+        self.forces = forces
+        self.skin = skin
+        self.virial_antisymmetric: np.ndarray | None = None
+        _check_forces(forces, self.model)
+        self._neighbors = self._new_neighbors()
+        super().__init__(**kwargs)
+        self.parameters.update(
+            model=str(self.model.path),
+            device=str(self.model.device),
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            forces=forces,
+            skin=skin,
+        )
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Fill ``results`` with what ``properties`` need and what comes with it; None stands for everything.
+
+        Raises
+        ------
+        StructureError
+            a structure that cannot be evaluated, see :func:`ase_mlip.neighbors.check_structure`
+        CalculationFailed
+            an energy or force that is not finite
+        """
+        self.results = {}
+        self.virial_antisymmetric = None
+        super().calculate(atoms, properties, system_changes)
+        if self.atoms is None:
+            raise MLIPError(
+                "`atoms`: expected a structure, got None; pass the atoms or attach the calculator"
+            )
+        properties = self.implemented_properties if properties is None else properties
+        self._check_species(self.atoms)
+        graph = self._neighbors.update(self.atoms)
+        outputs = self._evaluate_graph(graph, properties)
+        self.results = self._results(outputs, slice(None), 0, _volume(self.atoms))
+        if "virial" in outputs:
+            virial = outputs["virial"][0]
+            self.virial_antisymmetric = 0.5 * (virial - virial.T)
+
+    def evaluate(
+        self,
+        structures: Iterable[Atoms],
+        properties: Sequence[str] = ("energy", "forces"),
+        progress: bool = False,
+    ) -> list[dict]:
+        """Results of many structures, in their order; neither they nor the calculator's state are changed.
+
+        On a CPU they run one after another, which is fastest there; on a GPU in batches that fill its memory.
+
+        Parameters
+        ----------
+        structures: the structures
+        properties: ASE names of what is wanted
+        progress: whether to show a progress bar
+
+        Returns
+        -------
+        one dict per structure with the wanted properties, in the units of the calculator; ``stress`` and
+        ``stresses`` are left out where a structure has no volume
+
+        Raises
+        ------
+        StructureError
+            naming the position in the list of a structure that cannot be evaluated
+        PropertyNotImplementedError
+            a property the calculator does not have
+        """
+        if isinstance(structures, Atoms):
+            raise StructureError("`structures`: expected a list of `ase.Atoms`, got one; write `[atoms]`")
+        structures = list(structures)
+        self._check_properties(properties)
+        results: list[dict] = []
+        with tqdm(total=len(structures), disable=not progress, unit="structure") as bar:
+            limit = _BatchLimit(self.model.device)
+            for batch, graphs in self._batches(structures, limit):
+                everything = self._evaluate_batch(batch, graphs, properties, limit)
+                results += [{name: r[name] for name in properties if name in r} for r in everything]
+                bar.update(len(batch))
+        return results
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True):
+        """As of ASE, but an absent property is explained."""
+        try:
+            return super().get_property(name, atoms, allow_calculation)
+        except PropertyNotImplementedError:
+            raise PropertyNotImplementedError(self._why_absent(name)) from None
+
+    def set(self, **kwargs) -> dict:
+        """Refused: other options are another calculator, which may share the loaded model."""
+        if kwargs:
+            raise MLIPError(
+                f"`MLIPCalculator.set` cannot change {', '.join(kwargs)}; make a new calculator with "
+                "`MLIPCalculator(calculator.model, ...)`"
+            )
+        return {}
+
+    def __getstate__(self) -> dict:
+        """Neighbour lists are made again where the calculator arrives: they may be larger than the model."""
+        return {**self.__dict__, "_neighbors": None}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._neighbors = self._new_neighbors()
+
+    def __deepcopy__(self, memo: dict) -> MLIPCalculator:
+        """A calculator of its own, with the same loaded model."""
+        copied = object.__new__(type(self))
+        memo[id(self)] = copied
+        memo[id(self.model)] = self.model
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
+
+    def _get_name(self) -> str:
+        return "mlip"
+
+    # ---- one graph to results ------------------------------------------------------------------------------
+
+    def _new_neighbors(self) -> NeighborList:
+        info = self.model.info
+        return NeighborList(info.cutoff, self.skin, info.pair_cutoffs, self.model.device)
+
+    def _check_species(self, atoms: Atoms) -> None:
+        check_species(atoms.numbers, self.model.info.species)
+
+    def _evaluate_graph(self, graph: Graph, properties: Sequence[str]) -> dict[str, np.ndarray]:
+        """The model's outputs on the CPU, for one or several structures in the graph."""
+        derivatives = self.forces == "conservative" and not NEED_DERIVATIVES.isdisjoint(properties)
+        outputs = self.model(graph, derivatives)
+        return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
+
+    def _results(self, outputs: dict, nodes: slice, index: int, volume: float) -> dict:
+        """ASE's results of structure ``index`` of the graph, which has the given nodes; ``volume`` in Å³."""
+        energy = float(outputs["energy"][index])
+        results = {"energy": energy, "free_energy": energy, "energies": outputs["energies"][nodes]}
+        if self.forces == "direct":
+            forces = outputs["direct_forces"][nodes]
+            results["forces"] = forces - forces.mean(axis=0)
+            stresses = _direct_stresses(outputs, nodes, volume)
+        else:
+            if "forces" in outputs:
+                results["forces"] = outputs["forces"][nodes]
+            stresses = -outputs["virials"][nodes] / volume if "virials" in outputs and volume else None
+        if stresses is not None:
+            results["stresses"] = _voigt(stresses)
+            results["stress"] = results["stresses"].sum(axis=0)
+        _check_finite(results)
+        return results
+
+    def _check_properties(self, properties: Sequence[str]) -> None:
+        for name in properties:
+            has_stress = self.forces == "conservative" or _has_direct_stress(self.model)
+            if name not in self.implemented_properties or ("stress" in name and not has_stress):
+                raise PropertyNotImplementedError(self._why_absent(name))
+
+    def _why_absent(self, name: str) -> str:
+        if name not in self.implemented_properties:
+            return f"`{name}`: expected one of {', '.join(self.implemented_properties)}"
+        if self.forces == "direct" and not _has_direct_stress(self.model):
+            return (
+                f"`{name}` with forces='direct' needs the output `direct_stresses` or `direct_virials`, but "
+                f"`{self.model.path}` has only {', '.join(self.model.info.outputs)}; "
+                "use forces='conservative'"
+            )
+        cell = None if self.atoms is None else np.asarray(self.atoms.cell).tolist()
+        return f"`{name}` needs three cell vectors that span a volume, got {cell}; set the cell of the atoms"
+
+    # ---- many structures -----------------------------------------------------------------------------------
+
+    def _batches(
+        self, structures: list[Atoms], limit: _BatchLimit
+    ) -> Iterator[tuple[list[Atoms], list[Graph]]]:
+        """Structures and their graphs in groups that are evaluated together."""
+        info = self.model.info
+        batch: list[Atoms] = []
+        graphs: list[Graph] = []
+        n_edges = 0
+        for index, atoms in enumerate(structures):
+            try:
+                self._check_species(atoms)
+                graph = build_graph(atoms, info.cutoff, info.pair_cutoffs)
+            except StructureError as error:
+                raise StructureError(f"structure {index} of the list: {error}") from None
+            if batch and n_edges + graph.edge_index.shape[1] > limit.edges:
+                yield batch, graphs
+                batch, graphs, n_edges = [], [], 0
+            batch.append(atoms)
+            graphs.append(graph)
+            n_edges += graph.edge_index.shape[1]
+        if batch:
+            yield batch, graphs
+
+    def _evaluate_batch(
+        self, batch: list[Atoms], graphs: list[Graph], properties: Sequence[str], limit: _BatchLimit
+    ) -> list[dict]:
+        """Results of each structure; a batch too large for the GPU's memory is halved."""
+        limit.before()
+        try:
+            outputs = self._evaluate_graph(concatenate(graphs), properties)
+        except torch.cuda.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            half = len(batch) // 2
+            limit.after_running_out()
+            first = self._evaluate_batch(batch[:half], graphs[:half], properties, limit)
+            return first + self._evaluate_batch(batch[half:], graphs[half:], properties, limit)
+        limit.after(sum(graph.edge_index.shape[1] for graph in graphs))
+        results, start = [], 0
+        for index, atoms in enumerate(batch):
+            nodes = slice(start, start + len(atoms))
+            # copies: a slice would keep the whole batch alive
+            own = self._results(outputs, nodes, index, _volume(atoms)).items()
+            results.append({name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in own})
+            start += len(atoms)
+        return results
+
+
+class _BatchLimit:
+    """How many edges a batch may have: on a GPU learnt from the memory they take; on a CPU one structure."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._on_gpu = device.type == "cuda"
+        self.edges = FIRST_BATCH if self._on_gpu else 0
+
+    def before(self) -> None:
+        """Call before a batch is evaluated."""
+        if self._on_gpu:
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._allocated = torch.cuda.memory_allocated(self._device)
+
+    def after(self, n_edges: int) -> None:
+        """Call after a batch of ``n_edges``."""
+        if self._on_gpu and n_edges:
+            taken = max(torch.cuda.max_memory_allocated(self._device) - self._allocated, 1)
+            unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+            free = torch.cuda.mem_get_info(self._device)[0] + unused
+            self.edges = int(min(LARGEST_BATCH, MEMORY_SHARE * free * n_edges / taken))
+
+    def after_running_out(self) -> None:
+        """Call after a batch that did not fit."""
+        torch.cuda.empty_cache()
+        self.edges //= 2
+
+
+# ---- helpers -----------------------------------------------------------------------------------------------
+
+
+def _resolve(model: str | os.PathLike | Model, device: str, dtype: str | None) -> Model:
+    """The loaded model; a model that is given is loaded anew only if it has another device or dtype."""
+    if not isinstance(model, Model):
+        return load_model(model, device, dtype)
+    device = str(model.device) if str(device) == "auto" else str(device)
+    stored = str(model.dtype).removeprefix("torch.")
+    dtype = stored if dtype is None else str(dtype).removeprefix("torch.")
+    same_device = device in (str(model.device), model.device.type)
+    return model if same_device and dtype == stored else load_model(model.path, device, dtype)
+
+
+def _check_forces(forces: str, model: Model) -> None:
+    if forces not in ("conservative", "direct"):
+        raise MLIPError(f'`forces`: expected "conservative" or "direct", got {forces!r}')
+    if forces == "direct" and "direct_forces" not in model.info.outputs:
+        raise MLIPError(
+            f"`forces='direct'` needs the output `direct_forces`, but `{model.path}` has only "
+            f"{', '.join(model.info.outputs)}; use forces='conservative'"
+        )
+
+
+def _has_direct_stress(model: Model) -> bool:
+    return not {"direct_stresses", "direct_virials"}.isdisjoint(model.info.outputs)
+
+
+def _direct_stresses(outputs: dict, nodes: slice, volume: float) -> np.ndarray | None:
+    """Per-atom stresses [N, 3, 3] in eV/Å³ that sum to the structure's, from whichever head there is."""
+    if not volume:
+        return None
+    if "direct_stresses" in outputs:
+        stresses = outputs["direct_stresses"][nodes]
+        return stresses / len(stresses)  # the stress is their mean
+    if "direct_virials" in outputs:
+        return -outputs["direct_virials"][nodes] / volume
+    return None
+
+
+def _volume(atoms: Atoms) -> float:
+    """Volume in Å³; zero if a cell vector is missing, as ASE has it whatever the boundary conditions."""
+    volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
+    return volume if volume > SMALLEST_VOLUME else 0.0
+
+
+def _voigt(tensors: np.ndarray) -> np.ndarray:
+    """Symmetric parts of [..., 3, 3] as [..., 6] in the order xx, yy, zz, yz, xz, xy."""
+    first, second = VOIGT
+    return 0.5 * (tensors[..., first, second] + tensors[..., second, first])
+
+
+def _check_finite(results: dict) -> None:
+    for name in ("energies", "forces"):
+        if name not in results or np.isfinite(results[name]).all():
+            continue
+        broken = np.flatnonzero(~np.isfinite(results[name].reshape(len(results[name]), -1)).all(axis=1))
+        raise CalculationFailed(
+            f"`{name}`: expected finite numbers, got {results[name][broken[0]]} on atom {broken[0]} "
+            f"({len(broken)} such atoms); the structure is far from what the model was trained on, or "
+            "float32 overflows: look at its distances, reduce the timestep, or try dtype='float64'"
+        )

@@ -1,0 +1,87 @@
+"""What relaxation, equation of state, phonons and dynamics share: checks of their input, space groups."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import spglib
+from ase import Atoms
+
+from .errors import StructureError
+
+SYMPRECS = (1e-2, 1e-4, 1e-6)  # Å
+
+
+def with_calculator(atoms: Atoms, what: str) -> Atoms:
+    """A copy of ``atoms`` that shares its calculator. Raises StructureError without atoms or calculator."""
+    if len(atoms) == 0:
+        raise StructureError(f"`{what}` needs at least one atom, got a structure with none")
+    if atoms.calc is None:
+        raise StructureError(f"`{what}` needs a calculator on the structure; set `atoms.calc` first")
+    copy = atoms.copy()
+    copy.calc = atoms.calc
+    return copy
+
+
+def require_crystal(atoms: Atoms, what: str) -> None:
+    """Raise StructureError unless ``atoms`` is periodic in all three directions and has a volume."""
+    if not atoms.pbc.all():
+        raise StructureError(
+            f"`{what}` needs a crystal, periodic in three directions, got `pbc={atoms.pbc.tolist()}`; "
+            "molecules and slabs have no such property (`ase.vibrations` does molecules)"
+        )
+    if abs(np.linalg.det(atoms.cell.array)) < 1e-6:
+        raise StructureError(f"`{what}` needs a cell with a volume, got `cell` {atoms.cell.array.tolist()} Å")
+
+
+def largest_force(forces: np.ndarray) -> float:
+    """The longest of ``forces`` [N, 3], in their unit. Raises StructureError for NaN or infinity."""
+    if not np.isfinite(forces).all():
+        raise StructureError("`forces` must be finite, got NaN or infinity from the calculator")
+    return float(np.linalg.norm(forces, axis=1).max())
+
+
+def space_group(atoms: Atoms, symprec: float = 1e-5) -> str:
+    """Space group as "Fd-3m (227)", of atoms within ``symprec`` Å; "" where there is none (spglib)."""
+    if not atoms.pbc.all():
+        return ""
+    dataset = _quietly(spglib.get_symmetry_dataset, _cell(atoms), symprec=symprec)
+    return "" if dataset is None else f"{dataset.international} ({dataset.number})"
+
+
+def space_groups(atoms: Atoms, symprecs: tuple[float, ...] = SYMPRECS) -> dict[float, str]:
+    """Space group by tolerance (Å): how far the structure is from each symmetry."""
+    return {symprec: space_group(atoms, symprec) for symprec in symprecs}
+
+
+def idealized(atoms: Atoms, symprec: float = 1e-2) -> Atoms:
+    """The conventional cell with the symmetry that ``atoms`` has within ``symprec`` Å made exact (spglib).
+
+    The crystal may be rotated and atoms reordered. Raises StructureError where no symmetry is found.
+    """
+    require_crystal(atoms, "idealized")
+    cell = _quietly(
+        spglib.standardize_cell, _cell(atoms), to_primitive=False, no_idealize=False, symprec=symprec
+    )
+    if cell is None:
+        raise StructureError(
+            f"`atoms` has no space group within `symprec={symprec}` Å; are two atoms at one place?"
+        )
+    lattice, scaled, numbers = cell
+    return Atoms(numbers=numbers, cell=lattice, scaled_positions=scaled, pbc=True)
+
+
+def _cell(atoms: Atoms) -> tuple:
+    return atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers
+
+
+def _quietly(function, *args, **kwargs):
+    """Call spglib; None where it finds nothing, be that its return value (old) or an exception (new)."""
+    with warnings.catch_warnings():
+        # spglib announces that a failure will become an exception; both are handled here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return function(*args, **kwargs)
+        except getattr(spglib, "SpglibError", ()):
+            return None

@@ -1,0 +1,393 @@
+"""Graphs of the contract from ASE structures, and the checks a structure must pass before.
+
+An edge points from its centre ``i`` to the neighbour ``j`` in the image ``S`` of the cell ``h``, with the
+vector ``r = r_j - r_i + S·h``. Lists are full and sorted by centre; vesin makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import vesin
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+
+from . import _ops
+from .errors import StructureError
+
+MIN_DISTANCE = 1e-3  # Å; closer atoms are taken to be at one place
+MAX_COORDINATE = 1e6  # Å; cell lists overflow beyond about 1e8, float64 differences lose digits before
+MIN_VOLUME = 1e-3  # Å^k of the k periodic cell vectors; below it the number of images explodes
+MAX_BINS = 9e4  # of vesin's grid, with some room below its own limit
+LIST_MARGIN = 1e-9  # relative; lists are made this much wider, so that rounding decides no edge
+
+
+@dataclass
+class Graph:
+    """One or more structures as a network of the contract sees them. Do not modify: tensors may be shared.
+
+    Attributes
+    ----------
+    species: int64 [N], atomic numbers
+    edge_index: int64 [2, E], centre and neighbour, sorted by centre
+    edge_vectors: float64 [E, 3], Å
+    reverse_edges: int64 [E], index of the edge (j, i, -S), -1 where there is none
+    shifts: int64 [E, 3], S in units of the cell vectors
+    structure: int64 [N], the structure each node belongs to
+    n_structures: number of structures
+    node_weights: float64 [N], 1 for atoms that are summed, 0 for ghosts and padding
+    """
+
+    species: torch.Tensor
+    edge_index: torch.Tensor
+    edge_vectors: torch.Tensor
+    reverse_edges: torch.Tensor
+    shifts: torch.Tensor
+    structure: torch.Tensor
+    n_structures: int
+    node_weights: torch.Tensor
+
+    def to(self, device: str | torch.device) -> Graph:
+        """The same graph with its tensors on ``device``."""
+        if self.species.device == torch.device(device):
+            return self
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **{name: value.to(device) for name, value in tensors.items()})
+
+
+def build_graph(atoms: Atoms, cutoff: float, pair_cutoffs: Mapping[str, float] | None = None) -> Graph:
+    """The graph of one structure with all edges up to ``cutoff`` (Å), on the CPU.
+
+    ``pair_cutoffs`` gives shorter cutoffs (Å) to pairs of elements, as in ``{"Si-O": 4.0}``.
+
+    Raises
+    ------
+    StructureError
+        see :func:`check_structure`
+    """
+    return NeighborList(cutoff, skin=0.0, pair_cutoffs=pair_cutoffs).update(atoms)
+
+
+def concatenate(graphs: Sequence[Graph]) -> Graph:
+    """One graph of all structures, in order; the nodes and edges of each stay contiguous."""
+    if len(graphs) == 1:
+        return graphs[0]
+    if not graphs:
+        raise ValueError("`graphs`: expected at least one graph, got none")
+    edges, reverse, structure = [], [], []
+    nodes_before = edges_before = structures_before = 0
+    for graph in graphs:
+        edges.append(graph.edge_index + nodes_before)
+        reverse.append(torch.where(graph.reverse_edges < 0, -1, graph.reverse_edges + edges_before))
+        structure.append(graph.structure + structures_before)
+        nodes_before += graph.species.shape[0]
+        edges_before += graph.edge_index.shape[1]
+        structures_before += graph.n_structures
+    return Graph(
+        species=torch.cat([graph.species for graph in graphs]),
+        edge_index=torch.cat(edges, dim=1),
+        edge_vectors=torch.cat([graph.edge_vectors for graph in graphs]),
+        reverse_edges=torch.cat(reverse),
+        shifts=torch.cat([graph.shifts for graph in graphs]),
+        structure=torch.cat(structure),
+        n_structures=structures_before,
+        node_weights=torch.cat([graph.node_weights for graph in graphs]),
+    )
+
+
+class NeighborList:
+    """Graphs of a structure that moves, from a list that is kept while it is certain to be complete.
+
+    The list reaches to ``cutoff + skin``. With the cell deformed by F since it was made and no atom further
+    than u from where F alone would have put it, a pair within the cutoff was then no further apart than
+    (cutoff + 2u)·‖F⁻¹‖; while that is at most cutoff + skin, the list is kept. With a fixed cell: u ≤ skin/2.
+
+    Parameters
+    ----------
+    cutoff: longest edge, Å
+    skin: extra reach of the stored list, Å; 0 makes a new list whenever an atom moves
+    pair_cutoffs: shorter cutoffs (Å) for pairs of elements, as in ``{"Si-O": 4.0}``
+    device: where the stored list and the graphs live; only positions are sent there at each update
+    """
+
+    def __init__(
+        self,
+        cutoff: float,
+        skin: float = 0.5,
+        pair_cutoffs: Mapping[str, float] | None = None,
+        device: str | torch.device = "cpu",
+    ):
+        if not (np.isfinite(cutoff) and cutoff > 0):
+            raise ValueError(f"`cutoff`: expected a positive length in Å, got {cutoff}")
+        if not (np.isfinite(skin) and skin >= 0):
+            raise ValueError(f"`skin`: expected a length in Å of at least 0, got {skin}")
+        self.cutoff = float(cutoff)
+        self.skin = float(skin)
+        self.device = torch.device(device)
+        self.rebuilds = 0
+        self._pair_table = _pair_table(pair_cutoffs, self.cutoff) if pair_cutoffs else None
+        self._stored: _StoredList | None = None
+
+    def update(self, atoms: Atoms) -> Graph:
+        """The graph of ``atoms`` as they are now.
+
+        Raises
+        ------
+        StructureError
+            see :func:`check_structure` (species are not checked here)
+        """
+        _check_values(atoms)
+        stored = self._stored
+        if stored is None or not stored.covers(atoms, self.cutoff, self.skin):
+            stored = self._stored = self._build(atoms)
+            self.rebuilds += 1
+        graph, shortest = stored.graph(atoms, self.cutoff)
+        if shortest < MIN_DISTANCE:
+            raise _coincidence_error(graph)
+        return graph
+
+    def _build(self, atoms: Atoms) -> _StoredList:
+        cell, pbc = _spanning_cell(atoms), np.array(atoms.pbc)
+        positions, numbers = atoms.get_positions(), atoms.get_atomic_numbers()
+        edge_index, shifts = _list_edges(positions, cell, pbc, self.cutoff + self.skin)
+        _ops.load()
+        reverse = torch.ops.ase_mlip.reverse_edges(edge_index, shifts)
+        squared_cutoffs = None
+        if self._pair_table is not None:
+            centres, neighbours = torch.from_numpy(numbers)[edge_index]
+            squared_cutoffs = (self._pair_table[centres, neighbours] ** 2).to(self.device)
+        n_nodes = len(numbers)
+        return _StoredList(
+            positions=positions,
+            numbers=numbers,
+            pbc=pbc,
+            given_cell=np.array(atoms.cell),
+            cell=cell,
+            edge_index=edge_index.to(self.device),
+            shifts=shifts.to(self.device),
+            reverse=reverse.to(self.device),
+            offsets=_lattice_vectors(shifts, cell).to(self.device),
+            squared_cutoffs=squared_cutoffs,
+            species=torch.from_numpy(numbers.astype(np.int64)).to(self.device),
+            structure=torch.zeros(n_nodes, dtype=torch.int64, device=self.device),
+            node_weights=torch.ones(n_nodes, dtype=torch.float64, device=self.device),
+        )
+
+
+@dataclass
+class _StoredList:
+    """A list that reaches further than the cutoff, and the structure it was made for."""
+
+    positions: np.ndarray
+    numbers: np.ndarray
+    pbc: np.ndarray
+    given_cell: np.ndarray  # as the atoms have it; `cell` has its non-periodic vectors replaced
+    cell: np.ndarray
+    edge_index: torch.Tensor
+    shifts: torch.Tensor
+    reverse: torch.Tensor
+    offsets: torch.Tensor  # S·h of the present cell
+    squared_cutoffs: torch.Tensor | None  # per edge, if there are pair cutoffs
+    species: torch.Tensor
+    structure: torch.Tensor
+    node_weights: torch.Tensor
+    offsets_cell: np.ndarray | None = None  # the present cell, where it differs from `given_cell`
+
+    def covers(self, atoms: Atoms, cutoff: float, skin: float) -> bool:
+        """Whether every pair now within ``cutoff`` is in the list; brings ``offsets`` up to date if so."""
+        if not np.array_equal(self.numbers, atoms.numbers) or not np.array_equal(self.pbc, atoms.pbc):
+            return False
+        present = np.array(atoms.cell)
+        reference, stretch, cell = self.positions, 1.0, None
+        if not np.array_equal(present, self.given_cell):
+            cell = _spanning_cell(atoms)
+            deformation = np.linalg.solve(self.cell, cell)
+            stretch = float(np.linalg.norm(np.linalg.inv(deformation), 2))
+            reference = self.positions @ deformation
+        displacement = atoms.positions - reference
+        furthest = np.sqrt(np.max(np.einsum("na,na->n", displacement, displacement)))
+        if (cutoff + 2 * furthest) * stretch > cutoff + skin:
+            return False
+        offsets_cell = self.given_cell if self.offsets_cell is None else self.offsets_cell
+        if not np.array_equal(present, offsets_cell):
+            self.offsets = _lattice_vectors(self.shifts, self.cell if cell is None else cell)
+            self.offsets_cell = present
+        return True
+
+    def graph(self, atoms: Atoms, cutoff: float) -> tuple[Graph, float]:
+        """The edges within the cutoff at the present positions, and the shortest distance (Å)."""
+        positions = torch.from_numpy(atoms.get_positions()).to(self.offsets.device)
+        # Element by element and in this order, so that r_ij and r_ji are each other's negative to the last
+        # bit: otherwise one of the two could be cut off without the other.
+        vectors = positions.index_select(0, self.edge_index[1])
+        vectors -= positions.index_select(0, self.edge_index[0])
+        vectors += self.offsets
+        x, y, z = vectors.unbind(1)
+        squares = x * x + y * y + z * z
+        keep = squares <= (cutoff * cutoff if self.squared_cutoffs is None else self.squared_cutoffs)
+        kept = keep.nonzero().squeeze(1)
+        new_index = torch.cumsum(keep, 0) - 1
+        graph = Graph(
+            species=self.species,
+            edge_index=self.edge_index.index_select(1, kept),
+            edge_vectors=vectors.index_select(0, kept),
+            reverse_edges=new_index.index_select(0, self.reverse.index_select(0, kept)),
+            shifts=self.shifts.index_select(0, kept),
+            structure=self.structure,
+            n_structures=1,
+            node_weights=self.node_weights,
+        )
+        return graph, float(squares.min()) ** 0.5 if len(squares) else np.inf
+
+
+def check_structure(atoms: Atoms, species: Iterable[int] | None = None) -> None:
+    """Refuse what no potential can evaluate, and species (atomic numbers) that are not among ``species``.
+
+    Raises
+    ------
+    StructureError
+        zero atoms; positions or cell with NaN or infinite entries, or beyond 1e6 Å; a cell without volume
+        along its periodic directions; two atoms closer than 0.001 Å; atomic numbers not in ``species``
+    """
+    _check_values(atoms)
+    if species is not None:
+        check_species(atoms.numbers, species)
+    build_graph(atoms, cutoff=0.5)  # finds coincident atoms
+
+
+def check_species(numbers: np.ndarray, species: Iterable[int]) -> None:
+    """Raise StructureError if ``numbers`` (atomic numbers) holds one that is not among ``species``."""
+    known = {int(number) for number in species}
+    unknown = sorted(set(np.unique(numbers).tolist()) - known)
+    if unknown:
+        got, expected = (", ".join(chemical_symbols[z] for z in group) for group in (unknown, sorted(known)))
+        raise StructureError(
+            f"`atoms` holds {got}, which the model does not know: expected only {expected}; use a model "
+            "trained for these elements"
+        )
+
+
+def _check_values(atoms: Atoms) -> None:
+    """The checks that need no neighbours and are cheap enough for every step."""
+    if len(atoms) == 0:
+        raise StructureError("`atoms`: expected at least one atom, got none; read or build a structure first")
+    for name, values in (("positions", atoms.positions), ("cell", np.asarray(atoms.cell))):
+        largest = np.abs(values).max()
+        if largest <= MAX_COORDINATE:  # False for NaN
+            continue
+        if np.isfinite(largest):
+            raise StructureError(
+                f"`atoms.{name}`: expected magnitudes of at most {MAX_COORDINATE:g} Å, got {largest:g}; "
+                "check for a dynamics that blew up, or wrap the atoms into the cell"
+            )
+        rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        raise StructureError(
+            f"`atoms.{name}`: expected finite numbers, got {values[rows[0]]} in row {rows[0]} ({len(rows)} "
+            "such rows); check the input file, or reduce the timestep that led here"
+        )
+
+
+def _spanning_cell(atoms: Atoms) -> np.ndarray:
+    """The cell with non-periodic vectors replaced by orthonormal ones, so that it always spans space.
+
+    Images along the replaced vectors never occur, so they decide nothing; given ones may be zero or parallel.
+    """
+    cell, pbc = np.array(atoms.cell, dtype=np.float64), np.asarray(atoms.pbc)
+    if pbc.all():
+        volume = abs(np.linalg.det(cell))
+    else:
+        cell[~pbc] = 0.0
+        _, singular, directions = np.linalg.svd(cell)
+        rank = int(pbc.sum())
+        volume = float(np.prod(singular[:rank]))
+        cell[~pbc] = directions[rank:]
+    if volume < MIN_VOLUME:
+        raise StructureError(
+            "`atoms.cell`: expected linearly independent vectors along the periodic directions "
+            f"pbc={pbc.tolist()}, got\n{np.asarray(atoms.cell)}\nof zero volume; set the cell, or pbc to "
+            "False where the structure ends"
+        )
+    return cell
+
+
+def _list_edges(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centres and neighbours int64 [2, E], shifts int64 [E, 3] of all pairs up to ``reach`` (Å), or more."""
+    positions = _close_gaps(positions, cell[~pbc], 2 * reach)
+    reach = _workable_reach(positions, cell, pbc, reach * (1 + LIST_MARGIN))
+    engine = vesin.NeighborList(cutoff=reach, full_list=True, sorted=True, n_threads=torch.get_num_threads())
+    # Views into the engine's memory, so both are copied before it goes.
+    pairs, shifts = engine.compute(positions, cell, pbc, "PS", copy=False)
+    edge_index = torch.from_numpy(pairs.T.astype(np.int64, order="C"))
+    return edge_index, torch.from_numpy(shifts.astype(np.int64))
+
+
+def _close_gaps(positions: np.ndarray, axes: np.ndarray, width: float) -> np.ndarray:
+    """Positions whose empty layers across the orthonormal ``axes`` are at most ``width`` (Å) thick.
+
+    That changes no pair closer than ``width``, but the space that vesin's grid has to span: one atom that
+    left a surface would make it slow.
+    """
+    for axis in axes:
+        along = positions @ axis
+        order = np.argsort(along)
+        gaps = np.diff(along[order])
+        excess = np.maximum(gaps - width, 0.0)
+        if excess.any():
+            moved = np.zeros(len(along))
+            moved[order[1:]] = np.cumsum(excess)
+            positions = positions - moved[:, None] * axis
+    return positions
+
+
+def _workable_reach(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float) -> float:
+    """The least reach (Å) from ``reach`` up with which vesin's grid is certain to be sound.
+
+    vesin 0.6 scales a grid of more than 1e5 bins down alike along all directions; in a thin system that
+    leaves none along the short one, and the process ends with a division by zero.
+    """
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    extents = np.where(pbc, heights, np.ptp(positions @ np.linalg.inv(cell), axis=0))
+    while True:
+        bins = np.maximum(np.trunc(extents / reach), 1.0)
+        scale = np.cbrt(MAX_BINS / bins.prod())
+        if scale >= 1 or (scale * bins).min() >= 2:
+            return reach
+        reach *= 1.25
+
+
+def _lattice_vectors(shifts: torch.Tensor, cell: np.ndarray) -> torch.Tensor:
+    """S·h, float64 [E, 3] in Å; exactly antisymmetric in S, which a matrix product does not promise."""
+    rows = torch.from_numpy(cell).to(shifts.device)
+    a, b, c = shifts.to(torch.float64).unsqueeze(-1).unbind(1)
+    return a * rows[0] + b * rows[1] + c * rows[2]
+
+
+def _pair_table(pair_cutoffs: Mapping[str, float], cutoff: float) -> torch.Tensor:
+    """Cutoffs in Å, float64 [119, 119], indexed by two atomic numbers."""
+    size = len(chemical_symbols)
+    table = torch.full((size, size), cutoff, dtype=torch.float64)
+    for pair, value in pair_cutoffs.items():
+        symbols = pair.split("-")
+        if len(symbols) != 2 or not all(symbol in atomic_numbers for symbol in symbols):
+            raise ValueError(f'`pair_cutoffs`: expected keys such as "Si-O", got {pair!r}')
+        if not 0 < value <= cutoff:
+            raise ValueError(f"`pair_cutoffs[{pair!r}]`: expected at most the cutoff {cutoff} Å, got {value}")
+        first, second = (atomic_numbers[symbol] for symbol in symbols)
+        table[first, second] = table[second, first] = value
+    return table
+
+
+def _coincidence_error(graph: Graph) -> StructureError:
+    distances = graph.edge_vectors.norm(dim=1)
+    edge = int(distances.argmin())
+    i, j = graph.edge_index[:, edge].tolist()
+    return StructureError(
+        f"`atoms`: expected distances of at least {MIN_DISTANCE} Å, got {float(distances[edge]):.2g} Å "
+        f"between atoms {i} and {j} in image {graph.shifts[edge].tolist()}; "
+        "remove duplicates or check the cell"
+    )

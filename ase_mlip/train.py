@@ -1,0 +1,258 @@
+"""``ase-mlip train run.toml``: fit a network to energies, forces and stress, and export it."""
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from . import _ops
+from .architectures.pet import PET
+from .archive import write_atomically
+from .batches import GraphDataset, random_o3, shuffled_batches
+from .data import DataSplit, composition_baseline, load_data
+from .errors import DataError
+from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
+from .train_config import OptimizerConfig, RunConfig, read_config
+from .train_export import finish
+from .train_loss import RunningErrors, Scales, loss, predict, residuals
+
+
+def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path:
+    """Run the training that the TOML file describes, or continue it.
+
+    Returns the path of the exported model, ``<output>/<name>.pt``. The output folder also holds
+    ``checkpoint.safetensors`` (written after every epoch), ``metrics.csv``, ``learning_curve.png``
+    and ``best.safetensors`` with its JSON (the weights of the best epoch).
+
+    Raises
+    ------
+    DataError
+        for anything wrong with the configuration or the data, or when the output folder already
+        holds a run and ``resume`` is False
+    """
+    path = Path(path)
+    config = read_config(path)
+    output = path.parent / config.output
+    checkpoint = output / "checkpoint.safetensors"
+    if checkpoint.exists() and not resume:
+        raise DataError(
+            f"`{output}` already holds a run; continue it with --resume or choose another `output`"
+        )
+    _ops.load()
+    if config.threads > 0:
+        torch.set_num_threads(config.threads)
+    device = _device(config.device)
+    data = load_data(config.data, path.parent)
+    run = Run(config, data, device)
+    fingerprint = _fingerprint(config, data)
+    if resume and checkpoint.exists():
+        load_checkpoint(checkpoint, run.state, fingerprint)
+    output.mkdir(parents=True, exist_ok=True)
+    with _summary_writer(config, output) as summary:
+        bar = tqdm(total=config.optimizer.epochs, initial=run.state.epoch, disable=not progress, unit="epoch")
+        while run.state.epoch < config.optimizer.epochs:
+            row = run.epoch()
+            save_checkpoint(checkpoint, run.state, fingerprint)
+            _write_metrics(output / "metrics.csv", run.state.history)
+            for name, value in row.items():
+                summary(name, value, run.state.epoch)
+            bar.update()
+            bar.set_postfix_str(_short(row))
+        bar.close()
+    return finish(config, run.state, run.baseline, data, output)
+
+
+class Run:
+    """One training run: network, data and optimizer; :meth:`epoch` is called until done."""
+
+    def __init__(self, config: RunConfig, data: DataSplit, device: torch.device):
+        self.config, self.device = config, device
+        torch.manual_seed(config.seed)
+        config.model.species = sorted({int(z) for s in data.train for z in s.atoms.numbers})
+        self.network = PET(config.model).to(device)
+        self.baseline = composition_baseline(data.train)
+        self.train_set = GraphDataset(data.train, config.model.cutoff)
+        self.validation_set = GraphDataset(data.validation, config.model.cutoff)
+        table = torch.zeros(119, dtype=torch.float64)
+        for number, energy in self.baseline.items():
+            table[number] = energy
+        self.table = table.to(device)
+        self.scales = _scales(data, self.baseline)
+        self.network.energy_scale.fill_(self.scales.forces)
+        self.network.force_scale.fill_(self.scales.forces)
+        parameters = list(self.network.parameters())
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
+        )
+        average = [p.detach().clone() for p in parameters]
+        self.state = TrainState(self.network, optimizer, average)
+        self.steps_per_epoch = math.ceil(len(data.train) / config.optimizer.batch_size)
+
+    def epoch(self) -> dict[str, float]:
+        """Train one epoch, validate the averaged weights, remember the best; returns the metrics row."""
+        start = time.perf_counter()
+        state, optimizer = self.state, self.config.optimizer
+        conservative = state.epoch >= optimizer.conservative_from
+        errors, losses = RunningErrors(), []
+        self.network.train()
+        batches = shuffled_batches(
+            len(self.train_set), optimizer.batch_size, seed=self.config.seed, epoch=state.epoch
+        )
+        for indices in batches:
+            losses.append(self._step(indices, conservative, errors))
+        with self.averaged_weights():
+            validation, validation_loss = self._validate(conservative)
+        state.epoch += 1
+        if conservative and not math.isfinite(state.best_loss) or validation_loss < state.best_loss:
+            state.best_loss = validation_loss if conservative else float("inf")
+            names = [name for name, _ in self.network.named_parameters()]
+            state.best = {n: a.clone() for n, a in zip(names, state.average, strict=True)}
+        row = {"epoch": state.epoch, "learning_rate": state.optimizer.param_groups[0]["lr"]}
+        row["loss"], row["validation_loss"] = sum(losses) / len(losses), validation_loss
+        row |= {f"train_{k}_rmse": v for k, v in errors.rmse().items()}
+        row |= {f"validation_{k}_rmse": v for k, v in validation.items()}
+        row["seconds"] = time.perf_counter() - start
+        state.history.append(row)
+        return row
+
+    def _step(self, indices: np.ndarray, conservative: bool, errors: RunningErrors) -> float:
+        state, optimizer = self.state, self.config.optimizer
+        rotations = None
+        if optimizer.rotate:
+            rotations = random_o3(len(indices), (self.config.seed, state.step))
+        batch = self.train_set.collate(indices, rotations, torch.float32, self.device)
+        found = residuals(predict(self.network, batch, self.table, conservative), batch)
+        value = loss(found, self.config.loss, self.scales, state.epoch / optimizer.epochs)
+        if not torch.isfinite(value):
+            raise DataError(
+                f"`loss` became {float(value.detach())} in step {state.step}; "
+                "lower `optimizer.learning_rate` or look for wrong frames in the training data"
+            )
+        for group in state.optimizer.param_groups:
+            group["lr"] = _learning_rate(optimizer, state.step, self.steps_per_epoch)
+        state.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        if optimizer.gradient_clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.gradient_clip)
+        state.optimizer.step()
+        state.step += 1
+        # A young average would remember the random start: let it lengthen with the run.
+        decay = min(optimizer.ema_decay, (1 + state.step) / (10 + state.step))
+        parameters = [p.detach() for p in self.network.parameters()]
+        torch._foreach_lerp_(state.average, parameters, 1.0 - decay)
+        errors.add(found)
+        return float(value.detach())
+
+    def _validate(self, conservative: bool) -> tuple[dict[str, float], float]:
+        self.network.eval()
+        errors, losses = RunningErrors(), []
+        for k in range(len(self.validation_set)):
+            batch = self.validation_set.collate([k], None, torch.float32, self.device)
+            with torch.set_grad_enabled(conservative):
+                found = residuals(predict(self.network, batch, self.table, conservative), batch)
+            errors.add(found)
+            losses.append(float(loss(found, self.config.loss, self.scales, done=1.0).detach()))
+        self.network.train()
+        return errors.rmse(), sum(losses) / max(len(losses), 1)
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Within the context the network carries the moving average of its weights."""
+        parameters = [p.detach() for p in self.network.parameters()]
+        raw = [p.clone() for p in parameters]
+        torch._foreach_copy_(parameters, self.state.average)
+        yield
+        torch._foreach_copy_(parameters, raw)
+
+
+def _learning_rate(config: OptimizerConfig, step: int, steps_per_epoch: int) -> float:
+    total = config.epochs * steps_per_epoch
+    warmup = max(1, round(config.warmup_fraction * total))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    decay = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+    return config.learning_rate * (config.final_fraction + (1.0 - config.final_fraction) * decay)
+
+
+def _scales(data: DataSplit, baseline: dict[int, float]) -> Scales:
+    def rms(values: list[torch.Tensor]) -> float:
+        if not values:
+            return 1.0
+        return max(float(torch.cat(values).square().mean().sqrt()), 1e-8)
+
+    energies, forces, stresses = [], [], []
+    for sample in data.train:
+        numbers = sample.atoms.numbers
+        if sample.energy is not None:
+            rest = sample.energy - sum(baseline[int(z)] for z in numbers)
+            energies.append(torch.tensor([rest / len(numbers)], dtype=torch.float64))
+        if sample.forces is not None:
+            forces.append(torch.as_tensor(sample.forces, dtype=torch.float64).flatten())
+        if sample.stress is not None:
+            stresses.append(torch.as_tensor(sample.stress, dtype=torch.float64).flatten())
+    of_forces = rms(forces)
+    of_energies = max(rms(energies), 0.1 * of_forces if forces else 0.0)
+    return Scales(of_energies, of_forces, rms(stresses))
+
+
+def _fingerprint(config: RunConfig, data: DataSplit) -> str:
+    """Identifies what must not change between a run and its continuation."""
+    parts = dataclasses.asdict(config)
+    for free in ("output", "device", "threads", "tensorboard", "description", "license", "citation", "data"):
+        parts.pop(free)
+    content = json.dumps([parts, data.description], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise DataError("`device` is 'cuda' but torch sees no CUDA device; use 'cpu' or 'auto'")
+    return torch.device(name)
+
+
+def _write_metrics(path: Path, history: list[dict[str, float]]) -> None:
+    columns: list[str] = []
+    for row in history:
+        columns += [name for name in row if name not in columns]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(path, text.getvalue().encode())
+
+
+@contextlib.contextmanager
+def _summary_writer(config: RunConfig, output: Path):
+    """A function (name, value, epoch) that feeds TensorBoard, or does nothing."""
+    if not config.tensorboard:
+        yield lambda name, value, epoch: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise DataError(
+            "`tensorboard = true` needs the package tensorboard: pip install 'ase-mlip[tensorboard]'"
+        ) from None
+    with SummaryWriter(output / "tensorboard") as writer:
+        yield writer.add_scalar
+
+
+def _short(row: dict[str, float]) -> str:
+    parts = []
+    for name, label, factor in (("energy", "E meV/atom", 1e3), ("forces", "F meV/Å", 1e3)):
+        if f"validation_{name}_rmse" in row:
+            parts.append(f"{label} {factor * row[f'validation_{name}_rmse']:.1f}")
+    return ", ".join(parts)

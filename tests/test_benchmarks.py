@@ -1,0 +1,116 @@
+"""Benchmarks: the arithmetic of the timing helper, and that the scripts run and say what they measured."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import timing
+from benchmarks.timing import Row, Spread
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_ratio_is_that_of_medians_and_its_range_that_of_rounds():
+    # medians 4 and 2; rounds 1/2, 8/1, 4/4: the median of the rounds' ratios would be 1
+    assert timing.ratio([1.0, 8.0, 4.0], [2.0, 1.0, 4.0]) == Spread(2.0, 0.5, 8.0, 3)
+
+
+def test_ratio_needs_as_many_rounds_of_both():
+    with pytest.raises(ValueError):
+        timing.ratio([1.0, 2.0], [1.0])
+
+
+def test_spread_ignores_one_outlier():
+    assert timing.spread([3.0, 1.0, 2.0, 1000.0, 2.0]) == Spread(2.0, 1.0, 1000.0, 5)
+    assert timing.spread([0.001, 0.003]).scaled(1e3) == Spread(2.0, 1.0, 3.0, 2)
+
+
+def test_measurements_take_turns_and_warming_up_does_not_count():
+    calls: list[str] = []
+
+    def measurement(name: str):
+        def measure() -> float:
+            calls.append(name)
+            return float(len(calls))
+
+        return measure
+
+    values = timing.interleaved(
+        {"a": measurement("a"), "b": measurement("b")}, repeats=2, warmup=1, progress=False
+    )
+    assert calls == ["a", "b"] * 3
+    assert values == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+
+
+def test_no_repeats_is_an_error():
+    with pytest.raises(ValueError, match="`repeats`: expected at least 1, got 0"):
+        timing.interleaved({}, repeats=0)
+
+
+def test_time_is_that_of_one_call(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+
+    def work() -> None:
+        clock[0] += 0.25
+
+    assert timing.timed(work, calls=8)() == 0.25
+
+
+@pytest.mark.parametrize(
+    ("value", "sense", "limit", "verdict"),
+    [
+        (3.0, "≤", 3.0, "pass"),
+        (3.1, "≤", 3.0, "FAIL"),
+        (1.6, "≥", 1.6, "pass"),
+        (1.5, "≥", 1.6, "FAIL"),
+        (7.0, "", None, ""),
+        (None, "≤", 3.0, "skipped"),
+    ],
+)
+def test_verdict_follows_the_limit(value, sense, limit, verdict):
+    measured = None if value is None else Spread(value, 0.0, 9.0, 7)
+    assert Row("cost", "×", measured, sense, limit).verdict == verdict
+
+
+def test_table_and_file_hold_what_was_measured(tmp_path):
+    rows = [
+        Row("cost", "×", Spread(2.5, 2.0, 3.5, 7), "≤", 3.0),
+        Row("other", "µs", None, note="lmp not found"),
+    ]
+    path = timing.store("trial", "Trial", rows, timing.environment(threads=1), tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert "| cost | 2.5 × | 2 – 3.5 | 7 | ≤ 3 × | pass |" in text
+    assert "| other | – |  |  |  | skipped; lmp not found |" in text
+    stored = json.loads((tmp_path / "trial.json").read_text(encoding="utf-8"))
+    assert stored["results"][0]["spread"] == {"median": 2.5, "low": 2.0, "high": 3.5, "repeats": 7}
+    assert stored["results"][0]["verdict"] == "pass"
+    assert {"date", "commit", "cpu", "cores", "python", "torch", "ase_mlip"} <= stored["environment"].keys()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["trial.json", "trial.md"]
+
+
+def test_inference_explains_itself():
+    done = run_inference("--help")
+    assert "--quick" in done.stdout and "--lmp" in done.stdout
+
+
+@pytest.mark.slow
+def test_inference_runs_with_any_model_that_knows_silicon(pair_model_path, tmp_path):
+    done = run_inference("--quick", "--model", str(pair_model_path), "--output", str(tmp_path))
+    stored = json.loads((tmp_path / "inference-quick.json").read_text(encoding="utf-8"))
+    measured = [row["what"] for row in stored["results"] if row["spread"] is not None]
+    for name in ("peak memory", "process start", "calculator's share", "cost per atom"):
+        assert any(what.startswith(name) for what in measured), name
+        assert name in done.stdout
+    assert str(tmp_path) not in done.stdout
+
+
+def run_inference(*arguments: str) -> subprocess.CompletedProcess:
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    command = [sys.executable, str(ROOT / "benchmarks" / "inference.py"), *arguments]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True)

@@ -1,0 +1,266 @@
+"""Finding, making and keeping builds of the compiled parts; builds for C++ programs, CUDA and packages."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from ase_mlip import _build, _ops
+
+ROOT = Path(__file__).resolve().parents[1]
+TORCH = Path(torch.__file__).resolve().parent
+
+# Stands in for a compiler: records that it was called and writes something where -o points.
+FAKE_COMPILER = """#!/bin/sh
+if [ "$1" = --version ]; then echo "fake 1.0"; exit 0; fi
+echo called >> "$(dirname "$0")/calls"
+while [ $# -gt 0 ]; do
+  if [ "$1" = -o ]; then echo made > "$2"; fi
+  shift
+done
+"""
+
+
+def write_program(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture
+def compiler(tmp_path, monkeypatch) -> Path:
+    """A fake compiler, alone with an empty cache and without an installed build."""
+    path = write_program(tmp_path / "fake-c++", FAKE_COMPILER)
+    monkeypatch.setenv("CXX", str(path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(_build, "installed_folder", lambda: tmp_path / "installed")
+    monkeypatch.setattr(_build, "find_nvcc", lambda: None)
+    return path
+
+
+def calls(compiler: Path) -> int:
+    record = compiler.parent / "calls"
+    return len(record.read_text().split()) if record.exists() else 0
+
+
+def test_a_build_is_made_once_and_found_again(compiler, capsys):
+    folder = _build.find_or_build()
+    record = _build.read_record(folder)
+    assert (folder / _build.LIBRARY).is_file()
+    assert record["torch"] == torch.__version__
+    assert record["compiler"] == "fake 1.0"
+    assert "compiling" in capsys.readouterr().err
+    made = calls(compiler)
+    assert _build.find_or_build() == folder
+    assert calls(compiler) == made
+    assert capsys.readouterr().err == ""
+
+
+def test_a_build_leaves_nothing_else_behind(compiler):
+    folder = _build.find_or_build()
+    assert not list(folder.glob("*.o"))
+    assert sorted(path.suffix for path in folder.parent.iterdir() if path != folder) == [".lock"]
+
+
+def test_processes_that_start_together_build_once(compiler):
+    threads = [threading.Thread(target=_build.find_or_build) for _ in range(4)]
+    single_build = 2 + len(list(_build.source_folder().glob("*.cpp"))) + 1  # compile, link two, OpenMP probe
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0 < calls(compiler) <= single_build
+
+
+@pytest.mark.parametrize("key", ["torch", "python", "sources", "cuda", "machine"])
+def test_a_build_for_something_else_is_not_used(compiler, key):
+    folder = _build.find_or_build()
+    record = _build.read_record(folder)
+    (folder / _build.RECORD).write_text(json.dumps({**record, key: "other"}))
+    assert _build.find_build(_build.describe_target()) is None
+
+
+def test_another_compiler_version_builds_anew(compiler):
+    first = _build.find_or_build()
+    write_program(compiler, FAKE_COMPILER.replace("fake 1.0", "fake 1.1"))
+    assert _build.find_or_build() != first
+
+
+def test_a_build_is_found_when_the_compiler_has_gone(compiler, monkeypatch):
+    folder = _build.find_or_build()
+    monkeypatch.setattr(_build, "find_compiler", lambda: None)
+    assert _build.find_or_build() == folder
+
+
+def test_the_build_made_at_install_time_comes_first(compiler, tmp_path):
+    _build.build(_build.describe_target(), tmp_path / "installed")
+    assert _build.find_or_build() == tmp_path / "installed"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_damaged_build_is_replaced(compiler):
+    folder = _build.find_or_build()
+    (folder / _build.RECORD).write_text("{")
+    assert _build.find_or_build() == folder
+    assert _build.read_record(folder)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_failing_nvcc_leaves_a_build_for_the_cpu(compiler, monkeypatch, works):
+    text = FAKE_COMPILER if works else "#!/bin/sh\necho unsupported host compiler\nexit 1\n"
+    nvcc = write_program(compiler.parent / "fake-nvcc", text)
+    monkeypatch.setattr(_build, "usable_nvcc", lambda cuda: str(nvcc))
+    record = _build.read_record(_build.find_or_build())
+    assert record["cuda_kernels"] == works
+    assert ("unsupported host compiler" in record["cuda_error"]) != works
+
+
+def load_anew(monkeypatch):
+    monkeypatch.setattr(_ops, "_folder", None)
+    _ops.load()
+
+
+def test_a_failing_compiler_is_quoted(compiler, monkeypatch):
+    write_program(compiler, '#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "no such header"\nexit 3\n')
+    with pytest.raises(_ops.BuildError, match=r"(?s)`fake-c\+\+`: .*exit status 3.*no such header"):
+        load_anew(monkeypatch)
+    assert not list(_build.cache_folder().glob("ops-*/")) and not list(_build.cache_folder().glob(".build*"))
+
+
+def test_no_compiler_says_what_to_install(compiler, monkeypatch):
+    monkeypatch.setattr(_build, "find_compiler", lambda: None)
+    with pytest.raises(_ops.BuildError, match=r"`c\+\+`: expected a C\+\+20 compiler.*found none; install"):
+        load_anew(monkeypatch)
+
+
+def test_an_unusable_cache_is_named(compiler, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(_ops.BuildError, match=r"`.*file/ase_mlip`.*XDG_CACHE_HOME"):
+        load_anew(monkeypatch)
+
+
+def test_a_library_that_does_not_load_is_an_error_of_ours(compiler, monkeypatch):
+    with pytest.raises(_ops.BuildError, match="libase_mlip_ops"):  # the fake compiler's output
+        load_anew(monkeypatch)
+
+
+def test_build_info_names_what_was_used():
+    info = _ops.build_info()
+    assert info["schema_version"] == 1
+    assert info["torch"] == torch.__version__
+    assert Path(info["folder"]).is_dir()
+    if "compiled" in info:  # missing without Python's development files
+        assert info["compiled"]["schema_version"] == 1
+        assert torch.__version__.startswith(info["compiled"]["torch"])
+        assert bool(info["compiled"]["openmp"]) == info["openmp"]
+
+
+def test_importing_the_package_loads_nothing():
+    code = "import sys, ase_mlip; print('torch' in sys.modules)"
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "False"
+
+
+# ---- other ways to build -----------------------------------------------------------------------------
+
+
+def run(command: list, **options) -> str:
+    """Output of a command; its failure shows the output."""
+    result = subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        **options,
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout[-6000:]}"
+    return result.stdout
+
+
+def needs(*programs: str):
+    missing = [name for name in programs if shutil.which(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not found")
+
+
+@needs("c++")
+def test_a_program_without_python_uses_the_operators(tmp_path):
+    library = Path(_ops.build_info()["folder"]) / _build.LIBRARY
+    program = tmp_path / "test_operators"
+    includes = [TORCH / "include", TORCH / "include/torch/csrc/api/include"]
+    command = ["c++", "-std=c++20", f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
+    command += [flag for folder in includes for flag in ("-isystem", folder)]
+    command += [ROOT / "tests/cpp/test_operators.cpp", "-o", program, f"-L{TORCH / 'lib'}", "-lc10"]
+    run([*command, "-ltorch_cpu", "-ldl", f"-Wl,-rpath,{TORCH / 'lib'}"])
+    assert "FAIL" not in run([program, library])
+
+
+@pytest.mark.slow
+@needs("cmake", "ctest", "c++")
+@pytest.mark.skipif(bool(torch.version.cuda) and not shutil.which("nvcc"), reason="torch's CMake needs CUDA")
+@pytest.mark.parametrize("sanitize", ["OFF", "ON"])
+def test_cmake_builds_and_sanitizers_find_nothing(tmp_path, sanitize):
+    prefix = f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}"
+    run(["cmake", "-S", ROOT, "-B", tmp_path, prefix, f"-DASE_MLIP_SANITIZE={sanitize}"])
+    run(["cmake", "--build", tmp_path, "--parallel", "2"])
+    output = run(["ctest", "--test-dir", tmp_path, "--verbose"])
+    assert "100% tests passed" in output
+    assert "runtime error" not in output
+
+
+@needs("nvcc")
+def test_the_cuda_kernels_compile(tmp_path):
+    """Compile only: neither a GPU nor a CUDA build of torch is needed."""
+    header = tmp_path / "c10" / "cuda" / "impl" / "cuda_cmake_macros.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("#define C10_CUDA_BUILD_SHARED_LIBS\n")  # all that torch's CPU wheel lacks
+    includes = [tmp_path, TORCH / "include", TORCH / "include/torch/csrc/api/include"]
+    command = ["nvcc", "-std=c++20", "-arch=sm_90", "--expt-relaxed-constexpr", "--expt-extended-lambda"]
+    command += [flag for folder in includes for flag in ("-isystem", folder)]
+    run([*command, "-c", ROOT / "csrc" / "kernels_cuda.cu", "-o", tmp_path / "kernels_cuda.o"])
+
+
+def copy_of_the_sources(folder: Path) -> Path:
+    for name in ("ase_mlip", "csrc", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__", "_compiled")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder / path.name)
+    return folder
+
+
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_packages_hold_all_sources(tmp_path, compiled):
+    pytest.importorskip("build", reason="the `build` package makes the packages")
+    (tmp_path / "source").mkdir()
+    source = copy_of_the_sources(tmp_path / "source")
+    environment = dict(os.environ)
+    if not compiled:
+        environment.pop("CXX", None)
+        environment["PATH"] = str(tmp_path)  # no compiler: the operators are left to the first use
+    run([sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, source], env=environment)
+    (archive,), (wheel,) = tmp_path.glob("*.tar.gz"), tmp_path.glob("*.whl")
+    with tarfile.open(archive) as file:
+        in_archive = {name.partition("/")[2] for name in file.getnames()}
+    with zipfile.ZipFile(wheel) as file:
+        in_wheel = set(file.namelist())
+    sources = {f"csrc/{path.name}" for path in (ROOT / "csrc").iterdir()}
+    models = {f"ase_mlip/models/{path.name}" for path in (ROOT / "ase_mlip" / "models").glob("*.pt")}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ase_mlip").rglob("*.py")}
+    assert sources | models | modules <= in_archive
+    assert {f"ase_mlip/{name}" for name in sources} | models | modules <= in_wheel
+    assert (f"ase_mlip/_compiled/{_build.LIBRARY}" in in_wheel) == compiled
+    assert wheel.name.endswith("py3-none-any.whl") != compiled

@@ -1,0 +1,590 @@
+"""Checks of models: sound ones pass, and every check catches a model that is broken in its way."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.neighborlist import neighbor_list
+from toy import AnisotropicNetwork, PairNetwork, smooth_cutoff
+
+from ase_mlip import _ops, check_continuity, check_graph, check_physics
+from ase_mlip.check import CHECKS, format_checks, passed, run_checks
+from ase_mlip.check_probe import Probe, fold, take_edges, unfold
+from ase_mlip.check_structures import default_structures, diluted, disordered_structure, tiny_structure
+from ase_mlip.errors import StructureError
+from ase_mlip.model import Model, load_model
+from ase_mlip.model_info import ModelInfo
+from ase_mlip.neighbors import build_graph
+from ase_mlip.potential import Potential
+
+SPECIES = [8, 14]
+CUTOFF = 4.0
+
+
+class MessagePassing(torch.nn.Module):
+    """Two layers: E_i depends on the densities of its neighbours, which depend on theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+        centres, neighbours = edge_index
+        distances = torch.linalg.vector_norm(edge_vectors, dim=1)
+        window = smooth_cutoff(distances, CUTOFF) * (1 + 0.01 * species[neighbours])
+        zeros = torch.zeros(species.size(0), dtype=edge_vectors.dtype)
+        density = zeros.index_add(0, centres, window)
+        message = zeros.index_add(0, centres, window * torch.tanh(self.weight * density[neighbours]))
+        return {"energies": torch.tanh(density * self.weight) + 0.1 * message**2}
+
+
+class Broken(PairNetwork):
+    """A sound pair potential whose parts the tests below override."""
+
+    def __init__(self):
+        super().__init__(SPECIES, CUTOFF)
+
+    def pair_energies(self, species, edge_index, edge_vectors):
+        distances = torch.linalg.vector_norm(edge_vectors, dim=1)
+        decay = torch.exp(self.r0 - distances)
+        return 0.15 * (decay * decay - 2.0 * decay) * self.window(distances)
+
+    def window(self, distances):
+        return smooth_cutoff(distances, self.cutoff)
+
+    def reduce(self, energies, species, edge_index):
+        zeros = torch.zeros(species.size(0), dtype=energies.dtype)
+        return zeros.index_add(0, edge_index[0], energies)
+
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+        energies = self.pair_energies(species, edge_index, edge_vectors)
+        return {"energies": self.reduce(energies, species, edge_index)}
+
+
+class StepCutoff(Broken):
+    def window(self, distances):
+        return torch.ones_like(distances)
+
+
+class LinearCutoff(Broken):
+    """Energy is continuous at the cutoff, forces are not."""
+
+    def window(self, distances):
+        return 1.0 - distances / self.cutoff
+
+
+class JumpInside(Broken):
+    """A jump that is not at the cutoff, as a careless table or switch makes it."""
+
+    def window(self, distances):
+        return smooth_cutoff(distances, self.cutoff) * (1.0 + 0.01 * (distances > 3.123).to(distances.dtype))
+
+
+class Detached(Broken):
+    """A part of the energy is not differentiated."""
+
+    def pair_energies(self, species, edge_index, edge_vectors):
+        energies = super().pair_energies(species, edge_index, edge_vectors)
+        return energies + 1e-3 * energies.detach()
+
+
+class Average(Broken):
+    """0/0 for atoms without neighbours."""
+
+    def reduce(self, energies, species, edge_index):
+        return super().reduce(energies, species, edge_index) / super().reduce(
+            torch.ones_like(energies), species, edge_index
+        )
+
+
+class InfiniteSlope(Broken):
+    """Energies are finite everywhere, but the slope of the root is infinite where the sum is zero."""
+
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+        energies = self.reduce(
+            self.window(torch.linalg.vector_norm(edge_vectors, dim=1)) ** 2, species, edge_index
+        )
+        lonely = edge_vectors.new_zeros(species.size(0)).index_add(
+            0, edge_index[1], edge_vectors.sum(dim=1) * (reverse_edges >= 0)
+        )
+        return {"energies": energies + torch.sqrt(lonely**2)}
+
+
+class WritesInput(Broken):
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+        reverse_edges.zero_()
+        return super().forward(species, edge_index, edge_vectors, reverse_edges, inputs)
+
+
+class Remembers(Broken):
+    """Every evaluation changes the next."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def reduce(self, energies, species, edge_index):
+        self.calls += 1e-3
+        return super().reduce(energies, species, edge_index) * (1 + self.calls)
+
+
+class NumbersAtoms(Broken):
+    def reduce(self, energies, species, edge_index):
+        return super().reduce(energies, species, edge_index) + 1e-6 * torch.arange(species.size(0))
+
+
+class NumbersNeighbours(Broken):
+    """The first edge of a centre counts more."""
+
+    def reduce(self, energies, species, edge_index):
+        first = torch.searchsorted(edge_index[0], torch.arange(species.size(0)))
+        scale = torch.ones_like(energies)
+        scale[first[first < len(energies)]] = 1.001
+        return super().reduce(energies * scale, species, edge_index)
+
+
+class CountsNodes(Broken):
+    """Normalised by the size of the graph, which batches and ghosts change."""
+
+    def reduce(self, energies, species, edge_index):
+        return super().reduce(energies, species, edge_index) / species.size(0)
+
+
+class NoImagesOfItself(Broken):
+    def pair_energies(self, species, edge_index, edge_vectors):
+        return super().pair_energies(species, edge_index, edge_vectors) * (edge_index[0] != edge_index[1])
+
+
+class NeedsEdges(Broken):
+    def reduce(self, energies, species, edge_index):
+        return super().reduce(energies / energies.abs().max().clamp(min=1.0), species, edge_index)
+
+
+class ForgetsBeyondBlocks(Broken):
+    def reduce(self, energies, species, edge_index):
+        return super().reduce(energies * (edge_index[0] < 2048), species, edge_index)
+
+
+class Undeclared(Broken):
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+        outputs = super().forward(species, edge_index, edge_vectors, reverse_edges, inputs)
+        return {**outputs, "features": outputs["energies"][:, None]}
+
+
+class BrokenPotential(Potential):
+    """A potential whose results are changed."""
+
+    def __init__(self, change):
+        super().__init__(Broken(), {8: -1.0, 14: -4.0})
+        self.change = change
+
+    def forward(self, *arguments):
+        return self.change(super().forward(*arguments), *arguments)
+
+
+def make_model(module, **claims) -> Model:
+    """A model around an eager network or potential, in float64, with the claims of the pair toy."""
+    _ops.load()
+    potential = module if isinstance(module, Potential) else Potential(module, {8: -1.5, 14: -4.25})
+    potential.network.to(torch.float64)
+    for parameter in potential.parameters():
+        parameter.requires_grad_(False)
+    document = {
+        "name": "toy",
+        "species": SPECIES,
+        "cutoff": CUTOFF,
+        "message_passing_layers": 1,
+        "interaction_range": CUTOFF,
+    }
+    info = ModelInfo(**{**document, **claims})
+    return Model(info, potential.eval(), torch.device("cpu"), torch.float64, Path("toy.pt"))
+
+
+def failures(module, *checks, **claims) -> list[str]:
+    """Names of what failed among the given checks."""
+    model = make_model(module, **claims)
+    probe = Probe(model, default_structures(SPECIES))
+    return [result.name for check in checks for result in check(probe) if result.passed is False]
+
+
+# ---- sound models pass ---------------------------------------------------------------------------------
+
+
+def test_sound_models_pass(pair_model_path, anisotropic_model_path):
+    for path in (pair_model_path, anisotropic_model_path):
+        results = run_checks(path)
+        assert passed(results), format_checks(results)
+
+
+def test_a_given_structure_is_used(pair_model_path):
+    atoms = bulk("Si", cubic=True)
+    atoms.rattle(0.1, seed=0)
+    results = run_checks(pair_model_path, atoms)
+    assert passed(results), format_checks(results)
+    details = " ".join(result.detail for result in results)
+    assert "Si8" in details
+
+
+@pytest.mark.parametrize("pbc", [False, (True, False, True)])
+def test_structures_with_open_ends_pass(pair_model_path, pbc):
+    atoms = disordered_structure(np.array([14, 8, 8, 14]), pbc, np.random.default_rng(1))
+    results = run_checks(pair_model_path, atoms)
+    assert passed(results), format_checks(results)
+
+
+def test_a_single_atom_passes(anisotropic_model_path):
+    results = run_checks(anisotropic_model_path, Atoms("Si", cell=3 * np.eye(3), pbc=True))
+    assert passed(results), format_checks(results)
+
+
+def test_message_passing_passes_with_its_range():
+    results = run_checks(make_model(MessagePassing(), interaction_range=2 * CUTOFF))
+    assert passed(results), format_checks(results)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("neighbours", [None, 8.0])
+def test_random_pet_passes(tmp_path, layers, neighbours):
+    from ase_mlip.architectures.pet import PET, PETHypers
+    from ase_mlip.model import export_model
+
+    hypers = PETHypers(
+        species=SPECIES,
+        cutoff=3.5,
+        num_neighbors_adaptive=neighbours,
+        num_gnn_layers=layers,
+        **{"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 2},
+    )
+    torch.manual_seed(0)
+    network = PET(hypers)
+    document = {
+        name: getattr(hypers, name) for name in ("cutoff", "message_passing_layers", "interaction_range")
+    }
+    export_model(network, tmp_path / "pet.pt", {"name": "pet", "species": SPECIES, **document})
+    results = run_checks(tmp_path / "pet.pt")
+    assert passed(results), format_checks(results)
+    reach = {result.name: result.value for result in results}["reach of an atom's energy"]
+    assert reach > hypers.interaction_range - hypers.cutoff  # the declared range is not a cutoff too large
+
+
+# ---- every check catches its defect --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "network, check, names",
+    [
+        (
+            MessagePassing,
+            check_graph.halo,
+            ["halo: energies", "halo: forces", "halo: virial", "thin halo: forces"],
+        ),
+        (MessagePassing, check_graph.reach, ["reach of an atom's energy"]),
+        (StepCutoff, check_continuity.at_the_cutoff, ["continuity at the cutoff: energy"]),
+        (LinearCutoff, check_continuity.at_the_cutoff, ["continuity at the cutoff: forces"]),
+        (JumpInside, check_continuity.along_a_path, ["continuity on a path: energy"]),
+        (StepCutoff, check_continuity.along_a_path, ["continuity on a path: energy"]),
+        (LinearCutoff, check_continuity.along_a_path, ["continuity on a path: forces"]),
+        (Detached, check_physics.forces, ["forces: finite differences"]),
+        (Detached, check_physics.stress, ["stress: finite differences"]),
+        (Average, check_graph.isolated_atom, ["isolated atom: finite"]),
+        (Average, check_graph.halo, ["finite with truncated ghosts", "finite with padding"]),
+        (InfiniteSlope, check_graph.halo, ["finite with truncated ghosts", "finite with padding"]),
+        (WritesInput, check_graph.input_not_mutated, ["input not mutated"]),
+        (Remembers, check_graph.input_not_mutated, ["input not mutated", "evaluated again: energies"]),
+        (NumbersAtoms, check_graph.permutation, ["permuted atoms: energies"]),
+        (NumbersNeighbours, check_graph.permutation, ["permuted neighbours: energies"]),
+        (CountsNodes, check_graph.batch, ["batch equals single: energies", "batch equals single: forces"]),
+        (CountsNodes, check_graph.halo, ["halo: energies", "padding changes nothing: energies"]),
+        (
+            NoImagesOfItself,
+            check_graph.small_cell,
+            ["small cell, 1 atom: energies", "small cell, 2 atoms: virial"],
+        ),
+        (ForgetsBeyondBlocks, check_graph.large_structure, ["large structure: energies"]),
+        (Undeclared, check_graph.shapes_and_dtypes, ["shapes and dtypes"]),
+    ],
+)
+def test_a_broken_network_fails(network, check, names):
+    failed = failures(network(), check)
+    assert set(names) <= set(failed)
+    assert failures(Broken(), check) == []
+
+
+def test_pair_cutoffs_are_crossed_where_they_are():
+    """A network that ends at 4 Å jumps where its file says that silicon and oxygen end at 3 Å."""
+    pair_cutoffs = {"O-Si": 3.0}
+    model = make_model(Broken(), pair_cutoffs=pair_cutoffs)
+    results = check_continuity.at_the_cutoff(Probe(model, default_structures(SPECIES)))
+    assert not passed(results)
+    assert "OSi 3," in results[0].detail
+
+
+def test_linear_cutoff_has_a_continuous_energy():
+    assert "continuity at the cutoff: energy" not in failures(LinearCutoff(), check_continuity.at_the_cutoff)
+
+
+def test_an_error_is_a_failed_check():
+    results = run_checks(make_model(NeedsEdges()))
+    failed = [result for result in results if result.passed is False]
+    assert "empty" in [result.name for result in failed]
+    assert all("max()" in result.detail for result in failed)
+    assert not passed(results)
+
+
+def derivatives(function):
+    """A change of results with derivatives; others stay as they are."""
+    return lambda outputs, *arguments: function(outputs, *arguments) if "forces" in outputs else outputs
+
+
+def ignoring_weights(outputs, species, edge_index, edge_vectors, reverse_edges, weights, structure, *rest):
+    zeros = torch.zeros_like(outputs["energy"])
+    return {**outputs, "energy": zeros.index_add(0, structure, outputs["energies"])}
+
+
+@pytest.mark.parametrize(
+    "change, check, names",
+    [
+        (ignoring_weights, check_graph.domains, ["domains add up: energy", "domain without atoms: all zero"]),
+        (
+            derivatives(lambda outputs, *_: {**outputs, "forces": outputs["forces"] + 1e-6}),
+            check_physics.sums,
+            ["net force", "virial of a cluster: r ⊗ F"],
+        ),
+        (
+            derivatives(lambda outputs, *_: {**outputs, "virials": 1.001 * outputs["virials"]}),
+            check_physics.sums,
+            ["sum of virials"],
+        ),
+        (
+            derivatives(lambda outputs, *_: {**outputs, "virial": -outputs["virial"]}),
+            check_physics.stress,
+            ["stress: finite differences"],
+        ),
+        (
+            derivatives(lambda outputs, *_: {**outputs, "forces": outputs["forces"].to(torch.float32)}),
+            check_graph.shapes_and_dtypes,
+            ["shapes and dtypes"],
+        ),
+        (
+            lambda outputs, *_: {name: value for name, value in outputs.items() if name != "virials"},
+            check_graph.shapes_and_dtypes,
+            ["shapes and dtypes"],
+        ),
+        (
+            derivatives(lambda outputs, *_: {**outputs, "forces": outputs["forces"] + 1e-3}),
+            check_graph.isolated_atom,
+            ["isolated atom: force and virial"],
+        ),
+        (
+            derivatives(lambda outputs, *_: {**outputs, "energy": outputs["energy"] + 1e-3}),
+            check_graph.empty,
+            ["empty graph"],
+        ),
+        (
+            lambda outputs, *_: {**outputs, "energies": outputs["energies"] * float("nan")},
+            check_graph.shapes_and_dtypes,
+            ["finite outputs"],
+        ),
+    ],
+)
+def test_a_broken_potential_fails(change, check, names):
+    assert set(names) <= set(failures(BrokenPotential(change), check))
+
+
+def test_symmetric_strains_do_not_see_the_torque():
+    """A virial whose antisymmetric part has the wrong sign gives the right stress; the torque shows it."""
+    network = AnisotropicNetwork(SPECIES, CUTOFF)
+    sound, broken = Potential(network, {}), Potential(network, {})
+    original = broken.forward
+
+    def transposed(*arguments):
+        outputs = original(*arguments)
+        return {n: v.transpose(-1, -2) if n in ("virial", "virials") else v for n, v in outputs.items()}
+
+    broken.forward = transposed
+    assert failures(sound, check_physics.stress, check_physics.sums) == []
+    failed = failures(broken, check_physics.stress, check_physics.sums)
+    assert failed == ["torque: finite differences", "virial of a cluster: r ⊗ F"]
+
+
+def test_translations_need_a_sound_neighbour_list(monkeypatch):
+    def without_images(atoms, cutoff, pair_cutoffs=None):
+        graph = build_graph(atoms, cutoff, pair_cutoffs)
+        return take_edges(graph, (graph.shifts == 0).all(dim=1).nonzero().squeeze(1))
+
+    def stretched(atoms, cutoff, pair_cutoffs=None):
+        graph = build_graph(atoms, cutoff, pair_cutoffs)
+        return dataclasses.replace(
+            graph, edge_vectors=graph.edge_vectors * (1 + 1e-6 * atoms.positions[0, 0])
+        )
+
+    assert failures(Broken(), check_physics.translation) == []
+    monkeypatch.setattr("ase_mlip.check_probe.build_graph", without_images)
+    assert "lattice translation: energies" in failures(Broken(), check_physics.translation)
+    monkeypatch.setattr("ase_mlip.check_probe.build_graph", stretched)
+    assert "translation: energies" in failures(Broken(), check_physics.translation)
+
+
+# ---- what is judged depends on the claims --------------------------------------------------------------
+
+
+def test_equivariance_is_judged_only_if_claimed():
+    network = AnisotropicNetwork(SPECIES, CUTOFF, direct=True)
+    claims = {"outputs": ["energies", "direct_forces", "direct_stresses"]}
+    checks = (check_physics.rotations, check_physics.stress)
+    assert failures(network, *checks, **claims) == []
+    failed = failures(network, *checks, equivariant=True, **claims)
+    expected = {
+        f"{name}: {key}" for name in ("24 rotations", "inversion") for key in ("forces", "direct_forces")
+    }
+    assert expected | {"a random rotation: energy", "virial, antisymmetric part"} <= set(failed)
+
+
+def test_a_symmetrised_model_need_not_stand_every_rotation():
+    """Averaged over the cube's rotations it is exact for those; others are reported."""
+    claims = {"equivariant": True, "symmetrization": {"group": "octahedral"}}
+    probe = Probe(make_model(Broken(), **claims), default_structures(SPECIES))
+    verdicts = {result.name: result.passed for result in check_physics.rotations(probe)}
+    assert verdicts["24 rotations: forces"] is True
+    assert verdicts["a random rotation: forces"] is None
+
+
+def test_a_loaded_model_is_converted_and_left_as_it_was(pair_model_path):
+    model = load_model(pair_model_path)
+    assert model.dtype == torch.float32
+    results = {result.name: result for result in run_checks(model)}
+    assert results["forces: finite differences"].passed
+    assert 0 < results["float32 - float64: forces"].value < 1e-5
+    assert model.dtype == torch.float32
+    assert model.module.network.strength.dtype == torch.float32
+
+
+def test_derivatives_are_judged_only_if_claimed_and_in_float64(pair_model_path):
+    checks = (check_physics.forces, check_physics.stress)
+    assert failures(Detached(), *checks, conservative=False) == []
+    results = run_checks(pair_model_path, dtype=torch.float32)
+    assert passed(results), format_checks(results)
+    assert {result.passed for result in results if "finite differences" in result.name} == {None}
+
+
+def test_direct_heads_are_reported(anisotropic_model_path):
+    results = {result.name: result for result in run_checks(anisotropic_model_path)}
+    mean = results["direct forces: mean"]
+    assert mean.passed is None
+    assert mean.value > 1e-3
+    assert results["halo: direct_stresses"].passed
+
+
+# ---- the public edge -----------------------------------------------------------------------------------
+
+
+def test_nonsense_structures_are_refused(pair_model_path):
+    with pytest.raises(StructureError, match="Cu"):
+        run_checks(pair_model_path, bulk("Cu"))
+    atoms = bulk("Si")
+    atoms.positions[0, 0] = np.nan
+    with pytest.raises(StructureError, match="positions"):
+        run_checks(pair_model_path, atoms)
+
+
+def test_the_given_structure_is_not_changed(pair_model_path):
+    atoms = bulk("Si", cubic=True)
+    before = atoms.copy()
+    run_checks(pair_model_path, atoms)
+    assert atoms == before
+    assert atoms.calc is None
+
+
+def test_table_is_aligned_and_says_the_verdict(pair_model_path):
+    results = run_checks(pair_model_path)
+    table = format_checks(results)
+    lines = table.splitlines()
+    assert len(lines) == len(results) + 4
+    assert lines[-1].startswith("passed: ")
+    for result, line in zip(results, lines[2:], strict=False):
+        assert line.startswith(result.name)
+        assert line.index(f"{result.value:.3e}") + 9 == lines[0].index("measured") + len("measured")
+    assert format_checks(run_checks(make_model(StepCutoff()))).splitlines()[-1].startswith("FAILED: ")
+
+
+def test_two_runs_measure_the_same(pair_model_path):
+    assert run_checks(pair_model_path) == run_checks(pair_model_path)
+
+
+def test_every_check_says_what_it_does():
+    assert all(check.__doc__ for check in CHECKS)
+
+
+# ---- tools of the checks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pbc", [True, (True, False, True), False])
+def test_unfolded_atoms_have_all_neighbours(pbc):
+    """An owned atom in the cluster has the neighbours that ASE's list finds in the crystal."""
+    atoms = disordered_structure(np.array([14, 8, 14, 8, 8]), pbc, np.random.default_rng(3))
+    atoms.positions += np.random.default_rng(4).integers(-2, 3, (5, 3)) * atoms.pbc @ atoms.cell.array
+    owned, reach = np.array([3, 1]), 5.0
+    cluster, origin = unfold(atoms, owned, reach)
+    assert origin[:2].tolist() == [3, 1]
+    assert np.array_equal(cluster.numbers, atoms.numbers[origin])
+    to_owned = np.linalg.norm(cluster.positions[:, None] - cluster.positions[None, :2], axis=2)
+    assert to_owned.min(axis=1).max() <= reach
+    distances = neighbor_list("id", atoms, reach)
+    for index, original in enumerate(owned):
+        expected = np.sort(distances[1][distances[0] == original])
+        found = np.sort(to_owned[:, index][np.arange(len(cluster)) != index])
+        assert np.allclose(found[found <= reach], expected, atol=1e-12)
+
+
+def test_fold_adds_copies():
+    assert fold(np.array([1.0, 2.0, 4.0]), np.array([2, 0, 2]), 3).tolist() == [2.0, 0.0, 5.0]
+
+
+def test_taken_edges_keep_their_reverse():
+    graph = build_graph(default_structures(SPECIES)[0], CUTOFF)
+    rng = np.random.default_rng(0)
+    kept = torch.from_numpy(rng.permutation(graph.edge_index.shape[1])[:100])
+    part = take_edges(graph, kept)
+    has_reverse = part.reverse_edges >= 0
+    assert 0 < int(has_reverse.sum()) < 100
+    reverse = part.reverse_edges[has_reverse]
+    assert torch.equal(part.edge_vectors[has_reverse], -part.edge_vectors[reverse])
+    assert torch.equal(part.edge_index[:, has_reverse], part.edge_index[:, reverse].flip(0))
+    lost = graph.reverse_edges[kept[~has_reverse]]
+    assert not torch.isin(lost, kept).any()
+
+
+@pytest.mark.parametrize("species", [[1], [14], [1, 8], [3, 9, 29, 55, 79, 92], list(range(1, 90))])
+def test_made_up_structures_are_sensible(species):
+    from ase.data import covalent_radii
+
+    structures = default_structures(species)
+    assert [len(atoms) for atoms in structures] == [12, 8, 5]
+    assert [tuple(atoms.pbc) for atoms in structures] == [(True,) * 3, (True, True, False), (False,) * 3]
+    for atoms in structures:
+        assert set(atoms.numbers) <= set(species)
+        i, j, distances = neighbor_list("ijd", atoms, 8.0)
+        contacts = covalent_radii[atoms.numbers[i]] + covalent_radii[atoms.numbers[j]]
+        assert (distances / contacts).min() > 0.84
+        assert distances.min() > 0.89
+        assert 9.9 < atoms.get_volume() / len(atoms) < 250
+    assert default_structures(species)[0] == structures[0]
+
+
+def test_tiny_cells_are_smaller_than_the_cutoff():
+    for cutoff in (2.0, 4.0):
+        atoms = tiny_structure([55], 2, cutoff)
+        heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+        assert heights.max() < cutoff
+
+
+def test_diluted_structures_have_the_wanted_neighbours():
+    atoms = default_structures([14])[0]
+    thin = diluted(atoms, 6.0, 10)
+    count = len(neighbor_list("i", thin, 6.0)) / len(thin)
+    assert 7 < count < 13
+    assert np.allclose(diluted(atoms, 6.0, 1000).positions, atoms.positions)

@@ -1,0 +1,67 @@
+"""The bump function and the adaptive radius against their definitions."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import brentq
+
+from ase_mlip.architectures.cutoff import adaptive_radii, log_bump
+
+
+def bump(distance: float, cutoff: float, width: float) -> float:
+    """½(1 + tanh(cot πs)) as it is written in the paper."""
+    s = (distance - cutoff + width) / width
+    if s <= 0:
+        return 1.0
+    if s >= 1:
+        return 0.0
+    return 0.5 * (1.0 + np.tanh(1.0 / np.tan(np.pi * s)))
+
+
+def test_bump_is_the_published_function():
+    distances = torch.linspace(0.5, 6.0, 400, dtype=torch.float64)
+    mine = log_bump(distances, torch.full_like(distances, 5.0), 0.5).exp()
+    expected = [bump(float(d), 5.0, 0.5) for d in distances]
+    np.testing.assert_allclose(mine.numpy(), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_two_derivatives_are_finite_everywhere(dtype):
+    distances = torch.linspace(4.49, 5.01, 2000, dtype=dtype, requires_grad=True)
+    weights = log_bump(distances, torch.full_like(distances, 5.0), 0.5).exp()
+    (first,) = torch.autograd.grad(weights.sum(), distances, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), distances)
+    assert torch.isfinite(first).all() and torch.isfinite(second).all()
+    assert first[-1] == 0 and first[0] == 0
+
+
+def random_neighbourhoods(n: int, per_node: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    distances = 1.5 + 3.5 * torch.rand(n * per_node, generator=generator, dtype=torch.float64)
+    return distances, torch.arange(n).repeat_interleave(per_node)
+
+
+def test_radius_meets_the_target():
+    """Oracle: scipy's root of n(r) = Σ bump(d; r) + target·(r/cutoff)³ - target."""
+    distances, centres = random_neighbourhoods(6, 40)
+    radii = adaptive_radii(distances, centres, 6, target=12.0, cutoff=5.0, width=1.0)
+    for i, radius in enumerate(radii):
+        own = distances[centres == i].numpy()
+
+        def excess(r, own=own):
+            return sum(bump(d, r, 1.0) for d in own) + 12.0 * (r / 5.0) ** 3 - 12.0
+
+        assert float(radius) == pytest.approx(brentq(excess, 0.1, 5.0, xtol=1e-13), abs=1e-9)
+
+
+def test_radius_is_differentiable():
+    distances, centres = random_neighbourhoods(3, 25)
+    distances.requires_grad_(True)
+    assert torch.autograd.gradcheck(
+        lambda d: adaptive_radii(d, centres, 3, target=8.0, cutoff=5.0, width=1.0), distances
+    )
+
+
+def test_lonely_atoms_get_the_largest_radius():
+    radii = adaptive_radii(torch.zeros(0), torch.zeros(0, dtype=torch.int64), 2, 8.0, 5.0, 1.0)
+    np.testing.assert_allclose(radii.numpy(), 5.0, rtol=1e-6)

@@ -1,0 +1,87 @@
+"""The doctor's findings for sound and for broken installations."""
+
+import dataclasses
+import importlib.metadata
+import json
+
+import pytest
+
+from ase_mlip import _build, _ops, doctor
+
+
+def finding(name: str) -> doctor.Finding:
+    (found,) = doctor.diagnose(name)
+    return found
+
+
+def test_a_sound_installation_has_nothing_to_mend():
+    _ops.load()
+    findings = doctor.diagnose()
+    assert not [item for item in findings if item.status == doctor.FAIL], doctor.format_findings(findings)
+    assert "operators" in [item.name for item in findings if item.status == doctor.OK]
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_build, "installed_folder", lambda: tmp_path / "installed")
+    return tmp_path
+
+
+def test_missing_operators_come_with_the_command_that_builds_them(empty_cache):
+    found = finding("operators")
+    assert found.status == doctor.WARN
+    assert found.remedy == "ase-mlip build"
+
+
+def test_missing_operators_and_compiler_have_to_be_mended(empty_cache, monkeypatch):
+    monkeypatch.setattr(_build, "find_compiler", lambda: None)
+    assert finding("compiler").status == doctor.WARN
+    assert finding("operators").status == doctor.FAIL
+
+
+def test_a_build_for_another_torch_is_named(empty_cache):
+    folder = _build.installed_folder()
+    folder.mkdir()
+    (folder / _build.LIBRARY).write_text("")
+    target = dataclasses.asdict(_build.describe_target())
+    (folder / _build.RECORD).write_text(json.dumps({**target, "torch": "1.0"}))
+    assert "is for torch 1.0" in finding("operators").found
+
+
+def test_a_library_that_does_not_load_is_found_out_in_another_process(empty_cache):
+    folder = _build.installed_folder()
+    folder.mkdir()
+    (folder / _build.LIBRARY).write_text("not a library")
+    (folder / _build.RECORD).write_text(json.dumps(dataclasses.asdict(_build.describe_target())))
+    found = finding("operators")
+    assert found.status == doctor.FAIL
+    assert "does not load" in found.found
+    assert found.remedy == f"rm -r {folder} && ase-mlip build"
+
+
+def test_a_missing_package_comes_with_its_install_command(monkeypatch):
+    version = importlib.metadata.version
+
+    def without_vesin(name):
+        if name == "vesin":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without_vesin)
+    assert finding("vesin") == doctor.Finding("vesin", doctor.FAIL, "not installed", "pip install vesin")
+
+
+def test_a_check_that_breaks_is_one_line_of_the_report(monkeypatch):
+    def broken():
+        raise OSError("disk on fire\nmore")
+
+    monkeypatch.setattr(_build, "find_compiler", broken)
+    assert finding("compiler") == doctor.Finding("compiler", doctor.FAIL, "OSError: disk on fire")
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
+def test_exit_status_says_whether_something_has_to_be_mended(monkeypatch, capsys, status, code):
+    monkeypatch.setattr(doctor, "diagnose", lambda: [doctor.Finding("thing", status, "found", "remedy")])
+    assert doctor.run() == code
+    assert "-> remedy" in capsys.readouterr().out

@@ -1,0 +1,36 @@
+"""Every numbered example runs, ends in what it promises, and needs nothing but a model."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import stillinger_weber
+
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+PROMISES = {
+    "01_relax_silicon.py": (["relaxation.png", "equation_of_state.png"], "bulk modulus 101"),
+    "02_phonons.py": (["phonons.png", "phonopy.yaml"], "optical mode at Γ: 17.8"),
+    "03_md.py": (["dynamics.png"], "energy drift"),
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "sw.pt"
+    stillinger_weber.export(path)
+    return path
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_example(name, model, tmp_path, monkeypatch, capsys):
+    files, text = PROMISES[name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name, str(model)])
+    runpy.run_path(str(FOLDER / name), run_name="__main__")
+    assert text in capsys.readouterr().out
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(files)
+
+
+def test_every_example_is_tested():
+    assert {path.name for path in FOLDER.glob("*.py")} == set(PROMISES)

@@ -1,0 +1,100 @@
+"""Imports point downwards: what a part may know of the others (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ase_mlip
+
+PACKAGE = Path(ase_mlip.__file__).parent
+MODEL = {"model", "model_info", "export", "self_test", "archive"}
+FOUNDATION = {"errors", "_build", "_ops", "_torchscript", "potential", "neighbors"}
+
+
+def is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def walk(node: ast.AST):
+    """All nodes but those under ``if TYPE_CHECKING``, which never run."""
+    for child in ast.iter_child_nodes(node):
+        if not is_type_checking(child):
+            yield child
+            yield from walk(child)
+
+
+def read_imports(path: Path) -> tuple[set[str], set[str]]:
+    """Modules of the package, and names of other packages, that a file imports anywhere."""
+    own, foreign = set(), set()
+    here = ["ase_mlip", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            foreign |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            target = ".".join([*base, *([node.module] if node.module else [])])
+            if not target.startswith("ase_mlip"):
+                foreign.add(target.partition(".")[0])
+            elif target == "ase_mlip":
+                own |= {alias.name for alias in node.names}
+            else:
+                own.add(target.removeprefix("ase_mlip."))
+    return own, foreign
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+GRAPH = {
+    module_name(path): read_imports(path) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
+}
+
+
+def reachable(start: str) -> set[str]:
+    """Modules of the package that a module imports, directly or not."""
+    found: set[str] = set()
+    queue = [start]
+    while queue:
+        new = (GRAPH[queue.pop()][0] & GRAPH.keys()) - found
+        found |= new
+        queue += new
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(GRAPH))
+def test_no_module_imports_itself_through_others(name):
+    assert name not in reachable(name)
+
+
+def test_errors_is_a_leaf():
+    assert GRAPH["errors"] == (set(), set())
+
+
+def test_nothing_imports_the_command_line():
+    assert not [name for name, (own, _) in GRAPH.items() if "cli" in own]
+
+
+def test_build_needs_the_standard_library_only_and_can_be_loaded_by_path():
+    assert not GRAPH["_build"][0]
+
+
+def test_the_artifact_knows_nothing_above_it():
+    for name in MODEL:
+        assert reachable(name) <= MODEL | FOUNDATION, name
+
+
+def test_architectures_import_torch_only():
+    standard = {"__future__", "collections", "dataclasses", "functools", "math", "typing"}
+    for name, (own, foreign) in GRAPH.items():
+        if name.startswith("architectures."):
+            assert foreign - standard <= {"torch"}, name
+            assert all(other.startswith("architectures.") for other in own), name
+
+
+@pytest.mark.parametrize("name", ["relax", "phonons", "md", "eos"])
+def test_simulations_take_any_ase_calculator(name):
+    if name in GRAPH:
+        assert not reachable(name) & (MODEL | FOUNDATION - {"errors"} | {"calculator"})
+        assert "torch" not in GRAPH[name][1]

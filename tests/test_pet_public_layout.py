@@ -1,0 +1,195 @@
+"""PET holds the weights of the public PET: the same numbers with metatrain's own modules as the oracle.
+
+Skipped where metatrain is not installed; nothing else of the project needs it. With the weights renamed
+and :data:`EPS` as the norms' epsilon, what is left are floors: metatrain lets padding and edges of a
+weight below 1e-15 into the attention with 1e-15, and takes the cutoff from 1 + tanh, which is off by
+1e-16 where the weight is small.
+"""
+
+import re
+import warnings
+
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from ase_mlip import _ops
+from ase_mlip.architectures.pet import PET, PETHypers
+from ase_mlip.neighbors import Graph, build_graph, concatenate
+from ase_mlip.potential import Potential
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of a library that only this test imports
+    MODULE = "metatrain.pet.modules.backend"
+    PETBackend = pytest.importorskip(MODULE, reason="needs metatrain (2026.4.1) as its oracle").PETBackend
+    from metatrain.utils.architectures import get_default_hypers
+
+EPS = torch.finfo(torch.float64).eps  # what RMSNorm takes in float64 unless told; metatrain tells nothing
+OUTPUTS = {"energy": [1], "non_conservative_forces": [3, 1]}
+SMALL = {"d_pet": 16, "d_node": 24, "d_head": 12, "d_feedforward": 20, "num_heads": 2, "cutoff": 4.0}
+PLAIN = {"normalization": "LayerNorm", "activation": "SiLU"}
+VARIANTS = {
+    "defaults": {"d_pet": 128, "d_node": 256, "d_head": 128, "d_feedforward": 256, "num_heads": 8},
+    "1 layer of 1": {"num_gnn_layers": 1, "num_attention_layers": 1},
+    "1 layer of 2": {"num_gnn_layers": 1},
+    "2 layers of 1": {"num_attention_layers": 1},
+    "2 layers of 2": {},
+    "3 layers of 1": {"num_gnn_layers": 3, "num_attention_layers": 1},
+    "3 layers of 2": {"num_gnn_layers": 3},
+    "d_node equals d_pet": {"d_node": 16},
+    "LayerNorm, SiLU": PLAIN,
+    "LayerNorm, SiLU, 3 layers, d_node equals d_pet": {**PLAIN, "num_gnn_layers": 3, "d_node": 16},
+    "temperature": {"attention_temperature": 1.7},
+    "adaptive": {"num_neighbors_adaptive": 10.0},
+    "adaptive, 1 layer, d_node equals d_pet": {
+        "num_neighbors_adaptive": 6.0,
+        "num_gnn_layers": 1,
+        "d_node": 16,
+        "cutoff_width_adaptive": 0.7,
+    },
+    "adaptive, LayerNorm, SiLU, 3 layers": {**PLAIN, "num_neighbors_adaptive": 14.0, "num_gnn_layers": 3},
+}
+OURS = [  # (metatrain's name, ours); applied one after the other
+    (r"^gnn_layers\.(\d+)\.trans\.", r"gnn_layers.\1."),
+    (r"^(gnn_layers\.\d+)\.edge_embedder\.", r"\1.embed_geometry."),
+    (r"^(gnn_layers\.\d+)\.neighbor_embedder\.", r"\1.embed_neighbour."),
+    (r"\.input_linear\.", ".project."),
+    (r"\.output_linear\.", ".leave."),
+    (r"\.norm_mlp\.", ".norm_feedforward."),
+    (r"\.norm_center_features\.", ".norm_node."),
+    (r"\.center_contraction\.", ".contract."),
+    (r"\.center_expansion\.", ".expand."),
+    (r"\.center_mlp\.", ".feedforward_node."),
+    (r"\.mlp\.", ".feedforward."),
+    (r"\.w_in\.", ".enter."),
+    (r"\.w_out\.", ".leave."),
+    (r"^combination_norms\.(\d+)\.", r"combinations.\1.norm."),
+    (r"^combination_mlps\.(\d+)\.", r"combinations.\1.perceptron."),
+    (r"^node_embedders\.0\.", "embed_node."),
+    (r"^edge_embedder\.", "embed_edge."),
+    (r"^(node|edge)_heads\.(\w+)\.0\.", r"readout_\2.\1_head."),
+    (r"^(node|edge)_last_layers\.(\w+)\.0\.\w+\.", r"readout_\2.\1_last."),
+    (r"^readout_non_conservative_forces\.", "readout_forces."),
+    (r"(compress|perceptron|_head)\.0\.", r"\1.enter."),
+    (r"(compress|perceptron|_head)\.2\.", r"\1.leave."),
+]
+
+
+@pytest.fixture(autouse=True)
+def operators():
+    _ops.load()
+
+
+def public_pet(species: list[int], **changes) -> tuple[PETBackend, dict]:
+    """metatrain's PET in float64 with an energy and a force head, every weight random and of use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        hypers = {**get_default_hypers("pet")["model"], **SMALL, **changes}
+    theirs = PETBackend(hypers, species)
+    for name, shape in OUTPUTS.items():
+        theirs.add_output(name, {f"{name}___0": shape})
+    theirs = theirs.double().eval()
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, weight in theirs.named_parameters():
+            weight.normal_(generator=generator)
+            if "embedder" not in name:
+                weight *= weight.shape[-1] ** -0.5 if weight.ndim == 2 else 0.3
+            if "norm" in name and name.endswith("weight"):
+                weight += 1.0
+    return theirs.requires_grad_(False), hypers
+
+
+def renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """metatrain's state dictionary under our names, without its table of species."""
+    ours = {}
+    for name, weight in weights.items():
+        for theirs, mine in OURS:
+            name = re.sub(theirs, mine, name)
+        ours[name] = weight
+    del ours["species_to_species_index"]
+    return ours
+
+
+def our_pet(theirs: PETBackend, hypers: dict, species: list[int]) -> PET:
+    """Our PET with the same hyper-parameters and weights; each of its parameters must be given."""
+    common = {name: hypers[name] for name in PETHypers.__dataclass_fields__ if name in hypers}
+    network = PET(
+        PETHypers(**common, species=species, norm_eps=EPS, combine_last=True, direct_forces=True)
+    ).double()
+    missing, unexpected = network.load_state_dict(renamed(theirs.state_dict()), strict=False)
+    assert not unexpected and set(missing) == {"types", "energy_scale", "force_scale"}
+    return network.eval().requires_grad_(False)
+
+
+def structures() -> list[Atoms]:
+    """64 Si; a molecule; a small skewed cell with many images and self-images; an atom on its own."""
+    silicon = bulk("Si", cubic=True).repeat(2)
+    silicon.rattle(0.15, seed=1)
+    cell = [[2.9, 0.1, -0.2], [0.9, 3.1, 0.3], [-0.7, 1.1, 3.3]]
+    skewed = Atoms("SiO", scaled_positions=[[0.1, 0.2, 0.05], [0.52, 0.61, 0.47]], cell=cell, pbc=True)
+    water = molecule("H2O")
+    water.rotate(40, (1, 2, 3))
+    return [silicon, water, skewed, Atoms("O")]
+
+
+def evaluate_public(theirs, hypers, atoms: list[Atoms], graph: Graph) -> dict[str, torch.Tensor]:
+    """Energies [N], forces [N, 3] as their derivative, and direct forces [N, 3]."""
+    positions = torch.cat([torch.from_numpy(a.positions) for a in atoms]).requires_grad_(True)
+    cells = torch.stack([torch.from_numpy(a.cell.array) for a in atoms])
+    batch = theirs.preprocess(
+        *(positions, graph.edge_index[0], graph.edge_index[1], graph.species, cells, graph.shifts),
+        *(graph.structure, hypers["cutoff_width_adaptive"]),
+    )
+    features = theirs.calculate_features(batch)
+    read = theirs.predict(*features, batch, cells, graph.structure, list(OUTPUTS))[0]
+    energies = read["energy"][0].squeeze(-1)
+    (gradient,) = torch.autograd.grad(energies.sum(), positions)
+    direct = read["non_conservative_forces"][0].reshape(-1, 3)
+    return {"energies": energies.detach(), "forces": -gradient, "direct_forces": direct.detach()}
+
+
+def evaluate_ours(network: PET, graph: Graph) -> dict[str, torch.Tensor]:
+    potential = Potential(network, {})
+    arguments = (graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges)
+    arguments += (graph.node_weights, graph.structure, graph.n_structures)
+    conservative, direct = potential(*arguments, True, {}), potential(*arguments, False, {})
+    return {**{name: conservative[name] for name in ("energies", "forces")}, **direct}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_weights_give_the_same_energies_and_forces(name):
+    species = [1, 8, 14]
+    theirs, hypers = public_pet(species, **VARIANTS[name])
+    network = our_pet(theirs, hypers, species)
+    atoms = structures()
+    graph = concatenate([build_graph(a, network.cutoff) for a in atoms])
+    expected, found = evaluate_public(theirs, hypers, atoms, graph), evaluate_ours(network, graph)
+    for key, values in expected.items():
+        scale = float(values.abs().max())
+        assert scale > 0.1  # the weights must make the numbers worth comparing
+        torch.testing.assert_close(found[key], values, atol=1e-11 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+@pytest.mark.parametrize("adaptive", [None, 1.5])
+def test_the_public_range_is_a_cutoff_longer_than_its_layers(n_layers, adaptive):
+    """A chain with bonds of nearly a cutoff: the first atom's energy feels as many bonds as we declare."""
+    theirs, hypers = public_pet([14], num_gnn_layers=n_layers, num_neighbors_adaptive=adaptive)
+    hops = n_layers + 1 + (adaptive is not None)
+    ours = our_pet(theirs, hypers, [14]).hypers
+    assert ours.interaction_range == hops * hypers["cutoff"]
+
+    chain = Atoms("Si8", positions=[[3.2 * k, 0.4 * (k % 2), 0.1 * (k % 3)] for k in range(8)])
+    moved = []
+    for atom in range(1, 8):
+        energies = []
+        for step in (-0.1, 0.1):
+            atoms = chain.copy()
+            atoms.positions[atom] += step
+            graph = build_graph(atoms, hypers["cutoff"])
+            energies.append(evaluate_public(theirs, hypers, [atoms], graph)["energies"][0])
+        moved.append(abs(float(energies[1] - energies[0])))
+    assert min(moved[:hops]) > 1e-9
+    assert max(moved[hops:]) < 1e-13
