@@ -1,0 +1,34 @@
+"""Phonon band structure and density of states of silicon, by finite displacements through phonopy.
+
+Run it with ``python examples/02_phonons.py [MODEL]``; it ends with a picture, and a ``phonopy.yaml`` that
+phonopy's own commands read: ``phonopy-load phonopy.yaml --mesh 20 20 20 -t -p``.
+"""
+
+import sys
+
+from ase.build import bulk
+from tqdm import tqdm
+
+from ase_mlip import MLIPCalculator
+from ase_mlip.phonons import phonons
+from ase_mlip.plots import plot_phonons, save_figure
+from ase_mlip.relax import relax
+
+model = sys.argv[1] if len(sys.argv) > 1 else "pet-si"
+calculator = MLIPCalculator(model, dtype="float64")
+
+crystal = bulk("Si", cubic=True)
+crystal.calc = calculator
+crystal = relax(crystal, fmax=1e-5, cell="volume").atoms  # the crystal keeps its shape, and so its symmetry
+crystal.calc = calculator
+
+with tqdm(unit="supercell") as bar:
+    result = phonons(crystal, (2, 2, 2), path="GXU,KGL", progress=lambda done, total: bar.update())
+
+save_figure(plot_phonons(result), "phonons.png")
+result.save("phonopy.yaml")
+print(f"{result.n_displacements} displacement in {result.n_atoms_supercell} atoms, {result.space_group}")
+print(f"forces in the undisplaced crystal: {result.residual_force:.1e} eV/Å")
+print(f"lowest frequency {result.lowest_frequency:.3f} THz: {'stable' if result.stable else 'UNSTABLE'}")
+print(f"optical mode at Γ: {result.gamma_frequencies[-1]:.2f} THz")
+print("wrote phonons.png and phonopy.yaml")
