@@ -1,0 +1,95 @@
+#pragma once
+// The one boundary between the LAMMPS side, which knows no libtorch, and the torch side, which knows no
+// LAMMPS: plain data and one class. The torch side lies in a library of its own that is opened when a pair
+// style asks for a model, so that LAMMPS starts as fast with us as without.
+//
+// A domain is described in two steps. When LAMMPS rebuilds its neighbour lists, a Topology: candidate edges
+// out to cutoff + skin between places (LAMMPS' indices of atoms and ghosts) and between nodes (an atom, or a
+// ghost of another rank's atom; ghosts of own atoms are folded onto them). At every step, the positions: the
+// torch side subtracts them, drops what is beyond the cutoff or cannot reach an owned atom, and evaluates.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace mlip {
+
+struct PairCutoff {
+    int first, second; // atomic numbers
+    double cutoff;     // Å
+};
+
+/// What a loaded model says about itself and where it runs. Lengths in Å.
+struct Description {
+    std::string name, path, citation;
+    std::vector<int> species; // atomic numbers the model knows
+    double cutoff = 0.0;
+    std::vector<PairCutoff> pair_cutoffs; // pairs with a shorter cutoff
+    double interaction_range = 0.0;
+    int layers = 0; // message-passing layers
+    bool direct_forces = false;
+    bool direct_virials = false;  // a direct head whose virial is a sum over atoms
+    bool direct_stresses = false; // one whose stress is a mean over atoms
+    std::string dtype, device;    // as chosen: "float32", "cuda:0"
+    int threads = 1;
+};
+
+struct Options {
+    std::string path;            // of the model file
+    std::string device = "auto"; // auto, cpu, cuda, cuda:N
+    std::string dtype;           // float32, float64, or empty: that of the weights
+    int local_rank = 0;          // of this process on its node: chooses the GPU with auto and cuda
+    int threads = 1;             // of this process, for libtorch
+    bool self_test = true;       // refuse a file that does not reproduce its own numbers here
+};
+
+/// Candidate edges, sorted by centre node, valid until LAMMPS rebuilds. n_nodes nodes, owned ones first.
+struct Topology {
+    int64_t n_owned = 0;
+    int64_t n_places = 0;              // atoms and ghosts of LAMMPS
+    std::vector<int64_t> species;      // [n_nodes] atomic numbers
+    std::vector<int64_t> centre;       // [n_edges] node
+    std::vector<int64_t> neighbour;    // [n_edges] node
+    std::vector<int64_t> centre_place; // [n_edges] row of the positions
+    std::vector<int64_t> neighbour_place;
+    std::vector<int64_t> reverse; // [n_edges] candidate edge with the opposite vector, or -1
+};
+
+struct Request {
+    bool direct = false;              // forces (and virial) of the direct heads instead of derivatives
+    bool virials = false;             // per-atom virials
+    bool centroid_virials = false;    // -r (x) dE/dr of each edge, all to the neighbour
+    const double* rotation = nullptr; // [3, 3] row-major R: the model sees R x; results are turned back
+};
+
+/// Pointers stay valid until the next call. Energies in eV, forces in eV/Å, virials in eV with LAMMPS' sign.
+struct Results {
+    double energy = 0.0;    // of the owned nodes
+    double virial[9] = {0}; // of all edges of this domain, row-major, not symmetrised; zero if direct
+    const double* energies = nullptr; // [n_nodes]
+    const double* forces = nullptr;   // [n_nodes, 3]; of ghosts: their share, to be sent home (not if direct)
+    const double* virials =
+        nullptr;         // [n_nodes, 3, 3] or null; with direct_stresses their stresses, eV/Å^3, ASE's sign
+    int64_t n_edges = 0; // edges within the cutoff that were evaluated
+    const double* centroid_virials = nullptr; // [n_nodes, 3, 3] if asked for
+    double seconds_model = 0.0;               // of this call, inside the model alone
+};
+
+/// A model on one device. Methods throw std::exception with a message for people.
+class Evaluator {
+  public:
+    virtual ~Evaluator() = default;
+    virtual const Description& description() const = 0;
+    virtual void set_topology(const Topology& topology) = 0;
+    /// positions [n_places, 3], Å
+    virtual const Results& evaluate(const double* positions, const Request& request) = 0;
+};
+
+/// Exported by the torch side as "mlip_create_evaluator"; owned by the caller, deleted with
+/// "mlip_delete_evaluator".
+using CreateEvaluator = Evaluator* (*)(const Options&);
+using DeleteEvaluator = void (*)(Evaluator*);
+constexpr int kInterfaceVersion = 1; // exported as "mlip_interface_version"
+
+} // namespace mlip
