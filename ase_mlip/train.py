@@ -25,6 +25,7 @@ from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .train_config import OptimizerConfig, RunConfig, read_config
 from .train_export import finish
 from .train_loss import RunningErrors, Scales, loss, predict, residuals
+from .train_optimizer import make_optimizers
 
 
 def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path:
@@ -90,12 +91,9 @@ class Run:
         self.scales = _scales(data, self.baseline)
         self.network.energy_scale.fill_(self.scales.forces)
         self.network.force_scale.fill_(self.scales.forces)
-        parameters = list(self.network.parameters())
-        optimizer = torch.optim.AdamW(
-            parameters, lr=config.optimizer.learning_rate, weight_decay=config.optimizer.weight_decay
-        )
-        average = [p.detach().clone() for p in parameters]
-        self.state = TrainState(self.network, optimizer, average)
+        average = [p.detach().clone() for p in self.network.parameters()]
+        optimizers = make_optimizers(self.network, config.optimizer)
+        self.state = TrainState(self.network, optimizers, average)
         self.steps_per_epoch = math.ceil(len(data.train) / config.optimizer.batch_size)
 
     def epoch(self) -> dict[str, float]:
@@ -117,7 +115,7 @@ class Run:
             state.best_loss = validation_loss if conservative else float("inf")
             names = [name for name, _ in self.network.named_parameters()]
             state.best = {n: a.clone() for n, a in zip(names, state.average, strict=True)}
-        row = {"epoch": state.epoch, "learning_rate": state.optimizer.param_groups[0]["lr"]}
+        row = {"epoch": state.epoch, "learning_rate": state.optimizers[0].param_groups[0]["lr"]}
         row["loss"], row["validation_loss"] = sum(losses) / len(losses), validation_loss
         row |= {f"train_{k}_rmse": v for k, v in errors.rmse().items()}
         row |= {f"validation_{k}_rmse": v for k, v in validation.items()}
@@ -138,13 +136,15 @@ class Run:
                 f"`loss` became {float(value.detach())} in step {state.step}; "
                 "lower `optimizer.learning_rate` or look for wrong frames in the training data"
             )
-        for group in state.optimizer.param_groups:
-            group["lr"] = _learning_rate(optimizer, state.step, self.steps_per_epoch)
-        state.optimizer.zero_grad(set_to_none=True)
+        for one in state.optimizers:
+            for group in one.param_groups:
+                group["lr"] = _learning_rate(optimizer, state.step, self.steps_per_epoch)
+            one.zero_grad(set_to_none=True)
         value.backward()
         if optimizer.gradient_clip > 0:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimizer.gradient_clip)
-        state.optimizer.step()
+        for one in state.optimizers:
+            one.step()
         state.step += 1
         # A young average would remember the random start: let it lengthen with the run.
         decay = min(optimizer.ema_decay, (1 + state.step) / (10 + state.step))

@@ -12,13 +12,15 @@ from torch import Tensor
 from .archive import write_atomically
 from .errors import DataError
 
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")  # of AdamW, of Muon
+
 
 @dataclass
 class TrainState:
     """Everything that changes during a run; random numbers depend on (seed, epoch, step) alone."""
 
     network: torch.nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     average: list[Tensor]  # exponential moving average of the parameters
     epoch: int = 0  # finished epochs
     step: int = 0  # finished optimizer steps
@@ -31,13 +33,12 @@ def save_checkpoint(path: Path, state: TrainState, fingerprint: str) -> None:
     """Store ``state``; ``fingerprint`` identifies the configuration it belongs to."""
     tensors: dict[str, Tensor] = {}
     names = [name for name, _ in state.network.named_parameters()]
-    moments = state.optimizer.state
     for name, parameter, average in zip(names, state.network.parameters(), state.average, strict=True):
         tensors[f"parameter/{name}"] = parameter.detach()
         tensors[f"average/{name}"] = average
-        for moment in ("exp_avg", "exp_avg_sq", "step"):
-            if moment in moments.get(parameter, {}):
-                tensors[f"{moment}/{name}"] = moments[parameter][moment]
+        for optimizer in state.optimizers:
+            for moment, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{moment}/{name}"] = torch.as_tensor(value)
     for name, value in state.network.named_buffers():
         tensors[f"buffer/{name}"] = value
     for name, value in state.best.items():
@@ -78,12 +79,14 @@ def load_checkpoint(path: Path, state: TrainState, fingerprint: str) -> None:
         for k, (name, parameter) in enumerate(state.network.named_parameters()):
             parameter.copy_(tensors[f"parameter/{name}"])
             state.average[k].copy_(tensors[f"average/{name}"])
-            if f"exp_avg/{name}" in tensors:
-                state.optimizer.state[parameter] = {
-                    "step": tensors[f"step/{name}"],
-                    "exp_avg": tensors[f"exp_avg/{name}"].to(parameter.device),
-                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter.device),
-                }
+            moments = {m: tensors[f"{m}/{name}"] for m in _MOMENTS if f"{m}/{name}" in tensors}
+            for optimizer in state.optimizers:
+                if moments and any(p is parameter for g in optimizer.param_groups for p in g["params"]):
+                    # torch keeps the step count on the CPU
+                    optimizer.state[parameter] = {
+                        m: value if m == "step" else value.to(parameter.device)
+                        for m, value in moments.items()
+                    }
         for name, value in state.network.named_buffers():
             value.copy_(tensors[f"buffer/{name}"])
     prefix = "best/"

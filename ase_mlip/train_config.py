@@ -42,7 +42,9 @@ class LossConfig:
 
 @dataclass
 class OptimizerConfig:
-    """AdamW with linear warm-up and cosine decay to ``final_fraction`` of the learning rate."""
+    """The optimizer; its learning rate rises linearly and falls as a cosine to ``final_fraction`` of it."""
+
+    kind: str = "muon"  # "muon" (for the matrices, AdamW for the rest) or "adamw"
 
     epochs: int = 300
     batch_size: int = 8  # structures
@@ -131,6 +133,7 @@ def _check(config: RunConfig, path: Path) -> None:
     expect(loss.energy_start >= 0, "loss.energy_start", "zero or positive", loss.energy_start)
     for name in ("energy_delta", "forces_delta", "stress_delta"):
         expect(getattr(loss, name) > 0, f"loss.{name}", "positive", getattr(loss, name))
+    expect(optimizer.kind in ("muon", "adamw"), "optimizer.kind", "'muon' or 'adamw'", optimizer.kind)
     expect(optimizer.epochs > 0, "optimizer.epochs", "at least 1", optimizer.epochs)
     expect(optimizer.batch_size > 0, "optimizer.batch_size", "at least 1", optimizer.batch_size)
     expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "positive", optimizer.learning_rate)

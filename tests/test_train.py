@@ -158,11 +158,13 @@ def test_direct_forces_have_no_constant(finished):
     assert float(means.mean(dim=0).abs().max()) < float(means.std(dim=0).max())
 
 
-def test_resuming_gives_the_same_losses(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_resuming_gives_the_same_losses(kind, tmp_path, monkeypatch):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir(), halves.mkdir()
-    train(prepare(whole, epochs=4), progress=False)
-    path = prepare(halves, epochs=4)
+    optimizer = f'kind = "{kind}"'
+    train(prepare(whole, epochs=4, optimizer=optimizer), progress=False)
+    path = prepare(halves, epochs=4, optimizer=optimizer)
     real, calls = train_module.save_checkpoint, []
 
     def interrupt(*arguments):
@@ -244,6 +246,7 @@ def test_tensorboard_files_are_written(tmp_path):
         ({"model": 'architecture = "gap"'}, "`architecture` must be 'pet'"),
         ({"model": "cutoff_width = 4.0"}, "`model.cutoff`"),
         ({"loss": 'kind = "l1"'}, "`loss.kind`"),
+        ({"optimizer": 'kind = "sgd"'}, "`optimizer.kind`"),
         ({"optimizer": "ema_decay = 1.5"}, "`optimizer.ema_decay`"),
         ({"data": 'units = {energy = "Ry", length = "Å"}'}, "Ry"),
         ({"top": 'device = "cuda"'}, "no CUDA device"),
