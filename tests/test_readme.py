@@ -20,7 +20,7 @@ def run(snippet: str, folder: Path, monkeypatch) -> None:
 
 def test_the_example_has_fifteen_lines_and_finds_silicon(tmp_path, monkeypatch, capsys):
     assert len([line for line in SNIPPETS[0].splitlines() if line]) <= 15
-    np.random.seed(0)  # Langevin's noise
+    np.random.seed(0)  # noqa: NPY002 - ASE's Langevin draws from it
     run(SNIPPETS[0], tmp_path, monkeypatch)
     first, second = capsys.readouterr().out.splitlines()
     assert float(re.search(r"a = (\S+) Å", first)[1]) == pytest.approx(5.47, abs=0.1)

@@ -1,0 +1,85 @@
+#pragma once
+// pair_style mlip: an exported model as a LAMMPS potential. docs/lammps.md is its manual page.
+
+#include "pair.h"
+
+#include "topology.h"
+#include "torch_library.h"
+
+#include <string>
+#include <vector>
+
+namespace LAMMPS_NS {
+
+class PairMLIP : public Pair {
+  public:
+    explicit PairMLIP(class LAMMPS* lmp);
+    ~PairMLIP() override;
+
+    void settings(int narg, char** arg) override;
+    void coeff(int narg, char** arg) override;
+    void init_style() override;
+    double init_one(int i, int j) override;
+
+    void compute(int eflag, int vflag) override;
+    void compute_inner() override;                     // respa: direct forces
+    void compute_outer(int eflag, int vflag) override; // respa: what the derivatives add to them
+
+    int pack_forward_comm(int n, int* list, double* buf, int pbc_flag, int* pbc) override;
+    void unpack_forward_comm(int n, int first, double* buf) override;
+    int pack_reverse_comm(int n, int first, double* buf) override;
+    void unpack_reverse_comm(int n, int* list, double* buf) override;
+
+    void* extract(const char* name, int& dim) override;
+    double memory_usage() override;
+
+  private:
+    // pair_mlip.cpp: settings
+    void load_model(const std::string& path);
+    void check_elements();
+    void allocate_tables();
+    int choose_threads(int& local_rank);
+    void log_model();
+
+    // pair_mlip_init.cpp: what a run needs
+    void check_system();
+    void check_special_bonds();
+    void check_virial_consumers();
+    void raise_communication_cutoff();
+
+    // pair_mlip_compute.cpp: a step
+    bool topology_is_old() const;
+    void update_topology();
+    void gather_places(mlip::Places& places);
+    const mlip::Results& evaluate(bool direct, bool virials, bool centroid_virials);
+    void add_forces(const mlip::Results& results, bool direct, double sign);
+    void add_direct_forces(const mlip::Results& results, double sign);
+    void tally(const mlip::Results& results, bool direct);
+    void tally_virial(const mlip::Results& results, bool direct);
+    void tally_atom_virials(const double* virials, double** target, bool nine);
+    void send_home(const double* values, int width);
+    void check_finite(const mlip::Results& results);
+    [[noreturn]] void stop(const std::string& message);
+
+    std::string device_ = "auto", dtype_;
+    bool direct_ = false;
+    mlip::EvaluatorHandle evaluator_;
+    std::vector<int> species_of_type_; // atomic number by LAMMPS type, 0 for NULL
+    double energy_unit_ = 1.0;         // LAMMPS' unit of energy in eV
+    int hops_ = 1;
+
+    mlip::Candidates candidates_;
+    mlip::Topology const& topology() const { return candidates_.topology; }
+    std::vector<int64_t> owner_; // [n_places] rank and index of every atom and ghost
+    std::vector<int> types_;     // [n_places] as they were when the topology was made
+    bigint topology_call_ = -1;  // neighbor->ncalls of the topology
+    int topology_owned_ = -1;
+
+    std::vector<double> home_; // [n_places, width] on its way to the owners
+    int home_width_ = 0;
+    double rotation_[9];
+    double seconds_model_ = 0.0, seconds_total_ = 0.0;
+    bool warned_no_virial_ = false;
+};
+
+} // namespace LAMMPS_NS

@@ -1,0 +1,129 @@
+// What is asked for and checked before a run.
+
+#include "pair_mlip.h"
+
+#include "atom.h"
+#include "comm.h"
+#include "compute.h"
+#include "domain.h"
+#include "error.h"
+#include "fix.h"
+#include "force.h"
+#include "modify.h"
+#include "neighbor.h"
+#include "update.h"
+#include "utils.h"
+
+#include <cstring>
+
+using namespace LAMMPS_NS;
+
+namespace {
+constexpr double kElectronVoltInKcal = 23.060549; // per mol, as LAMMPS converts metal to real
+}
+
+void PairMLIP::init_style() {
+    if (!evaluator_) {
+        error->all(FLERR, "pair_style mlip needs a pair_coeff command: pair_coeff * * model.pt Si O");
+    }
+    check_system();
+    check_special_bonds();
+    check_virial_consumers();
+    raise_communication_cutoff();
+    const bool needs_ghost_centres = comm->nprocs > 1 && hops_ > 1;
+    neighbor->add_request(this, needs_ghost_centres ? NeighConst::REQ_FULL | NeighConst::REQ_GHOST
+                                                    : NeighConst::REQ_FULL);
+    topology_call_ = -1;
+}
+
+double PairMLIP::init_one(int i, int j) {
+    if (setflag[i][j] == 0) {
+        error->all(FLERR, "pair_style mlip: no pair_coeff for the types {} and {}", i, j);
+    }
+    cutghost[i][j] = cutghost[j][i] = evaluator_->description().cutoff;
+    return cutghost[i][j];
+}
+
+void PairMLIP::check_system() {
+    if (strcmp(update->unit_style, "metal") == 0) {
+        energy_unit_ = 1.0;
+    } else if (strcmp(update->unit_style, "real") == 0) {
+        energy_unit_ = kElectronVoltInKcal;
+    } else {
+        error->all(FLERR, "pair_style mlip: expected `units metal` or `units real`, got `units {}`",
+                   update->unit_style);
+    }
+    if (domain->dimension != 3) {
+        error->all(FLERR, "pair_style mlip: expected `dimension 3`, got {}", domain->dimension);
+    }
+    if (hops_ > 1 && !modify->get_compute_by_style("^heat/flux").empty()) {
+        error->all(
+            FLERR,
+            "pair_style mlip: compute heat/flux needs per-atom virials that say which atom's energy a "
+            "force comes from; with {} message-passing layers they do not exist. Use a one-layer model "
+            "with compute centroid/stress/atom, or another method (approach to equilibrium, rnemd)",
+            hops_);
+    }
+}
+
+/// LAMMPS leaves pairs out of neighbour lists when both their factors are zero; to us they are pairs as any.
+void PairMLIP::check_special_bonds() {
+    if (atom->molecular == Atom::ATOMIC) {
+        return;
+    }
+    for (int k = 1; k <= 3; ++k) {
+        if (force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0) {
+            error->all(
+                FLERR,
+                "pair_style mlip: `special_bonds` removes bonded pairs from the neighbour list, but the "
+                "model needs them; add the line: special_bonds lj/coul 1.0 1.0 1.0 (or factors of "
+                "1.0e-50 for other pair styles that are to see none)");
+        }
+    }
+}
+
+/// Direct forces without a direct virial or stress leave LAMMPS without a virial.
+void PairMLIP::check_virial_consumers() {
+    const auto& model = evaluator_->description();
+    if (!direct_ || model.direct_virials || model.direct_stresses) {
+        return;
+    }
+    for (const Fix* fix : modify->get_fix_list()) {
+        if (utils::strmatch(fix->style, "^np[th]") || utils::strmatch(fix->style, "^press/") ||
+            utils::strmatch(fix->style, "^box/relax")) {
+            error->all(FLERR,
+                       "pair_style mlip forces direct: fix {} needs a virial, but `{}` has no direct "
+                       "virial or stress; use `forces conservative`",
+                       fix->style, model.path);
+        }
+    }
+    for (const Compute* compute : modify->get_compute_list()) {
+        if (utils::strmatch(compute->style, "stress/(atom|mop|cartesian|cylinder|spherical)") ||
+            utils::strmatch(compute->style, "^heat/flux")) {
+            error->all(FLERR,
+                       "pair_style mlip forces direct: compute {} needs a virial, but `{}` has no direct "
+                       "virial or stress; use `forces conservative`",
+                       compute->style, model.path);
+        }
+    }
+}
+
+void PairMLIP::raise_communication_cutoff() {
+    if (comm->nprocs == 1) {
+        return; // every ghost is folded onto its owner: the neighbour list's own cutoff is enough
+    }
+    const double needed = evaluator_->description().interaction_range + neighbor->skin;
+    if (comm->mode != 0) {
+        error->all(FLERR,
+                   "pair_style mlip: expected `comm_modify mode single`, because the interaction range is "
+                   "the same for all atom types");
+    }
+    if (comm->cutghostuser < needed) {
+        if (comm->me == 0) {
+            utils::logmesg(lmp,
+                           "pair mlip: communication cutoff raised to {:g} (interaction range {:g} + skin)\n",
+                           needed, evaluator_->description().interaction_range);
+        }
+        comm->cutghostuser = needed;
+    }
+}
