@@ -99,13 +99,14 @@ def evaluate(
     path = _find(model)
     if plot and plot.suffix.lower() not in PLOT_FORMATS:
         raise click.BadParameter(f"`{plot}` must end in {', '.join(PLOT_FORMATS)}", param_hint="--plot")
-    from .data import read_structures
+    if plot and not plot.absolute().parent.is_dir():
+        raise click.BadParameter(f"the folder `{plot.parent}` does not exist", param_hint="--plot")
     from .evaluate import evaluate as compute
     from .evaluate import plot_parity
     from .model import load_model
 
-    frames = read_structures(list(structures))
-    result = compute(load_model(path, device=device, dtype=dtype), frames, progress=sys.stderr.isatty())
+    loaded = load_model(path, device=device, dtype=dtype)
+    result = compute(loaded, list(structures), progress=sys.stderr.isatty())
     click.echo(result.to_json() if as_json else result.to_text())
     if plot:
         plot_parity(result, plot)

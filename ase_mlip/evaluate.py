@@ -19,8 +19,9 @@ from tqdm import tqdm
 from .archive import write_atomically
 from .calculator import MLIPCalculator
 from .data import read_structures
-from .errors import DataError
+from .errors import DataError, StructureError
 from .model import Model
+from .neighbors import check_structure
 from .references import ReferenceKeys, Sample, sample_from_atoms
 
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
@@ -131,8 +132,9 @@ def evaluate(
     StructureError
         a structure the model cannot evaluate
     """
-    frames = _frames(structures)
-    samples = [sample_from_atoms(atoms, ReferenceKeys(), f"structure {i}") for i, atoms in enumerate(frames)]
+    named = _named_frames(structures)
+    frames = [atoms for _, atoms in named]
+    samples = [sample_from_atoms(atoms, ReferenceKeys(), source) for source, atoms in named]
     wanted = [name for name in QUANTITIES if any(getattr(sample, name) is not None for sample in samples)]
     if not wanted:
         raise DataError(
@@ -140,6 +142,8 @@ def evaluate(
             f"{len(samples)}; name the columns of the file so, or store the results in a calculator"
         )
     calculator = model if isinstance(model, BaseCalculator) else MLIPCalculator(model)
+    if isinstance(calculator, MLIPCalculator):
+        _check_species(calculator, named)
     predictions = _predict(calculator, frames, wanted, progress)
     groups = np.array([str(atoms.info.get(group_key, "")) if group_key else "" for atoms in frames])
     return _summarise(samples, predictions, groups)
@@ -159,15 +163,25 @@ def plot_parity(result: EvaluationResult, path: str | Path) -> None:
     write_atomically(path, stream.getvalue())
 
 
-def _frames(structures) -> list[Atoms]:
-    if isinstance(structures, Atoms):
-        return [structures]
-    if isinstance(structures, (str, Path)):
-        return read_structures(structures)
-    frames = []
-    for item in structures:
-        frames += [item] if isinstance(item, Atoms) else read_structures(item)
+def _named_frames(structures) -> list[tuple[str, Atoms]]:
+    """Every structure with what an error calls it: its place in the list, or its file and frame."""
+    items = [structures] if isinstance(structures, (Atoms, str, Path)) else structures
+    frames: list[tuple[str, Atoms]] = []
+    for item in items:
+        if isinstance(item, Atoms):
+            frames.append((f"structure {len(frames)}", item))
+        else:
+            frames += [(f"`{item}` frame {k}", atoms) for k, atoms in enumerate(read_structures(item))]
     return frames
+
+
+def _check_species(calculator: MLIPCalculator, named: list[tuple[str, Atoms]]) -> None:
+    """Refuse what the model does not know before anything is computed, by file and frame."""
+    for source, atoms in named:
+        try:
+            check_structure(atoms, calculator.model.info.species)
+        except StructureError as error:
+            raise StructureError(f"{source}: {error}") from None
 
 
 def _predict(
@@ -256,13 +270,16 @@ def _text(value: float | None, factor: float, digits: int) -> str:
 
 
 def _plot_panel(axes: Axes, result: EvaluationResult, name: str) -> None:
-    """One quantity: points by group, the diagonal, the RMSE in the title, equal axes."""
-    unit, rmse, factor, rmse_unit, digits = {
-        "energy": ("eV/atom", result.energy_rmse, 1e3, "meV/atom", 2),
-        "forces": ("eV/Å", result.forces_rmse, 1, "eV/Å", 4),
-        "stress": ("eV/Å³", result.stress_rmse, 1e3, "meV/Å³", 2),
+    """One quantity: points by group, the diagonal, the RMSE in the title, equal axes.
+
+    Only the axes of the energy are in a larger unit than its error: binding energies are of some eV.
+    """
+    unit, scale, rmse, factor, rmse_unit, digits = {
+        "energy": ("eV/atom", 1, result.energy_rmse, 1e3, "meV/atom", 2),
+        "forces": ("eV/Å", 1, result.forces_rmse, 1, "eV/Å", 4),
+        "stress": ("meV/Å³", 1e3, result.stress_rmse, 1e3, "meV/Å³", 2),
     }[name]
-    points, owners = result.parity[name], result.parity_groups[name]
+    points, owners = scale * result.parity[name], result.parity_groups[name]
     groups = list(result.groups) if 1 < len(result.groups) <= MAX_COLOURS else []
     colours = matplotlib.colormaps["tab10"].colors
     low, high = points.min(), points.max()

@@ -24,6 +24,7 @@ atoms.calc = calculator
 
 result = relax(atoms, fmax=1e-4, cell=True)
 print(f"{result.steps} steps, {result.energies[0]:.4f} -> {result.energy:.4f} eV")
+# PET is not exactly symmetric, so the relaxed crystal has its space group to some tolerance only
 for symprec, group in result.spacegroup_after.items():
     print(f"space group within {symprec:g} Å: {result.spacegroup_before[symprec]} -> {group}")
 save_figure(plot_relaxation(result), "relaxation.png")
