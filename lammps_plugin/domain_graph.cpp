@@ -1,0 +1,239 @@
+#include "domain_graph.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace mlip {
+namespace {
+
+constexpr double kSmallestDistance = 1e-3; // Å, as for the calculator in Python
+constexpr int kMaxAtomicNumber = 118;
+
+using Flags = std::vector<unsigned char>;
+
+void check_range(const std::vector<int64_t>& values, int64_t low, int64_t high, const char* name) {
+    for (const int64_t value : values) {
+        if (value < low || value >= high) {
+            throw std::runtime_error(std::string("topology: `") + name + "` must lie in [" +
+                                     std::to_string(low) + ", " + std::to_string(high) + "), got " +
+                                     std::to_string(value));
+        }
+    }
+}
+
+void check(const Topology& topology) {
+    const auto n_nodes = static_cast<int64_t>(topology.species.size());
+    const auto n_edges = static_cast<int64_t>(topology.centre.size());
+    check_range(topology.species, 1, kMaxAtomicNumber + 1, "species");
+    check_range({topology.n_owned}, 0, n_nodes + 1, "n_owned");
+    check_range(topology.centre, 0, n_nodes, "centre");
+    check_range(topology.neighbour, 0, n_nodes, "neighbour");
+    check_range(topology.centre_place, 0, topology.n_places, "centre_place");
+    check_range(topology.neighbour_place, 0, topology.n_places, "neighbour_place");
+    check_range(topology.reverse, -1, n_edges, "reverse");
+    for (const auto* list :
+         {&topology.neighbour, &topology.centre_place, &topology.neighbour_place, &topology.reverse}) {
+        if (static_cast<int64_t>(list->size()) != n_edges) {
+            throw std::runtime_error("topology: all lists of edges must have the length of `centre`, " +
+                                     std::to_string(n_edges) + ", got " + std::to_string(list->size()));
+        }
+    }
+    if (!std::is_sorted(topology.centre.begin(), topology.centre.end())) {
+        throw std::runtime_error("topology: edges must be sorted by `centre`");
+    }
+}
+
+void check_positions(const double* positions, int64_t n_places) {
+    for (int64_t k = 0; k < 3 * n_places; ++k) {
+        if (!std::isfinite(positions[k])) {
+            throw std::runtime_error("positions: expected finite numbers, got " +
+                                     std::to_string(positions[k]) +
+                                     "; check the input, or reduce the timestep that led here");
+        }
+    }
+}
+
+void check_smallest(double squared_distance) {
+    if (squared_distance < kSmallestDistance * kSmallestDistance) {
+        throw std::runtime_error("positions: expected distances of at least 0.001 Å, got " +
+                                 std::to_string(std::sqrt(squared_distance)) +
+                                 " Å between two atoms; remove duplicates, or reduce the timestep");
+    }
+}
+
+at::Tensor integers(std::vector<int64_t>& values) {
+    return at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kLong);
+}
+
+} // namespace
+
+DomainGraph::DomainGraph(const Description& model, at::Device device)
+    : device_(device), cutoff_(model.cutoff),
+      hops_(std::max(1, static_cast<int>(std::ceil(model.interaction_range / model.cutoff - 1e-9)))),
+      pair_cutoffs_(model.pair_cutoffs) {}
+
+void DomainGraph::set_topology(const Topology& topology) {
+    check(topology);
+    topology_ = topology;
+    squared_cutoffs_.assign(1, cutoff_ * cutoff_);
+    if (!pair_cutoffs_.empty()) {
+        constexpr int size = kMaxAtomicNumber + 1;
+        std::vector<double> table(size * size, cutoff_);
+        for (const PairCutoff& pair : pair_cutoffs_) {
+            table[pair.first * size + pair.second] = pair.cutoff;
+            table[pair.second * size + pair.first] = pair.cutoff;
+        }
+        squared_cutoffs_.clear();
+        for (size_t e = 0; e < topology.centre.size(); ++e) {
+            const double cutoff =
+                table[topology.species[topology.centre[e]] * size + topology.species[topology.neighbour[e]]];
+            squared_cutoffs_.push_back(cutoff * cutoff);
+        }
+    }
+    nodes_.species =
+        integers(topology_.species).to(device_, at::kLong, /*non_blocking=*/false, /*copy=*/true);
+    nodes_.node_structure = at::zeros_like(nodes_.species);
+    nodes_.node_weights = at::zeros({n_nodes()}, at::TensorOptions(at::kDouble).device(device_));
+    nodes_.node_weights.narrow(0, 0, n_owned()).fill_(1.0);
+    if (!device_.is_cpu()) {
+        copy_to_device();
+    }
+}
+
+void DomainGraph::copy_to_device() {
+    edges_ = at::stack({integers(topology_.centre), integers(topology_.neighbour)}).to(device_);
+    places_ = at::stack({integers(topology_.centre_place), integers(topology_.neighbour_place)}).to(device_);
+    reverse_ = integers(topology_.reverse).clone().to(device_);
+    limits_ = at::tensor(squared_cutoffs_, at::kDouble).to(device_);
+}
+
+Graph DomainGraph::build(const double* positions) const {
+    return device_.is_cpu() ? build_with_loops(positions) : build_with_tensors(positions);
+}
+
+// ---- plain loops
+// -------------------------------------------------------------------------------------------
+
+/// Which candidate edges are within the cutoff. An edge and its reverse may differ by rounding of the places
+/// they are measured between; one without the other would be wrong.
+Flags DomainGraph::near_edges(const double* positions) const {
+    const size_t n_edges = topology_.centre.size();
+    const size_t stride = squared_cutoffs_.size() > 1 ? 1 : 0;
+    Flags near(n_edges);
+    double smallest = INFINITY;
+    for (size_t e = 0; e < n_edges; ++e) {
+        const double* const from = positions + 3 * topology_.centre_place[e];
+        const double* const to = positions + 3 * topology_.neighbour_place[e];
+        const double x = to[0] - from[0], y = to[1] - from[1], z = to[2] - from[2];
+        const double squared = x * x + y * y + z * z;
+        smallest = std::min(smallest, squared);
+        near[e] = squared <= squared_cutoffs_[stride * e];
+    }
+    check_smallest(smallest);
+    Flags both(n_edges);
+    for (size_t e = 0; e < n_edges; ++e) {
+        const int64_t reverse = topology_.reverse[e];
+        both[e] = near[e] && (reverse < 0 || near[reverse]);
+    }
+    return both;
+}
+
+/// Those of the near edges whose centre an owned node sees within hops - 1 edges.
+Flags DomainGraph::kept_edges(const Flags& near) const {
+    if (!has_ghosts()) {
+        return near;
+    }
+    Flags reached(n_nodes(), 0); // 1 + the number of edges from an owned node, or 0
+    std::fill_n(reached.begin(), n_owned(), 1);
+    for (int hop = 1; hop < hops_; ++hop) {
+        for (size_t e = 0; e < near.size(); ++e) {
+            unsigned char& neighbour = reached[topology_.neighbour[e]];
+            if (near[e] && reached[topology_.centre[e]] == hop && neighbour == 0) {
+                neighbour = static_cast<unsigned char>(hop + 1);
+            }
+        }
+    }
+    Flags kept(near.size());
+    for (size_t e = 0; e < near.size(); ++e) {
+        kept[e] = near[e] && reached[topology_.centre[e]] != 0;
+    }
+    return kept;
+}
+
+Graph DomainGraph::build_with_loops(const double* positions) const {
+    check_positions(positions, topology_.n_places);
+    const Flags kept = kept_edges(near_edges(positions));
+    std::vector<int64_t> renumbered(kept.size());
+    int64_t n_kept = 0;
+    for (size_t e = 0; e < kept.size(); ++e) {
+        renumbered[e] = kept[e] ? n_kept++ : -1;
+    }
+    Graph graph = nodes_;
+    graph.edge_index = at::empty({2, n_kept}, at::kLong);
+    graph.reverse_edges = at::empty({n_kept}, at::kLong);
+    graph.edge_vectors = at::empty({n_kept, 3}, at::kDouble);
+    auto* centre = graph.edge_index.data_ptr<int64_t>();
+    auto* neighbour = centre + n_kept;
+    auto* reverse = graph.reverse_edges.data_ptr<int64_t>();
+    auto* vector = graph.edge_vectors.data_ptr<double>();
+    for (size_t e = 0; e < kept.size(); ++e) {
+        if (!kept[e]) {
+            continue;
+        }
+        *centre++ = topology_.centre[e];
+        *neighbour++ = topology_.neighbour[e];
+        *reverse++ = topology_.reverse[e] < 0 ? -1 : renumbered[topology_.reverse[e]];
+        const double* const from = positions + 3 * topology_.centre_place[e];
+        const double* const to = positions + 3 * topology_.neighbour_place[e];
+        for (int k = 0; k < 3; ++k) {
+            *vector++ = to[k] - from[k];
+        }
+    }
+    return graph;
+}
+
+// ---- tensors
+// -----------------------------------------------------------------------------------------------
+
+at::Tensor DomainGraph::kept_edges(const at::Tensor& near) const {
+    if (!has_ghosts()) {
+        return near;
+    }
+    at::Tensor reached = nodes_.node_weights > 0.0;
+    const at::Tensor& centres = edges_[0];
+    for (int hop = 1; hop < hops_; ++hop) {
+        const at::Tensor from = near.logical_and(reached.index_select(0, centres));
+        const at::Tensor found =
+            at::zeros({n_nodes()}, nodes_.species.options()).index_add(0, edges_[1], from.to(at::kLong));
+        reached = reached.logical_or(found > 0);
+    }
+    return near.logical_and(reached.index_select(0, centres));
+}
+
+Graph DomainGraph::build_with_tensors(const double* positions) const {
+    check_positions(positions, topology_.n_places);
+    const at::Tensor x =
+        at::from_blob(const_cast<double*>(positions), {topology_.n_places, 3}, at::kDouble).to(device_);
+    const at::Tensor vectors = x.index_select(0, places_[1]) - x.index_select(0, places_[0]);
+    const at::Tensor squared = (vectors * vectors).sum(1);
+    at::Tensor near = squared <= limits_;
+    const at::Tensor opposite = reverse_.clamp_min(0), has_none = reverse_ < 0;
+    near = near.logical_and(near.index_select(0, opposite).logical_or(has_none));
+    const at::Tensor kept = kept_edges(near);
+    const at::Tensor indices = at::nonzero(kept).squeeze(1);
+    const at::Tensor renumbered = at::where(kept, kept.cumsum(0) - 1, -1);
+    if (squared.numel() > 0) {
+        check_smallest(squared.min().item<double>());
+    }
+    Graph graph = nodes_;
+    graph.edge_index = edges_.index_select(1, indices);
+    graph.edge_vectors = vectors.index_select(0, indices);
+    graph.reverse_edges =
+        at::where(has_none, -1, renumbered.index_select(0, opposite)).index_select(0, indices);
+    return graph;
+}
+
+} // namespace mlip

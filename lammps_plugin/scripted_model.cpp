@@ -1,0 +1,149 @@
+#include "scripted_model.h"
+
+#include <c10/core/InferenceMode.h>
+#include <dlfcn.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/script.h>
+#include <torch/version.h>
+
+#include <cstdio>
+#include <sstream>
+#include <stdexcept>
+
+namespace mlip {
+namespace {
+
+constexpr int64_t kMmapThreshold = 1 << 30; // bytes, as in ase_mlip/model.py
+constexpr int64_t kTrimThreshold = 2147483647;
+
+std::optional<c10::OperatorHandle> find_operator(const char* name) {
+    return c10::Dispatcher::singleton().findSchema({name, ""});
+}
+
+/// The operator, or an error that names the library it should have come from.
+c10::OperatorHandle require_operator(const char* name) {
+    const auto found = find_operator(name);
+    if (!found) {
+        throw std::runtime_error(std::string("`") + MLIP_OPS_LIBRARY + "`: expected the operator `" + name +
+                                 "`, found none; build it again with `ase-mlip build`");
+    }
+    return *found;
+}
+
+/// glibc keeps large freed blocks from now on, once per process: it matters for every large system.
+void tune_allocator() {
+    static const bool done = require_operator("ase_mlip::tune_allocator")
+                                 .typed<bool(int64_t, int64_t)>()
+                                 .call(kMmapThreshold, kTrimThreshold);
+#if defined(__GLIBC__)
+    static const int warned = done ? 0
+                                   : std::fputs("mlip: glibc refused `mallopt`: large systems may run at "
+                                                "half the speed\n",
+                                                stderr);
+    static_cast<void>(warned);
+#endif
+    static_cast<void>(done);
+}
+
+// Module::to(dtype) of libtorch would convert integer buffers as well, which Python's does not.
+void convert(const torch::jit::Module& network, at::ScalarType dtype) {
+    const auto convert_one = [&](const at::Tensor& tensor) {
+        if (tensor.is_floating_point()) {
+            tensor.set_data(tensor.to(dtype));
+        }
+    };
+    for (const at::Tensor& weight : network.parameters()) {
+        convert_one(weight);
+    }
+    for (const at::Tensor& buffer : network.buffers()) {
+        convert_one(buffer);
+    }
+}
+
+} // namespace
+
+struct ScriptedModel::Module {
+    mutable torch::jit::Module value;
+};
+
+void load_operators(const ModelFile& file) {
+    constexpr const char* version = "ase_mlip::schema_version";
+    // Python may have registered them already, from this library or another one
+    if (!find_operator(version) && dlopen(MLIP_OPS_LIBRARY, RTLD_NOW | RTLD_LOCAL) == nullptr) {
+        throw std::runtime_error(std::string("the operators cannot be loaded: ") + dlerror() +
+                                 "; build them with `ase-mlip build`");
+    }
+    const int64_t available = require_operator(version).typed<int64_t()>().call();
+    const std::string& path = file.description.path;
+    for (const auto& [name, needed] : file.operators) {
+        if (name != "ase_mlip") {
+            throw std::runtime_error("`" + path + "` needs the operators `" + name +
+                                     "`, which this version does not have; expected only ase_mlip");
+        }
+        if (needed > available) {
+            throw std::runtime_error("`" + path + "` needs version " + std::to_string(needed) +
+                                     " of the operators `" + name + "`, expected at most " +
+                                     std::to_string(available) + "; upgrade ase_mlip");
+        }
+    }
+    tune_allocator();
+}
+
+ScriptedModel::ScriptedModel(const ModelFile& file, at::Device device, at::ScalarType dtype) {
+    std::istringstream stream(file.bytes);
+    try {
+        module_ = std::make_unique<Module>(Module{torch::jit::load(stream, device)});
+        module_->value.eval();
+        convert(module_->value.attr("network").toModule(), dtype);
+    } catch (const std::exception& error) {
+        throw std::runtime_error("`" + file.description.path + "` is intact, but torch " + TORCH_VERSION +
+                                 " cannot load it (written with torch " + file.torch_version +
+                                 "): " + cause_of(error));
+    }
+}
+
+ScriptedModel::~ScriptedModel() = default;
+
+Outputs ScriptedModel::operator()(const Graph& graph, bool derivatives) const {
+    // derivatives are taken inside, whatever a program around us has switched off
+    const c10::InferenceMode no_inference_mode(false);
+    const at::AutoGradMode with_gradients(true);
+    const torch::jit::GraphOptimizerEnabledGuard no_recompilation(false);
+    const c10::Dict<std::string, at::Tensor> inputs;
+    const auto results =
+        module_->value
+            .forward({graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges,
+                      graph.node_weights, graph.node_structure, /*n_structures=*/1, derivatives, inputs})
+            .toGenericDict();
+    Outputs outputs;
+    for (const auto& entry : results) {
+        outputs[entry.key().toStringRef()] = entry.value().toTensor().detach();
+    }
+    return outputs;
+}
+
+at::Tensor reverse_edges(const at::Tensor& edge_index, const at::Tensor& shifts) {
+    return require_operator("ase_mlip::reverse_edges")
+        .typed<at::Tensor(const at::Tensor&, const at::Tensor&)>()
+        .call(edge_index, shifts);
+}
+
+std::string cause_of(const std::exception& error) {
+    const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
+    std::istringstream text(from_torch ? from_torch->what_without_backtrace() : error.what());
+    std::string line, last, named;
+    while (std::getline(text, line)) {
+        line.erase(0, line.find_first_not_of(" \t"));
+        const size_t colon = line.find("Error: ");
+        const bool is_named = colon != std::string::npos && line.find(' ') > colon; // "RuntimeError: ..."
+        if (is_named || line.starts_with("CUDA error")) {
+            named = line;
+        }
+        if (!line.empty()) {
+            last = line;
+        }
+    }
+    return named.empty() ? last : named;
+}
+
+} // namespace mlip

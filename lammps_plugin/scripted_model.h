@@ -1,0 +1,52 @@
+#pragma once
+// The only C++ file that calls TorchScript, and the operators it needs: both must stay replaceable.
+
+#include "model_file.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <exception>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace mlip {
+
+/// One structure as the scripted potential takes it (see ase_mlip/potential.py).
+struct Graph {
+    at::Tensor species;        // int64 [N]
+    at::Tensor edge_index;     // int64 [2, E], sorted by centre
+    at::Tensor edge_vectors;   // float64 [E, 3], Å
+    at::Tensor reverse_edges;  // int64 [E]
+    at::Tensor node_weights;   // float64 [N]
+    at::Tensor node_structure; // int64 [N], zeros
+};
+
+/// What the potential returns, by name: float64 tensors on its device.
+using Outputs = std::map<std::string, at::Tensor>;
+
+/// Make torch.ops.ase_mlip.* available and check that it is all that the file needs. Throws
+/// std::runtime_error.
+void load_operators(const ModelFile& file);
+
+class ScriptedModel {
+  public:
+    /// The network gets `dtype`; sums and reference energies stay in float64.
+    ScriptedModel(const ModelFile& file, at::Device device, at::ScalarType dtype);
+    ~ScriptedModel();
+
+    /// With `derivatives`, an architecture may leave its direct heads out.
+    Outputs operator()(const Graph& graph, bool derivatives) const;
+
+  private:
+    struct Module; // keeps TorchScript's headers out of the others' compilation
+    std::unique_ptr<Module> module_;
+};
+
+/// edge -> the edge with exchanged ends and opposite shifts (int64 [E, 3]), by the operator.
+at::Tensor reverse_edges(const at::Tensor& edge_index, const at::Tensor& shifts);
+
+/// TorchScript puts its own traceback first, libtorch its own last: the line in between that says the cause.
+std::string cause_of(const std::exception& error);
+
+} // namespace mlip

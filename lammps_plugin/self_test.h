@@ -1,0 +1,12 @@
+#pragma once
+// The self-test inside every model file, as ase_mlip/self_test.py runs it.
+
+#include "scripted_model.h"
+
+namespace mlip {
+
+/// Throws std::runtime_error when the model does not reproduce its own numbers on this machine.
+void run_self_test(const ScriptedModel& model, const ModelFile& file, at::Device device,
+                   const std::string& dtype);
+
+} // namespace mlip

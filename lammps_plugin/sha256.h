@@ -1,0 +1,90 @@
+#pragma once
+// SHA-256 (FIPS 180-4), to verify the members of a model file.
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace mlip {
+
+class Sha256 {
+  public:
+    /// Digest of `data` as 64 lower-case hexadecimal digits.
+    static std::string hex(std::string_view data) {
+        Sha256 hash;
+        const size_t whole = data.size() / 64 * 64;
+        for (size_t start = 0; start < whole; start += 64) {
+            hash.add_block(data.data() + start);
+        }
+        hash.finish(data.substr(whole), data.size());
+        return hash.digits();
+    }
+
+  private:
+    std::array<uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                   0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
+    /// The rest, a one bit, zeros, and the length in bits: one or two blocks.
+    void finish(std::string_view rest, uint64_t n_bytes) {
+        std::string tail(rest);
+        tail.push_back('\x80');
+        tail.resize(tail.size() <= 56 ? 56 : 120, '\0');
+        for (int shift = 56; shift >= 0; shift -= 8) {
+            tail.push_back(static_cast<char>((n_bytes * 8) >> shift));
+        }
+        for (size_t start = 0; start < tail.size(); start += 64) {
+            add_block(tail.data() + start);
+        }
+    }
+
+    void add_block(const char* bytes) {
+        std::array<uint32_t, 64> words;
+        for (int i = 0; i < 16; ++i) {
+            words[i] = 0;
+            for (int k = 0; k < 4; ++k) {
+                words[i] = words[i] << 8 | static_cast<unsigned char>(bytes[4 * i + k]);
+            }
+        }
+        for (int i = 16; i < 64; ++i) {
+            const uint32_t a = words[i - 15], b = words[i - 2];
+            words[i] = words[i - 16] + (std::rotr(a, 7) ^ std::rotr(a, 18) ^ a >> 3) + words[i - 7] +
+                       (std::rotr(b, 17) ^ std::rotr(b, 19) ^ b >> 10);
+        }
+        auto [a, b, c, d, e, f, g, h] = state_;
+        for (int i = 0; i < 64; ++i) {
+            const uint32_t first = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
+                                   ((e & f) ^ (~e & g)) + kRounds[i] + words[i];
+            const uint32_t second =
+                (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+            h = g, g = f, f = e, e = d + first, d = c, c = b, b = a, a = first + second;
+        }
+        const std::array<uint32_t, 8> added{a, b, c, d, e, f, g, h};
+        for (int i = 0; i < 8; ++i) {
+            state_[i] += added[i];
+        }
+    }
+
+    std::string digits() const {
+        std::string text;
+        for (const uint32_t word : state_) {
+            for (int shift = 28; shift >= 0; shift -= 4) {
+                text.push_back("0123456789abcdef"[word >> shift & 15]);
+            }
+        }
+        return text;
+    }
+
+    static constexpr std::array<uint32_t, 64> kRounds{
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+};
+
+} // namespace mlip

@@ -1,0 +1,283 @@
+// The torch side of the pair style: implements Evaluator with a model file and libtorch.
+
+#include "domain_graph.h"
+#include "self_test.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/DeviceGuard.h>
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+
+namespace mlip {
+namespace {
+
+at::Device find_device(const Options& options) {
+    const std::string& name = options.device;
+    const bool is_indexed =
+        name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
+        std::all_of(name.begin() + 5, name.end(), [](unsigned char c) { return std::isdigit(c); });
+    if (name != "auto" && name != "cpu" && name != "cuda" && !is_indexed) {
+        throw std::runtime_error("unknown `device` " + name + "; expected `auto`, `cpu`, `cuda` or `cuda:N`");
+    }
+    const auto count = name == "cpu" || !at::hasCUDA() ? 0 : static_cast<int>(at::getNumGPUs());
+    if (name == "cpu" || (name == "auto" && count == 0)) {
+        return at::kCPU;
+    }
+    const int index = is_indexed ? std::stoi(name.substr(5)) : options.local_rank % std::max(count, 1);
+    if (index >= count) {
+        throw std::runtime_error("`device` " + name + " is not there: torch sees " + std::to_string(count) +
+                                 " GPUs; use `device cpu`, or install torch for CUDA");
+    }
+    return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
+}
+
+at::ScalarType find_dtype(const std::string& name) {
+    if (name != "float32" && name != "float64") {
+        throw std::runtime_error("unsupported `dtype` " + name + "; expected float32 or float64");
+    }
+    return name == "float32" ? at::kFloat : at::kDouble;
+}
+
+ModelFile read_and_choose(const Options& options, at::Device device) {
+    ModelFile file = read_model_file(options.path);
+    file.description.dtype = options.dtype.empty() ? file.description.dtype : options.dtype;
+    file.description.device = device.str();
+    file.description.threads = options.threads;
+    load_operators(file);
+    return file;
+}
+
+/// Tensors of any shape as contiguous float64 on the host, in one transfer.
+std::vector<at::Tensor> to_host(const std::vector<at::Tensor>& tensors) {
+    std::vector<at::Tensor> flat, result;
+    for (const at::Tensor& tensor : tensors) {
+        flat.push_back(tensor.to(at::kDouble).contiguous().flatten());
+    }
+    if (flat.empty() || flat[0].is_cpu()) {
+        return flat;
+    }
+    const at::Tensor all = at::cat(flat).cpu();
+    int64_t start = 0;
+    for (const at::Tensor& part : flat) {
+        result.push_back(all.narrow(0, start, part.numel()));
+        start += part.numel();
+    }
+    return result;
+}
+
+/// -r (x) dE/dr of each edge, all to the neighbour: [N, 3, 3]
+at::Tensor centroid_virials(const Graph& graph, const at::Tensor& gradients) {
+    const at::Tensor products = -graph.edge_vectors.unsqueeze(2) * gradients.unsqueeze(1);
+    const at::Tensor zeros = at::zeros({graph.species.size(0), 3, 3}, graph.edge_vectors.options());
+    return zeros.index_add(0, graph.edge_index[1], products);
+}
+
+class TorchEvaluator : public Evaluator {
+  public:
+    explicit TorchEvaluator(const Options& options)
+        : device_(find_device(options)), file_(read_and_choose(options, device_)),
+          model_(file_, device_, find_dtype(file_.description.dtype)), graph_(file_.description, device_) {
+        use_threads();
+        if (options.self_test) {
+            const c10::DeviceGuard on_device(device_);
+            run_self_test(model_, file_, device_, file_.description.dtype);
+        }
+        file_.bytes = std::string(); // the archive is not needed any more
+    }
+
+    const Description& description() const override { return file_.description; }
+
+    void set_topology(const Topology& topology) override {
+        const c10::DeviceGuard on_device(device_);
+        graph_.set_topology(topology);
+    }
+
+    const Results& evaluate(const double* positions, const Request& request) override {
+        const c10::DeviceGuard on_device(device_);
+        use_threads();
+        results_ = Results();
+        host_.clear();
+        if (graph_.n_owned() == 0) {
+            fill_zeros(request);
+            return results_;
+        }
+        Graph graph = graph_.build(positions);
+        results_.n_edges = graph.edge_vectors.size(0);
+        rotation_ = request.rotation == nullptr
+                        ? at::Tensor()
+                        : at::tensor(at::ArrayRef<double>(request.rotation, 9), at::kDouble).reshape({3, 3});
+        if (rotation_.defined()) {
+            graph.edge_vectors = at::matmul(graph.edge_vectors, rotation_.t().to(device_));
+        }
+        fetch(graph, request);
+        rotate_back();
+        point();
+        return results_;
+    }
+
+  private:
+    /// Another library, or a second evaluator, may have chosen another number meanwhile.
+    void use_threads() const {
+        if (at::get_num_threads() != file_.description.threads) {
+            at::set_num_threads(file_.description.threads);
+        }
+    }
+
+    /// Evaluate, and bring what is wanted to the host.
+    void fetch(const Graph& graph, const Request& request) {
+        using Clock = std::chrono::steady_clock;
+        const auto start = Clock::now();
+        Outputs outputs = model_(graph, !request.direct);
+        auto end = Clock::now();
+        if (request.centroid_virials) {
+            outputs["centroid_virials"] = centroid_virials(graph, gradients_of(outputs, request));
+        }
+        std::vector<std::string> names = wanted(request, outputs);
+        std::vector<at::Tensor> tensors;
+        for (const std::string& name : names) {
+            tensors.push_back(outputs.at(name));
+        }
+        tensors = to_host(tensors);
+        if (device_.is_cuda()) {
+            end = Clock::now(); // only the transfer waits for the device
+        }
+        for (size_t k = 0; k < names.size(); ++k) {
+            const bool is_head = names[k] == "direct_virials" || names[k] == "direct_stresses";
+            const std::string name = names[k] == "direct_forces" ? "forces" : is_head ? "virials" : names[k];
+            host_[name] = tensors[k];
+        }
+        results_.seconds_model = std::chrono::duration<double>(end - start).count();
+    }
+
+    std::vector<std::string> wanted(const Request& request, const Outputs& outputs) const {
+        std::vector<std::string> names{"energies", "energy"};
+        if (request.direct) {
+            names.push_back("direct_forces");
+            for (const char* name : {"direct_stresses", "direct_virials"}) {
+                if (outputs.contains(name)) {
+                    names.push_back(name);
+                }
+            }
+            return names;
+        }
+        names.insert(names.end(), {"forces", "virial"});
+        if (request.virials) {
+            names.push_back("virials");
+        }
+        if (request.centroid_virials) {
+            names.push_back("centroid_virials");
+        }
+        return names;
+    }
+
+    const at::Tensor& gradients_of(const Outputs& outputs, const Request& request) const {
+        const auto found = outputs.find("gradients");
+        if (found == outputs.end()) {
+            const std::string problem =
+                request.direct ? "` gives no centroid virials with direct forces; use conservative ones"
+                               : "` was exported without `gradients`, which centroid virials need; export it "
+                                 "again with `ase_mlip.export_model`";
+            throw std::runtime_error("`" + file_.description.path + problem);
+        }
+        return found->second;
+    }
+
+    /// The model saw R x: forces F become R^T F, tensors W become R^T W R.
+    void rotate_back() {
+        if (!rotation_.defined()) {
+            return;
+        }
+        for (auto& [name, values] : host_) {
+            if (name == "forces") {
+                values = at::matmul(values.reshape({-1, 3}), rotation_).contiguous();
+            } else if (name.starts_with("virial") || name == "centroid_virials") {
+                const at::Tensor tensors = values.reshape({-1, 3, 3});
+                values = at::matmul(at::matmul(rotation_.t(), tensors), rotation_).contiguous();
+            }
+        }
+    }
+
+    /// A domain without atoms of its own adds nothing to anybody.
+    void fill_zeros(const Request& request) {
+        // one more element: a pointer to no element may be null
+        const auto zeros = [&](int64_t size) {
+            return at::zeros({size * graph_.n_nodes() + 1}, at::kDouble);
+        };
+        host_["energies"] = zeros(1);
+        host_["forces"] = zeros(3);
+        if (request.virials || request.direct) {
+            host_["virials"] = zeros(9);
+        }
+        if (request.centroid_virials) {
+            host_["centroid_virials"] = zeros(9);
+        }
+        point();
+    }
+
+    void point() {
+        const auto data = [&](const char* name) -> const double* {
+            const auto found = host_.find(name);
+            return found == host_.end() ? nullptr : found->second.data_ptr<double>();
+        };
+        results_.energies = data("energies");
+        results_.forces = data("forces");
+        results_.virials = data("virials");
+        results_.centroid_virials = data("centroid_virials");
+        if (const double* energy = data("energy")) {
+            results_.energy = *energy;
+        }
+        if (const double* virial = data("virial")) {
+            std::copy_n(virial, 9, results_.virial);
+        }
+    }
+
+    at::Device device_;
+    ModelFile file_;
+    ScriptedModel model_;
+    DomainGraph graph_;
+    at::Tensor rotation_;                    // float64 [3, 3] or undefined
+    std::map<std::string, at::Tensor> host_; // what the results point to
+    Results results_;
+};
+
+template <typename Call> decltype(auto) guarded(Call&& call) {
+    try {
+        return call();
+    } catch (const std::exception& error) {
+        throw std::runtime_error(cause_of(error));
+    }
+}
+
+/// The boundary: whatever goes wrong becomes one line for people.
+class GuardedEvaluator : public Evaluator {
+  public:
+    explicit GuardedEvaluator(const Options& options)
+        : inner_(guarded([&] { return std::make_unique<TorchEvaluator>(options); })) {}
+
+    const Description& description() const override { return inner_->description(); }
+    void set_topology(const Topology& topology) override {
+        guarded([&] { inner_->set_topology(topology); });
+    }
+    const Results& evaluate(const double* positions, const Request& request) override {
+        return guarded([&]() -> const Results& { return inner_->evaluate(positions, request); });
+    }
+
+  private:
+    std::unique_ptr<TorchEvaluator> inner_;
+};
+
+} // namespace
+} // namespace mlip
+
+#define MLIP_EXPORT extern "C" __attribute__((visibility("default")))
+
+MLIP_EXPORT mlip::Evaluator* mlip_create_evaluator(const mlip::Options& options) {
+    return new mlip::GuardedEvaluator(options);
+}
+
+MLIP_EXPORT void mlip_delete_evaluator(mlip::Evaluator* evaluator) { delete evaluator; }
+
+MLIP_EXPORT int mlip_interface_version() { return mlip::kInterfaceVersion; }
