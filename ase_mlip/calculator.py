@@ -214,6 +214,7 @@ class MLIPCalculator(Calculator):
         """The model's outputs on the CPU, for one or several structures in the graph."""
         derivatives = self.forces == "conservative" and not NEED_DERIVATIVES.isdisjoint(properties)
         outputs = self.model(graph, derivatives)
+        outputs.pop("gradients", None)  # one row per edge, which nobody here needs on the CPU
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
 
     def _results(self, outputs: dict, nodes: slice, index: int, volume: float) -> dict:

@@ -44,10 +44,12 @@ SHAPES = {
     "direct_virials": ("N", 3, 3),
     "direct_stresses": ("N", 3, 3),
     "features": ("N", None),
+    "gradients": ("E", 3),
 }
 # From derivatives and sums, not from the network alone; the next, what is not simply per node.
 OF_THE_POTENTIAL = ("energies", "energy", "forces", "virials", "virial")
 TOTALS = ("energy", "forces", "virials", "virial")
+OF_EDGES = ("gradients",)  # of the potential too; files written before it existed do not have it
 UNITS = {
     "energies": "eV",
     "virial": "eV",
@@ -62,12 +64,12 @@ def shapes_and_dtypes(probe: Probe) -> list[CheckResult]:
     """Every promised output is there, per node, in float64; nothing undeclared is."""
     graph = concatenate([probe.graph(atoms) for atoms in [probe.bulk, probe.bulk]])
     outputs = probe.evaluate_all(graph)
-    sizes = {"N": len(graph.species), "B": graph.n_structures}
+    sizes = {"N": len(graph.species), "B": graph.n_structures, "E": graph.edge_index.shape[1]}
     promised = (*OF_THE_POTENTIAL, *probe.info.outputs)
     wrong = [f"`{name}` is missing" for name in promised if name not in outputs]
     for name, value in outputs.items():
         expected = SHAPES.get(name, ("N",))
-        if name not in OF_THE_POTENTIAL and name not in probe.info.outputs:
+        if name not in (*OF_THE_POTENTIAL, *OF_EDGES, *probe.info.outputs):
             wrong.append(f"`{name}` is not declared")
         sized = tuple(sizes.get(size, size) for size in expected)
         fits = len(value.shape) >= len(sized) if name not in SHAPES else len(value.shape) == len(sized)
@@ -75,7 +77,7 @@ def shapes_and_dtypes(probe: Probe) -> list[CheckResult]:
             wrong.append(f"`{name}` is {list(value.shape)}, expected {list(expected)}")
         if value.dtype != np.float64:
             wrong.append(f"`{name}` is {value.dtype}, expected float64")
-    present = [name for name in outputs if name not in OF_THE_POTENTIAL]
+    present = [name for name in outputs if name not in OF_THE_POTENTIAL + OF_EDGES]
     detail = "; ".join(dict.fromkeys(wrong)) or ", ".join(["energies", "forces", "virials", *present])
     return [
         judge("shapes and dtypes", len(wrong), 0, "wrong", detail),
@@ -115,7 +117,7 @@ def _whole_and_part(probe: Probe, name: str, atoms: Atoms):
     """The domain, all its outputs, what was expected of it, and the lines that compare the two."""
     owned, reach = _owned(atoms), probe.info.interaction_range
     whole = probe.evaluate_all(with_weights(probe.graph(atoms), owned))
-    per_node = {key: value[owned] for key, value in whole.items() if key not in TOTALS}
+    per_node = {key: value[owned] for key, value in whole.items() if key not in TOTALS + OF_EDGES}
     expected = {**per_node, "forces": whole["forces"], "virial": whole["virial"]}
     domain = _Domain(probe, atoms, owned, reach)
     outputs, got = domain.evaluate(domain.graph)
@@ -163,7 +165,7 @@ class _Domain:
     def evaluate(self, graph: Graph) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """All outputs, and what the engine makes of them: those of owned atoms, forces folded, the virial."""
         outputs = self.probe.evaluate_all(graph)
-        per_node = {name: value[: self.n_owned] for name, value in outputs.items() if name not in TOTALS}
+        per_node = {n: value[: self.n_owned] for n, value in outputs.items() if n not in TOTALS + OF_EDGES}
         forces = fold(outputs["forces"], self.origin, self.n_atoms)
         return outputs, {**per_node, "forces": forces, "virial": outputs["virial"]}
 

@@ -58,8 +58,9 @@ class Model:
         Returns
         -------
         ``energies`` [N] and ``energy`` [B] in eV; with ``derivatives`` also ``forces`` [N, 3] in eV/Å,
-        ``virials`` [N, 3, 3] and ``virial`` [B, 3, 3] in eV (LAMMPS sign, not symmetrised); and the further
-        outputs ``info.outputs`` declares, such as ``direct_forces`` [N, 3] in eV/Å.
+        ``virials`` [N, 3, 3] and ``virial`` [B, 3, 3] in eV (LAMMPS sign, not symmetrised) and ``gradients``
+        [E, 3] in eV/Å (not in files written before it existed); and the further outputs ``info.outputs``
+        declares, such as ``direct_forces`` [N, 3] in eV/Å.
         """
         graph = graph.to(self.device)
         with _torchscript.without_profiling():

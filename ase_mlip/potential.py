@@ -74,7 +74,8 @@ class Potential(torch.nn.Module):
         -------
         ``energies`` [N] and ``energy`` [n_structures] in eV; with derivatives ``forces`` [N, 3] in
         eV/Å, ``virials`` [N, 3, 3] and ``virial`` [n_structures, 3, 3] in eV, LAMMPS sign, not
-        symmetrised; and the network's further outputs under their own names.
+        symmetrised, and ``gradients`` [E, 3], ∂E/∂edge_vectors in eV/Å, for an engine that divides the
+        virial among atoms in another way; and the network's further outputs under their own names.
         """
         outputs, gradients = self._evaluate(
             species, edge_index, edge_vectors, reverse_edges, node_weights, derivatives, inputs
@@ -89,6 +90,7 @@ class Potential(torch.nn.Module):
         if derivatives:
             n_nodes = species.size(0)
             vectors = edge_vectors.detach()
+            results["gradients"] = gradients
             results["forces"] = torch.ops.ase_mlip.forces_from_gradients(gradients, edge_index, n_nodes)
             results["virials"] = torch.ops.ase_mlip.virials_from_gradients(
                 gradients, vectors, edge_index, n_nodes
