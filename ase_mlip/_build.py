@@ -22,7 +22,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,9 +36,19 @@ class CompilationError(RuntimeError):
     """The compiled parts can neither be found nor be built."""
 
 
+class Described:
+    """What a build has to fit, as the fields of a dataclass; equal ones may share one build."""
+
+    def fits(self, record: dict) -> bool:
+        return all(record.get(key) == value for key, value in asdict(self).items())
+
+    def values(self) -> list[str]:
+        return list(asdict(self).values())
+
+
 @dataclass(frozen=True)
-class Target:
-    """What a build has to fit; equal targets may share one build."""
+class Target(Described):
+    """What a build of the operators has to fit."""
 
     torch: str
     cuda: str  # version torch was built for, if the kernels are compiled too; else ""
@@ -46,27 +56,28 @@ class Target:
     machine: str
     sources: str  # hash of csrc/
 
-    def fits(self, record: dict) -> bool:
-        return all(record.get(key) == value for key, value in asdict(self).items())
-
 
 # ---- what is there -------------------------------------------------------------------------------
 
 
-def source_folder() -> Path:
-    """``csrc``: inside an installed package, beside it in a checkout."""
-    for folder in (PACKAGE / "csrc", PACKAGE.parent / "csrc"):
-        if (folder / "operators.cpp").is_file():
+def source_folder(name: str = "csrc") -> Path:
+    """``csrc`` or ``lammps_plugin``: inside an installed package, beside it in a checkout."""
+    for folder in (PACKAGE / name, PACKAGE.parent / name):
+        if any(folder.glob("*.cpp")):
             return folder
     raise CompilationError(
-        f"`csrc`: expected the C++ sources in {PACKAGE / 'csrc'} or {PACKAGE.parent / 'csrc'}, found "
+        f"`{name}`: expected the C++ sources in {PACKAGE / name} or {PACKAGE.parent / name}, found "
         "neither; reinstall ase-mlip"
     )
 
 
 def source_hash() -> str:
+    return hash_files([*sorted(source_folder().glob("*.*")), Path(__file__)])  # this file holds the flags
+
+
+def hash_files(paths: list[Path]) -> str:
     digest = hashlib.sha256()
-    for path in [*sorted(source_folder().glob("*.*")), Path(__file__)]:  # this file holds the flags
+    for path in paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -121,13 +132,13 @@ def installed_folder() -> Path:
     return PACKAGE / "_compiled"
 
 
-def read_record(folder: Path) -> dict:
+def read_record(folder: Path, libraries: tuple[str, ...] = (LIBRARY,)) -> dict:
     """What a build was made of; empty if there is no complete build in the folder."""
     try:
         record = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
         return {}
-    return record if (folder / LIBRARY).is_file() else {}
+    return record if all((folder / name).is_file() for name in libraries) else {}
 
 
 def find_build(target: Target) -> Path | None:
@@ -157,7 +168,7 @@ def find_or_build() -> Path:
         return folder
     compiler = require_compiler()
     folder = _cached_folder(target, compiler_version(compiler))
-    with _lock(folder):
+    with lock(folder):
         if not target.fits(read_record(folder)):  # another process may have built it while we waited
             message = f"ase_mlip: compiling the operators for torch {target.torch}"
             print(f"{message} (once; a minute, more with CUDA)", file=sys.stderr, flush=True)
@@ -181,15 +192,13 @@ def require_compiler() -> str:
 def build(target: Target, folder: Path) -> None:
     """Compile into a scratch folder beside ``folder``, then move it there in one step."""
     started = time.monotonic()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
+    with replacing(folder) as scratch:
         commands = Commands(target, require_compiler(), scratch)
-        _run_all(commands.compile())
+        run_all(commands.compile())
         # nvcc refuses many host compilers; that must not keep anyone from working on the CPU
         cuda_error = _attempt(commands.compile_cuda()) if commands.nvcc else ""
         with_cuda = bool(commands.nvcc) and not cuda_error
-        _run_all(commands.link(with_cuda))
+        run_all(commands.link(with_cuda))
         record = {
             **asdict(target),
             "compiler": compiler_version(commands.compiler),
@@ -199,9 +208,18 @@ def build(target: Target, folder: Path) -> None:
             "cuda_error": cuda_error,
             "seconds": round(time.monotonic() - started, 1),
         }
+        (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A scratch folder that takes the place of ``folder``, without object files, if the block succeeds."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        yield scratch
         for leftover in scratch.glob("*.o"):
             leftover.unlink()
-        (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n")
         scratch.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -298,40 +316,66 @@ def _accepts(compiler: str, flag: str, program: str) -> bool:
     return subprocess.run(command, input=program, capture_output=True, text=True, check=False).returncode == 0
 
 
-def _run_all(commands: list[list[str]]) -> None:
-    """Run the commands side by side; raise with the command and its output if one fails."""
-    running = [
-        (command, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        for command in commands
-    ]
-    results = [(command, process.communicate()[0], process.returncode) for command, process in running]
-    for command, output, status in results:
-        if status != 0:
-            raise CompilationError(
-                f"`{Path(command[0]).name}`: expected the compiler to succeed, got exit status {status}; it "
-                f"needs C++20 and the headers of torch (`ase-mlip doctor` shows both). The command was\n"
-                f"  {' '.join(command)}\nand its output\n{output[-6000:]}"
-            )
+def run_all(
+    commands: list[list[str]], at_once: int | None = None, progress: Callable[[int], None] | None = None
+) -> None:
+    """Run the commands side by side; raise with the command and its output if one fails.
+
+    ``progress`` is told after each how many have ended.
+    """
+    from concurrent.futures import ThreadPoolExecutor, as_completed  # late: finding a build must be quick
+
+    workers = ThreadPoolExecutor(at_once or len(commands))
+    try:
+        jobs = {workers.submit(_run, command): command for command in commands}
+        for ended, job in enumerate(as_completed(jobs), start=1):
+            _require_success(jobs[job], *job.result())
+            if progress:
+                progress(ended)
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+def usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _run(command: list[str]) -> tuple[str, int]:
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return result.stdout, result.returncode
+
+
+def _require_success(command: list[str], output: str, status: int) -> None:
+    if status != 0:
+        raise CompilationError(
+            f"`{Path(command[0]).name}`: expected the compiler to succeed, got exit status {status}; it "
+            f"needs C++20 and the headers of torch (`ase-mlip doctor` shows both). The command was\n"
+            f"  {' '.join(command)}\nand its output\n{output[-6000:]}"
+        )
 
 
 def _attempt(commands: list[list[str]]) -> str:
     """The error of running the commands, empty if there is none."""
     try:
-        _run_all(commands)
+        run_all(commands)
     except CompilationError as error:
         return str(error)
     return ""
 
 
 def _cached_folder(target: Target, compiler: str) -> Path:
-    parts = "\0".join([*asdict(target).values(), compiler])
-    key = hashlib.sha256(parts.encode()).hexdigest()[:12]
     kind = f"cuda{target.cuda}" if target.cuda else "cpu"
-    return cache_folder() / f"ops-torch{target.torch}-{kind}-{key}"
+    return cache_folder() / f"ops-torch{target.torch}-{kind}-{short_hash([*target.values(), compiler])}"
+
+
+def short_hash(parts: list[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Hold the lock file beside ``folder``; the operating system lets go of it if the process dies."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
