@@ -46,7 +46,6 @@ PairMLIP::~PairMLIP() {
         memory->destroy(setflag);
         memory->destroy(cutsq);
         memory->destroy(cutghost);
-        delete[] map;
     }
 }
 
