@@ -4,16 +4,15 @@
 //
 //   test_torch_evaluator LIBRARY
 
-#include "evaluator.h"
+#include "read_topology.h"
+#include "sha256.h"
 
 #include <dlfcn.h>
 
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <sstream>
-#include <stdexcept>
 
 namespace {
 
@@ -36,19 +35,11 @@ void remove_evaluator() {
     }
 }
 
-template <typename Number> std::vector<Number> read(std::istream& stream, size_t count) {
-    std::vector<Number> values(count);
-    stream.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(count * sizeof(Number)));
-    if (!stream) {
-        throw std::runtime_error("a file of the test is too short");
-    }
-    return values;
-}
-
 void write(std::ostream& stream, const double* values, size_t count) {
     stream.write(reinterpret_cast<const char*>(values), static_cast<std::streamsize>(count * sizeof(double)));
 }
 
+/// open LIBRARY
 std::string open(const std::vector<std::string>& fields) {
     library = dlopen(fields.at(1).c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {
@@ -82,17 +73,8 @@ std::string create(const std::vector<std::string>& fields) {
 
 /// topology FILE
 std::string set_topology(const std::vector<std::string>& fields) {
-    std::ifstream stream(fields.at(1), std::ios::binary);
-    const auto sizes = read<int64_t>(stream, 4);
-    mlip::Topology topology;
-    topology.n_owned = sizes[0];
-    topology.n_places = sizes[1];
-    topology.species = read<int64_t>(stream, sizes[2]);
-    for (auto* list : {&topology.centre, &topology.neighbour, &topology.centre_place,
-                       &topology.neighbour_place, &topology.reverse}) {
-        *list = read<int64_t>(stream, sizes[3]);
-    }
-    n_nodes = sizes[2];
+    const mlip::Topology topology = read_topology(fields.at(1));
+    n_nodes = static_cast<int64_t>(topology.species.size());
     evaluator->set_topology(topology);
     return "";
 }
@@ -100,14 +82,14 @@ std::string set_topology(const std::vector<std::string>& fields) {
 /// evaluate POSITIONS N_PLACES DIRECT VIRIALS CENTROID ROTATED OUTPUT; the rotation follows the positions
 std::string evaluate(const std::vector<std::string>& fields) {
     std::ifstream stream(fields.at(1), std::ios::binary);
-    const auto positions = read<double>(stream, 3 * std::stoul(fields.at(2)));
+    const auto positions = read_numbers<double>(stream, 3 * std::stoul(fields.at(2)));
     mlip::Request request;
     request.direct = fields.at(3) == "1";
     request.virials = fields.at(4) == "1";
     request.centroid_virials = fields.at(5) == "1";
     std::vector<double> rotation;
     if (fields.at(6) == "1") {
-        rotation = read<double>(stream, 9);
+        rotation = read_numbers<double>(stream, 9);
         request.rotation = rotation.data();
     }
     const mlip::Results& results = evaluator->evaluate(positions.data(), request);
@@ -125,6 +107,13 @@ std::string evaluate(const std::vector<std::string>& fields) {
     text << results.n_edges << '\t' << results.seconds_model << '\t' << (results.virials != nullptr) << '\t'
          << (results.centroid_virials != nullptr);
     return text.str();
+}
+
+/// sha256 FILE
+std::string digest(const std::vector<std::string>& fields) {
+    std::ostringstream content;
+    content << std::ifstream(fields.at(1), std::ios::binary).rdbuf();
+    return mlip::Sha256::hex(content.str());
 }
 
 std::string answer(const std::string& line) {
@@ -145,6 +134,9 @@ std::string answer(const std::string& line) {
     }
     if (command == "evaluate") {
         return evaluate(fields);
+    }
+    if (command == "sha256") {
+        return digest(fields);
     }
     if (command == "delete") {
         remove_evaluator();
