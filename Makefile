@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CPP := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h tests/cpp/*.cpp)
+CPP := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h lammps_plugin/*.cpp lammps_plugin/*.h tests/cpp/*.cpp)
 
 .PHONY: demo test test-slow lint format clean
 .DELETE_ON_ERROR:
@@ -43,7 +43,7 @@ $(VENV)/.created:
 $(VENV)/.installed: $(VENV)/.created requirements.txt pyproject.toml setup.py
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .
-	$(BIN)/python -c "from ase_mlip import _ops; _ops.load()"
+	$(BIN)/ase-mlip build
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt

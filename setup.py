@@ -1,12 +1,13 @@
 """What pyproject.toml cannot say: the C++ sources go into the package, and are compiled if torch is here.
 
 Without torch in the build environment (the usual, isolated `pip install .`), or without a compiler, the
-operators are compiled on first use instead.
+operators, and LAMMPS' pair style if LAMMPS is here, are compiled on first use instead.
 """
 
 import importlib.util
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Distribution, setup
@@ -15,42 +16,55 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 
 
-def load_builder():
-    """ase_mlip/_build.py by its path: the package itself need not be importable yet."""
-    spec = importlib.util.spec_from_file_location("_ase_mlip_build", ROOT / "ase_mlip" / "_build.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-BUILDER = load_builder()
+sys.path.insert(0, str(ROOT))  # the package imports nothing that is not in the standard library
+from ase_mlip import _build, _build_lammps, _lammps  # noqa: E402
 
 
 def can_compile() -> bool:
-    return importlib.util.find_spec("torch") is not None and BUILDER.find_compiler() is not None
+    return importlib.util.find_spec("torch") is not None and _build.find_compiler() is not None
+
+
+def build_lammps(package: Path | None) -> None:
+    """The pair style, into the cache or into a package that will be installed beside this Python's others."""
+    lammps = _lammps.find_lammps()
+    if lammps is None:
+        return
+    if package is None:
+        _build_lammps.find_or_build(lammps)
+        return
+    _build_lammps.require_plugins(lammps)
+    # Paths are compiled in. If the package goes elsewhere, this build does not fit; the first use makes one.
+    home = Path(sysconfig.get_path("platlib")).resolve() / "ase_mlip"
+    target = _build_lammps.describe_target(lammps, home)
+    operators = home / _build.installed_folder().name / _build.LIBRARY
+    _build_lammps.build(target, lammps, operators, package / _build_lammps.installed_folder().name)
+
+
+def attempt(what: str, build, *arguments) -> None:
+    """An installation never fails because something could not be compiled."""
+    try:
+        build(*arguments)
+    except (_build.CompilationError, OSError) as error:
+        print(f"ase_mlip: {what} will be compiled on first use, because now\n{error}", file=sys.stderr)
 
 
 class BuildWithOperators(build_py):
     def run(self):
         super().run()
-        try:
-            if self.editable_mode:
-                if can_compile():
-                    BUILDER.find_or_build()
-                return
-            package = Path(self.build_lib) / "ase_mlip"
-            shutil.copytree(ROOT / "csrc", package / "csrc", dirs_exist_ok=True)
-            shutil.rmtree(
-                package / BUILDER.installed_folder().name, ignore_errors=True
-            )  # of an earlier build
+        if self.editable_mode:
             if can_compile():
-                BUILDER.build(BUILDER.describe_target(), package / BUILDER.installed_folder().name)
-        except BUILDER.CompilationError as error:
-            print(
-                f"ase_mlip: the operators will be compiled on first use, because now\n{error}",
-                file=sys.stderr,
-            )
+                attempt("the operators", _build.find_or_build)
+                attempt("pair_style mlip", build_lammps, None)
+            return
+        package = Path(self.build_lib) / "ase_mlip"
+        for name in ("csrc", "lammps_plugin"):
+            shutil.copytree(ROOT / name, package / name, dirs_exist_ok=True)
+        for folder in (_build.installed_folder(), _build_lammps.installed_folder()):
+            shutil.rmtree(package / folder.name, ignore_errors=True)  # of an earlier build
+        if can_compile():
+            operators = package / _build.installed_folder().name
+            attempt("the operators", lambda: _build.build(_build.describe_target(), operators))
+            attempt("pair_style mlip", build_lammps, package)
 
 
 class DistributionWithOperators(Distribution):

@@ -67,8 +67,9 @@ def describe_target(lammps: _lammps.Lammps, package: Path = _build.PACKAGE) -> P
 
 
 def source_hash() -> str:
-    folders = [_build.source_folder("lammps_plugin"), _build.source_folder()]
-    paths = [path for folder in folders for path in sorted(folder.glob("*.*"))]
+    folder = _build.source_folder("lammps_plugin")
+    paths = [*sorted(folder.glob("*.cpp")), *sorted(folder.glob("*.h")), folder / "lammps_side.txt"]
+    paths += sorted(_build.source_folder().glob("*.*"))
     return _build.hash_files([*paths, Path(__file__), Path(_build.__file__)])  # those two hold the flags
 
 

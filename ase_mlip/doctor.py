@@ -12,25 +12,13 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from . import _build
+from . import _build, doctor_lammps
+from .finding import BUILD_COMMAND, FAIL, OK, WARN, Finding
 
-OK, WARN, FAIL = "ok", "warn", "fail"
 MINIMUM_PYTHON = (3, 10)
 MINIMUM_TORCH = (2, 4)
-BUILD_COMMAND = "ase-mlip build"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report. ``status`` is "ok", "warn" (something will not be available) or "fail"."""
-
-    name: str
-    status: str
-    found: str
-    remedy: str = ""
 
 
 def diagnose(*names: str) -> list[Finding]:
@@ -46,7 +34,8 @@ def diagnose(*names: str) -> list[Finding]:
         *[(name, _package_check(name)) for name in ("vesin", "ase", "phonopy", "spglib")],
         ("shipped models", _models),
     ]
-    return [_guarded(name, check) for name, check in checks if not names or name in names]
+    findings = [_guarded(name, check) for name, check in checks if not names or name in names]
+    return findings if names and "LAMMPS" not in names else findings + _lammps()
 
 
 def format_findings(findings: list[Finding]) -> str:
@@ -74,7 +63,18 @@ def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except Exception as error:  # a report with one broken line is worth more than a traceback
-        return Finding(name, FAIL, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        return _broken(name, error)
+
+
+def _lammps() -> list[Finding]:
+    try:
+        return doctor_lammps.diagnose()
+    except Exception as error:
+        return [_broken("LAMMPS", error)]
+
+
+def _broken(name: str, error: Exception) -> Finding:
+    return Finding(name, FAIL, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
 
 
 def _python() -> Finding:
