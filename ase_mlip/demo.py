@@ -23,7 +23,8 @@ from .check import format_checks, passed, run_checks
 from .crystals import space_group
 from .eos import equation_of_state
 from .errors import MLIPError
-from .md import run_nve
+from .lammps_md import LammpsMD, run_nve_lammps
+from .md import draw_velocities, run_nve
 from .model import load_model
 from .phonons import phonons
 from .relax import displacement_rms, relax
@@ -114,6 +115,7 @@ def run_demo(output_dir: str | Path, model: str | Path = "pet-si", quick: bool =
         ("equation_of_state", "Equation of state", _equation_of_state),
         ("phonons", "Phonons", _phonons),
         ("dynamics", f"{settings.md_time / 1000:g} ps of dynamics at constant energy", _dynamics),
+        ("lammps", "The same dynamics in LAMMPS", _lammps),
     ]
     if settings.check:
         steps.insert(0, ("check", "Checking the model file", _check))
@@ -296,12 +298,20 @@ def _audit(demo: Demo) -> dict:
     }
 
 
+def _hot_crystal(demo: Demo) -> Atoms:
+    """64 atoms on their sites at 600 K; half of that goes into the potential energy: 300 K remain."""
+    atoms = silicon.diamond(demo.lattice_constant) * (2, 2, 2)
+    draw_velocities(atoms, 600.0, seed=0)
+    return atoms
+
+
 def _dynamics(demo: Demo) -> None:
-    atoms = demo.crystal(silicon.diamond(demo.lattice_constant) * (2, 2, 2), demo.fast)
+    atoms = _hot_crystal(demo)
+    atoms.calc = demo.fast
     with _bar(round(demo.settings.md_time), "step") as bar:
         result = run_nve(
             atoms,
-            600.0,  # half of it goes into the potential energy: 300 K remain
+            None,
             1.0 * units.fs,
             demo.settings.md_time * units.fs,
             equilibration=demo.settings.equilibration * units.fs,
@@ -336,3 +346,43 @@ def _dynamics(demo: Demo) -> None:
 
 def _json_keys(groups: dict[float, str]) -> dict[str, str]:
     return {f"{symprec:g}": group for symprec, group in groups.items()}
+
+
+def _lammps(demo: Demo) -> None:
+    """From the same start; energy and forces of the last structure are compared with the calculator's."""
+    model, steps = demo.fast.model, round(demo.settings.md_time)
+    with _bar(steps, "step") as bar:
+        run = run_nve_lammps(
+            _hot_crystal(demo),
+            model.path,
+            1.0 * units.fs,
+            demo.settings.md_time * units.fs,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device),
+            equilibration=demo.settings.equilibration * units.fs,
+            progress=lambda done, _: bar.update(done - bar.n),
+        )
+    exact = run_nve_lammps(_hot_crystal(demo), model.path, time=1.0 * units.fs, dtype="float64")
+    demo.numbers["lammps"] = {
+        "steps": run.result.steps,
+        "n_atoms": len(run.result.atoms),
+        "drift": run.result.drift,
+        "mean_temperature": run.result.mean_temperature,
+        "milliseconds_per_step": 1000.0 * run.result.seconds_per_step,
+        "difference": _difference(run, demo.fast),
+        "difference_float64": _difference(exact, demo.precise),
+    }
+    numbers = demo.numbers["lammps"]
+    forces, forces_64 = (numbers[key]["forces"] for key in ("difference", "difference_float64"))
+    print(f"  drift {run.result.drift:+.4f} meV/atom/ps; largest difference of forces from ASE:")
+    print(f"  {forces:.1e} eV/Å after {steps} steps in the stored precision, {forces_64:.1e} in float64")
+    if not forces_64 <= 1e-8:
+        demo.warn("lammps", f"forces in LAMMPS and ASE differ by {forces_64:.1e} eV/Å in float64")
+
+
+def _difference(run: LammpsMD, calculator: MLIPCalculator) -> dict[str, float]:
+    """LAMMPS against ASE on the last structure: eV/atom and eV/Å."""
+    atoms = run.result.atoms.copy()
+    atoms.calc = calculator
+    energy = abs(run.energy - atoms.get_potential_energy()) / len(atoms)
+    return {"energy": float(energy), "forces": float(np.abs(run.forces - atoms.get_forces()).max())}

@@ -80,7 +80,7 @@ def write(demo: Demo, results: dict) -> None:
     if not results["warnings"]:
         introduction.append("No step raised a warning.")
     sections = [_glance(demo, results)]
-    builders = (_relaxation, _equation_of_state, _phonons, _dynamics, _check)
+    builders = (_relaxation, _equation_of_state, _phonons, _dynamics, _lammps, _check)
     sections += [builder(demo, results) for builder in builders if _key(builder) in demo.seconds]
     sections.append(_provenance(results))
     footer = f"ase_mlip {__version__}, {results['created']}"
@@ -213,6 +213,24 @@ def _dynamics(demo: Demo, results: dict) -> Section:
         tables = [Table((), rows)]
     alt = "Change of the total energy with its straight-line drift, and temperature, against time"
     return _section(demo, "Molecular dynamics", "dynamics", paragraphs, tables, alt)
+
+
+def _lammps(demo: Demo, results: dict) -> Section:
+    numbers = results.get("lammps")
+    tables, paragraphs = [], []
+    if numbers:
+        paragraphs.append(
+            "The same start in LAMMPS, with pair_style mlip and the same model file. The last structure is "
+            "given to the ASE calculator: differences are those of rounding."
+        )
+        rows = [("steps", f"{numbers['steps']}"), ("energy drift", f"{numbers['drift']:+.4f} meV/atom/ps")]
+        for key, name in (("difference", "stored precision"), ("difference_float64", "float64")):
+            difference = numbers[key]
+            rows.append((f"energy, LAMMPS against ASE ({name})", f"{difference['energy']:.1e} eV/atom"))
+            rows.append((f"forces, LAMMPS against ASE ({name})", f"{difference['forces']:.1e} eV/Å"))
+        rows.append(("time per step", f"{numbers['milliseconds_per_step']:.1f} ms"))
+        tables = [Table((), rows)]
+    return _section(demo, "Molecular dynamics in LAMMPS", "lammps", paragraphs, tables, "")
 
 
 def _check(demo: Demo, results: dict) -> Section:

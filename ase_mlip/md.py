@@ -128,7 +128,7 @@ def run_nve(
     largest = float(np.linalg.norm(work.positions - start, axis=1).max())
     work.calc = None
     return MDResult(
-        **_statistics(np.array(rows).reshape(-1, 3), len(work), equilibration / PICOSECOND),
+        **energy_statistics(np.array(rows).reshape(-1, 3), len(work), equilibration / PICOSECOND),
         max_displacement=largest,
         atoms=work,
         completed=completed,
@@ -153,7 +153,7 @@ def _degrees(n_atoms: int) -> int:
     return 3 * n_atoms - 3 if n_atoms > 1 else 3
 
 
-def _statistics(rows: np.ndarray, n_atoms: int, equilibration: float) -> dict:
+def energy_statistics(rows: np.ndarray, n_atoms: int, equilibration: float) -> dict:
     """The fields of MDResult that follow from times (ASE units), potential and kinetic energies, [n, 3]."""
     times, potential, kinetic = rows[:, 0] / PICOSECOND, rows[:, 1], rows[:, 2]
     temperatures = 2.0 * kinetic / (_degrees(n_atoms) * units.kB)

