@@ -231,7 +231,7 @@ std::vector<PairCutoff> read_pair_cutoffs(const json& table, double cutoff, cons
         const int first = atomic_number(key.substr(0, dash));
         const int second = dash < key.size() ? atomic_number(key.substr(dash + 1)) : 0;
         const double limit = value.get<double>();
-        if (first == 0 || second == 0 || !(limit > 0.0 && limit <= cutoff)) {
+        if (first < 1 || second < 1 || !(limit > 0.0 && limit <= cutoff)) {
             fail(path, ": `pair_cutoffs` must have keys such as `O-Si` and lengths up to the cutoff, got `" +
                            key + "`: " + value.dump());
         }

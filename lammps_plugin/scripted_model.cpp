@@ -1,8 +1,6 @@
 #include "scripted_model.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/core/grad_mode.h>
-#include <c10/core/InferenceMode.h>
 #include <dlfcn.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
@@ -108,9 +106,6 @@ ScriptedModel::ScriptedModel(const ModelFile& file, at::Device device, at::Scala
 ScriptedModel::~ScriptedModel() = default;
 
 Outputs ScriptedModel::operator()(const Graph& graph, bool derivatives) const {
-    // derivatives are taken inside, whatever a program around us has switched off
-    const c10::InferenceMode no_inference_mode(false);
-    const at::AutoGradMode with_gradients(true);
     const torch::jit::GraphOptimizerEnabledGuard no_recompilation(false);
     const c10::Dict<std::string, at::Tensor> inputs;
     const auto results =

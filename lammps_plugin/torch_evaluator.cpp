@@ -6,11 +6,13 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <chrono>
@@ -249,6 +251,9 @@ class TorchEvaluator : public Evaluator {
 };
 
 template <typename Call> decltype(auto) guarded(Call&& call) {
+    // derivatives are taken inside, whatever a program around us has switched off
+    const c10::InferenceMode no_inference_mode(false);
+    const at::AutoGradMode with_gradients(true);
     try {
         return call();
     } catch (const std::exception& error) {

@@ -1,0 +1,545 @@
+"""The torch side of the LAMMPS pair style, without LAMMPS: numbers against Python, and what it refuses."""
+
+import ctypes
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from plugin_driver import ROOT, Domain, Driver, Results, compile_driver, part, whole
+from scipy.spatial.transform import Rotation
+from toy import PairNetwork, export_toy
+
+from ase_mlip import _build_lammps, _lammps, archive
+from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.model import Model, load_model
+from ase_mlip.model_info import find_model, read_info
+from ase_mlip.neighbors import build_graph
+
+TORCH = Path(torch.__file__).parent
+SKIN = 0.8  # Å
+ROTATION = Rotation.from_rotvec([0.3, -1.1, 0.7]).as_matrix()
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("c++") is None, reason="c++ not found"),
+    pytest.mark.skipif(
+        _lammps.find_lammps() is None, reason="LAMMPS is not installed: its headers parse JSON"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def library() -> Path:
+    return _build_lammps.find_or_build(_lammps.find_lammps()) / _build_lammps.TORCH_SIDE
+
+
+@pytest.fixture(scope="module")
+def driver(library, tmp_path_factory) -> Driver:
+    folder = tmp_path_factory.mktemp("driver")
+    driver = Driver(library, folder, compile_driver(folder))
+    yield driver
+    assert driver.close() == 0
+
+
+def rattled(name: str, seed: int = 0) -> Atoms:
+    """A strained, rattled structure of the model; the one of silicon is smaller than the cutoff."""
+    if name == "pet-si":
+        atoms = bulk("Si", cubic=True)
+    elif name == "pet-water":
+        atoms = molecule("H2O", cell=[3.2, 3.5, 3.0], pbc=True).repeat((2, 2, 1))
+    else:
+        atoms = bulk("SiO", "zincblende", a=4.3, cubic=True)
+    atoms.rattle(0.05, seed=seed)
+    strain = np.random.default_rng(seed).normal(scale=0.03, size=(3, 3))
+    atoms.set_cell(np.array(atoms.cell) @ (np.eye(3) + strain), scale_atoms=True)
+    return atoms
+
+
+def moved(atoms: Atoms) -> Atoms:
+    """The atoms some steps later: candidates made before are still complete."""
+    later = atoms.copy()
+    later.positions += np.random.default_rng(7).uniform(-0.2, 0.2, size=(len(atoms), 3))
+    return later
+
+
+def in_python(model: Model, atoms: Atoms, rotation=None, derivatives=True) -> dict[str, np.ndarray]:
+    graph = build_graph(atoms, model.info.cutoff, model.info.pair_cutoffs)
+    if rotation is not None:
+        graph.edge_vectors = graph.edge_vectors @ torch.from_numpy(rotation.T.copy())
+    outputs = {name: value.numpy() for name, value in model(graph, derivatives).items()}
+    return {**outputs, "edges": graph.edge_index.numpy(), "vectors": graph.edge_vectors.numpy()}
+
+
+def same(got, expected, tolerance: float = 1e-10) -> bool:
+    scale = max(1.0, float(np.abs(expected).max()))
+    return got.shape == np.shape(expected) and float(np.abs(got - expected).max()) <= tolerance * scale
+
+
+def run(driver: Driver, path, atoms: Atoms, create=None, **request) -> Results:
+    """Load, make candidates for ``atoms``, move these in place, and evaluate."""
+    driver.create(path, **(create or {}))
+    domain = whole(atoms, read_info(path).cutoff + SKIN)
+    driver.set_topology(domain)
+    atoms.positions = moved(atoms).positions
+    return driver.evaluate(domain.positions(atoms), **request)
+
+
+# ---- numbers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pet-si", "pet-water"])
+def test_energies_forces_and_virials_are_those_of_the_calculator(driver, name):
+    atoms = rattled(name)
+    results = run(driver, find_model(name), atoms, virials=True)
+    atoms.calc = MLIPCalculator(name, device="cpu", dtype="float64")
+    assert results.energy == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+    assert same(results.energies, atoms.get_potential_energies())
+    assert same(results.forces, atoms.get_forces())
+    symmetric = 0.5 * (results.virial + results.virial.T)
+    assert same(-symmetric / atoms.get_volume(), atoms.get_stress(voigt=False), 1e-12)
+    exact = in_python(atoms.calc.model, atoms)
+    assert results.n_edges == exact["edges"].shape[1]
+    assert same(results.virial, exact["virial"][0]) and same(results.virials, exact["virials"])
+    assert results.seconds_model > 0
+
+
+@pytest.mark.parametrize("name", ["pet-si", "pet-water"])
+def test_float32_is_the_calculators_float32(driver, name):
+    atoms = rattled(name)
+    results = run(driver, find_model(name), atoms, create={"dtype": ""})
+    atoms.calc = MLIPCalculator(name, device="cpu")
+    assert results.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
+    assert same(results.forces, atoms.get_forces(), 1e-5)
+    assert results.virials is None and results.centroid_virials is None
+
+
+@pytest.mark.parametrize("name", ["pet-si", "pet-water"])
+def test_two_domains_with_halos_make_the_whole(driver, name):
+    """Halos end somewhere: ghosts there have truncated surroundings, and candidates beyond the range."""
+    atoms = rattled(name)
+    model = load_model(name, device="cpu", dtype="float64")
+    later = moved(atoms)
+    exact = in_python(model, later)
+    info = model.info
+    driver.create(find_model(name))
+    energy, virial, forces = 0.0, np.zeros((3, 3)), np.zeros((len(atoms), 3))
+    energies = np.zeros(len(atoms))
+    for owned in np.split(np.arange(len(atoms)), [len(atoms) // 2]):
+        domain = part(atoms, owned, info.cutoff + SKIN, info.interaction_range + SKIN, hops=2)
+        driver.set_topology(domain)
+        results = driver.evaluate(domain.positions(later))
+        assert results.n_edges < len(domain.lists[1])
+        energy += results.energy
+        virial += results.virial
+        energies[owned] = results.energies[: len(owned)]
+        np.add.at(forces, domain.atom_of_node, results.forces)
+    assert energy == pytest.approx(float(exact["energy"][0]), rel=1e-12)
+    assert same(energies, exact["energies"])
+    assert same(forces, exact["forces"]) and same(virial, exact["virial"][0])
+
+
+def test_only_edges_that_can_matter_are_evaluated(driver):
+    """Of a long chain with one owned end: two layers see four bonds of 2.35 Å, if the cutoff is two bonds."""
+    atoms = Atoms("Si30", positions=[[0, 0, 2.4 * k] for k in range(30)])
+    driver.create(find_model("pet-si"))
+    domain = part(atoms, np.array([0]), 5.0 + SKIN, 40.0, hops=9)
+    driver.set_topology(domain)
+    results = driver.evaluate(domain.positions(atoms))
+    order = np.argsort(domain.places[:, 0])
+    assert np.flatnonzero(np.abs(results.forces[order]).max(axis=1) > 0).max() == 4
+    assert results.n_edges == 2 + 3 + 4  # around the atoms 0, 1 and 2
+
+
+@pytest.mark.parametrize("name", ["pet-si", "pet-water"])
+@pytest.mark.parametrize("direct", [False, True])
+def test_with_a_rotation_the_model_sees_the_rotated_structure(driver, name, direct):
+    atoms = rattled(name)
+    results = run(
+        driver, find_model(name), atoms, direct=direct, virials=True, centroid=not direct, rotation=ROTATION
+    )
+    model = load_model(name, device="cpu", dtype="float64")
+    exact = in_python(model, atoms, ROTATION, derivatives=not direct)
+    assert results.energy == pytest.approx(float(exact["energy"][0]), rel=1e-12)
+    assert same(results.forces, exact["direct_forces" if direct else "forces"] @ ROTATION)
+    if direct:
+        turned = exact.get("direct_virials")
+        assert (results.virials is None) == (turned is None)
+        assert turned is None or same(results.virials, ROTATION.T @ turned @ ROTATION)
+        return
+    assert same(results.virial, ROTATION.T @ exact["virial"][0] @ ROTATION)
+    assert same(results.virials, ROTATION.T @ exact["virials"] @ ROTATION)
+    # any rotation but of an unconstrained network gives other numbers
+    assert not same(results.forces, in_python(model, atoms)["forces"])
+
+
+@pytest.mark.parametrize("head", ["direct_virials", "direct_stresses"])
+def test_direct_heads_give_forces_and_virials_or_stresses(driver, head, anisotropic_model_path):
+    path = find_model("pet-si") if head == "direct_virials" else anisotropic_model_path
+    atoms = rattled("pet-si" if head == "direct_virials" else "toy")
+    results = run(driver, path, atoms, direct=True)
+    exact = in_python(load_model(path, device="cpu", dtype="float64"), atoms, derivatives=False)
+    assert same(results.forces, exact["direct_forces"]) and same(results.virials, exact[head])
+    assert not results.virial.any()
+
+
+def test_centroid_virials_are_sums_over_edges_to_the_neighbour(driver):
+    atoms = rattled("pet-si")
+    results = run(driver, find_model("pet-si"), atoms, centroid=True)
+    exact = in_python(load_model("pet-si", device="cpu", dtype="float64"), atoms)
+    by_hand = np.zeros((len(atoms), 3, 3))
+    for neighbour, r, g in zip(exact["edges"][1], exact["vectors"], exact["gradients"], strict=True):
+        by_hand[neighbour] -= np.outer(r, g)
+    assert same(results.centroid_virials, by_hand)
+    assert same(results.centroid_virials.sum(axis=0), results.virial)
+
+
+def test_pairs_of_elements_have_their_own_cutoffs(driver, tmp_path):
+    path = tmp_path / "pairs.pt"
+    export_toy(path, PairNetwork([8, 14], 4.0), pair_cutoffs={"O-Si": 2.5, "O-O": 3.2})
+    atoms = rattled("toy")
+    results = run(driver, path, atoms)
+    exact = in_python(load_model(path, device="cpu", dtype="float64"), atoms)
+    assert results.n_edges == exact["edges"].shape[1] < build_graph(atoms, 4.0).edge_index.shape[1]
+    assert same(results.forces, exact["forces"])
+
+
+def test_threads_are_set_and_change_nothing(driver):
+    one = run(driver, find_model("pet-si"), rattled("pet-si"))
+    two = run(driver, find_model("pet-si"), rattled("pet-si"), create={"threads": 2})
+    assert driver.create(find_model("pet-si"), threads=2)[3] == "2"
+    assert same(two.forces, one.forces, 1e-12)
+
+
+def test_a_loaded_model_describes_itself(driver, anisotropic_model_path):
+    name, dtype, device, threads, cutoff, reach, layers, heads, pairs, species = driver.create(
+        anisotropic_model_path, device="auto" if not torch.cuda.is_available() else "cpu", dtype=""
+    )
+    assert (name, dtype, device, threads) == ("toy-AnisotropicNetwork", "float32", "cpu", "1")
+    assert (float(cutoff), float(reach), layers, heads, pairs) == (4.0, 4.0, "1", "101", "0")
+    assert species.split() == ["8", "14"]
+
+
+# ---- unusual domains ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_nodes", [0, 3])
+def test_a_domain_without_own_atoms_gives_zeros(driver, n_nodes):
+    driver.create(find_model("pet-si"))
+    none = np.zeros(0, dtype=np.int64)
+    places = np.zeros((n_nodes, 4), dtype=np.int64)
+    driver.set_topology(Domain(0, places, np.arange(n_nodes), [np.full(n_nodes, 14), *[none] * 5]))
+    results = driver.evaluate(np.zeros((n_nodes, 3)), virials=True, centroid=True)
+    assert results.energy == 0 and not results.virial.any() and results.n_edges == 0
+    for values in (results.energies, results.forces, results.virials, results.centroid_virials):
+        assert len(values) == n_nodes and not values.any()
+
+
+def test_atoms_without_edges_have_their_own_energy(driver):
+    atoms = Atoms("Si2", positions=[[0, 0, 0], [0, 0, 30]])
+    driver.create(find_model("pet-si"))
+    domain = whole(atoms, 5.0 + SKIN)
+    driver.set_topology(domain)
+    results = driver.evaluate(domain.positions(atoms), virials=True, centroid=True)
+    atoms.calc = MLIPCalculator("pet-si", device="cpu", dtype="float64")
+    assert results.n_edges == 0 and not results.forces.any()
+    assert results.energy == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+
+
+def test_an_edge_at_the_cutoff_stays_only_with_its_reverse(driver, pair_model_path):
+    """Folded images: the two directions of an edge are measured between different places."""
+    driver.create(pair_model_path)
+    places = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, -1, 0, 0]])
+    lists = [np.array([14, 14]), [0, 1], [1, 0], [0, 1], [2, 3], [1, 0]]
+    driver.set_topology(Domain(2, places, np.arange(2), [np.array(values) for values in lists]))
+    positions = np.zeros((4, 3))
+    positions[:, 0] = [0.0, 1.0, 4.0, -3.0]
+    assert driver.evaluate(positions).n_edges == 2
+    positions[3, 0] -= 1e-14
+    assert driver.evaluate(positions).n_edges == 0
+
+
+@pytest.mark.parametrize(
+    "row, values, message",
+    [
+        (0, [14, 119], r"`species` must lie in \[1, 119\), got 119"),
+        (1, [1, 0], "must be sorted by `centre`"),
+        (2, [1, 2], r"`neighbour` must lie in \[0, 2\), got 2"),
+        (4, [1, 9], r"`neighbour_place` must lie in \[0, 2\), got 9"),
+        (5, [1, 2], r"`reverse` must lie in \[-1, 2\), got 2"),
+    ],
+)
+def test_a_topology_that_contradicts_itself_is_refused(driver, pair_model_path, row, values, message):
+    driver.create(pair_model_path)
+    lists = [[14, 14], [0, 1], [1, 0], [0, 1], [1, 0], [1, 0]]
+    lists[row] = values
+    with pytest.raises(RuntimeError, match=message):
+        driver.set_topology(Domain(2, np.zeros((2, 4)), np.arange(2), [np.array(v) for v in lists]))
+
+
+@pytest.mark.parametrize(
+    "x, message", [(np.nan, "expected finite numbers, got -?nan"), (1e-5, "at least 0.001 Å, got 0.000010 Å")]
+)
+def test_positions_that_cannot_be_are_refused(driver, pair_model_path, x, message):
+    atoms = Atoms("Si2", positions=[[0, 0, 0], [2, 0, 0]])
+    driver.create(pair_model_path)
+    driver.set_topology(whole(atoms, 4.5))
+    with pytest.raises(RuntimeError, match=message):
+        driver.evaluate(np.array([[0, 0, 0], [x, 0, 0]]))
+
+
+def test_the_cause_of_an_exception_in_the_model_is_one_line(driver, pair_model_path):
+    """Dysprosium is no species of the toy, which has a table of all elements; PET has none for it."""
+    atoms = Atoms("Si2", positions=[[0, 0, 0], [0, 0, 2.3]])
+    driver.create(find_model("pet-si"))
+    domain = whole(atoms, 5.0)
+    domain.lists[0] = np.array([14, 66])
+    driver.set_topology(domain)
+    with pytest.raises(RuntimeError, match=r"^[^\n]*index out of range[^\n]*$"):
+        driver.evaluate(domain.positions(atoms))
+
+
+# ---- files -------------------------------------------------------------------------------------------------
+
+
+def rewrite(source: Path, path: Path, edit=None, members=None) -> Path:
+    """The model file ``source`` with an edited document, or other members (None removes one)."""
+    kept = archive.strip(source.read_bytes())
+    document = json.loads(kept.pop(archive.DOCUMENT)[0])
+    for name, content in (members or {}).items():
+        kept.pop(name, None)
+        if content is not None:
+            kept[name] = (content, zipfile.ZIP_STORED)
+    if edit is not None:
+        edit(document)
+    path.write_bytes(archive.compose(kept, json.dumps(document)))
+    return path
+
+
+def setting(*keys, value):
+    def edit(document):
+        for key in keys[:-1]:
+            document = document[key]
+        document[keys[-1]] = value
+
+    return edit
+
+
+DOCUMENTS = {
+    "newer schema": (setting("schema_version", value=2), "has schema version 2, expected at most 1; upgrade"),
+    "no schema": (lambda d: d.pop("schema_version"), "is not JSON with a `schema_version`"),
+    "old schema": (setting("schema_version", value=0), "schema version 0 never existed"),
+    "unknown operators": (setting("operators", value={"other": 1}), "needs the operators `other`, which"),
+    "newer operators": (
+        setting("operators", value={"ase_mlip": 99}),
+        "needs version 99 of the operators `ase_mlip`, expected at most",
+    ),
+    "unknown input": (setting("inputs", value=["charge"]), "unknown input `charge`; known here: none"),
+    "cell": (setting("inputs", value=["cell"]), r"long-range sums\) are not supported"),
+    "unknown output": (setting("outputs", value=["energies", "spins"]), "unknown output `spins`"),
+    "no energies": (setting("outputs", value=[]), "`outputs` must contain `energies`"),
+    "unit": (setting("units", "energy", value="kcal/mol"), "`units` must be Å and eV"),
+    "species": (setting("species", value=[0]), "`species` must be atomic numbers"),
+    "cutoff": (setting("cutoff", value=-1.0), "`cutoff` must be a positive length in Å, got -1.0"),
+    "range": (setting("interaction_range", value=1.0), "must be at least the cutoff 4.0 Å, got 1.0"),
+    "dtype": (setting("dtype", value="bfloat16"), "`dtype` must be float32 or float64, got `bfloat16`"),
+    "pair": (setting("pair_cutoffs", value={"O-Qq": 2.0}), "keys such as `O-Si`.*`O-Qq`: 2.0"),
+    "wrong type": (setting("name", value=5), "missing or of the wrong type"),
+    "missing field": (lambda d: d.pop("cutoff"), "missing or of the wrong type.*cutoff"),
+    "no self-test": (setting("self_test", value={}), "carries no self-test; export it"),
+    "failing self-test": (
+        setting("self_test", "reference", "energy", value=[0.5]),
+        "fails its self-test in float64 on `cpu`: `energy`: expected 0.5, got -.*tolerance .*e-",
+    ),
+    "self-test of other shapes": (
+        setting("self_test", "reference", "forces", value=[[0.0, 0.0, 0.0]]),
+        "fails its self-test.*`forces`: expected .*another shape",
+    ),
+    "removed member": (setting("members", "data/99", value="0" * 64), "`data/99` was removed"),
+    "wrong digest": (setting("members", "data.pkl", value="0" * 64), "member `data.pkl` was altered"),
+}
+
+
+@pytest.mark.parametrize("case", DOCUMENTS)
+def test_documents_that_are_refused(driver, tmp_path, pair_model_path, case):
+    edit, message = DOCUMENTS[case]
+    path = rewrite(pair_model_path, tmp_path / "model.pt", edit)
+    with pytest.raises(RuntimeError, match=rf"^`{path}`[^\n]*{message}[^\n]*$"):
+        driver.create(path)
+
+
+def test_members_that_are_refused(driver, tmp_path, pair_model_path):
+    path = rewrite(pair_model_path, tmp_path / "altered.pt", members={"data.pkl": b"other"})
+    with pytest.raises(RuntimeError, match="`data.pkl` was altered since the export; fetch the file again"):
+        driver.create(path)
+    path = rewrite(pair_model_path, tmp_path / "added.pt", members={"notes": b"hello"})
+    with pytest.raises(RuntimeError, match="`notes` was added or doubled"):
+        driver.create(path)
+    data = bytearray(pair_model_path.read_bytes())
+    data[len(data) // 3] ^= 1
+    (tmp_path / "flipped.pt").write_bytes(data)
+    with pytest.raises(RuntimeError, match="flipped.pt`: the archive member .* was altered"):
+        driver.create(tmp_path / "flipped.pt")
+
+
+def test_code_that_torch_cannot_load_is_an_error_with_both_versions(driver, tmp_path, pair_model_path):
+    members = archive.strip(pair_model_path.read_bytes())
+    name = next(name for name, (content, _) in members.items() if b".forces_from_gradients(" in content)
+    code = members[name][0].replace(b"ase_mlip.forces_from_gradients", b"ase_mlip.forces_from_nothing")
+    edit = setting("members", name, value=hashlib.sha256(code).hexdigest())
+    path = rewrite(pair_model_path, tmp_path / "code.pt", edit, {name: code})
+    message = r"^[^\n]*is intact, but torch \S+ cannot load it \(written with torch [^\n]*"
+    with pytest.raises(RuntimeError, match=message):
+        driver.create(path)
+
+
+def foreign_files(folder: Path, model: Path) -> dict[str, tuple[Path, str]]:
+    """Files that are no model file, and what must be said of them."""
+    members = archive.strip(model.read_bytes())
+    members.pop(archive.DOCUMENT)
+    torch.save({"weights": torch.zeros(3)}, folder / "checkpoint")
+    with zipfile.ZipFile(folder / "zip", "w") as zipped:
+        zipped.writestr("hello.txt", "hello")
+    contents = {
+        "empty": (b"", "is empty; fetch or export it again"),
+        "truncated": (model.read_bytes()[:5000], "is truncated: it starts as a zip archive"),
+        "text": (b"units metal\n", "is not TorchScript"),
+        "json": (b'{"name": 1}', "is JSON, not TorchScript"),
+        "pickle": (pickle.dumps([1, 2]), "is a Python pickle, not TorchScript, and is not opened"),
+        "safetensors": ((20).to_bytes(8, "little") + b'{"a":{}}' + b" " * 20, "a safetensors checkpoint"),
+        "foreign": (
+            archive.compose(members, None),
+            "not a model file of ase_mlip: it has no `extra/ase_mlip.j",
+        ),
+        "text document": (archive.compose(members, "not JSON"), "is not JSON with a `schema_version`"),
+        "checkpoint": ((folder / "checkpoint").read_bytes(), "a checkpoint of `torch.save`"),
+        "zip": ((folder / "zip").read_bytes(), "a zip archive of something else"),
+    }
+    for name, (content, _) in contents.items():
+        (folder / name).write_bytes(content)
+    files = {name: (folder / name, message) for name, (_, message) in contents.items()}
+    return {
+        **files,
+        "folder": (folder, "it is a folder"),
+        "missing": (folder / "x.pt", "there is no such file"),
+    }
+
+
+def test_files_that_are_no_model_file(driver, tmp_path, pair_model_path):
+    for name, (path, message) in foreign_files(tmp_path, pair_model_path).items():
+        with pytest.raises(RuntimeError, match=rf"^[^\n]*`{path}`[^\n]*{message}[^\n]*$") as caught:
+            driver.create(path)
+        assert str(caught.value).count(";") + str(caught.value).count(". ") >= 1, f"{name}: no remedy"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_is_named(driver, tmp_path, pair_model_path):
+    path = Path(shutil.copy(pair_model_path, tmp_path))
+    path.chmod(0)
+    with pytest.raises(RuntimeError, match="cannot be read; check its permissions"):
+        driver.create(path)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"device": "tpu"}, "unknown `device` tpu; expected `auto`, `cpu`, `cuda` or `cuda:N`"),
+        ({"device": "cuda:x"}, "unknown `device` cuda:x"),
+        ({"device": "cuda:77"}, "`device` cuda:77 is not there: torch sees .* GPUs; use `device cpu`"),
+        ({"dtype": "float16"}, "unsupported `dtype` float16; expected float32 or float64"),
+    ],
+)
+def test_options_that_are_refused(driver, pair_model_path, options, message):
+    with pytest.raises(RuntimeError, match=message):
+        driver.create(pair_model_path, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_says_so(driver, pair_model_path):
+    with pytest.raises(RuntimeError, match="`device` cuda is not there: torch sees 0 GPUs; use `device cpu`"):
+        driver.create(pair_model_path, device="cuda")
+
+
+def test_a_file_without_gradients_gives_everything_but_centroid_virials(driver, tmp_path, pair_model_path):
+    """As the first files of ase_mlip 0.1."""
+    members = archive.strip(pair_model_path.read_bytes())
+    name = next(name for name, (content, _) in members.items() if b".forces_from_gradients(" in content)
+    lines = members[name][0].decode().splitlines(keepends=True)
+    code = "".join(line for line in lines if '"gradients"' not in line).encode()
+    assert code != members[name][0]
+    edit = setting("members", name, value=hashlib.sha256(code).hexdigest())
+    path = rewrite(pair_model_path, tmp_path / "old.pt", edit, {name: code})
+    atoms = rattled("toy")
+    driver.create(path)
+    domain = whole(atoms, 4.0 + SKIN)
+    driver.set_topology(domain)
+    assert driver.evaluate(domain.positions(atoms)).energy < 0
+    with pytest.raises(
+        RuntimeError, match="exported without `gradients`.*export it again with `ase_mlip.exp"
+    ):
+        driver.evaluate(domain.positions(atoms), centroid=True)
+
+
+def test_an_evaluator_works_on_after_an_error(driver, pair_model_path):
+    atoms = Atoms("Si2", positions=[[0, 0, 0], [2, 0, 0]])
+    driver.create(pair_model_path)
+    driver.set_topology(whole(atoms, 4.5))
+    before = driver.evaluate(atoms.positions).energy
+    with pytest.raises(RuntimeError, match="finite"):
+        driver.evaluate(atoms.positions * np.nan)
+    assert driver.evaluate(atoms.positions).energy == before
+
+
+# ---- parts -------------------------------------------------------------------------------------------------
+
+
+def test_sha256_is_that_of_hashlib(driver, tmp_path):
+    """All lengths around the padding of one and two blocks, and a file of a model's size."""
+    content = np.random.default_rng(0).integers(0, 256, 1_000_003, dtype=np.uint8).tobytes()
+    for length in [*range(0, 131), 4096, len(content)]:
+        (tmp_path / "data").write_bytes(content[:length])
+        assert driver.ask("sha256", tmp_path / "data") == [hashlib.sha256(content[:length]).hexdigest()]
+
+
+def test_inside_python_the_operators_of_the_process_are_used(library, tmp_path):
+    """LAMMPS as a library, where ase_mlip is loaded already: a second registration would end the process."""
+    exact = in_python(load_model("pet-si", device="cpu", dtype="float64"), rattled("pet-si"))
+    shared = ctypes.CDLL(compile_driver(tmp_path, "-shared", "-fPIC", name="driver.so"))
+    shared.handle.restype = ctypes.c_char_p
+    driver = Driver(library, tmp_path, handle=shared.handle)
+    threads = torch.get_num_threads()
+    driver.create(find_model("pet-si"), threads=threads)
+    domain = whole(rattled("pet-si"), 5.0 + SKIN)
+    driver.set_topology(domain)
+    with torch.inference_mode():  # whatever the program around us does
+        results = driver.evaluate(domain.positions(rattled("pet-si")))
+    driver.ask("delete")
+    assert same(results.forces, exact["forces"])
+    assert torch.get_num_threads() == threads
+
+
+def test_loops_and_tensor_operations_make_the_same_graph(tmp_path):
+    """CPUs use the first, GPUs the second: ghosts, edges without reverse, and pair cutoffs."""
+    program = tmp_path / "test_domain_graph"
+    includes = [TORCH / "include", TORCH / "include/torch/csrc/api/include"]
+    command = ["c++", "-std=c++20", "-O1", *(f"-I{ROOT / name}" for name in ("lammps_plugin", "tests/cpp"))]
+    command += [flag for folder in includes for flag in ("-isystem", folder)]
+    command += [ROOT / "tests/cpp/test_domain_graph.cpp", "-o", program, f"-L{TORCH / 'lib'}", "-lc10"]
+    subprocess.run([*command, "-ltorch_cpu", f"-Wl,-rpath,{TORCH / 'lib'}"], check=True)
+    atoms = rattled("toy").repeat(2)
+    for domain in (whole(atoms, 4.6), part(atoms, np.arange(30), 4.6, 8.6, hops=2)):
+        domain.lists[5][::7] = -1
+        domain.write(tmp_path / "topology")
+        domain.positions(moved(atoms)).tofile(tmp_path / "positions")
+        for pair in ([], ["8", "14", "3.0"]):
+            command = [program, tmp_path / "topology", tmp_path / "positions", "4.0", "8.0", *pair]
+            result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            assert result.returncode == 0 and result.stdout.count("ok") == 4, result.stdout
