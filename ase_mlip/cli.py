@@ -123,7 +123,7 @@ def doctor() -> None:
 
 @main.command()
 def build() -> None:
-    """Compile the operators, and LAMMPS' pair style, now instead of on first use."""
+    """Compile the operators and the pair style for LAMMPS."""
     from . import _lammps, _ops
 
     record = _ops.build_info()

@@ -57,7 +57,7 @@ def _build_apart(failure: Path) -> Path | None:
         _say(f"pair_style mlip is not built: run `{BUILD_COMMAND}`")
         return None
     command = [sys.executable, "-m", "ase_mlip._build_lammps"]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    result = _run(command)
     built = Path(result.stdout.strip() or "/nothing")
     if result.returncode == 0 and built.is_dir():
         return built
@@ -65,6 +65,10 @@ def _build_apart(failure: Path) -> Path | None:
     failure.write_text(f"{' '.join(command)}: exit status {result.returncode}\n")
     _say(f"pair_style mlip is not available; see `ase-mlip doctor`; `{BUILD_COMMAND}` tries again")
     return None
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
 
 
 def failure_record(target: _build_lammps.PluginTarget) -> Path:

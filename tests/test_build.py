@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ase_mlip import _build, _ops
+from ase_mlip import _build, _build_lammps, _lammps, _ops, lammps_run
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = Path(torch.__file__).resolve().parent
@@ -27,6 +27,15 @@ while [ $# -gt 0 ]; do
   if [ "$1" = -o ]; then echo made > "$2"; fi
   shift
 done
+"""
+
+
+LAMMPS_SCRIPT = """units metal
+region box block 0 9 0 9 0 9
+create_box 1 box
+mass 1 28.0855
+pair_style mlip device cpu
+pair_coeff * * pet-si Si
 """
 
 
@@ -220,6 +229,32 @@ def test_cmake_builds_and_sanitizers_find_nothing(tmp_path, sanitize):
     assert "runtime error" not in output
 
 
+@pytest.mark.slow
+@needs("cmake", "c++")
+@pytest.mark.skipif(_lammps.find_lammps() is None, reason="LAMMPS is not installed")
+@pytest.mark.skipif(bool(torch.version.cuda) and not shutil.which("nvcc"), reason="torch's CMake needs CUDA")
+def test_cmake_builds_the_pair_style_against_another_lammps(tmp_path):
+    """The installed LAMMPS plays the one that somebody compiled and installed somewhere."""
+    lammps = _lammps.find_lammps()
+    library = _lammps.find_mpi_library(lammps.mpi)
+    wrapper = library and library.parent.parent / "bin" / "mpicxx"
+    prefix = tmp_path / "prefix"
+    options = [f"-DCMAKE_PREFIX_PATH={torch.utils.cmake_prefix_path}", f"-DCMAKE_INSTALL_PREFIX={prefix}"]
+    options += [f"-DLAMMPS_DIR={lammps.folder}", "-DBUILD_TESTING=OFF"]
+    options += [f"-DMPI_CXX_COMPILER={wrapper}"] if wrapper and wrapper.is_file() else []
+    output = run(["cmake", "-S", ROOT, "-B", tmp_path / "build", *options])
+    assert f"LAMMPS {lammps.version}" in output
+    assert "warning:" not in run(["cmake", "--build", tmp_path / "build", "--parallel", "2"])
+    run(["cmake", "--install", tmp_path / "build"])
+    (tmp_path / "in.trial").write_text(LAMMPS_SCRIPT)
+    environment = lammps_run.with_folders(os.environ, mpi=library.parent if library else None)
+    arguments = ["--lmp", lammps.program, "--plugin", prefix / "lib" / "ase_mlip", "-in", "in.trial"]
+    code = "from ase_mlip.cli import main; main()"
+    command = [sys.executable, "-c", code, "lammps", *arguments, "-log", "none"]
+    output = run(command, env=environment, cwd=tmp_path)
+    assert str(prefix / "share" / "ase_mlip" / "models" / "pet-si.pt") in output
+
+
 @needs("nvcc")
 def test_the_cuda_kernels_compile(tmp_path):
     """Compile only: neither a GPU nor a CUDA build of torch is needed."""
@@ -233,8 +268,8 @@ def test_the_cuda_kernels_compile(tmp_path):
 
 
 def copy_of_the_sources(folder: Path) -> Path:
-    for name in ("ase_mlip", "csrc", "tests"):
-        ignored = shutil.ignore_patterns("__pycache__", "_compiled")
+    for name in ("ase_mlip", "csrc", "lammps_plugin", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__", "_compiled*")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for path in ROOT.iterdir():
         if path.is_file():
@@ -257,10 +292,14 @@ def test_packages_hold_all_sources(tmp_path, compiled):
         in_archive = {name.partition("/")[2] for name in file.getnames()}
     with zipfile.ZipFile(wheel) as file:
         in_wheel = set(file.namelist())
-    sources = {f"csrc/{path.name}" for path in (ROOT / "csrc").iterdir()}
+    sources = {
+        f"{name}/{path.name}" for name in ("csrc", "lammps_plugin") for path in (ROOT / name).iterdir()
+    }
     models = {f"ase_mlip/models/{path.name}" for path in (ROOT / "ase_mlip" / "models").glob("*.pt")}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ase_mlip").rglob("*.py")}
     assert sources | models | modules <= in_archive
     assert {f"ase_mlip/{name}" for name in sources} | models | modules <= in_wheel
     assert (f"ase_mlip/_compiled/{_build.LIBRARY}" in in_wheel) == compiled
+    with_lammps = compiled and _lammps.find_lammps() is not None
+    assert (f"ase_mlip/_compiled_lammps/{_build_lammps.PLUGIN}" in in_wheel) == with_lammps
     assert wheel.name.endswith("py3-none-any.whl") != compiled

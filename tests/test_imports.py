@@ -1,6 +1,7 @@
 """Imports point downwards: what a part may know of the others (docs/architecture.md)."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import ase_mlip
 PACKAGE = Path(ase_mlip.__file__).parent
 MODEL = {"model", "model_info", "export", "self_test", "archive"}
 FOUNDATION = {"errors", "_build", "_ops", "_torchscript", "potential", "neighbors"}
+LAMMPS_START = {"_build", "_build_lammps", "_lammps", "lammps_plugin_path"}
 
 
 def is_type_checking(node: ast.stmt) -> bool:
@@ -76,8 +78,18 @@ def test_nothing_imports_the_command_line():
     assert not [name for name, (own, _) in GRAPH.items() if "cli" in own]
 
 
-def test_build_needs_the_standard_library_only_and_can_be_loaded_by_path():
+def test_build_knows_nothing_else_of_the_package():
     assert not GRAPH["_build"][0]
+
+
+def test_what_runs_at_the_start_of_lammps_needs_the_standard_library_only():
+    """`torch` is imported by the build itself, which runs in a process of its own."""
+    for name in LAMMPS_START:
+        own, foreign = GRAPH[name]
+        assert own & GRAPH.keys() <= LAMMPS_START, name
+        assert foreign - sys.stdlib_module_names <= {"torch"}, name
+    for name in ("_lammps", "lammps_plugin_path"):
+        assert "torch" not in GRAPH[name][1]
 
 
 def test_the_artifact_knows_nothing_above_it():
