@@ -215,7 +215,8 @@ class TorchEvaluator : public Evaluator {
         };
         host_["energies"] = zeros(1);
         host_["forces"] = zeros(3);
-        if (request.virials || request.direct) {
+        const bool has_direct_virials = file_.description.direct_virials || file_.description.direct_stresses;
+        if (request.direct ? has_direct_virials : request.virials) {
             host_["virials"] = zeros(9);
         }
         if (request.centroid_virials) {

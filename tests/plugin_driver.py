@@ -1,5 +1,6 @@
 """The torch side of the pair style, driven as LAMMPS drives it; domains made of ASE structures."""
 
+import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,13 +118,14 @@ class Results:
 class Driver:
     """Sends commands to the program, or to the same code as a library of this process."""
 
-    def __init__(self, library: Path, folder: Path, program: Path | None = None, handle=None):
+    def __init__(self, library: Path, folder: Path, program: Path | None = None, handle=None, **environment):
         self.folder = folder
         self._handle = handle
         self._n_nodes = 0
         if program is not None:
             pipe = subprocess.PIPE
-            self._process = subprocess.Popen([program], stdin=pipe, stdout=pipe, text=True)
+            environment = {**os.environ, **environment}
+            self._process = subprocess.Popen([program], stdin=pipe, stdout=pipe, text=True, env=environment)
         assert self.ask("open", library) == ["1"]
 
     def close(self) -> int:

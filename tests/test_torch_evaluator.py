@@ -19,7 +19,7 @@ from plugin_driver import ROOT, Domain, Driver, Results, compile_driver, part, w
 from scipy.spatial.transform import Rotation
 from toy import PairNetwork, export_toy
 
-from ase_mlip import _build_lammps, _lammps, archive
+from ase_mlip import _build, _build_lammps, _lammps, _ops, archive
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.model import Model, load_model
 from ase_mlip.model_info import find_model, read_info
@@ -241,6 +241,10 @@ def test_a_domain_without_own_atoms_gives_zeros(driver, n_nodes):
     assert results.energy == 0 and not results.virial.any() and results.n_edges == 0
     for values in (results.energies, results.forces, results.virials, results.centroid_virials):
         assert len(values) == n_nodes and not values.any()
+    assert driver.evaluate(np.zeros((n_nodes, 3)), direct=True).virials is not None
+    driver.create(find_model("pet-water"))  # which has no direct virials: a null pointer on every rank alike
+    driver.set_topology(Domain(0, places, np.arange(n_nodes), [np.full(n_nodes, 8), *[none] * 5]))
+    assert driver.evaluate(np.zeros((n_nodes, 3)), direct=True).virials is None
 
 
 def test_atoms_without_edges_have_their_own_energy(driver):
@@ -543,3 +547,31 @@ def test_loops_and_tensor_operations_make_the_same_graph(tmp_path):
             command = [program, tmp_path / "topology", tmp_path / "positions", "4.0", "8.0", *pair]
             result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
             assert result.returncode == 0 and result.stdout.count("ok") == 4, result.stdout
+
+
+@pytest.mark.slow
+def test_sanitizers_find_nothing(tmp_path, pair_model_path):
+    """Addresses and undefined behaviour of our own code; libtorch's leaks at the end are not ours."""
+    headers = [TORCH / "include", TORCH / "include/torch/csrc/api/include", _lammps.find_lammps().headers]
+    operators = Path(_ops.build_info()["folder"]) / _build.LIBRARY
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    command = ["c++", "-std=c++20", "-O1", "-g1", "-fPIC", "-shared", *sanitize, "-fvisibility=hidden"]
+    command += [flag for folder in headers for flag in ("-isystem", folder)]
+    command += [f'-DMLIP_OPS_LIBRARY="{operators}"', *_build_lammps.split_sources(ROOT / "lammps_plugin")[1]]
+    command += ["-o", tmp_path / "library.so", f"-L{TORCH / 'lib'}", "-lc10", "-ltorch_cpu"]
+    subprocess.run([*command, f"-Wl,-rpath,{TORCH / 'lib'}"], check=True)
+    program = compile_driver(tmp_path, *sanitize)
+    driver = Driver(tmp_path / "library.so", tmp_path, program, ASAN_OPTIONS="detect_leaks=0")
+    for _ in range(2):
+        results = run(driver, find_model("pet-si"), rattled("pet-si"), virials=True, centroid=True)
+        assert np.isfinite(results.forces).all()
+        run(driver, find_model("pet-si"), rattled("pet-si"), direct=True, rotation=ROTATION)
+    atoms = rattled("pet-water")
+    domain = part(atoms, np.arange(5), 4.0 + SKIN, 8.0 + SKIN, hops=2)
+    driver.create(find_model("pet-water"))
+    driver.set_topology(domain)
+    driver.evaluate(domain.positions(atoms))
+    test_a_domain_without_own_atoms_gives_zeros(driver, 3)
+    test_an_evaluator_works_on_after_an_error(driver, pair_model_path)
+    test_files_that_are_no_model_file(driver, tmp_path, pair_model_path)
+    assert driver.close() == 0
