@@ -230,11 +230,12 @@ void PairMLIP::log_model() {
     }
     const double halo = comm->nprocs > 1 ? model.interaction_range : 0.0;
     utils::logmesg(lmp,
-                   "pair mlip: {} ({}), {} forces, {}, {}{}, cutoff {:g} Å, {} layer(s), halo {:g} Å, {} "
+                   "pair mlip: {} ({}), {} forces, {}, {}{}, cutoff {:g} Å, {} message-passing layer(s), "
+                   "halo {:g} Å, {} "
                    "thread(s) per rank\n",
                    model.name, model.path, direct_ ? "direct" : "conservative", model.dtype, where,
-                   comm->nprocs > 1 ? fmt::format(" on {} ranks", comm->nprocs) : "", model.cutoff, hops_,
-                   halo, model.threads);
+                   comm->nprocs > 1 ? fmt::format(" on {} ranks", comm->nprocs) : "", model.cutoff,
+                   model.layers, halo, model.threads);
 }
 
 void* PairMLIP::extract(const char* name, int& dim) {

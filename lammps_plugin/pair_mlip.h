@@ -20,6 +20,7 @@ class PairMLIP : public Pair {
     void coeff(int narg, char** arg) override;
     void init_style() override;
     double init_one(int i, int j) override;
+    void setup() override;
 
     void compute(int eflag, int vflag) override;
     void compute_inner() override;                     // respa: direct forces

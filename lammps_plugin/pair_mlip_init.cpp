@@ -44,6 +44,10 @@ double PairMLIP::init_one(int i, int j) {
     return cutghost[i][j];
 }
 
+/// `rerun` counts neighbour lists from zero again for every snapshot, so the count alone does not tell them
+/// apart.
+void PairMLIP::setup() { topology_call_ = -1; }
+
 void PairMLIP::check_system() {
     if (strcmp(update->unit_style, "metal") == 0) {
         energy_unit_ = 1.0;
