@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import _build, doctor_lammps
-from .finding import BUILD_COMMAND, FAIL, OK, WARN, Finding
+from .finding import BUILD_COMMAND, FAIL, OK, WARN, Finding, guarded
 
 MINIMUM_PYTHON = (3, 10)
 MINIMUM_TORCH = (2, 4)
@@ -34,8 +34,8 @@ def diagnose(*names: str) -> list[Finding]:
         *[(name, _package_check(name)) for name in ("vesin", "ase", "phonopy", "spglib")],
         ("shipped models", _models),
     ]
-    findings = [_guarded(name, check) for name, check in checks if not names or name in names]
-    return findings if names and "LAMMPS" not in names else findings + _lammps()
+    findings = [guarded(name, check) for name, check in checks if not names or name in names]
+    return findings if names and "LAMMPS" not in names else findings + doctor_lammps.diagnose()
 
 
 def format_findings(findings: list[Finding]) -> str:
@@ -57,24 +57,6 @@ def run() -> int:
     findings = diagnose()
     print(format_findings(findings))
     return int(any(finding.status == FAIL for finding in findings))
-
-
-def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
-    try:
-        return check()
-    except Exception as error:  # a report with one broken line is worth more than a traceback
-        return _broken(name, error)
-
-
-def _lammps() -> list[Finding]:
-    try:
-        return doctor_lammps.diagnose()
-    except Exception as error:
-        return [_broken("LAMMPS", error)]
-
-
-def _broken(name: str, error: Exception) -> Finding:
-    return Finding(name, FAIL, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
 
 
 def _python() -> Finding:

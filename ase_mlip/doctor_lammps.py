@@ -8,13 +8,16 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from . import _build, _build_lammps, _lammps, lammps_run
-from .finding import BUILD_COMMAND, FAIL, OK, WARN, Finding
+from .finding import BUILD_COMMAND, FAIL, OK, WARN, Finding, guarded
 
 INSTALL = _build_lammps.INSTALL_LAMMPS
+PLUGIN = "pair_style mlip"
 TRIAL = "units metal\npair_style mlip device cpu\n"
 NAMES = {  # how a difference between a build and what is installed is put into words
     "torch": "torch",
@@ -31,20 +34,25 @@ NAMES = {  # how a difference between a build and what is installed is put into 
 
 def diagnose() -> list[Finding]:
     """From the installed LAMMPS to a run of it; a single line if there is none."""
-    lammps = _lammps.find_lammps()
+    first = guarded("LAMMPS", _installed)
+    lammps = _lammps.find_lammps() if first.status == OK else None
     if lammps is None:
-        return [_missing()]
-    found = f"{lammps.version} ({lammps.folder})"
-    findings = [
-        Finding("LAMMPS", OK, found),
-        _plugin_package(lammps),
-        _mpi(lammps),
-        _cmake(),
-        _plugin(lammps),
-    ]
+        return [first]
+    checks: dict[str, Callable[[], Finding]] = {
+        "PLUGIN package": partial(_plugin_package, lammps),
+        "MPI": partial(_mpi, lammps),
+        "cmake": _cmake,
+        PLUGIN: partial(_plugin, lammps),
+    }
+    findings = [first, *(guarded(name, check) for name, check in checks.items())]
     if all(finding.status == OK for finding in findings):
-        findings.append(_trial(lammps))
+        findings.append(guarded("lmp", partial(_trial, lammps)))
     return findings
+
+
+def _installed() -> Finding:
+    lammps = _lammps.find_lammps()
+    return Finding("LAMMPS", OK, f"{lammps.version} ({lammps.folder})") if lammps else _missing()
 
 
 def _missing() -> Finding:
@@ -96,13 +104,12 @@ def _cmake() -> Finding:
 
 
 def _plugin(lammps: _lammps.Lammps) -> Finding:
-    name = "pair_style mlip"
     target = _build_lammps.describe_target(lammps)
     folder = _build_lammps.find_build(target)
     if folder is not None:
         record = _build_lammps.read_record(folder)
         built_for = f"LAMMPS {target.lammps}, torch {target.torch}, {target.mpi or 'no MPI'}"
-        return Finding(name, OK, f"{folder} (for {built_for}, by {record.get('compiler')})")
+        return Finding(PLUGIN, OK, f"{folder} (for {built_for}, by {record.get('compiler')})")
     compiler = _build.find_compiler()
     remedy = BUILD_COMMAND if compiler else f"install a C++20 compiler, then {BUILD_COMMAND}"
     records = [_build_lammps.read_record(folder) for folder in _build_lammps.all_builds()]
@@ -110,7 +117,7 @@ def _plugin(lammps: _lammps.Lammps) -> Finding:
     found = f"not built for LAMMPS {target.lammps} and torch {target.torch}"
     if other:
         found = f"built for {difference(other, target)}"
-    return Finding(name, WARN if compiler else FAIL, found, remedy)
+    return Finding(PLUGIN, WARN if compiler else FAIL, found, remedy)
 
 
 def difference(record: dict, target: _build_lammps.PluginTarget) -> str:

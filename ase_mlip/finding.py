@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -16,3 +17,11 @@ class Finding:
     status: str
     found: str
     remedy: str = ""
+
+
+def guarded(name: str, check: Callable[[], Finding]) -> Finding:
+    """What the check finds; its exception as a finding: a report with one broken line beats a traceback."""
+    try:
+        return check()
+    except Exception as error:
+        return Finding(name, FAIL, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")

@@ -68,7 +68,15 @@ def _build_apart(failure: Path) -> Path | None:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    # Not in the user's folder, whose files Python would import, and not with LAMMPS' script as input.
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=_build.PACKAGE.parent,
+    )
 
 
 def failure_record(target: _build_lammps.PluginTarget) -> Path:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ase_mlip import _build, _ops, doctor
+from ase_mlip import _build, _lammps, _ops, doctor
 
 
 def finding(name: str) -> doctor.Finding:
@@ -78,6 +78,16 @@ def test_a_check_that_breaks_is_one_line_of_the_report(monkeypatch):
 
     monkeypatch.setattr(_build, "find_compiler", broken)
     assert finding("compiler") == doctor.Finding("compiler", doctor.FAIL, "OSError: disk on fire")
+
+
+def test_the_report_ends_with_lammps_and_survives_a_broken_one(monkeypatch):
+    assert "LAMMPS" in [item.name for item in doctor.diagnose("LAMMPS")]
+
+    def broken():
+        raise OSError("no such package\nmore")
+
+    monkeypatch.setattr(_lammps, "find_lammps", broken)
+    assert doctor.diagnose("LAMMPS") == [doctor.Finding("LAMMPS", doctor.FAIL, "OSError: no such package")]
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
