@@ -38,9 +38,11 @@ PairMLIP::PairMLIP(LAMMPS* lmp) : Pair(lmp) {
 
 PairMLIP::~PairMLIP() {
     if (evaluator_ && comm->me == 0 && seconds_total_ > 0.0) {
-        utils::logmesg(lmp,
-                       "pair mlip: {:.3f} s in the pair style, of which {:.3f} s in the model (rank 0)\n",
-                       seconds_total_, seconds_model_);
+        utils::logmesg(
+            lmp,
+            "pair mlip: {:.3f} s in the pair style, of which {:.3f} s in the model, which saw {} edges "
+            "at the end (rank 0)\n",
+            seconds_total_, seconds_model_, n_edges_);
     }
     if (allocated) {
         memory->destroy(setflag);

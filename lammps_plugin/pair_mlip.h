@@ -80,6 +80,7 @@ class PairMLIP : public Pair {
     int home_width_ = 0;
     double rotation_[9];
     double seconds_model_ = 0.0, seconds_total_ = 0.0;
+    int64_t n_edges_ = 0; // of the last evaluation
     bool warned_no_virial_ = false;
 };
 

