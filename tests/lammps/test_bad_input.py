@@ -79,7 +79,7 @@ def test_folder_instead_of_a_file(parallel, models, tmp_path, ranks):
 WRONG_LINES = {
     "too few elements": ("pair_style mlip\npair_coeff * * {one}", "1 element symbol"),
     "too many elements": ("pair_style mlip\npair_coeff * * {one} Si O", "1 element symbol"),
-    "types instead of stars": ("pair_style mlip\npair_coeff 1 1 {one} Si", r"`\* \* MODEL`"),
+    "types instead of stars": ("pair_style mlip\npair_coeff 1 1 {one} Si", r"must start with \* \*"),
     "no element": ("pair_style mlip\npair_coeff * * {one} Sillicon", "`Sillicon`.*no chemical element"),
     "unknown element": ("pair_style mlip\npair_coeff * * {one} Ge", "knows O, Si, not the element Ge"),
     "only NULL": ("pair_style mlip\npair_coeff * * {one} NULL", "every atom type is NULL"),
@@ -245,7 +245,7 @@ CONSUMERS = {
 @pytest.mark.parametrize("what", [c if c == "npt" else pytest.param(c, marks=slow) for c in CONSUMERS])
 def test_direct_forces_without_a_virial(parallel, models, tmp_path, what, ranks):
     case = silicon(models, pair=models.pair("direct", options="forces direct"), fixes=CONSUMERS[what])
-    fails(parallel, case, tmp_path, "needs a virial.*no direct virial.*use `forces conservative`", ranks)
+    fails(parallel, case, tmp_path, "virial.*no direct virial.*use `forces conservative`", ranks)
 
 
 @RANKS
