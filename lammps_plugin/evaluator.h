@@ -4,8 +4,8 @@
 // style asks for a model, so that LAMMPS starts as fast with us as without.
 //
 // A domain is described in two steps. When LAMMPS rebuilds its neighbour lists, a Topology: candidate edges
-// out to cutoff + skin between places (LAMMPS' indices of atoms and ghosts) and between nodes (an atom, or a
-// ghost of another rank's atom; ghosts of own atoms are folded onto them). At every step, the positions: the
+// out to cutoff + skin between places (LAMMPS' indices of atoms and ghosts) and between nodes (atoms; all ghosts
+// of an atom are one node). At every step, the positions: the
 // torch side subtracts them, drops what is beyond the cutoff or cannot reach an owned atom, and evaluates.
 
 #include <cstdint>

@@ -20,7 +20,6 @@ class PairMLIP : public Pair {
     void coeff(int narg, char** arg) override;
     void init_style() override;
     double init_one(int i, int j) override;
-    void setup() override;
 
     void compute(int eflag, int vflag) override;
     void compute_inner() override;                     // respa: direct forces
@@ -46,6 +45,8 @@ class PairMLIP : public Pair {
     void check_system();
     void check_special_bonds();
     void check_virial_consumers();
+    void refuse_without_virial(const char* kind, const std::string& style,
+                               const std::vector<std::string>& patterns);
     void raise_communication_cutoff();
 
     // pair_mlip_compute.cpp: a step

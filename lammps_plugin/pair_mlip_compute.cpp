@@ -63,10 +63,11 @@ void PairMLIP::stop(const std::string& message) { error->one(FLERR, "pair_style 
 
 // ---- graph ---------------------------------------------------------------------------------------------
 
-/// Types may change between rebuilds (fix atom/swap does), and with them which atoms are ours.
+/// A list made in this step is new to us, although `rerun` sets their count back for every snapshot. Types
+/// may change between rebuilds (fix atom/swap does), and with them which atoms are ours.
 bool PairMLIP::topology_is_old() const {
     const int n_places = atom->nlocal + atom->nghost;
-    return topology_call_ != neighbor->ncalls || topology_owned_ != atom->nlocal ||
+    return neighbor->ago == 0 || topology_call_ != neighbor->ncalls || topology_owned_ != atom->nlocal ||
            static_cast<int>(types_.size()) != n_places ||
            !std::equal(types_.begin(), types_.end(), atom->type);
 }
@@ -110,11 +111,8 @@ void PairMLIP::gather_places(mlip::Places& places) {
     comm->forward_comm(this);
     places.owner = owner_;
     places.species.resize(places.n_places);
-    places.folded.resize(places.n_places, -1);
     for (int i = 0; i < places.n_places; ++i) {
         places.species[i] = species_of_type_[atom->type[i]];
-        const bool is_mine = owner_[i] >> 32 == comm->me;
-        places.folded[i] = is_mine ? static_cast<int>(owner_[i] & 0xffffffff) : -1;
     }
 }
 

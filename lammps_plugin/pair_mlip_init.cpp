@@ -44,10 +44,6 @@ double PairMLIP::init_one(int i, int j) {
     return cutghost[i][j];
 }
 
-/// `rerun` counts neighbour lists from zero again for every snapshot, so the count alone does not tell them
-/// apart.
-void PairMLIP::setup() { topology_call_ = -1; }
-
 void PairMLIP::check_system() {
     if (strcmp(update->unit_style, "metal") == 0) {
         energy_unit_ = 1.0;
@@ -93,30 +89,33 @@ void PairMLIP::check_virial_consumers() {
         return;
     }
     for (const Fix* fix : modify->get_fix_list()) {
-        if (utils::strmatch(fix->style, "^np[th]") || utils::strmatch(fix->style, "^press/") ||
-            utils::strmatch(fix->style, "^box/relax")) {
-            error->all(FLERR,
-                       "pair_style mlip forces direct: fix {} needs a virial, but `{}` has no direct "
-                       "virial or stress; use `forces conservative`",
-                       fix->style, model.path);
-        }
+        refuse_without_virial("fix", fix->style, {"^np[th]", "^press/", "^box/relax"});
     }
     for (const Compute* compute : modify->get_compute_list()) {
-        if (utils::strmatch(compute->style, "stress/(atom|mop|cartesian|cylinder|spherical)") ||
-            utils::strmatch(compute->style, "^heat/flux")) {
+        refuse_without_virial("compute", compute->style, {"stress/", "^heat/flux"});
+    }
+}
+
+/// `patterns` are LAMMPS' own simple expressions, which know no alternatives.
+void PairMLIP::refuse_without_virial(const char* kind, const std::string& style,
+                                     const std::vector<std::string>& patterns) {
+    for (const std::string& pattern : patterns) {
+        if (utils::strmatch(style, pattern)) {
             error->all(FLERR,
-                       "pair_style mlip forces direct: compute {} needs a virial, but `{}` has no direct "
+                       "pair_style mlip forces direct: {} {} needs a virial, but `{}` has no direct "
                        "virial or stress; use `forces conservative`",
-                       compute->style, model.path);
+                       kind, style, evaluator_->description().path);
         }
     }
 }
 
+/// Candidate edges reach `hops_` times cutoff + skin: so far the surroundings of every ghost have to be
+/// complete.
 void PairMLIP::raise_communication_cutoff() {
     if (comm->nprocs == 1) {
         return; // every ghost is folded onto its owner: the neighbour list's own cutoff is enough
     }
-    const double needed = evaluator_->description().interaction_range + neighbor->skin;
+    const double needed = evaluator_->description().interaction_range + hops_ * neighbor->skin;
     if (comm->mode != 0) {
         error->all(FLERR,
                    "pair_style mlip: expected `comm_modify mode single`, because the interaction range is "
@@ -124,9 +123,10 @@ void PairMLIP::raise_communication_cutoff() {
     }
     if (comm->cutghostuser < needed) {
         if (comm->me == 0) {
-            utils::logmesg(lmp,
-                           "pair mlip: communication cutoff raised to {:g} (interaction range {:g} + skin)\n",
-                           needed, evaluator_->description().interaction_range);
+            utils::logmesg(
+                lmp,
+                "pair mlip: communication cutoff raised to {:g} (interaction range {:g} + {} x skin {:g})\n",
+                needed, evaluator_->description().interaction_range, hops_, neighbor->skin);
         }
         comm->cutghostuser = needed;
     }

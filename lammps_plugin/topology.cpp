@@ -3,6 +3,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 
 namespace mlip {
 namespace {
@@ -17,14 +18,20 @@ struct Builder {
     double reach2;
     Candidates result;
     std::vector<int64_t> node_of_place;
-    std::vector<int64_t> first_edge; // [n_centres + 1]
+    std::unordered_map<int64_t, int64_t> node_of_atom; // by identity
+    std::vector<int64_t> first_edge;                   // [n_centres + 1]
 
     int64_t n_centres() const { return static_cast<int64_t>(first_edge.size()) - 1; }
 
+    /// Give a place the node of its atom, a new one if the atom is met for the first time.
     void add_node(int place) {
-        node_of_place[place] = static_cast<int64_t>(result.place_of_node.size());
-        result.place_of_node.push_back(place);
-        result.topology.species.push_back(places.species[place]);
+        const auto next = static_cast<int64_t>(result.place_of_node.size());
+        const auto [found, is_new] = node_of_atom.try_emplace(places.owner[place], next);
+        node_of_place[place] = found->second;
+        if (is_new) {
+            result.place_of_node.push_back(place);
+            result.topology.species.push_back(places.species[place]);
+        }
     }
 
     void add_owned_nodes() {
@@ -35,11 +42,6 @@ struct Builder {
             }
         }
         result.topology.n_owned = static_cast<int64_t>(result.place_of_node.size());
-        for (int i = places.n_owned; i < places.n_places; ++i) {
-            if (places.folded[i] >= 0) {
-                node_of_place[i] = node_of_place[places.folded[i]];
-            }
-        }
     }
 
     double distance2(int a, int b) const {
@@ -89,17 +91,16 @@ struct Builder {
         }
     }
 
-    /// From the neighbour's side the same pair is an edge to the same atom with the opposite vector. If the
-    /// neighbour was folded, that is an edge of its owner to another ghost of the centre.
+    /// From the neighbour's side the same pair is an edge to the same atom with the opposite vector, though
+    /// perhaps to another of its places.
     int64_t find_reverse(int64_t edge) const {
         const Topology& topology = result.topology;
         const int64_t from = topology.neighbour[edge];
         if (from >= n_centres()) {
             return -1;
         }
-        const int64_t identity = places.owner[topology.centre_place[edge]];
         for (int64_t other = first_edge[from]; other < first_edge[from + 1]; ++other) {
-            if (places.owner[topology.neighbour_place[other]] == identity && is_opposite(edge, other)) {
+            if (topology.neighbour[other] == topology.centre[edge] && is_opposite(edge, other)) {
                 return other;
             }
         }
@@ -129,9 +130,7 @@ struct Builder {
             }
             const int64_t reverse = find_reverse(edge);
             topology.reverse[edge] = reverse;
-            // Between a ghost and the owner of a folded ghost the relation is not mutual.
-            const bool mutual = reverse >= 0 && topology.neighbour[reverse] == topology.centre[edge];
-            if (mutual) {
+            if (reverse >= 0) {
                 topology.reverse[reverse] = edge;
             }
         }
@@ -141,7 +140,7 @@ struct Builder {
 } // namespace
 
 Candidates build_candidates(const Places& places, const Neighbours& neighbours, double reach, int hops) {
-    Builder builder{places, neighbours, reach * reach, {}, {}, {}};
+    Builder builder{places, neighbours, reach * reach, {}, {}, {}, {}};
     builder.result.topology.n_places = places.n_places;
     builder.add_owned_nodes();
     builder.add_edges(hops);

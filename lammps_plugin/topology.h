@@ -2,9 +2,9 @@
 // From LAMMPS' atoms, ghosts and full neighbour list to the candidate edges of a graph. Knows no LAMMPS
 // class.
 //
-// A place is a LAMMPS index: an owned atom or a ghost. A node of the graph is an owned atom or the ghost of
-// another rank's atom; a ghost whose owner lives on this rank is folded onto it, so that one rank alone has
-// no ghost nodes and a cell may be smaller than the cutoff.
+// A place is a LAMMPS index: an owned atom or a ghost. A node of the graph is an atom: its ghosts are folded
+// onto it, or, for an atom of another rank, onto the first of its ghosts that is met. So one rank alone has
+// no ghost nodes, a cell may be smaller than the cutoff, and no atom is worked through twice on one rank.
 
 #include "evaluator.h"
 
@@ -19,7 +19,6 @@ struct Places {
     const double* positions = nullptr; // [n_places, 3], Å
     std::vector<int> species;          // atomic number, or 0 for atoms that are not ours
     std::vector<int64_t> owner;        // identity of the atom: its rank and its index there, in one number
-    std::vector<int> folded;           // index of the owner if it lives here, else -1
 };
 
 /// LAMMPS' full list, by place; places without a list have a count of 0.
