@@ -5,6 +5,7 @@ from ase import Atoms
 from harness import Case, check_case
 from structures import PETS, STRUCTURES, case_of, corner, diamond, silicon_oxygen, slow_unless, triclinic
 
+slow = pytest.mark.slow
 GRIDS = [(2, "2 1 1"), (2, "1 1 2"), (3, "1 3 1"), (3, "3 1 1"), (4, "2 2 1"), (4, "1 1 4"), (4, "1 2 2")]
 QUICK = {
     ("two-adaptive", "triclinic", 2, "2 1 1"),
@@ -68,7 +69,17 @@ def test_edges_of_ghosts_are_those_of_ase(parallel, models, tmp_path, name, rank
 )
 def test_settings_of_lammps_change_nothing(parallel, models, tmp_path, setting, ranks):
     atoms = diamond(2, rattle=0.1)
-    case = Case(atoms, pair=models.pair("two-adaptive"), **SETTINGS[setting])
+    model = "two" if setting == "tiled" else "two-adaptive"  # LAMMPS: a tiled halo is thinner than the box
+    case = Case(atoms, pair=models.pair(model), **SETTINGS[setting])
+    check_case(parallel, case, tmp_path, models.calculator(model), ranks=ranks)
+
+
+@slow
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize("newton", ["on", "off"])
+def test_tiles_of_a_box_that_is_mostly_empty(parallel, models, tmp_path, newton, ranks):
+    case = Case(corner(), pair=models.pair("two-adaptive"), before=f"newton {newton}\ncomm_style tiled")
+    case.fixes, case.commands = f"balance 1.0 rcb\n{BALANCE}\nfix move all nve", "run 3"
     check_case(parallel, case, tmp_path, models.calculator("two-adaptive"), ranks=ranks)
 
 
