@@ -4,9 +4,9 @@
 // style asks for a model, so that LAMMPS starts as fast with us as without.
 //
 // A domain is described in two steps. When LAMMPS rebuilds its neighbour lists, a Topology: candidate edges
-// out to cutoff + skin between places (LAMMPS' indices of atoms and ghosts) and between nodes (atoms; all ghosts
-// of an atom are one node). At every step, the positions: the torch side subtracts them, drops what is beyond the
-// cutoff or cannot reach an owned atom, and evaluates.
+// out to cutoff + skin between places (LAMMPS' indices of atoms and ghosts) and between nodes (atoms; all
+// ghosts of an atom are one node). At every step, the positions: the torch side subtracts them, drops what is
+// beyond the cutoff or cannot reach an owned atom, and evaluates.
 
 #include <cstdint>
 #include <memory>
