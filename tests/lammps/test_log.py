@@ -29,7 +29,7 @@ def test_one_line_says_what_runs_where(parallel, models, tmp_path, ranks):
 def test_a_raised_communication_cutoff_is_announced_once(parallel, models, tmp_path):
     case = Case(triclinic(), pair=models.pair("two"), commands="run 1\nrun 1\nrun 1")
     text = log_of(parallel, case, tmp_path, ranks=2)
-    assert len(re.findall(r"^pair mlip: communication cutoff raised to 9 ", text, re.MULTILINE)) == 1
+    assert len(re.findall(r"^pair mlip: communication cutoff raised to 11 ", text, re.MULTILINE)) == 1
 
 
 def test_time_in_the_model_is_told_at_the_end(lammps, models, tmp_path):

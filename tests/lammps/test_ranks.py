@@ -22,7 +22,12 @@ MATRIX = {
 BALANCE = "fix balance all balance 1 1.0 rcb"
 SETTINGS = {
     "newton off": {"before": "newton off"},
-    "tiled": {"before": "comm_style tiled", "fixes": BALANCE, "commands": "run 2"},
+    "tiled": {
+        "before": "comm_style tiled",
+        "middle": "neighbor 1.0 bin",
+        "fixes": BALANCE,
+        "commands": "run 2",
+    },
     "shifted planes": {
         "fixes": "balance 0.9 shift xyz 10 1.05\nfix balance all balance 1 0.9 shift xyz 5 1.05"
     },
@@ -69,7 +74,7 @@ def test_edges_of_ghosts_are_those_of_ase(parallel, models, tmp_path, name, rank
 )
 def test_settings_of_lammps_change_nothing(parallel, models, tmp_path, setting, ranks):
     atoms = diamond(2, rattle=0.1)
-    model = "two" if setting == "tiled" else "two-adaptive"  # LAMMPS: a tiled halo is thinner than the box
+    model = "two" if setting == "tiled" else "two-adaptive"  # a tiled halo has to be thinner than the box
     case = Case(atoms, pair=models.pair(model), **SETTINGS[setting])
     check_case(parallel, case, tmp_path, models.calculator(model), ranks=ranks)
 
