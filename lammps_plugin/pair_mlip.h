@@ -56,6 +56,9 @@ class PairMLIP : public Pair {
     const mlip::Results& evaluate(bool direct, bool virials, bool centroid_virials);
     void add_forces(const mlip::Results& results, bool direct, double sign);
     void add_direct_forces(const mlip::Results& results, double sign);
+    void apply_direct_forces(double sign);
+    const double* positions_begin() const;
+    bool inner_forces_are_current() const;
     void tally(const mlip::Results& results, bool direct);
     void tally_virial(const mlip::Results& results, bool direct);
     void tally_atom_virials(const double* virials, double** target, bool nine);
@@ -77,7 +80,9 @@ class PairMLIP : public Pair {
     bigint topology_call_ = -1;  // neighbor->ncalls of the topology
     int topology_owned_ = -1;
 
-    std::vector<double> home_; // [n_places, width] on its way to the owners
+    std::vector<double> direct_forces_;   // [n_owned, 3] without their net force, eV/Å
+    std::vector<double> inner_positions_; // [nlocal, 3] at which respa's inner level had them
+    std::vector<double> home_;            // [n_places, width] on its way to the owners
     int home_width_ = 0;
     double rotation_[9];
     double seconds_model_ = 0.0, seconds_total_ = 0.0;

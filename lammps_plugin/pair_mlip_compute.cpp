@@ -45,6 +45,7 @@ void PairMLIP::compute_inner() {
     const double start = seconds_now();
     update_topology();
     add_forces(evaluate(true, false, false), true, 1.0);
+    inner_positions_.assign(positions_begin(), positions_begin() + 3 * atom->nlocal);
     seconds_total_ += seconds_now() - start;
 }
 
@@ -52,11 +53,27 @@ void PairMLIP::compute_outer(int eflag, int vflag) {
     const double start = seconds_now();
     ev_init(eflag, vflag);
     update_topology();
-    add_forces(evaluate(true, false, false), true, -1.0);
+    if (inner_forces_are_current()) {
+        apply_direct_forces(-1.0);
+    } else {
+        add_forces(evaluate(true, false, false), true, -1.0);
+    }
     const mlip::Results& results = evaluate(false, vflag_atom != 0, cvflag_atom != 0);
     add_forces(results, false, 1.0);
     tally(results, false);
     seconds_total_ += seconds_now() - start;
+}
+
+const double* PairMLIP::positions_begin() const { return atom->nlocal > 0 ? atom->x[0] : nullptr; }
+
+/// The outer level follows an inner one at the same positions, unless atoms were exchanged in between.
+bool PairMLIP::inner_forces_are_current() const {
+    const size_t count = 3 * static_cast<size_t>(atom->nlocal);
+    const bool same = inner_positions_.size() == count &&
+                      std::equal(inner_positions_.begin(), inner_positions_.end(), positions_begin());
+    int current = same ? 1 : 0;
+    MPI_Allreduce(MPI_IN_PLACE, &current, 1, MPI_INT, MPI_MIN, world); // their evaluation is collective
+    return current == 1;
 }
 
 void PairMLIP::stop(const std::string& message) { error->one(FLERR, "pair_style mlip: {}", message); }
@@ -95,6 +112,7 @@ void PairMLIP::update_topology() {
     } catch (const std::exception& failure) {
         stop(failure.what());
     }
+    inner_positions_.clear(); // direct forces of another graph
     topology_call_ = neighbor->ncalls;
     topology_owned_ = atom->nlocal;
     types_.assign(atom->type, atom->type + places.n_places);
@@ -209,10 +227,17 @@ void PairMLIP::add_direct_forces(const mlip::Results& results, double sign) {
         }
     }
     MPI_Allreduce(MPI_IN_PLACE, sums, 4, MPI_DOUBLE, MPI_SUM, world);
+    direct_forces_.resize(3 * topology().n_owned);
+    for (int64_t k = 0; k < 3 * topology().n_owned; ++k) {
+        direct_forces_[k] = results.forces[k] - sums[k % 3] / sums[3];
+    }
+    apply_direct_forces(sign);
+}
+
+void PairMLIP::apply_direct_forces(double sign) {
     for (int64_t node = 0; node < topology().n_owned; ++node) {
-        double* f = atom->f[candidates_.place_of_node[node]];
         for (int k = 0; k < 3; ++k) {
-            f[k] += sign * energy_unit_ * (results.forces[3 * node + k] - sums[k] / sums[3]);
+            atom->f[candidates_.place_of_node[node]][k] += sign * energy_unit_ * direct_forces_[3 * node + k];
         }
     }
 }
