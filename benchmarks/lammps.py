@@ -87,7 +87,7 @@ class Settings:
     mpirun: Path
     environment: dict[str, str]
     repeats: int = 7
-    steps: int = 4
+    steps: int = 2
     cells: int = 8  # 4096 atoms
     sizes: tuple[int, ...] = (4, 8, 16, 24)  # 512 to 110 592 atoms
     rank_cells: int = 11  # of the run on 2 ranks with a one-layer model: 10 648 atoms
@@ -240,8 +240,8 @@ def ranks(settings: Settings) -> list[Row]:
         {
             "snap 1": lambda: _stock(settings, "snap", n, 5).seconds,
             "snap 2": lambda: _stock(settings, "snap", n, 5, ranks=2).seconds,
-            "one 1": lambda: _mlip(settings, n, one, 1e-6, 3).seconds,
-            "one 2": lambda: _mlip(settings, n, one, 1e-6, 3, ranks=2).seconds,
+            "one 1": lambda: _mlip(settings, n, one, 1e-6, 2).seconds,
+            "one 2": lambda: _mlip(settings, n, one, 1e-6, 2, ranks=2).seconds,
             "two 1": lambda: two_layers(1),
             "two 2": lambda: two_layers(2),
         },
