@@ -30,6 +30,7 @@ PACKAGE = Path(__file__).resolve().parent
 LIBRARY = "libase_mlip_ops.so"
 INFO_MODULE = "_build_info.so"
 RECORD = "build.json"
+OPERATOR_SOURCES = ("operators", "transformer_operators", "kernels_cpu", "transformer_cpu", "allocator")
 
 
 class CompilationError(RuntimeError):
@@ -254,7 +255,7 @@ class Commands:
         flags += ["-fopenmp"] if self.openmp else []
         if self._has_python_header():
             flags += ["-isystem", sysconfig.get_path("include")]
-        names = ["operators", "kernels_cpu", "allocator", "kernels_cuda_stub"]
+        names = [*OPERATOR_SOURCES, "kernels_cuda_stub"]
         names += ["build_info"] if self._has_python_header() else []
         return [[*flags, "-c", self._source(f"{name}.cpp"), "-o", self._object(name)] for name in names]
 
@@ -270,7 +271,7 @@ class Commands:
         # The CUDA run time is not named either: it comes with libc10_cuda.
         shared = [self.compiler, "-shared"]
         shared += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-        names = ["operators", "kernels_cpu", "allocator"]
+        names = list(OPERATOR_SOURCES)
         names += ["kernels_cuda" if with_cuda else "kernels_cuda_stub"]
         libraries = [f"-L{self.torch / 'lib'}", "-lc10", "-ltorch_cpu"]
         libraries += ["-lc10_cuda", "-ltorch_cuda"] if with_cuda else []

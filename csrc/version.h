@@ -3,7 +3,10 @@
 namespace ase_mlip {
 
 /// Version of the operators' schemas and meaning. A model file names the version it was written for;
-/// raise it only when an existing file would compute something else.
-constexpr int kSchemaVersion = 1;
+/// raise it when operators are added, so that an older installation can say that it is too old for a file, or
+/// when an existing file would compute something else. Files of all earlier versions stay loadable.
+///   1  derivatives, reverse edges
+///   2  attention_block, feedforward_block
+constexpr int kSchemaVersion = 2;
 
 } // namespace ase_mlip

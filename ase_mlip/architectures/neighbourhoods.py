@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .transformer import Layout
+
 
 class Neighbourhoods(NamedTuple):
     """Species types and edges of some centres: B nodes, E edges, the latter sorted by centre."""
@@ -39,6 +41,12 @@ def renumber(reverse: Tensor, kept: Tensor) -> Tensor:
     return number[reverse[kept]]  # -1 picks the last entry, which is -1
 
 
+def starts_of(graph: Neighbourhoods) -> Tensor:
+    """First edge of each node, and the number of edges: int64 [B + 1]."""
+    counts = torch.bincount(graph.centres, minlength=graph.types.size(0))
+    return torch.cat([torch.zeros(1, dtype=torch.int64, device=counts.device), counts.cumsum(0)])
+
+
 def unfold(graph: Neighbourhoods) -> tuple[Tensor, Tensor]:
     """Row of each token in the flat [B, M + 1] table, and the bias [B, M + 1] of the scores."""
     n, centres = graph.types.size(0), graph.centres
@@ -54,6 +62,14 @@ def unfold(graph: Neighbourhoods) -> tuple[Tensor, Tensor]:
     values = torch.cat([torch.zeros_like(node_slots, dtype=log_weights.dtype), log_weights])
     empty = torch.full((n * width,), -float("inf"), dtype=log_weights.dtype, device=centres.device)
     return slots, empty.index_copy(0, slots, values).view(n, width)
+
+
+def layout_of(graph: Neighbourhoods, compiled: bool) -> Layout:
+    if compiled:
+        nothing = graph.centres[:0]
+        return Layout(nothing, nothing, starts_of(graph), graph.log_weights, compiled)
+    slots, bias = unfold(graph)
+    return Layout(slots, bias, slots, graph.log_weights, compiled)
 
 
 def edges_per_block(graph: Neighbourhoods, sizes: list[int]) -> list[int]:
@@ -98,41 +114,39 @@ def split_state(state: State, graph: Neighbourhoods, sizes: list[int]) -> list[S
     return [State(nodes[b], messages[b], edges[b], reversed_edges[b]) for b in range(len(sizes))]
 
 
-def detached(graph: Neighbourhoods) -> Neighbourhoods:
-    return Neighbourhoods(
-        graph.types,
-        graph.neighbour_types,
-        graph.centres,
-        graph.reverse,
-        graph.vectors.detach(),
-        graph.log_weights.detach(),
-    )
+def as_leaf(x: Tensor) -> Tensor:
+    """The same values cut off from what they came from; wants a gradient if ``x`` did."""
+    return x.detach().requires_grad_(x.requires_grad)
 
 
 def as_leaves(block: Neighbourhoods, state: State) -> tuple[Neighbourhoods, State]:
-    """The same values, as leaves that a gradient is wanted for."""
     leaves = Neighbourhoods(
         block.types,
         block.neighbour_types,
         block.centres,
         block.reverse,
-        block.vectors.detach().requires_grad_(True),
-        block.log_weights.detach().requires_grad_(True),
+        as_leaf(block.vectors),
+        as_leaf(block.log_weights),
     )
     return leaves, State(
-        state.nodes.detach().requires_grad_(True),
-        state.messages.detach().requires_grad_(True),
-        state.edges.detach().requires_grad_(True),
-        state.reversed_edges.detach().requires_grad_(True),
+        as_leaf(state.nodes), as_leaf(state.messages), as_leaf(state.edges), as_leaf(state.reversed_edges)
     )
 
 
-def gradient_of_output(gradients: list[list[Tensor]], reverse: Tensor) -> State:
-    """Gradient with respect to a stage's output from that of the next stage's input."""
-    edges, of_reversed = torch.cat(gradients[2]), torch.cat(gradients[3])
-    of_reversed = of_reversed * (reverse >= 0).to(edges.dtype)[:, None]
-    edges = edges.index_add(0, reverse.clamp(min=0), of_reversed)
-    return State(torch.cat(gradients[0]), torch.cat(gradients[1]), edges, edges)
+def differentiable(graph: Neighbourhoods, state: State) -> list[Tensor]:
+    """Those of the real tensors that want a gradient."""
+    wanted: list[Tensor] = []
+    for x in (
+        graph.vectors,
+        graph.log_weights,
+        state.nodes,
+        state.messages,
+        state.edges,
+        state.reversed_edges,
+    ):
+        if x.requires_grad:
+            wanted.append(x)
+    return wanted
 
 
 def or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ passing layer runs a transformer inside each neighbourhood; between layers the t
 combined with that of its reverse edge. Energies are read from node and edge tokens, the latter
 weighted by a smooth cutoff. Nothing is rotationally symmetric by construction.
 
-The gradient is taken block by block over centres (:meth:`PET.energies_and_gradients`): layers are
-local to a neighbourhood given its edges' messages, so only messages live for the whole graph.
+The network is worked through in blocks of centres: layers are local to a neighbourhood given its
+edges' messages. The last one, with the read-out, is differentiated block by block; of the others a few
+tables per layer live for the whole graph (:meth:`PET.energies_and_gradients`).
 """
 
 from dataclasses import dataclass, field
@@ -20,16 +21,15 @@ from .neighbourhoods import (
     Neighbourhoods,
     State,
     as_leaves,
-    detached,
-    gradient_of_output,
+    differentiable,
+    layout_of,
     of_reverse,
     or_zeros,
     renumber,
     split,
     split_state,
-    unfold,
 )
-from .transformer import Perceptron, TransformerLayer
+from .transformer import Layout, Perceptron, TransformerLayer
 
 MAX_ATOMIC_NUMBER = 118
 
@@ -108,15 +108,14 @@ class GNNLayer(torch.nn.Module):
         messages: Tensor,
         neighbour_types: Tensor,
         vectors: Tensor,
-        slots: Tensor,
-        bias: Tensor,
+        layout: Layout,
     ) -> tuple[Tensor, Tensor]:
         """nodes [B, d_node], messages [E, d_pet], vectors [E, 3] in Å → new nodes and edge tokens."""
         distances = torch.sqrt((vectors * vectors).sum(dim=-1, keepdim=True) + 1e-15)
         edges = self._enter(torch.cat([vectors, distances], dim=-1), messages, neighbour_types)
         edges = self.compress.leave(torch.nn.functional.silu(edges))
         for layer in self.layers:
-            nodes, edges = layer(nodes, edges, slots, bias)
+            nodes, edges = layer(nodes, edges, layout)
         return nodes, edges
 
     def _enter(self, geometry: Tensor, messages: Tensor, neighbour_types: Tensor) -> Tensor:
@@ -179,6 +178,7 @@ class PET(torch.nn.Module):
     """
 
     combine_last: Final[bool]
+    has_operators: Final[bool]
     direct_forces: Final[bool]
     direct_stress: Final[bool]
 
@@ -199,8 +199,7 @@ class PET(torch.nn.Module):
         # Centres per block, on a CPU (as few as fill the threads: caches are small) and on a GPU.
         self.block_cpu = 256
         self.block_gpu = 8192
-        # Up to this many nodes all blocks' graphs are kept instead of evaluated twice.
-        self.keep_graphs = 2048
+        self.has_operators = hypers.normalization == "RMSNorm" and hypers.activation == "SwiGLU"
 
         types = torch.full((MAX_ATOMIC_NUMBER + 1,), -1, dtype=torch.int64)
         types[torch.tensor(sorted(hypers.species))] = torch.arange(len(hypers.species))
@@ -257,16 +256,14 @@ class PET(torch.nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3], without the direct heads."""
         vectors = edge_vectors.detach().requires_grad_(True)
-        graph, kept = self._neighbourhoods(species, edge_index, vectors, reverse_edges)
-        if species.size(0) <= self.keep_graphs:
-            energies = self._all_energies(graph)
-            gradient = torch.autograd.grad([(node_weights * energies).sum()], [vectors], allow_unused=True)[0]
-            return {"energies": energies.detach()}, or_zeros(gradient, vectors)
-        energies, by_vectors, by_weights = self._recompute(detached(graph), node_weights)
-        given: list[Tensor | None] = [by_weights]
-        through_weights = torch.autograd.grad([graph.log_weights], [vectors], given)[0]
-        gradient = or_zeros(through_weights, vectors).index_add(0, kept, by_vectors)
-        return {"energies": energies}, gradient
+        graph, _ = self._neighbourhoods(species, edge_index, vectors, reverse_edges)
+        state = self._before_last_stage(graph, True)
+        energies, by_last_stage = self._last_stage(graph, state, node_weights)
+        given: list[Tensor | None] = []
+        for gradient in by_last_stage:
+            given.append(gradient)
+        gradient = torch.autograd.grad(differentiable(graph, state), [vectors], given, allow_unused=True)[0]
+        return {"energies": energies}, or_zeros(gradient, vectors)
 
     def _neighbourhoods(
         self, species: Tensor, edge_index: Tensor, edge_vectors: Tensor, reverse_edges: Tensor
@@ -337,65 +334,35 @@ class PET(torch.nn.Module):
             if stage == k + 1:
                 messages = combination(messages, edges, state.reversed_edges)
         if stage < self.n_layers:
-            slots, bias = unfold(graph)
+            compiled = self.has_operators and not self.training and not graph.vectors.is_cuda
+            layout = layout_of(graph, compiled)
             for k, layer in enumerate(self.gnn_layers):
                 if stage == k:
-                    nodes, edges = layer(nodes, messages, graph.neighbour_types, graph.vectors, slots, bias)
+                    nodes, edges = layer(nodes, messages, graph.neighbour_types, graph.vectors, layout)
         return State(nodes, messages, edges, edges)
 
-    def _all_energies(self, graph: Neighbourhoods) -> Tensor:
-        state = self._before_last_stage(graph, True)
-        sizes = self._blocks(graph, True)
-        energies: list[Tensor] = []
-        parts = split_state(state, graph, sizes)
-        for b, block in enumerate(split(graph, sizes)):
-            energies.append(self._energies(block, self._stage(self.n_stages - 1, block, parts[b])))
-        return torch.cat(energies)
-
-    def _recompute(self, graph: Neighbourhoods, node_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies and their gradients by vectors and log weights, keeping one block's graph at a time.
-
-        Forward without gradients, storing what passes between stages; then backward through the
-        stages, each block evaluated anew. Costs one more forward of all stages but the last.
-        """
-        states = [self._first_state(graph)]
-        with torch.no_grad():
-            for stage in range(self.n_stages - 1):
-                states.append(self._stage_in_blocks(stage, graph, states[stage], True))
+    def _last_stage(
+        self, graph: Neighbourhoods, state: State, node_weights: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Energies [N], and the gradients of Σ_i w_i E_i by the ``differentiable`` tensors of its input."""
         sizes = self._blocks(graph, True)
         weights = node_weights.split_with_sizes(sizes)
         energies: list[Tensor] = []
-        by_vectors = torch.zeros_like(graph.vectors)
-        by_weights = torch.zeros_like(graph.log_weights)
-        incoming = states[0]
-        for step in range(self.n_stages):
-            stage = self.n_stages - 1 - step
-            gradients: list[list[Tensor]] = [[], [], [], []]
-            vectors: list[Tensor] = []
-            log_weights: list[Tensor] = []
-            wanted = split_state(incoming, graph, sizes)
-            parts = split_state(states[stage], graph, sizes)
-            for b, block in enumerate(split(graph, sizes)):
-                block, leaf = as_leaves(block, parts[b])
-                after = self._stage(stage, block, leaf)
-                sources = [block.vectors, block.log_weights, leaf.nodes, leaf.messages]
-                sources.extend([leaf.edges, leaf.reversed_edges])
-                if stage == self.n_stages - 1:
-                    energy = self._energies(block, after)
-                    energies.append(energy.detach())
-                    found = torch.autograd.grad([(weights[b] * energy).sum()], sources, allow_unused=True)
-                else:
-                    outputs = [after.nodes, after.messages, after.edges]
-                    given: list[Tensor | None] = [wanted[b].nodes, wanted[b].messages, wanted[b].edges]
-                    found = torch.autograd.grad(outputs, sources, given, allow_unused=True)
-                vectors.append(or_zeros(found[0], block.vectors))
-                log_weights.append(or_zeros(found[1], block.log_weights))
-                for k in range(4):
-                    gradients[k].append(or_zeros(found[2 + k], sources[2 + k]))
-            by_vectors += torch.cat(vectors)
-            by_weights += torch.cat(log_weights)
-            incoming = gradient_of_output(gradients, graph.reverse)
-        return torch.cat(energies), by_vectors, by_weights
+        gradients = [torch.zeros_like(x) for x in differentiable(graph, state)]
+        rows = [0 for _ in gradients]
+        parts = split_state(state, graph, sizes)
+        for b, whole in enumerate(split(graph, sizes)):
+            block, part = as_leaves(whole, parts[b])
+            energy = self._energies(block, self._stage(self.n_stages - 1, block, part))
+            energies.append(energy.detach())
+            sources = differentiable(block, part)
+            found = torch.autograd.grad([(weights[b] * energy).sum()], sources, allow_unused=True)
+            for k, gradient in enumerate(found):
+                n = sources[k].size(0)
+                if gradient is not None:
+                    gradients[k].narrow(0, rows[k], n).copy_(gradient)
+                rows[k] += n
+        return torch.cat(energies), gradients
 
     def _edge_features(self, state: State) -> Tensor:
         if self.combine_last:

@@ -2,14 +2,28 @@
 
 Tokens are kept in one flat array, first the B node tokens, then the E edge tokens, so that all
 linear algebra skips padding; only the attention itself unfolds them to a dense [B, M + 1] table.
+
+To evaluate on a CPU, the default layer (RMSNorm, SwiGLU) runs as two compiled operators, attention and
+feed-forward, each with its norm and residual (``csrc/transformer_cpu.cpp``). They unfold nothing and
+keep nothing but their input for the gradient.
 """
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import LayerNorm, Linear, RMSNorm, SiLU
+
+
+class Layout(NamedTuple):
+    """Where the tokens of a block's neighbourhoods stand."""
+
+    slots: Tensor  # int64 [B + E], row of each token in the flattened [B, M + 1] table
+    bias: Tensor  # [B, M + 1], log of the cutoff weight per token, -inf in empty slots
+    starts: Tensor  # int64 [B + 1], first edge of each node, and E
+    log_weights: Tensor  # [E], logarithm of the cutoff weight
+    compiled: bool  # through the operators, to which slots and bias are nothing; or through torch's own
 
 
 def normalization(name: str, size: int, eps: float) -> torch.nn.Module:
@@ -100,6 +114,7 @@ class TransformerLayer(torch.nn.Module):
         activation: str,
     ):
         super().__init__()
+        self.norm_eps = norm_eps
         self.attention = Attention(d_pet, n_heads, temperature)
         self.norm_attention = normalization(norm, d_pet, norm_eps)
         self.norm_feedforward = normalization(norm, d_pet, norm_eps)
@@ -111,21 +126,51 @@ class TransformerLayer(torch.nn.Module):
             self.norm_node = normalization(norm, d_node, norm_eps)
             self.feedforward_node = FeedForward(d_node, 2 * d_node, activation)
 
-    def forward(self, nodes: Tensor, edges: Tensor, slots: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """nodes [B, d_node] and edges [E, d_pet] → the same; see :class:`Attention` for the rest."""
-        n = nodes.size(0)
+    def forward(self, nodes: Tensor, edges: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """nodes [B, d_node] and edges [E, d_pet] → the same."""
         node_tokens = nodes
         if self.wide_node:
             node_tokens = self.contract(nodes)
-        tokens = torch.cat([node_tokens, edges], dim=0)
-        mixed = self.attention(self.norm_attention(tokens), slots, bias)
-        new_nodes, new_edges = mixed.split_with_sizes([n, edges.size(0)])
+        new_nodes, edges = self._attend(node_tokens, edges, layout)
         if self.wide_node:
             new_nodes = nodes + self.expand(new_nodes)
             new_nodes = new_nodes + self.feedforward_node(self.norm_node(new_nodes))
-        edges = edges + new_edges
-        edges = edges + self.feedforward(self.norm_feedforward(edges))
-        return new_nodes, edges
+        return new_nodes, self._feed_forward(edges, layout)
+
+    def _attend(self, nodes: Tensor, edges: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Attention's output for the nodes, without a residual, and for the edges, with it."""
+        if layout.compiled:
+            return torch.ops.ase_mlip.attention_block(
+                nodes,
+                edges,
+                layout.log_weights,
+                layout.starts,
+                self.norm_attention.weight,
+                self.attention.project.weight,
+                self.attention.project.bias,
+                self.attention.leave.weight,
+                self.attention.leave.bias,
+                self.attention.n_heads,
+                self.attention.scale,
+                self.norm_eps,
+            )
+        tokens = torch.cat([nodes, edges], dim=0)
+        mixed = self.attention(self.norm_attention(tokens), layout.slots, layout.bias)
+        new_nodes, new_edges = mixed.split_with_sizes([nodes.size(0), edges.size(0)])
+        return new_nodes, edges + new_edges
+
+    def _feed_forward(self, edges: Tensor, layout: Layout) -> Tensor:
+        if layout.compiled:
+            return torch.ops.ase_mlip.feedforward_block(
+                edges,
+                self.norm_feedforward.weight,
+                self.feedforward.enter.weight,
+                self.feedforward.enter.bias,
+                self.feedforward.leave.weight,
+                self.feedforward.leave.bias,
+                self.norm_eps,
+            )
+        return edges + self.feedforward(self.norm_feedforward(edges))
 
 
 class Perceptron(torch.nn.Module):

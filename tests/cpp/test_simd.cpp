@@ -1,0 +1,119 @@
+// Without torch: exp against the standard library, and attention with each instruction set this processor
+// has.
+
+#include "attention.h"
+
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <random>
+
+using namespace ase_mlip;
+
+namespace {
+
+int failures = 0;
+
+void expect(bool passed, const char* what, double value) {
+    std::printf("%s  %s: %.3g\n", passed ? "ok  " : "FAIL", what, value);
+    failures += passed ? 0 : 1;
+}
+
+template <typename T> struct Exponentials {
+    const std::vector<T>& x;
+    std::vector<T>& y;
+
+    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+        for (size_t k = 0; k < x.size(); k += simd::lanes<T>) {
+            const int64_t left = int64_t(x.size() - k);
+            simd::store(&y[k], simd::exp<T>(simd::load(&x[k], left)), left);
+        }
+    }
+};
+
+/// Calls a job with every instruction set that this processor has, then `compare`.
+template <typename Job, typename Compare> void with_each(const Job& job, const Compare& compare) {
+    job();
+    compare("plain");
+#if defined(__x86_64__)
+    if (simd::instructions() >= 256) {
+        simd::run_avx2(job);
+        compare("AVX2");
+    }
+    if (simd::instructions() >= 512) {
+        simd::run_avx512(job);
+        compare("AVX-512");
+    }
+#endif
+}
+
+template <typename T> void test_exp() {
+    std::vector<T> x, y;
+    for (double value = simd::Lanes<T>::lowest + 0.01; value < 88.0; value += 0.0173) {
+        x.push_back(T(value));
+    }
+    y.resize(x.size());
+    with_each(Exponentials<T>{x, y}, [&](const char* name) {
+        double worst = 0.0;
+        for (size_t k = 0; k < x.size(); ++k) {
+            worst = std::max(worst, std::abs(double(y[k]) / std::exp(double(x[k])) - 1.0));
+        }
+        expect(worst < 3.0 * double(std::numeric_limits<T>::epsilon()), name, worst);
+    });
+    x = {T(-1e30), -std::numeric_limits<T>::infinity(), T(0), std::numeric_limits<T>::quiet_NaN(), T(1e30)};
+    y.assign(5, T(-1));
+    with_each(Exponentials<T>{x, y}, [&](const char* name) {
+        const bool right = y[0] == T(0) && y[1] == T(0) && y[2] == T(1) && std::isnan(y[3]) && y[4] > T(1e38);
+        expect(right && std::isfinite(y[4]), name, double(y[4]));
+    });
+}
+
+template <typename T> void test_attention(int64_t width) {
+    const std::vector<int64_t> starts{0, 5, 5, 38};
+    const int64_t heads = 2, size = heads * width, edges = 38, tokens = edges + 3;
+    std::mt19937 generator(1);
+    std::normal_distribution<T> normal;
+    std::vector<T> projected(tokens * 3 * size), weights(edges), mixed(tokens * size), d_mixed(tokens * size);
+    std::vector<T> d_projected(tokens * 3 * size), d_weights(edges), first;
+    for (auto* values : {&projected, &weights, &d_mixed}) {
+        for (T& value : *values) {
+            value = normal(generator);
+        }
+    }
+    cpu::AttentionTables<T> tables(width, 34);
+    const cpu::AttentionForward<T> forward{{3, starts.data()}, size,           heads,        T(0.3),
+                                           projected.data(),   weights.data(), mixed.data(), &tables};
+    const cpu::AttentionBackward<T> backward{forward, d_mixed.data(), d_projected.data(), d_weights.data()};
+    const auto compare = [&](const char* name) {
+        std::vector<T> all(mixed);
+        all.insert(all.end(), d_projected.begin(), d_projected.end());
+        all.insert(all.end(), d_weights.begin(), d_weights.end());
+        first = first.empty() ? all : first;
+        double worst = 0.0;
+        for (size_t k = 0; k < all.size(); ++k) {
+            worst = std::max(worst, std::abs(double(all[k]) - double(first[k])));
+        }
+        expect(worst < 1e2 * double(std::numeric_limits<T>::epsilon()), name, worst);
+    };
+    struct Both {
+        const cpu::AttentionForward<T>& forward;
+        const cpu::AttentionBackward<T>& backward;
+        ASE_MLIP_ALWAYS_INLINE void operator()() const {
+            forward();
+            backward();
+        }
+    };
+    with_each(Both{forward, backward}, compare);
+}
+
+} // namespace
+
+int main() {
+    test_exp<float>();
+    test_exp<double>();
+    for (int64_t width : {16, 8, 5}) {
+        test_attention<float>(width);
+        test_attention<double>(width);
+    }
+    return failures == 0 ? 0 : 1;
+}
