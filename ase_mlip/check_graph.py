@@ -29,7 +29,7 @@ from .neighbors import Graph, concatenate
 
 OWNED = 4  # atoms of the domain in the halo test
 PADDING = 3  # nodes
-LARGE = 2100  # atoms, few neighbours each; PET keeps everything up to 2048 and recomputes beyond
+LARGE = 2100  # atoms, few neighbours each: several of PET's blocks
 MAX_CLUSTER = 4000  # atoms; a denser structure is left out of measuring the reach, which would take a minute
 THIN = 12  # neighbours within the cutoff, where radii that adapt to the neighbours are about as large as it
 NEIGHBOURS = (20, 10, 5)
