@@ -15,14 +15,17 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
     all_changes,
 )
+from ase.stress import full_3x3_to_voigt_6_stress
 from tqdm import tqdm
 
+from .averaging import Averaging
 from .errors import MLIPError, StructureError
 from .model import Model, load_model
 from .neighbors import Graph, NeighborList, build_graph, check_species, concatenate
+from .residual import choose_averaging, spreads
+from .symmetry import find_averaging
 
 NEED_DERIVATIVES = {"forces", "stress", "stresses"}
-VOIGT = ([0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1])  # xx, yy, zz, yz, xz, xy
 SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
 FIRST_BATCH = 30_000  # edges; small enough for any GPU, large enough to measure the memory per edge
 LARGEST_BATCH = 2_000_000  # edges; beyond it a batch gains no speed
@@ -41,6 +44,10 @@ class MLIPCalculator(Calculator):
     stress is the symmetric part of -virial/volume; what an unconstrained model has beside it, a torque on the
     cell, is in :attr:`virial_antisymmetric`.
 
+    With ``symmetrize``, all results are averages over rotations, and ``results`` also has what the plain
+    model scatters by, as standard deviations over the rotations: ``energy_spread`` (eV), ``forces_spread``
+    [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³).
+
     The calculator may be used for several structures in turn and pickles by the path of its model.
 
     Parameters
@@ -51,6 +58,13 @@ class MLIPCalculator(Calculator):
     forces: ``"conservative"``: derivatives of the energy; ``"direct"``: what the model's direct heads
         predict, less the net force, which is cheaper but conserves no energy
     skin: how far neighbour lists reach beyond the cutoff, Å, to be kept while atoms move
+    symmetrize: averaging over rotations (:func:`ase_mlip.symmetry.find_averaging`): ``"octahedral"``,
+        ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev L"``, ``"random SEED"`` (a new rotation
+        per evaluation), the undisplaced crystal (``ase.Atoms``) whose point group is meant, or ``"auto"``:
+        as many rotations as the first structure needs for ``tolerance``, and those from then on. None
+        takes what the file was exported with, ``"none"`` the plain network
+    tolerance: for ``"auto"``, root mean square of the forces' anisotropy that may remain, eV/Å
+    check_lattice: whether an averaging over a crystal's group refuses a box that the group does not keep
     **kwargs: ``atoms``, ``directory`` and ``label`` of ASE calculators
 
     Raises
@@ -71,19 +85,27 @@ class MLIPCalculator(Calculator):
         dtype: str | None = None,
         forces: str = "conservative",
         skin: float = 0.5,
+        symmetrize: str | Atoms | Averaging | None = None,
+        tolerance: float = 1e-3,
+        check_lattice: bool = True,
         **kwargs,
     ):
         unknown = sorted(set(kwargs) - _ASE_ARGUMENTS)
         if unknown:
             raise MLIPError(
                 f"`MLIPCalculator` has no argument `{unknown[0]}`; "
-                "expected model, device, dtype, forces or skin"
+                "expected model, device, dtype, forces, skin, symmetrize, tolerance or check_lattice"
             )
         self.model = _resolve(model, device, dtype)
         self.forces = forces
         self.skin = skin
         self.virial_antisymmetric: np.ndarray | None = None
         _check_forces(forces, self.model)
+        self.averaging = _find_averaging(symmetrize, self.model)  # None: to be chosen by the first structure
+        self.tolerance = tolerance
+        self.check_lattice = check_lattice
+        self.residual: float | None = None
+        self._evaluations = 0
         self._neighbors = self._new_neighbors()
         super().__init__(**kwargs)
         self.parameters.update(
@@ -92,6 +114,7 @@ class MLIPCalculator(Calculator):
             dtype=str(self.model.dtype).removeprefix("torch."),
             forces=forces,
             skin=skin,
+            symmetrize=_name_of(symmetrize, self.averaging),
         )
 
     def calculate(
@@ -118,7 +141,9 @@ class MLIPCalculator(Calculator):
             )
         properties = self.implemented_properties if properties is None else properties
         self._check_species(self.atoms)
+        self._check_lattice(self.atoms)
         graph = self._neighbors.update(self.atoms)
+        self._choose_averaging(graph)
         outputs = self._evaluate_graph(graph, properties)
         self.results = self._results(outputs, slice(None), 0, _volume(self.atoms))
         if "virial" in outputs:
@@ -207,13 +232,27 @@ class MLIPCalculator(Calculator):
         info = self.model.info
         return NeighborList(info.cutoff, self.skin, info.pair_cutoffs, self.model.device)
 
+    def _check_lattice(self, atoms: Atoms) -> None:
+        if self.check_lattice and self.averaging is not None:
+            self.averaging.check_lattice(atoms)
+
+    def _choose_averaging(self, graph: Graph) -> None:
+        """With ``symmetrize="auto"``, once: another choice later would make the energy jump."""
+        if self.averaging is None:
+            self.averaging, self.residual = choose_averaging(
+                self.model, graph, self.tolerance, self.forces == "direct"
+            )
+            self.parameters["symmetrize"] = self.averaging.name
+
     def _check_species(self, atoms: Atoms) -> None:
         check_species(atoms.numbers, self.model.info.species)
 
     def _evaluate_graph(self, graph: Graph, properties: Sequence[str]) -> dict[str, np.ndarray]:
         """The model's outputs on the CPU, for one or several structures in the graph."""
         derivatives = self.forces == "conservative" and not NEED_DERIVATIVES.isdisjoint(properties)
-        outputs = self.model(graph, derivatives)
+        averaging = self.averaging.at(self._evaluations)
+        self._evaluations += 1
+        outputs = self.model(graph, derivatives, averaging, spread=len(averaging.rotations) > 1)
         outputs.pop("gradients", None)  # one row per edge, which nobody here needs on the CPU
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
 
@@ -230,8 +269,10 @@ class MLIPCalculator(Calculator):
                 results["forces"] = outputs["forces"][nodes]
             stresses = -outputs["virials"][nodes] / volume if "virials" in outputs and volume else None
         if stresses is not None:
-            results["stresses"] = _voigt(stresses)
+            results["stresses"] = full_3x3_to_voigt_6_stress(stresses)
             results["stress"] = results["stresses"].sum(axis=0)
+        if "energies_by_rotation" in outputs:
+            results.update(spreads(outputs, nodes, volume, self.averaging.weights, self.forces == "direct"))
         _check_finite(results)
         return results
 
@@ -266,9 +307,11 @@ class MLIPCalculator(Calculator):
         for index, atoms in enumerate(structures):
             try:
                 self._check_species(atoms)
+                self._check_lattice(atoms)
                 graph = build_graph(atoms, info.cutoff, info.pair_cutoffs)
             except StructureError as error:
                 raise StructureError(f"structure {index} of the list: {error}") from None
+            self._choose_averaging(graph)
             if batch and n_edges + graph.edge_index.shape[1] > limit.edges:
                 yield batch, graphs
                 batch, graphs, n_edges = [], [], 0
@@ -355,6 +398,17 @@ def _check_forces(forces: str, model: Model) -> None:
         )
 
 
+def _find_averaging(scheme: str | Atoms | Averaging | None, model: Model) -> Averaging | None:
+    """The averaging, or None for the automatic choice."""
+    if isinstance(scheme, str) and scheme == "auto":
+        return None
+    return model.exported if scheme is None else find_averaging(scheme)
+
+
+def _name_of(scheme: str | Atoms | Averaging | None, found: Averaging | None) -> str:
+    return str(scheme) if found is None else found.name
+
+
 def _has_direct_stress(model: Model) -> bool:
     return not {"direct_stresses", "direct_virials"}.isdisjoint(model.info.outputs)
 
@@ -375,12 +429,6 @@ def _volume(atoms: Atoms) -> float:
     """Volume in Å³; zero if a cell vector is missing, as ASE has it whatever the boundary conditions."""
     volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
     return volume if volume > SMALLEST_VOLUME else 0.0
-
-
-def _voigt(tensors: np.ndarray) -> np.ndarray:
-    """Symmetric parts of [..., 3, 3] as [..., 6] in the order xx, yy, zz, yz, xz, xy."""
-    first, second = VOIGT
-    return 0.5 * (tensors[..., first, second] + tensors[..., second, first])
 
 
 def _check_finite(results: dict) -> None:

@@ -46,8 +46,13 @@ def space_group(atoms: Atoms, symprec: float = 1e-5) -> str:
     """Space group as "Fd-3m (227)", of atoms within ``symprec`` Å; "" where there is none (spglib)."""
     if not atoms.pbc.all():
         return ""
-    dataset = _quietly(spglib.get_symmetry_dataset, _cell(atoms), symprec=symprec)
+    dataset = symmetry_dataset(atoms, symprec)
     return "" if dataset is None else f"{dataset.international} ({dataset.number})"
+
+
+def symmetry_dataset(atoms: Atoms, symprec: float):
+    """spglib's dataset of a crystal, with operations within ``symprec`` Å; None where it finds none."""
+    return _quietly(spglib.get_symmetry_dataset, _cell(atoms), symprec=symprec)
 
 
 def space_groups(atoms: Atoms, symprecs: tuple[float, ...] = SYMPRECS) -> dict[float, str]:

@@ -70,6 +70,8 @@ def _describe(module: torch.nn.Module, metadata: ModelInfo | dict) -> ModelInfo:
     info = ModelInfo(**{key: value for key, value in claims.items() if key not in MEASURED})
     info.species = sorted(int(number) for number in info.species)
     network = module.network if _is_potential(module) else module
+    info.symmetrization = _describe_averaging(network, info.symmetrization)
+    network = network.network if _is_symmetrized(network) else network
     hypers = getattr(network, "hypers", None)
     if not info.architecture:
         info.architecture = {"name": type(network).__name__}
@@ -81,6 +83,23 @@ def _describe(module: torch.nn.Module, metadata: ModelInfo | dict) -> ModelInfo:
     info.created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     info.validate()
     return info
+
+
+def _is_symmetrized(network: torch.nn.Module) -> bool:
+    return hasattr(network, "network") and hasattr(network, "rotations")
+
+
+def _describe_averaging(network: torch.nn.Module, claimed: dict | None) -> dict | None:
+    """How the network is averaged: counted here, with the scheme's name from ``claimed``."""
+    count = network.rotations.shape[0] if _is_symmetrized(network) else 0
+    if count == 0:
+        if claimed is not None:
+            raise ModelFileError(
+                f"`symmetrization` claims {claimed}, but the module has no rotations; "
+                "wrap it in `ase_mlip.SymmetrizedModel`"
+            )
+        return None
+    return {"scheme": "custom", "lattice": False, **(claimed or {}), "rotations": count}
 
 
 def _is_potential(module: torch.nn.Module) -> bool:
@@ -124,7 +143,7 @@ def _stored_dtype(network: torch.nn.Module) -> str:
 
 def _check_weights(potential: torch.nn.Module) -> None:
     """Masks may hold infinities, so buffers are only searched for NaN."""
-    for name, weights in potential.named_parameters():
+    for name, weights in potential.network.named_parameters():
         if not bool(torch.isfinite(weights).all()):
             raise MLIPError(f"weight `{name}` is not finite: training diverged; export an earlier checkpoint")
     for name, values in potential.named_buffers():

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from . import _ops, _torchscript, archive
+from .averaging import PLAIN, Averaging
 from .errors import MLIPError, ModelFileError
 from .export import export_model
 from .model_info import ModelInfo, find_model, parse_document, read_info, shipped_models
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Model", "ModelInfo", "export_model", "find_model", "load_model", "read_info", "shipped_models"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-MMAP_THRESHOLD = 1 << 30  # bytes; glibc then keeps the large edge tensors instead of unmapping them
-TRIM_THRESHOLD = 2**31 - 1
+# glibc then keeps the large edge tensors instead of giving them back to the system and faulting them in anew
+MMAP_THRESHOLD = 2**31 - 1  # bytes, the largest it takes
+TRIM_THRESHOLD = -1  # never; with 2 GiB, systems beyond 50 000 atoms lost a fifth of their speed
 
 _allocator_tuned = False
 
@@ -44,6 +46,7 @@ class Model:
     module: the scripted :class:`ase_mlip.potential.Potential`
     device, dtype: where and in which precision the network runs
     path: the file it came from
+    exported: the averaging the file was exported with
     """
 
     info: ModelInfo
@@ -51,17 +54,29 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     path: Path
+    exported: Averaging = PLAIN
 
-    def __call__(self, graph: Graph, derivatives: bool = True) -> dict[str, Tensor]:
+    def __call__(
+        self, graph: Graph, derivatives: bool = True, averaging: Averaging | None = None, spread: bool = False
+    ) -> dict[str, Tensor]:
         """Evaluate a graph of :mod:`ase_mlip.neighbors`; every result is float64 on the model's device.
+
+        Parameters
+        ----------
+        graph: of one or more structures
+        derivatives: whether forces and virials are wanted
+        averaging: rotations to average over; None takes those the file was exported with
+        spread: whether the values of every rotation are wanted, too
 
         Returns
         -------
         ``energies`` [N] and ``energy`` [B] in eV; with ``derivatives`` also ``forces`` [N, 3] in eV/Å,
         ``virials`` [N, 3, 3] and ``virial`` [B, 3, 3] in eV (LAMMPS sign, not symmetrised) and ``gradients``
         [E, 3] in eV/Å (not in files written before it existed); and the further outputs ``info.outputs``
-        declares, such as ``direct_forces`` [N, 3] in eV/Å.
+        declares, such as ``direct_forces`` [N, 3] in eV/Å. With ``spread`` and G rotations also
+        ``energies_by_rotation`` [N, G], and likewise forces [N, G, 3], virials and the direct outputs.
         """
+        self._choose(self.exported if averaging is None else averaging, spread)
         graph = graph.to(self.device)
         with _torchscript.without_profiling():
             return self.module(
@@ -74,6 +89,18 @@ class Model:
                 graph.n_structures,
                 derivatives,
                 {},
+            )
+
+    def _choose(self, averaging: Averaging, spread: bool) -> None:
+        network = self.module.network
+        if hasattr(network, "rotations"):
+            network.rotations = torch.from_numpy(averaging.rotations)
+            network.weights = torch.from_numpy(averaging.weights)
+            network.spread = spread
+        elif len(averaging.rotations) > 0:
+            raise ModelFileError(
+                f"`{self.path}` was written before models could be averaged over rotations (by ase_mlip "
+                f"{self.info.versions.get('ase_mlip')}); export it again for `symmetrize`"
             )
 
     def __reduce__(self):
@@ -130,7 +157,7 @@ def load_model(
     module.network.to(precision)
     if self_test:
         run_self_test(module, info, str(precision).removeprefix("torch."), target, path)
-    return Model(info, module, target, precision, path)
+    return Model(info, module, target, precision, path, _exported_averaging(module, info))
 
 
 # ---- steps of loading --------------------------------------------------------------------------------------
@@ -161,6 +188,14 @@ def _find_dtype(dtype: str | torch.dtype | None, info: ModelInfo) -> torch.dtype
         expected = " or ".join(DTYPES)
         raise MLIPError(f"unsupported `dtype` {dtype}; expected {expected}, or None for {info.dtype}")
     return DTYPES[name]
+
+
+def _exported_averaging(module: torch.jit.ScriptModule, info: ModelInfo) -> Averaging:
+    if info.symmetrization is None:
+        return PLAIN
+    claims = info.symmetrization
+    rotations, weights = module.network.rotations.numpy(), module.network.weights.numpy()
+    return Averaging(claims["scheme"], rotations, weights, lattice=bool(claims.get("lattice", False)))
 
 
 def _check_operators(info: ModelInfo, path: Path) -> None:

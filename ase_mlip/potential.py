@@ -9,10 +9,10 @@ With ``g = ∂E/∂r`` for each edge vector ``r = r_j - r_i + S·h`` of the ener
 No position, cell or strain appears: a graph is all that an engine has to supply.
 """
 
-from typing import Final
-
 import torch
 from torch import Tensor
+
+from .symmetrized_model import SymmetrizedModel
 
 MAX_ATOMIC_NUMBER = 118
 
@@ -23,22 +23,15 @@ class Potential(torch.nn.Module):
     Parameters
     ----------
     network:
-        module of the contract (``docs/architecture.md``). If it has a method
-        ``energies_and_gradients``, that is used instead of differentiating ``forward``.
+        module of the contract (``docs/architecture.md``); it is put into a
+        :class:`ase_mlip.symmetrized_model.SymmetrizedModel`, if it is not one, so that it can be averaged
     reference_energies:
         energy per atomic number, eV; added to the network's energies in float64.
     """
 
-    blocked: Final[bool]
-
     def __init__(self, network: torch.nn.Module, reference_energies: dict[int, float]):
         super().__init__()
-        self.network = network
-        self.blocked = hasattr(network, "energies_and_gradients")
-        # Cast along with the network, so that its dtype can be asked for from TorchScript.
-        dtypes = [p.dtype for p in network.parameters() if p.is_floating_point()]
-        probe = torch.zeros(0, dtype=dtypes[0] if dtypes else torch.float64)
-        network.register_buffer("dtype_probe", probe, persistent=False)
+        self.network = network if isinstance(network, SymmetrizedModel) else SymmetrizedModel(network)
         table = torch.zeros(MAX_ATOMIC_NUMBER + 1, dtype=torch.float64)
         for number, energy in reference_energies.items():
             table[number] = energy
@@ -117,15 +110,7 @@ class Potential(torch.nn.Module):
             with torch.no_grad():
                 outputs = self.network(species, edge_index, vectors, reverse_edges, inputs)
             return outputs, torch.zeros_like(edge_vectors)
-        if self.blocked:
-            outputs, gradients = self.network.energies_and_gradients(
-                species, edge_index, vectors, reverse_edges, inputs, node_weights.to(dtype)
-            )
-            return outputs, gradients.to(torch.float64)
-        vectors.requires_grad_(True)
-        outputs = self.network(species, edge_index, vectors, reverse_edges, inputs)
-        total = (node_weights * outputs["energies"].to(torch.float64)).sum()
-        gradient = torch.autograd.grad([total], [vectors], allow_unused=True)[0]
-        if gradient is None:
-            return outputs, torch.zeros_like(edge_vectors)
-        return outputs, gradient.to(torch.float64)
+        outputs, gradients = self.network.energies_and_gradients(
+            species, edge_index, vectors, reverse_edges, inputs, node_weights
+        )
+        return outputs, gradients.to(torch.float64)

@@ -11,7 +11,7 @@ namespace ase_mlip {
 
 bool tune_allocator(int64_t mmap_threshold, int64_t trim_threshold) {
     constexpr int64_t largest = std::numeric_limits<int>::max();
-    if (mmap_threshold < 0 || mmap_threshold > largest || trim_threshold < 0 || trim_threshold > largest) {
+    if (mmap_threshold < 0 || mmap_threshold > largest || trim_threshold < -1 || trim_threshold > largest) {
         return false;
     }
 #if defined(__GLIBC__)

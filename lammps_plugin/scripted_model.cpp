@@ -14,8 +14,8 @@
 namespace mlip {
 namespace {
 
-constexpr int64_t kMmapThreshold = 1 << 30; // bytes, as in ase_mlip/model.py
-constexpr int64_t kTrimThreshold = 2147483647;
+constexpr int64_t kMmapThreshold = 2147483647; // bytes, as in ase_mlip/model.py
+constexpr int64_t kTrimThreshold = -1;         // never
 
 std::optional<c10::OperatorHandle> find_operator(const char* name) {
     return c10::Dispatcher::singleton().findSchema({name, ""});

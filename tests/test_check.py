@@ -460,7 +460,7 @@ def test_a_loaded_model_is_converted_and_left_as_it_was(pair_model_path):
     assert results["forces: finite differences"].passed
     assert 0 < results["float32 - float64: forces"].value < 1e-5
     assert model.dtype == torch.float32
-    assert model.module.network.strength.dtype == torch.float32
+    assert model.module.network.network.strength.dtype == torch.float32
 
 
 def test_derivatives_are_judged_only_if_claimed_and_in_float64(pair_model_path):

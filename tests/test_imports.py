@@ -10,7 +10,16 @@ import ase_mlip
 
 PACKAGE = Path(ase_mlip.__file__).parent
 MODEL = {"model", "model_info", "export", "self_test", "archive"}
-FOUNDATION = {"errors", "_build", "_ops", "_torchscript", "potential", "neighbors"}
+FOUNDATION = {
+    "errors",
+    "_build",
+    "_ops",
+    "_torchscript",
+    "potential",
+    "neighbors",
+    "averaging",
+    "symmetrized_model",
+}
 LAMMPS_START = {"_build", "_build_lammps", "_lammps", "lammps_plugin_path"}
 
 

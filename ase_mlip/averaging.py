@@ -1,0 +1,88 @@
+"""Rotations that a model is averaged over: matrices and weights; :mod:`ase_mlip.symmetry` makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from scipy.spatial.transform import Rotation
+
+from .errors import StructureError
+
+LATTICE_TOLERANCE = 1e-3  # of fractional coordinates, for an operation to map a box onto itself
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True, eq=False)
+class Averaging:
+    """Rotations to average over.
+
+    Attributes
+    ----------
+    name: the scheme, such as ``"octahedral+inversion"``
+    rotations: orthogonal matrices, float64 [G, 3, 3]; none for the plain model
+    weights: float64 [G], sum 1
+    seed: of the scheme ``random``, whose one rotation :func:`random_rotation` gives for each evaluation
+    lattice: of a crystal's group whether boxes have to be mapped onto themselves
+    """
+
+    name: str
+    rotations: np.ndarray
+    weights: np.ndarray
+    seed: int | None = None
+    lattice: bool = False
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network per evaluation of the average."""
+        return max(1, len(self.rotations))
+
+    def at(self, evaluation: int) -> Averaging:
+        """The averaging of one evaluation: itself, or with ``random`` the rotation that is its turn."""
+        if self.seed is None:
+            return self
+        turn = random_rotation(self.seed, evaluation)[None]
+        return Averaging(self.name, turn, np.ones(1), self.seed)
+
+    def check_lattice(self, atoms: Atoms) -> None:
+        """Raise StructureError if an operation does not map the periodic box of ``atoms`` onto itself."""
+        if not self.lattice or not atoms.pbc.any():
+            return
+        cell = atoms.cell.complete().array
+        turned = cell @ self.rotations.transpose(0, 2, 1) @ np.linalg.inv(cell)
+        error = np.abs(turned - turned.round()).max(axis=(1, 2))
+        if error.max() > LATTICE_TOLERANCE:
+            raise StructureError(
+                f"`symmetrize`: expected a box that the {len(self.rotations)} operations of {self.name} map "
+                f"onto itself, got one that {int((error > LATTICE_TOLERANCE).sum())} of them do not; use a "
+                "supercell that keeps the lattice, or allow it with `check_lattice=False`"
+            )
+
+
+PLAIN = Averaging("none", np.zeros((0, 3, 3)), np.zeros(0))
+
+
+def random_rotation(seed: int, evaluation: int) -> np.ndarray:
+    """A uniformly distributed rotation [3, 3] that depends on both numbers only.
+
+    K. Shoemake's formula for a unit quaternion (Graphics Gems III, 1992) of three numbers that come from
+    SplitMix64; ``lammps_plugin/random_rotation.h`` has the same.
+    """
+    state = (seed * GOLDEN + evaluation) & (2**64 - 1)
+    uniform = []
+    for _ in range(3):
+        state = (state + GOLDEN) & (2**64 - 1)
+        uniform.append((_mixed(state) >> 11) * 2.0**-53)
+    first, second = np.sqrt(1.0 - uniform[0]), np.sqrt(uniform[0])
+    angles = 2.0 * np.pi * np.array(uniform[1:])
+    x, y = first * np.sin(angles[0]), first * np.cos(angles[0])
+    z, w = second * np.sin(angles[1]), second * np.cos(angles[1])
+    return Rotation.from_quat([x, y, z, w]).as_matrix()
+
+
+def _mixed(state: int) -> int:
+    """The output function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return state ^ (state >> 31)

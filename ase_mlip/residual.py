@@ -1,0 +1,116 @@
+"""How far a model is from rotational symmetry: the spread over a group, and what averaging leaves.
+
+The spread over the rotations of an averaging is the **plain** model's anisotropy. What is left after
+averaging shows when the same group is turned: with an exactly symmetric model nothing would change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.stress import full_3x3_to_voigt_6_stress
+from scipy.spatial.transform import Rotation
+
+from .averaging import Averaging, random_rotation
+from .symmetry import LADDER, find_averaging
+
+if TYPE_CHECKING:
+    from .model import Model
+    from .neighbors import Graph
+
+SEED = 20_231_215  # of the turns by which residuals are estimated; any number would do
+TURNS = 2
+
+
+def spreads(outputs: dict, nodes: slice, volume: float, weights: np.ndarray, direct: bool) -> dict:
+    """Standard deviations over the rotations of one structure's energy, forces and stress.
+
+    Parameters
+    ----------
+    outputs: arrays of a model called with ``spread=True``
+    nodes: the structure's atoms
+    volume: Å³; 0 leaves the stress out
+    weights: of the rotations, [G]
+    direct: whether forces and stress are those of the direct heads
+
+    Returns
+    -------
+    ``energy_spread`` (eV), ``forces_spread`` [N] (root mean square length of the deviation, eV/Å) and, where
+    there are virials, ``stress_spread`` [6] (eV/Å³)
+    """
+    energies = outputs["energies_by_rotation"][nodes].sum(axis=0)
+    found = {"energy_spread": float(_deviation(energies, weights))}
+    forces = outputs.get("direct_forces_by_rotation" if direct else "forces_by_rotation")
+    if forces is not None:
+        forces = forces[nodes] - (forces[nodes].mean(axis=0) if direct else 0.0)
+        squares = _deviation(forces.transpose(1, 0, 2), weights) ** 2
+        found["forces_spread"] = np.sqrt(squares.sum(axis=-1))
+    stresses = _stresses_by_rotation(outputs, nodes, volume, direct)
+    if stresses is not None:
+        found["stress_spread"] = _deviation(stresses, weights)
+    return found
+
+
+def _deviation(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted standard deviation over the first axis."""
+    shape = (-1,) + (1,) * (values.ndim - 1)
+    weights = weights.reshape(shape)
+    mean = (weights * values).sum(axis=0)
+    return np.sqrt((weights * (values - mean) ** 2).sum(axis=0))
+
+
+def _stresses_by_rotation(outputs: dict, nodes: slice, volume: float, direct: bool) -> np.ndarray | None:
+    """[G, 6], eV/Å³"""
+    if not volume:
+        return None
+    if direct and "direct_stresses_by_rotation" in outputs:
+        tensors = outputs["direct_stresses_by_rotation"][nodes].mean(axis=0)
+    else:
+        virials = outputs.get("direct_virials_by_rotation" if direct else "virials_by_rotation")
+        if virials is None:
+            return None
+        tensors = -virials[nodes].sum(axis=0) / volume
+    return full_3x3_to_voigt_6_stress(tensors)
+
+
+def residual_of_forces(model: Model, graph: Graph, chosen: Averaging, direct: bool = False) -> float:
+    """Root mean square, over atoms, of how far averaged forces change when the group is turned, eV/Å.
+
+    The plain model is turned as it is. Each of the turns costs one evaluation of the average.
+    """
+    samples = []
+    for turn in range(TURNS + 1):
+        turned = averaging_turned(chosen, random_rotation(SEED, turn) if turn else np.eye(3))
+        outputs = model(graph, not direct, turned)
+        samples.append(outputs["direct_forces" if direct else "forces"].cpu().numpy())
+    # an unbiased estimate of the variance from few samples
+    return float(np.sqrt(np.var(samples, axis=0, ddof=1).sum(axis=-1).mean()))
+
+
+def averaging_turned(chosen: Averaging, turn: np.ndarray) -> Averaging:
+    """The averaging in a frame turned by ``turn`` [3, 3]: R_g turn; of the plain model the turn alone."""
+    if len(chosen.rotations) == 0:
+        return Averaging("turned", turn[None], np.ones(1))
+    return Averaging(chosen.name, chosen.rotations @ turn, chosen.weights)
+
+
+def choose_averaging(
+    model: Model, graph: Graph, tolerance: float, direct: bool = False
+) -> tuple[Averaging, float]:
+    """The first scheme of the ladder whose residual in the forces is below ``tolerance`` (eV/Å), and that.
+
+    If none is, the last one; the residual tells.
+    """
+    chosen, residual = find_averaging(LADDER[0]), float("inf")
+    for name in LADDER:
+        chosen = find_averaging(name)
+        residual = residual_of_forces(model, graph, chosen, direct)
+        if residual <= tolerance:
+            break
+    return chosen, residual
+
+
+def uniform_rotations(count: int, seed: int = 0) -> np.ndarray:
+    """Random rotations [count, 3, 3], uniformly distributed."""
+    return Rotation.random(count, rng=np.random.default_rng(seed)).as_matrix()
