@@ -29,9 +29,11 @@ struct Description {
     double interaction_range = 0.0;
     int layers = 0; // message-passing layers
     bool direct_forces = false;
-    bool direct_virials = false;  // a direct head whose virial is a sum over atoms
-    bool direct_stresses = false; // one whose stress is a mean over atoms
-    std::string dtype, device;    // as chosen: "float32", "cuda:0"
+    bool direct_virials = false;    // a direct head whose virial is a sum over atoms
+    bool direct_stresses = false;   // one whose stress is a mean over atoms
+    std::string dtype, device;      // as chosen: "float32", "cuda:0"
+    std::string averaging = "none"; // name of the scheme: as exported, or as chosen
+    int rotations = 0;              // that the model is averaged over
     int threads = 1;
 };
 
@@ -41,6 +43,7 @@ struct Options {
     std::string dtype;           // float32, float64, or empty: that of the weights
     int local_rank = 0;          // of this process on its node: chooses the GPU with auto and cuda
     int threads = 1;             // of this process, for libtorch
+    std::string averaging;       // none, octahedral, icosahedral; empty: as exported
     bool self_test = true;       // refuse a file that does not reproduce its own numbers here
 };
 
@@ -60,6 +63,7 @@ struct Request {
     bool direct = false;              // forces (and virial) of the direct heads instead of derivatives
     bool virials = false;             // per-atom virials
     bool centroid_virials = false;    // -r (x) dE/dr of each edge, all to the neighbour
+    bool spread = false;              // forces of each rotation of the averaging
     const double* rotation = nullptr; // [3, 3] row-major R: the model sees R x; results are turned back
 };
 
@@ -72,8 +76,10 @@ struct Results {
     const double* virials =
         nullptr;         // [n_nodes, 3, 3] or null; with direct_stresses their stresses, eV/Å^3, ASE's sign
     int64_t n_edges = 0; // edges within the cutoff that were evaluated
-    const double* centroid_virials = nullptr; // [n_nodes, 3, 3] if asked for
-    double seconds_model = 0.0;               // of this call, inside the model alone
+    const double* centroid_virials = nullptr;   // [n_nodes, 3, 3] if asked for
+    const double* forces_by_rotation = nullptr; // [n_nodes, rotations, 3] if asked for, shares as in forces
+    const double* rotation_weights = nullptr;   // [rotations], sum 1
+    double seconds_model = 0.0;                 // of this call, inside the model alone
 };
 
 /// A model on one device. Methods throw std::exception with a message for people.
@@ -90,6 +96,6 @@ class Evaluator {
 /// "mlip_delete_evaluator".
 using CreateEvaluator = Evaluator* (*)(const Options&);
 using DeleteEvaluator = void (*)(Evaluator*);
-constexpr int kInterfaceVersion = 1; // exported as "mlip_interface_version"
+constexpr int kInterfaceVersion = 2; // exported as "mlip_interface_version"
 
 } // namespace mlip

@@ -54,7 +54,8 @@ PairMLIP::~PairMLIP() {
 namespace {
 
 const char* const kSyntax =
-    "pair_style mlip [device auto|cpu|cuda|cuda:N] [dtype float32|float64] [forces conservative|direct]";
+    "pair_style mlip [device auto|cpu|cuda|cuda:N] [dtype float32|float64] [forces conservative|direct] "
+    "[symmetrize none|octahedral|icosahedral|random SEED]";
 
 bool is_of_another_program(const std::string& argument) {
     return utils::strmatch(argument, "\\.ini$") || utils::strmatch(argument, "^load_from=");
@@ -86,6 +87,14 @@ void PairMLIP::settings(int narg, char** arg) {
             dtype_ = value;
         } else if (key == "forces" && (value == "conservative" || value == "direct")) {
             direct_ = value == "direct";
+        } else if (key == "symmetrize" &&
+                   (value == "none" || value == "octahedral" || value == "icosahedral")) {
+            averaging_ = value;
+            random_ = false;
+        } else if (key == "symmetrize" && value == "random" && k + 1 < narg) {
+            averaging_ = "none";
+            random_ = true;
+            random_seed_ = utils::bnumeric(FLERR, arg[++k], false, lmp);
         } else {
             error->all(FLERR, "pair_style mlip: unexpected `{} {}`; expected: {}", key, value, kSyntax);
         }
@@ -136,6 +145,7 @@ void PairMLIP::load_model(const std::string& path) {
     options.device = device_;
     options.dtype = dtype_;
     options.threads = choose_threads(options.local_rank);
+    options.averaging = averaging_;
     options.self_test = comm->me == 0;
     std::string problem;
     evaluator_.reset();
@@ -230,18 +240,27 @@ void PairMLIP::log_model() {
         const bool same = utils::trim(model.device) == device;
         where += rank == 0 || !same ? fmt::format("{}rank {}: {}", rank == 0 ? "" : ", ", rank, device) : "";
     }
+    std::string averaged;
+    if (random_) {
+        averaged = fmt::format(
+            ", a new random rotation at every step (seed {}), which does not conserve energy", random_seed_);
+    } else if (model.rotations > 0) {
+        averaged = fmt::format(", averaged over {} rotations ({})", model.rotations, model.averaging);
+    }
     const double halo = comm->nprocs > 1 ? model.interaction_range : 0.0;
     utils::logmesg(lmp,
                    "pair mlip: {} ({}), {} forces, {}, {}{}, cutoff {:g} Å, {} message-passing layer(s), "
-                   "halo {:g} Å, {} "
-                   "thread(s) per rank\n",
+                   "halo {:g} Å, {} thread(s) per rank{}\n",
                    model.name, model.path, direct_ ? "direct" : "conservative", model.dtype, where,
                    comm->nprocs > 1 ? fmt::format(" on {} ranks", comm->nprocs) : "", model.cutoff,
-                   model.layers, halo, model.threads);
+                   model.layers, halo, model.threads, averaged);
 }
 
 void* PairMLIP::extract(const char* name, int& dim) {
     dim = 0;
+    if (strcmp(name, "forces_spread_flag") == 0) { // asked for and set by fix pair
+        return &spread_flag_;
+    }
     if (strcmp(name, "seconds_model") == 0) {
         return &seconds_model_;
     }

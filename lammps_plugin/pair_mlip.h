@@ -3,6 +3,7 @@
 
 #include "pair.h"
 
+#include "rotations.h"
 #include "topology.h"
 #include "torch_library.h"
 
@@ -31,6 +32,7 @@ class PairMLIP : public Pair {
     void unpack_reverse_comm(int n, int* list, double* buf) override;
 
     void* extract(const char* name, int& dim) override;
+    void* extract_peratom(const char* name, int& columns) override;
     double memory_usage() override;
 
   private:
@@ -45,6 +47,7 @@ class PairMLIP : public Pair {
     void check_system();
     void check_special_bonds();
     void check_virial_consumers();
+    void check_random();
     void refuse_without_virial(const char* kind, const std::string& style,
                                const std::vector<std::string>& patterns);
     void raise_communication_cutoff();
@@ -63,11 +66,17 @@ class PairMLIP : public Pair {
     void tally_virial(const mlip::Results& results, bool direct);
     void tally_atom_virials(const double* virials, double** target, bool nine);
     void send_home(const double* values, int width);
+    void find_spread(const mlip::Results& results);
+    void remove_net_forces(std::vector<double>& forces, int width);
+    void choose_rotation();
     void check_finite(const mlip::Results& results);
     [[noreturn]] void stop(const std::string& message);
 
     std::string device_ = "auto", dtype_;
     bool direct_ = false;
+    std::string averaging_;    // none, octahedral, icosahedral; empty: as exported
+    bool random_ = false;      // a new rotation at every step
+    uint64_t random_seed_ = 0; // of these
     mlip::EvaluatorHandle evaluator_;
     std::vector<int> species_of_type_; // atomic number by LAMMPS type, 0 for NULL
     double energy_unit_ = 1.0;         // LAMMPS' unit of energy in eV
@@ -84,7 +93,10 @@ class PairMLIP : public Pair {
     std::vector<double> inner_positions_; // [nlocal, 3] at which respa's inner level had them
     std::vector<double> home_;            // [n_places, width] on its way to the owners
     int home_width_ = 0;
-    double rotation_[9];
+    mlip::Matrix rotation_; // into the frame that the model sees
+    bool is_rotated_ = false;
+    std::vector<double> spread_; // [nlocal] of the forces over the rotations, on request of fix pair
+    int spread_flag_ = 0;        // set by fix pair for the steps that want it
     double seconds_model_ = 0.0, seconds_total_ = 0.0;
     int64_t n_edges_ = 0; // of the last evaluation
     bool warned_no_virial_ = false;

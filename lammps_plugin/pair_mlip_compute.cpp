@@ -8,6 +8,7 @@
 #include "error.h"
 #include "neigh_list.h"
 #include "neighbor.h"
+#include "update.h"
 
 #include <mpi.h>
 
@@ -38,6 +39,7 @@ void PairMLIP::compute(int eflag, int vflag) {
     const mlip::Results& results = evaluate(direct_, vflag_atom != 0, cvflag_atom != 0);
     add_forces(results, direct_, 1.0);
     tally(results, direct_);
+    find_spread(results);
     seconds_total_ += seconds_now() - start;
 }
 
@@ -61,6 +63,7 @@ void PairMLIP::compute_outer(int eflag, int vflag) {
     const mlip::Results& results = evaluate(false, vflag_atom != 0, cvflag_atom != 0);
     add_forces(results, false, 1.0);
     tally(results, false);
+    find_spread(results);
     seconds_total_ += seconds_now() - start;
 }
 
@@ -154,12 +157,9 @@ const mlip::Results& PairMLIP::evaluate(bool direct, bool virials, bool centroid
     request.direct = direct;
     request.virials = virials || direct; // a direct virial is known per atom only
     request.centroid_virials = centroid_virials;
-    if (domain->triclinic_general) { // an unconstrained model's energy depends on the frame: the user's it is
-        for (int k = 0; k < 9; ++k) {
-            rotation_[k] = domain->rotate_r2g[k / 3][k % 3];
-        }
-        request.rotation = rotation_;
-    }
+    request.spread = spread_flag_ != 0;
+    choose_rotation();
+    request.rotation = is_rotated_ ? rotation_.data() : nullptr;
     try {
         const double* positions = topology().n_places > 0 ? atom->x[0] : nullptr;
         const mlip::Results& results = evaluator_->evaluate(positions, request);
@@ -169,6 +169,18 @@ const mlip::Results& PairMLIP::evaluate(bool direct, bool virials, bool centroid
         return results;
     } catch (const std::exception& failure) {
         stop(failure.what());
+    }
+}
+
+/// An unconstrained model's energy depends on the frame: it is the user's, or a random one at every step.
+void PairMLIP::choose_rotation() {
+    is_rotated_ = random_ || domain->triclinic_general != 0;
+    rotation_ = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+    for (int k = 0; domain->triclinic_general && k < 9; ++k) {
+        rotation_[k] = domain->rotate_r2g[k / 3][k % 3];
+    }
+    if (random_) {
+        rotation_ = mlip::product(mlip::random_rotation(random_seed_, update->ntimestep), rotation_);
     }
 }
 

@@ -14,6 +14,7 @@
 #include "update.h"
 #include "utils.h"
 
+#include <algorithm>
 #include <cstring>
 
 using namespace LAMMPS_NS;
@@ -29,6 +30,9 @@ void PairMLIP::init_style() {
     check_system();
     check_special_bonds();
     check_virial_consumers();
+    check_random();
+    // at most a virial of a ghost, or its forces of all rotations; the same without newton
+    comm_reverse = comm_reverse_off = std::max(9, 3 * evaluator_->description().rotations);
     raise_communication_cutoff();
     const bool needs_ghost_centres = comm->nprocs > 1 && hops_ > 1;
     neighbor->add_request(this, needs_ghost_centres ? NeighConst::REQ_FULL | NeighConst::REQ_GHOST
@@ -79,6 +83,23 @@ void PairMLIP::check_special_bonds() {
                 "model needs them; add the line: special_bonds lj/coul 1.0 1.0 1.0 (or factors of "
                 "1.0e-50 for other pair styles that are to see none)");
         }
+    }
+}
+
+/// A rotation that is new at every step makes another energy surface of every evaluation.
+void PairMLIP::check_random() {
+    if (!random_) {
+        return;
+    }
+    const char* what = update->whichflag == 2 ? "a minimisation" : nullptr;
+    if (utils::strmatch(update->integrate_style, "^respa")) {
+        what = "run_style respa";
+    }
+    if (what != nullptr) {
+        error->all(FLERR,
+                   "pair_style mlip symmetrize random: {} needs one energy surface, expected the same "
+                   "rotation at every step; use `symmetrize octahedral` or `icosahedral`",
+                   what);
     }
 }
 

@@ -105,6 +105,29 @@ ScriptedModel::ScriptedModel(const ModelFile& file, at::Device device, at::Scala
 
 ScriptedModel::~ScriptedModel() = default;
 
+void ScriptedModel::set_rotations(const at::Tensor& rotations, const at::Tensor& weights) {
+    torch::jit::Module network = module_->value.attr("network").toModule();
+    if (!network.hasattr("rotations")) {
+        throw std::runtime_error(
+            "the file was written before models could be averaged over rotations; export "
+            "it again for `symmetrize`");
+    }
+    network.setattr("rotations", rotations);
+    network.setattr("weights", weights);
+}
+
+at::Tensor ScriptedModel::rotation_weights() const {
+    const torch::jit::Module network = module_->value.attr("network").toModule();
+    return network.hasattr("weights") ? network.attr("weights").toTensor() : at::Tensor();
+}
+
+void ScriptedModel::set_spread(bool wanted) {
+    torch::jit::Module network = module_->value.attr("network").toModule();
+    if (network.hasattr("spread")) {
+        network.setattr("spread", wanted);
+    }
+}
+
 Outputs ScriptedModel::operator()(const Graph& graph, bool derivatives) const {
     const torch::jit::GraphOptimizerEnabledGuard no_recompilation(false);
     const c10::Dict<std::string, at::Tensor> inputs;

@@ -1,6 +1,7 @@
 // The torch side of the pair style: implements Evaluator with a model file and libtorch.
 
 #include "domain_graph.h"
+#include "rotations.h"
 #include "self_test.h"
 
 #include <ATen/Context.h>
@@ -8,6 +9,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -93,6 +95,7 @@ class TorchEvaluator : public Evaluator {
             run_self_test(model_, file_, device_, file_.description.dtype);
         }
         file_.bytes = std::string(); // the archive is not needed any more
+        choose_averaging(options.averaging);
     }
 
     const Description& description() const override { return file_.description; }
@@ -126,6 +129,27 @@ class TorchEvaluator : public Evaluator {
     }
 
   private:
+    /// After the self-test, whose numbers are those of the file as it was exported.
+    void choose_averaging(const std::string& name) {
+        Description& model = file_.description;
+        if (name.empty()) {
+            const at::Tensor weights = model_.rotation_weights();
+            model.rotations = weights.defined() ? static_cast<int>(weights.size(0)) : 0;
+            model.averaging = model.rotations > 0 ? "as exported" : "none";
+            return;
+        }
+        const std::vector<Matrix> group = rotation_group(name);
+        const auto count = static_cast<int64_t>(group.size());
+        if (name == "none" && model_.rotation_weights().defined() == false) {
+            return; // an old file, which is plain
+        }
+        at::Tensor rotations = at::zeros({count, 3, 3}, at::kDouble);
+        std::copy_n(group.empty() ? nullptr : group[0].data(), 9 * count, rotations.data_ptr<double>());
+        model_.set_rotations(rotations, at::full({count}, 1.0 / std::max<double>(1.0, count), at::kDouble));
+        model.rotations = static_cast<int>(count);
+        model.averaging = name;
+    }
+
     /// Another library, or a second evaluator, may have chosen another number meanwhile.
     void use_threads() const {
         if (at::get_num_threads() != file_.description.threads) {
@@ -137,12 +161,17 @@ class TorchEvaluator : public Evaluator {
     void fetch(const Graph& graph, const Request& request) {
         using Clock = std::chrono::steady_clock;
         const auto start = Clock::now();
+        const bool spread = request.spread && file_.description.rotations > 0;
+        model_.set_spread(spread);
         Outputs outputs = model_(graph, !request.direct);
         auto end = Clock::now();
         if (request.centroid_virials) {
             outputs["centroid_virials"] = centroid_virials(graph, gradients_of(outputs, request));
         }
         std::vector<std::string> names = wanted(request, outputs);
+        if (spread) {
+            names.push_back(request.direct ? "direct_forces_by_rotation" : "forces_by_rotation");
+        }
         std::vector<at::Tensor> tensors;
         for (const std::string& name : names) {
             tensors.push_back(outputs.at(name));
@@ -153,7 +182,10 @@ class TorchEvaluator : public Evaluator {
         }
         for (size_t k = 0; k < names.size(); ++k) {
             const bool is_head = names[k] == "direct_virials" || names[k] == "direct_stresses";
-            const std::string name = names[k] == "direct_forces" ? "forces" : is_head ? "virials" : names[k];
+            std::string name = names[k] == "direct_forces" ? "forces" : is_head ? "virials" : names[k];
+            if (name == "direct_forces_by_rotation") {
+                name = "forces_by_rotation";
+            }
             host_[name] = tensors[k];
         }
         results_.seconds_model = std::chrono::duration<double>(end - start).count();
@@ -222,6 +254,9 @@ class TorchEvaluator : public Evaluator {
         if (request.centroid_virials) {
             host_["centroid_virials"] = zeros(9);
         }
+        if (request.spread && file_.description.rotations > 0) {
+            host_["forces_by_rotation"] = zeros(3 * static_cast<int64_t>(file_.description.rotations));
+        }
         point();
     }
 
@@ -234,6 +269,11 @@ class TorchEvaluator : public Evaluator {
         results_.forces = data("forces");
         results_.virials = data("virials");
         results_.centroid_virials = data("centroid_virials");
+        results_.forces_by_rotation = data("forces_by_rotation");
+        if (results_.forces_by_rotation != nullptr) {
+            host_["rotation_weights"] = model_.rotation_weights().contiguous();
+            results_.rotation_weights = data("rotation_weights");
+        }
         if (const double* energy = data("energy")) {
             results_.energy = *energy;
         }

@@ -65,7 +65,7 @@ def test_info_names_what_matters(anisotropic_model_path):
         "float32",
         "direct_forces",
         "BSD-3-Clause",
-        "ase_mlip v1",
+        "ase_mlip v2",
     ):
         assert text in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 110 or str(anisotropic_model_path) in result.stdout

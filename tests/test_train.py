@@ -140,7 +140,7 @@ def test_test_errors_are_those_of_the_exported_file(finished):
 def test_native_weights_give_the_exported_numbers(finished):
     network, reference = load_native(finished / "out" / "best.safetensors")
     model = load_model(finished / "out" / "toy.pt", device="cpu")
-    theirs = dict(model.module.network.named_parameters())
+    theirs = dict(model.module.network.network.named_parameters())
     for name, parameter in network.named_parameters():
         assert torch.equal(parameter, theirs[name])
     assert reference.keys() == {29}

@@ -1,10 +1,13 @@
-"""Long runs leak nothing."""
+"""Long runs leak nothing, and large systems fit."""
 
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+import torch
+from ase.build import bulk
 from harness import Case, read_dump
 from structures import diamond
 
@@ -64,3 +67,44 @@ def test_memory_stays_flat_while_atoms_come_and_go(lammps, models, tmp_path):
     assert late <= 1.01 * early, (early, late)
     ended_with = list(read_dump(tmp_path / "frames.dump", case.elements))[-1][1]
     assert abs(len(ended_with) - len(atoms)) <= 2
+
+
+# Runs its arguments and prints the largest resident memory of any process among them, kB.
+MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print("LARGEST", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+
+
+def test_a_hundred_thousand_atoms_on_two_ranks(lammps, tmp_path):
+    """One layer of the size of pet-si's, with random weights, within 20 GB."""
+    from ase_mlip import export_model
+    from ase_mlip.architectures.pet import PET, PETHypers
+
+    torch.manual_seed(0)
+    sizes = {"d_pet": 64, "d_node": 128, "d_head": 64, "d_feedforward": 128, "num_heads": 4}
+    network = PET(PETHypers(species=[14], cutoff=5.0, num_gnn_layers=1, **sizes))
+    metadata = {"name": "one layer", "species": [14], "cutoff": 5.0, "message_passing_layers": 1}
+    export_model(network, tmp_path / "model.pt", {**metadata, "interaction_range": 5.0})
+    atoms = bulk("Si", cubic=True).repeat((24, 24, 22))
+    assert len(atoms) > 100_000
+    pair = f"pair_style mlip\npair_coeff * * {tmp_path / 'model.pt'} Si"
+    case = Case(atoms, pair=pair, fixes="fix move all nve\ntimestep 0.001", commands="run 2", every=2)
+    case.write(tmp_path)
+    (tmp_path / "in.lammps").write_text(case.script())
+    command = [lammps.mpirun, "-np", "2", lammps.program, "-in", "in.lammps", "-screen", "none"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *command],
+        cwd=tmp_path,
+        env=lammps.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + (tmp_path / "log.lammps").read_text()[-2000:]
+    gigabytes = 2 * int(done.stdout.split("LARGEST")[1]) / 1024**2
+    print(f"two ranks take at most {gigabytes:.1f} GB for {len(atoms)} atoms")
+    assert gigabytes <= 20.0

@@ -1,0 +1,134 @@
+"""Averaging over rotations in LAMMPS: the numbers of the ASE calculator, on any number of ranks."""
+
+import numpy as np
+import pytest
+from harness import Case, check_case, read_frames
+from structures import diamond, triclinic
+
+from ase_mlip.averaging import random_rotation
+
+slow = pytest.mark.slow
+RANKS = pytest.mark.parametrize("ranks", [1, 2, pytest.param(3, marks=slow)])
+BOTH = ["octahedral", "icosahedral"]
+
+
+class Rotated:
+    """The plain calculator on a structure seen from another frame, with forces and stress turned back."""
+
+    def __init__(self, calculator, matrix: np.ndarray):
+        self.calculator, self.matrix = calculator, matrix
+
+    def calculate(self, atoms, *arguments):
+        turned = atoms.copy()
+        turned.set_cell(atoms.cell.array @ self.matrix.T)
+        turned.positions = atoms.positions @ self.matrix.T
+        self.calculator.calculate(turned)
+        return self.calculator.results
+
+
+@RANKS
+@pytest.mark.parametrize("scheme", [s if s == "octahedral" else pytest.param(s, marks=slow) for s in BOTH])
+@pytest.mark.parametrize("model", ["two", pytest.param("pet-si", marks=slow)])
+def test_average_is_that_of_ase(parallel, models, tmp_path, model, scheme, ranks):
+    pair = models.pair(model, options=f"symmetrize {scheme}")
+    case = Case(triclinic(), pair=pair, fixes="fix move all nve\ntimestep 0.001", commands="run 2", every=2)
+    check_case(parallel, case, tmp_path, models.calculator(model, symmetrize=scheme), ranks=ranks)
+
+
+@RANKS
+def test_direct_forces_are_averaged(parallel, models, tmp_path, ranks):
+    pair = models.pair("direct-stress", options="forces direct symmetrize octahedral")
+    case = Case(triclinic(), pair=pair)
+    calculator = models.calculator("direct-stress", forces="direct", symmetrize="octahedral")
+    check_case(parallel, case, tmp_path, calculator, ranks=ranks)
+
+
+@RANKS
+@pytest.mark.parametrize("forces", ["conservative", pytest.param("direct", marks=slow)])
+def test_spread_reaches_fix_pair(parallel, models, tmp_path, forces, ranks):
+    pair = models.pair("direct-stress", options=f"forces {forces} symmetrize octahedral")
+    case = Case(triclinic(), pair=pair, every=1, commands="run 2")
+    case.fixes = "fix spread all pair 1 mlip forces_spread 1\nfix move all nve\ntimestep 0.001"
+    case.write(tmp_path)
+    script = case.script().replace("\nrun 2", "\ndump spread all custom 1 spread.dump id f_spread\n"
+                                   "dump_modify spread sort id format float %.16g\nrun 2")  # fmt: skip
+    frames = read_frames(case, parallel.run(script, tmp_path, ranks=ranks))
+    calculator = models.calculator("direct-stress", forces=forces, symmetrize="octahedral")
+    text = (tmp_path / "spread.dump").read_text().split("ITEM: ATOMS id f_spread\n")[1:]
+    assert len(text) == len(frames) == 3
+    for frame, lines in zip(frames[1:], text[1:], strict=True):
+        found = [float(line.split()[1]) for line in lines.split("ITEM")[0].splitlines()]
+        calculator.calculate(frame.atoms)
+        np.testing.assert_allclose(found, calculator.results["forces_spread"], atol=1e-8)
+        assert min(found) > 1e-5
+
+
+@RANKS
+def test_random_turns_anew_at_every_step(parallel, models, tmp_path, ranks):
+    """The rotation follows from seed and step alone: the same on all ranks and in Python."""
+    pair = models.pair("two", options="symmetrize random 11")
+    case = Case(triclinic(), pair=pair, fixes="fix move all nve\ntimestep 0.001\nreset_timestep 4", every=1)
+    case.commands = "run 2"
+    case.write(tmp_path)
+    frames = read_frames(case, parallel.run(case.script(), tmp_path, ranks=ranks))
+    energies = []
+    for frame, step in zip(frames, (4, 5, 6), strict=True):
+        matrix = random_rotation(11, step)
+        results = Rotated(models.calculator("two"), matrix).calculate(frame.atoms)
+        assert frame.energy == pytest.approx(results["energy"], rel=1e-9)
+        np.testing.assert_allclose(frame.forces, results["forces"] @ matrix, atol=1e-8)
+        energies.append(frame.energy)
+    assert len(set(energies)) == 3
+
+
+def test_exported_averaging_is_kept_and_can_be_left_out(lammps, models, tmp_path):
+    from ase_mlip import MLIPCalculator, SymmetrizedModel, export_model
+    from ase_mlip.architectures.pet import PET, PETHypers
+    from ase_mlip.symmetry import find_averaging
+
+    sizes = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}
+    network = PET(PETHypers(species=[14], cutoff=4.0, num_gnn_layers=1, **sizes)).double()
+    chosen = find_averaging("octahedral")
+    path = tmp_path / "averaged.pt"
+    metadata = {
+        "name": "a",
+        "species": [14],
+        "cutoff": 4.0,
+        "message_passing_layers": 1,
+        "interaction_range": 4.0,
+    }
+    metadata["symmetrization"] = {"scheme": "octahedral"}
+    export_model(SymmetrizedModel(network, chosen.rotations, chosen.weights), path, metadata)
+    for options, scheme in {
+        "": None,
+        "symmetrize none": "none",
+        "symmetrize icosahedral": "icosahedral",
+    }.items():
+        pair = f"pair_style mlip device cpu {options}\npair_coeff * * {path} Si"
+        calculator = MLIPCalculator(path, symmetrize=scheme)
+        folder = tmp_path / (scheme or "exported")
+        folder.mkdir()
+        check_case(lammps, Case(triclinic(), pair=pair), folder, calculator)
+
+
+@pytest.mark.parametrize(
+    ("options", "commands", "message"),
+    [
+        ("symmetrize cubic", "run 0", "unexpected `symmetrize cubic`"),
+        ("symmetrize random", "run 0", "unexpected `symmetrize random`"),
+        ("symmetrize random x", "run 0", "x"),
+        ("symmetrize random 3", "minimize 0 1e-3 1 1", "a minimisation needs one energy surface"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(lammps, models, tmp_path, options, commands, message):
+    case = Case(diamond(1, 0.1), pair=models.pair("two", options=options), commands=commands)
+    case.write(tmp_path)
+    output = lammps.start(case.script(), tmp_path, timeout=60)
+    assert output.status != 0
+    assert any(message in line for line in output.errors), output.text
+
+
+def test_log_says_what_is_averaged(lammps, models, tmp_path):
+    case = Case(diamond(1, 0.1), pair=models.pair("two", options="symmetrize octahedral"))
+    case.write(tmp_path)
+    assert "averaged over 24 rotations (octahedral)" in lammps.run(case.script(), tmp_path).text
