@@ -19,6 +19,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from tqdm import tqdm
 
 from .averaging import Averaging
+from .batch_limit import BatchLimit
 from .errors import MLIPError, StructureError
 from .model import Model, load_model
 from .neighbors import Graph, NeighborList, build_graph, check_species, concatenate
@@ -27,9 +28,6 @@ from .symmetry import find_averaging
 
 NEED_DERIVATIVES = {"forces", "stress", "stresses"}
 SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
-FIRST_BATCH = 30_000  # edges; small enough for any GPU, large enough to measure the memory per edge
-LARGEST_BATCH = 2_000_000  # edges; beyond it a batch gains no speed
-MEMORY_SHARE = 0.5  # of the free GPU memory that a batch may take
 
 
 # What ase.calculators.calculator.Calculator itself takes.
@@ -184,7 +182,7 @@ class MLIPCalculator(Calculator):
         self._check_properties(properties)
         results: list[dict] = []
         with tqdm(total=len(structures), disable=not progress, unit="structure") as bar:
-            limit = _BatchLimit(self.model.device)
+            limit = BatchLimit(self.model.device)
             for batch, graphs in self._batches(structures, limit):
                 everything = self._evaluate_batch(batch, graphs, properties, limit)
                 results += [{name: r[name] for name in properties if name in r} for r in everything]
@@ -297,7 +295,7 @@ class MLIPCalculator(Calculator):
     # ---- many structures -----------------------------------------------------------------------------------
 
     def _batches(
-        self, structures: list[Atoms], limit: _BatchLimit
+        self, structures: list[Atoms], limit: BatchLimit
     ) -> Iterator[tuple[list[Atoms], list[Graph]]]:
         """Structures and their graphs in groups that are evaluated together."""
         info = self.model.info
@@ -322,7 +320,7 @@ class MLIPCalculator(Calculator):
             yield batch, graphs
 
     def _evaluate_batch(
-        self, batch: list[Atoms], graphs: list[Graph], properties: Sequence[str], limit: _BatchLimit
+        self, batch: list[Atoms], graphs: list[Graph], properties: Sequence[str], limit: BatchLimit
     ) -> list[dict]:
         """Results of each structure; a batch too large for the GPU's memory is halved."""
         limit.before()
@@ -344,34 +342,6 @@ class MLIPCalculator(Calculator):
             results.append({name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in own})
             start += len(atoms)
         return results
-
-
-class _BatchLimit:
-    """How many edges a batch may have: on a GPU learnt from the memory they take; on a CPU one structure."""
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        self._on_gpu = device.type == "cuda"
-        self.edges = FIRST_BATCH if self._on_gpu else 0
-
-    def before(self) -> None:
-        """Call before a batch is evaluated."""
-        if self._on_gpu:
-            torch.cuda.reset_peak_memory_stats(self._device)
-            self._allocated = torch.cuda.memory_allocated(self._device)
-
-    def after(self, n_edges: int) -> None:
-        """Call after a batch of ``n_edges``."""
-        if self._on_gpu and n_edges:
-            taken = max(torch.cuda.max_memory_allocated(self._device) - self._allocated, 1)
-            unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-            free = torch.cuda.mem_get_info(self._device)[0] + unused
-            self.edges = int(min(LARGEST_BATCH, MEMORY_SHARE * free * n_edges / taken))
-
-    def after_running_out(self) -> None:
-        """Call after a batch that did not fit."""
-        torch.cuda.empty_cache()
-        self.edges //= 2
 
 
 # ---- helpers -----------------------------------------------------------------------------------------------

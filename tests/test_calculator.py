@@ -515,9 +515,9 @@ def test_many_structures_give_the_results_of_single_ones(model):
 
 @pytest.mark.parametrize("edges", [1, 200, 10**9])
 def test_batches_of_any_size_give_the_results_of_single_structures(model, edges, monkeypatch):
-    monkeypatch.setattr("ase_mlip.calculator._BatchLimit.__init__", lambda limit, device: None)
-    monkeypatch.setattr("ase_mlip.calculator._BatchLimit._on_gpu", False, raising=False)
-    monkeypatch.setattr("ase_mlip.calculator._BatchLimit.edges", edges, raising=False)
+    monkeypatch.setattr("ase_mlip.batch_limit.BatchLimit.__init__", lambda limit, device: None)
+    monkeypatch.setattr("ase_mlip.batch_limit.BatchLimit._on_gpu", False, raising=False)
+    monkeypatch.setattr("ase_mlip.batch_limit.BatchLimit.edges", edges, raising=False)
     structures = mixed_structures()
     calculator = MLIPCalculator(model)
     calls = count_evaluations(calculator, monkeypatch)
@@ -538,9 +538,9 @@ def test_a_batch_that_does_not_fit_is_halved(pair, monkeypatch):
         return original(graph, properties)
 
     monkeypatch.setattr(calculator, "_evaluate_graph", limited)
-    monkeypatch.setattr("ase_mlip.calculator._BatchLimit.__init__", lambda limit, device: None)
-    monkeypatch.setattr("ase_mlip.calculator._BatchLimit._on_gpu", False, raising=False)
-    monkeypatch.setattr("ase_mlip.calculator._BatchLimit.edges", 10**9, raising=False)
+    monkeypatch.setattr("ase_mlip.batch_limit.BatchLimit.__init__", lambda limit, device: None)
+    monkeypatch.setattr("ase_mlip.batch_limit.BatchLimit._on_gpu", False, raising=False)
+    monkeypatch.setattr("ase_mlip.batch_limit.BatchLimit.edges", 10**9, raising=False)
     assert_equal_to_single(calculator.evaluate(structures, ALL), pair, structures)
     assert sizes == [5, 2, 3, 1, 2]
 
