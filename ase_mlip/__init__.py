@@ -8,11 +8,20 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = ["MLIPCalculator", "ModelInfo", "SymmetrizedModel", "export_model", "load_model", "__version__"]
+__all__ = [
+    "MLIPCalculator",
+    "ModelInfo",
+    "SymmetrizedCalculator",
+    "SymmetrizedModel",
+    "export_model",
+    "load_model",
+    "__version__",
+]
 
 _HOMES = {
     "MLIPCalculator": "ase_mlip.calculator",
     "ModelInfo": "ase_mlip.model_info",
+    "SymmetrizedCalculator": "ase_mlip.symmetrized_calculator",
     "SymmetrizedModel": "ase_mlip.symmetrized_model",
     "export_model": "ase_mlip.model",
     "load_model": "ase_mlip.model",

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,9 @@ from .eos import EOSResult
 from .md import MDResult
 from .phonons import IMAGINARY, PhononResult
 from .relax import RelaxResult
+
+if TYPE_CHECKING:
+    from .anisotropy import Anisotropy
 
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d1661a", "#2d8659", "#6b7280"
 MARKERS = ("o", "s", "D", "^")
@@ -85,6 +89,30 @@ def plot_eos(result: EOSResult, label: str = "") -> Figure:
         axes.text(0.5, 0.70, text, transform=axes.transAxes, ha="center", va="top", bbox=box)
         axes.legend(loc="upper center", frameon=True, framealpha=1.0, edgecolor="none")
         axes.set_ylim(bottom=min(energies.min(), 0.0) - 0.04 * energies.max())
+    return figure
+
+
+def plot_anisotropy(found: Mapping[str, Sequence[Anisotropy]]) -> Figure:
+    """What averaging leaves of the forces' anisotropy against its cost, a line for each structure."""
+    with _figure((6.0, 4.0)) as figure:
+        axes = figure.subplots()
+        for n, (name, rows) in enumerate(found.items()):
+            color = (BLUE, ORANGE, GREEN, GREY)[n % 4]
+            shown = [(row.evaluations, 1000.0 * row.forces, row.scheme) for row in rows]
+            axes.plot(
+                *zip(*[(x, y) for x, y, _ in shown], strict=True), MARKERS[n % 4], color=color, label=name
+            )
+            for x, y, scheme in shown if n == 0 else ():
+                group, _, inversion = scheme.partition("+")
+                place = {"xytext": (0, -14) if inversion else (6, 4), "textcoords": "offset points"}
+                axes.annotate("+inversion" if inversion else group, (x, y), fontsize=8, color=GREY, **place)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(0.7, 3.0 * max(row.evaluations for rows in found.values() for row in rows))
+        axes.set_xlabel("evaluations of the network")
+        axes.set_ylabel("anisotropy of the forces (meV/Å)")
+        if len(found) > 1:
+            axes.legend()
     return figure
 
 

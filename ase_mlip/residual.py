@@ -40,19 +40,19 @@ def spreads(outputs: dict, nodes: slice, volume: float, weights: np.ndarray, dir
     there are virials, ``stress_spread`` [6] (eV/Å³)
     """
     energies = outputs["energies_by_rotation"][nodes].sum(axis=0)
-    found = {"energy_spread": float(_deviation(energies, weights))}
+    found = {"energy_spread": float(deviation(energies, weights))}
     forces = outputs.get("direct_forces_by_rotation" if direct else "forces_by_rotation")
     if forces is not None:
         forces = forces[nodes] - (forces[nodes].mean(axis=0) if direct else 0.0)
-        squares = _deviation(forces.transpose(1, 0, 2), weights) ** 2
+        squares = deviation(forces.transpose(1, 0, 2), weights) ** 2
         found["forces_spread"] = np.sqrt(squares.sum(axis=-1))
     stresses = _stresses_by_rotation(outputs, nodes, volume, direct)
     if stresses is not None:
-        found["stress_spread"] = _deviation(stresses, weights)
+        found["stress_spread"] = deviation(stresses, weights)
     return found
 
 
-def _deviation(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def deviation(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted standard deviation over the first axis."""
     shape = (-1,) + (1,) * (values.ndim - 1)
     weights = weights.reshape(shape)

@@ -1,0 +1,75 @@
+"""What averaging leaves of a model's anisotropy, measured over orientations."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+from click.testing import CliRunner
+
+from ase_mlip import MLIPCalculator
+from ase_mlip.anisotropy import measure, to_text
+from ase_mlip.cli import main
+from ase_mlip.residual import uniform_rotations
+
+STRUCTURE = Path(__file__).parent.parent / "examples" / "structures" / "silicon_rattled.xyz"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return MLIPCalculator("pet-si", dtype="float64").model
+
+
+def test_plain_anisotropy_is_that_of_rotated_structures(model):
+    """Oracle: the calculator on structures that are themselves turned."""
+    atoms = read(STRUCTURE)
+    (row,) = measure(model, atoms, ["none"], orientations=5)
+    calculator = MLIPCalculator(model)
+    energies, forces = [], []
+    for turn in uniform_rotations(5):
+        turned = atoms.copy()
+        turned.set_cell(atoms.cell.array @ turn.T)
+        turned.positions = atoms.positions @ turn.T
+        calculator.calculate(turned)
+        energies.append(calculator.results["energy"])
+        forces.append(calculator.results["forces"] @ turn)
+    assert row.energy == pytest.approx(np.std(energies) / len(atoms), rel=1e-6)
+    deviations = np.linalg.norm(forces - np.mean(forces, axis=0), axis=2)
+    assert row.forces == pytest.approx(np.sqrt((deviations**2).mean()), rel=1e-6)
+    assert row.largest_force == pytest.approx(np.sqrt((deviations**2).mean(axis=0)).max(), rel=1e-6)
+
+
+def test_more_rotations_leave_less(model):
+    rows = measure(model, read(STRUCTURE), ["none", "octahedral", "icosahedral"], orientations=6)
+    assert [row.evaluations for row in rows] == [1, 24, 60]
+    for worse, better in zip(rows, rows[1:], strict=False):
+        assert better.forces < 0.5 * worse.forces
+        assert better.stress < worse.stress
+    assert "icosahedral" in to_text(rows)
+
+
+def test_command(tmp_path):
+    arguments = ["symmetry", "pet-si", str(STRUCTURE), "--schemes", "none,octahedral", "--orientations", "3"]
+    result = CliRunner().invoke(main, [*arguments, "--plot", str(tmp_path / "plot.png")])
+    assert result.exit_code == 0, result.output
+    assert "octahedral" in result.output
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    (rows,) = json.loads(result.stdout).values()
+    assert [row["scheme"] for row in rows] == ["none", "octahedral"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no_such_file.xyz"], "no_such_file.xyz"),
+        ([str(STRUCTURE), "--schemes", "cubic"], "unknown scheme 'cubic'"),
+        ([str(STRUCTURE), "--plot", "no_such_folder/a.png"], "does not exist"),
+        ([str(STRUCTURE), "--orientations", "1"], "1 is not in the range"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    result = CliRunner().invoke(main, ["symmetry", "pet-si", *arguments])
+    assert result.exit_code != 0
+    assert message in result.output
