@@ -134,9 +134,10 @@ def symmetry(
     as_json: bool,
     plot: Path | None,
 ) -> None:
-    """How much results change when STRUCTURES are turned, for every way of averaging over rotations.
+    """Measure how results depend on orientation.
 
-    Of each file the first frame is used. Standard deviations over random orientations.
+    Standard deviations over random orientations of the first frame of each of STRUCTURES, for the plain
+    network and for every way of averaging it over rotations.
     """
     path = _find(model)
     if plot and not plot.absolute().parent.is_dir():
