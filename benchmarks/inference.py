@@ -207,9 +207,9 @@ class Stopwatch:
         self._model = model
         self.seconds = 0.0
 
-    def __call__(self, graph, derivatives: bool = True):
+    def __call__(self, graph, *arguments, **options):
         results = []
-        self.seconds = timed(lambda: results.append(_finished(self._model, graph, derivatives)))()
+        self.seconds = timed(lambda: results.append(_finished(self._model, graph, *arguments, **options)))()
         return results[0]
 
     def __getattr__(self, name: str):
@@ -331,11 +331,11 @@ def _calculator(settings: Settings, device: str | None = None):
     return MLIPCalculator(settings.model, device=device or settings.device)
 
 
-def _finished(model, graph, derivatives: bool = True) -> dict:
+def _finished(model, graph, *arguments, **options) -> dict:
     """The model's outputs, once its device has computed them."""
     import torch
 
-    outputs = model(graph, derivatives)
+    outputs = model(graph, *arguments, **options)
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
     return outputs
