@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from scipy.spatial.transform import Rotation
 
 from .errors import StructureError
 
@@ -69,6 +68,8 @@ def random_rotation(seed: int, evaluation: int) -> np.ndarray:
     K. Shoemake's formula for a unit quaternion (Graphics Gems III, 1992) of three numbers that come from
     SplitMix64; ``lammps_plugin/random_rotation.h`` has the same.
     """
+    from scipy.spatial.transform import Rotation  # late: most processes never need it
+
     state = (seed * GOLDEN + evaluation) & (2**64 - 1)
     uniform = []
     for _ in range(3):

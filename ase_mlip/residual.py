@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.stress import full_3x3_to_voigt_6_stress
-from scipy.spatial.transform import Rotation
 
 from .averaging import Averaging, random_rotation
 from .symmetry import LADDER, find_averaging
@@ -113,4 +112,6 @@ def choose_averaging(
 
 def uniform_rotations(count: int, seed: int = 0) -> np.ndarray:
     """Random rotations [count, 3, 3], uniformly distributed."""
+    from scipy.spatial.transform import Rotation
+
     return Rotation.random(count, rng=np.random.default_rng(seed)).as_matrix()

@@ -4,6 +4,8 @@ Octahedral and icosahedral groups come from scipy, Lebedev's rules too, point gr
 Averaging over a group makes the energy exactly invariant under it. For the anisotropy that is left of a
 general rotation: the octahedral group removes all spherical harmonics up to l = 3, the icosahedral one up
 to l = 5, Lebedev's product rule of degree L up to l = L.
+
+scipy and spglib are imported when they are needed: a calculator without averaging starts without them.
 """
 
 from __future__ import annotations
@@ -12,11 +14,8 @@ import re
 
 import numpy as np
 from ase import Atoms
-from scipy.integrate import lebedev_rule
-from scipy.spatial.transform import Rotation
 
 from .averaging import PLAIN, Averaging, random_rotation
-from .crystals import require_crystal, symmetry_dataset
 from .errors import MLIPError, StructureError
 
 GROUPS = {"octahedral": "O", "icosahedral": "I"}
@@ -64,6 +63,8 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
 
 
 def _group_averaging(base: str, inversion: bool) -> Averaging:
+    from scipy.spatial.transform import Rotation
+
     matrices = Rotation.create_group(GROUPS[base]).as_matrix()
     if inversion:
         matrices = np.concatenate([matrices, -matrices])
@@ -77,6 +78,9 @@ def lebedev_averaging(degree: int) -> Averaging:
     They integrate Wigner's functions up to l = ``degree`` exactly: the rule over the sphere, the turns over
     the third angle.
     """
+    from scipy.integrate import lebedev_rule
+    from scipy.spatial.transform import Rotation
+
     try:
         points, weights = lebedev_rule(degree)
     except NotImplementedError:
@@ -95,6 +99,8 @@ def lebedev_averaging(degree: int) -> Averaging:
 
 def crystal_averaging(atoms: Atoms, symprec: float = 1e-5) -> Averaging:
     """The point group of a crystal, improper operations included, in its own orientation."""
+    from .crystals import require_crystal, symmetry_dataset
+
     require_crystal(atoms, "symmetrize")
     dataset = symmetry_dataset(atoms, symprec)
     if dataset is None:
