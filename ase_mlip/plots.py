@@ -110,7 +110,7 @@ def plot_anisotropy(found: Mapping[str, Sequence[Anisotropy]]) -> Figure:
                 axes.annotate("+inversion" if inversion else group, (x, y), fontsize=8, color=GREY, **place)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlim(0.7, 3.0 * max(row.evaluations for rows in found.values() for row in rows))
+        axes.set_xlim(0.4, 3.0 * max(row.evaluations for rows in found.values() for row in rows))
         axes.set_xlabel("evaluations of the network")
         axes.set_ylabel("anisotropy of the forces (meV/Å)")
         if len(found) > 1:
