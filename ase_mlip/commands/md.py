@@ -1,0 +1,160 @@
+"""``ase-mlip md``: molecular dynamics as a test."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import FILE, bar, calculator_options, make_calculator, require_folder_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..md_stability import Replica, StabilityResult
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structure", type=FILE)
+@click.option("--temperature", default=300.0, show_default=True, help="Of the velocities at the start, K.")
+@click.option("--timestep", default=1.0, show_default=True, help="fs.")
+@click.option("--time", "picoseconds", default=1.0, show_default=True, help="Length of a replica, ps.")
+@click.option("--replicas", default=4, show_default=True, type=click.IntRange(min=1))
+@click.option("--engine", type=click.Choice(["ase", "lammps"]), default="ase", show_default=True)
+@click.option("--supercell", nargs=3, type=click.IntRange(min=1), metavar="A B C", help="Repeat the cell.")
+@click.option("--symmetrize", metavar="SCHEME", help="Averaging over rotations, such as octahedral.")
+@click.option("--reference", type=FILE, help="Frames whose distribution of distances is the right one.")
+@click.option("--interval", default=10, show_default=True, type=click.IntRange(min=1),
+              help="Steps between examined frames.")  # fmt: skip
+@click.option("--equilibration", type=float, help="ps left out of averages; by default a tenth of the time.")
+@click.option(
+    "--bonds/--no-bonds", default=None, help="Fail on broken or formed bonds; by default molecules do."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the first replica's velocities.")
+@calculator_options
+@click.option("-o", "--output", type=FILE, help="Write all results to this JSON file.")
+@click.option("--plot", type=FILE, help="Draw energies, temperatures, distances and survival, a PNG file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+def md(
+    model: str,
+    structure: Path,
+    temperature: float,
+    timestep: float,
+    picoseconds: float,
+    equilibration: float | None,
+    interval: int,
+    supercell: tuple[int, int, int] | None,
+    bonds: bool | None,
+    output: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    reference: Path | None,
+    **options,
+) -> None:
+    """Run dynamics as a test of stability.
+
+    Replicas at constant energy start from the first frame of STRUCTURE. Exit status 1 if one becomes
+    unstable.
+    """
+    require_folder_of(output, "--output")
+    require_folder_of(plot, "--plot")
+    engine, seed, replicas = (options.pop(name) for name in ("engine", "seed", "replicas"))
+    given = {key: value for key, value in options.items() if value is not None}
+    if engine == "lammps" and given.get("forces") == "direct":
+        raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")
+    from ..model_info import find_model
+
+    path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
+    from ase import units
+
+    from ..data import read_structures
+    from ..md_stability import md_stability
+    from ..stability import Criteria
+
+    atoms = read_structures(structure)[0]
+    atoms = atoms.repeat(supercell) if supercell else atoms
+    if engine == "ase":
+        atoms.calc = make_calculator(str(path), **given)
+    with bar("step") as progress:
+        result = md_stability(
+            atoms,
+            temperature,
+            timestep * units.fs,
+            picoseconds * 1000.0 * units.fs,
+            replicas,
+            engine=engine,
+            model=path,
+            lammps_options=_lammps_options(path, given) if engine == "lammps" else None,
+            criteria=Criteria(bonds="auto" if bonds is None else bonds),
+            reference=read_structures(reference) if reference else None,
+            record_interval=interval,
+            equilibration=None if equilibration is None else equilibration * 1000.0 * units.fs,
+            seed=seed,
+            progress=progress,
+        )
+    document = json.dumps(result.to_dict(), indent=1) if output or as_json else ""
+    click.echo(document if as_json else "\n".join(_lines(result, atoms, model)))
+    if output:
+        from ..archive import write_atomically
+
+        write_atomically(output, document.encode())
+    if plot:
+        from ..plots import save_figure
+        from ..plots_md import plot_stability
+
+        save_figure(plot_stability(result), plot)
+        click.echo(f"plot: {plot}", err=True)
+    if not result.stable:
+        sys.exit(1)
+
+
+def _lammps_options(path: Path, given: dict) -> dict[str, str]:
+    """Those of the pair style that give what the calculator gives with the same options."""
+    from ..model_info import read_info
+
+    return {"dtype": read_info(path).dtype} | {key: given[key] for key in given if key != "forces"}
+
+
+def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:
+    """The report: a line for each replica, what they have in common, the verdict."""
+    lines = [
+        f"{atoms.get_chemical_formula()} with {model}: {len(result.replicas)} x {result.time:g} ps from "
+        f"{result.temperature_K:g} K, {result.timestep:g} fs, {result.engine}",
+        "",
+        "replica  survived     T      drift  fluctuation  shortest    bonds",
+        "               ps     K  meV/atom/ps   meV/atom         Å   -    +",
+        *(_row(n, replica) for n, replica in enumerate(result.replicas)),
+        "",
+    ]
+    error = f" ± {result.drift_error:.2g}" if result.drift_error == result.drift_error else ""
+    lines.append(f"drift               {result.drift:+.3g}{error} meV/atom/ps")
+    found = result.survival
+    low, high = found.mean_time_interval
+    level = f"{100 * found.confidence:g}%"
+    if found.failures:
+        mean, (lower, upper) = found.restricted_mean, found.restricted_mean_interval
+        lines.append(f"mean survival time  {found.mean_time:.3g} ps, {level}: {low:.3g} to {high:.3g} ps")
+        lines.append(f"within {result.time:g} ps{'':<9}{mean:.3g} ps, {level}: {lower:.3g} to {upper:.3g} ps")
+    else:
+        lines.append(f"mean survival time  above {low:.3g} ps ({level})")
+    if result.rdf_error is not None:
+        unit = " Å" if result.rdf.periodic else ""
+        for name, value in result.rdf_error.items():
+            noise = f", of which chance {result.rdf_noise[name]:.3g}{unit}" if result.rdf_noise else ""
+            lines.append(f"distances, {name:<8} {value:.3g}{unit} from the reference{noise}")
+    verdict = "stable" if result.stable else f"UNSTABLE: {found.failures} of {found.n} replicas failed"
+    return [*lines, f"verdict             {verdict}"]
+
+
+def _row(number: int, replica: Replica) -> str:
+    row = (
+        f"{number:>7}{replica.survived:>10.3g}{replica.mean_temperature:>6.0f}{replica.drift:>13.3g}"
+        f"{replica.fluctuation:>11.3g}{replica.min_distance:>10.3f}{replica.broken_bonds:>4}"
+        f"{replica.formed_bonds:>5}"
+    )
+    failure = replica.failure
+    return row if failure is None else f"{row}   {failure.kind} at step {failure.step}: {failure.detail}"

@@ -1,0 +1,223 @@
+"""Constant-energy dynamics as a stream of frames, by ASE or by LAMMPS: the reader decides when to stop."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculatorError
+from ase.io.lammpsdata import write_lammps_data
+from ase.md.verlet import VelocityVerlet
+
+from . import lammps_run
+from .errors import MLIPError, StructureError
+from .md import PICOSECOND
+from .stability import Frame
+
+MARGIN = 5.0  # Å around a molecule in its first box; LAMMPS fits the box to the atoms afterwards
+INPUT = """units metal
+atom_style atomic
+boundary {boundary}
+read_data start.data
+pair_style mlip {options}
+pair_coeff * * "{model}" {symbols}
+timestep {timestep:.17g}
+fix 1 all nve
+dump 1 all custom {interval} frames.dump id xu yu zu
+dump_modify 1 sort id format float %.17g flush yes
+thermo {interval}
+thermo_style custom step pe ke
+thermo_modify format float %.17g flush yes
+run {steps}
+"""
+
+
+class EngineStopped(Exception):
+    """The simulation itself ended before its time; the message says why.
+
+    Attributes
+    ----------
+    kind: which of :data:`ase_mlip.stability.KINDS` that is
+    positions: where the atoms were, Å, [N, 3], as far as it is known
+    lost_atoms: how many LAMMPS has lost
+    """
+
+    def __init__(self, message: str, positions: np.ndarray | None = None):
+        super().__init__(message)
+        self.positions = positions
+        lost = re.search(r"Lost atoms: original (\d+) current (\d+)", message)
+        self.lost_atoms = int(lost[1]) - int(lost[2]) if lost else 0
+        self.kind = "lost atom" if lost else "non-finite" if "Non-numeric" in message else "engine stopped"
+
+
+def ase_frames(atoms: Atoms, timestep: float, steps: int, interval: int) -> Iterator[Frame]:
+    """Velocity-Verlet dynamics of ``atoms`` (with calculator and momenta; moved in place), by ASE.
+
+    Parameters
+    ----------
+    timestep: in ASE's unit of time
+    steps: a multiple of ``interval``, the number of steps between two frames
+
+    Raises
+    ------
+    EngineStopped
+        the calculator failed or refused a structure that the dynamics led to. At the start its own error
+        is passed on, for then it is the input's.
+    """
+    dynamics = VelocityVerlet(atoms, timestep=timestep, logfile=None)
+    for step in range(0, steps + 1, interval):
+        try:
+            with np.errstate(all="ignore"):  # infinities are the reader's to judge
+                if step:
+                    dynamics.run(interval)
+                energies = atoms.get_potential_energy(), atoms.get_kinetic_energy()
+        except (CalculatorError, StructureError, ArithmeticError, np.linalg.LinAlgError) as error:
+            if step == 0:
+                raise
+            message = " ".join(str(error).split()) or type(error).__name__
+            raise EngineStopped(message, atoms.positions.copy()) from error
+        yield Frame(step, step * timestep / PICOSECOND, atoms.positions.copy(), *energies)
+
+
+def lammps_frames(
+    atoms: Atoms,
+    model: Path,
+    timestep: float,
+    steps: int,
+    interval: int,
+    options: Mapping[str, str] | None = None,
+) -> Iterator[Frame]:
+    """The same dynamics by a LAMMPS process of its own with ``pair_style mlip``, ended when the reader stops.
+
+    Parameters
+    ----------
+    atoms: periodic in all directions or in none, with momenta, in LAMMPS' frame (a lower triangular cell)
+    model: model file
+    timestep, steps, interval: as for :func:`ase_frames`
+    options: of the pair style: ``dtype``, ``device``, ``symmetrize``
+
+    Raises
+    ------
+    EngineStopped
+        LAMMPS ended with an error after the first frame, such as lost atoms
+    BuildError
+        no LAMMPS is installed, or no plugin fits it
+    MLIPError
+        a cell LAMMPS would rotate; LAMMPS ended with an error at the start
+    """
+    boxed, shift = _boxed(atoms)
+    program, environment = lammps_run.prepare()
+    symbols = sorted(set(atoms.get_chemical_symbols()))
+    with tempfile.TemporaryDirectory(prefix="ase_mlip-lammps-") as name:
+        folder = Path(name)
+        write_lammps_data(
+            folder / "start.data", boxed, specorder=symbols, masses=True, velocities=True, units="metal"
+        )
+        text = INPUT.format(
+            boundary="p p p" if atoms.pbc.all() else "s s s",
+            options=" ".join(f"{key} {value}" for key, value in (options or {}).items()),
+            model=Path(model).absolute(),
+            symbols=" ".join(symbols),
+            timestep=timestep / PICOSECOND,
+            interval=interval,
+            steps=steps,
+        )
+        (folder / "in.nve").write_text(text, encoding="utf-8")
+        with subprocess.Popen(
+            [str(program), "-in", "in.nve", "-log", "none"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                yield from _read(process, folder / "frames.dump", len(atoms), shift, timestep, steps)
+            finally:
+                process.kill()
+
+
+def _boxed(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
+    """``atoms`` as LAMMPS can take them, and what was added to their positions, Å."""
+    if not atoms.pbc.any():
+        boxed = atoms.copy()
+        boxed.set_cell(np.ptp(atoms.positions, axis=0) + 2.0 * MARGIN)
+        shift = MARGIN - atoms.positions.min(axis=0)
+        boxed.positions += shift
+        return boxed, shift
+    if not atoms.pbc.all() or np.abs(np.triu(atoms.cell.array, 1)).max() > 1e-12:
+        raise MLIPError(
+            "`atoms`: expected a structure periodic in three directions or in none, with a lower triangular "
+            "cell, because LAMMPS rotates others; turn it with "
+            "`atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)`"
+        )
+    return atoms, np.zeros(3)
+
+
+def _read(
+    process: subprocess.Popen, path: Path, n_atoms: int, shift: np.ndarray, timestep: float, steps: int
+) -> Iterator[Frame]:
+    """A frame for each line of thermodynamic output.
+
+    The positions of a line are certain to be in the dump when the next line has come, or the end.
+    """
+    others: list[str] = []
+    row = last = None
+    with ExitStack() as stack:
+        dump = None
+        for line in itertools.chain(process.stdout, [""]):
+            numbers = _numbers(line)
+            if numbers is None and line:
+                others.append(line)
+                continue
+            if row is not None:
+                dump = dump or stack.enter_context(path.open(encoding="utf-8"))
+                positions = _next_positions(dump, n_atoms)
+                if positions is None:
+                    break
+                last = int(row[0])
+                yield Frame(last, last * timestep / PICOSECOND, positions - shift, row[1], row[2])
+            row = numbers
+    status = process.wait()
+    if status == 0 and last == steps:
+        return
+    errors = [text for text in others if "ERROR" in text] or others[-1:] or ["no output"]
+    message = f"LAMMPS stopped (exit status {status}): {' '.join(errors[0].split())}"
+    raise MLIPError(message) if last is None else EngineStopped(message)
+
+
+def _numbers(line: str) -> tuple[float, float, float] | None:
+    """Step, potential and kinetic energy (eV); None for other output."""
+    words = line.split()
+    if len(words) != 3 or not words[0].isdigit():
+        return None
+    try:
+        return float(words[0]), float(words[1]), float(words[2])
+    except ValueError:
+        return None
+
+
+def _next_positions(dump: IO[str], n_atoms: int) -> np.ndarray | None:
+    """Positions [N, 3] (Å) of the next frame; None if it is not complete.
+
+    Raises EngineStopped if atoms are missing.
+    """
+    header = [dump.readline() for _ in range(9)]
+    if not header[-1].endswith("\n"):
+        return None
+    found = int(header[3])
+    lines = [dump.readline() for _ in range(found)]
+    if found != n_atoms:
+        raise EngineStopped(f"Lost atoms: original {n_atoms} current {found}")
+    if not lines[-1].endswith("\n"):
+        return None
+    return np.array([line.split() for line in lines], dtype=float)[:, 1:4]

@@ -1,0 +1,33 @@
+"""Pairs of atoms within a distance, for the analysis of trajectories; no torch needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import vesin
+from ase.neighborlist import primitive_neighbor_list
+
+MAX_CELLS = 5e4  # of side `cutoff`: far below the 1e5 from which vesin coarsens its grid
+
+
+def find_pairs(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """All ordered pairs within ``cutoff``, images of an atom as its own neighbour included.
+
+    Parameters
+    ----------
+    positions: [N, 3], Å, finite; atoms may be outside the cell
+    cell: [3, 3], Å; pbc: [3], bool; cutoff: Å, may exceed the cell
+
+    Returns
+    -------
+    i, j: [M]; S: images, int [M, 3]; d: distances |r_j - r_i + S·cell|, Å, [M]
+    """
+    periodic = np.asarray(pbc, dtype=bool)
+    if periodic.all() and abs(np.linalg.det(cell)) < MAX_CELLS * cutoff**3:
+        engine = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
+        found = engine.compute(np.ascontiguousarray(positions), np.ascontiguousarray(cell), periodic, "ijSd")
+        i, j, shifts, distances = found
+    else:  # ASE's list copes with gaps of any size, such as those around an atom that left a molecule
+        i, j, shifts, distances = primitive_neighbor_list("ijSd", periodic, cell, positions, float(cutoff))
+    return i.astype(int), j.astype(int), shifts.astype(int), distances

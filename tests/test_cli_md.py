@@ -1,0 +1,71 @@
+"""``ase-mlip md``: what it prints and writes, and its exit status."""
+
+import json
+
+import pytest
+import stillinger_weber
+from ase.build import bulk
+from ase.io import write
+from click.testing import CliRunner
+
+from ase_mlip import cli
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, ["md", *[str(argument) for argument in arguments]])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "sw.pt"
+    stillinger_weber.export(path)
+    return path
+
+
+@pytest.fixture
+def silicon(tmp_path):
+    write(tmp_path / "si.extxyz", bulk("Si", cubic=True, a=5.431))
+    return tmp_path / "si.extxyz"
+
+
+def test_a_stable_run(model, silicon, tmp_path):
+    result = invoke(model, silicon, "--time", 0.05, "--replicas", 2, "--reference", silicon,
+                    "-o", tmp_path / "md.json", "--plot", tmp_path / "md.png")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "verdict             stable" in result.output
+    assert "mean survival time  above 0.0271 ps (95%)" in result.output  # 0.1 ps / ln 40
+    assert "from the reference" in result.output
+    written = json.loads((tmp_path / "md.json").read_text())
+    assert written["stable"] and len(written["replicas"]) == 2
+    assert written["criteria"]["bonds"] == "auto"
+    assert (tmp_path / "md.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_unstable_run_has_exit_status_1(model, silicon):
+    result = invoke(
+        model, silicon, "--timestep", 30, "--time", 30, "--temperature", 900, "--supercell", 1, 1, 2
+    )
+    assert result.exit_code == 1
+    assert "UNSTABLE: 4 of 4 replicas failed" in result.output
+    assert "Si16" in result.output
+    assert "mean survival time" in result.output
+
+
+def test_json_is_all_that_is_printed(model, silicon):
+    result = invoke(model, silicon, "--time", 0.02, "--replicas", 1, "--symmetrize", "octahedral", "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert found["engine"] == "ase" and found["time"] == pytest.approx(0.02)
+    assert found["drift_error"] is None
+
+
+def test_mistakes_are_one_line(model, silicon, tmp_path):
+    for arguments, message in (
+        ((model, tmp_path / "none.xyz"), "none.xyz"),
+        (("pet-unknown", silicon), "pet-unknown"),
+        ((model, silicon, "--plot", tmp_path / "missing" / "a.png"), "does not exist"),
+        ((model, silicon, "--timestep", -1), "`timestep`"),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code in (1, 2)
+        assert message in result.output and "Traceback" not in result.output
