@@ -81,7 +81,10 @@ def equation_of_state(
     volumes, energies = [], []
     for done, scale in enumerate(scales):
         work.set_cell(cell * scale, scale_atoms=True)
-        energies.append(work.get_potential_energy() if fmax is None else relax(work, fmax=fmax).energy)
+        if fmax is None:
+            energies.append(work.get_potential_energy())
+        else:
+            energies.append(relax(work, fmax=fmax, check_noise=False).energy)
         volumes.append(work.get_volume())
         if progress is not None:
             progress(done + 1, points)

@@ -19,3 +19,11 @@ class DataError(MLIPError):
 
 class BuildError(RuntimeError):
     """The compiled operators are missing and could not be built."""
+
+
+class SupercellWarning(UserWarning):
+    """A supercell in which an atom feels its own periodic image."""
+
+
+class PrecisionWarning(UserWarning):
+    """A result that the model's own noise, rounding or anisotropy, does not allow."""

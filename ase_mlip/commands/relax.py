@@ -1,0 +1,223 @@
+"""``ase-mlip relax``: the structures of files, one after another, with what is known of each."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import FILE, bar, calculator_options, make_calculator, read_named, require_folder_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..relax import RelaxResult
+    from ..relax_store import Store
+
+CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
+SHOWN = "0.01"  # Å, symprec of the space groups in the table
+# Listed here and not taken from ase_mlip.relax, which would be imported for --help; a test compares them
+OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structures", nargs=-1, required=True, type=FILE)
+@click.option("-o", "--output", type=FILE, help="Write relaxed structures and results here (.extxyz).")
+@click.option("--plot", type=FILE, help="Draw each relaxation: a PNG file for one structure, else a folder.")
+@click.option("--fmax", default=0.01, show_default=True, help="Largest force, eV/Å.")
+@click.option("--smax", type=float, help="Largest component of the stress, eV/Å^3.")
+@click.option("--steps", default=500, show_default=True, type=click.IntRange(min=0), help="At most so many.")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True)
+@click.option("--cell", type=click.Choice(list(CELLS)), default="none", show_default=True,
+              help="Relax the cell, too: all of it, its shape, its volume.")  # fmt: skip
+@click.option("--symmetry", type=click.Choice(["fix", "average"]),
+              help="Keep the space group; or average the model over the crystal's point group.")  # fmt: skip
+@click.option("--symprec", default=0.01, show_default=True, help="Tolerance of --symmetry, Å.")
+@click.option("--symmetrize", help="Average over rotations: octahedral, icosahedral, lebedev L.")
+@click.option("--reference", type=FILE, help="Crystal for --symmetry average, and to compare with.")
+@calculator_options
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def relax(
+    model: str,
+    structures: tuple[Path, ...],
+    output: Path | None,
+    plot: Path | None,
+    steps: int,
+    cell: str,
+    reference: Path | None,
+    symmetrize: str | None,
+    device: str,
+    dtype: str | None,
+    forces: str,
+    as_json: bool,
+    **options,
+) -> None:
+    """Relax structures: atoms and, if asked, the cell.
+
+    Every frame of STRUCTURES is relaxed. With -o, the same command continues where it was ended: converged
+    structures are skipped, an interrupted or unconverged one goes on from the last frame of its trajectory,
+    in the folder OUTPUT_trajectories, for at most --steps more steps; failed ones start anew. A structure
+    that fails is reported, the others go on. Exit status 1 if any failed or did not converge.
+    """
+    if output is not None and output.suffix not in (".extxyz", ".xyz"):
+        raise click.BadParameter(f"`{output}` must end in .extxyz or .xyz", param_hint="--output")
+    require_folder_of(output, "--output")
+    require_folder_of(plot, "--plot")
+    if options["smax"] is not None and cell == "none":
+        raise click.BadParameter(
+            "needs a cell that is relaxed: --cell full, shape or volume", param_hint="--smax"
+        )
+    calculator = make_calculator(model, device=device, dtype=dtype, forces=forces, symmetrize=symmetrize)
+    from ..relax_store import Store, digest, key_of
+
+    found = read_named(structures)
+    if plot is not None and plot.suffix and len(found) > 1:
+        raise click.BadParameter(f"`{plot}` is one file for {len(found)} structures; give a folder",
+                                 param_hint="--plot")  # fmt: skip
+    options |= {"cell": CELLS[cell]}
+    kept = {**options, **dict(calculator.parameters, device=None, skin=None), "model": _sha256(calculator)}
+    options |= {
+        "steps": steps,
+        "reference": next(iter(read_named([reference]).values())) if reference else None,
+    }
+    settings = digest(kept | {"reference": key_of("", options["reference"], "") if reference else None})
+    run = _Run(Store(output, settings), settings, output, plot, len(found) > 1, options)
+    try:
+        with bar("structure") as progress:
+            for done, (name, atoms) in enumerate(found.items()):
+                run.do(name, atoms, key_of(name, atoms, settings), calculator)
+                progress(done + 1, len(found))
+    finally:
+        run.store.flush()
+    click.echo(json.dumps(run.rows, indent=1) if as_json else _table(run.rows))
+    if not all(row.get("converged") for row in run.rows):
+        sys.exit(1)
+
+
+class _Run:
+    """What all structures of one command share, and the rows of the table so far."""
+
+    def __init__(
+        self, store: Store, settings: str, output: Path | None, plot: Path | None, many: bool, options: dict
+    ):
+        self.store = store
+        self.settings = settings
+        self.folder = None if output is None else output.with_name(f"{output.stem}_trajectories")
+        self.plot = plot
+        self.many = many
+        self.options = options
+        self.rows: list[dict] = []
+
+    def do(self, name: str, atoms: Atoms, key: str, calculator) -> None:
+        """Relax one structure unless that is done; a failure becomes a row, a full disk ends the run."""
+        from ..relax_store import to_frame, to_row
+
+        frame = self.store.frames.get(key)
+        if frame is not None and frame.info["converged"]:
+            self.rows.append({**to_row(frame, name), "status": "done before"})
+            return
+        path = self._trajectory(name, key)
+        started = time.perf_counter()
+        try:
+            with _warnings_on_stderr(name):
+                result = self._relax(atoms, calculator, path)
+        except (
+            ValueError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:  # of structures, calculators and torch
+            if path is not None and path.exists():
+                path.replace(path.with_suffix(".failed.traj"))  # to be looked at, not to be continued
+            text = " ".join(str(error).split())
+            click.echo(f"failed: {name}: {text}", err=True)
+            row = {"name": name, "atoms": len(atoms), "status": "failed", "error": text}
+            self.rows.append(row | {"wall_time": time.perf_counter() - started})
+            return
+        frame = to_frame(result, name, key, self.settings)
+        self.store.add(frame)
+        self.rows.append(
+            {**to_row(frame, name), "status": "converged" if result.converged else "not converged"}
+        )
+        self._draw(name, result)
+
+    def _relax(self, atoms: Atoms, calculator, path: Path | None) -> RelaxResult:
+        from ..relax import relax as compute
+
+        atoms = atoms.copy()
+        atoms.calc = calculator
+        return compute(atoms, trajectory=path, resume=path is not None, **self.options)
+
+    def _trajectory(self, name: str, key: str) -> Path | None:
+        if self.folder is None:
+            return None
+        self.folder.mkdir(exist_ok=True)
+        return self.folder / f"{name}-{key}.traj"
+
+    def _draw(self, name: str, result: RelaxResult) -> None:
+        if self.plot is None:
+            return
+        from ..plots import plot_relaxation, save_figure
+
+        target = self.plot
+        if not target.suffix:
+            target.mkdir(exist_ok=True)
+            target = target / f"{name}.png"
+        save_figure(plot_relaxation(result), target)
+
+
+@contextmanager
+def _warnings_on_stderr(name: str):
+    """Warnings of precision as a line each; others go their usual way."""
+    from ..errors import PrecisionWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PrecisionWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, PrecisionWarning):
+            click.echo(f"warning: {name}: {warning.message}", err=True)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _sha256(calculator) -> str:
+    import hashlib
+
+    return hashlib.sha256(Path(calculator.model.path).read_bytes()).hexdigest()
+
+
+def _table(rows: list[dict]) -> str:
+    """One line per structure and a summary."""
+    width = max(len("structure"), *(len(row["name"]) for row in rows))
+    lines = [
+        f"{'structure':<{width}} {'atoms':>5} {'steps':>5} {'eV/atom':>11} {'eV/Å':>8} {'Å^3/atom':>9} "
+        f"{'moved, Å':>8} {'s':>7}  {'space group':<28} status"
+    ]
+    for row in rows:
+        start = f"{row['name']:<{width}} {row['atoms']:>5}"
+        if row["status"] == "failed":
+            lines.append(
+                f"{start} {'':>5} {'':>11} {'':>8} {'':>9} {'':>8} {row['wall_time']:>7.1f}  {'':<28} failed"
+            )
+            continue
+        volume = f"{row['volume'] / row['atoms']:.4f}" if "volume" in row else "-"
+        before, after = row["spacegroup_before"].get(SHOWN), row["spacegroup_after"].get(SHOWN)
+        groups = (after or "-") if before == after else f"{before or '-'} → {after or '-'}"
+        energy = row["energy"] / row["atoms"]
+        lines.append(
+            f"{start} {row['steps']:>5} {energy:>11.6f} {row['fmax']:>8.1e} {volume:>9} "
+            f"{row['rmsd']:>8.4f} {row['wall_time']:>7.1f}  {groups:<28} {row['status']}"
+        )
+    failed = sum(row["status"] == "failed" for row in rows)
+    unconverged = sum(row["status"] == "not converged" for row in rows)
+    summary = f"{len(rows) - failed - unconverged} of {len(rows)} converged"
+    summary += f", {unconverged} did not" if unconverged else ""
+    summary += f", {failed} failed" if failed else ""
+    return "\n".join([*lines, f"{summary}. Space groups within {SHOWN} Å."])

@@ -1,0 +1,249 @@
+"""``ase-mlip relax``: what it writes and prints, that it goes on past failures and where it was ended."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import stillinger_weber
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read, write
+from click.testing import CliRunner
+
+from ase_mlip import cli, relax_store
+from ase_mlip.commands.relax import OPTIMIZERS
+from ase_mlip.relax import OPTIMIZERS as KNOWN
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, ["relax", *(str(argument) for argument in arguments)])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "sw.pt"
+    stillinger_weber.export(path)
+    return path
+
+
+@pytest.fixture
+def crystals(tmp_path):
+    """Three distorted crystals in two files."""
+    frames = []
+    for seed in range(3):
+        atoms = bulk("Si", cubic=True)
+        atoms.set_cell(atoms.cell.array * (0.99 + 0.01 * seed), scale_atoms=True)
+        atoms.rattle(0.03, seed=seed)
+        frames.append(atoms)
+    write(tmp_path / "pair.extxyz", frames[:2])
+    write(tmp_path / "one.extxyz", frames[2])
+    return [tmp_path / "pair.extxyz", tmp_path / "one.extxyz"]
+
+
+FULL = ("--cell", "full", "--fmax", "1e-3", "--dtype", "float64", "--optimizer", "BFGS")
+
+
+def test_structures_relax_to_the_published_crystal(model, crystals, tmp_path):
+    result = invoke(model, *crystals, *FULL, "-o", tmp_path / "out.extxyz", "--plot", tmp_path / "plots")
+    assert result.exit_code == 0, result.output
+    frames = read(tmp_path / "out.extxyz", ":")
+    assert [frame.info["name"] for frame in frames] == ["pair-0", "pair-1", "one"]
+    for frame in frames:
+        assert np.cbrt(frame.get_volume()) == pytest.approx(stillinger_weber.LATTICE_CONSTANT, abs=2e-3)
+        assert frame.get_potential_energy() / 8 == pytest.approx(stillinger_weber.COHESIVE_ENERGY, abs=1e-4)
+        assert np.abs(frame.get_forces()).max() < 1e-3
+        assert frame.info["converged"]
+        assert frame.info["spacegroup_before"]["0.01"] == "P1 (1)"
+        assert frame.info["spacegroup_after"]["0.01"] == "Fd-3m (227)"
+        assert len(read(frame.info["trajectory"], ":")) == frame.info["steps"] + 1
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"pair-0.png", "pair-1.png", "one.png"}
+    assert len(re.findall(r"P1 \(1\) → Fd-3m \(227\) +converged", result.stdout)) == 3
+    assert "3 of 3 converged" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 120
+
+
+def test_the_same_command_skips_what_is_done(model, crystals, tmp_path):
+    command = (model, *crystals, *FULL, "-o", tmp_path / "out.extxyz")
+    assert invoke(*command).exit_code == 0
+    before = (tmp_path / "out.extxyz").read_bytes()
+    again = invoke(*command, "--json")
+    assert again.exit_code == 0
+    assert [row["status"] for row in json.loads(again.stdout)] == ["done before"] * 3
+    assert (tmp_path / "out.extxyz").read_bytes() == before
+
+
+def test_a_changed_structure_is_relaxed_again(model, crystals, tmp_path):
+    command = (model, *crystals, *FULL, "-o", tmp_path / "out.extxyz", "--json")
+    assert invoke(*command).exit_code == 0
+    atoms = read(crystals[1])
+    atoms.positions[0, 0] += 0.01
+    write(crystals[1], atoms)
+    statuses = [row["status"] for row in json.loads(invoke(*command).stdout)]
+    assert statuses == ["done before", "done before", "converged"]
+
+
+def test_other_settings_are_refused_before_anything_is_lost(model, crystals, tmp_path):
+    assert invoke(model, *crystals, *FULL, "-o", tmp_path / "out.extxyz").exit_code == 0
+    before = (tmp_path / "out.extxyz").read_bytes()
+    result = invoke(model, *crystals, *FULL, "--symmetry", "fix", "-o", tmp_path / "out.extxyz")
+    assert result.exit_code == 1
+    assert "other settings" in result.stderr
+    assert (tmp_path / "out.extxyz").read_bytes() == before
+    assert "other structures" in invoke(model, *crystals, *FULL, "-o", crystals[1]).stderr
+
+
+def test_an_unconverged_structure_is_status_1_and_continued(model, crystals, tmp_path):
+    command = (model, crystals[1], *FULL, "-o", tmp_path / "out.extxyz", "--json")
+    first = invoke(*command, "--steps", "2")
+    assert first.exit_code == 1
+    (row,) = json.loads(first.stdout)
+    assert (row["status"], row["converged"], row["steps"]) == ("not converged", False, 2)
+    second = invoke(*command, "--steps", "100")
+    assert second.exit_code == 0
+    (done,) = json.loads(second.stdout)
+    assert done["energy_start"] == pytest.approx(row["energy"], abs=1e-9)
+    assert len(read(tmp_path / "out.extxyz", ":")) == 1
+    assert len(read(done["trajectory"], ":")) >= 2 + done["steps"]
+
+
+def test_a_failed_structure_does_not_stop_the_others(model, crystals, tmp_path):
+    write(tmp_path / "gold.extxyz", bulk("Au"))
+    files = [tmp_path / "gold.extxyz", *crystals]
+    result = invoke(model, *files, *FULL, "-o", tmp_path / "out.extxyz")
+    assert result.exit_code == 1
+    assert re.search(r"^failed: gold: .*Au", result.stderr, re.M)
+    assert "3 of 4 converged, 1 failed" in result.stdout
+    assert [frame.info["name"] for frame in read(tmp_path / "out.extxyz", ":")] == ["pair-0", "pair-1", "one"]
+    rows = json.loads(invoke(model, *files, *FULL, "-o", tmp_path / "out.extxyz", "--json").stdout)
+    assert [row["status"] for row in rows] == ["failed"] + ["done before"] * 3
+
+
+def test_a_full_disk_leaves_the_file_of_before(model, crystals, tmp_path, monkeypatch):
+    command = (model, *crystals, *FULL, "-o", tmp_path / "out.extxyz")
+    assert invoke(model, crystals[1], *FULL, "-o", tmp_path / "out.extxyz").exit_code == 0
+    before = (tmp_path / "out.extxyz").read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ase_mlip.archive.os.fsync", full)
+        result = invoke(*command)
+    assert result.exit_code == 1
+    assert "No space left on device" in result.stderr
+    assert (tmp_path / "out.extxyz").read_bytes() == before
+    assert not list(tmp_path.glob(".out*"))
+    assert invoke(*command).exit_code == 0
+    assert len(read(tmp_path / "out.extxyz", ":")) == 3
+
+
+def test_a_killed_command_continues(model, tmp_path):
+    """SIGKILL in the middle: the output is readable, and the second run only does the rest."""
+    frames = []
+    for seed in range(12):
+        atoms = bulk("Si", cubic=True)
+        atoms.rattle(0.05, seed=seed)
+        frames.append(atoms)
+    write(tmp_path / "many.extxyz", frames)
+    arguments = [str(model), str(tmp_path / "many.extxyz"), "--fmax", "0.01", "-o"]
+    arguments += [str(tmp_path / "out.extxyz"), "--dtype", "float64"]
+    program = "from ase_mlip.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", program, "relax", *arguments])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out.extxyz").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = len(read(tmp_path / "out.extxyz", ":"))
+    assert 1 <= done < 12
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    statuses = [row["status"] for row in json.loads(result.stdout)]
+    assert statuses == ["done before"] * done + ["converged"] * (12 - done)
+    assert len(read(tmp_path / "out.extxyz", ":")) == 12
+
+
+def test_an_interrupt_saves_what_is_done(model, crystals, tmp_path, monkeypatch):
+    """Long files are not written after every structure, but at the end, whatever it is."""
+    monkeypatch.setattr(relax_store, "SHARE", 1e-12)
+    from ase_mlip.commands import relax as command
+
+    original = command._Run.do
+    calls = []
+
+    def interrupt(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        original(self, *arguments)
+
+    monkeypatch.setattr(command._Run, "do", interrupt)
+    assert invoke(model, *crystals, *FULL, "-o", tmp_path / "out.extxyz").exit_code != 0
+    assert len(read(tmp_path / "out.extxyz", ":")) == 2
+
+
+def test_symmetry_and_a_reference(model, crystals, tmp_path):
+    write(tmp_path / "diamond.extxyz", bulk("Si", cubic=True))
+    options = ("--symmetry", "average", "--reference", tmp_path / "diamond.extxyz", "--smax", "1e-5")
+    result = invoke(model, crystals[0], *FULL, *options, "--json")
+    assert result.exit_code == 0, result.output
+    for row in json.loads(result.stdout):
+        assert row["spacegroup_after"]["0.01"] == "Fd-3m (227)"
+        assert row["rmsd_to_reference"] < 0.01
+    assert not (tmp_path / "out.extxyz").exists()
+
+
+def test_noise_is_a_line_on_stderr(model, crystals):
+    result = invoke(model, crystals[1], "--fmax", "1e-9", "--steps", "1", "--dtype", "float32")
+    assert result.exit_code == 1
+    assert re.search(r"^warning: one: reordering the atoms .*float64", result.stderr, re.M)
+    assert "0 of 1 converged, 1 did not" in result.stdout
+
+
+def test_molecules_have_no_volume_per_atom(model, tmp_path):
+    write(tmp_path / "dimer.xyz", Atoms("Si2", positions=[[0, 0, 0], [0, 0, 2.5]]))
+    result = invoke(model, tmp_path / "dimer.xyz", "--dtype", "float64", "-o", tmp_path / "out.xyz")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^dimer +2 +\d+ +-\S+ +\S+ +- ", result.stdout, re.M)
+    distance = np.linalg.norm(np.diff(read(tmp_path / "out.xyz").positions, axis=0))
+    assert distance == pytest.approx(2 ** (1 / 6) * 2.0951, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["-o", "out.cif"], r"must end in .extxyz"),
+        (["-o", "nowhere/out.extxyz"], r"folder `nowhere` does not exist"),
+        (["--plot", "nowhere/out.png"], r"folder `nowhere` does not exist"),
+        (["--plot", "out.png"], r"one file for 3 structures"),
+        (["--smax", "1e-3"], r"needs a cell that is relaxed"),
+        (["--optimizer", "Newton"], r"Newton"),
+    ],
+)
+def test_bad_options_are_usage_errors(model, crystals, arguments, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(model, *crystals, *arguments)
+    assert result.exit_code == 2
+    assert re.search(text, result.stderr)
+
+
+def test_the_optimisers_of_the_help_are_those_of_the_library():
+    assert set(KNOWN) <= set(OPTIMIZERS)
+
+
+def test_keys_tell_structures_and_settings_apart():
+    atoms = bulk("Si")
+    keys = {relax_store.key_of(name, atoms, settings) for name in "ab" for settings in "cd"}
+    moved = atoms.copy()
+    moved.positions[0, 0] += 1e-9
+    keys.add(relax_store.key_of("a", moved, "c"))
+    keys.add(relax_store.key_of("a", bulk("Ge", a=5.43), "c"))
+    assert len(keys) == 6
+    assert relax_store.digest({"a": 1, "b": 2}) == relax_store.digest({"b": 2, "a": 1})
