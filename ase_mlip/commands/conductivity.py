@@ -1,0 +1,108 @@
+"""``ase-mlip conductivity``: lattice thermal conductivity of a crystal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import FILE, bar, calculator_options, make_calculator, require_folder_of
+from .relaxed import crystal_options, describe_cell, draw, read_crystal, show
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structure", type=FILE)
+@click.option("--supercell", type=int, nargs=3, default=(2, 2, 2), show_default=True,
+              help="For third-order force constants.")  # fmt: skip
+@click.option("--phonon-supercell", type=int, nargs=3, help="For second-order ones; by default the same.")
+@click.option("--mesh", type=int, nargs=3, default=(11, 11, 11), show_default=True, help="q-points.")
+@click.option("--temperature", "temperatures", type=click.FloatRange(min=0.0, min_open=True), multiple=True,
+              default=(300.0,), show_default=True, help="K; may be repeated.")  # fmt: skip
+@click.option("--distance", default=0.03, show_default=True, help="Displacement of an atom, Å.")
+@click.option("--pair-cutoff", type=float, help="Leave out pairs of displaced atoms further apart, Å.")
+@click.option("--wigner/--boltzmann", default=True, show_default=True, help="With coherences or without.")
+@click.option("--isotopes/--no-isotopes", default=True, show_default=True, help="Natural isotopes scatter.")
+@crystal_options
+@calculator_options
+def conductivity(
+    model: str,
+    structure: Path,
+    supercell: tuple[int, int, int],
+    phonon_supercell: tuple[int, int, int] | None,
+    mesh: tuple[int, int, int],
+    temperatures: tuple[float, ...],
+    distance: float,
+    pair_cutoff: float | None,
+    wigner: bool,
+    isotopes: bool,
+    relax_first: bool,
+    fmax: float,
+    as_json: bool,
+    output: Path | None,
+    plot: Path | None,
+    **options,
+) -> None:
+    """Lattice thermal conductivity of a crystal (phono3py).
+
+    Of the first frame of STRUCTURE, which is relaxed first. Needs: pip install 'ase-mlip[kappa]'.
+    """
+    require_folder_of(output, "--output")
+    require_folder_of(plot, "--plot")
+    from ..conductivity import require_phono3py, thermal_conductivity
+
+    require_phono3py()  # before anything that takes long
+    atoms, relaxation = read_crystal(structure, make_calculator(model, **options), relax_first, fmax)
+    with bar("supercell") as progress:
+        result = thermal_conductivity(
+            atoms,
+            supercell,
+            phonon_supercell,
+            mesh,
+            temperatures,
+            distance,
+            wigner=wigner,
+            isotopes=isotopes,
+            cutoff_pair_distance=pair_cutoff,
+            progress=progress,
+        )
+    document = {"structure": str(structure), "relaxation": relaxation, **_document(result)}
+    show(document, f"{structure}: {describe_cell(atoms)}\n{_text(result)}", as_json, output)
+    if plot and not result.stable:
+        click.echo("no plot: modes are imaginary", err=True)
+    elif plot:
+        from ..plots_elastic import plot_conductivity
+
+        draw(plot_conductivity, result, plot)
+
+
+def _document(result) -> dict:
+    arrays = ("temperatures", "kappa", "kappa_coherences", "mode_kappa", "frequencies", "q_points", "weights")
+    known = {name: getattr(result, name).tolist() for name in arrays if result.stable}
+    plain = ("stable", "lowest_frequency", "wigner", "mesh", "residual_force", "n_displacements")
+    known |= {name: getattr(result, name) for name in plain}
+    return {"units": "W/m/K, K, THz; residual_force eV/Å", "space_group": result.space_group_number, **known}
+
+
+def _text(result) -> str:
+    second, third = result.n_displacements
+    lines = [
+        f"mesh {' '.join(map(str, result.mesh))}, {second} displacements for second order, {third} for "
+        f"third; residual force {result.residual_force:.1e} eV/Å"
+    ]
+    if not result.stable:
+        return "\n".join(
+            [*lines, f"imaginary modes, lowest {result.lowest_frequency:.3f} THz: no conductivity"]
+        )
+    theory = "Wigner transport equation" if result.wigner else "Boltzmann equation"
+    lines.append(f"{theory}, relaxation-time approximation, W/m/K")
+    lines.append(
+        "      K      mean" + "".join(f"{name:>10}" for name in ("xx", "yy", "zz", "yz", "xz", "xy"))
+    )
+    for temperature, mean, kappa in zip(result.temperatures, result.mean_kappa, result.kappa, strict=True):
+        voigt = [kappa[0, 0], kappa[1, 1], kappa[2, 2], kappa[1, 2], kappa[0, 2], kappa[0, 1]]
+        lines.append(f"{temperature:7g}{mean:10.3f}" + "".join(f"{entry + 0.0:10.3f}" for entry in voigt))
+    if result.wigner:
+        share = [entry.trace() / 3.0 for entry in result.kappa_coherences]
+        lines.append("of the mean, coherences: " + " ".join(f"{entry:.3f}" for entry in share))
+    return "\n".join(lines)

@@ -1,0 +1,89 @@
+"""``ase-mlip elastic`` and ``ase-mlip eos``: the numbers of the functions, in text, JSON and pictures."""
+
+import json
+
+import pytest
+from ase.build import bulk, molecule
+from ase.io import write
+from click.testing import CliRunner
+from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
+
+from ase_mlip.commands.elastic import elastic
+from ase_mlip.commands.eos import eos
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elastic")
+    export(folder / "sw.pt")
+    write(folder / "si.xyz", bulk("Si", a=LATTICE_CONSTANT * 1.004), format="extxyz")
+    write(folder / "water.xyz", molecule("H2O", vacuum=4.0), format="extxyz")
+    return folder
+
+
+def invoke(command, *arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def run(command, *arguments):
+    result = invoke(command, *arguments, "--device", "cpu", "--dtype", "float64")
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_elastic_relaxes_prints_writes_and_draws(files):
+    result = run(
+        elastic,
+        files / "sw.pt",
+        files / "si.xyz",
+        "--points",
+        2,
+        "-o",
+        files / "e.json",
+        "--plot",
+        files / "e.png",
+    )
+    document = json.loads((files / "e.json").read_text())
+    assert document["relaxation"]["converged"] and document["stable"] and document["relaxed_ions"]
+    assert document["stiffness"][0][0] == pytest.approx(151.4, abs=0.3)
+    assert f"{document['stiffness'][0][0]:9.2f}" in result.stdout
+    assert "mechanically stable" in result.stdout
+    assert f"{document['moduli']['young']:9.2f}" in result.stdout
+    assert (files / "e.png").read_bytes().startswith(PNG)
+    assert max(map(len, result.stdout.splitlines())) <= 110
+
+
+def test_elastic_as_json_with_clamped_ions_under_stress(files):
+    arguments = ("--clamped", "--no-relax", "--points", 2, "--json")
+    document = json.loads(run(elastic, files / "sw.pt", files / "si.xyz", *arguments).stdout)
+    assert document["relaxation"] == {}
+    assert not document["relaxed_ions"]
+    assert document["stiffness"][3][3] > 100.0
+    assert document["residual_stress"][0] > 0.5  # GPa; stretched by 0.4%
+
+
+def test_eos_prints_writes_and_draws(files):
+    arguments = ("--points", 7, "-o", files / "v.json", "--plot", files / "v.png")
+    result = run(eos, files / "sw.pt", files / "si.xyz", *arguments)
+    document = json.loads((files / "v.json").read_text())
+    assert document["bulk_modulus"] == pytest.approx(BULK_MODULUS, rel=0.01)
+    assert document["energy"] / document["n_atoms"] == pytest.approx(COHESIVE_ENERGY, abs=1e-3)
+    assert document["volume"] == pytest.approx(LATTICE_CONSTANT**3 / 4, rel=1e-3)
+    assert len(document["energies"]) == 7
+    assert f"bulk modulus {document['bulk_modulus']:.2f} GPa" in result.stdout
+    assert (files / "v.png").read_bytes().startswith(PNG)
+    assert json.loads(run(eos, files / "sw.pt", files / "si.xyz", "--json").stdout)["n_atoms"] == 2
+
+
+@pytest.mark.parametrize("command", [elastic, eos])
+def test_what_cannot_be_done_is_said(command, files):
+    result = invoke(command, files / "sw.pt", files / "si.xyz", "--symmetrize", "random 1")
+    assert "symmetrize='random 1'" in str(result.exception)
+    result = invoke(command, files / "sw.pt", files / "si.xyz", "--plot", files / "no" / "a.png")
+    assert result.exit_code == 2 and "does not exist" in result.output
+    result = invoke(command, files / "sw.pt", files / "water.xyz")
+    assert "needs a crystal" in str(result.exception)
+    result = invoke(elastic, files / "sw.pt", files / "si.xyz", "--points", 3)
+    assert result.exit_code == 2 and "even" in result.output

@@ -1,0 +1,250 @@
+"""Thermal conductivity of Stillinger-Weber silicon, and κ_SRME worked out by hand."""
+
+import dataclasses
+import gzip
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
+from click.testing import CliRunner
+from stillinger_weber import LATTICE_CONSTANT, export
+
+from ase_mlip import MLIPCalculator
+from ase_mlip.conductivity import _has_imaginary, _shares, thermal_conductivity
+from ase_mlip.errors import DataError, MLIPError, StructureError
+from ase_mlip.kappa_srme import kappa_srme, read_references
+
+needs_phono3py = pytest.mark.skipif(
+    find_spec("phono3py") is None, reason="phono3py is not installed: pip install 'ase-mlip[kappa]'"
+)
+REFERENCES = Path(__file__).resolve().parents[2] / "shared" / "data" / "phonon103"
+
+
+def two_modes(mode_kappa, weights=(1, 3), **changes):
+    """What κ_SRME needs of a result: two q-points with two bands each."""
+    mode_kappa = np.array([mode_kappa], dtype=float)
+    mean = mode_kappa.sum(axis=(1, 2)) / sum(weights)
+    known = {
+        "temperatures": np.array([300.0]),
+        "mode_kappa": mode_kappa,
+        "weights": np.array(weights),
+        "kappa": mean[:, None, None] * np.eye(3),
+        "mean_kappa": mean,
+        "stable": True,
+        "q_points": np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]),
+        "mesh": (2, 2, 1),
+        "space_group_number": 227,
+    }
+    return SimpleNamespace(**(known | changes))
+
+
+def test_srme_by_hand():
+    """Totals 8/4 and 12/4; |differences| 2 + 4 + 2 + 0 = 8: 2 · (8/4) / (2 + 3)."""
+    result, reference = two_modes([[4, 0], [3, 1]]), two_modes([[2, 4], [5, 1]])
+    assert kappa_srme(result, reference) == pytest.approx(0.8)
+    assert kappa_srme(reference, result) == pytest.approx(0.8)
+    assert kappa_srme(result, result) == 0.0
+
+
+def test_errors_of_modes_do_not_cancel():
+    """Equal totals, no mode in common: the largest error there is."""
+    assert kappa_srme(two_modes([[8, 0], [0, 0]]), two_modes([[0, 0], [8, 0]])) == pytest.approx(2.0)
+
+
+def test_failures_count_as_two():
+    reference = two_modes([[2, 4], [5, 1]])
+    assert kappa_srme(None, reference) == 2.0
+    assert kappa_srme(two_modes([[2, 4], [5, 1]], stable=False), reference) == 2.0
+    assert kappa_srme(two_modes([[2, 4], [5, 1]], space_group_number=166), reference) == 2.0
+    assert kappa_srme(two_modes([[2, 4], [5, np.nan]]), reference) == 2.0
+
+
+def test_what_cannot_be_compared_is_refused():
+    reference = two_modes([[2, 4], [5, 1]])
+    with pytest.raises(DataError, match="use its mesh"):
+        kappa_srme(two_modes([[2, 4], [5, 1]], weights=(2, 2)), reference)
+    with pytest.raises(DataError, match="use its mesh"):
+        kappa_srme(two_modes([[2, 4], [5, 1]], q_points=np.full((2, 3), 0.25)), reference)
+    with pytest.raises(DataError, match="temperature=400"):
+        kappa_srme(reference, reference, temperature=400.0)
+
+
+@pytest.mark.skipif(not REFERENCES.is_dir(), reason="reference data of the benchmark not found")
+def test_the_references_of_the_benchmark_add_up():
+    references = read_references(REFERENCES / "kappas_phononDB_PBE_noNAC.json.gz")
+    assert len(references) == 103
+    for found in references.values():
+        total = found.mode_kappa.sum(axis=(1, 2)) / found.weights.sum()
+        assert total == pytest.approx(found.mean_kappa, rel=1e-4)
+        assert found.weights.sum() == np.prod(found.mesh)
+        assert found.mode_kappa.shape[1:] == found.frequencies.shape
+
+
+def test_another_file_is_no_reference(tmp_path):
+    (tmp_path / "a.json").write_text("[1, 2]")
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(json.dumps({"mp_id": {"0": "a"}}).encode()))
+    (tmp_path / "c.json.gz").write_bytes(b"no gzip")
+    for name in ("a.json", "b.json.gz", "c.json.gz"):
+        with pytest.raises(DataError, match="table of reference conductivities"):
+            read_references(tmp_path / name)
+
+
+def test_a_pair_of_modes_is_split_by_heat_capacities():
+    """One q-point, two modes: the shares add up to the pair's two entries."""
+    coherences = np.zeros((1, 1, 2, 2, 6))
+    coherences[..., 0, 1, :] = coherences[..., 1, 0, :] = 5.0
+    shares = _shares(coherences, np.array([[[1.0, 3.0]]]))
+    assert shares[0, 0, :, 0] == pytest.approx([7.5, 2.5])
+    assert shares.sum() == pytest.approx(coherences.sum())
+    assert np.isfinite(_shares(coherences, np.zeros((1, 1, 2)))).all()
+
+
+def test_imaginary_modes_are_told_from_acoustic_noise():
+    assert not _has_imaginary(np.array([[-5e-3, 0.0, 1e-3, 5.0], [1.0, 2.0, 3.0, 4.0]]))
+    assert _has_imaginary(np.array([[-5e-2, 0.0, 1e-3, 5.0], [1.0, 2.0, 3.0, 4.0]]))
+    assert _has_imaginary(np.array([[-5e-3, 0.0, 1e-3, 5.0], [-1e-3, 2.0, 3.0, 4.0]]))
+
+
+def test_the_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "phono3py", None)
+    atoms = bulk("Cu")
+    atoms.calc = EMT()
+    with pytest.raises(MLIPError, match=r"pip install 'ase-mlip\[kappa\]'"):
+        thermal_conductivity(atoms)
+
+
+def test_the_command_names_the_missing_extra_first(monkeypatch):
+    from ase_mlip.commands.conductivity import conductivity
+
+    monkeypatch.setitem(sys.modules, "phono3py", None)
+    result = CliRunner().invoke(conductivity, ["no-such-model", "no-such-file"])
+    assert "ase-mlip[kappa]" in str(result.exception)
+
+
+# ---- with phono3py -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def silicon(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "sw.pt"
+    export(path)
+    atoms = bulk("Si", a=LATTICE_CONSTANT, cubic=True)
+    atoms.calc = MLIPCalculator(path, device="cpu", dtype="float64")
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def result(silicon):
+    return thermal_conductivity(silicon, (1, 1, 1), (2, 2, 2), mesh=(5, 5, 5), temperatures=(300.0, 600.0))
+
+
+@needs_phono3py
+def test_silicon_conducts_equally_in_all_directions(result):
+    assert result.stable and result.wigner
+    for kappa, mean in zip(result.kappa, result.mean_kappa, strict=True):
+        assert kappa == pytest.approx(mean * np.eye(3), abs=1e-3 * mean)
+    assert 5.0 < result.mean_kappa[1] < result.mean_kappa[0] < 500.0
+    assert result.space_group_number == 227
+    assert result.residual_force < 1e-6
+
+
+@needs_phono3py
+def test_modes_add_up_to_the_conductivity(result):
+    total = result.mode_kappa.sum(axis=(1, 2)) / result.weights.sum()
+    assert total == pytest.approx(result.mean_kappa)
+    assert result.weights.sum() == 125
+    assert (result.mode_kappa > -1e-6 * result.mode_kappa.max()).all()
+    coherent = np.trace(result.kappa_coherences, axis1=1, axis2=2) / 3
+    assert (coherent > 0.0).all() and (coherent < 0.05 * result.mean_kappa).all()
+    assert (result.linewidths[1] >= result.linewidths[0] - 1e-12).all()  # grow with temperature
+
+
+@needs_phono3py
+def test_without_coherences_only_they_are_missing(silicon, result):
+    plain = thermal_conductivity(silicon, (1, 1, 1), (2, 2, 2), mesh=(5, 5, 5), wigner=False)
+    expected = result.mean_kappa[0] - np.trace(result.kappa_coherences[0]) / 3
+    # velocities between degenerate modes are populations of Wigner's equation and missing in Boltzmann's
+    assert expected - 0.02 * expected < plain.mean_kappa[0] < expected
+    assert not plain.kappa_coherences.any()
+    assert kappa_srme(plain, result) < 0.05
+
+
+@needs_phono3py
+def test_force_constants_obey_permutation_and_translation(result):
+    fc3 = result.phono3py.fc3  # [primitive, N, N, 3, 3, 3]
+    scale = np.abs(fc3).max()
+    assert np.abs(fc3 - fc3.transpose(0, 2, 1, 3, 5, 4)).max() < 1e-6 * scale
+    for axis in (1, 2):
+        assert np.abs(fc3.sum(axis=axis)).max() < 1e-5 * scale
+
+
+@needs_phono3py
+def test_frequencies_are_those_of_phonopy(silicon, result):
+    from ase_mlip.phonons import phonons
+
+    expected = phonons(silicon, (2, 2, 2), distance=0.03, mesh=(2, 2, 2))
+    assert np.sort(result.frequencies, axis=1) == pytest.approx(
+        expected.frequencies_at(result.q_points), abs=0.01
+    )
+
+
+@needs_phono3py
+def test_an_error_with_itself_is_zero_and_softer_silicon_differs(result):
+    assert kappa_srme(result, result) == 0.0
+    half = dataclasses.replace(result, kappa=result.kappa / 2, mode_kappa=result.mode_kappa / 2)
+    assert kappa_srme(half, result) == pytest.approx(2 / 3)
+
+
+@needs_phono3py
+def test_imaginary_modes_end_before_the_third_order():
+    atoms = bulk("Cu", "bcc", a=2.87)
+    atoms.calc = EMT()
+    seen = []
+    found = thermal_conductivity(
+        atoms, (2, 2, 2), (3, 3, 3), mesh=(4, 4, 4), progress=lambda *row: seen.append(row)
+    )
+    assert not found.stable
+    assert found.lowest_frequency < -0.5
+    assert np.isnan(found.mean_kappa).all()
+    assert found.n_displacements == (1, 0)
+    assert seen[-1][0] == 2 and seen[-1][1] > 5
+    reference = two_modes([[2, 4], [5, 1]], space_group_number=229)
+    assert kappa_srme(found, reference) == 2.0
+
+
+@needs_phono3py
+def test_bad_input_is_named():
+    atoms = bulk("Cu", a=3.59, cubic=True)
+    atoms.rattle(0.1, seed=1)
+    atoms.calc = EMT()
+    with pytest.raises(StructureError, match="needs a relaxed structure"):
+        thermal_conductivity(atoms, (1, 1, 1))
+    with pytest.raises(ValueError, match="`temperatures` must be above zero"):
+        thermal_conductivity(atoms, (1, 1, 1), temperatures=(0.0,))
+    atoms.calc.averaging = SimpleNamespace(seed=3, name="random 3")
+    with pytest.raises(StructureError, match="symmetrize='random 3'"):
+        thermal_conductivity(atoms, (1, 1, 1))
+
+
+@needs_phono3py
+def test_the_command_prints_writes_and_draws(silicon, tmp_path):
+    from ase_mlip.commands.conductivity import conductivity
+
+    write(tmp_path / "si.xyz", bulk("Si", a=LATTICE_CONSTANT, cubic=True), format="extxyz")
+    arguments = f"{silicon.calc.model.path} {tmp_path}/si.xyz --supercell 1 1 1 --mesh 3 3 3 --dtype float64"
+    arguments += (
+        f" --device cpu --temperature 300 --temperature 500 -o {tmp_path}/k.json --plot {tmp_path}/k.png"
+    )
+    printed = CliRunner().invoke(conductivity, arguments.split())
+    assert printed.exit_code == 0, printed.output
+    document = json.loads((tmp_path / "k.json").read_text())
+    assert np.shape(document["kappa"]) == (2, 3, 3)
+    assert f"{np.trace(document['kappa'][0]) / 3:10.3f}" in printed.stdout
+    assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
