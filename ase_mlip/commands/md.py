@@ -122,7 +122,7 @@ def _lammps_options(path: Path, given: dict) -> dict[str, str]:
 def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:
     """The report: a line for each replica, what they have in common, the verdict."""
     lines = [
-        f"{atoms.get_chemical_formula()} with {model}: {len(result.replicas)} x {result.time:g} ps from "
+        f"{atoms.get_chemical_formula()} with {model}: {len(result.replicas)} x {result.time:.3g} ps from "
         f"{result.temperature_K:g} K, {result.timestep:g} fs, {result.engine}",
         "",
         "replica  survived     T      drift  fluctuation  shortest    bonds",
@@ -138,14 +138,15 @@ def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:
     if found.failures:
         mean, (lower, upper) = found.restricted_mean, found.restricted_mean_interval
         lines.append(f"mean survival time  {found.mean_time:.3g} ps, {level}: {low:.3g} to {high:.3g} ps")
-        lines.append(f"within {result.time:g} ps{'':<9}{mean:.3g} ps, {level}: {lower:.3g} to {upper:.3g} ps")
+        label = f"of the first {result.time:.3g} ps"
+        lines.append(f"{label:<19} {mean:.3g} ps, {level}: {lower:.3g} to {upper:.3g} ps")
     else:
         lines.append(f"mean survival time  above {low:.3g} ps ({level})")
     if result.rdf_error is not None:
         unit = " Å" if result.rdf.periodic else ""
         for name, value in result.rdf_error.items():
             noise = f", of which chance {result.rdf_noise[name]:.3g}{unit}" if result.rdf_noise else ""
-            lines.append(f"distances, {name:<8} {value:.3g}{unit} from the reference{noise}")
+            lines.append(f"distances {name:<9} {value:.3g}{unit} from the reference{noise}")
     verdict = "stable" if result.stable else f"UNSTABLE: {found.failures} of {found.n} replicas failed"
     return [*lines, f"verdict             {verdict}"]
 
