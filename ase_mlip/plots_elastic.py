@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from .conductivity import ConductivityResult
 from .elasticity import LABELS, ElasticResult
@@ -29,29 +29,32 @@ def plot_elastic(result: ElasticResult) -> Figure:
 
 
 def plot_conductivity(result: ConductivityResult) -> Figure:
-    """Conductivity against temperature, and what modes up to a frequency contribute to it."""
-    with _figure((8.0, 3.8)) as figure:
-        left, right = figure.subplots(1, 2)
-        mean = result.mean_kappa
-        left.plot(result.temperatures, mean, "o-", color=BLUE, ms=4)
-        if len(mean) > 1:
-            left.set_xscale("log")
-            left.set_yscale("log")
-            ticks = result.temperatures[:: max(1, len(mean) // 5)]
-            left.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-            left.minorticks_off()
-        left.set_xlabel("temperature (K)")
-        left.set_ylabel("thermal conductivity (W/m/K)")
-        middle = int(np.argmin(np.abs(result.temperatures - 300.0)))
-        order = np.argsort(result.frequencies, axis=None)
-        cumulative = np.cumsum(result.mode_kappa[middle].reshape(-1)[order]) / result.weights.sum()
-        right.step(result.frequencies.reshape(-1)[order], cumulative, where="post", color=ORANGE)
-        right.axhline(mean[middle], color=GREY, lw=0.8, ls=":")
-        right.set_xlim(left=0.0)
-        right.set_ylim(bottom=0.0)
-        right.set_xlabel("frequency (THz)")
-        right.set_ylabel(f"cumulative, {result.temperatures[middle]:g} K (W/m/K)")
+    """What modes up to a frequency contribute near 300 K; beside it, if there are several, all temperatures."""
+    several = len(result.temperatures) > 1
+    with _figure((8.0, 3.8) if several else (4.8, 3.8)) as figure:
+        axes = figure.subplots(1, 1 + several, squeeze=False)[0]
+        _cumulative(axes[-1], result, int(np.argmin(np.abs(result.temperatures - 300.0))))
+        if several:
+            axes[0].loglog(result.temperatures, result.mean_kappa, "o-", color=BLUE, ms=4)
+            ticks = result.temperatures[:: 1 + len(result.temperatures) // 6]
+            axes[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes[0].xaxis.set_minor_locator(NullLocator())
+            axes[0].yaxis.set_major_formatter(ScalarFormatter())
+            axes[0].yaxis.set_minor_formatter(ScalarFormatter())
+            axes[0].set_xlabel("temperature (K)")
+            axes[0].set_ylabel("thermal conductivity (W/m/K)")
     return figure
+
+
+def _cumulative(axes: Axes, result: ConductivityResult, at: int) -> None:
+    order = np.argsort(result.frequencies, axis=None)
+    sums = np.cumsum(result.mode_kappa[at].reshape(-1)[order]) / result.weights.sum()
+    axes.step(result.frequencies.reshape(-1)[order], sums, where="post", color=ORANGE)
+    axes.axhline(result.mean_kappa[at], color=GREY, lw=0.8, ls=":")
+    axes.set_xlim(left=0.0)
+    axes.set_ylim(bottom=0.0)
+    axes.set_xlabel("frequency (THz)")
+    axes.set_ylabel(f"cumulative, {result.temperatures[at]:g} K (W/m/K)")
 
 
 def _stress_against_strain(axes: Axes, result: ElasticResult) -> None:

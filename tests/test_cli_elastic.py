@@ -1,5 +1,6 @@
 """``ase-mlip elastic`` and ``ase-mlip eos``: the numbers of the functions, in text, JSON and pictures."""
 
+import importlib
 import json
 
 import pytest
@@ -75,6 +76,21 @@ def test_eos_prints_writes_and_draws(files):
     assert f"bulk modulus {document['bulk_modulus']:.2f} GPa" in result.stdout
     assert (files / "v.png").read_bytes().startswith(PNG)
     assert json.loads(run(eos, files / "sw.pt", files / "si.xyz", "--json").stdout)["n_atoms"] == 2
+
+
+def test_the_space_group_is_kept_unless_it_is_let_go(files, monkeypatch):
+    module = importlib.import_module("ase_mlip.relax")
+    found = []
+
+    def spy(atoms, **options):
+        found.append(options["symmetry"])
+        return original(atoms, **options)
+
+    original = module.relax
+    monkeypatch.setattr(module, "relax", spy)
+    for arguments in ((), ("--symmetry", "none")):
+        run(eos, files / "sw.pt", files / "si.xyz", *arguments)
+    assert found == ["fix", None]
 
 
 @pytest.mark.parametrize("command", [elastic, eos])

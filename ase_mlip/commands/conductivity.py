@@ -37,6 +37,7 @@ def conductivity(
     wigner: bool,
     isotopes: bool,
     relax_first: bool,
+    symmetry: str,
     fmax: float,
     as_json: bool,
     output: Path | None,
@@ -52,7 +53,9 @@ def conductivity(
     from ..conductivity import require_phono3py, thermal_conductivity
 
     require_phono3py()  # before anything that takes long
-    atoms, relaxation = read_crystal(structure, make_calculator(model, **options), relax_first, fmax)
+    atoms, relaxation = read_crystal(
+        structure, make_calculator(model, **options), relax_first, symmetry, fmax
+    )
     with bar("supercell") as progress:
         result = thermal_conductivity(
             atoms,

@@ -26,6 +26,7 @@ def elastic(
     points: int,
     clamped: bool,
     relax_first: bool,
+    symmetry: str,
     fmax: float,
     as_json: bool,
     output: Path | None,
@@ -44,7 +45,7 @@ def elastic(
     calculator = make_calculator(model, **options)
     from ..elasticity import elastic_constants
 
-    atoms, relaxation = read_crystal(structure, calculator, relax_first, fmax)
+    atoms, relaxation = read_crystal(structure, calculator, relax_first, symmetry, fmax)
     with bar("strain") as progress:
         result = elastic_constants(
             atoms, strain, points, not clamped, fmax=max(fmax, 1e-3), progress=progress

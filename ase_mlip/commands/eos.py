@@ -27,6 +27,7 @@ def eos(
     points: int,
     relax_atoms: float | None,
     relax_first: bool,
+    symmetry: str,
     fmax: float,
     as_json: bool,
     output: Path | None,
@@ -42,7 +43,7 @@ def eos(
     calculator = make_calculator(model, **options)
     from ..eos import equation_of_state
 
-    atoms, relaxation = read_crystal(structure, calculator, relax_first, fmax)
+    atoms, relaxation = read_crystal(structure, calculator, relax_first, symmetry, fmax)
     with bar("volume") as progress:
         result = equation_of_state(atoms, strain, points, relax_atoms, progress=progress)
     document = {"structure": str(structure), "relaxation": relaxation, **_document(result)}

@@ -21,6 +21,10 @@ _OPTIONS = (
         "--relax/--no-relax", "relax_first", default=True, show_default=True, help="Cell and atoms, first."
     ),
     click.option(
+        "--symmetry", type=click.Choice(["fix", "none"]), default="fix", show_default=True,
+        help="Whether that relaxation keeps the space group."
+    ),
+    click.option(
         "--fmax", default=1e-4, show_default=True, type=click.FloatRange(min=0.0, min_open=True),
         help="Forces and stress of that relaxation, eV/Å."
     ),
@@ -31,13 +35,15 @@ _OPTIONS = (
 
 
 def crystal_options(command: Callable) -> Callable:
-    """Adds --symmetrize, --relax, --fmax, --json, --output and --plot."""
+    """Adds --symmetrize, --relax, --symmetry, --fmax, --json, --output and --plot."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def read_crystal(structure: Path, calculator, relax_first: bool, fmax: float) -> tuple[Atoms, dict]:
+def read_crystal(
+    structure: Path, calculator, relax_first: bool, symmetry: str, fmax: float
+) -> tuple[Atoms, dict]:
     """The first frame with ``calculator``, at its minimum if asked, and a record of that relaxation.
 
     A relaxation that does not reach ``fmax`` is said on stderr; the record has it, too.
@@ -55,7 +61,12 @@ def read_crystal(structure: Path, calculator, relax_first: bool, fmax: float) ->
         return atoms, {}
     with bar("step") as progress, warnings_as_lines():
         result = relax(
-            atoms, fmax=fmax, optimizer="LBFGS", cell=True, progress=lambda step, *_: progress(step, 500)
+            atoms,
+            fmax=fmax,
+            optimizer="LBFGS",
+            cell=True,
+            symmetry=None if symmetry == "none" else symmetry,
+            progress=lambda step, *_: progress(step, 500),
         )
     if not result.converged:
         click.echo(
@@ -64,6 +75,7 @@ def read_crystal(structure: Path, calculator, relax_first: bool, fmax: float) ->
             err=True,
         )
     relaxed = result.atoms
+    relaxed.set_constraint()  # what kept the space group must not act on forces and stresses from here on
     relaxed.calc = calculator
     record = {"converged": result.converged, "steps": result.steps, "fmax": result.fmaxes[-1]}
     return relaxed, record
