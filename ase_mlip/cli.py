@@ -9,6 +9,12 @@ from typing import Any
 import click
 
 from . import __version__
+from .commands.conductivity import conductivity
+from .commands.elastic import elastic
+from .commands.eos import eos
+from .commands.md import md
+from .commands.phonons import phonons
+from .commands.relax import relax
 from .errors import BuildError, MLIPError
 
 PLOT_FORMATS = (".png", ".pdf", ".svg")
@@ -242,6 +248,14 @@ def demo(output: Path, model: str, quick: bool) -> None:
         failed.append("check")
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}; see `{output / 'report.html'}`")
+
+
+main.add_command(conductivity)
+main.add_command(elastic)
+main.add_command(eos)
+main.add_command(md)
+main.add_command(phonons)
+main.add_command(relax)
 
 
 def _find(model: str) -> Path:

@@ -24,6 +24,16 @@ def with_calculator(atoms: Atoms, what: str) -> Atoms:
     return copy
 
 
+def refuse_random(calculator, what: str) -> None:
+    """Raise StructureError for ``symmetrize="random SEED"``: its energy is another in every evaluation."""
+    averaging = getattr(calculator, "averaging", None)
+    if averaging is not None and averaging.seed is not None:
+        raise StructureError(
+            f"`{what}` needs an energy that depends on the structure only, got `symmetrize={averaging.name!r}`, "
+            "which turns the structure anew in every evaluation; use a group such as 'octahedral'"
+        )
+
+
 def require_crystal(atoms: Atoms, what: str) -> None:
     """Raise StructureError unless ``atoms`` is periodic in all three directions and has a volume."""
     if not atoms.pbc.all():

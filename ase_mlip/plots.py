@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from .archive import write_atomically
 from .eos import EOSResult
 from .md import MDResult
+from .phonon_bands import BandStructure
 from .phonons import IMAGINARY, PhononResult
 from .relax import RelaxResult
 
@@ -119,17 +120,27 @@ def plot_anisotropy(found: Mapping[str, Sequence[Anisotropy]]) -> Figure:
 
 
 def plot_phonons(
-    result: PhononResult, references: Mapping[str, Mapping[str, Sequence[float]]] | None = None
+    result: PhononResult,
+    references: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    overlay: BandStructure | None = None,
+    names: tuple[str, str] = ("model", "reference"),
 ) -> Figure:
     """Band structure and density of states on one frequency axis.
 
-    ``references`` are drawn as points: frequencies (THz) by special point, under the name of their source.
+    ``references`` are drawn as points: frequencies (THz) by special point, under the name of their source;
+    ``overlay`` are other bands along the same path, and ``names`` what the two are called.
     """
     with _figure((7.4, 4.4)) as figure:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3.4, 1])
         bands = result.bands
         for start, stop in bands.segments:
             left.plot(bands.distances[start:stop], bands.frequencies[start:stop], color=BLUE)
+        if overlay is not None:
+            for start, stop in overlay.segments:
+                y = overlay.frequencies[start:stop]
+                left.plot(bands.distances[start:stop], y, color=ORANGE, ls="--", lw=1.0)
+            lines = (left.lines[0], left.lines[-1])
+            left.legend(lines, names, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         for distance, _ in bands.labels:
             left.axvline(distance, color=GREY, lw=0.6)
         left.set_xticks([d for d, _ in bands.labels], [name for _, name in bands.labels])
@@ -143,6 +154,7 @@ def plot_phonons(
         right.set_xlabel("DOS (1/THz)")
         right.xaxis.set_major_locator(MaxNLocator(3, prune="lower"))
         shown = [bands.frequencies.max()]
+        shown += [] if overlay is None else [overlay.frequencies.max()]
         shown += [f for source in (references or {}).values() for points in source.values() for f in points]
         bottom = min(0.0, bands.frequencies.min() * 1.06 if result.lowest_frequency < IMAGINARY else 0.0)
         left.set_ylim(bottom, max(shown) * 1.06)

@@ -17,6 +17,30 @@ from .symmetry import find_averaging
 AVERAGED = ("energy", "free_energy", "energies", "forces", "stress")
 
 
+def symmetrized(
+    calculator: Calculator, scheme: str | Atoms | Averaging, check_lattice: bool = True
+) -> Calculator:
+    """``calculator`` averaged over rotations: a model file with one neighbour list, others by rotating atoms.
+
+    Parameters are those of :class:`SymmetrizedCalculator`. An averaging that ``calculator`` has already is
+    replaced.
+    """
+    from .calculator import MLIPCalculator
+
+    if isinstance(calculator, SymmetrizedCalculator):
+        calculator = calculator.calculator
+    if isinstance(calculator, MLIPCalculator):
+        return MLIPCalculator(
+            calculator.model,
+            forces=calculator.forces,
+            skin=calculator.skin,
+            symmetrize=scheme,
+            tolerance=calculator.tolerance,
+            check_lattice=check_lattice,
+        )
+    return SymmetrizedCalculator(calculator, scheme, check_lattice)
+
+
 class SymmetrizedCalculator(Calculator):
     """The average of a calculator over rotations of the structure; for model files of this package,
     ``MLIPCalculator(..., symmetrize=...)`` does the same with one neighbour list.

@@ -12,16 +12,14 @@ from tqdm import tqdm
 from ase_mlip import MLIPCalculator
 from ase_mlip.phonons import phonons
 from ase_mlip.plots import plot_phonons, save_figure
-from ase_mlip.relax import relax
 
 model = sys.argv[1] if len(sys.argv) > 1 else "pet-si"
 calculator = MLIPCalculator(model, dtype="float64")
 
 crystal = bulk("Si", cubic=True)
 crystal.calc = calculator
-crystal = relax(crystal, fmax=1e-5, cell="volume").atoms  # the crystal keeps its shape, and so its symmetry
-crystal.calc = calculator
 
+# relaxes the cell within its space group, then displaces one atom
 with tqdm(unit="supercell") as bar:
     result = phonons(crystal, (2, 2, 2), path="GXU,KGL", progress=lambda done, total: bar.update())
 

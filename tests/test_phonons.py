@@ -10,6 +10,7 @@ from ase.neighborlist import neighbor_list
 from ase.phonons import Phonons
 
 from ase_mlip.errors import StructureError
+from ase_mlip.phonon_cells import heights
 from ase_mlip.phonons import phonons
 
 THZ_PER_EV = units._e / units._hplanck / 1e12
@@ -135,6 +136,8 @@ def test_an_unstable_lattice_is_reported():
     assert not result.stable
     assert result.lowest_frequency < -0.5
     assert result.thermal is None
+    assert result.imaginary[0][1] == result.lowest_frequency
+    assert all(frequency < -0.1 for _, frequency in result.imaginary)
     again = result.frequencies_at([result.lowest_q])[0].min()
     assert again == pytest.approx(result.lowest_frequency, abs=1e-6)
 
@@ -150,7 +153,7 @@ class Biased(EMT):
 def test_a_residual_force_is_reported_and_subtracted(copper):
     atoms = copper.copy()
     atoms.calc = Biased()
-    biased = phonons(atoms, (2, 2, 2), mesh=(2, 2, 2))
+    biased = phonons(atoms, (2, 2, 2), mesh=(2, 2, 2), relax_first=False)
     assert biased.residual_force == pytest.approx(0.02)
     clean = phonons(copper, (2, 2, 2), mesh=(2, 2, 2))
     assert biased.special_frequencies["X"] == pytest.approx(clean.special_frequencies["X"], abs=1e-6)
@@ -163,6 +166,89 @@ def test_phonopy_reads_what_is_saved(copper_phonons, tmp_path):
     again = phonopy.load(tmp_path / "phonopy.yaml", fc_calculator="symfc", log_level=0)
     again.run_qpoints([POINTS["X"]])
     assert again.qpoints.frequencies[0] == pytest.approx(copper_phonons.special_frequencies["X"], abs=1e-5)
+
+
+def test_the_structure_is_relaxed_first(copper):
+    """A cell of a wrong size and a little skewed comes back to the minimum, in its space group."""
+    atoms = bulk("Cu", a=3.62)
+    atoms.set_cell(atoms.cell.array * (1 + 1e-5 * np.arange(9).reshape(3, 3)), scale_atoms=True)
+    atoms.calc = EMT()
+    result = phonons(atoms, (2, 2, 2), mesh=(2, 2, 2))
+    assert result.relaxation.converged
+    assert result.relaxation.atoms.cell.lengths() * np.sqrt(2) == pytest.approx(3.58982, abs=2e-4)
+    assert result.space_group == "Fm-3m (225)"
+    clean = phonons(copper, (2, 2, 2), mesh=(2, 2, 2), relax_first=False)
+    assert clean.relaxation is None
+    assert result.special_frequencies["X"] == pytest.approx(clean.special_frequencies["X"], abs=5e-3)
+
+
+def test_an_unconverged_relaxation_is_refused_unless_forced(copper, monkeypatch):
+    monkeypatch.setattr("ase_mlip.phonons.RELAXED", 0.0)
+    monkeypatch.setattr("ase_mlip.phonons.MAX_STEPS", 1)
+    with pytest.raises(StructureError, match=r"expected the relaxation to reach.*`force=True`"):
+        phonons(copper, (2, 2, 2), mesh=(2, 2, 2))
+    assert phonons(copper, (2, 2, 2), mesh=(2, 2, 2), force=True).stable
+
+
+def test_min_length_makes_a_supercell(copper):
+    result = phonons(bulk_of(copper), min_length=7.0, mesh=(2, 2, 2), relax_first=False)
+    assert result.supercell_matrix.tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
+    assert heights(result.phonopy.supercell.cell) == pytest.approx(2 * 3.58982)
+    with pytest.raises(StructureError, match="got both"):
+        phonons(copper, (2, 2, 2), min_length=7.0)
+
+
+def bulk_of(copper):
+    atoms = bulk("Cu", a=3.58982, cubic=True)
+    atoms.calc = copper.calc
+    return atoms
+
+
+def test_group_velocities_are_slopes_of_the_bands(copper_phonons):
+    step = 1e-4
+    q = np.array([0.1, 0.17, 0.05])
+    reciprocal = copper_phonons.primitive.cell.reciprocal().array
+    velocities = copper_phonons.group_velocities([q])[0]
+    for axis in range(3):
+        moved = q + np.array([-step, step])[:, None] * np.linalg.inv(reciprocal)[axis]
+        low, high = copper_phonons.frequencies_at(moved)
+        assert velocities[:, axis] == pytest.approx((high - low) / (2 * step), abs=1e-3)
+
+
+class Counting(EMT):
+    """Fails at the third structure, once."""
+
+    calls, fails = 0, True
+
+    def calculate(self, *args, **kwargs):
+        self.calls += 1
+        if self.calls == 3 and self.fails:
+            raise KeyboardInterrupt
+        super().calculate(*args, **kwargs)
+
+
+def test_a_killed_run_goes_on_with_the_supercells_it_has(copper, tmp_path):
+    atoms = copper.copy()
+    options = {"mesh": (2, 2, 2), "relax_first": False, "is_symmetry": False, "is_plusminus": True}
+    atoms.calc = Counting()
+    file = tmp_path / "forces.npz"
+    with pytest.raises(KeyboardInterrupt):
+        phonons(atoms, (2, 2, 2), checkpoint=file, **options)
+    calculator = atoms.calc = Counting()
+    calculator.fails = False
+    result = phonons(atoms, (2, 2, 2), checkpoint=file, **options)
+    assert calculator.calls == 7 - 2
+    whole = phonons(copper, (2, 2, 2), **options)
+    assert result.special_frequencies["X"] == pytest.approx(whole.special_frequencies["X"], abs=1e-9)
+    assert result.evaluations == whole.evaluations == 7
+    phonons(atoms, (2, 2, 2), distance=0.02, checkpoint=file, **options)  # another run: nothing is reused
+    assert calculator.calls == 5 + 7
+
+
+def test_a_broken_checkpoint_is_ignored(copper, tmp_path):
+    file = tmp_path / "forces.npz"
+    file.write_bytes(b"PK\x03\x04 half a file")
+    assert phonons(copper, (2, 2, 2), mesh=(2, 2, 2), checkpoint=file).stable
 
 
 def test_progress_counts_the_supercells(copper):
@@ -184,4 +270,4 @@ def test_bad_input_is_named(copper):
     rattled.rattle(0.1, seed=0)
     rattled.calc = EMT()
     with pytest.raises(StructureError, match=r"needs a relaxed structure.*got \d\.\d+ eV/Å"):
-        phonons(rattled, (1, 1, 1))
+        phonons(rattled, (1, 1, 1), relax_first=False)

@@ -1,0 +1,171 @@
+"""``ase-mlip phonons``: band structures of crystals, with files that phonopy reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from .common import FILE, FOLDER, bar, calculator_options, make_calculator, read_named
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structures", nargs=-1, required=True, type=FILE)
+@click.option(
+    "-o", "--output", type=FOLDER, default="phonons", show_default=True, help="A folder in it each."
+)
+@click.option("--supercell", type=int, nargs=3, metavar="A B C", help="By default 2 2 2.")
+@click.option("--min-length", type=float, help="Instead: faces of the supercell at least so far apart, Å.")
+@click.option("--distance", default=0.01, show_default=True, help="Displacement, Å.")
+@click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
+@click.option(
+    "--symmetry",
+    help="Average the model over rotations: crystal (the structure's point group), octahedral, icosahedral.",
+)
+@click.option("--mesh", type=int, nargs=3, default=(20, 20, 20), show_default=True, metavar="A B C")
+@click.option("--path", help='Special points such as "GXU,KGL"; by default the standard path (seekpath).')
+@click.option("--reference", type=FILE, help="A phonopy directory with forces to compare with.")
+@click.option("--audit", is_flag=True, help="Also measure what the model obeys with nothing imposed.")
+@click.option("--relax/--no-relax", default=True, show_default=True, help="Relax cell and atoms first.")
+@click.option("--force", is_flag=True, help="Go on where the crystal could not be relaxed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@calculator_options
+def phonons(
+    model: str,
+    structures: tuple[Path, ...],
+    output: Path,
+    supercell: tuple[int, int, int] | None,
+    min_length: float | None,
+    distance: float,
+    plusminus: bool | None,
+    symmetry: str | None,
+    mesh: tuple[int, int, int],
+    path: str | None,
+    reference: Path | None,
+    audit: bool,
+    relax: bool,
+    force: bool,
+    as_json: bool,
+    device: str,
+    dtype: str | None,
+    forces: str,
+) -> None:
+    """Compute phonons of crystals.
+
+    Each structure is relaxed within its space group, displaced and evaluated in float64 unless --dtype says
+    otherwise. OUTPUT/NAME/ gets phonopy.yaml, FORCE_SETS, force_constants.hdf5, phonons.json and bands.png. A
+    run that was killed goes on with the supercells it has.
+    """
+    calculator = make_calculator(model, device=device, dtype=dtype or "float64", forces=forces)
+    from ..errors import MLIPError
+
+    options = {"distance": distance, "symmetry": symmetry, "relax_first": relax, "force": force}
+    options |= {"supercell_matrix": supercell, "min_length": min_length}
+    drawing = {"path": path, "mesh": mesh, "is_plusminus": "auto" if plusminus is None else plusminus}
+    found, failed = {}, []
+    for name, atoms in read_named(structures).items():
+        atoms.calc = calculator
+        try:
+            found[name] = _one(name, atoms, output / name, options, drawing, reference, audit, not as_json)
+        except MLIPError as error:
+            failed.append(name)
+            click.echo(f"{name}: failed: {' '.join(str(error).split())}", err=True)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    if failed:
+        raise click.ClickException(f"failed: {', '.join(failed)}")
+
+
+def _one(
+    name: str,
+    atoms,
+    folder: Path,
+    options: dict,
+    drawing: dict,
+    reference: Path | None,
+    audit: bool,
+    talk: bool,
+) -> dict:
+    """Results of one structure, written to ``folder``."""
+    from ..phonon_audit import audit_phonons
+    from ..phonon_files import write_results
+    from ..phonon_reference import compare_with, load_reference
+    from ..phonons import phonons as compute
+    from ..plots import plot_phonons, save_figure
+
+    loaded = None if reference is None else load_reference(reference)  # before the work, not after it
+    folder.mkdir(parents=True, exist_ok=True)
+    with bar("supercell") as progress:
+        checkpoint = folder / "forces.npz"
+        result = compute(atoms, **options, **drawing, checkpoint=checkpoint, progress=progress)
+    write_results(result, folder)
+    save_figure(plot_phonons(result), folder / "bands.png")
+    numbers = result.to_dict()
+    if talk:
+        _print_result(name, result)
+    if loaded is not None:
+        with bar("supercell") as progress:
+            comparison = compare_with(atoms, loaded, str(reference), **options, **drawing, progress=progress)
+        names = (atoms.calc.model.info.name, "reference")
+        figure = plot_phonons(comparison.model, overlay=comparison.reference_bands, names=names)
+        save_figure(figure, folder / "comparison.png")
+        numbers["comparison"] = comparison.to_dict()
+        if talk:
+            _print_comparison(comparison)
+    if audit:
+        with bar("supercell") as progress:
+            checked = audit_phonons(atoms, **options, progress=progress)
+        numbers["audit"] = checked.to_dict()
+        if talk:
+            _print_audit(checked)
+    _write_json(folder / "phonons.json", numbers)
+    if talk:
+        click.echo(f"  files in {folder}")
+    return numbers
+
+
+def _write_json(path: Path, numbers: dict) -> None:
+    from ..archive import write_atomically
+
+    write_atomically(path, (json.dumps(numbers, indent=1) + "\n").encode())
+
+
+def _print_result(name: str, result) -> None:
+    click.echo(f"{name}: {result.space_group}, supercell of {result.n_atoms_supercell} atoms")
+    relaxation = result.relaxation
+    if relaxation is not None:
+        lengths = ", ".join(f"{length:.4f}" for length in relaxation.atoms.cell.lengths())
+        click.echo(f"  relaxed in {relaxation.steps} steps to cell vectors of {lengths} Å")
+    cost = f"{result.n_displacements} displacements, {result.evaluations} evaluations, {result.seconds:.1f} s"
+    click.echo(f"  {cost}; averaging {result.averaging}")
+    for point, row in result.special_frequencies.items():
+        click.echo(f"  {point:<3} {' '.join(f'{value:8.3f}' for value in row)} THz")
+    click.echo(
+        f"  lowest frequency {result.lowest_frequency:.3f} THz: {'stable' if result.stable else 'UNSTABLE'}"
+    )
+    for q, frequency in result.imaginary[:5]:
+        click.echo(f"    {frequency:8.3f} THz at q = ({', '.join(f'{value:.3f}' for value in q)})")
+
+
+def _print_comparison(comparison) -> None:
+    click.echo(
+        f"  against {comparison.source}, in its supercell: mean absolute error "
+        f"{comparison.mean_absolute_error:.3f} THz, largest {comparison.max_error:.3f} THz"
+    )
+    ours, theirs = comparison.gamma
+    if ours == ours:  # not of one atom per cell
+        click.echo(
+            f"    optical at Γ {ours:.3f} THz, reference {theirs:.3f}; cell {comparison.lattice_strain:+.2%}"
+        )
+
+
+def _print_audit(audit) -> None:
+    click.echo(f"  audit ({audit.n_displacements} displacements of {audit.distance} Å, nothing imposed):")
+    click.echo(
+        f"    modes equal by symmetry differ by up to {audit.splitting:.2e} THz, at {audit.splitting_at}"
+    )
+    acoustic = ", ".join(f"{value:.2e}" for value in audit.acoustic)
+    click.echo(f"    acoustic modes at Γ {acoustic} THz; sum rule within {audit.sum_rule_error:.1e} eV/Å²")
+    click.echo(f"    permutation symmetry within {audit.permutation_error:.1e} eV/Å²")

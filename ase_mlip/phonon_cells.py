@@ -1,0 +1,124 @@
+"""Cells of a phonon calculation: from ASE to phonopy and back, supercells and their size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
+
+from .errors import StructureError, SupercellWarning
+
+DEFAULT_SUPERCELL = (2, 2, 2)
+
+
+def new_phonopy(
+    atoms: Atoms,
+    supercell_matrix: np.ndarray,
+    primitive_matrix: str | np.ndarray = "auto",
+    symprec: float = 1e-5,
+    is_symmetry: bool = True,
+) -> Phonopy:
+    """A phonopy calculation without displacements.
+
+    Raises
+    ------
+    StructureError
+        a structure that phonopy cannot reduce to a primitive cell
+    """
+    with warnings.catch_warnings():
+        # phonopy 4 warns that "auto" is its new default, also those who ask for it
+        warnings.filterwarnings("ignore", message="primitive_matrix defaulted")
+        try:
+            return Phonopy(
+                to_phonopy(atoms),
+                supercell_matrix=supercell_matrix,
+                primitive_matrix=primitive_matrix,
+                symprec=symprec,
+                is_symmetry=is_symmetry,
+            )
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise StructureError(
+                f"`phonons`: expected a crystal that phonopy can reduce to a primitive cell, got {atoms} "
+                f"({error or type(error).__name__}); look for atoms at one place, or set `primitive_matrix` "
+                "and `symprec`"
+            ) from error
+
+
+def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
+    return PhonopyAtoms(
+        numbers=atoms.numbers,
+        cell=atoms.cell.array,
+        scaled_positions=atoms.get_scaled_positions(),
+        masses=atoms.get_masses(),
+    )
+
+
+def to_ase(cell: PhonopyAtoms) -> Atoms:
+    return Atoms(
+        numbers=cell.numbers,
+        cell=cell.cell,
+        scaled_positions=cell.scaled_positions,
+        masses=cell.masses,
+        pbc=True,
+    )
+
+
+def heights(cell: np.ndarray) -> np.ndarray:
+    """Distances between opposite faces of a cell [3, 3], in its unit, [3]."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def find_supercell(
+    atoms: Atoms, supercell_matrix: Sequence | np.ndarray | None, min_length: float | None
+) -> np.ndarray:
+    """The supercell's matrix, int [3, 3]: as given, or diagonal with faces ``min_length`` Å apart.
+
+    Raises
+    ------
+    StructureError
+        both given, or a matrix that is not regular and of integers
+    """
+    if min_length is None:
+        return as_matrix(DEFAULT_SUPERCELL if supercell_matrix is None else supercell_matrix)
+    if supercell_matrix is not None:
+        raise StructureError(
+            f"`phonons`: expected `supercell_matrix` or `min_length`, got both ({supercell_matrix} and "
+            f"{min_length} Å); leave one out"
+        )
+    if not 0.0 < min_length < np.inf:
+        raise StructureError(f"`min_length` must be positive, got {min_length} Å")
+    return np.diag(np.ceil(min_length / heights(atoms.cell.array) - 1e-6).astype(int))
+
+
+def as_matrix(supercell_matrix: Sequence | np.ndarray) -> np.ndarray:
+    """Three integers or nine as int [3, 3]. Raises StructureError for anything else."""
+    matrix = np.array(supercell_matrix)
+    if matrix.shape == (3,):
+        matrix = np.diag(matrix)
+    integers = matrix.dtype.kind in "iuf" and np.allclose(matrix, np.rint(matrix))
+    if matrix.shape != (3, 3) or not integers or round(np.linalg.det(matrix)) == 0:
+        raise StructureError(
+            "`supercell_matrix` must be three integers or a regular 3×3 integer matrix, "
+            f"got {supercell_matrix}"
+        )
+    return np.rint(matrix).astype(int)
+
+
+def warn_if_small(atoms: Atoms, supercell_matrix: np.ndarray, calculator) -> None:
+    """Warn (SupercellWarning) where an atom feels its own image: faces closer than twice the cutoff."""
+    info = getattr(getattr(calculator, "model", None), "info", None)
+    if info is None:
+        return
+    shortest = heights(supercell_matrix @ atoms.cell.array).min()
+    if shortest < 2.0 * info.cutoff:
+        warnings.warn(
+            f"the supercell's faces are {shortest:.2f} Å apart, less than twice the cutoff of "
+            f"{info.cutoff:g} Å of `{info.name}`: displaced atoms feel their own images; use a larger "
+            f"supercell or `min_length={2.0 * info.cutoff:g}`",
+            SupercellWarning,
+            stacklevel=3,
+        )

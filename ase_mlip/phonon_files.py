@@ -1,0 +1,79 @@
+"""Files of a phonon calculation: forces of finished supercells, and results that others read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from phonopy.file_IO import write_force_constants_to_hdf5, write_FORCE_SETS
+from phonopy.structure.atoms import PhonopyAtoms
+
+from .archive import write_atomically
+
+
+class Checkpoint:
+    """Forces of the supercells that are finished, so that a killed run goes on where it was.
+
+    Parameters
+    ----------
+    path: an .npz file, or None to keep nothing
+    supercells: those of the run; a file of others is ignored and replaced
+    calculator: of which name and parameters count
+    """
+
+    def __init__(self, path: str | Path | None, supercells: Sequence[PhonopyAtoms], calculator):
+        self.path = None if path is None else Path(path)
+        self.key = _key(supercells, calculator)
+        self.forces: list[np.ndarray] = []
+        self.evaluations: list[int] = []
+        if self.path is not None and self.path.is_file():
+            self._read()
+
+    def add(self, forces: np.ndarray, evaluations: int) -> None:
+        """Remember the next supercell's forces [N, 3]. Raises OSError; the file before stays."""
+        self.forces.append(forces)
+        self.evaluations.append(evaluations)
+        if self.path is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, key=self.key, forces=self.forces, evaluations=self.evaluations)
+            write_atomically(self.path, buffer.getvalue())
+
+    def _read(self) -> None:
+        try:
+            with self.path.open("rb") as stream, np.load(stream) as stored:
+                if str(stored["key"]) == self.key:
+                    self.forces = list(stored["forces"])
+                    self.evaluations = [int(count) for count in stored["evaluations"]]
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            pass  # not ours, or of a disk that was full: compute again
+
+
+def _key(supercells: Sequence[PhonopyAtoms], calculator) -> str:
+    digest = hashlib.sha256()
+    for cell in supercells:
+        for array in (cell.cell, cell.positions, cell.numbers):
+            digest.update(np.round(np.asarray(array, dtype=float), 10).tobytes())
+    digest.update(f"{type(calculator).__name__} {getattr(calculator, 'parameters', None)}".encode())
+    averaging = getattr(calculator, "averaging", None)
+    if averaging is not None:
+        digest.update(averaging.name.encode() + averaging.rotations.tobytes())
+    return digest.hexdigest()
+
+
+def write_results(result, folder: Path) -> None:
+    """``phonopy.yaml``, ``FORCE_SETS`` and ``force_constants.hdf5``, which phonopy's commands read, and JSON.
+
+    ``result`` is a :class:`ase_mlip.phonons.PhononResult`. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    result.save(folder / "phonopy.yaml")
+    write_FORCE_SETS(result.phonopy.dataset, filename=str(folder / "FORCE_SETS"))
+    write_force_constants_to_hdf5(
+        result.phonopy.force_constants, filename=str(folder / "force_constants.hdf5")
+    )
+    write_atomically(folder / "phonons.json", (json.dumps(result.to_dict(), indent=1) + "\n").encode())

@@ -1,0 +1,226 @@
+"""Phonons beside a reference: a phonopy directory of another code's forces, or another ASE calculator.
+
+The model's phonons are computed again in the reference's own unit cell, relaxed by the model, and in its own
+supercell, so that the finite supercell acts alike on both. Non-analytic corrections are left out of both.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import phonopy
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+from ase.geometry import find_mic
+from ase.io import read
+from phonopy import Phonopy
+
+from .crystals import symmetry_dataset
+from .errors import StructureError, SupercellWarning
+from .phonon_bands import BandStructure, frequencies_at
+from .phonon_cells import to_ase
+from .phonons import PhononResult, phonons
+
+CELLS = ("phonopy.yaml", "phonopy_params.yaml", "phonopy_disp.yaml")
+SAME_PLACE = 0.05  # Å, between a displaced supercell and that of the reference's forces
+SAME_VOLUME = 0.15  # relative, between the crystal and the reference's
+
+
+@dataclass
+class PhononComparison:
+    """Frequencies beside a reference's, on one mesh; THz.
+
+    Attributes
+    ----------
+    mean_absolute_error, max_error: over all modes of the mesh, weighted by the points' multiplicity
+    max_error_q: q-point of the largest error
+    gamma: optical modes' mean frequency at Γ, of the model and of the reference; nan for one atom
+    lattice_strain: (V / V_reference)^(1/3) - 1, of the cell that the model relaxed
+    model: the model's phonons in the reference's supercell
+    reference_bands: along the same path
+    source: where the reference came from
+    """
+
+    mean_absolute_error: float
+    max_error: float
+    max_error_q: np.ndarray
+    gamma: tuple[float, float]
+    lattice_strain: float
+    model: PhononResult = field(repr=False)
+    reference_bands: BandStructure = field(repr=False)
+    source: str
+
+    def to_dict(self) -> dict:
+        return {
+            "source": self.source,
+            "mean_absolute_error": self.mean_absolute_error,
+            "max_error": self.max_error,
+            "max_error_q": np.asarray(self.max_error_q).tolist(),
+            "gamma": list(self.gamma),
+            "lattice_strain": self.lattice_strain,
+            "supercell_matrix": self.model.supercell_matrix.tolist(),
+        }
+
+
+def compare_phonons(
+    atoms: Atoms,
+    reference: str | Path | BaseCalculator,
+    *,
+    path: str | None = None,
+    mesh: tuple[int, int, int] = (20, 20, 20),
+    progress: Callable[[int, int], None] | None = None,
+    **options,
+) -> PhononComparison:
+    """Compare the calculator of ``atoms`` with a reference.
+
+    Parameters
+    ----------
+    atoms: the crystal, with a calculator; not modified
+    reference: a directory with ``phonopy.yaml`` or ``phonopy_disp.yaml`` and ``FORCE_SETS``,
+        ``FORCE_CONSTANTS``, ``force_constants.hdf5`` or ``vasprun.xml`` (one per displacement, in folders
+        or numbered); or another ASE calculator, whose phonons are computed in the same way
+    path, mesh: as of :func:`ase_mlip.phonons.phonons`
+    progress: called as ``progress(done, total)`` after each supercell
+    **options: of :func:`ase_mlip.phonons.phonons`; with a directory all but the supercell
+
+    Raises
+    ------
+    StructureError
+        a reference without cell or forces, of another crystal, or with forces for other supercells
+    """
+    options = {**options, "path": path, "mesh": mesh, "progress": progress}
+    if isinstance(reference, (str, Path)):
+        folder = Path(reference)
+        loaded = load_reference(folder)
+        return compare_with(atoms, loaded, str(folder), **options)
+    other = atoms.copy()
+    other.calc = reference
+    found = phonons(other, **options)
+    same = {"supercell_matrix": found.supercell_matrix, "min_length": None}
+    return _compare(phonons(atoms, **{**options, **same}), found.phonopy, type(reference).__name__)
+
+
+def compare_with(atoms: Atoms, loaded: Phonopy, source: str, **options) -> PhononComparison:
+    """As :func:`compare_phonons`, with a reference that is loaded already."""
+    cell = to_ase(loaded.unitcell)
+    check_same_crystal(atoms, cell, source)
+    cell.calc = atoms.calc
+    own = {"supercell_matrix": loaded.supercell_matrix, "primitive_matrix": loaded.primitive_matrix}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SupercellWarning)  # the reference's supercell is the point
+        model = phonons(cell, **{**options, **own, "min_length": None})
+    return _compare(model, loaded, source)
+
+
+def load_reference(folder: Path) -> Phonopy:
+    """phonopy's object with force constants from a directory. Raises StructureError for what is missing."""
+    if not folder.is_dir():
+        raise StructureError(f"`reference`: expected a phonopy directory, got `{folder}`, which is none")
+    cells = [folder / name for name in CELLS if (folder / name).is_file()]
+    if not cells:
+        raise StructureError(f"`{folder}`: expected one of {', '.join(CELLS)}, got none of them")
+    options = {"is_nac": False, "produce_fc": False, "log_level": 0}
+    loaded = phonopy.load(str(cells[0]), **options)
+    for name, keyword in (("FORCE_CONSTANTS", "force_constants_filename"),
+                          ("force_constants.hdf5", "force_constants_filename"),
+                          ("FORCE_SETS", "force_sets_filename")):  # fmt: skip
+        if (folder / name).is_file():
+            loaded = phonopy.load(str(cells[0]), **options, **{keyword: str(folder / name)})
+            break
+    else:
+        if not _has_forces(loaded.dataset):
+            loaded.forces = _vasp_forces(folder, loaded)
+    if loaded.force_constants is None:
+        loaded.produce_force_constants(fc_calculator="symfc", show_drift=False)
+    return loaded
+
+
+def _has_forces(dataset: dict | None) -> bool:
+    """Of phonopy's displacements, listed one by one or as arrays."""
+    dataset = dataset or {}
+    return "forces" in dataset or any("forces" in row for row in dataset.get("first_atoms", ()))
+
+
+def _vasp_forces(folder: Path, loaded: Phonopy) -> np.ndarray:
+    files = sorted(folder.glob("vasprun*.xml*")) or sorted(folder.glob("*/vasprun.xml*"))
+    expected = loaded.supercells_with_displacements or []
+    if not files:
+        raise StructureError(
+            f"`{folder}`: expected forces in FORCE_SETS, FORCE_CONSTANTS, force_constants.hdf5 or "
+            "vasprun.xml, got none of them"
+        )
+    if len(files) != len(expected):
+        raise StructureError(
+            f"`{folder}`: expected a vasprun.xml for each of {len(expected)} displacements, got {len(files)}"
+        )
+    return np.array([_forces_of(file, to_ase(cell)) for file, cell in zip(files, expected, strict=True)])
+
+
+def _forces_of(file: Path, expected: Atoms) -> np.ndarray:
+    """Forces of a run of VASP, eV/Å, whose atoms must be those of the displaced supercell, in its order."""
+    run = read(file, index=0)
+    if len(run) != len(expected) or list(run.numbers) != list(expected.numbers):
+        raise StructureError(
+            f"`{file}`: expected the atoms {expected.get_chemical_formula()} in the order of the displaced "
+            f"supercell, got {run.get_chemical_formula()} or another order"
+        )
+    away = find_mic(run.positions - expected.positions, expected.cell)[1].max()
+    if away > SAME_PLACE:
+        raise StructureError(
+            f"`{file}`: expected the positions of the displaced supercell, got an atom {away:.2f} Å away; "
+            "is the order of the atoms or of the displacements another one?"
+        )
+    return run.get_forces(apply_constraint=False)
+
+
+def check_same_crystal(atoms: Atoms, reference: Atoms, source: str) -> None:
+    """Raise StructureError unless both are one crystal, in whatever cell and order of atoms."""
+    ours, theirs = _crystal(atoms), _crystal(reference)
+    for name, mine, other in zip(("composition", "space group"), ours, theirs, strict=False):
+        if mine != other:
+            raise StructureError(
+                f"`{source}`: expected a reference with the {name} of the structure, {mine}, got {other}"
+            )
+    if abs(ours[2] / theirs[2] - 1.0) > SAME_VOLUME:
+        raise StructureError(
+            f"`{source}`: expected a reference with about the volume of the structure, {ours[2]:.2f} "
+            f"Å³/atom, got {theirs[2]:.2f} Å³/atom; is it another phase?"
+        )
+
+
+def _crystal(atoms: Atoms) -> tuple[str, str, float]:
+    """Composition, space group within 0.01 Å, volume per atom (Å³)."""
+    dataset = symmetry_dataset(atoms, 1e-2)
+    group = "none" if dataset is None else f"{dataset.international} ({dataset.number})"
+    composition = atoms.symbols.formula.reduce()[0].format("hill")
+    return composition, group, atoms.get_volume() / len(atoms)
+
+
+def _compare(model: PhononResult, reference: Phonopy, source: str) -> PhononComparison:
+    calculation = model.phonopy
+    points = calculation.mesh.qpoints
+    weights = calculation.mesh.weights / calculation.mesh.weights.sum()
+    theirs = frequencies_at(reference, points)
+    errors = np.abs(model.mesh_frequencies - theirs)
+    gamma = frequencies_at(reference, [[0.0, 0.0, 0.0]])[0]
+    bands = replace(model.bands, frequencies=frequencies_at(reference, model.bands.q_points))
+    volumes = calculation.primitive.volume, reference.primitive.volume
+    return PhononComparison(
+        mean_absolute_error=float((weights @ errors).mean()),
+        max_error=float(errors.max()),
+        max_error_q=points[errors.max(axis=1).argmax()],
+        gamma=(_optical(model.gamma_frequencies), _optical(gamma)),
+        lattice_strain=float((volumes[0] / volumes[1]) ** (1.0 / 3.0) - 1.0),
+        model=model,
+        reference_bands=bands,
+        source=source,
+    )
+
+
+def _optical(frequencies: np.ndarray) -> float:
+    by_size = frequencies[np.argsort(np.abs(frequencies))]
+    return float(by_size[3:].mean()) if len(by_size) > 3 else float("nan")

@@ -1,0 +1,155 @@
+"""Comparison with phonopy directories and with other calculators."""
+
+import shutil
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from ase_mlip.errors import StructureError
+from ase_mlip.phonon_files import write_results
+from ase_mlip.phonon_reference import compare_phonons, load_reference
+from ase_mlip.phonons import phonons
+
+MESH = {"mesh": (4, 4, 4)}
+
+
+class Stiffer(EMT):
+    """EMT times a number: frequencies grow by its root."""
+
+    factor = 1.21
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        for name, value in self.results.items():
+            self.results[name] = self.factor * value
+
+
+def copper(calculator=None, cubic=False):
+    atoms = bulk("Cu", a=3.58982, cubic=cubic)
+    atoms.calc = EMT() if calculator is None else calculator
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def computed():
+    return phonons(copper(), (2, 2, 2), **MESH)
+
+
+@pytest.fixture
+def folder(computed, tmp_path):
+    write_results(computed, tmp_path / "reference")
+    (tmp_path / "reference" / "phonons.json").unlink()
+    return tmp_path / "reference"
+
+
+@pytest.mark.parametrize("kept", ["FORCE_SETS", "force_constants.hdf5", None])
+def test_a_folder_gives_its_own_frequencies_back(folder, kept, computed):
+    for name in {"FORCE_SETS", "force_constants.hdf5"} - {kept}:
+        (folder / name).unlink()
+    if kept is not None:  # then forces are not in the cell's file
+        computed.phonopy.save(
+            folder / "phonopy.yaml", settings={"force_sets": False, "displacements": kept == "FORCE_SETS"}
+        )
+    # the crystal in another cell: what is compared is computed in the reference's
+    comparison = compare_phonons(copper(cubic=True), folder, **MESH)
+    assert comparison.mean_absolute_error < 1e-3
+    assert comparison.lattice_strain == pytest.approx(0.0, abs=1e-5)
+    assert comparison.model.n_atoms_supercell == 8
+
+
+def test_errors_are_those_of_the_scaled_potential(folder, computed):
+    comparison = compare_phonons(copper(Stiffer()), folder, **MESH)
+    expected = 0.1 * np.abs(computed.mesh_frequencies)
+    weights = computed.mesh_weights / computed.mesh_weights.sum()
+    assert comparison.mean_absolute_error == pytest.approx((weights @ expected).mean(), rel=1e-3)
+    assert comparison.max_error == pytest.approx(expected.max(), rel=1e-3)
+    end = comparison.model.bands.segments[0][1] - 1
+    ratio = comparison.model.bands.frequencies[end] / comparison.reference_bands.frequencies[end]
+    assert ratio == pytest.approx(1.1, rel=1e-3)
+
+
+def test_another_calculator_is_a_reference():
+    comparison = compare_phonons(copper(Stiffer()), EMT(), supercell_matrix=(2, 2, 2), **MESH)
+    assert comparison.source == "EMT"
+    assert comparison.max_error == pytest.approx(
+        comparison.model.mesh_frequencies.max() * (1 - 1 / 1.1), rel=1e-3
+    )
+
+
+VASPRUN = """<?xml version="1.0"?><modeling>
+<kpoints><varray name="kpointlist"><v>0 0 0</v></varray><varray name="weights"><v>1</v></varray></kpoints>
+<atominfo><atoms>{count}</atoms><array name="atoms"><set>{names}</set></array></atominfo>
+<structure name="initialpos">{structure}</structure>
+<calculation><scstep>{energies}</scstep><structure>{structure}</structure>
+<varray name="forces">{forces}</varray>{energies}</calculation>
+<structure name="finalpos">{structure}</structure></modeling>
+"""
+ENERGIES = "".join(f'<i name="{name}">0.0</i>' for name in ("e_fr_energy", "e_wo_entrp", "e_0_energy"))
+
+
+def write_vasprun(path, atoms, forces):
+    """The little of a vasprun.xml that ASE reads."""
+    basis = f'<crystal><varray name="basis">{rows(atoms.cell.array)}</varray></crystal>'
+    places = f'<varray name="positions">{rows(atoms.get_scaled_positions(wrap=False))}</varray>'
+    document = VASPRUN.format(
+        count=len(atoms),
+        names="".join(f"<rc><c>{symbol}</c><c>1</c></rc>" for symbol in atoms.symbols),
+        structure=basis + places,
+        forces=rows(forces),
+        energies=f"<energy>{ENERGIES}</energy>",
+    )
+    path.write_text(document)
+
+
+def rows(values):
+    return "".join(f"<v>{' '.join(map(str, row))}</v>" for row in values)
+
+
+def only_displacements(folder, computed):
+    for name in ("FORCE_SETS", "force_constants.hdf5", "phonopy.yaml"):
+        (folder / name).unlink()
+    computed.phonopy.save(folder / "phonopy_disp.yaml", settings={"force_sets": False, "displacements": True})
+    cell = computed.phonopy.supercells_with_displacements[0]
+    displaced = Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
+    return displaced, computed.phonopy.forces[0]
+
+
+def test_vasp_runs_are_read(folder, computed):
+    displaced, forces = only_displacements(folder, computed)
+    write_vasprun(folder / "vasprun.xml", displaced, forces)
+    assert compare_phonons(copper(), folder, **MESH).mean_absolute_error < 1e-3
+
+
+def test_other_atoms_order_or_phase_are_named(folder, computed, tmp_path):
+    with pytest.raises(StructureError, match=r"space group of the structure, Im-3m \(229\), got Fm-3m"):
+        iron = bulk("Cu", "bcc", a=2.9)
+        iron.calc = EMT()
+        compare_phonons(iron, folder, **MESH)
+    with pytest.raises(StructureError, match="composition of the structure, Al, got Cu"):
+        aluminium = bulk("Al")
+        aluminium.calc = EMT()
+        compare_phonons(aluminium, folder, **MESH)
+    with pytest.raises(StructureError, match=r"about the volume.*another phase"):
+        wide = bulk("Cu", a=4.2)
+        wide.calc = EMT()
+        compare_phonons(wide, folder, **MESH)
+
+    displaced, forces = only_displacements(folder, computed)
+    with pytest.raises(StructureError, match=r"expected forces in FORCE_SETS.*got none"):
+        load_reference(folder)
+    write_vasprun(folder / "vasprun.xml", displaced[::-1], forces)
+    with pytest.raises(StructureError, match=r"got an atom \d\.\d\d Å away"):
+        load_reference(folder)
+    write_vasprun(folder / "vasprun.xml", displaced[:-1], forces[:-1])
+    with pytest.raises(StructureError, match="expected the atoms Cu8 in the order"):
+        load_reference(folder)
+    shutil.copy(folder / "vasprun.xml", folder / "vasprun-2.xml")
+    with pytest.raises(StructureError, match="each of 1 displacements, got 2"):
+        load_reference(folder)
+    with pytest.raises(StructureError, match="which is none"):
+        load_reference(tmp_path / "absent")
+    with pytest.raises(StructureError, match=r"expected one of phonopy\.yaml"):
+        load_reference(tmp_path)
