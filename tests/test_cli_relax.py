@@ -4,10 +4,12 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,27 +35,40 @@ def model(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def crystals(tmp_path):
-    """Three distorted crystals in two files."""
+FULL = ("--cell", "full", "--fmax", "1e-3", "--dtype", "float64", "--optimizer", "BFGS")
+
+
+@pytest.fixture(scope="module")
+def finished(model, tmp_path_factory):
+    """Three distorted crystals in two files, relaxed; and what the command answered."""
+    folder = tmp_path_factory.mktemp("finished")
     frames = []
     for seed in range(3):
         atoms = bulk("Si", cubic=True)
         atoms.set_cell(atoms.cell.array * (0.99 + 0.01 * seed), scale_atoms=True)
         atoms.rattle(0.03, seed=seed)
         frames.append(atoms)
-    write(tmp_path / "pair.extxyz", frames[:2])
-    write(tmp_path / "one.extxyz", frames[2])
-    return [tmp_path / "pair.extxyz", tmp_path / "one.extxyz"]
+    write(folder / "pair.extxyz", frames[:2])
+    write(folder / "one.extxyz", frames[2])
+    files = [folder / "pair.extxyz", folder / "one.extxyz"]
+    return folder, invoke(model, *files, *FULL, "-o", folder / "out.extxyz", "--plot", folder / "plots")
 
 
-FULL = ("--cell", "full", "--fmax", "1e-3", "--dtype", "float64", "--optimizer", "BFGS")
+@pytest.fixture
+def done(finished, tmp_path):
+    """A copy of the relaxed crystals and their results, to go on with."""
+    return Path(shutil.copytree(finished[0], tmp_path / "done"))
 
 
-def test_structures_relax_to_the_published_crystal(model, crystals, tmp_path):
-    result = invoke(model, *crystals, *FULL, "-o", tmp_path / "out.extxyz", "--plot", tmp_path / "plots")
+@pytest.fixture
+def crystals(finished):
+    return [finished[0] / "pair.extxyz", finished[0] / "one.extxyz"]
+
+
+def test_structures_relax_to_the_published_crystal(finished):
+    folder, result = finished
     assert result.exit_code == 0, result.output
-    frames = read(tmp_path / "out.extxyz", ":")
+    frames = read(folder / "out.extxyz", ":")
     assert [frame.info["name"] for frame in frames] == ["pair-0", "pair-1", "one"]
     for frame in frames:
         assert np.cbrt(frame.get_volume()) == pytest.approx(stillinger_weber.LATTICE_CONSTANT, abs=2e-3)
@@ -63,40 +78,39 @@ def test_structures_relax_to_the_published_crystal(model, crystals, tmp_path):
         assert frame.info["spacegroup_before"]["0.01"] == "P1 (1)"
         assert frame.info["spacegroup_after"]["0.01"] == "Fd-3m (227)"
         assert len(read(frame.info["trajectory"], ":")) == frame.info["steps"] + 1
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"pair-0.png", "pair-1.png", "one.png"}
+    assert {path.name for path in (folder / "plots").iterdir()} == {"pair-0.png", "pair-1.png", "one.png"}
     assert len(re.findall(r"P1 \(1\) → Fd-3m \(227\) +converged", result.stdout)) == 3
     assert "3 of 3 converged" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 120
 
 
-def test_the_same_command_skips_what_is_done(model, crystals, tmp_path):
-    command = (model, *crystals, *FULL, "-o", tmp_path / "out.extxyz")
-    assert invoke(*command).exit_code == 0
-    before = (tmp_path / "out.extxyz").read_bytes()
-    again = invoke(*command, "--json")
+def test_the_same_command_skips_what_is_done(model, done):
+    before = (done / "out.extxyz").read_bytes()
+    again = invoke(
+        model, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz", "--json"
+    )
     assert again.exit_code == 0
     assert [row["status"] for row in json.loads(again.stdout)] == ["done before"] * 3
-    assert (tmp_path / "out.extxyz").read_bytes() == before
+    assert (done / "out.extxyz").read_bytes() == before
 
 
-def test_a_changed_structure_is_relaxed_again(model, crystals, tmp_path):
-    command = (model, *crystals, *FULL, "-o", tmp_path / "out.extxyz", "--json")
-    assert invoke(*command).exit_code == 0
-    atoms = read(crystals[1])
+def test_a_changed_structure_is_relaxed_again(model, done):
+    atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
-    write(crystals[1], atoms)
-    statuses = [row["status"] for row in json.loads(invoke(*command).stdout)]
-    assert statuses == ["done before", "done before", "converged"]
+    write(done / "one.extxyz", atoms)
+    result = invoke(
+        model, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz", "--json"
+    )
+    assert [row["status"] for row in json.loads(result.stdout)] == ["done before", "done before", "converged"]
 
 
-def test_other_settings_are_refused_before_anything_is_lost(model, crystals, tmp_path):
-    assert invoke(model, *crystals, *FULL, "-o", tmp_path / "out.extxyz").exit_code == 0
-    before = (tmp_path / "out.extxyz").read_bytes()
-    result = invoke(model, *crystals, *FULL, "--symmetry", "fix", "-o", tmp_path / "out.extxyz")
+def test_other_settings_are_refused_before_anything_is_lost(model, done):
+    before = (done / "out.extxyz").read_bytes()
+    result = invoke(model, done / "one.extxyz", *FULL, "--symmetry", "fix", "-o", done / "out.extxyz")
     assert result.exit_code == 1
     assert "other settings" in result.stderr
-    assert (tmp_path / "out.extxyz").read_bytes() == before
-    assert "other structures" in invoke(model, *crystals, *FULL, "-o", crystals[1]).stderr
+    assert (done / "out.extxyz").read_bytes() == before
+    assert "other structures" in invoke(model, done / "one.extxyz", *FULL, "-o", done / "pair.extxyz").stderr
 
 
 def test_an_unconverged_structure_is_status_1_and_continued(model, crystals, tmp_path):
@@ -107,41 +121,51 @@ def test_an_unconverged_structure_is_status_1_and_continued(model, crystals, tmp
     assert (row["status"], row["converged"], row["steps"]) == ("not converged", False, 2)
     second = invoke(*command, "--steps", "100")
     assert second.exit_code == 0
-    (done,) = json.loads(second.stdout)
-    assert done["energy_start"] == pytest.approx(row["energy"], abs=1e-9)
+    (end,) = json.loads(second.stdout)
+    assert end["energy_start"] == pytest.approx(row["energy"], abs=1e-9)
     assert len(read(tmp_path / "out.extxyz", ":")) == 1
-    assert len(read(done["trajectory"], ":")) >= 2 + done["steps"]
+    assert len(read(end["trajectory"], ":")) >= 2 + end["steps"]
 
 
-def test_a_failed_structure_does_not_stop_the_others(model, crystals, tmp_path):
-    write(tmp_path / "gold.extxyz", bulk("Au"))
-    files = [tmp_path / "gold.extxyz", *crystals]
-    result = invoke(model, *files, *FULL, "-o", tmp_path / "out.extxyz")
+def test_a_failed_structure_does_not_stop_the_others(model, done):
+    write(done / "gold.extxyz", bulk("Au"))
+    atoms = read(done / "one.extxyz")
+    atoms.positions[0, 0] += 0.01
+    write(done / "one.extxyz", atoms)
+    command = (model, done / "gold.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
+    result = invoke(*command)
     assert result.exit_code == 1
     assert re.search(r"^failed: gold: .*Au", result.stderr, re.M)
-    assert "3 of 4 converged, 1 failed" in result.stdout
-    assert [frame.info["name"] for frame in read(tmp_path / "out.extxyz", ":")] == ["pair-0", "pair-1", "one"]
-    rows = json.loads(invoke(model, *files, *FULL, "-o", tmp_path / "out.extxyz", "--json").stdout)
-    assert [row["status"] for row in rows] == ["failed"] + ["done before"] * 3
+    assert "1 of 2 converged, 1 failed" in result.stdout
+    assert [frame.info["name"] for frame in read(done / "out.extxyz", ":")] == [
+        "pair-0",
+        "pair-1",
+        "one",
+        "one",
+    ]
+    again = invoke(*command, "--json")
+    assert again.exit_code == 1
+    assert [row["status"] for row in json.loads(again.stdout)] == ["failed", "done before"]
 
 
-def test_a_full_disk_leaves_the_file_of_before(model, crystals, tmp_path, monkeypatch):
-    command = (model, *crystals, *FULL, "-o", tmp_path / "out.extxyz")
-    assert invoke(model, crystals[1], *FULL, "-o", tmp_path / "out.extxyz").exit_code == 0
-    before = (tmp_path / "out.extxyz").read_bytes()
+def test_a_full_disk_leaves_the_file_of_before(model, done, monkeypatch):
+    atoms = read(done / "one.extxyz")
+    atoms.positions[0, 0] += 0.01
+    write(done / "one.extxyz", atoms)
+    before = (done / "out.extxyz").read_bytes()
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr("ase_mlip.archive.os.fsync", full)
-        result = invoke(*command)
+        result = invoke(model, done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
     assert result.exit_code == 1
     assert "No space left on device" in result.stderr
-    assert (tmp_path / "out.extxyz").read_bytes() == before
-    assert not list(tmp_path.glob(".out*"))
-    assert invoke(*command).exit_code == 0
-    assert len(read(tmp_path / "out.extxyz", ":")) == 3
+    assert (done / "out.extxyz").read_bytes() == before
+    assert not list(done.glob(".out*"))
+    assert invoke(model, done / "one.extxyz", *FULL, "-o", done / "out.extxyz").exit_code == 0
+    assert len(read(done / "out.extxyz", ":")) == 4
 
 
 def test_a_killed_command_continues(model, tmp_path):
