@@ -29,7 +29,7 @@ def plot_elastic(result: ElasticResult) -> Figure:
 
 
 def plot_conductivity(result: ConductivityResult) -> Figure:
-    """What modes up to a frequency contribute near 300 K; beside it, if there are several, all temperatures."""
+    """What modes up to a frequency contribute near 300 K, and the total if there are several temperatures."""
     several = len(result.temperatures) > 1
     with _figure((8.0, 3.8) if several else (4.8, 3.8)) as figure:
         axes = figure.subplots(1, 1 + several, squeeze=False)[0]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.io import write
+from ase.io import read, write
 from click.testing import CliRunner
 from stillinger_weber import LATTICE_CONSTANT, export
 
@@ -20,6 +20,7 @@ from ase_mlip import MLIPCalculator
 from ase_mlip.conductivity import _has_imaginary, _shares, thermal_conductivity
 from ase_mlip.errors import DataError, MLIPError, StructureError
 from ase_mlip.kappa_srme import kappa_srme, read_references
+from ase_mlip.phonon_cells import to_phonopy
 
 needs_phono3py = pytest.mark.skipif(
     find_spec("phono3py") is None, reason="phono3py is not installed: pip install 'ase-mlip[kappa]'"
@@ -193,6 +194,26 @@ def test_frequencies_are_those_of_phonopy(silicon, result):
     assert np.sort(result.frequencies, axis=1) == pytest.approx(
         expected.frequencies_at(result.q_points), abs=0.01
     )
+
+
+@needs_phono3py
+@pytest.mark.skipif(not REFERENCES.is_dir(), reason="reference data of the benchmark not found")
+@pytest.mark.filterwarnings("ignore:primitive_matrix defaulted")
+@pytest.mark.parametrize("identifier", ["mp-1265", "mp-2172"])
+def test_q_points_are_those_of_the_benchmark(identifier):
+    """MgO and AlAs: modes correspond only where points and their order are the same."""
+    from phono3py import Phono3py
+    from phonopy.phonon.grid import get_ir_grid_points, get_qpoints_from_bz_grid_points
+
+    reference = read_references(REFERENCES / "kappas_phononDB_PBE_noNAC.json.gz")[identifier]
+    frames = read(REFERENCES / "phononDB-PBE-structures.extxyz", index=":")
+    atoms = next(frame for frame in frames if frame.info["mp_id"] == identifier)
+    calculation = Phono3py(to_phonopy(atoms), np.eye(3, dtype=int), primitive_matrix="auto")
+    calculation.mesh_numbers = reference.mesh
+    points, weights, _ = get_ir_grid_points(calculation.grid)
+    q_points = get_qpoints_from_bz_grid_points(calculation.grid.grg2bzg[points], calculation.grid)
+    assert np.array_equal(weights, reference.weights)
+    assert np.array(q_points) == pytest.approx(reference.q_points, abs=1e-6)
 
 
 @needs_phono3py
