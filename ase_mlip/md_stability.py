@@ -162,9 +162,11 @@ def md_stability(
     BuildError
         no LAMMPS is installed, or no plugin fits it
     """
-    _check_arguments(engine, model, timestep, time, replicas, record_interval, temperature_K)
+    _check_arguments(len(atoms), engine, model, timestep, time, replicas, record_interval, temperature_K)
     start = with_calculator(atoms, "md_stability") if engine == "ase" else atoms.copy()
     wanted = _read_reference(reference, rmax)
+    if wanted is not None:
+        rdf_error(rdf([start], rmax), wanted)  # a reference of another substance is refused before the work
     steps = record_interval * math.ceil(max(1, round(time / timestep)) / record_interval)
     length = steps * timestep / PICOSECOND
     skipped = 0.1 * length if equilibration is None else equilibration / PICOSECOND
@@ -307,6 +309,7 @@ def _summarize(replicas: list[Replica], distributions: dict, **rest) -> Stabilit
 
 
 def _check_arguments(
+    n_atoms: int,
     engine: str,
     model: str | Path | None,
     timestep: float,
@@ -315,6 +318,8 @@ def _check_arguments(
     interval: int,
     temperature_K: float | None,
 ) -> None:
+    if n_atoms == 0:
+        raise StructureError("`md_stability` needs at least one atom, got a structure with none")
     if engine not in ENGINES:
         raise MLIPError(f'`engine`: expected "ase" or "lammps", got {engine!r}')
     if engine == "lammps" and model is None:

@@ -107,6 +107,10 @@ def test_a_reference_is_compared_with(tmp_path):
     assert near.rdf_error["all"] < 0.5 * far.rdf_error["all"]
     with pytest.raises(StructureError, match="does not exist"):
         md_stability(copper(), 600.0, reference=tmp_path / "missing.xyz")
+    calculator = Counting()
+    with pytest.raises(StructureError, match="same substance"):
+        md_stability(copper(calculator), 600.0, reference=[bulk("NaCl", "rocksalt", a=5.6)])
+    assert calculator.evaluations == 0
 
 
 def test_too_long_a_timestep_ends_early():
@@ -164,6 +168,8 @@ def test_errors_at_the_start_are_the_users():
             md_stability(copper(), 300.0, **options)
     with pytest.raises(MLIPError, match="same run"):
         md_stability(copper(), None)
+    with pytest.raises(StructureError, match="at least one atom"):
+        md_stability(Atoms(), 300.0, engine="lammps", model="any.pt")
 
 
 def test_a_molecule_without_bonds_falls_apart():
