@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read, write
@@ -175,6 +176,31 @@ def test_without_coherences_only_they_are_missing(silicon, result):
     assert expected - 0.02 * expected < plain.mean_kappa[0] < expected
     assert not plain.kappa_coherences.any()
     assert kappa_srme(plain, result) < 0.05
+
+
+@needs_phono3py
+def test_conductivity_is_that_of_a_gas_of_phonons(silicon):
+    """κ = Σ C v² τ / (3 N V) with τ = 1/(4π γ), velocities from differences of phonopy's frequencies."""
+    from ase_mlip.phonons import phonons
+
+    found = thermal_conductivity(
+        silicon, (1, 1, 1), (2, 2, 2), (5, 5, 5), wigner=False, isotopes=False, boundary_mfp=None
+    )
+    harmonic = phonons(silicon, (2, 2, 2), distance=0.03, mesh=(2, 2, 2))
+    cell = harmonic.primitive.cell.array
+    step = 1e-3  # 1/Å
+    squares = 0.0
+    for direction in step * np.eye(3):
+        ends = (harmonic.frequencies_at(found.q_points + sign * cell @ direction) for sign in (1, -1))
+        squares = squares + (np.subtract(*ends) / (2 * step) * 100.0) ** 2  # THz Å are 100 m/s
+    used = found.linewidths[0] > 1e-10
+    lifetimes = 1.0 / (4e12 * np.pi * found.linewidths[0][used])
+    x = units._hplanck * found.frequencies[used] * 1e12 / (units._k * 300.0)
+    capacities = units._k * x**2 * np.exp(x) / np.expm1(x) ** 2
+    weights = np.broadcast_to(found.weights[:, None], used.shape)[used]
+    total = (weights * capacities * squares[used] * lifetimes).sum()
+    volume = harmonic.primitive.get_volume() * 1e-30
+    assert found.mean_kappa[0] == pytest.approx(total / (3 * found.weights.sum() * volume), rel=0.03)
 
 
 @needs_phono3py

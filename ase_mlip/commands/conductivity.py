@@ -104,7 +104,8 @@ def _text(result) -> str:
     )
     for temperature, mean, kappa in zip(result.temperatures, result.mean_kappa, result.kappa, strict=True):
         voigt = [kappa[0, 0], kappa[1, 1], kappa[2, 2], kappa[1, 2], kappa[0, 2], kappa[0, 1]]
-        lines.append(f"{temperature:7g}{mean:10.3f}" + "".join(f"{entry + 0.0:10.3f}" for entry in voigt))
+        columns = "".join(f"{round(entry, 3) + 0.0:10.3f}" for entry in voigt)
+        lines.append(f"{temperature:7g}{mean:10.3f}{columns}")
     if result.wigner:
         share = [entry.trace() / 3.0 for entry in result.kappa_coherences]
         lines.append("of the mean, coherences: " + " ".join(f"{entry:.3f}" for entry in share))
