@@ -25,11 +25,22 @@ class RotationFreeCellFilter(FrechetCellFilter):
     an anisotropic model changes. Its symmetric part is the gradient among symmetric X.
     """
 
+    def __init__(self, atoms: Atoms, **options):
+        super().__init__(atoms, **options)
+        self._known: tuple[tuple[bytes, bytes], np.ndarray] | None = None
+
     def get_forces(self, **kwargs) -> np.ndarray:
-        """Forces on atoms and on the logarithm of the deformation, [N + 3, 3]."""
-        forces = super().get_forces(**kwargs)
-        forces[-3:] = 0.5 * (forces[-3:] + forces[-3:].T)
-        return forces
+        """Forces on atoms and on the logarithm of the deformation, [N + 3, 3].
+
+        Those of the last state are kept: optimisers ask four times a step, and the derivatives of the
+        exponential take longer than a cheap calculator.
+        """
+        state = (self.atoms.positions.tobytes(), self.atoms.cell.array.tobytes())
+        if self._known is None or self._known[0] != state:
+            forces = super().get_forces(**kwargs)
+            forces[-3:] = 0.5 * (forces[-3:] + forces[-3:].T)
+            self._known = state, forces
+        return self._known[1].copy()
 
 
 def fix_symmetry(atoms: Atoms, symprec: float) -> None:

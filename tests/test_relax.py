@@ -238,6 +238,16 @@ def test_a_trajectory_cut_anywhere_is_continued_or_begun_anew(tmp_path, kept):
     assert read(path, -1).get_potential_energy() == pytest.approx(result.energy)
 
 
+def test_fixed_symmetry_survives_an_interruption(tmp_path):
+    path = tmp_path / "run.traj"
+    options = {"fmax": 1e-3, "cell": True, "symmetry": "fix", "optimizer": "BFGS", "trajectory": path}
+    assert not relax(simple_cubic(), steps=3, **options).converged
+    result = relax(simple_cubic(), resume=True, **options)
+    assert result.converged
+    assert set(result.spacegroup_after.values()) == {"Pm-3m (221)"}
+    assert read(path, -1).get_potential_energy() == pytest.approx(result.energy)
+
+
 def test_without_resume_a_trajectory_begins_anew(tmp_path):
     path = tmp_path / "run.traj"
     interrupted(path, after=3)
