@@ -131,7 +131,7 @@ def _candidates(atoms: Atoms, crystal: Atoms) -> list[np.ndarray]:
     """Cells of ``crystal`` with as many atoms as ``atoms``: its own, and the nearest multiple of it."""
     cells = [crystal.cell.array.copy()] if len(crystal) == len(atoms) else []
     multiples = np.rint(np.linalg.solve(crystal.cell.array.T, atoms.cell.array.T).T)
-    if round(np.linalg.det(multiples)) * len(crystal) == len(atoms):
+    if abs(round(np.linalg.det(multiples))) * len(crystal) == len(atoms):
         cells.append(multiples @ crystal.cell.array)
     return cells
 
