@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculatorError
 from ase.io import read
 from ase.io.formats import UnknownFileTypeError
+from ase.io.ulm import InvalidULMFileError
 
 from . import relax_symmetry
 from .crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups, with_calculator
@@ -252,7 +253,13 @@ def _take_last_frame(atoms: Atoms, path: Path) -> bool:
         return False
     try:
         last = read(path, index=-1, format="traj")
-    except (OSError, UnknownFileTypeError, IndexError, ValueError, EOFError):
+    except (
+        InvalidULMFileError,
+        UnknownFileTypeError,
+        IndexError,
+        ValueError,
+        EOFError,
+    ):  # cut short by a kill
         path.unlink()
         return False
     if not np.array_equal(last.numbers, atoms.numbers):

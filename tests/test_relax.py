@@ -238,6 +238,20 @@ def test_a_trajectory_cut_anywhere_is_continued_or_begun_anew(tmp_path, kept):
     assert read(path, -1).get_potential_energy() == pytest.approx(result.energy)
 
 
+def test_a_frame_half_written_is_left_out(tmp_path):
+    """What a kill during the writing leaves: the index still ends at the frame before."""
+    files = {}
+    for steps in (3, 4):
+        relax(distorted_copper(), steps=steps, trajectory=tmp_path / f"{steps}.traj")
+        files[steps] = (tmp_path / f"{steps}.traj").read_bytes()
+    path = tmp_path / "run.traj"
+    path.write_bytes(files[3] + files[4][len(files[3]) : len(files[3]) + 200])
+    third = read(tmp_path / "3.traj", -1).get_potential_energy()
+    result = relax(distorted_copper(), fmax=1e-3, trajectory=path, resume=True)
+    assert result.energies[0] == pytest.approx(third, abs=1e-9)
+    assert len(read(path, ":")) == 4 + result.steps
+
+
 def test_fixed_symmetry_survives_an_interruption(tmp_path):
     path = tmp_path / "run.traj"
     options = {"fmax": 1e-3, "cell": True, "symmetry": "fix", "optimizer": "BFGS", "trajectory": path}
