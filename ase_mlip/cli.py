@@ -15,6 +15,7 @@ from .commands.eos import eos
 from .commands.md import md
 from .commands.phonons import phonons
 from .commands.relax import relax
+from .commands.validate import validate
 from .errors import BuildError, MLIPError
 
 PLOT_FORMATS = (".png", ".pdf", ".svg")
@@ -256,6 +257,7 @@ main.add_command(eos)
 main.add_command(md)
 main.add_command(phonons)
 main.add_command(relax)
+main.add_command(validate)
 
 
 def _find(model: str) -> Path:

@@ -1,9 +1,9 @@
 """Group averages of symmetric structures from few rotations.
 
-A structure x that an operation h of the group G maps onto itself, h x = P x with a permutation P of atoms, has
-E(g h x) = E(g x) for every g. The average over G is therefore that over one g of each left coset gH of the
-structure's own symmetry H, and its forces follow from those by H: 12 rotations instead of 48 for silicon with
-one atom displaced along a cubic axis.
+A structure x that an operation h of the group G maps onto itself, h x = P x with a permutation P of atoms,
+has E(g h x) = E(g x) for every g. The average over G is therefore that over one g of each left coset gH of
+the structure's own symmetry H, and its forces follow from those by H: 12 rotations instead of 48 for silicon
+with one atom displaced along a cubic axis.
 """
 
 from __future__ import annotations

@@ -29,8 +29,9 @@ def refuse_random(calculator, what: str) -> None:
     averaging = getattr(calculator, "averaging", None)
     if averaging is not None and averaging.seed is not None:
         raise StructureError(
-            f"`{what}` needs an energy that depends on the structure only, got `symmetrize={averaging.name!r}`, "
-            "which turns the structure anew in every evaluation; use a group such as 'octahedral'"
+            f"`{what}` needs an energy that depends on the structure only, got "
+            f"`symmetrize={averaging.name!r}`, which turns the structure anew in every evaluation; "
+            "use a group such as 'octahedral'"
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,12 +22,13 @@ from .calculator import MLIPCalculator
 from .check import format_checks, passed, run_checks
 from .crystals import space_group
 from .eos import equation_of_state
-from .errors import MLIPError
+from .errors import MLIPError, SupercellWarning
 from .lammps_md import LammpsMD, run_nve_lammps
 from .md import draw_velocities, run_nve
 from .model import load_model
 from .phonon_audit import audit_phonons
 from .phonons import phonons
+from .provenance import write_json
 from .relax import displacement_rms, relax
 
 RESIDUAL_FORCE = 0.01  # eV/Å; more than this in a perfect crystal is worth a warning
@@ -125,8 +126,7 @@ def run_demo(output_dir: str | Path, model: str | Path = "pet-si", quick: bool =
         with _timed(demo, name):
             step(demo)
     results = demo_report.collect(demo, time.perf_counter() - started)
-    text = json.dumps(demo_report.plain(results), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(output / "results.json", text.encode())
+    write_json(output / "results.json", results)
     demo_report.write(demo, results)
     print(f"\n{demo_report.comparison_text(results)}\n")
     print(f"{results['seconds']['total']:.0f} s. Numbers: {output / 'results.json'}")
@@ -151,10 +151,14 @@ def _load(output: Path, settings: Settings, model: str | Path) -> Demo:
 def _timed(demo: Demo, name: str):
     """Time a step; what the model or the physics does not allow becomes a warning, a bug does not."""
     started = time.perf_counter()
-    try:
-        yield
-    except (MLIPError, CalculationFailed) as error:
-        demo.warn(name, f"this step failed: {error}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SupercellWarning)
+        try:
+            yield
+        except (MLIPError, CalculationFailed) as error:
+            demo.warn(name, f"this step failed: {error}")
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        demo.warn(name, text)
     demo.seconds[name] = time.perf_counter() - started
 
 

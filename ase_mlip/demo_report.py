@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
-import math
-import os
-import platform
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from . import __version__, silicon
+from .provenance import hardware, versions
 from .report import Picture, Section, Table, write_report
 
 if TYPE_CHECKING:
     from .demo import Demo
-
-LIBRARIES = ("torch", "ase", "phonopy", "spglib", "symfc", "vesin", "numpy", "scipy")
 
 
 def collect(demo: Demo, seconds: float) -> dict:
@@ -39,23 +33,10 @@ def collect(demo: Demo, seconds: float) -> dict:
         "comparison": _comparison(demo.numbers),
         "warnings": [f"{step}: {text}" for step, texts in demo.warnings.items() for text in texts],
         "seconds": {**demo.seconds, "total": seconds},
-        "versions": {"ase_mlip": __version__, "python": platform.python_version(), **_versions()},
-        "hardware": _hardware(demo),
+        "versions": versions(),
+        "hardware": hardware(str(demo.fast.model.device), torch.get_num_threads()),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def plain(value):
-    """``value`` with numpy numbers as Python's and what JSON cannot hold (NaN, infinity) as None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def comparison_text(results: dict) -> str:
@@ -318,22 +299,3 @@ def _comparison_rows(results: dict) -> list[tuple[str, ...]]:
         name = f"{row['quantity']} ({row['unit']})" if row["unit"] else row["quantity"]
         rows.append((name, *numbers))
     return rows
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
-
-
-def _hardware(demo: Demo) -> dict:
-    return {
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": str(demo.fast.model.device),
-    }

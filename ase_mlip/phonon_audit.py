@@ -1,9 +1,9 @@
 """What a model's phonons obey by themselves: no symmetry used, no sum rule imposed.
 
-Each atom of the primitive cell is displaced by ±u along x, y and z, and central differences of the forces are
-the force constants, without symmetrisation. What symmetry and sum rules say about them is then a statement about
-the model, not about the solver. Of a model averaged over a group only cosets are evaluated (:mod:`.cosets`),
-which gives its forces themselves, not approximations to them.
+Each atom of the primitive cell is displaced by ±u along x, y and z, and central differences of the forces
+are the force constants, without symmetrisation. What symmetry and sum rules say about them is then a
+statement about the model, not about the solver. Of a model averaged over a group only cosets are evaluated
+(:mod:`.cosets`), which gives its forces themselves, not approximations to them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class PhononAudit:
 
     Attributes
     ----------
-    splitting: largest difference of frequencies that the space group makes equal, THz, over the special points
-        and all q-points equivalent to them; without the acoustic modes at Γ, of which a frequency is the root
-        of what should be zero
+    splitting: largest difference of frequencies that the space group makes equal, THz, over the special
+        points and all q-points equivalent to them; without the acoustic modes at Γ, of which a frequency is
+        the root of what should be zero
     splitting_at: name of that special point
     splittings: the same by special point
     acoustic: frequencies of the three acoustic modes at Γ, without correction, THz, [3]
@@ -86,8 +86,8 @@ def audit_phonons(
 ) -> PhononAudit:
     """Audit the phonons that the calculator of ``atoms`` gives.
 
-    Parameters are those of :func:`ase_mlip.phonons.phonons`. Use a calculator in float64: differences of forces
-    over 0.01 Å are uncertain by about 0.001 eV/Å² in float32.
+    Parameters are those of :func:`ase_mlip.phonons.phonons`. Use a calculator in float64: differences of
+    forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32.
 
     Raises
     ------

@@ -52,10 +52,42 @@ th, td { padding: .35rem .7rem .35rem 0; border-bottom: 1px solid #e6e9ef; }
 th, td { text-align: left; vertical-align: top; }
 th { color: #4b5563; font-weight: 600; }
 figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; display: block; }
+img { max-width: 100%; height: auto; display: block; cursor: zoom-in; }
+img.zoomed { position: fixed; inset: 0; z-index: 1; width: 100vw; height: 100vh; object-fit: contain;
+             max-width: none; background: #fff; cursor: zoom-out; }
+.sortable th { cursor: pointer; white-space: nowrap; }
+.sortable td { white-space: nowrap; }
+th[aria-sort="ascending"]::after { content: " \\2191"; }
+th[aria-sort="descending"]::after { content: " \\2193"; }
 .caption, figcaption { color: #4b5563; font-size: .85rem; margin: .3rem 0 1rem; }
 .warning { border-left: 4px solid #d1661a; background: #fdf3eb; padding: .5rem .8rem; margin: .8rem 0; }
 footer { margin-top: 3rem; color: #4b5563; font-size: .85rem; }
+"""
+
+
+# Sorts a table by the column whose head is clicked, numbers as numbers and what is no number last, and shows
+# a clicked picture on the whole window. Without it the page is complete.
+SCRIPT = """
+document.querySelectorAll("table.sortable th").forEach(head => head.addEventListener("click", () => {
+  const up = head.getAttribute("aria-sort") !== "ascending";
+  const table = head.closest("table"), body = table.tBodies[0];
+  const column = [...head.parentNode.children].indexOf(head);
+  const key = row => row.cells[column].textContent.trim();
+  const compare = (a, b) => {
+    const x = parseFloat(a), y = parseFloat(b), numbers = [x, y].filter(Number.isFinite).length;
+    if (numbers === 1) return Number.isFinite(x) ? -1 : 1;
+    return (up ? 1 : -1) * (numbers ? x - y : a.localeCompare(b));
+  };
+  table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  [...body.rows].sort((a, b) => compare(key(a), key(b))).forEach(row => body.append(row));
+}));
+document.querySelectorAll("img").forEach(image =>
+  image.addEventListener("click", () => image.classList.toggle("zoomed")));
+document.addEventListener("keydown", event => {
+  if (event.key !== "Escape") return;
+  document.querySelectorAll("img.zoomed").forEach(image => image.classList.remove("zoomed"));
+});
 """
 
 
@@ -77,6 +109,7 @@ def render(title: str, introduction: Sequence[str], sections: Sequence[Section],
 {opening}
 {body}
 <footer>{escape(footer)}</footer>
+<script>{SCRIPT}</script>
 </body>
 </html>
 """
@@ -100,11 +133,13 @@ def _section(section: Section) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+    # a column of one thing and its number is read from top to bottom
+    kind = ' class="sortable"' if len(table.header) > 2 and len(table.rows) > 1 else ""
     head = f"<thead><tr>{head}</tr></thead>\n" if head else ""
     rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in table.rows]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
-    table_ = f"<table>\n{head}<tbody>\n{body}\n</tbody></table>"
+    table_ = f"<table{kind}>\n{head}<tbody>\n{body}\n</tbody></table>"
     return f'<div class="scroll">{table_}</div>{caption}'
 
 

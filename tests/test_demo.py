@@ -10,8 +10,8 @@ import stillinger_weber
 from ase_mlip import silicon
 from ase_mlip.crystals import space_group
 from ase_mlip.demo import run_demo
-from ase_mlip.demo_report import plain
 from ase_mlip.errors import MLIPError
+from ase_mlip.provenance import plain
 from ase_mlip.relax import displacement_rms
 
 FILES = {

@@ -47,7 +47,7 @@ def make_calculator(model: str, **options) -> MLIPCalculator:
 
 
 def read_named(files: Sequence[Path]) -> dict[str, Atoms]:
-    """Every frame of the files under a unique name, ``stem`` or ``stem-3``. Raises StructureError, OSError."""
+    """Every frame under a unique name, ``stem`` or ``stem-3``. Raises StructureError, OSError."""
     from ..data import read_structures
 
     found: dict[str, Atoms] = {}

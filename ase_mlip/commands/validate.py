@@ -1,0 +1,86 @@
+"""``ase-mlip validate``: everything for many structures, and a page of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from .common import FILE, FOLDER, bar, read_named
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structures", nargs=-1, required=True, type=FILE)
+@click.option(
+    "-o", "--output", type=FOLDER, default="report", show_default=True, help="Folder of the report."
+)
+@click.option("--reference", type=FOLDER, help="A phonopy directory, or one with a directory per structure.")
+@click.option("--symmetrize", help="Average over rotations: octahedral, icosahedral, lebedev L.")
+@click.option(
+    "--phonon-length", type=float, help="Least width of phonon supercells, Å; else twice the cutoff."
+)
+@click.option("--temperature", default=300.0, show_default=True, help="Of the dynamics, K.")
+@click.option("--time", "picoseconds", default=1.0, show_default=True, help="Of the dynamics, ps.")
+@click.option("--processes", type=click.IntRange(min=1), help="Structures at a time; by default all cores.")
+@click.option("--quick", is_flag=True, help="A rough run for a first look.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", show_default=True)
+def validate(
+    model: str,
+    structures: tuple[Path, ...],
+    output: Path,
+    reference: Path | None,
+    symmetrize: str | None,
+    phonon_length: float | None,
+    temperature: float,
+    picoseconds: float,
+    processes: int | None,
+    quick: bool,
+    device: str,
+    dtype: str,
+) -> None:
+    """Relax, vibrate, strain, turn and heat structures.
+
+    OUTPUT gets index.html, results.json, results.csv and a folder for each structure. Called again, it does
+    what is missing: steps that are done are kept, failed ones repeated. Exit status 1 if a step failed.
+    """
+    from ..model_info import find_model
+
+    path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
+    if symmetrize:
+        from ..symmetry import find_averaging
+
+        find_averaging(symmetrize)
+    from ..validate import Settings
+    from ..validate import validate as run
+
+    settings = Settings(
+        dtype=dtype,
+        symmetrize=symmetrize,
+        phonon_length=phonon_length,
+        temperature_K=temperature,
+        time=picoseconds,
+        reference=None if reference is None else str(reference.resolve()),
+    )
+    named = read_named(structures)
+    with bar("step") as progress:
+        document = run(
+            path,
+            named,
+            output,
+            settings.quick() if quick else settings,
+            device=device,
+            processes=processes,
+            progress=progress,
+        )
+    from ..validate_report import overview
+
+    header, rows = overview(document)
+    for row in rows:
+        click.echo("\n".join(f"{name:<30} {cell}" for name, cell in zip(header, row, strict=True)))
+        click.echo()
+    click.echo(f"Open {output / 'index.html'}")
+    if any(row[-1] != "–" for row in rows):
+        sys.exit(1)

@@ -1,0 +1,189 @@
+"""Validation of a model on structures: relaxation, phonons, elasticity, symmetry, dynamics, and a report.
+
+Every structure runs in a process of its own. Finished steps are stored, so that a run that was stopped goes
+on where it was, and a structure that fails, or takes its process with it, does not end the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from ase import Atoms
+from ase.io import read, write
+
+from .errors import MLIPError, StructureError
+from .model_info import find_model, read_info
+from .provenance import hardware, versions, write_json
+from .validate_report import write_csv, write_page
+from .validate_steps import STEPS, Job, NotApplicable, Settings
+
+RESULTS = "results.json"
+POLL = 0.5  # s
+
+
+def validate(
+    model: str | Path,
+    structures: Mapping[str, Atoms],
+    output: str | Path,
+    settings: Settings | None = None,
+    *,
+    device: str = "auto",
+    processes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Run every step for every structure and write ``index.html``, ``results.json`` and ``results.csv``.
+
+    Parameters
+    ----------
+    model: model file or shipped potential
+    structures: by name, which is also that of their folders
+    output: folder; steps that it holds already, of the same model, structure and settings, are not repeated
+    settings: what is done
+    device: of the calculators
+    processes: structures at a time; by default as many as there are cores, which share the threads
+    progress: called as ``progress(done, total)`` with steps
+
+    Returns
+    -------
+    what ``results.json`` holds; errors are in it
+
+    Raises
+    ------
+    MLIPError, FileNotFoundError
+        an unknown model, no structures
+    OSError
+        where ``output`` cannot be written
+    """
+    path = find_model(str(model))
+    info = read_info(path)
+    settings = settings or Settings()
+    if not structures:
+        raise StructureError("`validate` needs at least one structure, got none")
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    processes = max(1, min(processes or os.cpu_count() or 1, len(structures)))
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    started = time.perf_counter()
+
+    def run(name: str) -> None:
+        _in_process(path, name, structures[name], output / name, settings, device, threads)
+
+    with ThreadPoolExecutor(processes) as pool:
+        futures = [pool.submit(run, name) for name in structures]
+        total = len(structures) * len(STEPS)
+        while not all(future.done() for future in futures):
+            time.sleep(POLL)
+            if progress is not None:
+                progress(sum(len(_stored(output / name)["steps"]) for name in structures), total)
+        for future in futures:
+            future.result()
+    document = {
+        "schema_version": 1,
+        "model": {"name": info.name, "file_sha256": info.document_sha256, "description": info.description},
+        "settings": asdict(settings),
+        "structures": {name: _stored(output / name) for name in structures},
+        "seconds": time.perf_counter() - started,
+        "versions": versions(),
+        "hardware": hardware(device, threads),
+    }
+    write_json(output / RESULTS, document)
+    write_csv(output / "results.csv", document)
+    write_page(output / "index.html", document, output)
+    return document
+
+
+def run_structure(
+    model: Path, name: str, atoms: Atoms, folder: Path, settings: Settings, device: str, threads: int
+) -> None:
+    """Run the steps that ``folder`` does not hold yet, storing each as it ends."""
+    import torch
+
+    from .calculator import MLIPCalculator
+
+    torch.set_num_threads(threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    calculator = MLIPCalculator(model, device=device, dtype=settings.dtype, symmetrize=settings.symmetrize)
+    key = _key(calculator.model.info.document_sha256, atoms, settings)
+    record = _stored(folder)
+    if record.get("key") != key:
+        record = {"key": key, "formula": atoms.get_chemical_formula(), "n_atoms": len(atoms), "steps": {}}
+    # what failed is tried again
+    record["steps"] = {step: found for step, found in record["steps"].items() if "error" not in found}
+    job = Job(name, atoms, calculator, folder, settings)
+    relaxed = folder / "relaxed.extxyz"
+    if "relaxation" in record["steps"]:
+        job.relaxed = read(relaxed)
+    for step in STEPS:
+        if step not in record["steps"]:
+            record["steps"][step] = _run_step(step, job)
+            if step == "relaxation" and job.relaxed is not None:
+                write(relaxed, job.relaxed)
+            write_json(folder / RESULTS, record)
+
+
+def _run_step(step: str, job: Job) -> dict:
+    from .plots import save_figure
+
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            numbers, figures = STEPS[step](job)
+    except NotApplicable as reason:
+        return {"skipped": str(reason)}
+    except OSError:
+        raise  # a full disk is not the structure's fault
+    except Exception as error:
+        known = isinstance(error, MLIPError)
+        text = " ".join(str(error).split()) if known else traceback.format_exc(limit=-3)
+        return {"error": text or type(error).__name__, "seconds": time.perf_counter() - started}
+    for name, figure in figures.items():
+        save_figure(figure, job.folder / f"{name}.png", dpi=130)
+    return {
+        "numbers": numbers,
+        "pictures": [f"{name}.png" for name in figures],
+        "warnings": list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _in_process(
+    model: Path, name: str, atoms: Atoms, folder: Path, settings: Settings, device: str, threads: int
+) -> None:
+    """:func:`run_structure` in a fresh process, of which a crash is recorded like any other failure."""
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(
+        target=run_structure, args=(model, name, atoms, folder, settings, device, threads)
+    )
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        record = {"formula": atoms.get_chemical_formula(), "n_atoms": len(atoms)} | _stored(folder)
+        missing = next((step for step in STEPS if step not in record["steps"]), "process")
+        record["steps"][missing] = {"error": f"the process ended with exit status {process.exitcode}"}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / RESULTS, record)
+
+
+def _stored(folder: Path) -> dict:
+    try:
+        return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"steps": {}}
+
+
+def _key(model: str, atoms: Atoms, settings: Settings) -> str:
+    digest = hashlib.sha256(f"{model} {settings}".encode())
+    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,212 @@
+"""The steps of a validation, each from a job to numbers and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms, units
+from matplotlib.figure import Figure
+
+from . import anisotropy, plots
+from .elasticity import elastic_constants
+from .md_stability import md_stability
+from .phonon_audit import audit_phonons
+from .phonon_cells import heights
+from .phonon_files import write_results
+from .phonon_reference import compare_with, load_reference
+from .phonons import phonons, relaxed_within_symmetry
+from .plots_elastic import plot_elastic
+from .plots_md import plot_stability
+from .relax import relax
+
+if TYPE_CHECKING:
+    from .calculator import MLIPCalculator
+
+SCHEMES = ("none", "octahedral", "icosahedral")
+MD_LENGTH = 9.0  # Å; supercells of dynamics are at least so wide
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a validation does; ``quick`` is for a first look and for tests.
+
+    Attributes
+    ----------
+    dtype, symmetrize: of the calculator
+    phonon_length: supercells for phonons are at least so wide, Å; None takes twice the cutoff
+    distance: displacement for phonons, Å
+    mesh: of the density of states, along each axis
+    orientations: random ones, for the anisotropy
+    temperature_K, time, replicas: of the dynamics, K and ps
+    reference: a phonopy directory, or one with a phonopy directory for each structure's name
+    """
+
+    dtype: str = "float64"
+    symmetrize: str | None = None
+    phonon_length: float | None = None
+    distance: float = 0.01
+    mesh: int = 20
+    orientations: int = 20
+    temperature_K: float = 300.0
+    time: float = 1.0
+    replicas: int = 2
+    reference: str | None = None
+
+    def quick(self) -> Settings:
+        return Settings(
+            self.dtype, self.symmetrize, self.phonon_length, self.distance, 6, 4, self.temperature_K, 0.05, 2,
+            self.reference,
+        )  # fmt: skip
+
+
+@dataclass
+class Job:
+    """One structure on its way: ``atoms`` as given, ``relaxed`` after the first step, files in ``folder``."""
+
+    name: str
+    atoms: Atoms
+    calculator: MLIPCalculator
+    folder: Path
+    settings: Settings
+    relaxed: Atoms | None = None
+
+    @property
+    def is_crystal(self) -> bool:
+        return bool(self.atoms.pbc.all()) and self.atoms.cell.rank == 3
+
+    def start(self) -> Atoms:
+        """A copy of the relaxed structure with the calculator."""
+        atoms = (self.atoms if self.relaxed is None else self.relaxed).copy()
+        atoms.set_constraint()
+        atoms.calc = self.calculator
+        return atoms
+
+
+Found = tuple[dict, dict[str, Figure]]
+
+
+class NotApplicable(Exception):
+    """The step has no meaning for the structure."""
+
+
+def relaxation(job: Job) -> Found:
+    """Free relaxation of atoms and, of a crystal, the cell; what follows starts from the symmetric one."""
+    atoms = job.start()
+    result = relax(atoms, fmax=1e-3, steps=500, optimizer="LBFGS", cell=job.is_crystal)
+    final = result.atoms
+    numbers = {
+        "converged": result.converged,
+        "steps": result.steps,
+        "fmax": result.fmax,
+        "energy_per_atom": result.energy / len(final),
+        "volume_per_atom": None if result.volume is None else result.volume / len(final),
+        "cell_lengths": final.cell.lengths(),
+        "cell_angles": final.cell.angles(),
+        "largest_stress": None if result.stress is None else np.abs(result.stress).max(),
+        "spacegroup_before": {f"{symprec:g}": group for symprec, group in result.spacegroup_before.items()},
+        "spacegroup_after": {f"{symprec:g}": group for symprec, group in result.spacegroup_after.items()},
+        "rmsd": result.rmsd,
+        "noise": None if result.noise is None else asdict(result.noise),
+    }
+    job.relaxed = final
+    if job.is_crystal:
+        symmetric = job.atoms.copy()
+        symmetric.set_constraint()
+        symmetric.calc = job.calculator
+        relaxed_within_symmetry(symmetric)
+        symmetric.calc = None
+        symmetric.set_constraint()
+        job.relaxed = symmetric
+    return numbers, {"relaxation": plots.plot_relaxation(result)}
+
+
+def phonon_step(job: Job) -> Found:
+    """Phonons as in production, the audit, and the comparison with a reference if there is one."""
+    _require_crystal(job)
+    length = job.settings.phonon_length or 2.0 * job.calculator.model.info.cutoff
+    options = {"min_length": length, "distance": job.settings.distance, "relax_first": False, "force": True}
+    mesh = (job.settings.mesh,) * 3
+    result = phonons(job.start(), mesh=mesh, checkpoint=job.folder / "forces.npz", **options)
+    write_results(result, job.folder)
+    numbers = {**result.to_dict(), "audit": audit_phonons(job.start(), **options).to_dict()}
+    figures = {"bands": plots.plot_phonons(result)}
+    folder = reference_of(job)
+    if folder is not None:
+        options |= {"min_length": None, "relax_first": True, "mesh": mesh}
+        comparison = compare_with(job.start(), load_reference(folder), folder.name, **options)
+        numbers["comparison"] = comparison.to_dict()
+        names = (job.calculator.model.info.name, "reference")
+        figures["comparison"] = plots.plot_phonons(
+            comparison.model, overlay=comparison.reference_bands, names=names
+        )
+    return numbers, figures
+
+
+def elastic_step(job: Job) -> Found:
+    """Elastic constants with relaxed ions, averaged over the crystal's point group."""
+    _require_crystal(job)
+    result = elastic_constants(job.start())
+    numbers = {
+        "stable": result.stable,
+        "stiffness": result.stiffness,
+        "eigenvalues": result.eigenvalues,
+        "moduli": None if result.moduli is None else asdict(result.moduli),
+        "symmetry_deviation": result.symmetry_deviation,
+        "asymmetry": result.asymmetry,
+        "residual_stress": result.residual_stress,
+    }
+    return numbers, {"elasticity": plot_elastic(result)} if result.stable else {}
+
+
+def symmetry_step(job: Job) -> Found:
+    """How results depend on orientation; atoms are displaced, since a perfect crystal hides most of it."""
+    atoms = job.start()
+    atoms.rattle(0.05, seed=0)
+    rows = anisotropy.measure(job.calculator.model, atoms, SCHEMES, job.settings.orientations)
+    return {"rows": [row.to_dict() for row in rows]}, {"symmetry": plots.plot_anisotropy({job.name: rows})}
+
+
+def dynamics(job: Job) -> Found:
+    """Replicas at constant energy."""
+    atoms = job.start()
+    if job.is_crystal:
+        atoms = atoms.repeat(np.ceil(MD_LENGTH / heights(atoms.cell.array) - 1e-6).astype(int))
+        atoms.calc = job.calculator
+    settings = job.settings
+    time = settings.time * 1000.0 * units.fs
+    result = md_stability(atoms, settings.temperature_K, 1.0 * units.fs, time, settings.replicas)
+    numbers = result.to_dict()
+    kept = ("stable", "n_atoms", "temperature_K", "time", "timestep", "drift", "drift_error", "min_distance",
+            "mean_temperature", "survival")  # fmt: skip
+    failures = [asdict(replica.failure) if replica.failure else None for replica in result.replicas]
+    return {name: numbers[name] for name in kept} | {"failures": failures}, {
+        "dynamics": plot_stability(result)
+    }
+
+
+STEPS: dict[str, Callable[[Job], Found]] = {
+    "relaxation": relaxation,
+    "phonons": phonon_step,
+    "elasticity": elastic_step,
+    "symmetry": symmetry_step,
+    "dynamics": dynamics,
+}
+
+
+def reference_of(job: Job) -> Path | None:
+    """The phonopy directory for a structure: its own in the reference's folder, or the reference itself."""
+    if job.settings.reference is None:
+        return None
+    folder = Path(job.settings.reference)
+    if (folder / job.name).is_dir():
+        return folder / job.name
+    return folder if list(folder.glob("phonopy*.yaml")) else None
+
+
+def _require_crystal(job: Job) -> None:
+    if not job.is_crystal:
+        raise NotApplicable("not a crystal")

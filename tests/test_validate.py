@@ -1,0 +1,156 @@
+"""The report over all workflows: what it holds, that it goes on after a kill, and that a browser shows it."""
+
+import csv
+import json
+
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from ase_mlip import validate as module
+from ase_mlip.errors import StructureError
+from ase_mlip.validate import Settings, validate
+from ase_mlip.validate_report import overview, write_page
+from ase_mlip.validate_steps import STEPS
+from tests.browser import open_page
+
+QUICK = Settings(phonon_length=5.0, mesh=4, orientations=3, time=0.01, replicas=2)
+
+
+@pytest.fixture(scope="module")
+def structures():
+    unknown = bulk("Ge", cubic=True)
+    return {"silicon": bulk("Si", cubic=True), "dimer": Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]), "ge": unknown}
+
+
+@pytest.fixture(scope="module")
+def report(structures, tmp_path_factory):
+    """A crystal, a molecule, and one that fails."""
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_in_process", run_here)
+        document = validate("pet-si", structures, folder, QUICK, processes=1)
+    return folder, document
+
+
+def run_here(model, name, atoms, folder, settings, device, threads):
+    """In this process: tests of it start new ones only where that is what they test."""
+    module.run_structure(model, name, atoms, folder, settings, device, torch.get_num_threads())
+
+
+def test_every_step_is_there_or_says_why_not(report):
+    _, document = report
+    crystal, dimer, ge = (document["structures"][name]["steps"] for name in ("silicon", "dimer", "ge"))
+    assert list(crystal) == list(STEPS)
+    assert not [step for step, found in crystal.items() if "numbers" not in found]
+    assert {step for step, found in dimer.items() if "skipped" in found} == {"phonons", "elasticity"}
+    assert "numbers" in dimer["dynamics"]
+    assert "faces are 5.4" in crystal["phonons"]["warnings"][0]  # QUICK's supercell is too small
+    assert all("does not know" in found["error"] or "species" in found["error"] for found in ge.values())
+
+
+def test_numbers_are_those_of_the_workflows(report):
+    """Silicon's, from what the potential was trained on."""
+    _, document = report
+    steps = document["structures"]["silicon"]["steps"]
+    assert steps["relaxation"]["numbers"]["volume_per_atom"] == pytest.approx(5.4695**3 / 8, rel=0.01)
+    assert steps["phonons"]["numbers"]["gamma"][-1] == pytest.approx(15.1, abs=1.0)
+    assert steps["elasticity"]["numbers"]["moduli"]["bulk"] == pytest.approx(88.5, abs=8.0)
+    plain, octahedral, icosahedral = (row["forces"] for row in steps["symmetry"]["numbers"]["rows"])
+    assert plain > 3 * octahedral > 3 * icosahedral
+    assert steps["dynamics"]["numbers"]["stable"]
+
+
+def test_files(report):
+    folder, document = report
+    stored = json.loads((folder / "results.json").read_text())
+    assert stored["structures"] == json.loads(json.dumps(document["structures"]))
+    header, *rows = list(csv.reader((folder / "results.csv").read_text().splitlines()))
+    assert [row[0] for row in rows] == ["silicon", "dimer", "ge"]
+    bulk_modulus = float(rows[0][header.index("bulk modulus (GPa)")])
+    assert bulk_modulus == pytest.approx(
+        document["structures"]["silicon"]["steps"]["elasticity"]["numbers"]["moduli"]["bulk"], abs=0.06
+    )
+    assert rows[1][header.index("bulk modulus (GPa)")] == ""
+    for name in ("phonopy.yaml", "FORCE_SETS", "force_constants.hdf5", "bands.png", "relaxed.extxyz"):
+        assert (folder / "silicon" / name).stat().st_size > 300
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_shows_it(report, tmp_path, width):
+    folder, document = report
+    header, _ = overview(document)
+    found = open_page(folder / "index.html", tmp_path, width, header.index("volume (Å³/atom)"))
+    assert found["problems"] == []
+    # relaxation, bands, elasticity, symmetry, dynamics of the crystal; three of the dimer
+    assert found["images"] == found["loaded"] == 8
+    assert found["overflow"] <= 0  # tables scroll by themselves: the page fits a phone
+    assert found["ascending"][0] != "–"
+    assert found["ascending"][1:] == ["–", "–"]
+    assert found["width"] < found["zoomed"] == found["window"]
+
+
+def test_columns_sort_as_numbers(report, tmp_path):
+    folder, document = report
+    steps = document["structures"]["silicon"]["steps"]
+    copies = {}
+    for name, value in (("b", 9.5), ("a", 10.25), ("c", 100.0)):
+        changed = {
+            **steps["relaxation"],
+            "numbers": {**steps["relaxation"]["numbers"], "volume_per_atom": value},
+        }
+        copies[name] = {"formula": "Si8", "n_atoms": 8, "steps": {"relaxation": changed}}
+    header, _ = overview(document)
+    write_page(tmp_path / "page.html", {**document, "structures": copies}, folder)
+    found = open_page(tmp_path / "page.html", tmp_path, column=header.index("volume (Å³/atom)"))
+    assert found["ascending"] == ["9.500", "10.250", "100.000"]
+    assert found["descending"] == ["100.000", "10.250", "9.500"]
+
+
+def test_what_is_done_is_not_repeated(report, structures, monkeypatch):
+    folder, document = report
+    called = []
+
+    def counted(name):
+        def step(job):
+            called.append((job.name, name))
+            return {"spacegroup_after": {}}, {}
+
+        return step
+
+    monkeypatch.setattr(module, "_in_process", run_here)
+    for name in STEPS:
+        monkeypatch.setitem(module.STEPS, name, counted(name))
+    validate("pet-si", {"silicon": structures["silicon"]}, folder, QUICK)
+    assert called == []
+    # a step that is missing, as after a kill, is all that runs
+    path = folder / "silicon" / "results.json"
+    record = json.loads(path.read_text())
+    dynamics = record["steps"].pop("dynamics")
+    path.write_text(json.dumps(record))
+    module.run_structure(
+        module.find_model("pet-si"), "silicon", structures["silicon"], folder / "silicon", QUICK, "cpu", 1
+    )
+    assert called == [("silicon", "dynamics")]
+    record["steps"]["dynamics"] = dynamics
+    path.write_text(json.dumps(record))
+
+
+def test_a_process_that_dies_ends_its_structure_only(tmp_path, structures, monkeypatch):
+    monkeypatch.setattr(module, "run_structure", die)
+    document = validate("pet-si", {"a": structures["dimer"], "b": structures["dimer"]}, tmp_path, QUICK)
+    for record in document["structures"].values():
+        assert "exit status 3" in record["steps"]["relaxation"]["error"]
+    assert "exit status 3" in (tmp_path / "index.html").read_text()
+
+
+def die(*arguments):
+    raise SystemExit(3)
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(StructureError, match="at least one structure"):
+        validate("pet-si", {}, tmp_path)
+    with pytest.raises(FileNotFoundError):
+        validate("no-such-model", {"a": molecule("H2")}, tmp_path)
