@@ -62,7 +62,9 @@ def _cell(steps: dict, step: str, get, form: str) -> str:
         value = None
     if value is None:
         return "–"
-    return ("yes" if value else "NO") if isinstance(value, bool) else form.format(value)
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return value if isinstance(value, str) else _unsigned_zero(form.format(value))
 
 
 def write_csv(path: Path, document: dict) -> None:
@@ -210,4 +212,8 @@ def _version(document: dict) -> str:
 
 
 def _list(values, form: str) -> str:
-    return ", ".join(format(value, form) for value in values)
+    return ", ".join(_unsigned_zero(format(value, form)) for value in values)
+
+
+def _unsigned_zero(text: str) -> str:
+    return text.removeprefix("-") if float(text) == 0.0 else text

@@ -72,7 +72,7 @@ def crystal(options, forces: str = "conservative", dtype: str = "float64", symme
 
 
 def audits(options) -> Rows:
-    """Nothing imposed: splitting of degenerate modes, acoustic modes at Γ, permutation symmetry; production."""
+    """Nothing imposed: degenerate modes, acoustic modes at Γ, permutation symmetry; and production."""
     for size in options.sizes:
         for distance in (0.01, 0.03):
             for scheme in SCHEMES:
