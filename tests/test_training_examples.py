@@ -120,3 +120,34 @@ def test_3bpa_frames_are_labelled_and_known_ones_left_out(tmp_path, script):
 @pytest.mark.parametrize("recipe", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
 def test_recipes_are_valid_and_named_after_their_file(recipe):
     assert read_config(recipe).name == recipe.stem
+
+
+def test_elastic_constants_come_back_from_stresses(script, tmp_path, capsys):
+    """Strained frames, also as a supercell and turned, of a crystal whose stress is linear in the strain."""
+    from ase.build import bulk
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_strain, voigt_6_to_full_3x3_stress
+    from scipy.spatial.transform import Rotation
+
+    stiffness = np.full((3, 3), 120.0) + 40.0 * np.eye(3)
+    stiffness = np.block([[stiffness, np.zeros((3, 3))], [np.zeros((3, 3)), 75.0 * np.eye(3)]]) * units.GPa
+    rng = np.random.default_rng(0)
+    frames = []
+    for index in range(12):
+        strain = 0.0 if index == 0 else rng.uniform(-0.01, 0.01, 6)
+        stress = stiffness @ (strain * np.ones(6))
+        atoms = bulk("Cu", a=3.6, cubic=True).repeat(1 + index % 2)
+        deformation = voigt_6_to_full_3x3_strain(strain * np.ones(6))
+        atoms.set_cell(atoms.cell.array @ deformation, scale_atoms=True)
+        atoms.info["group"] = "Elastic"
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0, stress=stress)
+        frames.append(atoms)
+    turn = Rotation.from_rotvec([0.1, 0.2, -0.3]).as_matrix()
+    turned = frames[-1].copy()
+    turned.set_cell(turned.cell.array @ turn.T, scale_atoms=True)
+    stress = turn @ voigt_6_to_full_3x3_stress(frames[-1].get_stress()) @ turn.T
+    stress = full_3x3_to_voigt_6_stress(stress)
+    turned.calc = SinglePointCalculator(turned, energy=0.0, stress=stress)
+    write(tmp_path / "strained.xyz", [*frames, turned])
+    script("elastic_constants_of_data", tmp_path / "strained.xyz")
+    assert "C11 160.0, C12 120.0, C44 75.0" in capsys.readouterr().out
