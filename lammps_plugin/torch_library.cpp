@@ -21,13 +21,25 @@ std::string own_folder() {
     return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
+/// How libtorch is loaded: so that it finds its own symbols before LAMMPS'. LAMMPS brings a plain BLAS, with
+/// which libtorch would otherwise multiply its float64 matrices, five times slower. Sanitizers forbid it.
+int loading_mode() {
+    const bool sanitized =
+        dlsym(RTLD_DEFAULT, "__asan_init") != nullptr || dlsym(RTLD_DEFAULT, "__tsan_init") != nullptr;
+#ifdef RTLD_DEEPBIND
+    return RTLD_NOW | RTLD_LOCAL | (sanitized ? 0 : RTLD_DEEPBIND);
+#else
+    return RTLD_NOW | RTLD_LOCAL;
+#endif
+}
+
 void* open_library() {
     static void* library = nullptr; // for the life of the process: libtorch cannot be unloaded
     if (library != nullptr) {
         return library;
     }
     const std::string path = own_folder() + "/" + kLibrary;
-    library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    library = dlopen(path.c_str(), loading_mode());
     if (library == nullptr) {
         throw std::runtime_error("`" + path + "` cannot be loaded: " + dlerror() +
                                  "; `ase-mlip doctor` says what does not fit, `ase-mlip build` builds anew");

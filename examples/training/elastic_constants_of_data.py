@@ -1,8 +1,9 @@
 """Elastic constants of a cubic crystal from the stresses of strained frames in a data set.
 
 Run it as ``python elastic_constants_of_data.py FILE... [--group Elastic] [--largest 0.03]``. Frames are
-supercells of one conventional cell with atoms at their ideal places, so that the constants are those of clamped
-ions; in a Bravais lattice ions are clamped by symmetry. The stress is fitted as σ = σ₀ + C e by least squares.
+supercells of one conventional cell with atoms at their ideal places, so that the constants are those of
+clamped ions; in a Bravais lattice symmetry clamps them anyway. The stress is fitted as σ = σ₀ + C e by least
+squares.
 """
 
 import argparse
