@@ -59,3 +59,17 @@ def test_water_molecules_repel_when_squeezed_together():
         pair.calc = calc
         energies.append(pair.get_potential_energy())
     assert energies[0] > energies[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "structure", "lattice_constant"), [("pet-ge", "diamond", 5.76), ("pet-mo", "bcc", 3.17)]
+)
+def test_crystals_are_near_the_lattice_constant_of_their_data(name, structure, lattice_constant):
+    """Of the frame without stress in the training data: Ge 5.754 Å with -0.96 GPa, Mo 3.1698 Å."""
+    lengths = lattice_constant * np.linspace(0.97, 1.03, 13)
+    energies = []
+    for length in lengths:
+        atoms = bulk(name[4:].capitalize(), structure, a=length, cubic=True)
+        atoms.calc = MLIPCalculator(name, device="cpu")
+        energies.append(atoms.get_potential_energy())
+    assert lengths[int(np.argmin(energies))] == pytest.approx(lattice_constant, rel=0.011)
