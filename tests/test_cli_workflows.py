@@ -8,7 +8,11 @@ from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner
 
+from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.cli import main
+from ase_mlip.errors import StructureError
+from ase_mlip.phonon_audit import audit_phonons
+from ase_mlip.phonons import phonons
 
 SILICON = Path(__file__).resolve().parent.parent / "examples" / "structures" / "silicon.cif"
 FAST = ("--mesh", "4", "4", "4", "--path", "GX")
@@ -61,6 +65,16 @@ def test_a_failed_structure_is_reported_and_the_others_are_done(tmp_path):
     assert "germanium: failed:" in result.output
     assert "failed: water, germanium" in result.output
     assert (tmp_path / "out" / "silicon" / "phonopy.yaml").is_file()
+
+
+def test_random_rotations_have_no_phonons():
+    atoms = bulk("Si", cubic=True)
+    atoms.calc = MLIPCalculator("pet-si", symmetrize="random 1")
+    for function in (phonons, audit_phonons):
+        with pytest.raises(
+            StructureError, match=r"depends on the structure only, got `symmetrize='random 1'`"
+        ):
+            function(atoms)
 
 
 def test_wrong_input_is_answered_at_once(tmp_path):
