@@ -71,9 +71,7 @@ def test_random_rotations_have_no_phonons():
     atoms = bulk("Si", cubic=True)
     atoms.calc = MLIPCalculator("pet-si", symmetrize="random 1")
     for function in (phonons, audit_phonons):
-        with pytest.raises(
-            StructureError, match=r"got `symmetrize='random 1'`"
-        ):
+        with pytest.raises(StructureError, match=r"got `symmetrize='random 1'`"):
             function(atoms)
 
 
