@@ -17,7 +17,14 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from .crystals import largest_force, refuse_random, require_crystal, symmetry_dataset, with_calculator
+from .crystals import (
+    largest_force,
+    refuse_random,
+    require_crystal,
+    require_positive,
+    symmetry_dataset,
+    with_calculator,
+)
 from .errors import MLIPError, StructureError
 from .phonon_cells import as_matrix, to_ase, to_phonopy
 
@@ -120,6 +127,7 @@ def thermal_conductivity(
     ValueError
         for a temperature that is not positive
     """
+    require_positive(distance=distance, **{f"mesh[{i}]": n for i, n in enumerate(mesh)})
     Phono3py = require_phono3py()
     work = with_calculator(atoms, "thermal_conductivity")
     require_crystal(work, "thermal_conductivity")

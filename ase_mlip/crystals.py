@@ -19,9 +19,23 @@ def with_calculator(atoms: Atoms, what: str) -> Atoms:
         raise StructureError(f"`{what}` needs at least one atom, got a structure with none")
     if atoms.calc is None:
         raise StructureError(f"`{what}` needs a calculator on the structure; set `atoms.calc` first")
+    _require_finite(atoms, what)
     copy = atoms.copy()
     copy.calc = atoms.calc
     return copy
+
+
+def _require_finite(atoms: Atoms, what: str) -> None:
+    for name, values in (("positions", atoms.positions), ("cell", atoms.cell.array)):
+        if not np.isfinite(values).all():  # spglib ends the process on these
+            raise StructureError(f"`{what}` needs finite numbers, got NaN or infinity in the {name}")
+
+
+def require_positive(**values: float) -> None:
+    """Raise StructureError for an argument that is not a positive number."""
+    for name, value in values.items():
+        if not 0.0 < value < np.inf:
+            raise StructureError(f"`{name}` must be positive, got {value}")
 
 
 def refuse_random(calculator, what: str) -> None:
@@ -37,6 +51,7 @@ def refuse_random(calculator, what: str) -> None:
 
 def require_crystal(atoms: Atoms, what: str) -> None:
     """Raise StructureError unless ``atoms`` is periodic in all three directions and has a volume."""
+    _require_finite(atoms, what)
     if not atoms.pbc.all():
         raise StructureError(
             f"`{what}` needs a crystal, periodic in three directions, got `pbc={atoms.pbc.tolist()}`; "

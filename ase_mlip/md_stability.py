@@ -327,6 +327,8 @@ def _check_arguments(
     for name, value in (("timestep", timestep), ("time", time), ("replicas", replicas)):
         if not (math.isfinite(value) and value > 0):
             raise MLIPError(f"`{name}`: expected a positive number, got {value}")
+    if temperature_K is not None and not 0.0 <= temperature_K < math.inf:
+        raise MLIPError(f"`temperature_K`: expected zero or a positive number, got {temperature_K}")
     if interval < 1:
         raise MLIPError(f"`record_interval`: expected at least one step, got {interval}")
     if temperature_K is None and replicas > 1:

@@ -17,6 +17,7 @@ from ase import Atoms
 from phonopy import Phonopy
 
 from .cosets import averaged_forces
+from .crystals import require_positive
 from .phonon_bands import frequencies_at, special_points
 from .phonon_cells import new_phonopy, to_ase, warn_if_small
 from .phonons import averaged_calculator, check_input, relaxed_within_symmetry, sum_rule_error
@@ -94,6 +95,7 @@ def audit_phonons(
     StructureError
         for molecules, without calculator, or where the crystal cannot be relaxed
     """
+    require_positive(distance=distance)
     work, matrix = check_input(atoms, supercell_matrix, min_length)
     if relax_first:
         relaxed_within_symmetry(work, force)

@@ -17,7 +17,15 @@ from ase.spacegroup.symmetrize import refine_symmetry
 from phonopy import Phonopy
 
 from .cosets import averaged_forces
-from .crystals import largest_force, refuse_random, require_crystal, space_group, with_calculator
+from .crystals import (
+    largest_force,
+    refuse_random,
+    require_crystal,
+    require_positive,
+    space_group,
+    symmetry_dataset,
+    with_calculator,
+)
 from .errors import StructureError
 from .phonon_bands import BandStructure, band_structure, frequencies_at
 from .phonon_cells import find_supercell, new_phonopy, to_ase, warn_if_small
@@ -181,6 +189,7 @@ def phonons(
     StructureError
         for molecules, without calculator, or for a structure that is not relaxed
     """
+    require_positive(distance=distance, points=points, **{f"mesh[{i}]": n for i, n in enumerate(mesh)})
     work, matrix = check_input(atoms, supercell_matrix, min_length)
     relaxation = relaxed_within_symmetry(work, force) if relax_first else None
     calculator = averaged_calculator(work, symmetry, symprec)
@@ -218,6 +227,11 @@ def check_input(
     work = with_calculator(atoms, "phonons")
     require_crystal(work, "phonons")
     refuse_random(work.calc, "phonons")
+    if symmetry_dataset(work, SYMMETRY_OF_INPUT) is None:
+        raise StructureError(
+            f"`phonons`: spglib finds no space group of {work.get_chemical_formula()} within "
+            f"{SYMMETRY_OF_INPUT} Å; are two atoms at one place?"
+        )
     return work, find_supercell(work, supercell_matrix, min_length)
 
 

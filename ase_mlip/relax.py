@@ -140,6 +140,8 @@ def relax(
     """
     work = with_calculator(atoms, "relax")
     refuse_random(work.calc, "relax")
+    if not fmax >= 0.0:
+        raise StructureError(f"`fmax` must be positive, got {fmax} eV/Å")
     _check_choices(optimizer, cell, symmetry, smax)
     path = None if trajectory is None else Path(trajectory)
     resumed = resume and path is not None and _take_last_frame(work, path)

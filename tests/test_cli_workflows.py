@@ -10,9 +10,11 @@ from click.testing import CliRunner
 
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.cli import main
-from ase_mlip.errors import StructureError
+from ase_mlip.errors import MLIPError, StructureError
+from ase_mlip.md_stability import md_stability
 from ase_mlip.phonon_audit import audit_phonons
 from ase_mlip.phonons import phonons
+from ase_mlip.relax import relax
 
 SILICON = Path(__file__).resolve().parent.parent / "examples" / "structures" / "silicon.cif"
 FAST = ("--mesh", "4", "4", "4", "--path", "GX")
@@ -59,8 +61,8 @@ def test_a_failed_structure_is_reported_and_the_others_are_done(tmp_path):
     write(tmp_path / "germanium.cif", bulk("Ge", cubic=True))
     files = (tmp_path / "water.xyz", SILICON, tmp_path / "germanium.cif")
     options = ("--supercell", "1", "1", "1", "--dtype", "float32", "-o", tmp_path / "out", *FAST)
-    with pytest.warns(UserWarning, match="less than twice the cutoff"):
-        result = run("phonons", "pet-si", *files, *options, code=1)
+    result = run("phonons", "pet-si", *files, *options, code=1)
+    assert "warning: the supercell's faces are 5.47 Å apart, less than twice the cutoff" in result.output
     assert "water: failed: `phonons` needs a crystal" in result.output
     assert "germanium: failed:" in result.output
     assert "failed: water, germanium" in result.output
@@ -73,6 +75,33 @@ def test_random_rotations_have_no_phonons():
     for function in (phonons, audit_phonons):
         with pytest.raises(StructureError, match=r"got `symmetrize='random 1'`"):
             function(atoms)
+
+
+def test_numbers_that_make_no_sense_are_refused(tmp_path):
+    atoms = bulk("Si", cubic=True)
+    atoms.calc = MLIPCalculator("pet-si")
+    for options in ({"distance": 0.0}, {"distance": -0.01}, {"mesh": (0, 8, 8)}):
+        with pytest.raises(StructureError, match="must be positive, got"):
+            phonons(atoms, **options)
+    with pytest.raises(StructureError, match="`fmax` must be positive"):
+        relax(atoms, fmax=-1.0)
+    with pytest.raises(MLIPError, match="`temperature_K`: expected zero or a positive number"):
+        md_stability(atoms, -5.0)
+
+
+@pytest.mark.parametrize("command", ["phonons", "elastic", "eos"])
+def test_broken_structures_are_named(tmp_path, command):
+    """NaN would end the process in spglib; atoms at one place have no space group."""
+    (tmp_path / "nan.xyz").write_text(
+        '2\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3 pbc="T T T"\nSi nan 0 0\nSi 1 1 1\n'
+    )
+    output = run(command, "pet-si", tmp_path / "nan.xyz", "-o", tmp_path / "a", code=1).output
+    assert "NaN or infinity in the positions" in output
+    twice = bulk("Si", cubic=True)
+    twice.positions[1] = twice.positions[0]
+    write(tmp_path / "twice.xyz", twice)
+    output = run(command, "pet-si", tmp_path / "twice.xyz", "-o", tmp_path / "b", code=1).output
+    assert "are two atoms at one place?" in output
 
 
 def test_wrong_input_is_answered_at_once(tmp_path):

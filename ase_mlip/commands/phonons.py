@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from .common import FILE, FOLDER, bar, calculator_options, make_calculator, read_named
+from .relaxed import warnings_as_lines
 
 
 @click.command()
@@ -68,7 +69,10 @@ def phonons(
     for name, atoms in read_named(structures).items():
         atoms.calc = calculator
         try:
-            found[name] = _one(name, atoms, output / name, options, drawing, reference, audit, not as_json)
+            with warnings_as_lines():
+                found[name] = _one(
+                    name, atoms, output / name, options, drawing, reference, audit, not as_json
+                )
         except MLIPError as error:
             failed.append(name)
             click.echo(f"{name}: failed: {' '.join(str(error).split())}", err=True)
