@@ -15,6 +15,7 @@ from .crystals import with_calculator
 from .errors import MLIPError, StructureError
 from .md import PICOSECOND, draw_velocities, energy_statistics
 from .md_engines import EngineStopped, ase_frames, lammps_frames
+from .provenance import plain
 from .rdf import RDF, RDFAccumulator, rdf, rdf_error
 from .stability import Criteria, Failure, Frame, Monitor
 from .survival import Survival, survival
@@ -106,7 +107,7 @@ class StabilityResult:
 
     def to_dict(self) -> dict:
         """Everything as JSON values: lists for arrays, null for what is not finite."""
-        return _plain({**asdict(self), "stable": self.stable, "min_distance": self.min_distance})
+        return plain({**asdict(self), "stable": self.stable, "min_distance": self.min_distance})
 
 
 def md_stability(
@@ -347,14 +348,3 @@ def _read_reference(reference: Iterable[Atoms] | str | Path | None, rmax: float)
             raise StructureError(f"`reference`: expected a file that ASE reads, `{path}` does not exist")
         reference = iread(path, index=":")
     return rdf(reference, rmax)
-
-
-def _plain(value):
-    """``value`` in terms of JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value

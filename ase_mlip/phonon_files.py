@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from phonopy.file_IO import write_force_constants_to_hdf5, write_FORCE_SETS
 from phonopy.structure.atoms import PhonopyAtoms
 
 from .archive import write_atomically
+from .provenance import write_json
 
 
 class Checkpoint:
@@ -23,7 +23,7 @@ class Checkpoint:
     ----------
     path: an .npz file, or None to keep nothing
     supercells: those of the run; a file of others is ignored and replaced
-    calculator: of which name and parameters count
+    calculator: of which name, parameters and the content of its model file count
     """
 
     def __init__(self, path: str | Path | None, supercells: Sequence[PhonopyAtoms], calculator):
@@ -59,6 +59,9 @@ def _key(supercells: Sequence[PhonopyAtoms], calculator) -> str:
         for array in (cell.cell, cell.positions, cell.numbers):
             digest.update(np.round(np.asarray(array, dtype=float), 10).tobytes())
     digest.update(f"{type(calculator).__name__} {getattr(calculator, 'parameters', None)}".encode())
+    # the parameters name the model's file, which may have been replaced
+    info = getattr(getattr(calculator, "model", None), "info", None)
+    digest.update(getattr(info, "document_sha256", "").encode())
     averaging = getattr(calculator, "averaging", None)
     if averaging is not None:
         digest.update(averaging.name.encode() + averaging.rotations.tobytes())
@@ -76,4 +79,4 @@ def write_results(result, folder: Path) -> None:
     write_force_constants_to_hdf5(
         result.phonopy.force_constants, filename=str(folder / "force_constants.hdf5")
     )
-    write_atomically(folder / "phonons.json", (json.dumps(result.to_dict(), indent=1) + "\n").encode())
+    write_json(folder / "phonons.json", result.to_dict())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 
 from . import anisotropy, plots
 from .elasticity import elastic_constants
+from .errors import StructureError
 from .md_stability import md_stability
 from .phonon_audit import audit_phonons
 from .phonon_cells import heights
@@ -57,10 +59,7 @@ class Settings:
     reference: str | None = None
 
     def quick(self) -> Settings:
-        return Settings(
-            self.dtype, self.symmetrize, self.phonon_length, self.distance, 6, 4, self.temperature_K, 0.05, 2,
-            self.reference,
-        )  # fmt: skip
+        return replace(self, mesh=6, orientations=4, time=0.05)
 
 
 @dataclass
@@ -136,14 +135,19 @@ def phonon_step(job: Job) -> Found:
     figures = {"bands": plots.plot_phonons(result)}
     folder = reference_of(job)
     if folder is not None:
-        options |= {"min_length": None, "relax_first": True, "mesh": mesh}
-        comparison = compare_with(job.start(), load_reference(folder), folder.name, **options)
-        numbers["comparison"] = comparison.to_dict()
-        names = (job.calculator.model.info.name, "reference")
-        figures["comparison"] = plots.plot_phonons(
-            comparison.model, overlay=comparison.reference_bands, names=names
-        )
+        try:
+            numbers["comparison"], figures["comparison"] = _compared(job, folder, mesh)
+        except StructureError as error:  # of another crystal, say: the phonons are there all the same
+            warnings.warn(f"no comparison with the reference: {error}", UserWarning, stacklevel=2)
     return numbers, figures
+
+
+def _compared(job: Job, folder: Path, mesh: tuple[int, int, int]) -> tuple[dict, Figure]:
+    options = {"distance": job.settings.distance, "force": True, "mesh": mesh}
+    comparison = compare_with(job.start(), load_reference(folder), folder.name, **options)
+    names = (job.calculator.model.info.name, "reference")
+    figure = plots.plot_phonons(comparison.model, overlay=comparison.reference_bands, names=names)
+    return comparison.to_dict(), figure
 
 
 def elastic_step(job: Job) -> Found:

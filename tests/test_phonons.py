@@ -1,5 +1,7 @@
 """Phonons against ASE's own, against an analytic lattice, and against thermodynamic limits."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from ase import units
@@ -10,7 +12,8 @@ from ase.neighborlist import neighbor_list
 from ase.phonons import Phonons
 
 from ase_mlip.errors import StructureError
-from ase_mlip.phonon_cells import heights
+from ase_mlip.phonon_cells import heights, to_phonopy
+from ase_mlip.phonon_files import Checkpoint
 from ase_mlip.phonons import phonons
 
 THZ_PER_EV = units._e / units._hplanck / 1e12
@@ -243,6 +246,16 @@ def test_a_killed_run_goes_on_with_the_supercells_it_has(copper, tmp_path):
     assert result.evaluations == whole.evaluations == 7
     phonons(atoms, (2, 2, 2), distance=0.02, checkpoint=file, **options)  # another run: nothing is reused
     assert calculator.calls == 5 + 7
+
+
+def test_another_model_at_the_same_path_is_another_run():
+    cells = [to_phonopy(bulk("Cu"))]
+    models = [SimpleNamespace(info=SimpleNamespace(document_sha256=digest)) for digest in ("a", "b", "a")]
+    first, second, again = (
+        Checkpoint(None, cells, SimpleNamespace(parameters={"model": "m.pt"}, model=m)).key for m in models
+    )
+    assert first != second
+    assert first == again
 
 
 def test_a_broken_checkpoint_is_ignored(copper, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from ase_mlip import validate as module
+from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.errors import StructureError
 from ase_mlip.validate import Settings, validate
 from ase_mlip.validate_report import overview, write_page
-from ase_mlip.validate_steps import STEPS
+from ase_mlip.validate_steps import STEPS, Job
 from tests.browser import open_page
 
 QUICK = Settings(phonon_length=5.0, mesh=4, orientations=3, time=0.01, replicas=2)
@@ -60,6 +62,27 @@ def test_numbers_are_those_of_the_workflows(report):
     plain, octahedral, icosahedral = (row["forces"] for row in steps["symmetry"]["numbers"]["rows"])
     assert plain > 3 * octahedral > 3 * icosahedral
     assert steps["dynamics"]["numbers"]["stable"]
+
+
+def test_a_reference_of_another_crystal_costs_the_comparison_only(structures, tmp_path):
+    """Whatever the reference is, the phonons are kept."""
+    settings = replace(QUICK, reference=str(tmp_path))
+    (tmp_path / "phonopy.yaml").write_text("phonopy:\n")
+    (tmp_path / "job").mkdir()
+    calculator = MLIPCalculator("pet-si", dtype="float64")
+    job = Job("job-of-silicon", structures["silicon"], calculator, tmp_path / "job", settings)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.warns(UserWarning) as caught,
+    ):
+        patch.setattr("ase_mlip.validate_steps.load_reference", refuse)
+        numbers, figures = STEPS["phonons"](job)
+    assert any("no comparison with the reference: of another crystal" in str(w.message) for w in caught)
+    assert "comparison" not in numbers and "bands" in figures
+
+
+def refuse(folder):
+    raise StructureError("of another crystal")
 
 
 def test_files(report):

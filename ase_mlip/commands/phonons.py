@@ -61,6 +61,7 @@ def phonons(
     """
     calculator = make_calculator(model, device=device, dtype=dtype or "float64", forces=forces)
     from ..errors import MLIPError
+    from ..provenance import plain
 
     options = {"distance": distance, "symmetry": symmetry, "relax_first": relax, "force": force}
     options |= {"supercell_matrix": supercell, "min_length": min_length}
@@ -77,7 +78,7 @@ def phonons(
             failed.append(name)
             click.echo(f"{name}: failed: {' '.join(str(error).split())}", err=True)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(plain(found), indent=1))
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}")
 
@@ -98,6 +99,7 @@ def _one(
     from ..phonon_reference import compare_with, load_reference
     from ..phonons import phonons as compute
     from ..plots import plot_phonons, save_figure
+    from ..provenance import write_json
 
     loaded = None if reference is None else load_reference(reference)  # before the work, not after it
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,16 +126,10 @@ def _one(
         numbers["audit"] = checked.to_dict()
         if talk:
             _print_audit(checked)
-    _write_json(folder / "phonons.json", numbers)
+    write_json(folder / "phonons.json", numbers)
     if talk:
         click.echo(f"  files in {folder}")
     return numbers
-
-
-def _write_json(path: Path, numbers: dict) -> None:
-    from ..archive import write_atomically
-
-    write_atomically(path, (json.dumps(numbers, indent=1) + "\n").encode())
 
 
 def _print_result(name: str, result) -> None:
