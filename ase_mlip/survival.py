@@ -53,7 +53,8 @@ def survival(times: Sequence[float], failed: Sequence[bool], confidence: float =
     - Restricted mean over [0, T], T the longest time: area A(0, T) under the curve, with variance
       Σ A(t_i, T)² d_i / (Y_i (Y_i - d_i)) over failure times t_i with d_i of Y_i replicas failing;
       J. P. Klein and M. L. Moeschberger, Survival Analysis (2003), section 4.5.
-    - Constant hazard: mean time Θ = T_tot/k for k failures in the total time T_tot, with the limits of a Poisson count
+    - Constant hazard: mean time Θ = T_tot/k for k failures in the total time T_tot, with limits of a Poisson
+      count
       2 T_tot/χ²(1-α/2; 2k+2) < Θ < 2 T_tot/χ²(α/2; 2k); F. Garwood, Biometrika 28, 437 (1936).
 
     Parameters
