@@ -1,6 +1,7 @@
 """PET: its parts against independent implementations, its blocks against the whole, its range."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,24 @@ def test_scripted_equals_eager_and_training_mode(name):
     forces = torch.ops.ase_mlip.forces_from_gradients(gradients, graph.edge_index, len(graph.species))
     torch.testing.assert_close(scripted["energies"], outputs["energies"].detach(), atol=1e-12, rtol=0)
     torch.testing.assert_close(scripted["forces"], forces, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("owned", [0, 1, 20, 63])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_nodes_without_weight_cost_no_last_stage(name, owned):
+    """The gradient of the owned energies is what autograd gives for all nodes, weighted afterwards."""
+    network = make(**VARIANTS[name])
+    network.block_cpu = 7
+    graph = build_graph(silicon(), network.cutoff)
+    weights = (torch.arange(len(graph.species)) < owned).double()
+    mine = run(Potential(network, {}), replace(graph, node_weights=weights))
+    network.train()
+    vectors = graph.edge_vectors.clone().requires_grad_(True)
+    outputs = network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {})
+    (gradients,) = torch.autograd.grad((outputs["energies"] * weights).sum(), vectors)
+    torch.testing.assert_close(mine["gradients"], gradients, atol=1e-12, rtol=0)
+    torch.testing.assert_close(mine["energies"], (outputs["energies"] * weights).detach(), atol=1e-12, rtol=0)
+    assert mine["energies"][owned:].count_nonzero() == 0
 
 
 @pytest.mark.parametrize("name", ["two layers", "adaptive", "public layout"])

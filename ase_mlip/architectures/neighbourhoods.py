@@ -41,6 +41,14 @@ def renumber(reverse: Tensor, kept: Tensor) -> Tensor:
     return number[reverse[kept]]  # -1 picks the last entry, which is -1
 
 
+def upto_last_nonzero(weights: Tensor) -> int:
+    """Number of leading ``weights`` [N] behind which all are zero."""
+    found = torch.nonzero(weights)
+    if found.size(0) == 0:
+        return 0
+    return int(found[-1].item()) + 1
+
+
 def starts_of(graph: Neighbourhoods) -> Tensor:
     """First edge of each node, and the number of edges: int64 [B + 1]."""
     counts = torch.bincount(graph.centres, minlength=graph.types.size(0))

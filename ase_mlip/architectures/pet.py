@@ -28,6 +28,7 @@ from .neighbourhoods import (
     renumber,
     split,
     split_state,
+    upto_last_nonzero,
 )
 from .transformer import Layout, Perceptron, TransformerLayer
 
@@ -228,7 +229,7 @@ class PET(torch.nn.Module):
         """All outputs; differentiable twice in training mode, once otherwise."""
         graph, _ = self._neighbourhoods(species, edge_index, edge_vectors, reverse_edges)
         state = self._before_last_stage(graph, not self.training)
-        sizes = self._blocks(graph, not self.training)
+        sizes = self._blocks(graph, graph.types.size(0), not self.training)
         energies: list[Tensor] = []
         forces: list[Tensor] = []
         virials: list[Tensor] = []
@@ -254,7 +255,10 @@ class PET(torch.nn.Module):
         inputs: dict[str, Tensor],
         node_weights: Tensor,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3], without the direct heads."""
+        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3], without the direct heads.
+
+        The last stage of the nodes behind the last with a weight is left out: their energies are zero.
+        """
         vectors = edge_vectors.detach().requires_grad_(True)
         graph, _ = self._neighbourhoods(species, edge_index, vectors, reverse_edges)
         state = self._before_last_stage(graph, True)
@@ -292,9 +296,8 @@ class PET(torch.nn.Module):
             types, types[neighbours], centres, reverse_edges, edge_vectors, log_weights
         ), kept
 
-    def _blocks(self, graph: Neighbourhoods, blocked: bool) -> list[int]:
-        """Numbers of centres that are worked through together."""
-        n = graph.types.size(0)
+    def _blocks(self, graph: Neighbourhoods, n: int, blocked: bool) -> list[int]:
+        """Numbers of centres, of the first ``n``, that are worked through together."""
         size = max(n, 1)
         if blocked:
             size = self.block_gpu if graph.vectors.is_cuda else self.block_cpu
@@ -314,7 +317,7 @@ class PET(torch.nn.Module):
         return state
 
     def _stage_in_blocks(self, stage: int, graph: Neighbourhoods, state: State, blocked: bool) -> State:
-        sizes = self._blocks(graph, blocked)
+        sizes = self._blocks(graph, graph.types.size(0), blocked)
         nodes: list[Tensor] = []
         messages: list[Tensor] = []
         edges: list[Tensor] = []
@@ -345,23 +348,29 @@ class PET(torch.nn.Module):
         self, graph: Neighbourhoods, state: State, node_weights: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """Energies [N], and the gradients of Σ_i w_i E_i by the ``differentiable`` tensors of its input."""
-        sizes = self._blocks(graph, True)
+        n = graph.types.size(0)
+        weighted = upto_last_nonzero(node_weights)
+        sizes = self._blocks(graph, weighted, True)
+        blocks = len(sizes)
+        sizes.append(n - weighted)
         weights = node_weights.split_with_sizes(sizes)
         energies: list[Tensor] = []
         gradients = [torch.zeros_like(x) for x in differentiable(graph, state)]
         rows = [0 for _ in gradients]
         parts = split_state(state, graph, sizes)
-        for b, whole in enumerate(split(graph, sizes)):
-            block, part = as_leaves(whole, parts[b])
+        wholes = split(graph, sizes)
+        for b in range(blocks):
+            block, part = as_leaves(wholes[b], parts[b])
             energy = self._energies(block, self._stage(self.n_stages - 1, block, part))
             energies.append(energy.detach())
             sources = differentiable(block, part)
             found = torch.autograd.grad([(weights[b] * energy).sum()], sources, allow_unused=True)
             for k, gradient in enumerate(found):
-                n = sources[k].size(0)
+                rows_of_block = sources[k].size(0)
                 if gradient is not None:
-                    gradients[k].narrow(0, rows[k], n).copy_(gradient)
-                rows[k] += n
+                    gradients[k].narrow(0, rows[k], rows_of_block).copy_(gradient)
+                rows[k] += rows_of_block
+        energies.append(torch.zeros_like(weights[blocks], dtype=graph.vectors.dtype))
         return torch.cat(energies), gradients
 
     def _edge_features(self, state: State) -> Tensor:
