@@ -1,5 +1,6 @@
 # make demo       one command from a fresh clone to numbers and pictures in demo_output/
 # make test       all tests but the slow ones
+# make test-adapters  the adapters beside the packages they adapt, an environment each in .envs/
 # make test-slow  soak, large and sanitizer runs
 # make lint       ruff and clang-format, changing nothing;  make format  lets them change files
 
@@ -8,7 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CPP := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h lammps_plugin/*.cpp lammps_plugin/*.h tests/cpp/*.cpp)
 
-.PHONY: demo test test-slow lint format clean
+FAMILIES := mace nequip sevennet pet
+
+.PHONY: demo test test-adapters test-slow lint format clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -19,6 +22,10 @@ test: $(VENV)/.installed-test
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -m slow
+
+test-adapters: $(FAMILIES:%=.envs/%/.installed)
+	for family in $(FAMILIES); do \
+	  .envs/$$family/bin/python -m pytest -q tests/adapters/test_$$family.py || exit 1; done
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
@@ -44,6 +51,14 @@ $(VENV)/.installed: $(VENV)/.created requirements.txt pyproject.toml setup.py
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .
 	$(BIN)/ase-mlip build
+	@touch $@
+
+# A peer's requirements start with the torch that everything else is built against.
+.envs/%/.installed: tests/adapters/requirements-%.txt pyproject.toml setup.py
+	$(PYTHON) -m venv .envs/$*
+	.envs/$*/bin/python -m pip install --disable-pip-version-check -r $<
+	.envs/$*/bin/python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .
+	.envs/$*/bin/ase-mlip build
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt

@@ -12,6 +12,7 @@ from . import __version__
 from .commands.conductivity import conductivity
 from .commands.elastic import elastic
 from .commands.eos import eos
+from .commands.export import export
 from .commands.md import md
 from .commands.phonons import phonons
 from .commands.relax import relax
@@ -254,6 +255,7 @@ def demo(output: Path, model: str, quick: bool) -> None:
 main.add_command(conductivity)
 main.add_command(elastic)
 main.add_command(eos)
+main.add_command(export)
 main.add_command(md)
 main.add_command(phonons)
 main.add_command(relax)

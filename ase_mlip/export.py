@@ -7,10 +7,12 @@ import datetime
 import io
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 import torch
+from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor
 
@@ -22,10 +24,16 @@ from .model_info import KNOWN_OUTPUTS, ModelInfo
 from .potential import Potential
 
 MEASURED = ("schema_version", "dtype", "versions", "created", "self_test", "members", "document_sha256")
+INDEPENDENT = 1e-7  # relative, of the numbers a ``reference`` gives
 REQUIRED = ("name", "species", "cutoff", "message_passing_layers", "interaction_range")
 
 
-def export_model(module: torch.nn.Module, path: str | os.PathLike, metadata: ModelInfo | dict) -> ModelInfo:
+def export_model(
+    module: torch.nn.Module,
+    path: str | os.PathLike,
+    metadata: ModelInfo | dict,
+    reference: Callable[[Atoms], dict[str, Tensor]] | None = None,
+) -> ModelInfo:
     """Write a network as a model file and return its document.
 
     Parameters
@@ -34,13 +42,16 @@ def export_model(module: torch.nn.Module, path: str | os.PathLike, metadata: Mod
     path: the file; it is replaced in one step, so that a crash or a full disk leaves the old one
     metadata: fields of :class:`ModelInfo`; ``name, species, cutoff, message_passing_layers,
         interaction_range`` are required in a dict; outputs, dtype, hashes and the self-test are measured
+    reference: independent numbers for the self-test: ``energy`` [1] (eV), ``forces`` [N, 3] (eV/Å) and ``virial``
+        [1, 3, 3] (eV, symmetric) of a structure, in float64; by default the module's own
 
     Raises
     ------
     ModelFileError
         a claim of ``metadata`` is unknown or not true of the module
     MLIPError
-        the module has weights that are not finite, or gives wrong shapes or values on the self-test
+        the module has weights that are not finite, gives wrong shapes or values on the self-test, or is not
+        what ``reference`` describes
     OSError
         the file cannot be written
     """
@@ -52,7 +63,7 @@ def export_model(module: torch.nn.Module, path: str | os.PathLike, metadata: Mod
     _torchscript.save(_torchscript.script(potential), buffer)
     members = archive.strip(buffer.getvalue())
     info.operators = _find_operators(members, info.operators)
-    info.self_test = _make_self_test(archive.compose(members, None), info)
+    info.self_test = _make_self_test(archive.compose(members, None), info, reference)
     info.members = archive.digests(members)
     info.validate()
     archive.write_atomically(path, archive.compose(members, info.to_json()))
@@ -79,7 +90,11 @@ def _describe(module: torch.nn.Module, metadata: ModelInfo | dict) -> ModelInfo:
             info.architecture.update(asdict(hypers))
     if _is_potential(module):
         info.reference_energies = _read_references(module.reference_energies, info)
-    info.versions = {"torch": torch.__version__, "ase_mlip": ase_mlip.__version__}
+    info.versions = {
+        **(claims.get("versions") or {}),
+        "torch": torch.__version__,
+        "ase_mlip": ase_mlip.__version__,
+    }
     info.created = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     info.validate()
     return info
@@ -164,7 +179,9 @@ def _find_operators(members: dict[str, tuple[bytes, int]], declared: dict[str, i
     return {name: known[name] for name in sorted(called)}
 
 
-def _make_self_test(data: bytes, info: ModelInfo) -> dict[str, Any]:
+def _make_self_test(
+    data: bytes, info: ModelInfo, reference: Callable[[Atoms], dict[str, Tensor]] | None
+) -> dict[str, Any]:
     """Evaluate what will be stored, in float64 and float32, and check what comes out."""
     structure = self_test.make_structure(info)
     results = {}
@@ -177,7 +194,30 @@ def _make_self_test(data: bytes, info: ModelInfo) -> dict[str, Any]:
         _check_outputs(outputs, info, len(species), str(dtype))
         results[dtype] = self_test.evaluate(module, structure, info)
         _check_finite(results[dtype], str(dtype))
-    return self_test.record(results[torch.float64], results[torch.float32], structure, info)
+    mine, single = results[torch.float64], results[torch.float32]
+    exact = mine if reference is None else {**mine, **_independent(reference, mine, structure)}
+    return self_test.record(exact, {"float64": mine, "float32": single}, structure, info)
+
+
+def _independent(
+    reference: Callable[[Atoms], dict[str, Tensor]], mine: dict[str, Tensor], structure: dict[str, Any]
+) -> dict[str, Tensor]:
+    """The reference's numbers, which must be the module's own; it knows the virial's symmetric part only."""
+    found = reference(
+        Atoms(structure["numbers"], positions=structure["positions"], cell=structure["cell"], pbc=True)
+    )
+    for name, value in found.items():
+        if name == "virial":
+            value = value + 0.5 * (mine["virial"] - mine["virial"].mT)
+        deviation = float((value - mine[name]).abs().max())
+        limit = INDEPENDENT * max(1.0, float(value.abs().max()))
+        if not deviation <= limit:
+            raise MLIPError(
+                f"`{name}` of the self-test structure deviates by {deviation:.1e} {self_test.UNITS[name]} "
+                f"from the reference, allowed {limit:.1e}: the module is not the network it was made from"
+            )
+        found[name] = value
+    return found
 
 
 def _check_outputs(outputs: dict[str, Tensor], info: ModelInfo, n_atoms: int, dtype: str) -> None:

@@ -1,0 +1,52 @@
+"""``ase-mlip export``: another program's checkpoint as a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import FILE, require_folder_of
+
+FAMILIES = ("mace", "nequip", "sevennet", "pet")
+
+
+@click.command()
+@click.option("--from", "family", type=click.Choice(FAMILIES), required=True, help="Who wrote SOURCE.")
+@click.argument("source")
+@click.option("-o", "--output", type=FILE, required=True, help="The model file to write.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="By default that of the weights.")
+@click.option("--name", help="The model's name; by default that of SOURCE.")
+@click.option("--head", help="Which head of a model with several.")
+@click.option("--modal", help="Which modality of a multi-fidelity model.")
+@click.option(
+    "--allow-pickle", is_flag=True, help="Read SOURCE although it is a pickle, which can run any code."
+)
+def export(
+    family: str,
+    source: str,
+    output: Path,
+    dtype: str | None,
+    name: str | None,
+    head: str | None,
+    modal: str | None,
+    allow_pickle: bool,
+) -> None:
+    """Turn a checkpoint of MACE, NequIP, SevenNet or PET into a model file.
+
+    SOURCE is a checkpoint, or a name that the family's installed package knows, such as 7net-0. The file is
+    written only if energies, forces and stress are the family's own on ten structures.
+    """
+    require_folder_of(output, "-o")
+    from ..adapters import adapt, export_adapted
+
+    adapted = adapt(family, source, allow_pickle=allow_pickle, head=head, modal=modal)
+    if name is not None:
+        adapted.metadata["name"] = name
+    for parity in export_adapted(adapted, output, dtype):
+        click.echo(
+            f"{parity.dtype} on {parity.structures} structures, against {adapted.family}: "
+            f"energy {parity.energy:.0e} (relative), forces {parity.forces:.0e} eV/Å, "
+            f"stress {parity.stress:.0e} eV/Å³"
+        )
+    click.echo(f"wrote {output}: {adapted.metadata['name']}, {adapted.family}")

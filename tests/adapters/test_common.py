@@ -1,0 +1,197 @@
+"""The adapters' common part: the proof of parity, what is refused, and whose checkpoint a file is."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from click.testing import CliRunner
+
+from ase_mlip import MLIPCalculator, export_model
+from ase_mlip.adapters import Adapted, AdapterError, Reference, adapt, common, export_adapted
+from ase_mlip.adapters.recognise import recognise
+from ase_mlip.adapters.structures import parity_structures
+from ase_mlip.cli import main
+from ase_mlip.model_info import read_info
+from tests.toy import PairNetwork
+
+SPECIES = [8, 14]
+CUTOFF = 4.0
+
+
+class PairSum(Calculator):
+    """The toy's pair potential as plain sums over images in numpy: a program of somebody else."""
+
+    implemented_properties = ["energy", "forces", "stress"]
+
+    def __init__(self, strength: np.ndarray, factor: float = 1.0):
+        super().__init__()
+        self.strength, self.factor = strength, factor
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        from ase.neighborlist import neighbor_list
+
+        super().calculate(atoms, properties, system_changes)
+        i, j, distances, vectors = neighbor_list("ijdD", atoms, CUTOFF)
+        decay = np.exp(2.3 - distances)
+        x = 1 - (distances / CUTOFF) ** 2
+        pair = 0.5 * self.factor * self.strength[atoms.numbers[i]] * self.strength[atoms.numbers[j]]
+        energies = pair * (decay**2 - 2 * decay) * x**3
+        slopes = pair * (
+            (-2 * decay**2 + 2 * decay) * x**3 - (decay**2 - 2 * decay) * 6 * x**2 * distances / CUTOFF**2
+        )
+        on_edges = (slopes / distances)[:, None] * vectors
+        forces = np.zeros((len(atoms), 3))
+        np.add.at(forces, i, on_edges)
+        np.add.at(forces, j, -on_edges)
+        self.results = {"energy": energies.sum(), "forces": forces}
+        if atoms.pbc.all():
+            stress = np.einsum("ea,eb->ab", vectors, on_edges) / atoms.get_volume()
+            self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+
+
+def adapted(factor: float = 1.0, dtype=torch.float64) -> Adapted:
+    network = PairNetwork(SPECIES, CUTOFF).to(dtype)
+    calculator = PairSum(network.strength.detach().double().numpy(), factor)
+
+    def reference(atoms: Atoms) -> Reference:
+        atoms = atoms.copy()
+        atoms.calc = calculator
+        stress = atoms.get_stress() if atoms.pbc.all() else None
+        return Reference(atoms.get_potential_energy(), atoms.get_forces(), stress)
+
+    metadata = {"name": "pairs", "species": SPECIES, "cutoff": CUTOFF, "message_passing_layers": 1}
+    metadata |= {"interaction_range": CUTOFF, "versions": {"pair-sum": "1.0"}, "equivariant": True}
+    return Adapted(network, metadata, reference, "pair-sum 1.0")
+
+
+def test_a_proven_network_is_written(tmp_path):
+    found = export_adapted(adapted(), tmp_path / "pairs.pt")
+    assert [parity.dtype for parity in found] == ["float64", "float32"]
+    assert found[0].structures == 10
+    assert found[0].forces < 1e-11 < found[1].forces < 1e-4
+    info = read_info(tmp_path / "pairs.pt")
+    assert info.versions["pair-sum"] == "1.0" and info.dtype == "float64"
+    atoms = parity_structures(SPECIES, CUTOFF)["slab"]
+    atoms.calc = MLIPCalculator(tmp_path / "pairs.pt", dtype="float64")
+    other = adapted().reference(atoms)
+    assert atoms.get_potential_energy() == pytest.approx(other.energy, abs=1e-10)
+
+
+def test_the_self_test_holds_the_other_programs_numbers(tmp_path):
+    foreign = adapted()
+    export_adapted(foreign, tmp_path / "pairs.pt", "float32")
+    info = read_info(tmp_path / "pairs.pt")
+    structure = info.self_test["structure"]
+    atoms = Atoms(structure["numbers"], positions=structure["positions"], cell=structure["cell"], pbc=True)
+    expected = foreign.reference(atoms)
+    assert info.dtype == "float32"
+    assert info.self_test["reference"]["energy"] == [expected.energy]
+    np.testing.assert_array_equal(info.self_test["reference"]["forces"], expected.forces)
+
+
+def test_another_network_is_not_written(tmp_path):
+    """A factor of 1 + 1e-6 is beyond parity."""
+    path = tmp_path / "pairs.pt"
+    path.write_text("the old file")
+    with pytest.raises(ValueError, match="deviates by .* allowed"):
+        export_adapted(adapted(factor=1 + 1e-6), path)
+    assert path.read_text() == "the old file"
+    assert [file.name for file in tmp_path.iterdir()] == ["pairs.pt"]
+
+
+def test_parity_structures_are_ten_and_use_all_kinds():
+    structures = parity_structures(SPECIES, CUTOFF)
+    assert len(structures) == 10
+    assert len(structures["1-atom cell"]) == 1 and len(structures["isolated atom"]) == 1
+    assert len(structures["200 atoms"]) == 200
+    assert {tuple(atoms.pbc) for atoms in structures.values()} >= {
+        (False, False, False),
+        (True, False, False),
+        (True, True, False),
+        (True, True, True),
+    }
+
+
+class Pickled:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return exec, ("raise SystemExit('unpickled')",)
+
+
+@pytest.mark.parametrize(
+    ("family", "contents"),
+    [
+        ("sevennet", {"sevenn_version": "0.13", "model_state_dict": {}}),
+        ("pet", {"architecture_name": "pet", "model_ckpt_version": 9}),
+        (None, {"weights": [1.0]}),
+    ],
+)
+def test_the_family_is_told_without_unpickling(tmp_path, family, contents):
+    path = tmp_path / "checkpoint"
+    torch.save({**contents, "trap": Pickled()}, path)
+    assert recognise(path) == family
+    path.write_bytes(pickle.dumps({**contents, "trap": Pickled()}))
+    assert recognise(path) == family
+
+
+def test_a_checkpoint_of_another_family_is_named(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"sevenn_version": "0.13"}, path)
+    with pytest.raises(AdapterError, match="of sevennet, not of mace; use `--from sevennet`"):
+        adapt("mace", path)
+
+
+def test_a_model_file_needs_no_adapter(tmp_path):
+    path = tmp_path / "pairs.pt"
+    export_model(adapted().module, path, adapted().metadata)
+    with pytest.raises(AdapterError, match="already; use it as it is"):
+        adapt("mace", path)
+
+
+@pytest.mark.parametrize("contents", [b"", b"PK\x03\x04 cut off", b"\x80\x04\x95 cut off", b"text"])
+def test_damaged_files_are_of_no_family(tmp_path, contents):
+    path = tmp_path / "checkpoint"
+    path.write_bytes(contents)
+    assert recognise(path) is None
+
+
+def test_permission_packages_versions_and_choices():
+    with pytest.raises(AdapterError, match="any code .*--allow-pickle"):
+        common.require_pickle("x.model", False)
+    common.require_pickle("x.model", True)
+    with pytest.raises(AdapterError, match="`no_such_package` is not installed.*pip install none"):
+        common.require_package("no_such_package", "pip install none")
+    version = common.check_version("torch", "2.4", "99")
+    for low, high in (("0.1", "1.0"), ("98", "99")):
+        with pytest.raises(
+            AdapterError, match=f"`torch` is {version.split('+')[0]}.*at least {low} and below"
+        ):
+            common.check_version("torch", low, high)
+    assert common.choose("head", None, ["one"]) == "one"
+    assert common.choose("head", "b", ["a", "b"]) == "b"
+    for wanted in (None, "c"):
+        with pytest.raises(AdapterError, match="`--head` must be one of a, b"):
+            common.choose("head", wanted, ["a", "b"])
+    with pytest.raises(AdapterError, match="`--modal` means nothing for mace"):
+        common.refuse_keywords("mace", head=None, modal="x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from", "mace", ".", "-o", "x.pt"], "is a folder"),
+        (["--from", "mace", "x", "-o", "none/x.pt"], "the folder `none` does not exist"),
+        (["--from", "deepmd", "x", "-o", "x.pt"], "not one of 'mace', 'nequip', 'sevennet', 'pet'"),
+    ],
+)
+def test_the_command_refuses(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["export", *arguments])
+    assert result.exit_code != 0
+    assert message in " ".join(result.output.split())
+    assert not list(Path().iterdir())
