@@ -42,8 +42,8 @@ def export_model(
     path: the file; it is replaced in one step, so that a crash or a full disk leaves the old one
     metadata: fields of :class:`ModelInfo`; ``name, species, cutoff, message_passing_layers,
         interaction_range`` are required in a dict; outputs, dtype, hashes and the self-test are measured
-    reference: independent numbers for the self-test: ``energy`` [1] (eV), ``forces`` [N, 3] (eV/Å) and ``virial``
-        [1, 3, 3] (eV, symmetric) of a structure, in float64; by default the module's own
+    reference: gives independent numbers for the self-test, by default the module's own: ``energy`` [1] (eV),
+        ``forces`` [N, 3] (eV/Å) and ``virial`` [1, 3, 3] (eV, symmetric) of a structure, in float64
 
     Raises
     ------

@@ -111,7 +111,7 @@ def record(
     structure: dict[str, Any],
     info: ModelInfo,
 ) -> dict[str, Any]:
-    """The self-test as stored: exact numbers, and tolerances from how far the model is from them per dtype."""
+    """The self-test as stored: exact numbers, and per dtype how far from them the model may be."""
     reference = {name: exact[name].tolist() for name in UNITS if name in exact}
     by_number = dict(zip(info.species, info.symbols, strict=True))
     constants = [info.reference_energies.get(by_number[number], 0.0) for number in structure["numbers"]]
