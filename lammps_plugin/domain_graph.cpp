@@ -79,9 +79,7 @@ at::Tensor integers(std::vector<int64_t>& values) {
 } // namespace
 
 DomainGraph::DomainGraph(const Description& model, at::Device device)
-    : device_(device), cutoff_(model.cutoff),
-      hops_(std::max(1, static_cast<int>(std::ceil(model.interaction_range / model.cutoff - 1e-9)))),
-      pair_cutoffs_(model.pair_cutoffs) {}
+    : device_(device), cutoff_(model.cutoff), hops_(model.hops()), pair_cutoffs_(model.pair_cutoffs) {}
 
 void DomainGraph::set_topology(const Topology& topology) {
     check(topology);

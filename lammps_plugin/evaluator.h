@@ -8,6 +8,8 @@
 // ghosts of an atom are one node). At every step, the positions: the torch side subtracts them, drops what is
 // beyond the cutoff or cannot reach an owned atom, and evaluates.
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -34,7 +36,13 @@ struct Description {
     std::string dtype, device;      // as chosen: "float32", "cuda:0"
     std::string averaging = "none"; // name of the scheme: as exported, or as chosen
     int rotations = 0;              // that the model is averaged over
+    std::vector<double>
+        operations;  // [n, 3, 3] that must map a periodic box onto itself: of a crystal's group
+    int members = 1; // of a committee of models
     int threads = 1;
+
+    /// Edges in a row that reach as far as the interaction range.
+    int hops() const { return std::max(1, static_cast<int>(std::ceil(interaction_range / cutoff - 1e-9))); }
 };
 
 struct Options {
@@ -63,7 +71,7 @@ struct Request {
     bool direct = false;              // forces (and virial) of the direct heads instead of derivatives
     bool virials = false;             // per-atom virials
     bool centroid_virials = false;    // -r (x) dE/dr of each edge, all to the neighbour
-    bool spread = false;              // forces of each rotation of the averaging
+    bool spread = false;              // what each sample gave: each rotation, or each member of a committee
     const double* rotation = nullptr; // [3, 3] row-major R: the model sees R x; results are turned back
 };
 
@@ -76,10 +84,14 @@ struct Results {
     const double* virials =
         nullptr;         // [n_nodes, 3, 3] or null; with direct_stresses their stresses, eV/Å^3, ASE's sign
     int64_t n_edges = 0; // edges within the cutoff that were evaluated
-    const double* centroid_virials = nullptr;   // [n_nodes, 3, 3] if asked for
-    const double* forces_by_rotation = nullptr; // [n_nodes, rotations, 3] if asked for, shares as in forces
-    const double* rotation_weights = nullptr;   // [rotations], sum 1
-    double seconds_model = 0.0;                 // of this call, inside the model alone
+    const double* centroid_virials = nullptr; // [n_nodes, 3, 3] if asked for
+    int samples = 0;                          // of what follows; 0 if not asked for, or without any
+    const double* forces_by_sample = nullptr; // [n_nodes, samples, 3], shares as in forces
+    const double* energy_by_sample = nullptr; // [samples], of the owned nodes
+    const double* virial_by_sample = nullptr; // [samples, 3, 3], as `virial`; of direct heads the sum of
+                                              // the owned nodes' virials (or stresses), null without
+    const double* sample_weights = nullptr;   // [samples], sum 1
+    double seconds_model = 0.0;               // of this call, inside the model alone
 };
 
 /// A model on one device. Methods throw std::exception with a message for people.
@@ -96,6 +108,6 @@ class Evaluator {
 /// "mlip_delete_evaluator".
 using CreateEvaluator = Evaluator* (*)(const Options&);
 using DeleteEvaluator = void (*)(Evaluator*);
-constexpr int kInterfaceVersion = 2; // exported as "mlip_interface_version"
+constexpr int kInterfaceVersion = 3; // exported as "mlip_interface_version"
 
 } // namespace mlip

@@ -312,6 +312,8 @@ ModelFile read_model_file(const std::string& path) {
         check_values(file.description, document, path);
         document.at("outputs").get_to(file.outputs);
         document.at("operators").get_to(file.operators);
+        const json& averaging = document.at("symmetrization");
+        file.keeps_lattice = averaging.is_object() && averaging.value("lattice", false);
         file.torch_version = document.at("versions").value("torch", "?");
         file.self_test = read_self_test(document, path);
     } catch (const json::exception& error) {

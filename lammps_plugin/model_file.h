@@ -29,6 +29,7 @@ struct ModelFile {
     std::vector<std::string> outputs;
     std::map<std::string, int64_t> operators; // versions by namespace
     std::string torch_version;                // that wrote the file
+    bool keeps_lattice = false;               // exported with a crystal's group, for boxes that it keeps
     SelfTest self_test;
 
     bool has_output(const std::string& name) const;

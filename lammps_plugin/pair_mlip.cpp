@@ -2,6 +2,7 @@
 
 #include "pair_mlip.h"
 
+#include "committee.h"
 #include "elements.h"
 
 #include "atom.h"
@@ -34,6 +35,8 @@ PairMLIP::PairMLIP(LAMMPS* lmp) : Pair(lmp) {
     comm_forward = 1;     // an atom's identity
     comm_reverse = 9;     // at most: a virial of a ghost
     comm_reverse_off = 9; // also without newton
+    nextra = kExtra;      // for compute pair: pair_mlip_spread.cpp
+    pvector = new double[kExtra]();
 }
 
 PairMLIP::~PairMLIP() {
@@ -49,13 +52,18 @@ PairMLIP::~PairMLIP() {
         memory->destroy(cutsq);
         memory->destroy(cutghost);
     }
+    delete[] pvector;
+    if (deviations_ != nullptr) {
+        std::fclose(deviations_);
+    }
 }
 
 namespace {
 
 const char* const kSyntax =
     "pair_style mlip [device auto|cpu|cuda|cuda:N] [dtype float32|float64] [forces conservative|direct] "
-    "[symmetrize none|octahedral|icosahedral|random SEED]";
+    "[symmetrize none|octahedral|icosahedral|random SEED] [check_lattice yes|no] [out_freq N] "
+    "[out_file FILE] [stop_above DEVIATION]";
 
 bool is_of_another_program(const std::string& argument) {
     return utils::strmatch(argument, "\\.ini$") || utils::strmatch(argument, "^load_from=");
@@ -95,34 +103,57 @@ void PairMLIP::settings(int narg, char** arg) {
             averaging_ = "none";
             random_ = true;
             random_seed_ = utils::bnumeric(FLERR, arg[++k], false, lmp);
+        } else if (key == "check_lattice" && (value == "yes" || value == "no")) {
+            check_lattice_ = value == "yes";
+        } else if (key == "out_freq") {
+            out_freq_ = utils::bnumeric(FLERR, value, false, lmp);
+        } else if (key == "out_file") {
+            out_file_ = value;
+        } else if (key == "stop_above") {
+            stop_above_ = utils::numeric(FLERR, value, false, lmp);
         } else {
             error->all(FLERR, "pair_style mlip: unexpected `{} {}`; expected: {}", key, value, kSyntax);
         }
+    }
+    if (out_freq_ < 0 || !(stop_above_ >= 0.0)) {
+        error->all(FLERR, "pair_style mlip: `out_freq` and `stop_above` must not be negative, got {} and {}",
+                   out_freq_, stop_above_);
+    }
+    if (stop_above_ > 0.0 && out_freq_ == 0) {
+        error->all(FLERR, "pair_style mlip: `stop_above` is compared every `out_freq` steps; give both");
     }
 }
 
 void PairMLIP::coeff(int narg, char** arg) {
     const int n_types = atom->ntypes;
-    if (narg != 3 + n_types || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0) {
-        error->all(
-            FLERR,
-            "pair_coeff of pair_style mlip: expected `* * MODEL` and {} element symbols or NULL, one for "
-            "each atom type; got {} arguments",
-            n_types, narg);
+    const int n_models = narg - 2 - n_types;
+    bool fits = n_models >= 1 && strcmp(arg[0], "*") == 0 && strcmp(arg[1], "*") == 0;
+    for (int k = 1; fits && k < n_models; ++k) { // an element too many is no model
+        fits = mlip::atomic_number(arg[2 + k]) < 0 && strcmp(arg[2 + k], "NULL") != 0;
+    }
+    if (!fits) {
+        error->all(FLERR,
+                   "pair_coeff of pair_style mlip: expected `* * MODEL` (or several models) and {} element "
+                   "symbols or NULL, one for each atom type; got {} arguments",
+                   n_types, narg);
     }
     species_of_type_.assign(n_types + 1, 0);
     for (int type = 1; type <= n_types; ++type) {
-        const std::string symbol = arg[2 + type];
+        const std::string symbol = arg[1 + n_models + type];
         species_of_type_[type] = symbol == "NULL" ? 0 : mlip::atomic_number(symbol);
         if (species_of_type_[type] < 0) {
             error->all(FLERR, "pair_coeff of pair_style mlip: `{}` for atom type {} is no chemical element",
                        symbol, type);
         }
     }
-    load_model(mlip::find_model(arg[2]));
+    std::vector<std::string> paths;
+    for (int k = 0; k < n_models; ++k) {
+        paths.push_back(mlip::find_model(arg[2 + k]));
+    }
+    load_models(paths);
     check_elements();
     allocate_tables();
-    map_element2type(narg - 3, arg + 3);
+    map_element2type(n_types, arg + 2 + n_models);
     log_model();
 }
 
@@ -138,10 +169,10 @@ void PairMLIP::allocate_tables() {
     allocated = 1;
 }
 
-/// Every rank loads the file; rank 0 alone lets it reproduce its self-test, and all stop if anybody fails.
-void PairMLIP::load_model(const std::string& path) {
+/// Every rank loads the files; rank 0 alone lets them reproduce their self-tests, and all stop if anybody
+/// fails.
+void PairMLIP::load_models(const std::vector<std::string>& paths) {
     mlip::Options options;
-    options.path = path;
     options.device = device_;
     options.dtype = dtype_;
     options.threads = choose_threads(options.local_rank);
@@ -150,7 +181,12 @@ void PairMLIP::load_model(const std::string& path) {
     std::string problem;
     evaluator_.reset();
     try {
-        evaluator_ = mlip::create_evaluator(options);
+        std::vector<mlip::EvaluatorHandle> members;
+        for (const std::string& path : paths) {
+            options.path = path;
+            members.push_back(mlip::create_evaluator(options));
+        }
+        evaluator_ = mlip::as_one(std::move(members));
     } catch (const std::exception& failure) {
         problem = failure.what();
     }
@@ -195,8 +231,12 @@ void PairMLIP::check_elements() {
                    "pair_style mlip forces direct: `{}` has no direct forces; use `forces conservative`",
                    description.path);
     }
-    hops_ =
-        std::max(1, static_cast<int>(std::ceil(description.interaction_range / description.cutoff - 1e-9)));
+    hops_ = description.hops();
+    if (out_freq_ > 0 && description.members == 1) {
+        error->all(FLERR,
+                   "pair_style mlip: `out_freq` writes how much the models of a committee deviate from "
+                   "each other; give several in pair_coeff: * * a.pt b.pt Si");
+    }
     respa_enable = description.direct_forces && !direct_ ? 1 : 0;
     centroidstressflag = hops_ == 1 && !direct_ ? CENTROID_AVAIL : CENTROID_NOTAVAIL;
 }
@@ -258,8 +298,8 @@ void PairMLIP::log_model() {
 
 void* PairMLIP::extract(const char* name, int& dim) {
     dim = 0;
-    if (strcmp(name, "forces_spread_flag") == 0) { // asked for and set by fix pair
-        return &spread_flag_;
+    if (strcmp(name, "forces_spread_flag") == 0 || strcmp(name, "forces_deviation_flag") == 0) {
+        return &spread_flag_; // asked for and set by fix pair
     }
     if (strcmp(name, "seconds_model") == 0) {
         return &seconds_model_;

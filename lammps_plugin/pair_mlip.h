@@ -7,6 +7,7 @@
 #include "topology.h"
 #include "torch_library.h"
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -36,8 +37,9 @@ class PairMLIP : public Pair {
     double memory_usage() override;
 
   private:
+    static constexpr int kExtra = 10; // values for compute pair
     // pair_mlip.cpp: settings
-    void load_model(const std::string& path);
+    void load_models(const std::vector<std::string>& paths);
     void check_elements();
     void allocate_tables();
     int choose_threads(int& local_rank);
@@ -48,6 +50,7 @@ class PairMLIP : public Pair {
     void check_special_bonds();
     void check_virial_consumers();
     void check_random();
+    void check_lattice();
     void refuse_without_virial(const char* kind, const std::string& style,
                                const std::vector<std::string>& patterns);
     void raise_communication_cutoff();
@@ -66,14 +69,24 @@ class PairMLIP : public Pair {
     void tally_virial(const mlip::Results& results, bool direct);
     void tally_atom_virials(const double* virials, double** target, bool nine);
     void send_home(const double* values, int width);
-    void find_spread(const mlip::Results& results);
+
+    // pair_mlip_spread.cpp: how much rotations, or the members of a committee, differ
+    bool wants_spread() const;
+    void find_spread(const mlip::Results& results, bool direct);
+    void find_forces_spread(const mlip::Results& results, bool direct);
+    std::vector<double> find_virial_spread(const mlip::Results& results, bool direct);
+    double find_energy_spread(const mlip::Results& results);
     void remove_net_forces(std::vector<double>& forces, int width);
+    void write_deviation(const std::vector<double>& virial, const double* extremes);
+
+    // pair_mlip_compute.cpp
     void choose_rotation();
     void check_finite(const mlip::Results& results);
     [[noreturn]] void stop(const std::string& message);
 
     std::string device_ = "auto", dtype_;
     bool direct_ = false;
+    bool check_lattice_ = true;
     std::string averaging_;    // none, octahedral, icosahedral; empty: as exported
     bool random_ = false;      // a new rotation at every step
     uint64_t random_seed_ = 0; // of these
@@ -97,6 +110,12 @@ class PairMLIP : public Pair {
     bool is_rotated_ = false;
     std::vector<double> spread_; // [nlocal] of the forces over the rotations, on request of fix pair
     int spread_flag_ = 0;        // set by fix pair for the steps that want it
+    bool has_compute_pair_ = false;
+    bigint out_freq_ = 0; // steps between lines of the file of deviations; 0 for none
+    std::string out_file_ = "model_devi.out";
+    double stop_above_ =
+        0.0; // largest deviation of a force, in LAMMPS' unit, at which a run ends; 0 for none
+    FILE* deviations_ = nullptr;
     double seconds_model_ = 0.0, seconds_total_ = 0.0;
     int64_t n_edges_ = 0; // of the last evaluation
     bool warned_no_virial_ = false;

@@ -39,7 +39,7 @@ void PairMLIP::compute(int eflag, int vflag) {
     const mlip::Results& results = evaluate(direct_, vflag_atom != 0, cvflag_atom != 0);
     add_forces(results, direct_, 1.0);
     tally(results, direct_);
-    find_spread(results);
+    find_spread(results, direct_);
     seconds_total_ += seconds_now() - start;
 }
 
@@ -63,7 +63,7 @@ void PairMLIP::compute_outer(int eflag, int vflag) {
     const mlip::Results& results = evaluate(false, vflag_atom != 0, cvflag_atom != 0);
     add_forces(results, false, 1.0);
     tally(results, false);
-    find_spread(results);
+    find_spread(results, false);
     seconds_total_ += seconds_now() - start;
 }
 
@@ -157,7 +157,7 @@ const mlip::Results& PairMLIP::evaluate(bool direct, bool virials, bool centroid
     request.direct = direct;
     request.virials = virials || direct; // a direct virial is known per atom only
     request.centroid_virials = centroid_virials;
-    request.spread = spread_flag_ != 0;
+    request.spread = wants_spread();
     choose_rotation();
     request.rotation = is_rotated_ ? rotation_.data() : nullptr;
     try {

@@ -15,6 +15,7 @@
 #include "utils.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 using namespace LAMMPS_NS;
@@ -31,8 +32,11 @@ void PairMLIP::init_style() {
     check_special_bonds();
     check_virial_consumers();
     check_random();
-    // at most a virial of a ghost, or its forces of all rotations; the same without newton
-    comm_reverse = comm_reverse_off = std::max(9, 3 * evaluator_->description().rotations);
+    check_lattice();
+    has_compute_pair_ = !modify->get_compute_by_style("^pair$").empty();
+    // at most a virial of a ghost, or its forces of all samples; the same without newton
+    const auto& model = evaluator_->description();
+    comm_reverse = comm_reverse_off = std::max({9, 3 * model.rotations, 3 * model.members});
     raise_communication_cutoff();
     const bool needs_ghost_centres = comm->nprocs > 1 && hops_ > 1;
     neighbor->add_request(this, needs_ghost_centres ? NeighConst::REQ_FULL | NeighConst::REQ_GHOST
@@ -64,8 +68,10 @@ void PairMLIP::check_system() {
         error->all(
             FLERR,
             "pair_style mlip: compute heat/flux needs per-atom virials that say which atom's energy a "
-            "force comes from; with {} message-passing layers they do not exist. Use a one-layer model "
-            "with compute centroid/stress/atom, or another method (approach to equilibrium, rnemd)",
+            "force comes from; for a model that reaches {} cutoffs far they do not exist. Use a one-layer "
+            "model "
+            "(without an adaptive cutoff) with compute centroid/stress/atom, or another method (approach to "
+            "equilibrium, rnemd)",
             hops_);
     }
 }
@@ -100,6 +106,48 @@ void PairMLIP::check_random() {
                    "pair_style mlip symmetrize random: {} needs one energy surface, expected the same "
                    "rotation at every step; use `symmetrize octahedral` or `icosahedral`",
                    what);
+    }
+}
+
+/// A model averaged over a crystal's group has that symmetry only in boxes that the group keeps: R maps the
+/// vectors h of the box onto integer combinations of them, as ase_mlip/averaging.py checks.
+void PairMLIP::check_lattice() {
+    const std::vector<double>& operations = evaluator_->description().operations;
+    const bool is_periodic = domain->xperiodic || domain->yperiodic || domain->zperiodic;
+    if (!check_lattice_ || operations.empty() || !is_periodic) {
+        return;
+    }
+    constexpr double tolerance = 1e-3; // of fractional coordinates
+    const mlip::Matrix box = {domain->xprd, domain->xy, domain->xz, 0,           domain->yprd,
+                              domain->yz,   0,          0,          domain->zprd}; // columns are vectors
+    const double* h = domain->h_inv;                                               // xx, yy, zz, yz, xz, xy
+    const mlip::Matrix inverse = {h[0], h[5], h[4], 0, h[1], h[3], 0, 0, h[2]};
+    mlip::Matrix to_box = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+    for (int k = 0; domain->triclinic_general && k < 9; ++k) {
+        to_box[k] = domain->rotate_g2r[k / 3][k % 3];
+    }
+    const mlip::Matrix to_user = {to_box[0], to_box[3], to_box[6], to_box[1], to_box[4],
+                                  to_box[7], to_box[2], to_box[5], to_box[8]};
+    int broken = 0;
+    double worst = 0.0;
+    for (size_t start = 0; start < operations.size(); start += 9) {
+        mlip::Matrix operation{};
+        std::copy_n(operations.begin() + static_cast<ptrdiff_t>(start), 9, operation.begin());
+        const mlip::Matrix in_box = mlip::product(to_box, mlip::product(operation, to_user));
+        double error = 0.0;
+        for (const double value : mlip::product(inverse, mlip::product(in_box, box))) {
+            error = std::max(error, std::abs(value - std::round(value)));
+        }
+        broken += error > tolerance ? 1 : 0;
+        worst = std::max(worst, error);
+    }
+    if (broken > 0) {
+        error->all(
+            FLERR,
+            "pair_style mlip: the model was exported with the {} operations of a crystal, {} of which do "
+            "not map this box onto itself (by {:.2g} of its vectors); expected a supercell that keeps "
+            "the lattice, in the orientation of the export; allow it with `check_lattice no`",
+            operations.size() / 9, broken, worst);
     }
 }
 

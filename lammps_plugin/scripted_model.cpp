@@ -116,6 +116,11 @@ void ScriptedModel::set_rotations(const at::Tensor& rotations, const at::Tensor&
     network.setattr("weights", weights);
 }
 
+at::Tensor ScriptedModel::rotations() const {
+    const torch::jit::Module network = module_->value.attr("network").toModule();
+    return network.hasattr("rotations") ? network.attr("rotations").toTensor() : at::Tensor();
+}
+
 at::Tensor ScriptedModel::rotation_weights() const {
     const torch::jit::Module network = module_->value.attr("network").toModule();
     return network.hasattr("weights") ? network.attr("weights").toTensor() : at::Tensor();

@@ -136,6 +136,7 @@ class TorchEvaluator : public Evaluator {
             const at::Tensor weights = model_.rotation_weights();
             model.rotations = weights.defined() ? static_cast<int>(weights.size(0)) : 0;
             model.averaging = model.rotations > 0 ? "as exported" : "none";
+            keep_operations();
             return;
         }
         const std::vector<Matrix> group = rotation_group(name);
@@ -148,6 +149,15 @@ class TorchEvaluator : public Evaluator {
         model_.set_rotations(rotations, at::full({count}, 1.0 / std::max<double>(1.0, count), at::kDouble));
         model.rotations = static_cast<int>(count);
         model.averaging = name;
+    }
+
+    /// The operations of an exported crystal's group, which the boxes it is used in have to keep.
+    void keep_operations() {
+        if (file_.keeps_lattice) {
+            const at::Tensor matrices = model_.rotations().contiguous();
+            const double* begin = matrices.data_ptr<double>();
+            file_.description.operations.assign(begin, begin + matrices.numel());
+        }
     }
 
     /// Another library, or a second evaluator, may have chosen another number meanwhile.
@@ -170,7 +180,7 @@ class TorchEvaluator : public Evaluator {
         }
         std::vector<std::string> names = wanted(request, outputs);
         if (spread) {
-            names.push_back(request.direct ? "direct_forces_by_rotation" : "forces_by_rotation");
+            add_samples(graph, request, outputs, names);
         }
         std::vector<at::Tensor> tensors;
         for (const std::string& name : names) {
@@ -182,13 +192,26 @@ class TorchEvaluator : public Evaluator {
         }
         for (size_t k = 0; k < names.size(); ++k) {
             const bool is_head = names[k] == "direct_virials" || names[k] == "direct_stresses";
-            std::string name = names[k] == "direct_forces" ? "forces" : is_head ? "virials" : names[k];
-            if (name == "direct_forces_by_rotation") {
-                name = "forces_by_rotation";
-            }
-            host_[name] = tensors[k];
+            host_[names[k] == "direct_forces" ? "forces" : is_head ? "virials" : names[k]] = tensors[k];
         }
         results_.seconds_model = std::chrono::duration<double>(end - start).count();
+    }
+
+    /// What each rotation gave: forces of every node, sums of energies and virials.
+    void add_samples(const Graph& graph, const Request& request, Outputs& outputs,
+                     std::vector<std::string>& names) {
+        const at::Tensor& weights = graph.node_weights;
+        const std::string head = request.direct ? "direct_" : "";
+        outputs["forces_by_sample"] = outputs.at(head + "forces_by_rotation");
+        outputs["energy_by_sample"] = at::matmul(weights, outputs.at("energies_by_rotation").to(at::kDouble));
+        names.insert(names.end(), {"forces_by_sample", "energy_by_sample"});
+        for (const std::string& name : {head + "virials_by_rotation", head + "stresses_by_rotation"}) {
+            if (outputs.contains(name)) { // a derivative's virial is that of all nodes, a head's of the owned
+                const at::Tensor values = outputs.at(name).to(at::kDouble).flatten(1);
+                outputs["virial_by_sample"] = request.direct ? at::matmul(weights, values) : values.sum(0);
+                names.push_back("virial_by_sample");
+            }
+        }
     }
 
     std::vector<std::string> wanted(const Request& request, const Outputs& outputs) const {
@@ -255,7 +278,12 @@ class TorchEvaluator : public Evaluator {
             host_["centroid_virials"] = zeros(9);
         }
         if (request.spread && file_.description.rotations > 0) {
-            host_["forces_by_rotation"] = zeros(3 * static_cast<int64_t>(file_.description.rotations));
+            const auto samples = static_cast<int64_t>(file_.description.rotations);
+            host_["forces_by_sample"] = zeros(3 * samples);
+            host_["energy_by_sample"] = at::zeros({samples}, at::kDouble);
+            if (has_direct_virials || !request.direct) {
+                host_["virial_by_sample"] = at::zeros({9 * samples}, at::kDouble);
+            }
         }
         point();
     }
@@ -269,10 +297,13 @@ class TorchEvaluator : public Evaluator {
         results_.forces = data("forces");
         results_.virials = data("virials");
         results_.centroid_virials = data("centroid_virials");
-        results_.forces_by_rotation = data("forces_by_rotation");
-        if (results_.forces_by_rotation != nullptr) {
-            host_["rotation_weights"] = model_.rotation_weights().contiguous();
-            results_.rotation_weights = data("rotation_weights");
+        results_.forces_by_sample = data("forces_by_sample");
+        results_.energy_by_sample = data("energy_by_sample");
+        results_.virial_by_sample = data("virial_by_sample");
+        if (results_.forces_by_sample != nullptr) {
+            host_["sample_weights"] = model_.rotation_weights().contiguous();
+            results_.sample_weights = data("sample_weights");
+            results_.samples = file_.description.rotations;
         }
         if (const double* energy = data("energy")) {
             results_.energy = *energy;

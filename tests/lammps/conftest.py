@@ -106,6 +106,9 @@ def _stillinger_weber(path: Path) -> None:
 RECIPES = {
     "one": _pet(num_gnn_layers=1),
     "two": _pet(num_gnn_layers=2),
+    "one-b": _pet(num_gnn_layers=1, seed=1, cutoff=3.9),
+    "two-b": _pet(num_gnn_layers=2, seed=1, cutoff=3.2),
+    "direct-stress-b": _pet(num_gnn_layers=2, direct_forces=True, direct_stress=True, seed=1),
     "one-adaptive": _pet(num_gnn_layers=1, num_neighbors_adaptive=8.0),
     "two-adaptive": _pet(num_gnn_layers=2, num_neighbors_adaptive=8.0),
     "direct": _pet(num_gnn_layers=1, direct_forces=True),

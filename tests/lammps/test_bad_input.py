@@ -225,6 +225,12 @@ def test_box_that_lammps_finds_too_skewed(parallel, models, tmp_path, ranks):
 
 
 @slow
+def test_stress_through_a_plane(parallel, models, tmp_path):
+    """LAMMPS sums it over single pairs, which a many-body potential does not have."""
+    fixes = "compute plane all stress/mop z center total\nfix out all ave/time 1 1 1 c_plane[*] file mop.txt"
+    fails(parallel, silicon(models, fixes=fixes), tmp_path, "stress/mop")
+
+
 def test_comm_mode_multi(parallel, models, tmp_path):
     case = silicon(models, middle="neighbor 2.0 multi\ncomm_modify mode multi")
     fails(parallel, case, tmp_path, "mode single", ranks=2)

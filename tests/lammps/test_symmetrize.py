@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from harness import Case, check_case, read_frames
+from ase.build import bulk
+from harness import PRESSURE, Case, check_case, read_frames
 from structures import diamond, triclinic
 
 from ase_mlip.averaging import random_rotation
@@ -61,6 +62,71 @@ def test_spread_reaches_fix_pair(parallel, models, tmp_path, forces, ranks):
         calculator.calculate(frame.atoms)
         np.testing.assert_allclose(found, calculator.results["forces_spread"], atol=1e-8)
         assert min(found) > 1e-5
+
+
+@RANKS
+@pytest.mark.parametrize("forces", ["conservative", pytest.param("direct", marks=slow)])
+def test_spread_of_energy_and_pressure_reaches_compute_pair(parallel, models, tmp_path, forces, ranks):
+    pair = models.pair("direct-stress", options=f"forces {forces} symmetrize octahedral")
+    case = Case(triclinic(), pair=pair)
+    names = " ".join(f"c_spread[{k}]" for k in range(1, 11))
+    case.fixes = f"compute spread all pair mlip\nfix out all ave/time 1 1 1 {names} file spread.txt"
+    case.fixes += " format ' %.16g'"
+    case.write(tmp_path)
+    frame = read_frames(case, parallel.run(case.script(), tmp_path, ranks=ranks))[0]
+    found = np.array((tmp_path / "spread.txt").read_text().splitlines()[-1].split()[1:], dtype=float)
+    calculator = models.calculator("direct-stress", forces=forces, symmetrize="octahedral")
+    calculator.calculate(frame.atoms)
+    results = calculator.results
+    assert found[0] == pytest.approx(results["energy_spread"], rel=1e-8)
+    pressures = PRESSURE["metal"] * results["stress_spread"][[0, 1, 2, 5, 4, 3]]
+    np.testing.assert_allclose(found[1:7], pressures, rtol=1e-7)
+    of_forces = results["forces_spread"]
+    np.testing.assert_allclose(found[7:], [of_forces.max(), of_forces.mean(), of_forces.min()], rtol=1e-7)
+    assert found.min() > 0
+
+
+@pytest.fixture(scope="module")
+def crystal_model(tmp_path_factory):
+    """PET averaged over the 48 operations of diamond, as ``ase-mlip`` users export it."""
+    from networks import export_pet
+
+    from ase_mlip import SymmetrizedModel, export_model, load_model
+    from ase_mlip.architectures.pet import PET, PETHypers
+    from ase_mlip.symmetry import find_averaging
+
+    path = tmp_path_factory.mktemp("crystal") / "crystal.pt"
+    plain = load_model(export_pet(path, species=(14,), num_gnn_layers=1), dtype="float64")
+    hypers = {key: value for key, value in plain.info.architecture.items() if key != "name"}
+    network = PET(PETHypers(**hypers)).double()
+    network.load_state_dict(plain.module.network.network.state_dict())
+    chosen = find_averaging(bulk("Si"))
+    metadata = {"name": "crystal", "species": [14], "cutoff": 3.5, "message_passing_layers": 1}
+    metadata |= {"interaction_range": 3.5, "symmetrization": {"scheme": "crystal", "lattice": True}}
+    export_model(SymmetrizedModel(network, chosen.rotations, chosen.weights), path, metadata)
+    return path
+
+
+def test_a_box_that_keeps_the_crystals_group_is_accepted(lammps, models, tmp_path, crystal_model):
+    from ase_mlip import MLIPCalculator
+
+    pair = f"pair_style mlip device cpu\npair_coeff * * {crystal_model} Si"
+    check_case(lammps, Case(diamond(2, 0.1), pair=pair), tmp_path, MLIPCalculator(crystal_model))
+
+
+@pytest.mark.parametrize("atoms", [triclinic(), diamond(1, 0.1).repeat((1, 1, 2))], ids=["triclinic", "long"])
+def test_a_box_that_breaks_the_crystals_group_is_refused(lammps, models, tmp_path, crystal_model, atoms):
+    from ase_mlip import MLIPCalculator
+
+    pair = f"pair_style mlip device cpu\npair_coeff * * {crystal_model} Si"
+    case = Case(atoms, pair=pair)
+    case.write(tmp_path)
+    output = lammps.start(case.script(), tmp_path, timeout=60)
+    assert output.status != 0
+    assert any("do not map this box onto itself" in line for line in output.errors), output.text
+    case.pair = pair.replace("cpu", "cpu check_lattice no")
+    allowed = MLIPCalculator(crystal_model, check_lattice=False)
+    check_case(lammps, case, tmp_path, allowed)
 
 
 @RANKS
