@@ -228,9 +228,9 @@ def _locate(path: str | Path, base_dir: Path) -> tuple[Path, str]:
         file = base_dir / Path(name).expanduser()
     if not file.is_file():
         found = "a folder" if file.is_dir() else f"nothing at {file}"
+        relative = "" if base_dir == Path(".") else " (paths in a training TOML are relative to its folder)"
         raise DataError(
-            f"`{path}`: expected a file, got {found}; give the file with the structures (paths in a training "
-            "TOML are relative to its folder)"
+            f"`{path}`: expected a file, got {found}; give the file with the structures{relative}"
         )
     return file, index
 
@@ -245,8 +245,8 @@ def _read_frames(path: str | Path, base_dir: Path) -> list[tuple[int, Atoms]]:
         frames = read(file, index=":", do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise whatever their parsing meets
         raise DataError(
-            f"`{path}`: expected a file with structures that ASE reads, got {type(error).__name__}: {error}; "
-            "see `ase info --formats` for the formats, or convert it to extended XYZ"
+            f"`{path}`: expected a file with structures that ASE reads, got {_reason(error, file)}; see "
+            "`ase info --formats` for the formats, or convert it to extended XYZ"
         ) from error
     numbered = list(enumerate(frames))
     if isinstance(wanted, int):  # one frame, from the end if negative
@@ -257,6 +257,13 @@ def _read_frames(path: str | Path, base_dir: Path) -> list[tuple[int, Atoms]]:
             f"`{path}`: expected at least one structure, got none of {len(frames)}; check file and slice"
         )
     return numbered
+
+
+def _reason(error: Exception, file: Path) -> str:
+    """What a reader of ASE stumbled over, for people: an assertion of it says nothing."""
+    if isinstance(error, AssertionError) or not str(error):
+        return f"one that its reader cannot take for `{file.suffix.removeprefix('.') or file.name}`"
+    return f"{type(error).__name__}: {error}"
 
 
 def _load_samples(paths: Paths | None, keys: ReferenceKeys, base_dir: Path) -> list[Sample]:

@@ -16,6 +16,9 @@ from .crystals import require_crystal, with_calculator
 from .errors import StructureError
 from .relax import relax
 
+# Of the bulk modulus' derivative by pressure. A choice of this project: that of most solids is near 4
+PLAUSIBLE = (2.0, 8.0)
+
 
 @dataclass
 class EOSResult:
@@ -39,6 +42,11 @@ class EOSResult:
     bulk_modulus_derivative: float
     fit_error: float
     n_atoms: int
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the derivative is one that a solid may have; otherwise the curve does not fit."""
+        return PLAUSIBLE[0] <= self.bulk_modulus_derivative <= PLAUSIBLE[1]
 
     def curve(self, volumes: np.ndarray) -> np.ndarray:
         """The fitted energy (eV) at ``volumes`` (Å^3)."""

@@ -50,30 +50,52 @@ def force_noise(atoms: Atoms) -> ForceNoise:
     )
 
 
+@dataclass(frozen=True)
+class Remedies:
+    """How whoever reads of noise writes what it is above, and the ways out of it."""
+
+    fmax: str
+    limit: str
+    precision: str
+    averaging: str
+
+
+IN_PYTHON = Remedies(
+    "`fmax`",
+    "`fmax={:g}`",
+    'dtype="float64"',
+    '(symmetrize="octahedral", or for a known crystal `symmetry="average"`)',
+)
+
+
+def noise_messages(noise: ForceNoise, fmax: float, remedies: Remedies = IN_PYTHON) -> list[str]:
+    """A sentence for each kind of noise above ``fmax`` (eV/Å), with its remedy."""
+    rounding = noise.rounding or 0.0
+    anisotropy = noise.anisotropy or 0.0
+    above = f"more than {remedies.limit.format(fmax)} eV/Å"
+    found = []
+    if rounding > fmax:
+        found.append(
+            f"reordering the atoms changes their forces by up to {rounding:.1e} eV/Å, {above}, so the end of "
+            f"the relaxation is rounding; use {remedies.precision} or a larger {remedies.fmax}"
+        )
+    if anisotropy > max(fmax, CLEARLY * rounding):
+        first = f"try {remedies.precision} first, then " if anisotropy < SINGLE else ""
+        found.append(
+            f"rotating the structure changes its forces by up to {anisotropy:.1e} eV/Å, {above}, so the "
+            f"minimum depends on the orientation; {first}average the model {remedies.averaging}, or use a "
+            f"larger {remedies.fmax}"
+        )
+    return found
+
+
 def warn_of_noise(noise: ForceNoise, fmax: float, stacklevel: int = 2) -> None:
     """A PrecisionWarning for each kind of noise above ``fmax`` (eV/Å), with its remedy.
 
     ``stacklevel`` is that of ``warnings.warn``: 2 blames the caller of the function that calls this one.
     """
-    rounding = noise.rounding or 0.0
-    anisotropy = noise.anisotropy or 0.0
-    if rounding > fmax:
-        warnings.warn(
-            f"reordering the atoms changes their forces by up to {rounding:.1e} eV/Å, more than "
-            f"`fmax={fmax:g}` eV/Å, so the end of the relaxation is rounding; use "
-            'dtype="float64" or a larger `fmax`',
-            PrecisionWarning,
-            stacklevel=stacklevel + 1,
-        )
-    if anisotropy > max(fmax, CLEARLY * rounding):
-        first = 'try dtype="float64" first, then ' if anisotropy < SINGLE else ""
-        warnings.warn(
-            f"rotating the structure changes its forces by up to {anisotropy:.1e} eV/Å, more than "
-            f"`fmax={fmax:g}` eV/Å, so the minimum depends on the orientation; {first}average the model "
-            '(symmetrize="octahedral", or for a known crystal `symmetry="average"`), or use a larger `fmax`',
-            PrecisionWarning,
-            stacklevel=stacklevel + 1,
-        )
+    for message in noise_messages(noise, fmax):
+        warnings.warn(message, PrecisionWarning, stacklevel=stacklevel + 1)
 
 
 def _rounding(atoms: Atoms, calculator, forces: np.ndarray) -> float:

@@ -22,6 +22,7 @@ from .survival import Survival, survival
 
 ENGINES = ("ase", "lammps")
 STATISTICS = ("drift", "fluctuation", "mean_temperature")
+SHORTEST_DRIFT = 1.0  # ps; in shorter runs the slope is that of slow oscillations (docs/md_stability.md)
 
 
 @dataclass
@@ -68,7 +69,8 @@ class StabilityResult:
     criteria: what was called unstable
     replicas: one by one
     survival: estimated lifetimes with their intervals, see :class:`ase_mlip.survival.Survival`
-    drift, drift_error: mean over replicas and its standard error, meV/atom/ps; NaN where not defined
+    drift, drift_error: mean over replicas and its standard error, meV/atom/ps; NaN where not defined; in runs
+        too short for ``shows_drift`` a slope only
     mean_temperature: K, over replicas
     rdf: of all sound records after the equilibration; None if there are none
     reference: of the reference; None without one
@@ -101,13 +103,19 @@ class StabilityResult:
         return not any(replica.failure for replica in self.replicas)
 
     @property
+    def shows_drift(self) -> bool:
+        """Whether the runs are long enough for the slope of their energy to be a drift."""
+        return self.time > SHORTEST_DRIFT - 1e-6
+
+    @property
     def min_distance(self) -> float:
         """The shortest distance in any replica, Å."""
         return min(replica.min_distance for replica in self.replicas)
 
     def to_dict(self) -> dict:
         """Everything as JSON values: lists for arrays, null for what is not finite."""
-        return plain({**asdict(self), "stable": self.stable, "min_distance": self.min_distance})
+        more = {name: getattr(self, name) for name in ("stable", "shows_drift", "min_distance")}
+        return plain(asdict(self) | more)
 
 
 def md_stability(

@@ -109,16 +109,27 @@ def as_matrix(supercell_matrix: Sequence | np.ndarray) -> np.ndarray:
 
 
 def warn_if_small(atoms: Atoms, supercell_matrix: np.ndarray, calculator) -> None:
-    """Warn (SupercellWarning) where an atom feels its own image: faces closer than twice the cutoff."""
+    """Warn (SupercellWarning) where a displaced atom feels its own image.
+
+    Both may change the energy of an atom between them, as far away from either as the interaction range, so
+    that faces have to be twice that far apart. Without message passing the range is the cutoff.
+    """
     info = getattr(getattr(calculator, "model", None), "info", None)
     if info is None:
         return
     shortest = heights(supercell_matrix @ atoms.cell.array).min()
-    if shortest < 2.0 * info.cutoff:
-        warnings.warn(
-            f"the supercell's faces are {shortest:.2f} Å apart, less than twice the cutoff of "
-            f"{info.cutoff:g} Å of `{info.name}`: displaced atoms feel their own images; use a larger "
-            f"supercell or `min_length={2.0 * info.cutoff:g}`",
-            SupercellWarning,
-            stacklevel=3,
-        )
+    direct, whole = 2.0 * info.cutoff, 2.0 * info.interaction_range
+    if shortest >= whole:
+        return
+    limits, how = f"twice the cutoff of `{info.name}` ({direct:g} Å)", ""
+    if whole > direct:
+        limits = f"twice the interaction range of `{info.name}` ({whole:g} Å)"
+        also = shortest < direct
+        limits += f"{' and than' if also else ', but not'} twice its cutoff ({direct:g} Å)"
+        how = "" if also else " through message passing"
+    warnings.warn(
+        f"the supercell's faces are {shortest:.2f} Å apart, less than {limits}: displaced atoms feel their "
+        f"own images{how}; a larger supercell (`min_length`) shows how much",
+        SupercellWarning,
+        stacklevel=3,
+    )

@@ -41,7 +41,7 @@ def _draw_replicas(energy: Axes, heat: Axes, result: StabilityResult) -> None:
         axes.set_xlabel("time (ps)")
         axes.set_xlim(0.0, result.time)
     if np.isfinite(result.drift):
-        text = f"drift {result.drift:+.3g}"
+        text = f"{'drift' if result.shows_drift else 'slope'} {result.drift:+.3g}"
         text += f" ± {result.drift_error:.2g}" if np.isfinite(result.drift_error) else ""
         energy.set_title(f"{text} meV/atom/ps", color=GREY)
 

@@ -145,11 +145,11 @@ def _relaxation_rows(n: dict) -> list[tuple[str, str]]:
 
 
 def _phonon_rows(n: dict) -> list[tuple[str, str]]:
-    audit = n["audit"]
+    audit, lowest = n["audit"], _unsigned_zero(f"{n['lowest_frequency']:.3f}")
     rows = [
-        ("supercell", f"{n['n_atoms_supercell']} atoms, {n['n_displacements']} displacements"),
+        ("supercell", f"{n['n_atoms_supercell']} atoms, displacements: {n['n_displacements']}"),
         ("frequencies at Γ", f"{_list(n['gamma'], '.3f')} THz"),
-        ("lowest frequency", f"{n['lowest_frequency']:.3f} THz: {'stable' if n['stable'] else 'UNSTABLE'}"),
+        ("lowest frequency", f"{lowest} THz: {'stable' if n['stable'] else 'UNSTABLE'}"),
         ("modes equal by symmetry differ by", f"{audit['splitting']:.1e} THz, at {audit['splitting_at']}"),
         ("acoustic modes at Γ, uncorrected", f"{_list(audit['acoustic'], '.1e')} THz"),
         ("sum rule, permutation", f"{audit['sum_rule_error']:.1e}, {audit['permutation_error']:.1e} eV/Å²"),
@@ -193,8 +193,10 @@ def _dynamics_rows(n: dict) -> list[tuple[str, str]]:
         ("verdict", "stable" if n["stable"] else "UNSTABLE"),
         ("shortest distance", f"{n['min_distance']:.2f} Å"),
     ]
+    drift = f"left out, {n['time']:g} ps are too short for one"
     if n["drift"] is not None:
-        rows.append(("drift of the energy", f"{n['drift']:+.4f} meV/atom/ps"))
+        drift = f"{n['drift']:+.4f} meV/atom/ps"
+    rows.append(("drift of the energy", drift))
     rows += [("failure", f"{f['kind']}: {f['detail']}") for f in n["failures"] if f]
     return rows
 

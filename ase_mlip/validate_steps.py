@@ -43,7 +43,7 @@ class Settings:
     distance: displacement for phonons, Å
     mesh: of the density of states, along each axis
     orientations: random ones, for the anisotropy
-    temperature_K, time, replicas: of the dynamics, K and ps
+    temperature_K, time, replicas: of the dynamics: K at the start, ps; a drift is reported from 1 ps on
     reference: a phonopy directory, or one with a phonopy directory for each structure's name
     """
 
@@ -184,6 +184,8 @@ def dynamics(job: Job) -> Found:
     time = settings.time * 1000.0 * units.fs
     result = md_stability(atoms, settings.temperature_K, 1.0 * units.fs, time, settings.replicas)
     numbers = result.to_dict()
+    if not result.shows_drift:
+        numbers["drift"] = numbers["drift_error"] = None
     kept = ("stable", "n_atoms", "temperature_K", "time", "timestep", "drift", "drift_error", "min_distance",
             "mean_temperature", "survival")  # fmt: skip
     failures = [asdict(replica.failure) if replica.failure else None for replica in result.replicas]

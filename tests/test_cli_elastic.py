@@ -2,15 +2,17 @@
 
 import importlib
 import json
+import re
 
 import pytest
 from ase.build import bulk, molecule
-from ase.io import write
+from ase.io import read, write
 from click.testing import CliRunner
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
 from ase_mlip.commands.elastic import elastic
 from ase_mlip.commands.eos import eos
+from ase_mlip.commands.relaxed import CrystalRun
 
 PNG = b"\x89PNG"
 
@@ -100,6 +102,63 @@ def test_what_cannot_be_done_is_said(command, files):
     result = invoke(command, files / "sw.pt", files / "si.xyz", "--plot", files / "no" / "a.png")
     assert result.exit_code == 2 and "does not exist" in result.output
     result = invoke(command, files / "sw.pt", files / "water.xyz")
-    assert "needs a crystal" in str(result.exception)
+    assert f"`ase-mlip {command.name}` needs a crystal" in str(result.exception)
     result = invoke(elastic, files / "sw.pt", files / "si.xyz", "--points", 3)
     assert result.exit_code == 2 and "even" in result.output
+
+
+@pytest.fixture(scope="module")
+def rough(tmp_path_factory, files):
+    """Silicon's crystal with a potential of a random anisotropy: its symmetric cell has forces."""
+    from toy import AnisotropicNetwork, export_toy
+
+    path = tmp_path_factory.mktemp("rough") / "rough.pt"
+    export_toy(path, AnisotropicNetwork([14], 4.0), reference_energies={"Si": 0.0})
+    return path
+
+
+def test_what_anisotropy_leaves_is_said_as_the_command_has_it(files, rough):
+    """A residual force above --fmax is explained, and the remedies are options of the command."""
+    result = run(elastic, rough, files / "si.xyz", "--points", 2, "--clamped")
+    (warning,) = [line for line in result.stderr.splitlines() if "rotating the structure" in line]
+    assert "more than --fmax 0.0001 eV/Å" in warning and "(--symmetrize octahedral)" in warning
+    assert "symmetrize=" not in warning and "--symmetry" not in warning
+    result = run(elastic, files / "sw.pt", files / "si.xyz", "--points", 2)
+    assert re.search(r"^residual force \S+ eV/Å$", result.stdout, re.M)
+    assert "warning" not in result.stderr
+
+
+def test_a_force_that_the_relaxation_does_not_see_is_explained():
+    options = dict.fromkeys(("model", "structure", "relax_first", "as_json", "output", "plot", "calculator"))
+    run = CrystalRun("elastic", symmetry="fix", fmax=1e-4, **options)
+    assert run.force(2.5e-3) == "2.5e-03 eV/Å"  # not relaxed: it is what it is
+    run.relaxation = {"converged": True, "largest_force": 3e-5}
+    assert run.force(2.5e-3).startswith("2.5e-03 eV/Å (3.0e-05 within the space group, the rest is")
+    assert run.force(9e-5) == "9.0e-05 eV/Å"
+    run.relaxation["converged"] = False
+    assert run.force(2.5e-3) == "2.5e-03 eV/Å"
+
+
+@pytest.mark.parametrize(("command", "other"), [(elastic, "--points"), (eos, "--strain")])
+def test_results_of_something_else_are_not_replaced(command, other, files, tmp_path):
+    few = {elastic: ("--points", 2), eos: ("--points", 5)}[command]
+    arguments = (files / "sw.pt", files / "si.xyz", "-o", tmp_path / "out.json")
+    run(command, *arguments, *few)
+    before = (tmp_path / "out.json").read_bytes()
+    run(command, *arguments, *few)
+    changed = {"--points": 4, "--strain": 0.05}[other]
+    result = invoke(command, *arguments, *few, other, changed)
+    assert "those of other settings" in str(result.exception)
+    (tmp_path / "out.json").write_bytes(before)
+    write(tmp_path / "own.xyz", bulk("Si"), format="extxyz")
+    result = invoke(command, files / "sw.pt", files / "si.xyz", "-o", tmp_path / "own.xyz")
+    assert "got something else; choose another output" in str(result.exception)
+    assert len(read(tmp_path / "own.xyz")) == 2
+
+
+def test_a_derivative_no_solid_has_is_said(files, monkeypatch):
+    result = run(eos, files / "sw.pt", files / "si.xyz", "--points", 5)
+    assert "warning" not in result.stderr
+    monkeypatch.setattr("ase_mlip.eos.PLAUSIBLE", (6.0, 8.0))
+    result = run(eos, files / "sw.pt", files / "si.xyz", "--points", 5)
+    assert "derivative of about 6 to 8, here" in result.stderr and "float64" not in result.stderr

@@ -36,9 +36,12 @@ def test_a_stable_run(model, silicon, tmp_path):
     assert "verdict             stable" in result.output
     assert "mean survival time  above 0.0271 ps (95%)" in result.output  # 0.1 ps / ln 40
     assert "from the reference" in result.output
+    assert "meV/atom/ps, no drift: that shows in runs of 1 ps and more" in result.output
     written = json.loads((tmp_path / "md.json").read_text())
     assert written["stable"] and len(written["replicas"]) == 2
-    assert written["criteria"]["bonds"] == "auto"
+    assert written["criteria"]["bonds"] == "auto" and not written["shows_drift"]
+    other = invoke(model, silicon, "--time", 0.01, "-o", tmp_path / "md.json")
+    assert other.exit_code == 1 and "those of other settings" in other.output
     assert (tmp_path / "md.png").read_bytes()[:4] == b"\x89PNG"
 
 

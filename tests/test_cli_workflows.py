@@ -43,7 +43,15 @@ def test_the_crystals_group_makes_phonons_clean(folder):
     assert numbers["audit"]["evaluations"] == 2 * 6 * 12
     assert numbers["audit"]["splitting"] < 1e-4
     assert max(numbers["audit"]["optical"]) - min(numbers["audit"]["optical"]) < 1e-4
-    assert "Fd-3m (227), supercell of 64 atoms" in (folder / "output.txt").read_text()
+    output = (folder / "output.txt").read_text()
+    assert "Fd-3m (227), supercell of 64 atoms" in output
+    assert "  1 displacement, 13 evaluations," in output
+    assert "lowest frequency 0.000 THz: stable" in output
+    (line,) = [line for line in output.splitlines() if line.startswith("warning: ")]
+    assert (
+        "10.95 Å apart, less than twice the interaction range of `pet-si` (20 Å), but not twice its cutoff"
+        in line
+    )
 
 
 def test_its_own_files_are_a_reference(folder, tmp_path):
@@ -62,7 +70,8 @@ def test_a_failed_structure_is_reported_and_the_others_are_done(tmp_path):
     files = (tmp_path / "water.xyz", SILICON, tmp_path / "germanium.cif")
     options = ("--supercell", "1", "1", "1", "--dtype", "float32", "-o", tmp_path / "out", *FAST)
     result = run("phonons", "pet-si", *files, *options, code=1)
-    assert "warning: the supercell's faces are 5.47 Å apart, less than twice the cutoff" in result.output
+    assert "warning: the supercell's faces are 5.47 Å apart, less than twice the interaction" in result.output
+    assert "(20 Å) and than twice its cutoff (10 Å)" in result.output
     assert "water: failed: `phonons` needs a crystal" in result.output
     assert "germanium: failed:" in result.output
     assert "failed: water, germanium" in result.output
@@ -113,6 +122,27 @@ def test_wrong_input_is_answered_at_once(tmp_path):
     assert "got both" in run(
         *("phonons", "pet-si", SILICON, "--supercell", 2, 2, 2, "--min-length", 9, "-o", tmp_path), code=1
     ).output  # fmt: skip
+    both = ("--symmetry", "crystal", "--symmetrize", "octahedral")
+    assert "leave --symmetrize out" in run("phonons", "pet-si", SILICON, *both, code=2).output
+    both = ("--symmetry", "average", "--symmetrize", "octahedral")
+    assert "leave --symmetrize out" in run("relax", "pet-si", SILICON, *both, code=2).output
+    missing = run("elastic", "pet-si", tmp_path / "none.cif", code=1).output
+    assert "nothing at" in missing and "TOML" not in missing
+    (tmp_path / "text.cif").write_text("hello\n")
+    assert "its reader cannot take for `cif`" in run("eos", "pet-si", tmp_path / "text.cif", code=1).output
     file = tmp_path / "file"
     file.write_text("")
     assert run("validate", "pet-si", SILICON, "-o", file, code=2).output
+
+
+def test_symmetry_and_symmetrize_mean_one_thing_each():
+    """A value has one text, and every command that evaluates a crystal averages by the same option."""
+    texts = {}
+    for name in ("relax", "phonons", "elastic", "eos", "conductivity"):
+        options = {option.name: option for option in main.commands[name].params}
+        assert options["symmetrize"].help.startswith("Average the model over rotations")
+        texts[name] = tuple(options["symmetry"].type.choices)
+        for value in set(texts[name]) - {"none"}:
+            assert f"{value}: " in options["symmetry"].help
+    assert texts["elastic"] == texts["eos"] == texts["conductivity"] == ("none", "fix")
+    assert texts["relax"] == ("none", "fix", "average") and texts["phonons"] == ("none", "crystal")

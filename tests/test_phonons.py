@@ -1,5 +1,7 @@
 """Phonons against ASE's own, against an analytic lattice, and against thermodynamic limits."""
 
+import re
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,7 @@ from ase.neighborlist import neighbor_list
 from ase.phonons import Phonons
 
 from ase_mlip.errors import StructureError
-from ase_mlip.phonon_cells import heights, to_phonopy
+from ase_mlip.phonon_cells import heights, to_phonopy, warn_if_small
 from ase_mlip.phonon_files import Checkpoint
 from ase_mlip.phonons import phonons
 
@@ -284,3 +286,21 @@ def test_bad_input_is_named(copper):
     rattled.calc = EMT()
     with pytest.raises(StructureError, match=r"needs a relaxed structure.*got \d\.\d+ eV/Å"):
         phonons(rattled, (1, 1, 1), relax_first=False)
+
+
+def test_a_supercell_is_small_by_the_interaction_range():
+    """An atom between a displaced atom and its image feels both where each is within its range."""
+    atoms = bulk("Si", cubic=True, a=5.0)
+    for layers, size, message in (
+        (1, 1, r"5\.00 Å apart, less than twice the cutoff of `toy` \(8 Å\): displaced"),
+        (2, 1, r"twice the interaction range of `toy` \(16 Å\) and than twice its cutoff \(8 Å\): displaced"),
+        (2, 3, r"range of `toy` \(16 Å\), but not twice its cutoff \(8 Å\): .* through message passing;"),
+        (1, 2, None),
+        (2, 4, None),
+    ):
+        info = SimpleNamespace(name="toy", cutoff=4.0, interaction_range=4.0 * layers)
+        calculator = SimpleNamespace(model=SimpleNamespace(info=info))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warn_if_small(atoms, size * np.eye(3, dtype=int), calculator)
+        assert [bool(re.search(message, str(w.message))) for w in caught] == ([True] if message else [])

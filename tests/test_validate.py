@@ -62,6 +62,7 @@ def test_numbers_are_those_of_the_workflows(report):
     plain, octahedral, icosahedral = (row["forces"] for row in steps["symmetry"]["numbers"]["rows"])
     assert plain > 3 * octahedral > 3 * icosahedral
     assert steps["dynamics"]["numbers"]["stable"]
+    assert steps["dynamics"]["numbers"]["drift"] is None  # 0.01 ps have none
 
 
 def test_a_reference_of_another_crystal_costs_the_comparison_only(structures, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,26 +16,40 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..calculator import MLIPCalculator
+    from ..force_noise import ForceNoise
 
 FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-
-_CALCULATOR_OPTIONS = (
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-    click.option(
-        "--dtype", type=click.Choice(["float32", "float64"]), help="By default that of the weights."
-    ),
-    click.option(
-        "--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True
-    ),
-)
+SYMMETRIZE = "Average the model over rotations: octahedral, icosahedral, lebedev L."
+_NOT_IN_RESULTS = {"model", "structure", "output", "plot", "as_json", "device"}
 
 
-def calculator_options(command: Callable) -> Callable:
-    """Adds --device, --dtype and --forces, which :func:`make_calculator` takes."""
-    for option in reversed(_CALCULATOR_OPTIONS):
-        command = option(command)
-    return command
+def calculator_options(dtype: str | None = None) -> Callable[[Callable], Callable]:
+    """A decorator that adds --device, --dtype, --forces and --symmetrize, for :func:`make_calculator`.
+
+    ``dtype`` is the precision without --dtype; None stands for that of the weights.
+    """
+    default = {"default": dtype, "show_default": True} if dtype else {}
+    precision = "Precision of the network." if dtype else "Of the network; by default that of the weights."
+    options = (
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.option("--dtype", type=click.Choice(["float32", "float64"]), help=precision, **default),
+        click.option(
+            "--forces",
+            type=click.Choice(["conservative", "direct"]),
+            default="conservative",
+            show_default=True,
+            help="Derivatives of the energy, or of the model's direct heads.",
+        ),
+        click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE),
+    )
+
+    def add(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def make_calculator(model: str, **options) -> MLIPCalculator:
@@ -63,10 +79,50 @@ def read_named(files: Sequence[Path]) -> dict[str, Atoms]:
     return found
 
 
+def show(document: dict, text: str, as_json: bool, output: Path | None) -> None:
+    """Print the text or the JSON document, and write the latter to ``output``."""
+    from ..archive import write_atomically
+
+    encoded = json.dumps(document, indent=1)
+    click.echo(encoded if as_json else text)
+    if output:
+        write_atomically(output, (encoded + "\n").encode())
+        click.echo(f"results: {output}", err=True)
+
+
 def require_folder_of(path: Path | None, option: str) -> None:
     """Raise click.BadParameter unless ``path`` can be created where it is to be written."""
     if path is not None and not path.absolute().parent.is_dir():
         raise click.BadParameter(f"the folder `{path.parent}` does not exist", param_hint=option)
+
+
+def run_settings(document_sha256: str, atoms: Atoms) -> dict:
+    """What the results of the present command depend on, as JSON has it, for :func:`refuse_other_results`."""
+    from ..relax_store import key_of
+
+    context = click.get_current_context()
+    chosen = {name: value for name, value in context.params.items() if name not in _NOT_IN_RESULTS}
+    known = {"command": context.command.name, "model_document_sha256": document_sha256}
+    return json.loads(json.dumps(known | {"structure": key_of("", atoms, "")} | chosen, default=str))
+
+
+def refuse_other_results(path: Path | None, settings: dict) -> None:
+    """Raise DataError where ``path`` holds anything but results of the same command and settings."""
+    from ..errors import DataError
+
+    if path is None or not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not text
+        found = None
+    known = found.get("settings") if isinstance(found, dict) else None
+    if known != settings:
+        what = "something else" if known is None else "those of other settings"
+        raise DataError(
+            f"`{path}` exists; expected results of the same command, model, structure and settings to "
+            f"replace, got {what}; choose another output or remove the file"
+        )
 
 
 @contextmanager
@@ -81,3 +137,27 @@ def bar(unit: str) -> Iterator[Callable[[int, int], None]]:
             shown.update(done - shown.n)
 
         yield progress
+
+
+@contextmanager
+def noise_unsaid() -> Iterator[None]:
+    """Without the warnings of noise, which are for callers in Python; :func:`say_noise` says the same."""
+    from ..errors import PrecisionWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        yield
+
+
+def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str = "") -> None:
+    """A line on stderr for each kind of noise above ``fmax`` (eV/Å), with the options that mend it.
+
+    ``averaging`` are those that average the model; ``name`` is the structure's, where there are several.
+    """
+    from ..force_noise import Remedies, noise_messages
+
+    if noise is None:
+        return
+    remedies = Remedies("--fmax", "--fmax {:g}", "--dtype float64", f"({averaging})")
+    for message in noise_messages(noise, fmax, remedies):
+        click.echo(f"warning: {f'{name}: ' if name else ''}{message}", err=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from .common import FILE, bar, calculator_options, make_calculator, require_folder_of
-from .relaxed import crystal_options, describe_cell, draw, read_crystal, show
+from .common import bar
+from .relaxed import CrystalRun, crystal_options, describe_cell
 
 
 @click.command()
-@click.argument("model")
-@click.argument("structure", type=FILE)
 @click.option("--supercell", type=int, nargs=3, default=(2, 2, 2), show_default=True,
               help="For third-order force constants.")  # fmt: skip
 @click.option("--phonon-supercell", type=int, nargs=3, help="For second-order ones; by default the same.")
@@ -24,10 +20,8 @@ from .relaxed import crystal_options, describe_cell, draw, read_crystal, show
 @click.option("--wigner/--boltzmann", default=True, show_default=True, help="With coherences or without.")
 @click.option("--isotopes/--no-isotopes", default=True, show_default=True, help="Natural isotopes scatter.")
 @crystal_options
-@calculator_options
 def conductivity(
-    model: str,
-    structure: Path,
+    run: CrystalRun,
     supercell: tuple[int, int, int],
     phonon_supercell: tuple[int, int, int] | None,
     mesh: tuple[int, int, int],
@@ -36,26 +30,15 @@ def conductivity(
     pair_cutoff: float | None,
     wigner: bool,
     isotopes: bool,
-    relax_first: bool,
-    symmetry: str,
-    fmax: float,
-    as_json: bool,
-    output: Path | None,
-    plot: Path | None,
-    **options,
 ) -> None:
     """Lattice thermal conductivity of a crystal (phono3py).
 
     Of the first frame of STRUCTURE, which is relaxed first. Needs: pip install 'ase-mlip[kappa]'.
     """
-    require_folder_of(output, "--output")
-    require_folder_of(plot, "--plot")
     from ..conductivity import require_phono3py, thermal_conductivity
 
     require_phono3py()  # before anything that takes long
-    atoms, relaxation = read_crystal(
-        structure, make_calculator(model, **options), relax_first, symmetry, fmax
-    )
+    atoms = run.start()
     with bar("supercell") as progress:
         result = thermal_conductivity(
             atoms,
@@ -69,14 +52,16 @@ def conductivity(
             cutoff_pair_distance=pair_cutoff,
             progress=progress,
         )
-    document = {"structure": str(structure), "relaxation": relaxation, **_document(result)}
-    show(document, f"{structure}: {describe_cell(atoms)}\n{_text(result)}", as_json, output)
-    if plot and not result.stable:
+    text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
+    run.finish(_document(result), text, (lambda: _figure(result)) if result.stable else None)
+    if run.plot and not result.stable:
         click.echo("no plot: modes are imaginary", err=True)
-    elif plot:
-        from ..plots_elastic import plot_conductivity
 
-        draw(plot_conductivity, result, plot)
+
+def _figure(result):
+    from ..plots_elastic import plot_conductivity
+
+    return plot_conductivity(result)
 
 
 def _document(result) -> dict:
@@ -87,11 +72,12 @@ def _document(result) -> dict:
     return {"units": "W/m/K, K, THz; residual_force eV/Å", "space_group": result.space_group_number, **known}
 
 
-def _text(result) -> str:
+def _text(result, force: str) -> str:
     second, third = result.n_displacements
     lines = [
-        f"mesh {' '.join(map(str, result.mesh))}, {second} displacements for second order, {third} for "
-        f"third; residual force {result.residual_force:.1e} eV/Å"
+        f"mesh {' '.join(map(str, result.mesh))}",
+        f"displacements: {second} for second order, {third} for third",
+        f"residual force {force}",
     ]
     if not result.stable:
         return "\n".join(

@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from .common import FILE, bar, calculator_options, make_calculator, require_folder_of
-from .relaxed import crystal_options, describe_cell, draw, read_crystal, show
+from .common import bar
+from .relaxed import CrystalRun, crystal_options, describe_cell
 
 
 @click.command()
-@click.argument("model")
-@click.argument("structure", type=FILE)
 @click.option("--strain", default=0.005, show_default=True, type=click.FloatRange(0.0, 0.1, True, True),
               help="Largest strain of each component.")  # fmt: skip
 @click.option("--points", default=4, show_default=True, help="Strains of each component, an even number.")
 @click.option("--clamped", is_flag=True, help="Keep the atoms' fractional positions in strained cells.")
 @crystal_options
-@calculator_options
-def elastic(
-    model: str,
-    structure: Path,
-    strain: float,
-    points: int,
-    clamped: bool,
-    relax_first: bool,
-    symmetry: str,
-    fmax: float,
-    as_json: bool,
-    output: Path | None,
-    plot: Path | None,
-    **options,
-) -> None:
+def elastic(run: CrystalRun, strain: float, points: int, clamped: bool) -> None:
     """Elastic constants of a crystal, and whether it is stable.
 
     From the stresses under small strains of the first frame of STRUCTURE, which is relaxed first. Axes are
     those of the file; Voigt order xx, yy, zz, yz, xz, xy.
     """
-    require_folder_of(output, "--output")
-    require_folder_of(plot, "--plot")
     if points < 2 or points % 2:
         raise click.BadParameter(f"must be even and at least 2, got {points}", param_hint="--points")
-    calculator = make_calculator(model, **options)
+    atoms = run.start()
     from ..elasticity import elastic_constants
 
-    atoms, relaxation = read_crystal(structure, calculator, relax_first, symmetry, fmax)
     with bar("strain") as progress:
         result = elastic_constants(
-            atoms, strain, points, not clamped, fmax=max(fmax, 1e-3), progress=progress
+            atoms, strain, points, not clamped, fmax=max(run.fmax, 1e-3), progress=progress
         )
-    document = {"structure": str(structure), "relaxation": relaxation, **_document(result)}
-    show(document, f"{structure}: {describe_cell(atoms)}\n{_text(result)}", as_json, output)
+    text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
+    run.finish(_document(result), text, lambda: _figure(result))
     if not result.converged:
         click.echo("atoms of a strained cell did not come to rest; see --fmax and --dtype", err=True)
-    if plot:
-        from ..plots_elastic import plot_elastic
 
-        draw(plot_elastic, result, plot)
+
+def _figure(result):
+    from ..plots_elastic import plot_elastic
+
+    return plot_elastic(result)
 
 
 def _document(result) -> dict:
@@ -75,7 +56,7 @@ def _document(result) -> dict:
     }
 
 
-def _text(result) -> str:
+def _text(result, force: str) -> str:
     from ..elasticity import LABELS
 
     ions = "relaxed ions" if result.relaxed_ions else "clamped ions"
@@ -98,7 +79,8 @@ def _text(result) -> str:
         ]
     stress = " ".join(f"{entry + 0.0:.3f}" for entry in result.residual_stress.round(3))
     lines += [
-        f"residual stress {stress} GPa, force {result.residual_force:.1e} eV/Å",
+        f"residual stress {stress} GPa",
+        f"residual force {force}",
         f"antisymmetric part removed {result.asymmetry:.3f} GPa, deviation from straight lines "
         f"{result.fit_error:.4f} GPa",
     ]

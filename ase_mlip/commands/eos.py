@@ -6,52 +6,44 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, bar, calculator_options, make_calculator, require_folder_of
-from .relaxed import crystal_options, describe_cell, draw, read_crystal, show
+from .common import bar
+from .relaxed import CrystalRun, crystal_options, describe_cell
 
 
 @click.command()
-@click.argument("model")
-@click.argument("structure", type=FILE)
 @click.option("--strain", default=0.06, show_default=True, type=click.FloatRange(0.0, 0.9, True, True),
               help="Relative change of the volume to either side.")  # fmt: skip
 @click.option("--points", default=9, show_default=True, type=click.IntRange(min=5), help="Volumes.")
 @click.option("--relax-atoms", type=click.FloatRange(min=0.0, min_open=True), metavar="FMAX",
               help="Relax the atoms at each volume to this force, eV/Å.")  # fmt: skip
 @crystal_options
-@calculator_options
-def eos(
-    model: str,
-    structure: Path,
-    strain: float,
-    points: int,
-    relax_atoms: float | None,
-    relax_first: bool,
-    symmetry: str,
-    fmax: float,
-    as_json: bool,
-    output: Path | None,
-    plot: Path | None,
-    **options,
-) -> None:
+def eos(run: CrystalRun, strain: float, points: int, relax_atoms: float | None) -> None:
     """Equation of state (Birch-Murnaghan) of a crystal.
 
     Energies of the first frame of STRUCTURE, which is relaxed first, with its cell scaled.
     """
-    require_folder_of(output, "--output")
-    require_folder_of(plot, "--plot")
-    calculator = make_calculator(model, **options)
-    from ..eos import equation_of_state
+    atoms = run.start()
+    from ..eos import PLAUSIBLE, equation_of_state
 
-    atoms, relaxation = read_crystal(structure, calculator, relax_first, symmetry, fmax)
     with bar("volume") as progress:
         result = equation_of_state(atoms, strain, points, relax_atoms, progress=progress)
-    document = {"structure": str(structure), "relaxation": relaxation, **_document(result)}
-    show(document, f"{structure}: {describe_cell(atoms)}\n{_text(result)}", as_json, output)
-    if plot:
-        from ..plots import plot_eos
+    text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result)}"
+    run.finish(_document(result), text, lambda: _figure(result, Path(run.model).stem))
+    if not result.plausible:
+        low, high = PLAUSIBLE
+        precision = "" if run.calculator["dtype"] == "float64" else " or --dtype float64"
+        click.echo(
+            f"warning: in solids the bulk modulus has a derivative of about {low:g} to {high:g}, here "
+            f"{result.bulk_modulus_derivative:.2f}: the energies do not follow Birch's curve, and the bulk "
+            f"modulus is uncertain, too; try another --strain{precision}, and ase-mlip elastic",
+            err=True,
+        )
 
-        draw(lambda found: plot_eos(found, Path(model).stem), result, plot)
+
+def _figure(result, name: str):
+    from ..plots import plot_eos
+
+    return plot_eos(result, name)
 
 
 def _document(result) -> dict:
@@ -59,7 +51,8 @@ def _document(result) -> dict:
 
     fields = asdict(result)
     fields |= {name: fields[name].tolist() for name in ("volumes", "energies")}
-    return {"units": "volumes Å^3 and energies eV of the cell; bulk_modulus GPa; fit_error eV/atom", **fields}
+    units = "volumes Å^3 and energies eV of the cell; bulk_modulus GPa; fit_error eV/atom"
+    return {"units": units, **fields, "plausible": result.plausible}
 
 
 def _text(result) -> str:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .common import FILE, bar, calculator_options, make_calculator, require_folder_of
+from .common import (
+    FILE,
+    bar,
+    calculator_options,
+    make_calculator,
+    refuse_other_results,
+    require_folder_of,
+    run_settings,
+    show,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,13 +28,17 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.argument("structure", type=FILE)
-@click.option("--temperature", default=300.0, show_default=True, help="Of the velocities at the start, K.")
+@click.option(
+    "--temperature",
+    default=300.0,
+    show_default=True,
+    help="Of the velocities at the start, K; a crystal keeps about half.",
+)
 @click.option("--timestep", default=1.0, show_default=True, help="fs.")
 @click.option("--time", "picoseconds", default=1.0, show_default=True, help="Length of a replica, ps.")
 @click.option("--replicas", default=4, show_default=True, type=click.IntRange(min=1))
 @click.option("--engine", type=click.Choice(["ase", "lammps"]), default="ase", show_default=True)
 @click.option("--supercell", nargs=3, type=click.IntRange(min=1), metavar="A B C", help="Repeat the cell.")
-@click.option("--symmetrize", metavar="SCHEME", help="Averaging over rotations, such as octahedral.")
 @click.option("--reference", type=FILE, help="Frames whose distribution of distances is the right one.")
 @click.option("--interval", default=10, show_default=True, type=click.IntRange(min=1),
               help="Steps between examined frames.")  # fmt: skip
@@ -35,7 +47,7 @@ if TYPE_CHECKING:
     "--bonds/--no-bonds", default=None, help="Fail on broken or formed bonds; by default molecules do."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the first replica's velocities.")
-@calculator_options
+@calculator_options()
 @click.option("-o", "--output", type=FILE, help="Write all results to this JSON file.")
 @click.option("--plot", type=FILE, help="Draw energies, temperatures, distances and survival, a PNG file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
@@ -66,7 +78,7 @@ def md(
     given = {key: value for key, value in options.items() if value is not None}
     if engine == "lammps" and given.get("forces") == "direct":
         raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")
-    from ..model_info import find_model
+    from ..model_info import find_model, read_info
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     from ase import units
@@ -79,6 +91,8 @@ def md(
     atoms = atoms.repeat(supercell) if supercell else atoms
     if engine == "ase":
         atoms.calc = make_calculator(str(path), **given)
+    settings = run_settings(read_info(path).document_sha256, atoms)
+    refuse_other_results(output, settings)
     with bar("step") as progress:
         result = md_stability(
             atoms,
@@ -96,12 +110,7 @@ def md(
             seed=seed,
             progress=progress,
         )
-    document = json.dumps(result.to_dict(), indent=1) if output or as_json else ""
-    click.echo(document if as_json else "\n".join(_lines(result, atoms, model)))
-    if output:
-        from ..archive import write_atomically
-
-        write_atomically(output, document.encode())
+    show({"settings": settings} | result.to_dict(), "\n".join(_lines(result, atoms, model)), as_json, output)
     if plot:
         from ..plots import save_figure
         from ..plots_md import plot_stability
@@ -121,17 +130,21 @@ def _lammps_options(path: Path, given: dict) -> dict[str, str]:
 
 def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:
     """The report: a line for each replica, what they have in common, the verdict."""
+    from ..md_stability import SHORTEST_DRIFT
+
     lines = [
         f"{atoms.get_chemical_formula()} with {model}: {len(result.replicas)} x {result.time:.3g} ps from "
         f"{result.temperature_K:g} K, {result.timestep:g} fs, {result.engine}",
         "",
-        "replica  survived     T      drift  fluctuation  shortest    bonds",
+        "replica  survived     T      slope  fluctuation  shortest    bonds",
         "               ps     K  meV/atom/ps   meV/atom         Å   -    +",
         *(_row(n, replica) for n, replica in enumerate(result.replicas)),
         "",
     ]
     error = f" ± {result.drift_error:.2g}" if result.drift_error == result.drift_error else ""
-    lines.append(f"drift               {result.drift:+.3g}{error} meV/atom/ps")
+    label = "drift" if result.shows_drift else "slope"
+    why = "" if result.shows_drift else f", no drift: that shows in runs of {SHORTEST_DRIFT:g} ps and more"
+    lines.append(f"{label}               {result.drift:+.3g}{error} meV/atom/ps{why}")
     found = result.survival
     low, high = found.mean_time_interval
     level = f"{100 * found.confidence:g}%"

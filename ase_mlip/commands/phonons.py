@@ -21,10 +21,9 @@ from .relaxed import warnings_as_lines
 @click.option("--min-length", type=float, help="Instead: faces of the supercell at least so far apart, Å.")
 @click.option("--distance", default=0.01, show_default=True, help="Displacement, Å.")
 @click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
-@click.option(
-    "--symmetry",
-    help="Average the model over rotations: crystal (the structure's point group), octahedral, icosahedral.",
-)
+@click.option("--symmetry", type=click.Choice(["none", "crystal"]), default="none", show_default=True,
+              help="crystal: average the model over the point group of the relaxed crystal. The relaxation "
+              "before keeps the space group in any case.")  # fmt: skip
 @click.option("--mesh", type=int, nargs=3, default=(20, 20, 20), show_default=True, metavar="A B C")
 @click.option("--path", help='Special points such as "GXU,KGL"; by default the standard path (seekpath).')
 @click.option("--reference", type=FILE, help="A phonopy directory with forces to compare with.")
@@ -32,7 +31,7 @@ from .relaxed import warnings_as_lines
 @click.option("--relax/--no-relax", default=True, show_default=True, help="Relax cell and atoms first.")
 @click.option("--force", is_flag=True, help="Go on where the crystal could not be relaxed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
-@calculator_options
+@calculator_options("float64")
 def phonons(
     model: str,
     structures: tuple[Path, ...],
@@ -41,7 +40,7 @@ def phonons(
     min_length: float | None,
     distance: float,
     plusminus: bool | None,
-    symmetry: str | None,
+    symmetry: str,
     mesh: tuple[int, int, int],
     path: str | None,
     reference: Path | None,
@@ -50,20 +49,26 @@ def phonons(
     force: bool,
     as_json: bool,
     device: str,
-    dtype: str | None,
+    dtype: str,
     forces: str,
+    symmetrize: str | None,
 ) -> None:
     """Compute phonons of crystals.
 
-    Each structure is relaxed within its space group, displaced and evaluated in float64 unless --dtype says
-    otherwise. OUTPUT/NAME/ gets phonopy.yaml, FORCE_SETS, force_constants.hdf5, phonons.json and bands.png. A
-    run that was killed goes on with the supercells it has.
+    Each structure is relaxed within its space group and displaced. OUTPUT/NAME/ gets phonopy.yaml,
+    FORCE_SETS, force_constants.hdf5, phonons.json and bands.png. A run that was killed goes on with the
+    supercells it has.
     """
-    calculator = make_calculator(model, device=device, dtype=dtype or "float64", forces=forces)
+    if symmetry == "crystal" and symmetrize:
+        raise click.BadParameter(
+            "averages the model already; leave --symmetrize out", param_hint="--symmetry"
+        )
+    calculator = make_calculator(model, device=device, dtype=dtype, forces=forces, symmetrize=symmetrize)
     from ..errors import MLIPError
     from ..provenance import plain
 
-    options = {"distance": distance, "symmetry": symmetry, "relax_first": relax, "force": force}
+    options = {"distance": distance, "relax_first": relax, "force": force}
+    options["symmetry"] = None if symmetry == "none" else symmetry
     options |= {"supercell_matrix": supercell, "min_length": min_length}
     drawing = {"path": path, "mesh": mesh, "is_plusminus": "auto" if plusminus is None else plusminus}
     found, failed = {}, []
@@ -138,13 +143,15 @@ def _print_result(name: str, result) -> None:
     if relaxation is not None:
         lengths = ", ".join(f"{length:.4f}" for length in relaxation.atoms.cell.lengths())
         click.echo(f"  relaxed in {relaxation.steps} steps to cell vectors of {lengths} Å")
-    cost = f"{result.n_displacements} displacements, {result.evaluations} evaluations, {result.seconds:.1f} s"
-    click.echo(f"  {cost}; averaging {result.averaging}")
-    for point, row in result.special_frequencies.items():
-        click.echo(f"  {point:<3} {' '.join(f'{value:8.3f}' for value in row)} THz")
-    click.echo(
-        f"  lowest frequency {result.lowest_frequency:.3f} THz: {'stable' if result.stable else 'UNSTABLE'}"
+    displaced, evaluated = (
+        f"{count} {noun}{'' if count == 1 else 's'}"
+        for count, noun in ((result.n_displacements, "displacement"), (result.evaluations, "evaluation"))
     )
+    click.echo(f"  {displaced}, {evaluated}, {result.seconds:.1f} s; averaging {result.averaging}")
+    for point, row in result.special_frequencies.items():
+        click.echo(f"  {point:<3} {' '.join(f'{round(value, 3) + 0.0:8.3f}' for value in row)} THz")
+    lowest = round(result.lowest_frequency, 3) + 0.0  # zero has no sign
+    click.echo(f"  lowest frequency {lowest:.3f} THz: {'stable' if result.stable else 'UNSTABLE'}")
     for q, frequency in result.imaginary[:5]:
         click.echo(f"    {frequency:8.3f} THz at q = ({', '.join(f'{value:.3f}' for value in q)})")
 

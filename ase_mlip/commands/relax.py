@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .common import FILE, bar, calculator_options, make_calculator, read_named, require_folder_of
+from .common import (
+    FILE,
+    bar,
+    calculator_options,
+    make_calculator,
+    noise_unsaid,
+    read_named,
+    require_folder_of,
+    say_noise,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
 CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
 SHOWN = "0.01"  # Å, symprec of the space groups in the table
+AVERAGING = "--symmetrize octahedral, or for a known crystal --symmetry average"
 # Listed here and not taken from ase_mlip.relax, which would be imported for --help; a test compares them
 OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
 
@@ -37,12 +45,13 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True)
 @click.option("--cell", type=click.Choice(list(CELLS)), default="none", show_default=True,
               help="Relax the cell, too: all of it, its shape, its volume.")  # fmt: skip
-@click.option("--symmetry", type=click.Choice(["fix", "average"]),
-              help="Keep the space group; or average the model over the crystal's point group.")  # fmt: skip
+@click.option("--symmetry", type=click.Choice(["none", "fix", "average"]), default="none", show_default=True,
+              help="fix: keep the space group of the start, by projecting forces and steps. average: leave "
+              "the atoms free and average the model over the point group of --reference, else of the "
+              "start.")  # fmt: skip
 @click.option("--symprec", default=0.01, show_default=True, help="Tolerance of --symmetry, Å.")
-@click.option("--symmetrize", help="Average over rotations: octahedral, icosahedral, lebedev L.")
 @click.option("--reference", type=FILE, help="Crystal for --symmetry average, and to compare with.")
-@calculator_options
+@calculator_options()
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def relax(
     model: str,
@@ -51,11 +60,12 @@ def relax(
     plot: Path | None,
     steps: int,
     cell: str,
+    symmetry: str,
     reference: Path | None,
-    symmetrize: str | None,
     device: str,
     dtype: str | None,
     forces: str,
+    symmetrize: str | None,
     as_json: bool,
     **options,
 ) -> None:
@@ -74,6 +84,10 @@ def relax(
         raise click.BadParameter(
             "needs a cell that is relaxed: --cell full, shape or volume", param_hint="--smax"
         )
+    if symmetry == "average" and symmetrize:
+        raise click.BadParameter(
+            "averages the model already; leave --symmetrize out", param_hint="--symmetry"
+        )
     calculator = make_calculator(model, device=device, dtype=dtype, forces=forces, symmetrize=symmetrize)
     from ..relax_store import Store, digest, key_of
 
@@ -81,7 +95,7 @@ def relax(
     if plot is not None and plot.suffix and len(found) > 1:
         raise click.BadParameter(f"`{plot}` is one file for {len(found)} structures; give a folder",
                                  param_hint="--plot")  # fmt: skip
-    options |= {"cell": CELLS[cell]}
+    options |= {"cell": CELLS[cell], "symmetry": None if symmetry == "none" else symmetry}
     kept = {**options, **dict(calculator.parameters, device=None, skin=None), "model": _sha256(calculator)}
     options |= {
         "steps": steps,
@@ -126,7 +140,7 @@ class _Run:
         path = self._trajectory(name, key)
         started = time.perf_counter()
         try:
-            with _warnings_on_stderr(name):
+            with noise_unsaid():
                 result = self._relax(atoms, calculator, path)
         except (
             ValueError,
@@ -140,6 +154,7 @@ class _Run:
             row = {"name": name, "atoms": len(atoms), "status": "failed", "error": text}
             self.rows.append(row | {"wall_time": time.perf_counter() - started})
             return
+        say_noise(result.noise, self.options["fmax"], AVERAGING, name)
         frame = to_frame(result, name, key, self.settings)
         self.store.add(frame)
         self.rows.append(
@@ -170,21 +185,6 @@ class _Run:
             target.mkdir(exist_ok=True)
             target = target / f"{name}.png"
         save_figure(plot_relaxation(result), target)
-
-
-@contextmanager
-def _warnings_on_stderr(name: str):
-    """Warnings of precision as a line each; others go their usual way."""
-    from ..errors import PrecisionWarning
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PrecisionWarning)
-        yield
-    for warning in caught:
-        if issubclass(warning.category, PrecisionWarning):
-            click.echo(f"warning: {name}: {warning.message}", err=True)
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _sha256(calculator) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, FOLDER, bar, read_named
+from .common import FILE, FOLDER, SYMMETRIZE, bar, read_named
 
 
 @click.command()
@@ -17,14 +17,21 @@ from .common import FILE, FOLDER, bar, read_named
     "-o", "--output", type=FOLDER, default="report", show_default=True, help="Folder of the report."
 )
 @click.option("--reference", type=FOLDER, help="A phonopy directory, or one with a directory per structure.")
-@click.option("--symmetrize", help="Average over rotations: octahedral, icosahedral, lebedev L.")
+@click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE)
 @click.option(
     "--phonon-length", type=float, help="Least width of phonon supercells, Å; else twice the cutoff."
 )
-@click.option("--temperature", default=300.0, show_default=True, help="Of the dynamics, K.")
-@click.option("--time", "picoseconds", default=1.0, show_default=True, help="Of the dynamics, ps.")
+@click.option(
+    "--temperature",
+    default=300.0,
+    show_default=True,
+    help="Of the dynamics' start, K; crystals keep about half.",
+)
+@click.option(
+    "--time", "picoseconds", default=1.0, show_default=True, help="Of the dynamics, ps; a drift needs 1."
+)
 @click.option("--processes", type=click.IntRange(min=1), help="Structures at a time; by default all cores.")
-@click.option("--quick", is_flag=True, help="A rough run for a first look.")
+@click.option("--quick", is_flag=True, help="A first look: coarse mesh, 4 orientations, 0.05 ps.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", show_default=True)
 def validate(
