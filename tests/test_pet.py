@@ -23,6 +23,14 @@ VARIANTS = {
     "public layout": {"combine_last": True, "num_gnn_layers": 2, "num_attention_layers": 1},
     "equal widths": {"d_node": 16, "num_attention_layers": 1},
     "LayerNorm, SiLU": {"normalization": "LayerNorm", "activation": "SiLU", "num_attention_layers": 1},
+    "norms afterwards": {"transformer_type": "PostLN", "d_node": 16, "num_attention_layers": 1},
+    "residual": {"featurizer_type": "residual", "num_gnn_layers": 3, "num_attention_layers": 1},
+    "cosine": {"cutoff_function": "Cosine", "num_attention_layers": 1},
+    "adaptive on a grid": {
+        "num_attention_layers": 1,
+        "num_neighbors_adaptive": 12.0,
+        "adaptive_cutoff_method": "grid",
+    },
 }
 
 
@@ -128,7 +136,18 @@ def test_nodes_without_weight_cost_no_last_stage(name, owned):
     assert mine["energies"][owned:].count_nonzero() == 0
 
 
-@pytest.mark.parametrize("name", ["two layers", "adaptive", "public layout"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two layers",
+        "adaptive",
+        "public layout",
+        "norms afterwards",
+        "residual",
+        "cosine",
+        "adaptive on a grid",
+    ],
+)
 def test_forces_are_the_derivative_of_the_energy(name):
     network = make(**VARIANTS[name])
     potential = Potential(network, {})
@@ -169,14 +188,16 @@ def test_forces_can_be_trained_on():
         assert analytic == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["one layer", "two layers", "adaptive", "public layout"])
+@pytest.mark.parametrize(
+    "name", ["one layer", "two layers", "adaptive", "adaptive on a grid", "public layout", "residual"]
+)
 def test_energy_sees_exactly_the_declared_range(name):
     """A chain of atoms: moving one beyond the declared range changes nothing, one cutoff nearer does."""
     spacing = 2.0
     network = make(cutoff=2.5, **{**VARIANTS[name], "num_neighbors_adaptive": None})
     hypers = network.hypers
-    if name == "adaptive":
-        network = make(cutoff=2.5, num_attention_layers=1, num_neighbors_adaptive=1.5)
+    if name.startswith("adaptive"):
+        network = make(cutoff=2.5, **{**VARIANTS[name], "num_neighbors_adaptive": 1.5})
         hypers = network.hypers
     reach = round(hypers.interaction_range / hypers.cutoff)  # in bonds of the chain
     chain = Atoms("Si12", positions=[[spacing * k, 0.3 * (k % 2), 0.0] for k in range(12)])
@@ -264,6 +285,11 @@ def test_no_late_recompilation():
         ({"d_pet": 15}, "`d_pet`"),
         ({"normalization": "BatchNorm"}, "`normalization`"),
         ({"activation": "ReLU"}, "`activation`"),
+        ({"cutoff_function": "Step"}, "`cutoff_function`"),
+        ({"adaptive_cutoff_method": "guess"}, "`adaptive_cutoff_method`"),
+        ({"transformer_type": "NoLN"}, "`transformer_type`"),
+        ({"featurizer_type": "none"}, "`featurizer_type`"),
+        ({"featurizer_type": "residual", "combine_last": True}, "`combine_last`"),
     ],
 )
 def test_impossible_hyper_parameters_are_named(wrong, message):

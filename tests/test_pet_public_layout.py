@@ -1,12 +1,10 @@
 """PET holds the weights of the public PET: the same numbers with metatrain's own modules as the oracle.
 
-Skipped where metatrain is not installed; nothing else of the project needs it. With the weights renamed
-and :data:`EPS` as the norms' epsilon, what is left are floors: metatrain lets padding and edges of a
-weight below 1e-15 into the attention with 1e-15, and takes the cutoff from 1 + tanh, which is off by
-1e-16 where the weight is small.
+Skipped where metatrain is not installed. With the weights renamed what is left are floors: metatrain lets
+padding and edges of a weight below 1e-15 into the attention with 1e-15, and takes the cutoff from 1 + tanh,
+which is off by 1e-16 where the weight is small.
 """
 
-import re
 import warnings
 
 import pytest
@@ -15,6 +13,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from ase_mlip import _ops
+from ase_mlip.adapters.pet import convert_weights
 from ase_mlip.architectures.pet import PET, PETHypers
 from ase_mlip.neighbors import Graph, build_graph, concatenate
 from ase_mlip.potential import Potential
@@ -25,7 +24,6 @@ with warnings.catch_warnings():
     PETBackend = pytest.importorskip(MODULE, reason="needs metatrain (2026.4.1) as its oracle").PETBackend
     from metatrain.utils.architectures import get_default_hypers
 
-EPS = torch.finfo(torch.float64).eps  # what RMSNorm takes in float64 unless told; metatrain tells nothing
 OUTPUTS = {"energy": [1], "non_conservative_forces": [3, 1]}
 SMALL = {"d_pet": 16, "d_node": 24, "d_head": 12, "d_feedforward": 20, "num_heads": 2, "cutoff": 4.0}
 PLAIN = {"normalization": "LayerNorm", "activation": "SiLU"}
@@ -49,31 +47,11 @@ VARIANTS = {
         "cutoff_width_adaptive": 0.7,
     },
     "adaptive, LayerNorm, SiLU, 3 layers": {**PLAIN, "num_neighbors_adaptive": 14.0, "num_gnn_layers": 3},
+    "adaptive on a grid": {"num_neighbors_adaptive": 10.0, "adaptive_cutoff_method": "grid"},
+    "cosine": {"cutoff_function": "Cosine"},
+    "post-norm": {"transformer_type": "PostLN"},
+    "residual, 3 layers": {"featurizer_type": "residual", "num_gnn_layers": 3},
 }
-OURS = [  # (metatrain's name, ours); applied one after the other
-    (r"^gnn_layers\.(\d+)\.trans\.", r"gnn_layers.\1."),
-    (r"^(gnn_layers\.\d+)\.edge_embedder\.", r"\1.embed_geometry."),
-    (r"^(gnn_layers\.\d+)\.neighbor_embedder\.", r"\1.embed_neighbour."),
-    (r"\.input_linear\.", ".project."),
-    (r"\.output_linear\.", ".leave."),
-    (r"\.norm_mlp\.", ".norm_feedforward."),
-    (r"\.norm_center_features\.", ".norm_node."),
-    (r"\.center_contraction\.", ".contract."),
-    (r"\.center_expansion\.", ".expand."),
-    (r"\.center_mlp\.", ".feedforward_node."),
-    (r"\.mlp\.", ".feedforward."),
-    (r"\.w_in\.", ".enter."),
-    (r"\.w_out\.", ".leave."),
-    (r"^combination_norms\.(\d+)\.", r"combinations.\1.norm."),
-    (r"^combination_mlps\.(\d+)\.", r"combinations.\1.perceptron."),
-    (r"^node_embedders\.0\.", "embed_node."),
-    (r"^edge_embedder\.", "embed_edge."),
-    (r"^(node|edge)_heads\.(\w+)\.0\.", r"readout_\2.\1_head."),
-    (r"^(node|edge)_last_layers\.(\w+)\.0\.\w+\.", r"readout_\2.\1_last."),
-    (r"^readout_non_conservative_forces\.", "readout_forces."),
-    (r"(compress|perceptron|_head)\.0\.", r"\1.enter."),
-    (r"(compress|perceptron|_head)\.2\.", r"\1.leave."),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -101,24 +79,15 @@ def public_pet(species: list[int], **changes) -> tuple[PETBackend, dict]:
     return theirs.requires_grad_(False), hypers
 
 
-def renamed(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """metatrain's state dictionary under our names, without its table of species."""
-    ours = {}
-    for name, weight in weights.items():
-        for theirs, mine in OURS:
-            name = re.sub(theirs, mine, name)
-        ours[name] = weight
-    del ours["species_to_species_index"]
-    return ours
-
-
 def our_pet(theirs: PETBackend, hypers: dict, species: list[int]) -> PET:
     """Our PET with the same hyper-parameters and weights; each of its parameters must be given."""
     common = {name: hypers[name] for name in PETHypers.__dataclass_fields__ if name in hypers}
-    network = PET(
-        PETHypers(**common, species=species, norm_eps=EPS, combine_last=True, direct_forces=True)
-    ).double()
-    missing, unexpected = network.load_state_dict(renamed(theirs.state_dict()), strict=False)
+    combine = hypers["featurizer_type"] == "feedforward"
+    mine = PETHypers(**common, species=species, norm_eps=None, combine_last=combine, direct_forces=True)
+    network = PET(mine).double()
+    targets = {"energy": "energy", "forces": "non_conservative_forces"}
+    weights = convert_weights(theirs.state_dict(), mine, targets)
+    missing, unexpected = network.load_state_dict(weights, strict=False)
     assert not unexpected and set(missing) == {"types", "energy_scale", "force_scale"}
     return network.eval().requires_grad_(False)
 
@@ -174,10 +143,16 @@ def test_the_same_weights_give_the_same_energies_and_forces(name):
 
 @pytest.mark.parametrize("n_layers", [1, 2, 3])
 @pytest.mark.parametrize("adaptive", [None, 1.5])
-def test_the_public_range_is_a_cutoff_longer_than_its_layers(n_layers, adaptive):
-    """A chain with bonds of nearly a cutoff: the first atom's energy feels as many bonds as we declare."""
-    theirs, hypers = public_pet([14], num_gnn_layers=n_layers, num_neighbors_adaptive=adaptive)
-    hops = n_layers + 1 + (adaptive is not None)
+@pytest.mark.parametrize("featurizer", ["feedforward", "residual"])
+def test_the_public_range_is_the_declared_one(n_layers, adaptive, featurizer):
+    """A chain with bonds of nearly a cutoff: the first atom's energy feels as many bonds as we declare.
+
+    The feedforward featurizer sees a cutoff further than its layers.
+    """
+    theirs, hypers = public_pet(
+        [14], num_gnn_layers=n_layers, num_neighbors_adaptive=adaptive, featurizer_type=featurizer
+    )
+    hops = n_layers + (featurizer == "feedforward") + (adaptive is not None)
     ours = our_pet(theirs, hypers, [14]).hypers
     assert ours.interaction_range == hops * hypers["cutoff"]
 

@@ -13,8 +13,8 @@ FAMILIES = ("mace", "nequip", "sevennet", "pet")
 SIGNS = {
     "mace": ("mace.modules", "mace.tools"),
     "nequip": ("nequip.", "allegro."),
-    "sevennet": ("sevenn.", "sevenn_version", "model_state_dict"),
     "pet": ("metatrain.", "model_ckpt_version", "architecture_name"),
+    "sevennet": ("sevenn.", "sevenn_version", "model_state_dict"),
 }
 PICKLES = ("data.pkl", ".pkl")
 MAX_BYTES = 64 * 2**20  # of a pickle; the weights are members of their own

@@ -1,4 +1,4 @@
-"""Smooth cutoffs: the bump function and the adaptive per-atom radius (arXiv 2601.16195)."""
+"""Smooth cutoffs: bump and cosine, and the adaptive radius of an atom in two ways (arXiv 2601.16195)."""
 
 import math
 
@@ -24,6 +24,20 @@ def log_bump(distances: Tensor, cutoffs: Tensor, width: float) -> Tensor:
     """
     s = _scaled(distances, cutoffs, width)
     return torch.nn.functional.logsigmoid(2.0 / torch.tan(math.pi * s))
+
+
+def log_cosine(distances: Tensor, cutoffs: Tensor, width: float) -> Tensor:
+    """Logarithm of ½(1 + cos πs) = sin²(½π(1 - s)), s as in :func:`log_bump`; at least log 1e-15.
+
+    The sine of what is left to the cutoff keeps all digits where 1 + cos would cancel.
+
+    Parameters
+    ----------
+    distances, cutoffs: [E], Å
+    width: length over which the weight falls from 1 to 0, Å
+    """
+    left = ((cutoffs - distances) / width).clamp(2e-8, 1.0)
+    return 2.0 * torch.log(torch.sin(0.5 * math.pi * left))
 
 
 def _count_and_slope(
@@ -80,3 +94,42 @@ def adaptive_radii(
     slope = _count_and_slope(radii, fixed, centres, width, target, cutoff)[1]
     count = _count_and_slope(radii, distances, centres, width, target, cutoff)[0]
     return (radii - (count - target) / slope.clamp(min=1e-6)).clamp(cutoff / 16.0, cutoff)
+
+
+def adaptive_radii_on_grid(
+    distances: Tensor,
+    centres: Tensor,
+    n_nodes: int,
+    target: float,
+    cutoff: float,
+    width: float,
+) -> Tensor:
+    """Radius of each atom as a weighted mean of trial radii: how PET chose it before :func:`adaptive_radii`.
+
+    Trial radii r_k = 0.5 Å + k·width/4 below the cutoff, K of them, have the excess
+    n_k = Σ_j bump(d_j; r_k, width) + target·(k/(K - 1))³ - target and the Gaussian weights
+    exp(-½(n_k/n'_k)²), n' the central difference of n along k. Networks trained with these radii need them.
+
+    Parameters
+    ----------
+    distances: [E], Å;  centres: int64 [E];  n_nodes: number of nodes N
+    target: wanted number of neighbours;  cutoff: largest radius, Å;  width: of the bump, Å
+
+    Returns
+    -------
+    [N], Å, between 0.5 Å and the cutoff
+    """
+    dtype, device = distances.dtype, distances.device
+    trial = torch.arange(0.5, cutoff, 0.25 * width, dtype=dtype, device=device)
+    k = trial.size(0)
+    weights = log_bump(distances[:, None], trial[None, :], width).exp()  # [E, K]
+    counts = torch.zeros(n_nodes, k, dtype=dtype, device=device).index_add(0, centres, weights)
+    baseline = target * torch.linspace(0.0, 1.0, k, dtype=dtype, device=device) ** 3
+    excess = counts - target + baseline
+    if k > 1:
+        ends = excess[:, 1:] - excess[:, :-1]
+        inner = 0.5 * (excess[:, 2:] - excess[:, :-2])
+        slope = torch.cat([ends[:, :1], inner, ends[:, -1:]], dim=1).abs().clamp(min=1e-12)
+    else:
+        slope = 0.5 * excess.abs() + 1e-12
+    return torch.softmax(-0.5 * (excess / slope) ** 2, dim=1) @ trial

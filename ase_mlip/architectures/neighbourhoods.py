@@ -26,6 +26,7 @@ class State(NamedTuple):
     messages: Tensor  # [E, d_pet], into the last transformer
     edges: Tensor  # [E, d_pet], out of the last transformer
     reversed_edges: Tensor  # [E, d_pet], ``edges`` of the reverse edges
+    read: Tensor  # [B, 0 to 13], sum of what the layers before read out, where each has a read-out
 
 
 def of_reverse(edges: Tensor, reverse: Tensor) -> Tensor:
@@ -119,7 +120,8 @@ def split_state(state: State, graph: Neighbourhoods, sizes: list[int]) -> list[S
     messages = state.messages.split_with_sizes(edge_sizes)
     edges = state.edges.split_with_sizes(edge_sizes)
     reversed_edges = state.reversed_edges.split_with_sizes(edge_sizes)
-    return [State(nodes[b], messages[b], edges[b], reversed_edges[b]) for b in range(len(sizes))]
+    read = state.read.split_with_sizes(sizes)
+    return [State(nodes[b], messages[b], edges[b], reversed_edges[b], read[b]) for b in range(len(sizes))]
 
 
 def as_leaf(x: Tensor) -> Tensor:
@@ -137,7 +139,11 @@ def as_leaves(block: Neighbourhoods, state: State) -> tuple[Neighbourhoods, Stat
         as_leaf(block.log_weights),
     )
     return leaves, State(
-        as_leaf(state.nodes), as_leaf(state.messages), as_leaf(state.edges), as_leaf(state.reversed_edges)
+        as_leaf(state.nodes),
+        as_leaf(state.messages),
+        as_leaf(state.edges),
+        as_leaf(state.reversed_edges),
+        as_leaf(state.read),
     )
 
 
@@ -151,6 +157,7 @@ def differentiable(graph: Neighbourhoods, state: State) -> list[Tensor]:
         state.messages,
         state.edges,
         state.reversed_edges,
+        state.read,
     ):
         if x.requires_grad:
             wanted.append(x)

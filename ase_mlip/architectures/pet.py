@@ -10,13 +10,12 @@ edges' messages. The last one, with the read-out, is differentiated block by blo
 tables per layer live for the whole graph (:meth:`PET.energies_and_gradients`).
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from .cutoff import adaptive_radii, log_bump
+from .cutoff import adaptive_radii, adaptive_radii_on_grid, log_bump, log_cosine
 from .neighbourhoods import (
     Neighbourhoods,
     State,
@@ -30,144 +29,9 @@ from .neighbourhoods import (
     split_state,
     upto_last_nonzero,
 )
-from .transformer import Layout, Perceptron, TransformerLayer
+from .pet_layers import Combination, GNNLayer, PETHypers, Readout
 
 MAX_ATOMIC_NUMBER = 118
-
-
-@dataclass
-class PETHypers:
-    """Hyper-parameters of PET; the names are those of the public PET (metatrain 2026.4)."""
-
-    species: list[int] = field(default_factory=list)  # atomic numbers
-    cutoff: float = 4.5  # Å
-    cutoff_width: float = 0.5  # Å
-    num_neighbors_adaptive: float | None = None  # target of the adaptive cutoff; None = fixed cutoff
-    cutoff_width_adaptive: float = 1.0  # Å
-    d_pet: int = 128
-    d_node: int = 256
-    d_head: int = 128
-    d_feedforward: int = 256
-    num_heads: int = 8
-    num_attention_layers: int = 2
-    num_gnn_layers: int = 2
-    normalization: str = "RMSNorm"
-    norm_eps: float = 1.1920929e-07
-    activation: str = "SwiGLU"
-    attention_temperature: float = 1.0
-    # The public PET combines edges with their reverse once more after the last layer, which
-    # widens the interaction range by one cutoff.
-    combine_last: bool = False
-    direct_forces: bool = False
-    direct_stress: bool = False
-
-    @property
-    def message_passing_layers(self) -> int:
-        """Neighbourhoods that a node's energy sees in a row."""
-        return self.num_gnn_layers + (1 if self.combine_last else 0)
-
-    @property
-    def interaction_range(self) -> float:
-        """Å; one cutoff per layer, and one more if radii depend on the neighbours' neighbours."""
-        adaptive = 0 if self.num_neighbors_adaptive is None else 1
-        return self.cutoff * (self.message_passing_layers + adaptive)
-
-
-class GNNLayer(torch.nn.Module):
-    """Edge tokens from geometry, neighbour species and message; then the transformer layers."""
-
-    first: Final[bool]
-
-    def __init__(self, hypers: PETHypers, first: bool):
-        super().__init__()
-        d = hypers.d_pet
-        self.first = first
-        self.embed_geometry = torch.nn.Linear(4, d)
-        # Features that vary over a bond length from the start leave the initial plateau sooner.
-        with torch.no_grad():
-            self.embed_geometry.weight *= 4.0
-        if not first:
-            self.embed_neighbour = torch.nn.Embedding(len(hypers.species), d)
-        self.compress = Perceptron((2 if first else 3) * d, d, d)
-        self.layers = torch.nn.ModuleList(
-            TransformerLayer(
-                d,
-                hypers.d_node,
-                hypers.d_feedforward,
-                hypers.num_heads,
-                hypers.attention_temperature,
-                hypers.normalization,
-                hypers.norm_eps,
-                hypers.activation,
-            )
-            for _ in range(hypers.num_attention_layers)
-        )
-
-    def forward(
-        self,
-        nodes: Tensor,
-        messages: Tensor,
-        neighbour_types: Tensor,
-        vectors: Tensor,
-        layout: Layout,
-    ) -> tuple[Tensor, Tensor]:
-        """nodes [B, d_node], messages [E, d_pet], vectors [E, 3] in Å → new nodes and edge tokens."""
-        distances = torch.sqrt((vectors * vectors).sum(dim=-1, keepdim=True) + 1e-15)
-        edges = self._enter(torch.cat([vectors, distances], dim=-1), messages, neighbour_types)
-        edges = self.compress.leave(torch.nn.functional.silu(edges))
-        for layer in self.layers:
-            nodes, edges = layer(nodes, edges, layout)
-        return nodes, edges
-
-    def _enter(self, geometry: Tensor, messages: Tensor, neighbour_types: Tensor) -> Tensor:
-        """``compress.enter`` of [embedded geometry, embedded neighbour, message], [E, d].
-
-        The linear maps in a row are multiplied first, and neighbours are looked up afterwards: per
-        edge, only the message passes through a square matrix.
-        """
-        enter = self.compress.enter
-        parts = enter.weight.split(messages.size(1), dim=1)
-        weight = torch.mm(parts[0], self.embed_geometry.weight)
-        bias = enter.bias + torch.mv(parts[0], self.embed_geometry.bias)
-        hidden = torch.addmm(bias, geometry, weight.t())
-        if not self.first:
-            table = torch.mm(self.embed_neighbour.weight, parts[1].t())
-            hidden = hidden + torch.nn.functional.embedding(neighbour_types, table)
-        return torch.addmm(hidden, messages, parts[-1].t())
-
-
-class Combination(torch.nn.Module):
-    """Message of an edge from its own token and its reverse edge's."""
-
-    def __init__(self, d_pet: int):
-        super().__init__()
-        self.norm = torch.nn.LayerNorm(2 * d_pet)
-        self.perceptron = Perceptron(2 * d_pet, 2 * d_pet, d_pet)
-
-    def forward(self, messages: Tensor, edges: Tensor, reversed_edges: Tensor) -> Tensor:
-        mixed = self.perceptron(self.norm(torch.cat([edges, reversed_edges], dim=-1)))
-        return messages + edges + mixed
-
-
-class Readout(torch.nn.Module):
-    """Sum of a node's and its edges' contributions, edges weighted by the cutoff."""
-
-    def __init__(self, hypers: PETHypers, size: int):
-        super().__init__()
-        self.node_head = Perceptron(hypers.d_node, hypers.d_head, hypers.d_head, activated=True)
-        self.edge_head = Perceptron(hypers.d_pet, hypers.d_head, hypers.d_head, activated=True)
-        self.node_last = torch.nn.Linear(hypers.d_head, size)
-        self.edge_last = torch.nn.Linear(hypers.d_head, size)
-        # A sum over tens of edges of random numbers would start training far from zero.
-        with torch.no_grad():
-            self.node_last.weight *= 0.1
-            self.edge_last.weight *= 0.1
-            self.edge_last.bias.zero_()
-
-    def forward(self, nodes: Tensor, edges: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
-        """nodes [B, d_node], edges [E, d_pet], centres int64 [E], weights [E] → [B, size]"""
-        per_edge = self.edge_last(self.edge_head(edges)) * weights[:, None]
-        return self.node_last(self.node_head(nodes)).index_add(0, centres, per_edge)
 
 
 class PET(torch.nn.Module):
@@ -182,6 +46,9 @@ class PET(torch.nn.Module):
     has_operators: Final[bool]
     direct_forces: Final[bool]
     direct_stress: Final[bool]
+    residual: Final[bool]
+    cosine: Final[bool]
+    on_grid: Final[bool]
 
     def __init__(self, hypers: PETHypers):
         super().__init__()
@@ -195,12 +62,16 @@ class PET(torch.nn.Module):
         self.combine_last = hypers.combine_last
         self.direct_forces = hypers.direct_forces
         self.direct_stress = hypers.direct_stress
+        self.residual = hypers.residual
+        self.cosine = hypers.cutoff_function == "Cosine"
+        self.on_grid = hypers.adaptive_cutoff_method == "grid"
         self.n_layers = int(hypers.num_gnn_layers)
         self.n_stages = int(hypers.message_passing_layers)
         # Centres per block, on a CPU (as few as fill the threads: caches are small) and on a GPU.
         self.block_cpu = 256
         self.block_gpu = 8192
-        self.has_operators = hypers.normalization == "RMSNorm" and hypers.activation == "SwiGLU"
+        default_layer = (hypers.normalization, hypers.activation, hypers.transformer_type)
+        self.has_operators = default_layer == ("RMSNorm", "SwiGLU", "PreLN")
 
         types = torch.full((MAX_ATOMIC_NUMBER + 1,), -1, dtype=torch.int64)
         types[torch.tensor(sorted(hypers.species))] = torch.arange(len(hypers.species))
@@ -211,12 +82,25 @@ class PET(torch.nn.Module):
         self.embed_node = torch.nn.Embedding(len(hypers.species), hypers.d_node)
         self.embed_edge = torch.nn.Embedding(len(hypers.species), hypers.d_pet)
         self.gnn_layers = torch.nn.ModuleList(GNNLayer(hypers, first=k == 0) for k in range(self.n_layers))
-        self.combinations = torch.nn.ModuleList(Combination(hypers.d_pet) for _ in range(self.n_stages - 1))
+        n_combinations = 0 if self.residual else self.n_stages - 1
+        self.combinations = torch.nn.ModuleList(Combination(hypers.d_pet) for _ in range(n_combinations))
         self.readout_energy = Readout(hypers, 1)
         if hypers.direct_forces:
             self.readout_forces = Readout(hypers, 3)
         if hypers.direct_stress:
             self.readout_virial = Readout(hypers, 9)
+        # Of the layers before the last, where they have their own.
+        before = range(self.n_layers - 1 if self.residual else 0)
+        self.embed_node_later = torch.nn.ModuleList(
+            torch.nn.Embedding(len(hypers.species), hypers.d_node) for _ in before
+        )
+        self.readout_energy_before = torch.nn.ModuleList(Readout(hypers, 1) for _ in before)
+        self.readout_forces_before = torch.nn.ModuleList(
+            Readout(hypers, 3) for _ in before if hypers.direct_forces
+        )
+        self.readout_virial_before = torch.nn.ModuleList(
+            Readout(hypers, 9) for _ in before if hypers.direct_stress
+        )
 
     def forward(
         self,
@@ -280,21 +164,33 @@ class PET(torch.nn.Module):
         distances = torch.sqrt((edge_vectors * edge_vectors).sum(dim=-1) + 1e-15)
         kept = torch.arange(centres.size(0), device=centres.device)
         if self.target > 0.0:
-            radii = adaptive_radii(
-                distances, centres, species.size(0), self.target, self.cutoff, self.cutoff_width_adaptive
-            )
+            radii = self._radii(distances, centres, species.size(0))
             cutoffs = 0.5 * (radii[centres] + radii[neighbours])
             kept = torch.nonzero(distances.detach() < cutoffs.detach()).squeeze(1)
-            log_weights = log_bump(distances[kept], cutoffs[kept], self.cutoff_width)
+            log_weights = self._log_weights(distances[kept], cutoffs[kept])
             reverse_edges = renumber(reverse_edges, kept)
             centres, neighbours, edge_vectors = centres[kept], neighbours[kept], edge_vectors[kept]
         else:
-            cutoffs = torch.full_like(distances, self.cutoff)
-            log_weights = log_bump(distances, cutoffs, self.cutoff_width)
+            log_weights = self._log_weights(distances, torch.full_like(distances, self.cutoff))
         types = self.types[species]
         return Neighbourhoods(
             types, types[neighbours], centres, reverse_edges, edge_vectors, log_weights
         ), kept
+
+    def _radii(self, distances: Tensor, centres: Tensor, n_nodes: int) -> Tensor:
+        """Adaptive radius of each node [N], Å"""
+        if self.on_grid:
+            return adaptive_radii_on_grid(
+                distances, centres, n_nodes, self.target, self.cutoff, self.cutoff_width_adaptive
+            )
+        return adaptive_radii(
+            distances, centres, n_nodes, self.target, self.cutoff, self.cutoff_width_adaptive
+        )
+
+    def _log_weights(self, distances: Tensor, cutoffs: Tensor) -> Tensor:
+        if self.cosine:
+            return log_cosine(distances, cutoffs, self.cutoff_width)
+        return log_bump(distances, cutoffs, self.cutoff_width)
 
     def _blocks(self, graph: Neighbourhoods, n: int, blocked: bool) -> list[int]:
         """Numbers of centres, of the first ``n``, that are worked through together."""
@@ -308,7 +204,12 @@ class PET(torch.nn.Module):
 
     def _first_state(self, graph: Neighbourhoods) -> State:
         messages = self.embed_edge(graph.neighbour_types)
-        return State(self.embed_node(graph.types), messages, messages, messages)
+        nodes = self.embed_node(graph.types)
+        width = 0
+        if self.residual:
+            width = 1 + (3 if self.direct_forces else 0) + (9 if self.direct_stress else 0)
+        read = torch.zeros(nodes.size(0), width, dtype=nodes.dtype, device=nodes.device)
+        return State(nodes, messages, messages, messages, read)
 
     def _before_last_stage(self, graph: Neighbourhoods, blocked: bool) -> State:
         state = self._first_state(graph)
@@ -321,18 +222,26 @@ class PET(torch.nn.Module):
         nodes: list[Tensor] = []
         messages: list[Tensor] = []
         edges: list[Tensor] = []
+        read: list[Tensor] = []
         parts = split_state(state, graph, sizes)
         for b, block in enumerate(split(graph, sizes)):
             part = self._stage(stage, block, parts[b])
             nodes.append(part.nodes)
             messages.append(part.messages)
             edges.append(part.edges)
+            read.append(part.read + self._read_before(stage, block, part) if self.residual else part.read)
         all_edges = torch.cat(edges)
-        return State(torch.cat(nodes), torch.cat(messages), all_edges, of_reverse(all_edges, graph.reverse))
+        reversed_edges = of_reverse(all_edges, graph.reverse)
+        return State(torch.cat(nodes), torch.cat(messages), all_edges, reversed_edges, torch.cat(read))
 
     def _stage(self, stage: int, graph: Neighbourhoods, state: State) -> State:
         """Combination with the reverse edges (from stage 1 on), then the transformer (if one is left)."""
         nodes, messages, edges = state.nodes, state.messages, state.edges
+        if self.residual and stage > 0:
+            messages = 0.5 * (messages + state.reversed_edges)
+            for k, embed in enumerate(self.embed_node_later):
+                if stage == k + 1:
+                    nodes = embed(graph.types)
         for k, combination in enumerate(self.combinations):
             if stage == k + 1:
                 messages = combination(messages, edges, state.reversed_edges)
@@ -342,7 +251,22 @@ class PET(torch.nn.Module):
             for k, layer in enumerate(self.gnn_layers):
                 if stage == k:
                     nodes, edges = layer(nodes, messages, graph.neighbour_types, graph.vectors, layout)
-        return State(nodes, messages, edges, edges)
+        return State(nodes, messages, edges, edges, state.read)
+
+    def _read_before(self, stage: int, graph: Neighbourhoods, state: State) -> Tensor:
+        """[B, 1 to 13], what the read-outs of a layer before the last give: energy, forces, virial."""
+        weights = graph.log_weights.exp()
+        parts: list[Tensor] = []
+        for k, readout in enumerate(self.readout_energy_before):
+            if stage == k:
+                parts.append(readout(state.nodes, state.edges, graph.centres, weights))
+        for k, readout in enumerate(self.readout_forces_before):
+            if stage == k:
+                parts.append(readout(state.nodes, state.edges, graph.centres, weights))
+        for k, readout in enumerate(self.readout_virial_before):
+            if stage == k:
+                parts.append(readout(state.nodes, state.edges, graph.centres, weights))
+        return torch.cat(parts, dim=1)
 
     def _last_stage(
         self, graph: Neighbourhoods, state: State, node_weights: Tensor
@@ -376,12 +300,16 @@ class PET(torch.nn.Module):
     def _edge_features(self, state: State) -> Tensor:
         if self.combine_last:
             return state.messages
+        if self.residual:
+            return state.edges
         return state.messages + state.edges
 
     def _energies(self, graph: Neighbourhoods, state: State) -> Tensor:
         """[B], eV"""
         weights = graph.log_weights.exp()
         read = self.readout_energy(state.nodes, self._edge_features(state), graph.centres, weights)
+        if self.residual:
+            read = read + state.read[:, :1]
         return read.squeeze(-1) * self.energy_scale
 
     def _forces(self, graph: Neighbourhoods, state: State) -> Tensor:
@@ -390,6 +318,8 @@ class PET(torch.nn.Module):
             return graph.vectors[:0]
         weights = graph.log_weights.exp()
         read = self.readout_forces(state.nodes, self._edge_features(state), graph.centres, weights)
+        if self.residual:
+            read = read + state.read[:, 1:4]
         return read * self.force_scale[graph.types][:, None]
 
     def _virials(self, graph: Neighbourhoods, state: State) -> Tensor:
@@ -398,5 +328,7 @@ class PET(torch.nn.Module):
             return graph.vectors[:0]
         weights = graph.log_weights.exp()
         read = self.readout_virial(state.nodes, self._edge_features(state), graph.centres, weights)
+        if self.residual:
+            read = read + state.read[:, -9:]
         read = read.view(-1, 3, 3)
         return 0.5 * (read + read.transpose(1, 2)) * self.energy_scale

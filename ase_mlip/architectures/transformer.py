@@ -26,8 +26,8 @@ class Layout(NamedTuple):
     compiled: bool  # through the operators, to which slots and bias are nothing; or through torch's own
 
 
-def normalization(name: str, size: int, eps: float) -> torch.nn.Module:
-    """``RMSNorm`` or ``LayerNorm`` of ``size`` features."""
+def normalization(name: str, size: int, eps: float | None) -> torch.nn.Module:
+    """``RMSNorm`` (eps None: torch's, which depends on the dtype) or ``LayerNorm`` of ``size`` features."""
     if name == "RMSNorm":
         return RMSNorm(size, eps=eps)
     if name == "LayerNorm":
@@ -94,13 +94,15 @@ class Attention(torch.nn.Module):
 
 
 class TransformerLayer(torch.nn.Module):
-    """Pre-norm attention and feed-forward on edges; nodes have their own width and feed-forward.
+    """Attention and feed-forward on edges; nodes have their own width and feed-forward.
 
-    With ``d_node == d_pet`` the node token has no residual and no feed-forward of its own, as in
-    the public PET, so that its checkpoints mean the same here.
+    Norms come before attention and feed-forward, or with ``post_norm`` after them; then both act on the
+    node token, too. Pre-norm with ``d_node == d_pet`` gives the node token no residual and no feed-forward
+    of its own, as in the public PET, so that its checkpoints mean the same here.
     """
 
     wide_node: Final[bool]
+    post_norm: Final[bool]
 
     def __init__(
         self,
@@ -110,11 +112,13 @@ class TransformerLayer(torch.nn.Module):
         n_heads: int,
         temperature: float,
         norm: str,
-        norm_eps: float,
+        norm_eps: float | None,
         activation: str,
+        post_norm: bool = False,
     ):
         super().__init__()
-        self.norm_eps = norm_eps
+        self.norm_eps = norm_eps or 0.0  # of the operators; 0 stands for that of the dtype
+        self.post_norm = post_norm
         self.attention = Attention(d_pet, n_heads, temperature)
         self.norm_attention = normalization(norm, d_pet, norm_eps)
         self.norm_feedforward = normalization(norm, d_pet, norm_eps)
@@ -131,11 +135,28 @@ class TransformerLayer(torch.nn.Module):
         node_tokens = nodes
         if self.wide_node:
             node_tokens = self.contract(nodes)
-        new_nodes, edges = self._attend(node_tokens, edges, layout)
+        if self.post_norm:
+            new_nodes, edges = self._norm_afterwards(node_tokens, edges, layout)
+        else:
+            new_nodes, edges = self._attend(node_tokens, edges, layout)
+            edges = self._feed_forward(edges, layout)
         if self.wide_node:
             new_nodes = nodes + self.expand(new_nodes)
             new_nodes = new_nodes + self.feedforward_node(self.norm_node(new_nodes))
-        return new_nodes, self._feed_forward(edges, layout)
+        return new_nodes, edges
+
+    def _norm_afterwards(self, nodes: Tensor, edges: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Attention and feed-forward of all tokens, each with its residual and its norm after it."""
+        tokens = torch.cat([nodes, edges], dim=0)
+        tokens = self.norm_attention(tokens + self.attention(tokens, layout.slots, layout.bias))
+        tokens = self.norm_feedforward(tokens + self.feedforward(tokens))
+        new_nodes, new_edges = tokens.split_with_sizes([nodes.size(0), edges.size(0)])
+        return new_nodes, new_edges
+
+    def _eps(self, x: Tensor) -> float:
+        if self.norm_eps > 0.0:
+            return self.norm_eps
+        return 2.0**-23 if x.dtype == torch.float32 else 2.0**-52
 
     def _attend(self, nodes: Tensor, edges: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Attention's output for the nodes, without a residual, and for the edges, with it."""
@@ -152,7 +173,7 @@ class TransformerLayer(torch.nn.Module):
                 self.attention.leave.bias,
                 self.attention.n_heads,
                 self.attention.scale,
-                self.norm_eps,
+                self._eps(edges),
             )
         tokens = torch.cat([nodes, edges], dim=0)
         mixed = self.attention(self.norm_attention(tokens), layout.slots, layout.bias)
@@ -168,7 +189,7 @@ class TransformerLayer(torch.nn.Module):
                 self.feedforward.enter.bias,
                 self.feedforward.leave.weight,
                 self.feedforward.leave.bias,
-                self.norm_eps,
+                self._eps(edges),
             )
         return edges + self.feedforward(self.norm_feedforward(edges))
 

@@ -1,0 +1,169 @@
+"""The parts of PET: hyper-parameters, one message-passing layer, the combination of edges, the read-out."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from .transformer import Layout, Perceptron, TransformerLayer
+
+
+@dataclass
+class PETHypers:
+    """Hyper-parameters of PET; the names are those of the public PET (metatrain 2026.4)."""
+
+    species: list[int] = field(default_factory=list)  # atomic numbers
+    cutoff: float = 4.5  # Å
+    cutoff_width: float = 0.5  # Å
+    num_neighbors_adaptive: float | None = None  # target of the adaptive cutoff; None = fixed cutoff
+    cutoff_width_adaptive: float = 1.0  # Å
+    d_pet: int = 128
+    d_node: int = 256
+    d_head: int = 128
+    d_feedforward: int = 256
+    num_heads: int = 8
+    num_attention_layers: int = 2
+    num_gnn_layers: int = 2
+    normalization: str = "RMSNorm"
+    norm_eps: float | None = 1.1920929e-07  # of RMSNorm; None = the epsilon of the precision it runs in
+    activation: str = "SwiGLU"
+    attention_temperature: float = 1.0
+    cutoff_function: str = "Bump"  # or "Cosine"
+    adaptive_cutoff_method: str = "solver"  # or "grid", of public checkpoints before 2026
+    transformer_type: str = "PreLN"  # norms before attention and feed-forward; or "PostLN", after them
+    # "residual": nodes start anew in every layer, each layer is read out, and messages are averaged with
+    # their reverse instead of being combined.
+    featurizer_type: str = "feedforward"
+    # The public PET combines edges with their reverse once more after the last layer, which
+    # widens the interaction range by one cutoff.
+    combine_last: bool = False
+    direct_forces: bool = False
+    direct_stress: bool = False
+
+    def __post_init__(self):
+        choices = {
+            "cutoff_function": ("Bump", "Cosine"),
+            "adaptive_cutoff_method": ("solver", "grid"),
+            "transformer_type": ("PreLN", "PostLN"),
+            "featurizer_type": ("feedforward", "residual"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.combine_last and self.residual:
+            raise ValueError("`combine_last` must be false with featurizer_type 'residual', got true")
+
+    @property
+    def residual(self) -> bool:
+        """Whether every layer has its own node embedding and read-out."""
+        return self.featurizer_type == "residual"
+
+    @property
+    def message_passing_layers(self) -> int:
+        """Neighbourhoods that a node's energy sees in a row."""
+        return self.num_gnn_layers + (1 if self.combine_last else 0)
+
+    @property
+    def interaction_range(self) -> float:
+        """Å; one cutoff per layer, and one more if radii depend on the neighbours' neighbours."""
+        adaptive = 0 if self.num_neighbors_adaptive is None else 1
+        return self.cutoff * (self.message_passing_layers + adaptive)
+
+
+class GNNLayer(torch.nn.Module):
+    """Edge tokens from geometry, neighbour species and message; then the transformer layers."""
+
+    first: Final[bool]
+
+    def __init__(self, hypers: PETHypers, first: bool):
+        super().__init__()
+        d = hypers.d_pet
+        self.first = first
+        self.embed_geometry = torch.nn.Linear(4, d)
+        # Features that vary over a bond length from the start leave the initial plateau sooner.
+        with torch.no_grad():
+            self.embed_geometry.weight *= 4.0
+        if not first:
+            self.embed_neighbour = torch.nn.Embedding(len(hypers.species), d)
+        self.compress = Perceptron((2 if first else 3) * d, d, d)
+        self.layers = torch.nn.ModuleList(
+            TransformerLayer(
+                d,
+                hypers.d_node,
+                hypers.d_feedforward,
+                hypers.num_heads,
+                hypers.attention_temperature,
+                hypers.normalization,
+                hypers.norm_eps,
+                hypers.activation,
+                hypers.transformer_type == "PostLN",
+            )
+            for _ in range(hypers.num_attention_layers)
+        )
+
+    def forward(
+        self,
+        nodes: Tensor,
+        messages: Tensor,
+        neighbour_types: Tensor,
+        vectors: Tensor,
+        layout: Layout,
+    ) -> tuple[Tensor, Tensor]:
+        """nodes [B, d_node], messages [E, d_pet], vectors [E, 3] in Å → new nodes and edge tokens."""
+        distances = torch.sqrt((vectors * vectors).sum(dim=-1, keepdim=True) + 1e-15)
+        edges = self._enter(torch.cat([vectors, distances], dim=-1), messages, neighbour_types)
+        edges = self.compress.leave(torch.nn.functional.silu(edges))
+        for layer in self.layers:
+            nodes, edges = layer(nodes, edges, layout)
+        return nodes, edges
+
+    def _enter(self, geometry: Tensor, messages: Tensor, neighbour_types: Tensor) -> Tensor:
+        """``compress.enter`` of [embedded geometry, embedded neighbour, message], [E, d].
+
+        The linear maps in a row are multiplied first, and neighbours are looked up afterwards: per
+        edge, only the message passes through a square matrix.
+        """
+        enter = self.compress.enter
+        parts = enter.weight.split(messages.size(1), dim=1)
+        weight = torch.mm(parts[0], self.embed_geometry.weight)
+        bias = enter.bias + torch.mv(parts[0], self.embed_geometry.bias)
+        hidden = torch.addmm(bias, geometry, weight.t())
+        if not self.first:
+            table = torch.mm(self.embed_neighbour.weight, parts[1].t())
+            hidden = hidden + torch.nn.functional.embedding(neighbour_types, table)
+        return torch.addmm(hidden, messages, parts[-1].t())
+
+
+class Combination(torch.nn.Module):
+    """Message of an edge from its own token and its reverse edge's."""
+
+    def __init__(self, d_pet: int):
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(2 * d_pet)
+        self.perceptron = Perceptron(2 * d_pet, 2 * d_pet, d_pet)
+
+    def forward(self, messages: Tensor, edges: Tensor, reversed_edges: Tensor) -> Tensor:
+        mixed = self.perceptron(self.norm(torch.cat([edges, reversed_edges], dim=-1)))
+        return messages + edges + mixed
+
+
+class Readout(torch.nn.Module):
+    """Sum of a node's and its edges' contributions, edges weighted by the cutoff."""
+
+    def __init__(self, hypers: PETHypers, size: int):
+        super().__init__()
+        self.node_head = Perceptron(hypers.d_node, hypers.d_head, hypers.d_head, activated=True)
+        self.edge_head = Perceptron(hypers.d_pet, hypers.d_head, hypers.d_head, activated=True)
+        self.node_last = torch.nn.Linear(hypers.d_head, size)
+        self.edge_last = torch.nn.Linear(hypers.d_head, size)
+        # A sum over tens of edges of random numbers would start training far from zero.
+        with torch.no_grad():
+            self.node_last.weight *= 0.1
+            self.edge_last.weight *= 0.1
+            self.edge_last.bias.zero_()
+
+    def forward(self, nodes: Tensor, edges: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
+        """nodes [B, d_node], edges [E, d_pet], centres int64 [E], weights [E] → [B, size]"""
+        per_edge = self.edge_last(self.edge_head(edges)) * weights[:, None]
+        return self.node_last(self.node_head(nodes)).index_add(0, centres, per_edge)

@@ -1,0 +1,402 @@
+"""PET checkpoints of metatrain in our PET: parity with metatomic's own calculator, and what is refused."""
+
+import gzip
+import json
+import subprocess
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.io import write as write_structures
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of a library that only this test imports
+    metatrain = pytest.importorskip("metatrain.pet", reason="needs metatrain (2026.4.1), the oracle")
+
+from ase_mlip import MLIPCalculator
+from ase_mlip.adapters import AdapterError, adapt, export_adapted
+from ase_mlip.adapters.common import ENERGY, FORCES, STRESS
+from ase_mlip.adapters.metatrain import MetatomicReference
+from ase_mlip.check import run_checks
+from ase_mlip.model_info import read_info
+from tests.adapters.pet_checkpoints import SMALL, SPECIES, UNITS, public_model, write
+from tests.lammps.conftest import lammps, parallel  # noqa: F401  (fixtures)
+
+PLAIN = {"normalization": "LayerNorm", "activation": "SiLU"}
+BEFORE_2026 = {"adaptive_cutoff_method": "grid", "cutoff_width_adaptive": 0.5}
+FIRST = {**PLAIN, "transformer_type": "PostLN", "featurizer_type": "residual", "cutoff_function": "Cosine"}
+VARIANTS = {
+    "defaults, small": {},
+    "1 layer of 1": {"num_gnn_layers": 1, "num_attention_layers": 1},
+    "3 layers of 2, d_node equals d_pet": {"num_gnn_layers": 3, "d_node": 16},
+    "LayerNorm, SiLU": PLAIN,
+    "RMSNorm, SiLU": {"activation": "SiLU"},
+    "LayerNorm, SwiGLU": {"normalization": "LayerNorm"},
+    "temperature": {"attention_temperature": 1.7},
+    "cosine": {"cutoff_function": "Cosine"},
+    "adaptive": {"num_neighbors_adaptive": 8},
+    "adaptive, cosine, 1 layer": {
+        "num_neighbors_adaptive": 6,
+        "cutoff_function": "Cosine",
+        "num_gnn_layers": 1,
+    },
+    "adaptive on a grid": {"num_neighbors_adaptive": 8, **BEFORE_2026},
+    "post-norm": {"transformer_type": "PostLN"},
+    "post-norm, d_node equals d_pet": {"transformer_type": "PostLN", "d_node": 16},
+    "residual": {"featurizer_type": "residual"},
+    "residual, 3 layers of 1, adaptive": {
+        "featurizer_type": "residual",
+        "num_gnn_layers": 3,
+        "num_attention_layers": 1,
+        "num_neighbors_adaptive": 8,
+    },
+    "the layout of PET-MAD 1.0": {**FIRST, "d_node": 16},
+}
+# Layers, attention layers, cutoff and neighbours of UPET's sizes; the wide ones in a tenth of their widths.
+SIZES = {
+    "XS": (128, 512, 2, 1, 7.5, 16),
+    "S": (32, 128, 3, 1, 8.0, 24),
+    "M": (40, 160, 3, 2, 8.5, 32),
+    "L": (48, 192, 4, 2, 9.0, 32),
+    "XL": (64, 256, 5, 3, 10.0, 40),
+}
+
+
+def size_of(name: str) -> dict:
+    d_pet, d_node, layers, attention, cutoff, neighbours = SIZES[name]
+    return {
+        "d_pet": d_pet,
+        "d_node": d_node,
+        "d_head": d_pet,
+        "d_feedforward": 2 * d_pet,
+        "num_heads": 8,
+        "num_gnn_layers": layers,
+        "num_attention_layers": attention,
+        "cutoff": cutoff,
+        "num_neighbors_adaptive": neighbours,
+    }
+
+
+def export(folder: Path, model, head: str | None = None) -> Path:
+    """Checkpoint, parity on all structures, model file."""
+    adapted = adapt("pet", write(folder / "model.ckpt", model), allow_pickle=True, head=head)
+    double, single = export_adapted(adapted, folder / "model.pt")
+    assert double.energy < ENERGY and double.forces < FORCES and double.stress < STRESS
+    assert single.energy < 1e-5 and single.forces < 1e-2 and double.structures == 10
+    return folder / "model.pt"
+
+
+def silicon(repeat: int = 2) -> Atoms:
+    atoms = bulk("Si", cubic=True).repeat(repeat)
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_setting_gives_the_numbers_of_metatomic(name, tmp_path):
+    path = export(tmp_path, public_model(**VARIANTS[name]))
+    info = read_info(path)
+    hypers = {**SMALL, "num_gnn_layers": 2, **VARIANTS[name]}
+    layers = hypers["num_gnn_layers"] + (hypers.get("featurizer_type") != "residual")
+    assert info.message_passing_layers == layers
+    layers += hypers.get("num_neighbors_adaptive") is not None
+    assert info.interaction_range == layers * hypers["cutoff"] and info.species == SPECIES
+    assert info.dtype == "float32" and info.outputs == ["energies"]
+
+
+@pytest.mark.parametrize("method", ["solver", "grid"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_published_sizes(size, method, tmp_path):
+    model = public_model(adaptive_cutoff_method=method, **size_of(size))
+    export(tmp_path, model)
+
+
+def test_the_published_default(tmp_path):
+    """metatrain's default: 3.07 million weights with both direct heads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from metatrain.utils.architectures import get_default_hypers
+
+        defaults = get_default_hypers("pet")["model"]
+    model = public_model(UNITS, **defaults)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(3.07e6, rel=0.1)
+    export(tmp_path, model)
+
+
+@pytest.mark.parametrize("heads", [["force"], ["stress"], ["force", "stress"]])
+def test_direct_heads(heads, tmp_path):
+    """Against metatomic's calculator with direct forces; a force has a scale for each species."""
+    names = ["energy", *(f"non_conservative_{head}" for head in heads)]
+    model = public_model({name: UNITS[name] for name in names})
+    path = export(tmp_path, model)
+    outputs = {"force": "direct_forces", "stress": "direct_virials"}
+    assert read_info(path).outputs == ["energies", *(outputs[head] for head in heads)]
+    if "force" not in heads:
+        return
+    calculator = MLIPCalculator(path, device="cpu", dtype="float64", forces="direct")
+    atoms = Atoms(
+        "SiOHSi", scaled_positions=np.random.default_rng(0).random((4, 3)), cell=[5, 6, 5.5], pbc=True
+    )
+    reference = MetatomicReference(model, None, direct=True if len(heads) == 2 else "forces")(atoms)
+    found = calculator.evaluate([atoms], ["forces"])[0]["forces"]
+    assert np.abs(found).max() > 0.1
+    np.testing.assert_allclose(found, reference.forces, atol=FORCES, rtol=0)
+    if "stress" in heads:
+        stress = calculator.evaluate([atoms], ["stress"])[0]["stress"]
+        assert np.abs(stress).max() > 1e-3
+        np.testing.assert_allclose(stress, reference.stress, atol=STRESS, rtol=0)
+
+
+def test_units_are_converted(tmp_path):
+    """A network trained in kcal/mol: parity is with metatomic's calculator, which converts to eV."""
+    export(tmp_path, public_model({"energy": "kcal/mol", "non_conservative_force": "kcal/mol/Angstrom"}))
+
+
+def test_one_of_several_energies_is_chosen(tmp_path):
+    targets = {"energy/pbe": "eV", "energy/r2scan": "eV", "non_conservative_force/pbe": "eV/Angstrom"}
+    model = public_model(targets)
+    path = write(tmp_path / "model.ckpt", model)
+    with pytest.raises(AdapterError, match="`--head` must be one of energy/pbe, energy/r2scan"):
+        adapt("pet", path, allow_pickle=True)
+    with pytest.raises(AdapterError, match="got `lda`"):
+        adapt("pet", path, allow_pickle=True, head="lda")
+    (tmp_path / "pbe").mkdir()
+    (tmp_path / "r2scan").mkdir()
+    pbe = read_info(export(tmp_path / "pbe", model, head="pbe"))
+    other = read_info(export(tmp_path / "r2scan", model, head="energy/r2scan"))
+    assert pbe.outputs == ["energies", "direct_forces"] and other.outputs == ["energies"]
+    assert pbe.reference_energies != other.reference_energies
+    assert "Left out on request: energy/pbe, non_conservative_force/pbe" in other.description
+
+
+def test_the_composition_becomes_reference_energies(tmp_path):
+    model = public_model()
+    info = read_info(export(tmp_path, model))
+    expected = model.additive_models[0].model.weights["energy"].block().values[:, 0].tolist()
+    assert list(info.reference_energies.values()) == pytest.approx(expected, rel=1e-15)
+    assert list(info.reference_energies) == ["H", "O", "Si"]
+
+
+def test_uncertainties_around_the_model_are_named_as_left_out(tmp_path):
+    """UPET publishes some of its checkpoints inside metatrain's LLPR."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from metatrain.llpr import LLPRUncertaintyModel
+        from metatrain.utils.architectures import get_default_hypers
+
+        model = public_model()
+        wrapped = LLPRUncertaintyModel(get_default_hypers("llpr")["model"], model.dataset_info)
+        wrapped.set_wrapped_model(model)
+    info = read_info(export(tmp_path, wrapped))
+    assert "uncertainties (LLPR) are not in this file" in info.description
+
+
+TRAINING = """
+architecture:
+  name: pet
+  model: {hypers}
+  training:
+    num_epochs: 3
+    batch_size: 4
+    learning_rate: 0.003
+    atomic_baseline: {baseline}
+training_set:
+  systems: {{read_from: train.xyz, length_unit: angstrom}}
+  targets:
+    energy: {{key: energy, unit: eV, forces: true, stress: true}}
+    non_conservative_force:
+      {{key: forces, unit: eV/Angstrom, type: {{cartesian: {{rank: 1}}}}, sample_kind: atom}}
+validation_set: 0.2
+test_set: 0.2
+"""
+
+
+FITTED, FIXED = {}, {"energy": {29: -0.4, 79: -0.9}}
+
+
+@pytest.fixture(scope="session", params=[FITTED, FIXED], ids=["fitted baseline", "fixed baseline"])
+def trained(request, tmp_path_factory) -> Path:
+    """A checkpoint of `mtt train`: three epochs on copper and gold as EMT has them."""
+    from ase.calculators.emt import EMT
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    folder = tmp_path_factory.mktemp("trained")
+    frames = []
+    for seed in range(10):
+        atoms = bulk("Cu", cubic=True)
+        atoms.symbols[seed % 4] = "Au"
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        results = {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces", "stress")}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    write_structures(folder / "train.xyz", frames)
+    hypers = {**SMALL, "num_neighbors_adaptive": 8}
+    text = TRAINING.format(hypers=json.dumps(hypers), baseline=str(request.param).replace("'", ""))
+    (folder / "options.yaml").write_text(text)
+    command = [str(Path(sys.executable).with_name("mtt")), "train", "options.yaml", "-o", "model.pt"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return folder / "model.ckpt"
+
+
+def test_a_trained_checkpoint(trained, tmp_path, request):
+    """Fitted scales, composition weights that were fitted or fixed, conservative and direct forces."""
+    adapted = adapt("pet", trained, allow_pickle=True)
+    double, single = export_adapted(adapted, tmp_path / "model.pt")
+    assert double.energy < 1e-12 and single.energy < 1e-5
+    info = read_info(tmp_path / "model.pt")
+    fixed = "fixed" in request.node.name
+    assert (info.reference_energies == {"Cu": -0.4, "Au": -0.9}) == fixed
+    assert info.outputs == ["energies", "direct_forces"] and info.training["checkpoint"] == "model.ckpt"
+    assert info.training["checkpoint_sha256"] and adapted.module.energy != 1.0
+
+
+@pytest.mark.parametrize(
+    "name", ["adaptive", "adaptive on a grid", "residual, 3 layers of 1, adaptive", "cosine"]
+)
+def test_the_file_passes_the_checks(name, tmp_path):
+    """Among them that the declared range of the adaptive cutoff is enough."""
+    path = export(tmp_path, public_model(**VARIANTS[name]))
+    failed = [result for result in run_checks(path) if result.passed is False]
+    assert not failed, failed
+
+
+@pytest.mark.parametrize("name", ["adaptive", "the layout of PET-MAD 1.0"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_lammps_agrees_with_ase(parallel, name, ranks, tmp_path):  # noqa: F811
+    from harness import Case, check_case
+
+    path = export(tmp_path, public_model(**{**VARIANTS[name], "cutoff": 3.0}))
+    atoms = silicon()
+    atoms.positions += 0.01
+    pair = f"pair_style mlip device cpu dtype float64\npair_coeff * * {path} Si"
+    case = Case(atoms, pair=pair, before="processors * 1 1", commands="run 2", fixes="fix move all nve")
+    calculator = MLIPCalculator(path, device="cpu", dtype="float64")
+    check_case(parallel, case, tmp_path, calculator, ranks=ranks)
+
+
+# ---- what is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("small") / "model.ckpt", public_model(num_gnn_layers=1))
+
+
+def altered(checkpoint: Path, path: Path, change) -> Path:
+    content = torch.load(checkpoint, weights_only=False)
+    change(content)
+    torch.save(content, path)
+    return path
+
+
+def refused(path, message: str, **options) -> None:
+    with pytest.raises(AdapterError, match=message):
+        adapt("pet", path, **{"allow_pickle": True, **options})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"zbl": True}, "`zbl`"),
+        ({"system_conditioning": True}, "`system_conditioning`"),
+    ],
+)
+def test_a_setting_that_cannot_be_carried_over_is_named(changes, message, tmp_path):
+    refused(write(tmp_path / "model.ckpt", public_model(**changes)), message)
+
+
+def test_long_range_features_are_refused(checkpoint, tmp_path):
+    """Their module needs a package that is not here; the adapter is shown what a model with them says."""
+    from ase_mlip.adapters.pet import _hypers
+
+    model = public_model()
+    model.hypers["long_range"]["enable"] = True
+    with pytest.raises(AdapterError, match="`long_range.enable`"):
+        _hypers(model, {"energy": "energy"})
+    with pytest.raises(AdapterError, match="`magic` = 3, unknown here"):
+        model.hypers["long_range"]["enable"] = False
+        model.hypers["magic"] = 3
+        _hypers(model, {"energy": "energy"})
+
+
+def test_lora_is_refused(tmp_path):
+    from metatrain.pet.modules.finetuning import apply_finetuning_strategy
+
+    model = public_model()
+    strategy = {"method": "lora", "config": {"rank": 2, "alpha": 4}, "inherit_heads": {}, "read_from": None}
+    model = apply_finetuning_strategy(model, strategy)
+    content = model.get_checkpoint()
+    content["best_model_state_dict"] = content["model_state_dict"]
+    torch.save(content, tmp_path / "model.ckpt")
+    refused(tmp_path / "model.ckpt", "`lora`")
+
+
+def test_other_targets_are_named_and_left_out_on_request(tmp_path):
+    model = public_model({"energy": "eV", "mtt::charge": ""})
+    path = write(tmp_path / "model.ckpt", model)
+    refused(path, "`mtt::charge` have no place.*`--head energy` leaves them out")
+    assert "mtt::charge" in adapt("pet", path, allow_pickle=True, head="energy").metadata["description"]
+    refused(write(path, public_model({"mtt::charge": ""})), "no target `energy`")
+
+
+def test_pickles_and_modals_are_refused(checkpoint):
+    refused(checkpoint, "--allow-pickle", allow_pickle=False)
+    refused(checkpoint, "`--modal` means nothing for PET", modal="pbe")
+
+
+@pytest.mark.parametrize(
+    ("version", "message"), [(0, "version 0.*too old"), (99, "version 99.*upgrade metatrain")]
+)
+def test_a_checkpoint_of_another_version(checkpoint, tmp_path, version, message):
+    """99: of a later metatrain. 0: of none."""
+    path = tmp_path / "model.ckpt"
+    refused(altered(checkpoint, path, lambda c: c.update(model_ckpt_version=version)), message)
+
+
+def test_another_architecture_is_named(checkpoint, tmp_path):
+    path = tmp_path / "model.ckpt"
+    refused(altered(checkpoint, path, lambda c: c.update(architecture_name="soap_bpnn")), "`soap_bpnn`")
+    torch.save({"architecture_name": "llpr", "model_ckpt_version": 1, "wrapped_model_checkpoint": None}, path)
+    refused(path, "has no `architecture_name`")
+
+
+def test_a_damaged_file(checkpoint, tmp_path):
+    path = tmp_path / "model.ckpt"
+    data = checkpoint.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    refused(path, "cannot be read")
+    path.write_bytes(b"")
+    refused(path, "cannot be read")
+    path.write_bytes(b"architecture: pet\n")
+    refused(path, "cannot be read")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02}q\x00.")
+    refused(path, "cannot be read|has no `architecture_name`")
+    refused(tmp_path / "missing.ckpt", "no such file")
+    refused(
+        altered(checkpoint, path, lambda c: c["best_model_state_dict"].popitem()), "cannot build the model"
+    )
+
+
+def test_an_exported_model_is_not_a_checkpoint(trained):
+    refused(trained.with_name("model.pt"), "exported model of metatomic|cannot be read")
+
+
+@pytest.mark.parametrize("name", ["model-v16_trainer-v15", "model-v12_trainer-v13", "model-v3_trainer-v2"])
+def test_the_old_checkpoints_that_metatrain_ships(name, tmp_path):
+    """metatrain's own files of earlier versions: old ones are brought up to date by metatrain."""
+    source = Path(metatrain.__file__).parent / "tests" / "checkpoints" / f"{name}.ckpt.gz"
+    if not source.is_file():
+        pytest.skip(f"this metatrain ships no {source.name}")
+    path = tmp_path / "old.ckpt"
+    path.write_bytes(gzip.decompress(source.read_bytes()))
+    adapted = adapt("pet", path, allow_pickle=True, head="energy")
+    export_adapted(adapted, tmp_path / "old.pt")
