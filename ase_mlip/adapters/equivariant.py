@@ -148,6 +148,7 @@ class Gate(torch.nn.Module):
 
     lengths: list[int]
     gated: list[int]
+    dims: list[int]
     channels: list[int]
 
     def __init__(
@@ -166,6 +167,7 @@ class Gate(torch.nn.Module):
         self.gates = gates
         self.lengths = [dim * channels for dim, channels in sizes_in]
         self.gated = gated
+        self.dims = [sizes_in[slot][0] for slot in gated]
         self.channels = [sizes_in[slot][1] for slot in gated]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,7 +176,7 @@ class Gate(torch.nn.Module):
             parts = x.split(self.lengths, dim=1)
             gates = self.gates(x[:, self.gate_columns]).split(self.channels, dim=1)
             for k, slot in enumerate(self.gated):
-                gated = parts[slot].view(x.size(0), -1, self.channels[k]) * gates[k][:, None, :]
+                gated = parts[slot].unflatten(1, [self.dims[k], self.channels[k]]) * gates[k][:, None, :]
                 columns.append(gated.flatten(1))
         return torch.cat(columns, dim=1)
 

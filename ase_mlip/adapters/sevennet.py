@@ -223,6 +223,7 @@ def _evaluate(model: torch.nn.Module, atoms: Atoms, cutoff: float, modal: str | 
 
 def _describe(source, path: Path, checkpoint, config: dict, modal: str | None, constants: dict) -> dict:
     layers, cutoff = int(config["num_convolution_layer"]), float(config["cutoff"])
+    mirror = "" if config["is_parity"] else "; invariant under rotations, not under inversion"
     installed = _is_installed(path)
     name = str(source) if not Path(source).is_file() else path.stem
     level = "" if modal is None else f", modality {modal} of {', '.join(config['_modal_map'])}"
@@ -231,12 +232,12 @@ def _describe(source, path: Path, checkpoint, config: dict, modal: str | None, c
         weights = "weights: as distributed in the sevenn package, MIT"
     return {
         "name": name if modal is None else f"{name}-{modal}",
-        "description": f"SevenNet checkpoint `{path.name}`{level}; dispersion (D3) is not included",
+        "description": f"SevenNet checkpoint `{path.name}`{level}; dispersion (D3) is not included{mirror}",
         "species": sorted(constants),
         "cutoff": cutoff,
         "message_passing_layers": layers,
         "interaction_range": layers * cutoff,
-        "equivariant": True,
+        "equivariant": bool(config["is_parity"]),
         "architecture": _architecture(config),
         "reference_energies": {chemical_symbols[z]: energy for z, energy in constants.items()},
         "training": _training(checkpoint, config, modal),

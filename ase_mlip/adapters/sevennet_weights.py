@@ -209,7 +209,22 @@ def _coupling(product, lengths: list[int], number: int, step) -> Tensor:
             weight.expand(n_harmonics * first.ir.dim, -1),
         )
     start = _starts(product.irreps_out)[step.i_out]
-    return found[:, start : start + result.ir.dim].reshape(n_harmonics, -1)
+    return _exact(found[:, start : start + result.ir.dim].reshape(n_harmonics, -1), product, step)
+
+
+def _exact(coupling: Tensor, product, step) -> Tensor:
+    """The coupling with Wigner's 3j symbols in float64: sevenn keeps them in float32, which bends rotations."""
+    from e3nn.o3 import wigner_3j
+
+    degrees = (product.irreps_in1[step.i_in1].ir.l, product.irreps_in2[step.i_in2].ir.l)
+    symbols = wigner_3j(*degrees, product.irreps_out[step.i_out].ir.l, dtype=DTYPE).transpose(0, 1)
+    piece = product.irreps_in2.slices()[step.i_in2]
+    exact = torch.zeros_like(coupling)
+    exact[piece] = symbols.reshape(symbols.shape[0], -1)
+    exact *= (exact * coupling).sum() / (exact * exact).sum()
+    if float((exact - coupling).abs().max()) > 1e-6 * float(coupling.abs().max()):
+        raise AdapterError(f"the convolution couples degrees {degrees} by something else than 3j symbols")
+    return exact
 
 
 def _gate(gate, config: dict) -> Gate:
