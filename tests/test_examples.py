@@ -13,6 +13,7 @@ PROMISES = {
     "02_phonons.py": (["phonons.png", "phonopy.yaml"], "optical mode at Γ: 17.8"),
     "03_md.py": (["dynamics.png"], "energy drift"),
     "04_lammps_from_python.py": (["lammps.png"], "largest difference of a force component"),
+    "05_export_your_own.py": (["your-own.pt"], "wrote your-own.pt"),
 }
 
 

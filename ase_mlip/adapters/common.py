@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.metadata
 import importlib.util
@@ -99,7 +100,7 @@ def export_adapted(adapted: Adapted, path: str | Path, dtype: str | None = None)
         info = export_model(adapted.module, file, adapted.metadata, reference=_for_self_test(adapted))
         found = prove_parity(adapted, file, info)
         if dtype not in (None, info.dtype):
-            module = adapted.module.to(getattr(torch, dtype))
+            module = copy.deepcopy(adapted.module).to(getattr(torch, dtype))
             export_model(module, file, adapted.metadata, reference=_for_self_test(adapted))
         archive.write_atomically(path, file.read_bytes())
     return found
