@@ -1,10 +1,10 @@
 """Export a network of your own that takes positions, a cell and species, and gives one energy.
 
-Such a network finds its neighbours, and then works with the vectors to them only. The exported module starts at
-these vectors, which the neighbour lists of ASE and LAMMPS supply. ``export_adapted`` compares both on ten
+Such a network finds its neighbours, and then works with the vectors to them only. The exported module starts
+at these vectors, which the neighbour lists of ASE and LAMMPS supply. ``export_adapted`` compares both on ten
 structures, and writes the file if they agree.
 
-Run it with ``python examples/05_export_your_own.py``; it ends with the largest deviations and ``your-own.pt``.
+Run it with ``python examples/05_export_your_own.py``; it ends with the deviations and ``your-own.pt``.
 """
 
 import torch
@@ -18,7 +18,7 @@ CUTOFF = 4.0  # Å
 
 
 class YourNetwork(torch.nn.Module):
-    """Densities of Gaussians in the distance, weighted by the neighbour's species, through a small network."""
+    """Gaussians of the distances, weighted by the neighbours' species and summed, through a small network."""
 
     def __init__(self, width: int = 8):
         super().__init__()
