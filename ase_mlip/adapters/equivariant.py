@@ -66,7 +66,7 @@ class SlotLinear(torch.nn.Module):
         if not self.by_species:
             return self._mixed(x, -1)
         order = torch.argsort(types)
-        counts = torch.bincount(types, minlength=1).tolist()
+        counts: list[int] = torch.bincount(types, minlength=1).tolist()
         rows: list[Tensor] = []
         for kind, part in enumerate(x[order].split(counts)):
             if part.size(0) > 0:

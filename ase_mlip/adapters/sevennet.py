@@ -38,7 +38,9 @@ MULTI_FIDELITY = (
     "; multi-fidelity: Kim, Kim, Kim, Lee, Park, Kang, Han, J. Am. Chem. Soc. 147, 1042 (2025), "
     "doi 10.1021/jacs.4c14455"
 )
-EMBEDDED = "of sevenn (MIT) and e3nn (MIT) no code is embedded; the network's code is ase_mlip's, BSD-3-Clause"
+EMBEDDED = (
+    "of sevenn (MIT) and e3nn (MIT) no code is embedded; the network's code is ase_mlip's, BSD-3-Clause"
+)
 
 
 def adapt(
@@ -77,7 +79,9 @@ def adapt(
     metadata = _describe(source, path, checkpoint, config, chosen, constants)
     metadata["versions"] = {"sevenn": version, "e3nn": importlib.metadata.version("e3nn")}
     cutoff = float(config["cutoff"])
-    return Adapted(network, metadata, lambda atoms: _evaluate(model, atoms, cutoff, chosen), f"sevenn {version}")
+    return Adapted(
+        network, metadata, lambda atoms: _evaluate(model, atoms, cutoff, chosen), f"sevenn {version}"
+    )
 
 
 # ---- which file --------------------------------------------------------------------------------------------

@@ -181,7 +181,9 @@ def _convolution(module, product, irreps_sum, config: dict) -> Convolution:
     lengths = [_count(step.path_shape) for step in product.instructions]
     for number, step in enumerate(product.instructions):
         if step.connection_mode != "uvu" or step.i_out != number:
-            raise AdapterError(f"the convolution has a path `{step.connection_mode}`, expected `uvu` in order")
+            raise AdapterError(
+                f"the convolution has a path `{step.connection_mode}`, expected `uvu` in order"
+            )
         paths.append((step.i_in1, product.irreps_out[step.i_out].ir.dim, slots[number]))
         couplings.append(_coupling(product, lengths, number, step))
     coupling = torch.cat(couplings, dim=1) / module.denominator.detach().to(DTYPE)
@@ -266,7 +268,9 @@ def _moment(act) -> float:
 def _perceptron(net, name: str) -> Perceptron:
     """e3nn's ``FullyConnectedNet`` with its normalisation folded into the tables."""
     if name not in ACTIVATIONS:
-        raise AdapterError(f"the activation `{name}` is not supported; supported are {', '.join(ACTIVATIONS)}")
+        raise AdapterError(
+            f"the activation `{name}` is not supported; supported are {', '.join(ACTIVATIONS)}"
+        )
     tables, factor = [], 1.0
     for layer in net.children():
         scale = (layer.h_in * layer.var_in) ** 0.5
@@ -299,7 +303,9 @@ def _harmonics(module) -> Harmonics:
     """Y_l = A_l (Y_{l-1} ⊗ r), with A_l of least norm from e3nn's values at random points."""
     degrees = [slot.ir.l for slot in module.irreps_out]
     if degrees != list(range(len(degrees))) or any(slot.mul != 1 for slot in module.irreps_out):
-        raise AdapterError(f"the spherical harmonics are {module.irreps_out}; expected each degree from 0 once")
+        raise AdapterError(
+            f"the spherical harmonics are {module.irreps_out}; expected each degree from 0 once"
+        )
     points = torch.randn(512, 3, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
     if module.sph.normalize:
         points = points / points.norm(dim=1, keepdim=True)
@@ -313,9 +319,7 @@ def _harmonics(module) -> Harmonics:
     return Harmonics(values[0, :1], steps, bool(module.sph.normalize))
 
 
-def _readout(
-    parts: dict, irreps, config: dict, modal: int | None
-) -> tuple[SlotLinear | None, Perceptron]:
+def _readout(parts: dict, irreps, config: dict, modal: int | None) -> tuple[SlotLinear | None, Perceptron]:
     """Two linear maps in a row, which are one, or a perceptron."""
     if "readout_FCN" in parts:
         return None, _perceptron(parts["readout_FCN"].fcn, config["readout_fcn_activation"])
