@@ -24,6 +24,7 @@ class Averaging:
     weights: float64 [G], sum 1
     seed: of the scheme ``random``, whose one rotation :func:`random_rotation` gives for each evaluation
     lattice: of a crystal's group whether boxes have to be mapped onto themselves
+    cell: of the crystal whose group it is, rows in Å, [3, 3]; None where there is none
     """
 
     name: str
@@ -31,6 +32,7 @@ class Averaging:
     weights: np.ndarray
     seed: int | None = None
     lattice: bool = False
+    cell: np.ndarray | None = None
 
     @property
     def evaluations(self) -> int:
@@ -45,18 +47,48 @@ class Averaging:
         return Averaging(self.name, turn, np.ones(1), self.seed)
 
     def check_lattice(self, atoms: Atoms) -> None:
-        """Raise StructureError if an operation does not map the periodic box of ``atoms`` onto itself."""
+        """Raise StructureError if an operation does not map the periodic box of ``atoms`` onto itself.
+
+        The rule of ``pair_style mlip`` is the same: an operation R turns the box's vectors, rows of h, into
+        h Rᵀ, and h Rᵀ h⁻¹ has to be integer within :data:`LATTICE_TOLERANCE`.
+        """
         if not self.lattice or not atoms.pbc.any():
             return
         cell = atoms.cell.complete().array
         turned = cell @ self.rotations.transpose(0, 2, 1) @ np.linalg.inv(cell)
-        error = np.abs(turned - turned.round()).max(axis=(1, 2))
+        away = turned - turned.round()
+        error = np.abs(away).max(axis=(1, 2))
         if error.max() > LATTICE_TOLERANCE:
+            distance = np.linalg.norm(away @ cell, axis=-1).max()
+            crystal = (
+                "the crystal" if self.cell is None else f"the crystal with the cell {_listed(self.cell)} Å"
+            )
             raise StructureError(
                 f"`symmetrize`: expected a box that the {len(self.rotations)} operations of {self.name} map "
-                f"onto itself, got one that {int((error > LATTICE_TOLERANCE).sum())} of them do not; use a "
-                "supercell that keeps the lattice, or allow it with `check_lattice=False`"
+                f"onto itself, got one that {int((error > LATTICE_TOLERANCE).sum())} of them map away from "
+                f"it, at worst by {error.max():.2g} of a vector ({distance:.2g} Å); use a supercell of "
+                f"{crystal}, in its orientation, or allow it with `check_lattice=False`"
             )
+
+    def document(self) -> dict:
+        """What a model file says of it; the matrices are in its module.
+
+        Raises
+        ------
+        StructureError
+            ``random``, which is another rotation at every evaluation
+        """
+        if self.seed is not None:
+            raise StructureError(
+                f"`averaging`: expected a group or a rule such as 'octahedral', got {self.name!r}, which is "
+                "another rotation at every evaluation and cannot be stored; choose it when loading the file"
+            )
+        known = {"scheme": self.name, "lattice": self.lattice}
+        return known if self.cell is None else {**known, "cell": np.asarray(self.cell).tolist()}
+
+
+def _listed(cell: np.ndarray) -> str:
+    return str((np.asarray(cell).round(3) + 0.0).tolist())
 
 
 PLAIN = Averaging("none", np.zeros((0, 3, 3)), np.zeros(0))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -195,7 +196,10 @@ def _exported_averaging(module: torch.jit.ScriptModule, info: ModelInfo) -> Aver
         return PLAIN
     claims = info.symmetrization
     rotations, weights = module.network.rotations.numpy(), module.network.weights.numpy()
-    return Averaging(claims["scheme"], rotations, weights, lattice=bool(claims.get("lattice", False)))
+    lattice, cell = bool(claims.get("lattice", False)), claims.get("cell")
+    return Averaging(
+        claims["scheme"], rotations, weights, lattice=lattice, cell=None if cell is None else np.array(cell)
+    )
 
 
 def _check_operators(info: ModelInfo, path: Path) -> None:

@@ -112,4 +112,4 @@ def crystal_averaging(atoms: Atoms, symprec: float = 1e-5) -> Averaging:
     left, _, right = np.linalg.svd(matrices)
     group = f"crystal {dataset.pointgroup.strip()}"
     weights = np.full(len(matrices), 1.0 / len(matrices))
-    return Averaging(group, left @ right, weights, lattice=True)
+    return Averaging(group, left @ right, weights, lattice=True, cell=atoms.cell.array.copy())
