@@ -13,8 +13,8 @@ from torch import Tensor
 class Exact(torch.nn.Module):
     """A float64 table, kept as the sum of two of the network's precision.
 
-    The tables are products of float32 weights with float64 constants. Rounded to float32 they would give other
-    energies in float64 than the network they come from; the sum of two keeps 48 bits.
+    The tables are products of float32 weights with float64 constants. Rounded to float32 they would give
+    other energies in float64 than the network they come from; the sum of two keeps 48 bits.
     """
 
     def __init__(self, table: Tensor):
