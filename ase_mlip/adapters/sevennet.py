@@ -59,8 +59,8 @@ def adapt(
     Raises
     ------
     AdapterError
-        sevenn is missing, too old or too new; the name would need a download; the checkpoint is damaged, newer
-        than sevenn or no SevenNet; the modality is missing or unknown; an option that has no counterpart here
+        sevenn is missing, too old or too new; the name would need a download; the checkpoint is damaged,
+        newer than sevenn or no SevenNet; the modality is missing or unknown; an option without counterpart
     """
     require_package("sevenn", PIP)
     version = check_version("sevenn", LOW, HIGH)
@@ -111,8 +111,8 @@ def _resolve(source: str | Path) -> Path:
 
 def _refuse_download(path: str, url: str) -> str:
     raise AdapterError(
-        f"`{Path(path).name}` is not on this machine and nothing is downloaded here; get it from {url} and give "
-        "its path"
+        f"`{Path(path).name}` is not on this machine and nothing is downloaded here; get it from {url} "
+        "and give its path"
     )
 
 
@@ -176,8 +176,8 @@ def _check_written_by(path: Path, written: str, installed: str) -> None:
 
     if numbers(written) > numbers(installed):
         raise AdapterError(
-            f"`{path}` was written by sevenn {written}, which is newer than the installed {installed} that this "
-            "version of ase_mlip reads; it may mean something else there"
+            f"`{path}` was written by sevenn {written}, which is newer than the installed {installed}; its "
+            "settings may mean something else"
         )
 
 

@@ -5,15 +5,15 @@ channels, sums messages from the neighbours, mixes again, adds a self-connection
 
     message(i ← j) = w(r_ij) · C (a_j ⊗ Y(r_ij)),     w = perceptron(radial basis · envelope)
 
-C couples slots of a_j with spherical harmonics. It acts alike on all channels, while w is a number per path of
-the coupling and channel. Everything but C, the basis and the activations is linear.
+C couples slots of a_j with spherical harmonics. It acts alike on all channels, while w is a number per path
+of the coupling and channel. Everything but C, the basis and the activations is linear.
 
-A slot of degree l with m channels is stored as [N, 2l+1, m], so that channels are contiguous. For a centre with
-n neighbours, the sum over them is a product of [2l'+1, n (2l+1)] with [n (2l+1), m] for each path from l to l':
-messages are never stored. Neighbourhoods are padded to the longest in their block.
+A slot of degree l with m channels is stored as [N, 2l+1, m], so that channels are contiguous. For a centre
+with n neighbours, the sum over them is a product of [2l'+1, n (2l+1)] with [n (2l+1), m] for each path from l
+to l': messages are never stored. Neighbourhoods are padded to the longest in their block.
 
-Messages of a layer are local to a centre, so blocks are independent. The derivative is a chain over the layers
-in which blocks are evaluated once more: what autograd keeps lives for one block, not for the whole graph.
+Messages of a layer are local to a centre, so blocks are independent. The derivative is a chain over the
+layers in which blocks are evaluated once more: what autograd keeps lives for one block.
 """
 
 from typing import Final, NamedTuple
@@ -93,7 +93,7 @@ class Convolution(torch.nn.Module):
         return torch.cat(columns, dim=1)
 
     def sums(self, features: Tensor, harmonics: Tensor, basis: Tensor, blocks: list[Block]) -> Tensor:
-        """features [N, D], harmonics [E, H], basis [E, R] → one row per centre, in the order of the blocks."""
+        """features [N, D], harmonics [E, H], basis [E, R] → one row per centre, in the blocks' order."""
         weights = self.weights()
         rows = [features.new_zeros(0, self.size)]
         for block in blocks:
@@ -121,7 +121,7 @@ class Convolution(torch.nn.Module):
         given: Tensor,
         gradients: list[Tensor],
     ) -> None:
-        """Add the gradients by features, harmonics and basis to ``gradients``; ``given`` is that by the sums."""
+        """Add to ``gradients`` those by features, harmonics and basis; ``given`` is that by the sums."""
         weights = self.weights()
         start = 0
         for block in blocks:

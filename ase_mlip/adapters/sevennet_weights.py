@@ -1,7 +1,7 @@
 """The tables of a SevenNet model, read off its own modules in float64.
 
-Linear maps are evaluated on unit vectors. What normalisation e3nn uses, in which order it keeps paths, and how a
-checkpoint of an older version was converted, is then whatever the installed sevenn does.
+Linear maps are evaluated on unit vectors. What normalisation e3nn uses, in which order it keeps paths, and how
+a checkpoint of an older version was converted, is then whatever the installed sevenn does.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _layer(parts: dict, prefix: str, config: dict, modal: int | None, n_species:
 
 
 def _convolution(module, product, irreps_sum, config: dict) -> Convolution:
-    """``irreps_sum`` has one slot where ``product.irreps_out`` may have several of the same irrep in a row."""
+    """``irreps_sum`` has one slot where ``product.irreps_out`` has several of one irrep in a row."""
     slots = [target for target, slot in enumerate(irreps_sum) for _ in range(_repeats(product, slot))]
     paths, couplings = [], []
     lengths = [_count(step.path_shape) for step in product.instructions]
@@ -215,7 +215,7 @@ def _coupling(product, lengths: list[int], number: int, step) -> Tensor:
 
 
 def _exact(coupling: Tensor, product, step) -> Tensor:
-    """The coupling with Wigner's 3j symbols in float64: sevenn keeps them in float32, which bends rotations."""
+    """The coupling with 3j symbols in float64: sevenn's are rounded to float32, which bends rotations."""
     from e3nn.o3 import wigner_3j
 
     degrees = (product.irreps_in1[step.i_in1].ir.l, product.irreps_in2[step.i_in2].ir.l)

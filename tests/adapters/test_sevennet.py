@@ -1,4 +1,4 @@
-"""SevenNet checkpoints in our network: parity with sevenn's own model, its calculator, and what is refused."""
+"""SevenNet checkpoints in our network: parity with sevenn's own model and calculator, what is refused."""
 
 import importlib.metadata
 import warnings
@@ -14,9 +14,8 @@ from ase.build import bulk
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
     sevenn = pytest.importorskip("sevenn", reason="needs sevenn (0.13.0), the oracle")
-    import sevenn._const as const
-    import sevenn.model_build
-    import sevenn.util
+    from sevenn import _const as const
+    from sevenn import model_build, util
     from sevenn.calculator import SevenNetCalculator
 
 from ase_mlip import MLIPCalculator
@@ -87,12 +86,12 @@ VARIANTS = {
 
 def write(path: Path, **changes) -> Path:
     """A checkpoint as sevenn writes one, with random weights."""
-    config = {**const.DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG, **sevenn.util.chemical_species_preprocess(SPECIES)}
+    config = {**const.DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG, **util.chemical_species_preprocess(SPECIES)}
     config |= {"version": sevenn.__version__, **SMALL, **changes}
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = sevenn.model_build.build_E3_equivariant_model(config)
+        model = model_build.build_E3_equivariant_model(config)
     torch.save(
         {
             "config": config,
@@ -260,10 +259,10 @@ def test_a_pickle_needs_permission(small):
 
 def test_names(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))  # where sevenn keeps what it downloaded
-    before = sevenn.util.download_checkpoint
+    before = util.download_checkpoint
     refused("nothing is downloaded here; get it from https://", "7net-omni")
     refused("neither a file nor a name that sevenn knows; it knows 7net-0", "8net-0")
-    assert sevenn.util.download_checkpoint is before
+    assert util.download_checkpoint is before
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.9])
@@ -300,8 +299,8 @@ def test_without_the_package(monkeypatch, small):
 
 
 def test_a_basis_that_is_not_known(monkeypatch, small):
-    class GaussianBasis(sevenn.model_build.BesselBasis):
+    class GaussianBasis(model_build.BesselBasis):
         pass
 
-    monkeypatch.setattr(sevenn.model_build, "BesselBasis", GaussianBasis)
+    monkeypatch.setattr(model_build, "BesselBasis", GaussianBasis)
     refused("the radial basis `GaussianBasis` with `PolynomialCutoff` is not supported", small)
