@@ -30,7 +30,15 @@ PACKAGE = Path(__file__).resolve().parent
 LIBRARY = "libase_mlip_ops.so"
 INFO_MODULE = "_build_info.so"
 RECORD = "build.json"
-OPERATOR_SOURCES = ("operators", "transformer_operators", "kernels_cpu", "transformer_cpu", "allocator")
+OPERATOR_SOURCES = (
+    "operators",
+    "transformer_operators",
+    "snnp_operators",
+    "kernels_cpu",
+    "transformer_cpu",
+    "snnp_cpu",
+    "allocator",
+)
 
 
 class CompilationError(RuntimeError):

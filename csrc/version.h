@@ -7,6 +7,7 @@ namespace ase_mlip {
 /// when an existing file would compute something else. Files of all earlier versions stay loadable.
 ///   1  derivatives, reverse edges
 ///   2  attention_block, feedforward_block
-constexpr int kSchemaVersion = 2;
+///   3  snnp
+constexpr int kSchemaVersion = 3;
 
 } // namespace ase_mlip

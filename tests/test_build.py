@@ -165,11 +165,11 @@ def test_a_library_that_does_not_load_is_an_error_of_ours(compiler, monkeypatch)
 
 def test_build_info_names_what_was_used():
     info = _ops.build_info()
-    assert info["schema_version"] == 2
+    assert info["schema_version"] == 3
     assert info["torch"] == torch.__version__
     assert Path(info["folder"]).is_dir()
     if "compiled" in info:  # missing without Python's development files
-        assert info["compiled"]["schema_version"] == 2
+        assert info["compiled"]["schema_version"] == 3
         assert torch.__version__.startswith(info["compiled"]["torch"])
         assert bool(info["compiled"]["openmp"]) == info["openmp"]
 

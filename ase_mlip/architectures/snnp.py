@@ -191,6 +191,8 @@ class SNNP(torch.nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight may get no energy."""
         types = self.types[species]
+        if not edge_vectors.is_cuda:
+            return self._compiled(types, edge_index, edge_vectors, node_weights)
         gradients = torch.zeros_like(edge_vectors)
         energies: list[Tensor] = []
         for start in range(0, max(types.size(0), 1), self.block):
@@ -205,6 +207,34 @@ class SNNP(torch.nn.Module):
                     gradients[low:high] = gradient
             energies.append(energy.detach())
         return {"energies": torch.cat(energies)}, gradients
+
+    def _compiled(
+        self, types: Tensor, edge_index: Tensor, edge_vectors: Tensor, node_weights: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The same by the operator of csrc/snnp_operators.cpp."""
+        nodes = torch.arange(types.size(0) + 1)
+        starts = torch.searchsorted(edge_index[0].contiguous(), nodes)
+        coefficients: list[Tensor] = []
+        grids: list[Tensor] = []
+        for bank in (self.phi, self.rho, self.f, self.g, self.embedding):
+            coefficients.append(bank.all_coefficients())
+            grids.append(bank.grid)
+        energies, gradients = torch.ops.ase_mlip.snnp(
+            edge_vectors,
+            starts,
+            types,
+            types[edge_index[1]],
+            node_weights,
+            coefficients,
+            grids,
+            [self.pair_cases, self.radial_cases, self.angle_cases, self.network_cases],
+            self.skip if self.has_skip else torch.zeros_like(self.skip),
+            self.networks.weights_and_biases() if self.has_network else [],
+            self.energy_scale,
+            self.cutoff,
+            self.angular_cutoff,
+        )
+        return {"energies": energies}, gradients
 
     def _energies(self, types: Tensor, edge_index: Tensor, vectors: Tensor, start: int, stop: int) -> Tensor:
         """Energies of the nodes from ``start`` to ``stop``, whose edges are given: [stop - start], eV"""

@@ -99,3 +99,13 @@ class ElementNetworks(torch.nn.Module):
         if self.one:
             return h[0]
         return h.gather(0, cases[None]).squeeze(0)
+
+    def weights_and_biases(self) -> list[Tensor]:
+        """Those of the hidden layers and of the last one, in order."""
+        found: list[Tensor] = []
+        for layer in self.layers:
+            found.append(layer.weight)
+            found.append(layer.bias)
+        found.append(self.last.weight)
+        found.append(self.last.bias)
+        return found
