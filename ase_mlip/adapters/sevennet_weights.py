@@ -1,7 +1,7 @@
 """The tables of a SevenNet model, read off its own modules in float64.
 
-Linear maps are evaluated on unit vectors. What normalisation e3nn uses, in which order it keeps paths, and how
-a checkpoint of an older version was converted, is then whatever the installed sevenn does.
+Linear maps are evaluated on unit vectors. What normalisation e3nn uses, in which order it keeps paths, and
+how a checkpoint of an older version was converted, is then whatever the installed sevenn does.
 """
 
 from __future__ import annotations
