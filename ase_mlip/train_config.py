@@ -86,7 +86,7 @@ def _from_table(kind: type, table: dict[str, Any], where: str, **given: Any) -> 
         raise DataError(f"`{where}` has the unknown key `{unknown[0]}`; expected one of {', '.join(known)}")
     try:
         return kind(**table, **given)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise DataError(f"`{where}`: {error}; expected keys {', '.join(known)}") from None
 
 

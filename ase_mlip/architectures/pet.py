@@ -231,8 +231,9 @@ class PET(torch.nn.Module):
             edges.append(part.edges)
             read.append(part.read + self._read_before(stage, block, part) if self.residual else part.read)
         all_edges = torch.cat(edges)
+        all_messages = state.messages if stage == 0 else torch.cat(messages)  # no stage before has made any
         reversed_edges = of_reverse(all_edges, graph.reverse)
-        return State(torch.cat(nodes), torch.cat(messages), all_edges, reversed_edges, torch.cat(read))
+        return State(torch.cat(nodes), all_messages, all_edges, reversed_edges, torch.cat(read))
 
     def _stage(self, stage: int, graph: Neighbourhoods, state: State) -> State:
         """Combination with the reverse edges (from stage 1 on), then the transformer (if one is left)."""
@@ -250,7 +251,8 @@ class PET(torch.nn.Module):
             layout = layout_of(graph, compiled)
             for k, layer in enumerate(self.gnn_layers):
                 if stage == k:
-                    nodes, edges = layer(nodes, messages, graph.neighbour_types, graph.vectors, layout)
+                    incoming = self.embed_edge.weight if k == 0 else messages
+                    nodes, edges = layer(nodes, incoming, graph.neighbour_types, graph.vectors, layout)
         return State(nodes, messages, edges, edges, state.read)
 
     def _read_before(self, stage: int, graph: Neighbourhoods, state: State) -> Tensor:

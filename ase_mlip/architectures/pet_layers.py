@@ -110,7 +110,10 @@ class GNNLayer(torch.nn.Module):
         vectors: Tensor,
         layout: Layout,
     ) -> tuple[Tensor, Tensor]:
-        """nodes [B, d_node], messages [E, d_pet], vectors [E, 3] in Å → new nodes and edge tokens."""
+        """nodes [B, d_node], messages [E, d_pet], vectors [E, 3] in Å → new nodes and edge tokens.
+
+        The messages of the first layer are one per neighbour's type [n_types, d_pet].
+        """
         distances = torch.sqrt((vectors * vectors).sum(dim=-1, keepdim=True) + 1e-15)
         edges = self._enter(torch.cat([vectors, distances], dim=-1), messages, neighbour_types)
         edges = self.compress.leave(torch.nn.functional.silu(edges))
@@ -121,18 +124,20 @@ class GNNLayer(torch.nn.Module):
     def _enter(self, geometry: Tensor, messages: Tensor, neighbour_types: Tensor) -> Tensor:
         """``compress.enter`` of [embedded geometry, embedded neighbour, message], [E, d].
 
-        The linear maps in a row are multiplied first, and neighbours are looked up afterwards: per
-        edge, only the message passes through a square matrix.
+        The linear maps in a row are multiplied first, and what depends on the neighbour's type only is
+        looked up afterwards: per edge, only a message passes through a square matrix.
         """
         enter = self.compress.enter
         parts = enter.weight.split(messages.size(1), dim=1)
         weight = torch.mm(parts[0], self.embed_geometry.weight)
         bias = enter.bias + torch.mv(parts[0], self.embed_geometry.bias)
         hidden = torch.addmm(bias, geometry, weight.t())
-        if not self.first:
-            table = torch.mm(self.embed_neighbour.weight, parts[1].t())
-            hidden = hidden + torch.nn.functional.embedding(neighbour_types, table)
-        return torch.addmm(hidden, messages, parts[-1].t())
+        if self.first:
+            table = torch.mm(messages, parts[1].t())
+            return hidden.add_(torch.nn.functional.embedding(neighbour_types, table))
+        table = torch.mm(self.embed_neighbour.weight, parts[1].t())
+        hidden = hidden.add_(torch.nn.functional.embedding(neighbour_types, table))
+        return hidden.addmm_(messages, parts[2].t())
 
 
 class Combination(torch.nn.Module):
