@@ -8,138 +8,19 @@ channels, sums messages from the neighbours, mixes again, adds a self-connection
 C couples slots of a_j with spherical harmonics. It acts alike on all channels, while w is a number per path
 of the coupling and channel. Everything but C, the basis and the activations is linear.
 
-A slot of degree l with m channels is stored as [N, 2l+1, m], so that channels are contiguous. For a centre
-with n neighbours, the sum over them is a product of [2l'+1, n (2l+1)] with [n (2l+1), m] for each path from l
-to l': messages are never stored. Neighbourhoods are padded to the longest in their block.
-
 Messages of a layer are local to a centre, so blocks are independent. The derivative is a chain over the
 layers in which blocks are evaluated once more: what autograd keeps lives for one block.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from .equivariant import Exact, Gate, Harmonics, Perceptron, Radial, SlotLinear
+from .sevennet_convolution import Block, Convolution, in_order, pulled_back
 
 MAX_ATOMIC_NUMBER = 118
-
-
-class Block(NamedTuple):
-    """Centres that are worked through together, each with as many edges as the first of them has."""
-
-    centres: Tensor  # int64 [B]
-    edges: Tensor  # int64 [B n], edge 0 where a neighbourhood is padded
-    neighbours: Tensor  # int64 [B n]
-    mask: Tensor  # [B n, 1], 0 where a neighbourhood is padded
-
-
-class Convolution(torch.nn.Module):
-    """Sums over neighbours of weighted couplings: [B, Σ (2l+1) m] with one slot per degree and parity.
-
-    Parameters
-    ----------
-    sizes: (2l+1, m) of the slots of the neighbours' features
-    paths: slot of the features, 2l'+1 of the result, slot of the result; in the order of the result's columns
-    coupling: float64 [(l_max+1)², Σ_paths (2l+1) (2l'+1)]
-    perceptron: from the radial basis to the weights of all paths, [n] → [Σ_paths m]
-    """
-
-    def __init__(
-        self,
-        sizes: list[tuple[int, int]],
-        paths: list[tuple[int, int, int]],
-        coupling: Tensor,
-        perceptron: Perceptron,
-    ):
-        super().__init__()
-        self.lengths = [dim * channels for dim, channels in sizes]
-        self.sources = [source for source, _, _ in paths]
-        self.targets = [target for _, _, target in paths]
-        self.dims = [sizes[source][0] for source, _, _ in paths]
-        self.dims_out = [dim for _, dim, _ in paths]
-        self.channels = [sizes[source][1] for source, _, _ in paths]
-        self.coupled = [dim * out for dim, out in zip(self.dims, self.dims_out, strict=True)]
-        self.coupling = Exact(coupling)
-        self.perceptron = perceptron
-        self.size = sum(out * channels for out, channels in zip(self.dims_out, self.channels, strict=True))
-
-    def weights(self) -> list[Tensor]:
-        weights = [self.coupling()]
-        weights.extend(self.perceptron.weights())
-        return weights
-
-    def forward(
-        self, features: Tensor, harmonics: Tensor, basis: Tensor, n_centres: int, weights: list[Tensor]
-    ) -> Tensor:
-        """Per edge, n edges of a centre in a row: features [B n, D], harmonics [B n, H], basis [B n, R]."""
-        slots = features.split(self.lengths, dim=1)
-        factors = self.perceptron.evaluate(basis, weights[1:]).split(self.channels, dim=1)
-        couplings = torch.mm(harmonics, weights[0]).split(self.coupled, dim=1)
-        columns: list[Tensor] = []
-        joined: list[Tensor] = []
-        last = 0
-        for k, source in enumerate(self.sources):
-            if self.targets[k] != last:
-                columns.append(torch.cat(joined, dim=2).flatten(1))
-                joined = []
-                last = self.targets[k]
-            dim, channels = self.dims[k], self.channels[k]
-            weighted = slots[source].view(-1, dim, channels) * factors[k][:, None, :]
-            coupling = couplings[k].reshape(n_centres, -1, self.dims_out[k])
-            joined.append(torch.bmm(coupling.transpose(1, 2), weighted.view(n_centres, -1, channels)))
-        columns.append(torch.cat(joined, dim=2).flatten(1))
-        return torch.cat(columns, dim=1)
-
-    def sums(self, features: Tensor, harmonics: Tensor, basis: Tensor, blocks: list[Block]) -> Tensor:
-        """features [N, D], harmonics [E, H], basis [E, R] → one row per centre, in the blocks' order."""
-        weights = self.weights()
-        rows = [features.new_zeros(0, self.size)]
-        for block in blocks:
-            if block.edges.size(0) == 0:
-                rows.append(features.new_zeros(block.centres.size(0), self.size))
-            else:
-                on_edges = harmonics.index_select(0, block.edges) * block.mask
-                rows.append(
-                    self.forward(
-                        features.index_select(0, block.neighbours),
-                        on_edges,
-                        basis.index_select(0, block.edges),
-                        block.centres.size(0),
-                        weights,
-                    )
-                )
-        return torch.cat(rows)
-
-    def add_gradients(
-        self,
-        features: Tensor,
-        harmonics: Tensor,
-        basis: Tensor,
-        blocks: list[Block],
-        given: Tensor,
-        gradients: list[Tensor],
-    ) -> None:
-        """Add to ``gradients`` those by features, harmonics and basis; ``given`` is that by the sums."""
-        weights = self.weights()
-        start = 0
-        for block in blocks:
-            n_centres = block.centres.size(0)
-            by_sums = given[start : start + n_centres]
-            start += n_centres
-            if block.edges.size(0) == 0:
-                continue
-            inputs = [
-                features.index_select(0, block.neighbours).requires_grad_(True),
-                (harmonics.index_select(0, block.edges) * block.mask).requires_grad_(True),
-                basis.index_select(0, block.edges).requires_grad_(True),
-            ]
-            sums = self.forward(inputs[0], inputs[1], inputs[2], n_centres, weights)
-            found = pulled_back([sums], [by_sums], inputs)
-            gradients[0].index_add_(0, block.neighbours, found[0])
-            gradients[1].index_add_(0, block.edges, found[1] * block.mask)
-            gradients[2].index_add_(0, block.edges, found[2])
 
 
 class Layer(torch.nn.Module):
@@ -350,23 +231,3 @@ class SevenNet(torch.nn.Module):
             blocks.append(Block(chosen, edges, neighbours[edges], mask))
             start = stop
         return blocks
-
-
-def in_order(blocks: list[Block], like: Tensor) -> Tensor:
-    """The centres of all blocks in a row, int64; on the device of ``like``."""
-    centres = [torch.zeros(0, dtype=torch.int64, device=like.device)]
-    for block in blocks:
-        centres.append(block.centres)
-    return torch.cat(centres)
-
-
-def pulled_back(outputs: list[Tensor], given: list[Tensor], inputs: list[Tensor]) -> list[Tensor]:
-    """Gradients by the inputs from ``given`` gradients by the outputs; zero where nothing depends on one."""
-    optional: list[Tensor | None] = []
-    for gradient in given:
-        optional.append(gradient)
-    found = torch.autograd.grad(outputs, inputs, optional, allow_unused=True)
-    gradients: list[Tensor] = []
-    for k, gradient in enumerate(found):
-        gradients.append(torch.zeros_like(inputs[k]) if gradient is None else gradient)
-    return gradients

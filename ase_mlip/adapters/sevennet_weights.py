@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .common import AdapterError
 from .equivariant import Activations, Gate, Harmonics, Perceptron, Radial, SlotLinear
-from .sevennet_network import Convolution, Layer, SevenNet
+from .sevennet_convolution import Convolution
+from .sevennet_network import Layer, SevenNet
 
 DTYPE = torch.float64
 ACTIVATIONS = ("silu", "tanh", "ssp", "abs", "relu", "sigmoid", "elu")

@@ -1,0 +1,162 @@
+"""Phonons of SevenNet-0, or of any model file, beside DFT: the tables of docs/adapters.md.
+
+    python benchmarks/sevennet_phonons.py --model 7net-0.pt --phonopy DATA/phonopy --phonondb DATA/phonon103
+
+Crystals are relaxed by the model within their space group. `--phonopy` is a folder of phonopy directories
+with DFT forces, compared in their supercells on a 20x20x20 mesh; `--phonondb` holds structures and
+frequencies of the k_SRME benchmark, compared on its q-points. Non-analytic corrections are left out of both.
+Every row is printed and stored as soon as it is there, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import timing
+from ase import Atoms
+from ase.io import read
+
+from ase_mlip import MLIPCalculator
+from ase_mlip.errors import MLIPError, SupercellWarning
+from ase_mlip.kappa_srme import read_references
+from ase_mlip.phonon_cells import to_ase
+from ase_mlip.phonon_reference import compare_phonons, load_reference
+from ase_mlip.phonons import phonons
+
+DIRECTORIES = ("NaCl", "MgO", "Si", "SnO2", "TiO2-anatase")
+# Every structure type in the first rows: a run that is stopped early has seen them all.
+FIRST = "MgO-225 NaCl-225 SiC-216 GaN-186 GaAs-216 ZnO-186 LiF-225 BN-216 AlN-186 PbTe-225 CdTe-216 KBr-225"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="model file")
+    parser.add_argument("--phonopy", type=Path, help="folder with phonopy directories")
+    parser.add_argument("--phonondb", type=Path, help="folder with the structures and frequencies of k_SRME")
+    parser.add_argument("--seconds", type=float, default=np.inf, help="start no further row after so long")
+    parser.add_argument(
+        "--output", type=Path, default=timing.ROOT / "benchmarks/results/sevennet-phonons.json"
+    )
+    options = parser.parse_args()
+    stored = json.loads(options.output.read_text()) if options.output.is_file() else {"rows": {}}
+    stored["environment"] = timing.environment(model=Path(options.model).name)
+    calculator = MLIPCalculator(options.model, dtype="float64")
+    started = time.perf_counter()
+    for key, measure, *arguments in [*_directories(options.phonopy), *_crystals(options.phonondb)]:
+        if key not in stored["rows"] and time.perf_counter() - started < options.seconds:
+            stored["rows"][key] = _row(measure, *arguments, calculator)
+            options.output.write_text(json.dumps(stored, indent=1) + "\n")
+            print(key, json.dumps(stored["rows"][key]), flush=True)
+    print(table(stored["rows"]))
+    return 0
+
+
+def _row(measure, *arguments) -> dict:
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SupercellWarning)  # the reference's supercell is the point
+            row = measure(*arguments)
+    except MLIPError as error:
+        row = {"failed": str(error)}
+    return {**row, "seconds": round(time.perf_counter() - started, 1)}
+
+
+# ---- forces of phonopy directories -------------------------------------------------------------------------
+
+
+def _directories(folder: Path | None) -> Iterator[tuple]:
+    for name in DIRECTORIES if folder else ():
+        yield f"{name}, forces", _beside_forces, folder / name
+
+
+def _beside_forces(folder: Path, calculator: MLIPCalculator) -> dict:
+    atoms = to_ase(load_reference(folder).unitcell)
+    dft = atoms.cell.lengths()
+    atoms.calc = calculator
+    found = compare_phonons(atoms, folder)
+    relaxed = to_ase(found.model.phonopy.unitcell).cell.lengths()
+    return {
+        **_lengths(relaxed, dft),
+        "mae_THz": found.mean_absolute_error,
+        "max_THz": found.max_error,
+        "optical_THz": list(found.gamma),
+        "lowest_THz": found.model.lowest_frequency,
+        "atoms": found.model.n_atoms_supercell,
+    }
+
+
+# ---- frequencies of the phonon data base -------------------------------------------------------------------
+
+
+def _crystals(folder: Path | None) -> Iterator[tuple]:
+    if folder is None:
+        return
+    structures = {
+        f"{atoms.info['name']}-{atoms.info['symm.no']}": atoms
+        for atoms in read(folder / "phononDB-PBE-structures.extxyz", ":")
+    }
+    references = {
+        f"{reference.name}-{reference.space_group_number}": reference
+        for reference in read_references(folder / "kappas_phononDB_PBE_noNAC.json.gz").values()
+    }
+    for key in dict.fromkeys([*FIRST.split(), *structures]):
+        yield key, _beside_frequencies, structures[key], references[key]
+
+
+def _beside_frequencies(structure: Atoms, reference, calculator: MLIPCalculator) -> dict:
+    atoms = Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=True)
+    atoms.calc = calculator
+    found = phonons(
+        atoms,
+        np.array(structure.info["fc2_supercell"]),
+        mesh=(4, 4, 4),
+        primitive_matrix=np.array(structure.info["primitive_matrix"]),
+    )
+    relaxed = to_ase(found.phonopy.unitcell).cell.lengths()
+    # branches are matched by their order at each point
+    errors = np.sort(found.frequencies_at(reference.q_points)) - np.sort(reference.frequencies)
+    weights = np.broadcast_to(reference.weights[:, None], errors.shape)
+    return {
+        **_lengths(relaxed, structure.cell.lengths()),
+        "mae_THz": float(np.average(np.abs(errors), weights=weights)),
+        "bias_THz": float(np.average(errors, weights=weights)),
+        "mean_THz": float(np.average(reference.frequencies, weights=weights)),
+        "lowest_THz": found.lowest_frequency,
+        "atoms": found.n_atoms_supercell,
+    }
+
+
+def _lengths(relaxed: np.ndarray, dft: np.ndarray) -> dict:
+    return {"a": relaxed[0], "c": relaxed[2], "a_dft": dft[0], "c_dft": dft[2]}
+
+
+def table(rows: dict[str, dict]) -> str:
+    """Markdown: lattice constants in Å, errors of frequencies in THz."""
+    lines = ["| crystal | a | a DFT | c/a | c/a DFT | MAE THz | atoms |", "|---|--:|--:|--:|--:|--:|--:|"]
+    done = {name: row for name, row in rows.items() if "failed" not in row}
+    for name, row in done.items():
+        shapes = f"{row['c'] / row['a']:.3f} | {row['c_dft'] / row['a_dft']:.3f}"
+        lengths = f"{row['a']:.3f} | {row['a_dft']:.3f}"
+        lines.append(f"| {name} | {lengths} | {shapes} | {row['mae_THz']:.3f} | {row['atoms']} |")
+    lines += [f"| {name} | failed: {row['failed']} |" for name, row in rows.items() if "failed" in row]
+    if done:
+        strains = [row["a"] / row["a_dft"] - 1.0 for row in done.values()]
+        errors = [row["mae_THz"] for row in done.values()]
+        lines.append(
+            f"\n{len(done)} crystals: a deviates by {100 * np.mean(np.abs(strains)):.2f} % on average "
+            f"({100 * np.mean(strains):+.2f} %), frequencies by {np.mean(errors):.3f} THz "
+            f"(median {np.median(errors):.3f})"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
