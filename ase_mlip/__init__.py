@@ -9,6 +9,8 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeviationWriter",
+    "Ensemble",
     "MLIPCalculator",
     "ModelInfo",
     "SymmetrizedCalculator",
@@ -19,6 +21,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DeviationWriter": "ase_mlip.ensemble",
+    "Ensemble": "ase_mlip.ensemble",
     "MLIPCalculator": "ase_mlip.calculator",
     "ModelInfo": "ase_mlip.model_info",
     "SymmetrizedCalculator": "ase_mlip.symmetrized_calculator",

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from .averaging import Averaging
 from .batch_limit import BatchLimit
+from .ensemble import Ensemble
 from .errors import MLIPError, StructureError
 from .model import Model, load_model
 from .neighbors import Graph, NeighborList, build_graph, check_species, concatenate
@@ -48,9 +49,13 @@ class MLIPCalculator(Calculator):
 
     The calculator may be used for several structures in turn and pickles by the path of its model.
 
+    A list of models gives a committee, an :class:`ase_mlip.Ensemble` of their calculators: the mean of their
+    results, and their deviation from it.
+
     Parameters
     ----------
-    model: path of a model file, name of a shipped potential such as ``"pet-si"``, or a loaded model
+    model: path of a model file, name of a shipped potential such as ``"pet-si"``, or a loaded model; or a
+        list of these
     device: ``"auto"`` (the GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
     dtype: ``"float32"`` or ``"float64"`` for the network; by default as stored. Results are float64
     forces: ``"conservative"``: derivatives of the energy; ``"direct"``: what the model's direct heads
@@ -75,6 +80,11 @@ class MLIPCalculator(Calculator):
 
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
     ignored_changes = {"initial_charges", "initial_magmoms"}
+
+    def __new__(cls, model=None, *options, **named_options):
+        if isinstance(model, (list, tuple)):
+            return Ensemble([cls(one, *options, **named_options) for one in model])
+        return super().__new__(cls)
 
     def __init__(
         self,
