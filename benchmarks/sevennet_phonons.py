@@ -78,7 +78,9 @@ def _directories(folder: Path | None) -> Iterator[tuple]:
 
 
 def _beside_forces(folder: Path, calculator: MLIPCalculator) -> dict:
-    atoms = to_ase(load_reference(folder).unitcell)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # phonopy announces another default of its own
+        atoms = to_ase(load_reference(folder).unitcell)
     dft = atoms.cell.lengths()
     atoms.calc = calculator
     found = compare_phonons(atoms, folder)
@@ -118,7 +120,7 @@ def _beside_frequencies(structure: Atoms, reference, calculator: MLIPCalculator)
         atoms,
         np.array(structure.info["fc2_supercell"]),
         mesh=(4, 4, 4),
-        primitive_matrix=np.array(structure.info["primitive_matrix"]),
+        primitive_matrix=np.array(structure.info.get("primitive_matrix", np.eye(3))),
     )
     relaxed = to_ase(found.phonopy.unitcell).cell.lengths()
     # branches are matched by their order at each point
