@@ -19,6 +19,7 @@ from .equivariant import (
     block_size,
     neighbourhoods,
     or_zeros,
+    rows_of,
     with_empty_row,
 )
 
@@ -184,7 +185,8 @@ class Allegro(torch.nn.Module):
         start = 0
         for table in tables:
             part = types.narrow(0, start, table.size(0))
-            energies.append(self._block(part, neighbours[table], radial[table], harmonics[table], couplings))
+            r, h = rows_of(radial, table), rows_of(harmonics, table)
+            energies.append(self._block(part, neighbours[table], r, h, couplings))
             start += table.size(0)
         return {"energies": torch.cat(energies).index_add(0, edge_index[0], pairs)}
 
@@ -209,7 +211,8 @@ class Allegro(torch.nn.Module):
         couplings = self._tables()
         energies: list[Tensor] = [radial_rows.new_zeros([0])]
         for b, table in enumerate(tables):
-            r, h = radial_rows[table].requires_grad_(True), harmonic_rows[table].requires_grad_(True)
+            r = rows_of(radial_rows, table).requires_grad_(True)
+            h = rows_of(harmonic_rows, table).requires_grad_(True)
             energy = self._block(types[nodes[b]], neighbours[table], r, h, couplings)
             found = torch.autograd.grad([(node_weights[nodes[b]] * energy).sum()], [r, h], allow_unused=True)
             by_radial.index_copy_(0, table.flatten(), or_zeros(found[0], r).flatten(0, 1))

@@ -325,6 +325,11 @@ def with_empty_row(x: Tensor) -> Tensor:
     return torch.cat([x, torch.zeros(1, x.size(1), dtype=x.dtype, device=x.device)])
 
 
+def rows_of(x: Tensor, table: Tensor) -> Tensor:
+    """Rows of x [E, F] by a table int64 [b, n]: [b, n, F], faster than by indexing."""
+    return x.index_select(0, table.flatten()).view(table.size(0), table.size(1), x.size(1))
+
+
 def or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
     """A gradient, which is None of what did not take part."""
     if gradient is None:

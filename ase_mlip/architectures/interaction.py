@@ -24,6 +24,7 @@ from .equivariant import (
     block_size,
     neighbourhoods,
     or_zeros,
+    rows_of,
     to_blocks,
     to_rows,
 )
@@ -259,12 +260,10 @@ class Layer(torch.nn.Module):
         radial: list[Tensor] = []
         weights: list[Tensor] = []
         for b, table in enumerate(tables):
-            radial.append(graph.radial[table].requires_grad_(True))
+            radial.append(rows_of(graph.radial, table).requires_grad_(True))
             weights.append(self.radial(radial[b]))
-            found = self.gather(
-                features[graph.neighbours[table]], graph.harmonics[table], weights[b].detach()
-            )
-            sums.append(found)
+            sources = rows_of(features, graph.neighbours[table])
+            sums.append(self.gather(sources, rows_of(graph.harmonics, table), weights[b].detach()))
         sum = torch.cat(sums).requires_grad_(True)
         given = self.after(sum, own, graph.types[nodes], attributes)
         return Step(nodes, x, own, seen, sum, given, tables, radial, weights)
@@ -280,15 +279,17 @@ class Layer(torch.nn.Module):
         parts = or_zeros(by_sum, step.sum).split([table.size(0) for table in step.tables])
         for b, table in enumerate(step.tables):
             sources = graph.neighbours[table]
+            seen, harmonics = rows_of(features, sources), rows_of(graph.harmonics, table)
+            weights = step.weights[b]
             by_features, by_edges, by_weights = self.gather_backward(
-                features[sources], graph.harmonics[table], step.weights[b].detach(), parts[b]
+                seen, harmonics, weights.detach(), parts[b]
             )
             rows = table.flatten()
             by_seen.index_add_(0, sources.flatten(), by_features.flatten(0, 1))
             by_harmonics.index_add_(0, rows, by_edges.flatten(0, 1))
             wanted: list[Tensor | None] = [by_weights]
-            found = torch.autograd.grad([step.weights[b]], [step.radial[b]], wanted, allow_unused=True)[0]
+            found = torch.autograd.grad([weights], [step.radial[b]], wanted, allow_unused=True)[0]
             by_radial.index_add_(0, rows, or_zeros(found, step.radial[b]).flatten(0, 1))
-        seen: list[Tensor | None] = [by_seen]
-        by_x = or_zeros(torch.autograd.grad([step.seen], [step.x], seen, allow_unused=True)[0], step.x)
+        onward: list[Tensor | None] = [by_seen]
+        by_x = or_zeros(torch.autograd.grad([step.seen], [step.x], onward, allow_unused=True)[0], step.x)
         return by_x.index_add(0, step.nodes, or_zeros(by_own, step.own))

@@ -13,6 +13,7 @@ from .equivariant import (
     block_size,
     neighbourhoods,
     or_zeros,
+    rows_of,
     with_empty_row,
 )
 from .interaction import Graph, Layer, Step
@@ -79,8 +80,9 @@ class NequIP(torch.nn.Module):
             seen = layer.before(x, types)
             sums: list[Tensor] = [seen.new_zeros([0, layer.width])]
             for table in tables:
-                weights = layer.radial(radial[table])
-                sums.append(layer.gather(seen[sources[table]], harmonics[table], weights))
+                weights = layer.radial(rows_of(radial, table))
+                neighbours = rows_of(seen, sources[table])
+                sums.append(layer.gather(neighbours, rows_of(harmonics, table), weights))
             x = layer.after(torch.cat(sums), x, types, self.embedding)
         energies = self._read(x, types).index_add(0, edge_index[0], pairs)
         return {"energies": energies, "features": x}
