@@ -37,6 +37,7 @@ OPERATOR_SOURCES = (
     "kernels_cpu",
     "transformer_cpu",
     "snnp_cpu",
+    "snnp_training",
     "allocator",
 )
 

@@ -15,6 +15,7 @@ from .commands.eos import eos
 from .commands.export import export
 from .commands.md import md
 from .commands.phonons import phonons
+from .commands.plot_filters import plot_filters
 from .commands.relax import relax
 from .commands.validate import validate
 from .errors import BuildError, MLIPError
@@ -124,7 +125,7 @@ def evaluate(
 @main.command()
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=STRUCTURES)
-@click.option("--schemes", help="Comma-separated; by default groups and Lebedev rules up to 208 evaluations.")
+@click.option("--schemes", help="Comma-separated; by default both groups, also with inversion, lebedev 5.")
 @click.option("--orientations", default=100, show_default=True, type=click.IntRange(min=2))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="By default that of the weights.")
@@ -162,7 +163,7 @@ def symmetry(
     frames = {str(file): read_structures(file)[0] for file in structures}
     loaded = load_model(path, device=device, dtype=dtype)
     found = {}
-    total = len(frames) * len(chosen) * orientations
+    total = len(frames) * orientations
     with tqdm(total=total, disable=not sys.stderr.isatty(), unit="orientation", leave=False) as bar:
         for file, atoms in frames.items():
             found[file] = anisotropy.measure(loaded, atoms, chosen, orientations, progress=bar.update)
@@ -258,6 +259,7 @@ main.add_command(eos)
 main.add_command(export)
 main.add_command(md)
 main.add_command(phonons)
+main.add_command(plot_filters)
 main.add_command(relax)
 main.add_command(validate)
 

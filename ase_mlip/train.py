@@ -16,14 +16,14 @@ import torch
 from tqdm import tqdm
 
 from . import _ops
-from .architectures.pet import PET
 from .archive import write_atomically
 from .batches import GraphDataset, random_o3, shuffled_batches
 from .data import DataSplit, composition_baseline, load_data
 from .errors import DataError
+from .linear_fit import fit_linear
 from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .train_config import OptimizerConfig, RunConfig, read_config
-from .train_export import finish
+from .train_export import finish, make_network
 from .train_loss import RunningErrors, Scales, loss, predict, residuals
 from .train_optimizer import make_optimizers
 
@@ -80,7 +80,7 @@ class Run:
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
         config.model.species = sorted({int(z) for s in data.train for z in s.atoms.numbers})
-        self.network = PET(config.model).to(device)
+        self.network = make_network(config.model).to(device)
         self.baseline = composition_baseline(data.train)
         self.train_set = GraphDataset(data.train, config.model.cutoff)
         self.validation_set = GraphDataset(data.validation, config.model.cutoff)
@@ -91,6 +91,8 @@ class Run:
         self.scales = _scales(data, self.baseline)
         self.network.energy_scale.fill_(self.scales.forces)
         self.network.force_scale.fill_(self.scales.forces)
+        if config.optimizer.linear_start > 0:
+            fit_linear(self.network, self.train_set, self.baseline, ridge=config.optimizer.linear_start)
         average = [p.detach().clone() for p in self.network.parameters()]
         optimizers = make_optimizers(self.network, config.optimizer)
         self.state = TrainState(self.network, optimizers, average)
@@ -131,6 +133,8 @@ class Run:
         batch = self.train_set.collate(indices, rotations, torch.float32, self.device)
         found = residuals(predict(self.network, batch, self.table, conservative), batch)
         value = loss(found, self.config.loss, self.scales, state.epoch / optimizer.epochs)
+        if self.config.loss.curvature > 0:
+            value = value + self.config.loss.curvature * self.network.roughness()
         if not torch.isfinite(value):
             raise DataError(
                 f"`loss` became {float(value.detach())} in step {state.step}; "

@@ -2,11 +2,13 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .architectures.pet import PETHypers
+from .architectures.snnp import SNNPHypers
 from .data import DataConfig
 from .errors import DataError
 
@@ -38,6 +40,7 @@ class LossConfig:
     stress: float = 0.1
     direct_forces: float = 0.0
     direct_stress: float = 0.0
+    curvature: float = 0.0  # of an s-NNP's splines (SNNP.roughness)
 
 
 @dataclass
@@ -57,6 +60,8 @@ class OptimizerConfig:
     # Before this epoch only energies and direct heads are trained, which needs no second derivative.
     conservative_from: int = 0
     rotate: bool = True  # random O(3) element per structure and step
+    # Ridge of the least-squares fit that an s-NNP starts from (linear_fit.py); 0 = a random start.
+    linear_start: float = 0.0
 
 
 @dataclass
@@ -66,7 +71,7 @@ class RunConfig:
     name: str
     output: str
     data: DataConfig
-    model: PETHypers
+    model: PETHypers | SNNPHypers
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     seed: int = 0
@@ -77,6 +82,9 @@ class RunConfig:
     license: str = ""
     citation: str = ""
     functional: str = ""  # of the reference data, e.g. "PBE"
+
+
+HYPERS = {"pet": PETHypers, "snnp": SNNPHypers}
 
 
 def _from_table(kind: type, table: dict[str, Any], where: str, **given: Any) -> Any:
@@ -110,11 +118,11 @@ def read_config(path: str | Path) -> RunConfig:
             raise DataError(f"`{path}` has no table `[{section}]`; see docs/training.md for an example")
     model = dict(table.pop("model"))
     architecture = model.pop("architecture", "pet")
-    if architecture != "pet":
-        raise DataError(f"`{path}`: `architecture` must be 'pet', got {architecture!r}")
+    if architecture not in HYPERS:
+        raise DataError(f"`{path}`: `architecture` must be one of {sorted(HYPERS)}, got {architecture!r}")
     sections = {
         "data": _from_table(DataConfig, table.pop("data"), f"{path} [data]"),
-        "model": _from_table(PETHypers, model, f"{path} [model]"),
+        "model": _from_table(HYPERS[architecture], model, f"{path} [model]"),
         "loss": _from_table(LossConfig, table.pop("loss", {}), f"{path} [loss]"),
         "optimizer": _from_table(OptimizerConfig, table.pop("optimizer", {}), f"{path} [optimizer]"),
     }
@@ -138,7 +146,7 @@ def _check(config: RunConfig, path: Path) -> None:
     expect(optimizer.batch_size > 0, "optimizer.batch_size", "at least 1", optimizer.batch_size)
     expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "positive", optimizer.learning_rate)
     expect(0 <= optimizer.ema_decay < 1, "optimizer.ema_decay", "in [0, 1)", optimizer.ema_decay)
-    expect(model.cutoff > model.cutoff_width, "model.cutoff", "larger than cutoff_width", model.cutoff)
+    _check_model(config, path, expect)
     expect(
         model.direct_forces or loss.direct_forces == 0,
         "loss.direct_forces",
@@ -153,3 +161,20 @@ def _check(config: RunConfig, path: Path) -> None:
     )
     if optimizer.conservative_from > 0:
         expect(loss.direct_forces > 0, "loss.direct_forces", "positive with conservative_from", 0)
+
+
+def _check_model(config: RunConfig, path: Path, expect: Callable[[bool, str, str, Any], None]) -> None:
+    model, loss, optimizer = config.model, config.loss, config.optimizer
+    expect(loss.curvature >= 0, "loss.curvature", "zero or positive", loss.curvature)
+    expect(optimizer.linear_start >= 0, "optimizer.linear_start", "zero or positive", optimizer.linear_start)
+    if isinstance(model, PETHypers):
+        expect(model.cutoff > model.cutoff_width, "model.cutoff", "larger than cutoff_width", model.cutoff)
+        expect(loss.curvature == 0, "loss.curvature", "0: PET has no splines", loss.curvature)
+        expect(optimizer.linear_start == 0, "optimizer.linear_start", "0 for PET", optimizer.linear_start)
+        return
+    try:
+        dataclasses.replace(model, species=model.species or [1]).check()
+    except ValueError as error:
+        raise DataError(f"`{path}` [model]: {error}") from None
+    if optimizer.linear_start > 0:
+        expect(model.skip and model.pair, "optimizer.linear_start", "0 without skip and pair", 0)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from .architectures.pet import PET, PETHypers
+from .architectures.snnp import SNNP, SNNPHypers
 from .archive import write_atomically
 from .data import DataSplit, Sample
 from .errors import DataError
@@ -17,7 +18,7 @@ from .evaluate import EvaluationResult, evaluate
 from .model import export_model, load_model
 from .neighbors import build_graph
 from .train_checkpoint import TrainState
-from .train_config import RunConfig
+from .train_config import HYPERS, RunConfig
 
 # Evaluating a large training set would take longer than anybody learns from it.
 _MOST_TRAINING_FRAMES = 200
@@ -48,8 +49,8 @@ def finish(
         "message_passing_layers": config.model.message_passing_layers,
         "interaction_range": config.model.interaction_range,
         "conservative": True,
-        "equivariant": False,
-        "architecture": {"name": "pet", **dataclasses.asdict(config.model)},
+        "equivariant": isinstance(network, SNNP),
+        "architecture": {"name": _name(network), **dataclasses.asdict(config.model)},
         "reference_energies": _by_symbol(reference),
         "training": _provenance(config, state, data, output),
     }
@@ -63,13 +64,22 @@ def finish(
     return path
 
 
-def centre_direct_forces(network: PET, samples: list[Sample], cutoff: float) -> None:
+def make_network(hypers: PETHypers | SNNPHypers) -> PET | SNNP:
+    """The network that the hyper-parameters describe, with random weights."""
+    return PET(hypers) if isinstance(hypers, PETHypers) else SNNP(hypers)
+
+
+def _name(network: PET | SNNP) -> str:
+    return "pet" if isinstance(network, PET) else "snnp"
+
+
+def centre_direct_forces(network: PET | SNNP, samples: list[Sample], cutoff: float) -> None:
     """Take the mean force of ``samples`` out of the direct head's bias.
 
     The loss sees direct forces without their net force, so a constant is left undetermined; engines
     subtract it, but it would cost digits in float32. The trainer sets one scale for all types.
     """
-    if not network.direct_forces:
+    if not network.hypers.direct_forces:
         return
     with torch.no_grad():
         means = []
@@ -96,30 +106,36 @@ def evaluate_samples(path: Path, samples: list[Sample]) -> dict[str, Any]:
     return json.loads(result.to_json())
 
 
-def save_native(path: Path, network: PET, hypers: PETHypers, baseline: dict[str, float]) -> None:
+def save_native(
+    path: Path, network: PET | SNNP, hypers: PETHypers | SNNPHypers, baseline: dict[str, float]
+) -> None:
     """Weights as safetensors; hyper-parameters and reference energies (by atomic number) as JSON beside."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     write_atomically(path, save(tensors))
-    document = {"architecture": "pet", "hypers": dataclasses.asdict(hypers), "reference_energies": baseline}
+    document = {
+        "architecture": _name(network),
+        "hypers": dataclasses.asdict(hypers),
+        "reference_energies": baseline,
+    }
     write_atomically(path.with_suffix(".json"), json.dumps(document, indent=1).encode())
 
 
-def load_native(path: str | Path) -> tuple[PET, dict[int, float]]:
+def load_native(path: str | Path) -> tuple[PET | SNNP, dict[int, float]]:
     """The network of a native checkpoint and its reference energies in eV by atomic number.
 
     Raises
     ------
     DataError
-        when a file is missing or does not hold PET weights
+        when a file is missing or does not hold weights of ours
     """
     path = Path(path)
     try:
         document = json.loads(path.with_suffix(".json").read_text())
-        network = PET(PETHypers(**document["hypers"]))
+        network = make_network(HYPERS[document["architecture"]](**document["hypers"]))
         network.load_state_dict(load_file(path))
     except Exception as error:
         raise DataError(
-            f"`{path}` and its .json cannot be read as native PET weights: {error}; "
+            f"`{path}` and its .json cannot be read as native weights: {error}; "
             "expected the best.safetensors and best.json of a training run"
         ) from None
     return network.eval(), {int(z): e for z, e in document["reference_energies"].items()}

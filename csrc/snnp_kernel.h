@@ -458,6 +458,9 @@ template <typename T> struct Centre {
     template <bool Few>
     ASE_MLIP_ALWAYS_INLINE T evaluate(const Neighbours<T>& neighbours, T weight, T* gradients) {
         place(neighbours);
+        if (ws.groups.back().end == 0) {
+            return T(0); // exactly, where the constants taken off would leave rounding errors
+        }
         std::fill(ws.g, ws.g + model.padded_features(), T(0));
         V pairs = {};
         radial<Few>(pairs);

@@ -7,7 +7,7 @@ namespace ase_mlip {
 /// when an existing file would compute something else. Files of all earlier versions stay loadable.
 ///   1  derivatives, reverse edges
 ///   2  attention_block, feedforward_block
-///   3  snnp
+///   3  snnp, snnp_features, snnp_features_backward, snnp_features_parameters
 constexpr int kSchemaVersion = 3;
 
 } // namespace ase_mlip

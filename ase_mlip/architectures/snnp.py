@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .snnp_parts import ElementNetworks, Triplets, case_tables, find_triplets
+from .snnp_training import Constants, Features
 from .splines import SplineBank
 
 MAX_ATOMIC_NUMBER = 118
@@ -108,6 +109,8 @@ class SNNP(torch.nn.Module):
         self.has_skip = hypers.skip and self.n_features > 0
         self.has_embedding = hypers.embedding is not None
         self.has_network = len(hypers.hidden) > 0 and self.n_features > 0
+        # Whether derivatives of `forward` on a CPU are those of snnp_training.py, in float64 inside.
+        self.compiled_training = True
         self.block = 512  # centres worked through together where no derivative by parameters is wanted
 
         n = len(hypers.species)
@@ -168,8 +171,15 @@ class SNNP(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Energies [N] in eV; differentiable twice, by edge vectors and parameters."""
+        """Energies [N] in eV; differentiable twice, by edge vectors and parameters.
+
+        On a CPU, operators give the derivatives that training needs; they have no second derivative by the
+        edge vectors alone. With ``compiled_training`` false torch's own operators do, and have all.
+        """
         types = self.types[species]
+        if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out only a whole branch)
+            if self.compiled_training and torch.is_grad_enabled() and not edge_vectors.is_cuda:
+                return {"energies": self._trained_energies(types, edge_index, edge_vectors)}
         if self.training:
             return {"energies": self._energies(types, edge_index, edge_vectors, 0, types.size(0))}
         energies: list[Tensor] = []
@@ -234,7 +244,7 @@ class SNNP(torch.nn.Module):
             self.cutoff,
             self.angular_cutoff,
         )
-        return {"energies": energies}, gradients
+        return {"energies": energies.detach()}, gradients.detach()
 
     def _energies(self, types: Tensor, edge_index: Tensor, vectors: Tensor, start: int, stop: int) -> Tensor:
         """Energies of the nodes from ``start`` to ``stop``, whose edges are given: [stop - start], eV"""
@@ -294,6 +304,28 @@ class SNNP(torch.nn.Module):
             at_zero = self.networks(torch.zeros_like(features), cases)
             energies = energies + self.networks(features, cases) - at_zero
         return energies
+
+    @torch.jit.ignore
+    def _trained_energies(self, types: Tensor, edge_index: Tensor, vectors: Tensor) -> Tensor:
+        """The energies [N] by operators whose derivatives are those that training needs."""
+        nodes = torch.arange(types.size(0) + 1)
+        banks = (self.phi, self.rho, self.f, self.g)
+        constants = Constants(
+            torch.searchsorted(edge_index[0].contiguous(), nodes),
+            types,
+            types[edge_index[1]],
+            [bank.grid for bank in banks],
+            [self.pair_cases, self.radial_cases, self.angle_cases],
+            self.cutoff,
+            self.angular_cutoff,
+        )
+        coefficients = [bank.all_coefficients().double() for bank in banks]
+        features = Features.apply(constants, vectors.double(), *coefficients).to(vectors.dtype)
+        first = int(self.has_pair)
+        energies = features[:, :first].sum(dim=1)
+        if self.n_features > 0:
+            energies = energies + self._read(types, features[:, first:])
+        return energies * self.energy_scale
 
     @torch.jit.ignore
     def roughness(self) -> Tensor:

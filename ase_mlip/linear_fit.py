@@ -1,0 +1,221 @@
+"""Least squares for the s-NNP without a network, whose energy is linear in the coefficients of φ and g.
+
+With f and the linear weights fixed, energies, forces and stresses are sums over coefficients times numbers
+that only the structures decide. Each column of that matrix is the model's own answer with one coefficient
+set to one, so nothing about the splines is written a second time here. The fit is a model of its own, and the
+start from which a network is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+
+from . import _ops
+from .architectures.snnp import SNNP
+from .architectures.splines import SplineBank
+from .batches import GraphDataset
+from .errors import DataError
+from .potential import Potential
+
+# Of the largest eigenvalue of the scaled normal matrix: below, rounding decides.
+_SINGULAR = 1e-12
+_SHARE = 0.05  # of a coefficient in what is undetermined, from which it is named
+
+
+@dataclass
+class LinearFit:
+    """What a fit found: number of coefficients and root mean square residuals on its data."""
+
+    coefficients: int
+    energy_rmse: float  # eV/atom
+    forces_rmse: float  # eV/Å
+
+
+@dataclass
+class _Unknown:
+    bank: SplineBank
+    case: int
+    channel: int
+    index: int
+    name: str
+
+
+def fit_linear(
+    network: SNNP,
+    data: GraphDataset,
+    reference_energies: Mapping[int, float],
+    energy_weight: float = 30.0,
+    forces_weight: float = 1.0,
+    stress_weight: float = 100.0,
+    ridge: float = 0.0,
+    curvature: float = 0.0,
+) -> LinearFit:
+    """Set φ and g of ``network`` to the least-squares solution for its f, in place.
+
+    The linear weights become one for the angular filters and zero for the radial ones, which φ replaces; the
+    network proper, if there is one, is left out of the fit and stays as it is.
+
+    Parameters
+    ----------
+    network: with pair term and skip, without embedding
+    data: structures whose energies (eV), forces (eV/Å) and stresses (eV/Å³) are fitted
+    reference_energies: eV by atomic number, taken off the energies first
+    energy_weight, forces_weight, stress_weight: of the residuals per atom in eV, in eV/Å, in eV/Å³
+    ridge: added to the diagonal of the normal matrix scaled to a unit diagonal
+    curvature: weight of the squared second differences of the coefficients; 1 makes them count like the mean
+        diagonal element of the normal matrix
+
+    Raises
+    ------
+    DataError
+        the network has no pair term or skip, or has an embedding; or the data leave coefficients undetermined
+        and there is no ``ridge``: the message names them
+    """
+    if not (network.has_pair and network.has_skip) or network.has_embedding:
+        raise DataError("`network`: a linear fit needs `pair` and `skip`, and no embedding")
+    _ops.load()
+    linear = _without_network(network)
+    unknowns = _unknowns(linear)
+    matrix, right = _system(linear, unknowns, data, reference_energies)
+    weights = _row_weights(data, energy_weight, forces_weight, stress_weight)
+    solution = _solve(matrix * weights[:, None], right * weights, unknowns, ridge, curvature)
+    with torch.no_grad():
+        for unknown, value in zip(unknowns, solution, strict=True):
+            unknown.bank.coefficients[unknown.case, unknown.channel, unknown.index] = float(value)
+        scale = network.energy_scale.double()
+        for mine, found in ((network.phi, linear.phi), (network.g, linear.g)):
+            mine.coefficients.copy_(found.coefficients / scale)
+        network.skip.zero_()
+        network.skip[:, network.rho.channels :] = 1.0
+    return _residuals(matrix @ solution - right, data, len(unknowns))
+
+
+def _without_network(network: SNNP) -> SNNP:
+    """A copy in float64 with φ and g alone, both zero."""
+    hypers = network.hypers.__class__(**vars(network.hypers))
+    hypers.hidden, hypers.radial_filters = [], 0
+    linear = SNNP(hypers).double().eval().requires_grad_(False)
+    linear.f.coefficients.copy_(network.f.coefficients)
+    linear.skip.fill_(1.0)
+    for bank in (linear.phi, linear.g):
+        bank.coefficients.zero_()
+    return linear
+
+
+def _unknowns(network: SNNP) -> list[_Unknown]:
+    symbols = [chemical_symbols[z] for z in network.hypers.species]
+    tables = (("phi", network.phi, network.pair_cases), ("g", network.g, network.angle_cases))
+    found = []
+    for label, bank, cases in tables:
+        for case in range(bank.coefficients.size(0)):
+            served = (cases == case).nonzero()[0].tolist()
+            elements = "-".join(symbols[t] for t in served)
+            origin, step, _ = bank.grid[case].tolist()
+            for channel in range(bank.channels):
+                for index in range(bank.coefficients.size(2)):
+                    place = f"{label}{channel + 1 if label == 'g' else ''} {elements} at"
+                    name = f"{place} {origin + (index - 1) * step:.2f}"
+                    found.append(_Unknown(bank, case, channel, index, name))
+    return found
+
+
+def _answers(network: SNNP, data: GraphDataset, index: int) -> np.ndarray:
+    """Energy per atom, forces and stress of one structure, flat."""
+    graph = data.graph(index)
+    results = Potential(network, {})(
+        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
+        *(graph.structure, 1, True, {}),
+    )
+    virial = results["virial"][0]
+    batch = data.collate([index])
+    stress = -0.5 * (virial + virial.T) / float(batch.volumes[0])
+    energy = results["energy"] / len(graph.species)
+    return torch.cat([energy, results["forces"].flatten(), stress.flatten()]).numpy()
+
+
+def _system(
+    network: SNNP, unknowns: list[_Unknown], data: GraphDataset, reference_energies: Mapping[int, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    columns = []
+    for unknown in unknowns:
+        place = (unknown.case, unknown.channel, unknown.index)
+        unknown.bank.coefficients[place] = 1.0
+        columns.append(np.concatenate([_answers(network, data, k) for k in range(len(data))]))
+        unknown.bank.coefficients[place] = 0.0
+    return np.stack(columns, axis=1), np.concatenate(
+        [_references(data, k, reference_energies) for k in range(len(data))]
+    )
+
+
+def _references(data: GraphDataset, index: int, reference_energies: Mapping[int, float]) -> np.ndarray:
+    batch = data.collate([index])
+    rest = float(batch.energies[0]) - sum(reference_energies[int(z)] for z in batch.species)
+    energy = torch.tensor([rest / len(batch.species)], dtype=torch.float64)
+    return torch.cat([energy, batch.forces.flatten(), batch.stresses[0].flatten()]).numpy()
+
+
+def _row_weights(data: GraphDataset, energy: float, forces: float, stress: float) -> np.ndarray:
+    """Zero where a reference is missing."""
+    rows = []
+    for k in range(len(data)):
+        batch = data.collate([k])
+        rows.append(np.full(1, energy * float(batch.energy_mask[0])))
+        rows.append(np.repeat(forces * batch.forces_mask.double().numpy(), 3))
+        rows.append(np.full(9, stress * float(batch.stress_mask[0])))
+    return np.concatenate(rows)
+
+
+def _solve(
+    matrix: np.ndarray, right: np.ndarray, unknowns: list[_Unknown], ridge: float, curvature: float
+) -> np.ndarray:
+    normal = matrix.T @ matrix
+    diagonal = np.sqrt(np.diag(normal))
+    scale = np.where(diagonal > 0, diagonal, max(diagonal.max(initial=0.0), 1.0))
+    if curvature > 0:
+        normal = normal + curvature * np.mean(diagonal**2) * _second_differences(unknowns)
+    scaled = normal / np.outer(scale, scale)
+    if ridge > 0:
+        scaled = scaled + ridge * np.eye(len(unknowns))
+    values, vectors = np.linalg.eigh(scaled)
+    low = values < _SINGULAR * values[-1]
+    if low.any():
+        shares = (vectors[:, low] ** 2).sum(axis=1)
+        named = [u.name for u, share in zip(unknowns, shares, strict=True) if share > _SHARE]
+        raise DataError(
+            f"the data leave {int(low.sum())} of {len(unknowns)} combinations of coefficients undetermined, "
+            f"among {', '.join(named[:12])}{' ...' if len(named) > 12 else ''}; give a `ridge`, more data, "
+            "fewer intervals, or a longer first knot `inner`"
+        )
+    return vectors @ ((vectors.T @ (matrix.T @ right / scale)) / values) / scale
+
+
+def _second_differences(unknowns: list[_Unknown]) -> np.ndarray:
+    n = len(unknowns)
+    total = np.zeros((n, n))
+    for k in range(1, n - 1):
+        a, b = unknowns[k - 1], unknowns[k + 1]
+        if a.bank is b.bank and (a.case, a.channel) == (b.case, b.channel):
+            total[k - 1 : k + 2, k - 1 : k + 2] += np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
+    return total
+
+
+def _residuals(errors: np.ndarray, data: GraphDataset, coefficients: int) -> LinearFit:
+    energies, forces, start = [], [], 0
+    for k in range(len(data)):
+        batch = data.collate([k])
+        n = 3 * len(batch.species)
+        if bool(batch.energy_mask[0]):
+            energies.append(errors[start])
+        forces.append(errors[start + 1 : start + 1 + n][np.repeat(batch.forces_mask.numpy(), 3)])
+        start += n + 10
+    together = np.concatenate(forces)
+
+    def rms(values) -> float:
+        return float(np.sqrt(np.mean(np.square(values)))) if len(values) else 0.0
+
+    return LinearFit(coefficients, rms(energies), rms(together))
