@@ -1,10 +1,10 @@
 """MACE: checkpoints of mace-torch, which are whole modules as a pickle.
 
-The network of the exported file consists of the checkpoint's own submodules, scripted; only the way from
-positions to edges and the order of evaluation are ours (:mod:`ase_mlip.adapters.mace_network`).
+The exported file evaluates MACE in an order of our own (:mod:`ase_mlip.adapters.mace_network`), with numbers
+asked from the checkpoint's submodules (:mod:`ase_mlip.adapters.mace_weights`); some of these it contains.
 
-Unpickling needs mace-torch. Its import sets ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` for the whole process, and e3nn
-0.4.4 cannot be imported where torch.load is strict; both are kept to this file (:func:`mace_packages`).
+Unpickling needs mace-torch. Its import sets ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` for the whole process, and
+e3nn 0.4.4 cannot be imported where ``torch.load`` is strict; :func:`mace_packages` keeps both to this file.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from .common import (
 )
 from .mace_weights import make_network
 
-VERSIONS = ("0.3.10", "0.4")  # of mace-torch: at least, below
-INSTALL = "pip install 'mace-torch>=0.3.10,<0.4' 'e3nn==0.4.4'"
+VERSIONS = ("0.3.16", "0.4")  # of mace-torch: at least, below
+INSTALL = "pip install 'mace-torch>=0.3.16,<0.4' 'e3nn==0.4.4'"
 PROCESS_WIDE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 CLASSES = ("MACE", "ScaleShiftMACE")
@@ -82,8 +82,8 @@ def adapt(
 
     Parameters
     ----------
-    source: a ``.model`` file, or the name of a foundation model (such as ``medium-mpa-0``) that mace-torch has
-        downloaded before
+    source: a ``.model`` file, or the name of a foundation model (such as ``medium-mpa-0``) that mace-torch
+        has downloaded before
     allow_pickle: must be True, since the file is a pickle
     head: which head of a model with several
     modal: MACE has none
@@ -91,8 +91,8 @@ def adapt(
     Raises
     ------
     AdapterError
-        mace-torch is missing, too old or too new; the file is damaged or holds something else; the model has no
-        such head or uses an option that cannot be carried over, which the message names
+        mace-torch is missing, too old or too new; the file is damaged or holds something else; the model has
+        no such head or uses an option that cannot be carried over, which the message names
     """
     refuse_keywords("mace", modal=modal)
     require_package("mace", INSTALL)
@@ -143,7 +143,11 @@ def mace_packages() -> Iterator[None]:
     """
     before = os.environ.get(PROCESS_WIDE)
     try:
-        with torch.serialization.safe_globals([slice]), warnings.catch_warnings():
+        with (
+            torch.serialization.safe_globals([slice]),
+            torch.random.fork_rng(devices=[]),  # compiling and tracing draw random numbers
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # theirs are about TorchScript's and pickle's future
             import e3nn.o3  # noqa: F401
             import mace.modules  # noqa: F401
@@ -223,7 +227,8 @@ def _refuse_unsupported(model: torch.nn.Module) -> None:
         for part in _parts(model, path):
             if type(part).__name__ not in known:
                 raise AdapterError(
-                    f"the model's `{path}` is `{type(part).__name__}`, not supported; known: {', '.join(known)}"
+                    f"the model's `{path}` is `{type(part).__name__}`, not supported; "
+                    f"known: {', '.join(known)}"
                 )
 
 

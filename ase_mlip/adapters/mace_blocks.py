@@ -77,7 +77,8 @@ def gather(tables: list[Tensor], rows: Tensor, differentiate: bool) -> list[Tens
     """Rows of each table; they want a gradient if ``differentiate``."""
     found: list[Tensor] = []
     for table in tables:
-        found.append(table.index_select(0, rows).requires_grad_(differentiate))
+        chosen = table.index_select(0, rows)
+        found.append(chosen.requires_grad_(True) if differentiate else chosen)
     return found
 
 

@@ -95,7 +95,7 @@ class Convolution(torch.nn.Module):
     def forward(self, sources: Tensor, weights: Tensor, harmonics: Tensor, messages: list[Tensor]) -> None:
         """Add this irrep's part to each of the ``messages`` [B, 2 l3 + 1, C'].
 
-        sources [B · J, d, C], weights [B · J, W] and harmonics [B, J, (l+1)²] are those of J edges per centre.
+        sources [B · J, d, C], weights [B · J, W] and harmonics [B, J, (l+1)²] are those of J edges each.
         """
         n, edges, channels = harmonics.size(0), harmonics.size(1), sources.size(2)
         chosen = weights.narrow(1, self.start, self.paths * channels)
@@ -146,7 +146,7 @@ class Product(torch.nn.Module):
     def table(self, kind: int) -> Tensor:
         """T of a species: [C, Σd · M, P + M + 1]."""
         tables: list[Tensor] = []
-        for k, (weights, coupling) in enumerate(zip(self.weights, self.couplings)):
+        for weights, coupling in zip(self.weights, self.couplings):  # noqa: B905 (not in TorchScript)
             weight, shape = weights(kind), coupling.weight.shape
             table = torch.matmul(weight.t(), coupling.weight.flatten(1))
             tables.append(table.view(weight.size(1), shape[1], shape[2]))

@@ -5,13 +5,14 @@ MACE (arXiv 2206.07697) passes messages a few times. A layer sums, over the edge
     A_i = Σ_j w(r_ij) · C · (h_j ⊗ Y(r_ij)),
 
 with h the neighbours' features, Y spherical harmonics, w weights from a radial network and C Clebsch-Gordan
-coefficients, then takes polynomials of A_i that are equivariant: the new features. Here the sum over the edges is a
-matrix product of Y with w·h for each centre, after which C acts on nodes rather than on edges. Features lie as
-[nodes, components, channels]. All numbers come from the checkpoint's own submodules
+coefficients, then takes polynomials of A_i that are equivariant: the new features. Here the sum over the
+edges is a matrix product of Y with w·h for each centre, after which C acts on nodes rather than on edges.
+Features lie as [nodes, components, channels]. All numbers come from the checkpoint's own submodules
 (:mod:`ase_mlip.adapters.mace_weights`).
 
-Given its neighbours' features, a layer is local to an atom: layers are evaluated and differentiated for a block of
-centres at a time, all of one species and with about as many edges. Only features of nodes live for the whole graph.
+Given its neighbours' features, a layer is local to an atom: layers are evaluated and differentiated for a
+block of centres at a time, all of one species and with about as many edges. Only features of nodes and the
+few functions of the edges that all layers share live for the whole graph.
 
 No ``from __future__ import annotations`` here: TorchScript compiles the annotations.
 """
@@ -30,8 +31,8 @@ MAX_ATOMIC_NUMBER = 118
 class MACENetwork(torch.nn.Module):
     """MACE or ScaleShiftMACE as a module of the contract, without the atomic reference energies.
 
-    Outputs ``energies`` [N] (eV) and, from :meth:`forward` only, ``features`` [N, F], the invariant features of
-    all layers.
+    Outputs ``energies`` [N] (eV) and, from :meth:`forward` only, ``features`` [N, F], the invariant features
+    of all layers.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """The numbers of a MACE checkpoint, asked from its own submodules, for :mod:`ase_mlip.adapters.mace_network`.
 
-An equivariant linear map or tensor product is known from what it makes of unit vectors. So nothing here depends on
-how e3nn arranges or normalises weights; the polynomials' coefficients are read from their buffers. Everything is in
-float64, whatever the checkpoint has: products of its weights with normalisation constants, rounded to float32, would
-not give MACE's numbers when the file is evaluated in float64.
+An equivariant linear map or tensor product is known from what it makes of unit vectors. So nothing here
+depends on how e3nn arranges or normalises weights; the polynomials' coefficients are read from their
+buffers. Everything is in float64, whatever the checkpoint has: products of its weights with normalisation
+constants, rounded to float32, would not give MACE's numbers when the file is evaluated in float64.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def shapes_of(irreps: Any) -> list[tuple[int, int]]:
 
 
 def make_linear(module: torch.nn.Module, into: Any, out: Any, kinds: int = 0) -> Linear:
-    """The matrices of an equivariant linear map; with ``kinds``, of one for each unit vector of its second input."""
+    """The matrices of an equivariant linear map; with ``kinds``, one for each unit vector as second input."""
     terms = []
     for source, part in zip(range(len(into)), into.slices(), strict=True):
         channels, irrep = into[source]

@@ -1,0 +1,361 @@
+"""MACE: random weights of mace-torch's own modules, against its own calculator."""
+
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read
+
+if importlib.util.find_spec("mace") is None:
+    pytest.skip("mace-torch is not installed", allow_module_level=True)
+
+from ase_mlip import MLIPCalculator
+from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
+from ase_mlip.adapters.mace import mace_packages
+from ase_mlip.check import passed, run_checks
+from ase_mlip.model_info import read_info
+from ase_mlip.neighbors import build_graph
+from tests.adapters.mace_models import GOOD, write
+from tests.lammps.conftest import lammps, parallel  # noqa: F401  (fixtures)
+
+CUTOFF = 4.0
+
+
+def head_of(name: str) -> str | None:
+    return "r2scan" if "heads" in name else None
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Checkpoints by name, written when first asked for."""
+    folder = tmp_path_factory.mktemp("mace")
+
+    def find(name: str) -> Path:
+        path = folder / f"{name}.model"
+        if not path.exists():
+            write(path, **GOOD[name])
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint):
+    """Model files by name, exported when first asked for."""
+
+    def export(name: str) -> Path:
+        path = checkpoint(name).with_suffix(".pt")
+        if not path.exists():
+            export_adapted(adapt("mace", checkpoint(name), allow_pickle=True, head=head_of(name)), path)
+        return path
+
+    return export
+
+
+def silica(seed: int = 0) -> Atoms:
+    """Eight atoms in a sheared cell."""
+    atoms = bulk("Si", cubic=True)
+    atoms.numbers[1::3] = 8
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.05 * np.eye(3, k=1)), scale_atoms=True)
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+# ---- parity --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_parity(checkpoint, name):
+    """To rounding: far below what the adapters promise; and in float32 to that precision's."""
+    path = checkpoint(name)
+    found = export_adapted(
+        adapt("mace", path, allow_pickle=True, head=head_of(name)), path.with_suffix(".pt")
+    )
+    for parity in found:
+        assert parity.structures == 10
+        scale = 1.0 if parity.dtype == "float64" else 1e9
+        assert parity.energy < 1e-13 * scale
+        assert parity.forces < 1e-12 * scale
+        assert parity.stress < 1e-13 * scale
+
+
+@pytest.mark.parametrize("name", ["three-layers-zbl", "heads"])
+def test_the_familys_calculator_gives_the_same(checkpoint, exported, tmp_path, name):
+    """Without our way to the reference: MACECalculator as its users make it, in a process of its own."""
+    silica().write(tmp_path / "atoms.xyz")
+    code = (
+        "import sys, warnings; warnings.simplefilter('ignore')\n"
+        "import numpy as np, ase.io\n"
+        "import mace\n"  # first: only then e3nn's constants can be read
+        "from mace.calculators import MACECalculator\n"
+        "atoms = ase.io.read('atoms.xyz')\n"
+        "options = {'head': sys.argv[2]} if sys.argv[2] else {}\n"
+        "atoms.calc = MACECalculator(sys.argv[1], device='cpu', default_dtype='float64', **options)\n"
+        "np.savez('out.npz', e=atoms.get_potential_energy(), f=atoms.get_forces(), s=atoms.get_stress())\n"
+    )
+    command = [sys.executable, "-c", code, str(checkpoint(name)), head_of(name) or ""]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    expected = np.load(tmp_path / "out.npz")
+    atoms = read(tmp_path / "atoms.xyz")  # as it was rounded in the file
+    atoms.calc = MLIPCalculator(exported(name), dtype="float64")
+    assert np.abs(expected["f"]).max() > 0.01
+    assert atoms.get_potential_energy() == pytest.approx(float(expected["e"]), rel=1e-12)
+    np.testing.assert_allclose(atoms.get_forces(), expected["f"], atol=1e-11)
+    np.testing.assert_allclose(atoms.get_stress(), expected["s"], atol=1e-12)
+
+
+def test_features_are_the_invariant_descriptors(checkpoint, exported):
+    """Of all layers, as MACE's calculator gives them."""
+    atoms = silica()
+    with mace_packages():
+        from mace.calculators import MACECalculator
+
+        model = torch.load(checkpoint("two-layers"), weights_only=False)
+        calculator = MACECalculator(models=[model], device="cpu", default_dtype="float64")
+        expected = calculator.get_descriptors(atoms)
+    module = adapt("mace", checkpoint("two-layers"), allow_pickle=True).module
+    graph = build_graph(atoms, CUTOFF, None)
+    found = module(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})["features"]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+    assert read_info(exported("two-layers")).outputs == ["energies", "features"]
+
+
+# ---- the module ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["two-layers", "three-layers-zbl", "density", "vectors-at-the-end"])
+@pytest.mark.parametrize("edges", [20, 2048])
+def test_gradients_of_blocks_are_those_of_autograd(checkpoint, name, edges):
+    """With ghosts, whose own energies are left out."""
+    module = adapt("mace", checkpoint(name), allow_pickle=True).module
+    module.edges_cpu = edges
+    graph = build_graph(silica(), CUTOFF, None)
+    arguments, rest = (graph.species, graph.edge_index), (graph.reverse_edges, {})
+    weights = torch.tensor([1.0, 0.0, 0.5, 1.0, 0.0, 0.0, 2.0, 0.0], dtype=torch.float64)
+    vectors = graph.edge_vectors.clone().requires_grad_(True)
+    energies = module(*arguments, vectors, *rest)["energies"]
+    (gradient,) = torch.autograd.grad((weights * energies).sum(), vectors)
+    outputs, found = module.energies_and_gradients(*arguments, graph.edge_vectors, *rest, weights)
+    expected = torch.where(weights > 0, energies.detach(), 0.0)
+    torch.testing.assert_close(outputs["energies"], expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found, gradient, rtol=0, atol=1e-12)
+    assert gradient.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["three-layers-zbl", "density"])
+def test_the_contract(exported, name):
+    results = run_checks(exported(name))
+    assert passed(results), [result for result in results if result.passed is False]
+
+
+def test_a_structure_of_many_species(exported):
+    """Each species has its own blocks; half of the foundation layout's are there."""
+    rng = np.random.default_rng(3)
+    atoms = bulk("Cu", cubic=True).repeat(3)
+    atoms.numbers[:] = rng.integers(1, 90, len(atoms))
+    atoms.calc = MLIPCalculator(exported("mpa-0"), dtype="float64")
+    reference = adapt("mace", exported("mpa-0").with_suffix(".model"), allow_pickle=True).reference(atoms)
+    np.testing.assert_allclose(atoms.get_forces(), reference.forces, atol=1e-11)
+    assert np.abs(reference.forces).max() > 0.1
+
+
+def test_metadata(checkpoint, exported):
+    info = read_info(exported("three-layers-zbl"))
+    assert (info.cutoff, info.message_passing_layers, info.interaction_range) == (4.0, 3, 12.0)
+    assert info.symbols == ["O", "Si"]
+    assert info.equivariant and info.conservative
+    assert info.dtype == "float64"
+    with mace_packages():
+        model = torch.load(checkpoint("three-layers-zbl"), weights_only=False)
+    energies = model.atomic_energies_fn.atomic_energies.flatten().tolist()
+    assert info.reference_energies == {"O": energies[0], "Si": energies[1]}
+    assert info.architecture["name"] == "MACE" and info.architecture["zbl"]
+    assert info.versions["mace-torch"] == common.check_version("mace-torch", "0", "99")
+    assert "not recorded" in info.license and "MIT" in info.license
+    assert len(info.training["checkpoint_sha256"]) == 64
+
+
+def test_a_head_has_its_own_reference_energies(checkpoint, exported):
+    info = read_info(exported("heads"))
+    assert info.training["head"] == "r2scan"
+    assert info.training["heads"] == ["pbe", "r2scan"]
+    other = adapt("mace", checkpoint("heads"), allow_pickle=True, head="pbe")
+    assert other.metadata["reference_energies"]["Si"] != info.reference_energies["Si"]
+
+
+def test_the_process_is_left_as_it_was(checkpoint):
+    """mace-torch sets a variable that makes every torch.load unpickle anything."""
+    path = checkpoint("two-layers")
+
+    def state():
+        return (
+            dict(os.environ),
+            torch.get_default_dtype(),
+            torch.serialization.get_safe_globals(),
+            list(warnings.filters),
+            torch.random.get_rng_state().tolist(),
+        )
+
+    before = state()
+    adapt("mace", path, allow_pickle=True).reference(silica())
+    assert state() == before
+    with pytest.raises(AdapterError):
+        adapt("mace", path, allow_pickle=True, head="other")
+    assert state() == before
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("name", ["two-layers", "three-layers-zbl", "mpa-0"])
+def test_lammps_agrees_with_ase(parallel, exported, tmp_path, name, ranks):  # noqa: F811  (fixture)
+    from harness import Case, check_case, in_lammps_frame
+
+    path = exported(name)
+    pair = f"pair_style mlip device cpu dtype float64\npair_coeff * * {path} O Si"
+    calculator = MLIPCalculator(path, dtype="float64")
+    check_case(parallel, Case(in_lammps_frame(silica()), pair), tmp_path, calculator, ranks=ranks)
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def test_a_foundation_model_that_was_downloaded_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(AdapterError, match="not there as .*mace_mp"):
+        adapt("mace", "medium-mpa-0", allow_pickle=True)
+    (tmp_path / "mace").mkdir()
+    write(tmp_path / "mace" / "macempa0mediummodel")
+    assert adapt("mace", "medium-mpa-0", allow_pickle=True).metadata["species"] == [8, 14]
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+def refused(message: str, source, **options) -> None:
+    with pytest.raises(AdapterError, match=message):
+        adapt("mace", source, **{"allow_pickle": True, **options})
+
+
+def renamed(part: str, name: str):
+    """The model with the class of one of its parts under another name."""
+
+    def change(model: torch.nn.Module) -> None:
+        import mace.modules.blocks as blocks
+
+        module = model.get_submodule(part) if part else model
+        kind = type(name, (type(module),), {"__module__": blocks.__name__})
+        setattr(blocks, name, kind)
+        module.__class__ = kind
+
+    return change
+
+
+def with_embedding(model: torch.nn.Module) -> None:
+    model.joint_embedding = torch.nn.Identity()
+    model.embedding_specs = {"total_charge": {}, "total_spin": {}}
+
+
+BAD = {
+    "`MACELES` .long-range": renamed("", "MACELES"),
+    "`PolarMACE` .its charges": renamed("", "PolarMACE"),
+    "`AtomicDipolesMACE` .it predicts dipoles": renamed("", "AtomicDipolesMACE"),
+    "`EnergyDipolesMACE`": renamed("", "EnergyDipolesMACE"),
+    "`MyMACE` .unknown here.; supported: MACE, ScaleShiftMACE": renamed("", "MyMACE"),
+    "`interactions` is `MyInteraction`": renamed("interactions.1", "MyInteraction"),
+    "`pair_repulsion_fn` is `MyRepulsion`": renamed("pair_repulsion_fn", "MyRepulsion"),
+    "`readouts` is `MyReadout`": renamed("readouts.0", "MyReadout"),
+    "`LoRAO3Linear`; merge": renamed("node_embedding.linear", "LoRAO3Linear"),
+    "embeds total_charge, total_spin": with_embedding,
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_unsupported_models_are_refused_by_name(tmp_path, message):
+    write(tmp_path / "bad.model", BAD[message], zbl=True)
+    refused(message, tmp_path / "bad.model")
+
+
+@pytest.mark.parametrize("interaction", ["Att", "NonLinear"])
+def test_interactions_that_are_not_carried_over(tmp_path, interaction):
+    first = f"RealAgnosticResidual{interaction}InteractionBlock"
+    name = first if interaction == "NonLinear" else "RealAgnosticAttResidualInteractionBlock"
+    write(tmp_path / "bad.model", later=name, edge_irreps=None)
+    refused(f"`interactions` is `{name}`, not supported", tmp_path / "bad.model")
+
+
+def test_a_higher_correlation(tmp_path):
+    write(tmp_path / "bad.model", correlation=4, max_ell=1, features="4x0e")
+    refused("correlation 4; supported: 1 to 3", tmp_path / "bad.model")
+
+
+def test_a_converted_model(tmp_path):
+    """Modules of cuequivariance, which is not installed here."""
+
+    def change(model: torch.nn.Module) -> None:
+        package = type(sys)("cuequivariance_torch")
+        package.Linear = type("Linear", (torch.nn.Identity,), {"__module__": "cuequivariance_torch"})
+        sys.modules["cuequivariance_torch"] = package
+        model.interactions[0].linear = package.Linear()
+
+    path = tmp_path / "bad.model"
+    write(path, change)
+    refused("holds `Linear` of cuequivariance_torch; convert it to e3nn first", path)
+    del sys.modules["cuequivariance_torch"]
+    refused("needs the package `cuequivariance_torch`.*mace_cueq_to_e3nn", path)
+
+
+def test_reading_needs_permission(checkpoint):
+    refused("--allow-pickle", checkpoint("two-layers"), allow_pickle=False)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.9])
+def test_a_damaged_file(checkpoint, tmp_path, kept):
+    data = checkpoint("two-layers").read_bytes()
+    damaged = tmp_path / "damaged.model"
+    damaged.write_bytes(data[: int(kept * len(data))])
+    refused("could not be read as a checkpoint of MACE", damaged)
+
+
+def test_files_of_a_training_run(checkpoint, tmp_path):
+    with mace_packages():
+        model = torch.load(checkpoint("two-layers"), weights_only=False)
+        torch.save({"model": model.state_dict()}, tmp_path / "run.pt")
+    refused("holds a dict, expected a whole model.*ends in `.model`", tmp_path / "run.pt")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    refused("neither a file nor a foundation model: small, medium", tmp_path / "nothing.model")
+
+
+@pytest.mark.parametrize("head", [None, "Default"])
+def test_heads(checkpoint, head):
+    refused("`--head` must be one of pbe, r2scan", checkpoint("heads"), head=head)
+    refused("`--modal` means nothing", checkpoint("heads"), modal="pbe")
+
+
+@pytest.mark.parametrize("version", ["0.3.6", "0.4.0"])
+def test_another_version_of_mace(checkpoint, monkeypatch, version):
+    monkeypatch.setattr(common.importlib.metadata, "version", lambda package: version)
+    refused(f"`mace-torch` is {version}; expected at least", checkpoint("two-layers"))
+
+
+def test_without_mace(checkpoint, monkeypatch):
+    path = checkpoint("two-layers")
+    monkeypatch.setattr(common.importlib.util, "find_spec", lambda name: None)
+    refused("pip install 'mace-torch", path)
+
+
+def test_a_species_that_the_model_does_not_know(exported):
+    atoms = Atoms("Ge", calculator=MLIPCalculator(exported("two-layers")))
+    with pytest.raises(ValueError, match="Ge"):
+        atoms.get_potential_energy()
