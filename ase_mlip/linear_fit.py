@@ -14,16 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from torch import Tensor
 
 from . import _ops
 from .architectures.snnp import SNNP
 from .architectures.splines import SplineBank
-from .batches import GraphDataset
+from .batches import Batch, GraphDataset
 from .errors import DataError
 from .potential import Potential
 
 # Of the largest eigenvalue of the scaled normal matrix: below, rounding decides.
 _SINGULAR = 1e-12
+_AT_ONCE = 64  # structures evaluated together
 _SHARE = 0.05  # of a coefficient in what is undetermined, from which it is named
 
 
@@ -92,7 +94,9 @@ def fit_linear(
             mine.coefficients.copy_(found.coefficients / scale)
         network.skip.zero_()
         network.skip[:, network.rho.channels :] = 1.0
-    return _residuals(matrix @ solution - right, data, len(unknowns))
+    errors = matrix @ solution - right
+    of_energies, of_forces = _row_weights(data, 1.0, 0.0, 0.0) > 0, _row_weights(data, 0.0, 1.0, 0.0) > 0
+    return LinearFit(len(unknowns), _rms(errors, of_energies), _rms(errors, of_forces))
 
 
 def _without_network(network: SNNP) -> SNNP:
@@ -124,50 +128,52 @@ def _unknowns(network: SNNP) -> list[_Unknown]:
     return found
 
 
-def _answers(network: SNNP, data: GraphDataset, index: int) -> np.ndarray:
-    """Energy per atom, forces and stress of one structure, flat."""
-    graph = data.graph(index)
-    results = Potential(network, {})(
-        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
-        *(graph.structure, 1, True, {}),
-    )
-    virial = results["virial"][0]
-    batch = data.collate([index])
-    stress = -0.5 * (virial + virial.T) / float(batch.volumes[0])
-    energy = results["energy"] / len(graph.species)
-    return torch.cat([energy, results["forces"].flatten(), stress.flatten()]).numpy()
-
-
 def _system(
     network: SNNP, unknowns: list[_Unknown], data: GraphDataset, reference_energies: Mapping[int, float]
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix, a column per unknown, and the right side; rows as :func:`_flat` has them."""
+    batches = [data.collate(range(k, min(k + _AT_ONCE, len(data)))) for k in range(0, len(data), _AT_ONCE)]
+    table = torch.zeros(119, dtype=torch.float64)
+    for number, energy in reference_energies.items():
+        table[number] = energy
+    potential = Potential(network, {})
     columns = []
     for unknown in unknowns:
         place = (unknown.case, unknown.channel, unknown.index)
         unknown.bank.coefficients[place] = 1.0
-        columns.append(np.concatenate([_answers(network, data, k) for k in range(len(data))]))
+        columns.append(np.concatenate([_answers(potential, batch) for batch in batches]))
         unknown.bank.coefficients[place] = 0.0
-    return np.stack(columns, axis=1), np.concatenate(
-        [_references(data, k, reference_energies) for k in range(len(data))]
+    right = [
+        _flat(b, b.energies.index_add(0, b.structure, -table[b.species]), b.forces, b.stresses)
+        for b in batches
+    ]
+    return np.stack(columns, axis=1), np.concatenate(right)
+
+
+def _answers(potential: Potential, batch: Batch) -> np.ndarray:
+    results = potential(
+        *(batch.species, batch.edge_index, batch.edge_vectors, batch.reverse_edges, batch.node_weights),
+        *(batch.structure, batch.n_structures, True, {}),
     )
+    virials = results["virial"]
+    stresses = -0.5 * (virials + virials.transpose(1, 2)) / batch.volumes[:, None, None]
+    return _flat(batch, results["energy"], results["forces"], stresses)
 
 
-def _references(data: GraphDataset, index: int, reference_energies: Mapping[int, float]) -> np.ndarray:
-    batch = data.collate([index])
-    rest = float(batch.energies[0]) - sum(reference_energies[int(z)] for z in batch.species)
-    energy = torch.tensor([rest / len(batch.species)], dtype=torch.float64)
-    return torch.cat([energy, batch.forces.flatten(), batch.stresses[0].flatten()]).numpy()
+def _flat(batch: Batch, energies: Tensor, forces: Tensor, stresses: Tensor) -> np.ndarray:
+    """Energies per atom, then forces, then stresses of all structures of a batch."""
+    return torch.cat([energies / batch.n_atoms, forces.flatten(), stresses.flatten()]).numpy()
 
 
 def _row_weights(data: GraphDataset, energy: float, forces: float, stress: float) -> np.ndarray:
     """Zero where a reference is missing."""
     rows = []
-    for k in range(len(data)):
-        batch = data.collate([k])
-        rows.append(np.full(1, energy * float(batch.energy_mask[0])))
-        rows.append(np.repeat(forces * batch.forces_mask.double().numpy(), 3))
-        rows.append(np.full(9, stress * float(batch.stress_mask[0])))
-    return np.concatenate(rows)
+    for k in range(0, len(data), _AT_ONCE):
+        batch = data.collate(range(k, min(k + _AT_ONCE, len(data))))
+        masks = [m.double() for m in (batch.energy_mask, batch.forces_mask, batch.stress_mask)]
+        weighted = [energy * masks[0], forces * masks[1].repeat_interleave(3)]
+        rows += [*weighted, stress * masks[2].repeat_interleave(9)]
+    return torch.cat(rows).numpy()
 
 
 def _solve(
@@ -204,18 +210,5 @@ def _second_differences(unknowns: list[_Unknown]) -> np.ndarray:
     return total
 
 
-def _residuals(errors: np.ndarray, data: GraphDataset, coefficients: int) -> LinearFit:
-    energies, forces, start = [], [], 0
-    for k in range(len(data)):
-        batch = data.collate([k])
-        n = 3 * len(batch.species)
-        if bool(batch.energy_mask[0]):
-            energies.append(errors[start])
-        forces.append(errors[start + 1 : start + 1 + n][np.repeat(batch.forces_mask.numpy(), 3)])
-        start += n + 10
-    together = np.concatenate(forces)
-
-    def rms(values) -> float:
-        return float(np.sqrt(np.mean(np.square(values)))) if len(values) else 0.0
-
-    return LinearFit(coefficients, rms(energies), rms(together))
+def _rms(errors: np.ndarray, chosen: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(errors[chosen])))) if chosen.any() else 0.0
