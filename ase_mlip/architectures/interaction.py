@@ -63,7 +63,7 @@ class Step(NamedTuple):
     sum: Tensor  # [n, width]
     given: Tensor  # [n, F'], features of the nodes
     tables: list[Tensor]  # int64 [b, n] edges of each block
-    radial: list[Tensor]  # [b, n, B] of each block
+    radial: list[Tensor]  # [b, n, B] of each block, or nothing: see ``Layer.most_kept``
     weights: list[Tensor]  # [b, n, W] of each block, differentiable by ``radial``
 
 
@@ -155,6 +155,8 @@ class Layer(torch.nn.Module):
         self.keep = keep
         self.gate = gate
         self.resnet = resnet
+        # Kept for the gradient, the radial weights take kilobytes per edge; larger graphs make them again.
+        self.most_kept = 262144
         self.width = sum(group.d2 * group.paths * group.d1 * group.mul for group in groups)
 
     def before(self, x: Tensor, types: Tensor) -> Tensor:
@@ -256,14 +258,18 @@ class Layer(torch.nn.Module):
         seen = self.before(x, graph.types)
         features = seen.detach()
         _, tables = neighbourhoods(graph.centres, x.size(0), nodes, block_size(x))
+        kept = graph.centres.size(0) <= (8 if x.is_cuda else 1) * self.most_kept
         sums: list[Tensor] = [features.new_zeros([0, self.width])]
         radial: list[Tensor] = []
         weights: list[Tensor] = []
-        for b, table in enumerate(tables):
-            radial.append(rows_of(graph.radial, table).requires_grad_(True))
-            weights.append(self.radial(radial[b]))
+        for table in tables:
+            edges = rows_of(graph.radial, table).requires_grad_(kept)
+            weight = self.radial(edges)
+            if kept:
+                radial.append(edges)
+                weights.append(weight)
             sources = rows_of(features, graph.neighbours[table])
-            sums.append(self.gather(sources, rows_of(graph.harmonics, table), weights[b].detach()))
+            sums.append(self.gather(sources, rows_of(graph.harmonics, table), weight.detach()))
         sum = torch.cat(sums).requires_grad_(True)
         given = self.after(sum, own, graph.types[nodes], attributes)
         return Step(nodes, x, own, seen, sum, given, tables, radial, weights)
@@ -280,7 +286,11 @@ class Layer(torch.nn.Module):
         for b, table in enumerate(step.tables):
             sources = graph.neighbours[table]
             seen, harmonics = rows_of(features, sources), rows_of(graph.harmonics, table)
-            weights = step.weights[b]
+            if len(step.weights) > 0:
+                edges, weights = step.radial[b], step.weights[b]
+            else:
+                edges = rows_of(graph.radial, table).requires_grad_(True)
+                weights = self.radial(edges)
             by_features, by_edges, by_weights = self.gather_backward(
                 seen, harmonics, weights.detach(), parts[b]
             )
@@ -288,8 +298,8 @@ class Layer(torch.nn.Module):
             by_seen.index_add_(0, sources.flatten(), by_features.flatten(0, 1))
             by_harmonics.index_add_(0, rows, by_edges.flatten(0, 1))
             wanted: list[Tensor | None] = [by_weights]
-            found = torch.autograd.grad([weights], [step.radial[b]], wanted, allow_unused=True)[0]
-            by_radial.index_add_(0, rows, or_zeros(found, step.radial[b]).flatten(0, 1))
+            found = torch.autograd.grad([weights], [edges], wanted, allow_unused=True)[0]
+            by_radial.index_add_(0, rows, or_zeros(found, edges).flatten(0, 1))
         onward: list[Tensor | None] = [by_seen]
         by_x = or_zeros(torch.autograd.grad([step.seen], [step.x], onward, allow_unused=True)[0], step.x)
         return by_x.index_add(0, step.nodes, or_zeros(by_own, step.own))

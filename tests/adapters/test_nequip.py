@@ -135,6 +135,19 @@ def test_blocks_and_their_gradient_are_those_of_autograd(folder, name):
     assert gradient.abs().max() > 1e-4
 
 
+def test_radial_weights_may_be_made_again(folder):
+    """What large graphs do, to bound the memory."""
+    module = adapt("nequip", folder / "three-layers.ckpt", allow_pickle=True).module.to(torch.float64)
+    graph = build_graph(silica(), 4.0, None)
+    arguments = (graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})
+    weights = torch.ones(8, dtype=torch.float64)
+    _, kept = module.energies_and_gradients(*arguments, weights)
+    for layer in module.layers:
+        layer.most_kept = 0
+    _, again = module.energies_and_gradients(*arguments, weights)
+    assert torch.equal(kept, again)
+
+
 @pytest.mark.parametrize("name", ["three-layers", "zbl", "one-sided-cutoffs", "allegro-splines"])
 def test_the_contract(exported, name):
     results = run_checks(exported(name))
