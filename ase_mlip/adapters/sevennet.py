@@ -42,6 +42,19 @@ EMBEDDED = (
     "of sevenn (MIT) and e3nn (MIT) no code is embedded; the network's code is ase_mlip's, BSD-3-Clause"
 )
 
+# What sevenn's documentation says of the checkpoints in its package, which record neither; by their folders.
+MPTRJ = {"data": "MPtrj (Materials Project)", "functional": "PBE, PBE+U"}
+TWO_LEVELS = "relaxation trajectories of the Materials Project"
+KNOWN = {
+    "SevenNet_0__11Jul2024": {None: MPTRJ},
+    "SevenNet_0__22May2024": {None: MPTRJ},
+    "SevenNet_l3i5": {None: MPTRJ},
+    "SevenNet_MF_0": {
+        "PBE": {"data": TWO_LEVELS, "functional": "PBE, PBE+U"},
+        "R2SCAN": {"data": TWO_LEVELS, "functional": "r2SCAN"},
+    },
+}
+
 
 def adapt(
     source: str | Path, *, allow_pickle: bool = False, head: str | None = None, modal: str | None = None
@@ -244,7 +257,7 @@ def _describe(source, path: Path, checkpoint, config: dict, modal: str | None, c
         "equivariant": bool(config["is_parity"]),
         "architecture": _architecture(config),
         "reference_energies": {chemical_symbols[z]: energy for z, energy in constants.items()},
-        "training": _training(checkpoint, config, modal),
+        "training": _training(checkpoint, config, modal, path if installed else None),
         "license": f"{weights}; {EMBEDDED}",
         "citation": CITATION + ("" if modal is None else MULTI_FIDELITY),
     }
@@ -256,11 +269,15 @@ def _architecture(config: dict) -> dict:
     return {"name": "SevenNet", **{name: config[name] for name in names if name in config}}
 
 
-def _training(checkpoint, config: dict, modal: str | None) -> dict:
-    """What the checkpoint records; it names neither its data nor their functional."""
+def _training(checkpoint, config: dict, modal: str | None, installed: Path | None) -> dict:
+    """What the checkpoint records, and what is known of an installed one; a modality tells its functional."""
     found = {"functional": "not recorded in the checkpoint" if modal is None else f"modality {modal}"}
+    if installed is not None:
+        found |= KNOWN.get(installed.parent.name, {}).get(modal, {})
     found |= {name: config[name] for name in ("loss", "optimizer") if isinstance(config.get(name), str)}
     if checkpoint.epoch is not None:
         found["epoch"] = int(checkpoint.epoch)
-    found["time"], found["hash"] = str(checkpoint.time), str(checkpoint.hash)
+    for name in ("time", "hash"):
+        if getattr(checkpoint, name) != "Not found":
+            found[name] = str(getattr(checkpoint, name))
     return found

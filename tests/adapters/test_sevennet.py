@@ -139,7 +139,11 @@ def test_a_modality(tmp_path, modal, constant):
     assert info.name == f"fidelities-{modal}" and f"modality {modal} of PBE, r2SCAN" in info.description
 
 
-def test_the_installed_model_of_several_fidelities(tmp_path):
+def test_an_installed_model_of_higher_degree(tmp_path):
+    assert_proven(export_adapted(adapt("sevennet", "7net-l3i5"), tmp_path / "7net-l3i5.pt"))
+
+
+def test_the_installed_model_of_several_fidelities():
     energies = []
     atoms = bulk("MgO", "rocksalt", a=4.2)
     for modal in ("PBE", "R2SCAN"):
@@ -149,6 +153,7 @@ def test_the_installed_model_of_several_fidelities(tmp_path):
         adapted = adapt("sevennet", "7net-mf-0", modal=modal)
         energies.append(theirs.get_potential_energy(atoms))
         assert adapted.reference(atoms).energy == pytest.approx(energies[-1], rel=1e-6)
+        assert modal.lower() in adapted.metadata["training"]["functional"].lower()
     assert abs(energies[0] - energies[1]) > 1.0
 
 
@@ -207,6 +212,7 @@ def test_seven_net_0_describes_itself(seven_net_0):
     assert "MIT" in info.license and "BSD-3-Clause" in info.license and "jctc" in info.citation
     assert info.versions["sevenn"] == sevenn.__version__ and info.training["epoch"] == 600
     assert info.outputs == ["energies", "features"]
+    assert info.training["functional"] == "PBE, PBE+U" and "MPtrj" in info.training["data"]
     with zipfile.ZipFile(seven_net_0) as file:
         code = b"".join(file.read(name) for name in file.namelist() if "/code/" in name)
     assert b"sevenn.nn" not in code and b"e3nn" not in code
