@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             import metatrain.pet  # noqa: F401  (registers the classes in the pickle)
 
             found = torch.load(path, map_location="cpu", weights_only=False)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-            raise AdapterError(
-                f"`{path}` cannot be read ({str(error).splitlines()[0] if str(error) else error!r}); "
-                "it is damaged, or no checkpoint: fetch it again"
-            ) from None
         except (ImportError, AttributeError) as error:
             raise AdapterError(
-                f"`{path}` holds a class that the installed packages do not have ({error}); {INSTALL}"
+                f"`{path}` holds a class that the installed packages do not have ({error}); `{INSTALL}`"
+            ) from None
+        except Exception as error:  # a damaged pickle can fail in any way
+            raise AdapterError(
+                f"`{path}` cannot be read ({_first_line(error)}); it is damaged, or no checkpoint: "
+                "fetch it again"
             ) from None
     if isinstance(found, torch.nn.Module):
         raise AdapterError(f"`{path}` is an exported model of metatomic; PET needs the checkpoint (`*.ckpt`)")
@@ -64,11 +63,15 @@ def build(checkpoint: dict[str, Any], path: Path) -> torch.nn.Module:
         try:
             return model_from_checkpoint(checkpoint, "export").eval()
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            message = str(error).splitlines()[0] if str(error) else repr(error)
             raise AdapterError(
-                f"metatrain cannot build the model of `{path}`: {message}; the checkpoint is too old, "
-                "too new or damaged"
+                f"metatrain cannot build the model of `{path}`: {_first_line(error)}; the checkpoint is "
+                "too old, too new or damaged"
             ) from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else repr(error)
 
 
 # ---- metatrain's own numbers -------------------------------------------------------------------------------
