@@ -51,7 +51,7 @@ def fit_linear(
     network: SNNP,
     data: GraphDataset,
     reference_energies: Mapping[int, float],
-    energy_weight: float = 30.0,
+    energy_weight: float = 100.0,
     forces_weight: float = 1.0,
     stress_weight: float = 100.0,
     ridge: float = 0.0,
@@ -180,10 +180,10 @@ def _solve(
     matrix: np.ndarray, right: np.ndarray, unknowns: list[_Unknown], ridge: float, curvature: float
 ) -> np.ndarray:
     normal = matrix.T @ matrix
+    if curvature > 0:
+        normal = normal + curvature * np.mean(np.diag(normal)) * _second_differences(unknowns)
     diagonal = np.sqrt(np.diag(normal))
     scale = np.where(diagonal > 0, diagonal, max(diagonal.max(initial=0.0), 1.0))
-    if curvature > 0:
-        normal = normal + curvature * np.mean(diagonal**2) * _second_differences(unknowns)
     scaled = normal / np.outer(scale, scale)
     if ridge > 0:
         scaled = scaled + ridge * np.eye(len(unknowns))

@@ -92,7 +92,8 @@ class Run:
         self.network.energy_scale.fill_(self.scales.forces)
         self.network.force_scale.fill_(self.scales.forces)
         if config.optimizer.linear_start > 0:
-            fit_linear(self.network, self.train_set, self.baseline, ridge=config.optimizer.linear_start)
+            curvature = config.optimizer.linear_start
+            fit_linear(self.network, self.train_set, self.baseline, ridge=1e-10, curvature=curvature)
         average = [p.detach().clone() for p in self.network.parameters()]
         optimizers = make_optimizers(self.network, config.optimizer)
         self.state = TrainState(self.network, optimizers, average)

@@ -60,7 +60,7 @@ class OptimizerConfig:
     # Before this epoch only energies and direct heads are trained, which needs no second derivative.
     conservative_from: int = 0
     rotate: bool = True  # random O(3) element per structure and step
-    # Ridge of the least-squares fit that an s-NNP starts from (linear_fit.py); 0 = a random start.
+    # Curvature weight of the least-squares fit that an s-NNP starts from (linear_fit.py); 0 = a random start.
     linear_start: float = 0.0
 
 

@@ -10,6 +10,7 @@ al., Modelling Simul. Mater. Sci. Eng. 8, 825, 2000). An atom without neighbours
 invariant and local: one cutoff.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -154,14 +155,15 @@ class SNNP(torch.nn.Module):
         )
 
     def _set_first_values(self) -> None:
-        """Radial parts of the angular filters that fall at different rates; all else at random."""
+        """For f waves that fade towards the cutoff, products of which resolve distances; ρ and g at random."""
         with torch.no_grad():
             torch.nn.init.normal_(self.rho.coefficients, std=0.3)
             torch.nn.init.normal_(self.g.coefficients, std=0.3)
-            n = self.f.coefficients.size(2)
-            falling = torch.linspace(1.0, 1.0 / n, n)
-            for channel in range(self.f.channels):
-                self.f.coefficients[:, channel] = falling ** (1.0 + 0.75 * channel)
+            n, channels = self.f.coefficients.size(2), self.f.channels
+            place = torch.linspace(0.0, 1.0 - 1.0 / n, n)
+            turn = min(0.8, 0.4 * n / max(channels, 1)) * math.pi
+            for channel in range(channels):
+                self.f.coefficients[:, channel] = (1.0 - place) * torch.cos(turn * channel * place)
 
     def forward(
         self,
