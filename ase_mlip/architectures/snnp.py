@@ -155,7 +155,7 @@ class SNNP(torch.nn.Module):
         )
 
     def _set_first_values(self) -> None:
-        """For f waves that fade towards the cutoff, products of which resolve distances; ρ and g at random."""
+        """For f waves that fade towards the cutoff, whose products resolve distances; ρ and g at random."""
         with torch.no_grad():
             torch.nn.init.normal_(self.rho.coefficients, std=0.3)
             torch.nn.init.normal_(self.g.coefficients, std=0.3)
