@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from .nequip_parts import (
     read_norms,
     read_pair,
     read_perceptron,
+    read_power,
     read_scale_shift,
 )
 
@@ -33,8 +36,9 @@ def read_allegro(parts: Parts, species: list[int]) -> tuple[Allegro, Tensor]:
     readout = parts.require("edge_readout", "ScalarMLP")
     summed = parts.require("edge_eng_sum", "EdgewiseReduce")
     scales, shifts = read_scale_shift(parts, len(species))
-    parts.take("cutoff", "AddRadialCutoffToData")  # for pair potentials, which bring their own
-    pair = read_pair(parts, species)
+    cutoff = parts.take("cutoff", "AddRadialCutoffToData")  # for pair potentials; newer ones bring their own
+    power = getattr(basis, "power", None) if cutoff is None else read_power(cutoff.cutoff)
+    pair = read_pair(parts, species, power)
     parts.require("total_energy_sum", "AtomwiseReduce")
     parts.finish()
     network = Allegro(
@@ -51,8 +55,8 @@ def read_allegro(parts: Parts, species: list[int]) -> tuple[Allegro, Tensor]:
         read_perceptron(readout.mlp_module, "edge_readout"),
         int(layers.num_scalar_features),
         int(layers.num_tensor_features),
-        read_norms(layers.avg_num_neighbors_norm),
-        read_norms(summed.norm_module),
+        read_norms(layers, "avg_num_neighbors_norm", layers.tps[0].scatter_factor),
+        _read_sum_norms(summed),
         scales,
         pair,
     )
@@ -79,6 +83,12 @@ def _read_embedding(module: torch.nn.Module, n_types: int):
     return read_basis(children["bessel_encode"], 1.0), embedding
 
 
+def _read_sum_norms(module: torch.nn.Module) -> Tensor:
+    """Norm of the sum of edge energies without 1/√2, which the factor of older nequip-allegro contains."""
+    factor = getattr(module, "_factor", None)
+    return read_norms(module, "norm_module", math.sqrt(2.0) * (1.0 if factor is None else factor))
+
+
 def _check_weighter(module: torch.nn.Module) -> None:
     expect(module, "MakeWeightedChannels", "env_weighter")
     if float(module.alpha) != 1.0:
@@ -88,8 +98,6 @@ def _check_weighter(module: torch.nn.Module) -> None:
 def _read_contraction(module: torch.nn.Module) -> Contraction:
     """Weights [U or 1, P] and couplings [P, I, J, K], whichever of its short forms the module has."""
     expect(module, "Contracter", "tps")
-    if module.scatter_factor is not None:
-        raise AdapterError("`Contracter` has a `scatter_factor`, which is not supported")
     weights, couplings = module.weights.detach(), module.w3j.detach()
     if module.num_paths == 1:
         weights, couplings = weights.unsqueeze(-1), couplings.unsqueeze(0)

@@ -203,10 +203,11 @@ def _load(path: Path, head: str | None) -> tuple[torch.nn.Module, dict]:
         ValueError,
         AssertionError,
     ) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = " ".join(str(error).split())[:200]
         raise AdapterError(
             f"`{path}` cannot be read as checkpoint or package of nequip: {type(error).__name__}: {reason}; "
-            "it is damaged, or was written by a version or extension that is not installed"
+            "it is damaged, or was written with a version or extension that is not installed; in that case make "
+            "a package of it with that version (`nequip-package build`), which brings its own code"
         ) from error
     return models[choose("head", head, models.keys())].eval(), recorded
 

@@ -86,7 +86,7 @@ def read_layer(module: torch.nn.Module, exact: torch.nn.Module, name: str) -> La
     return Layer(
         _shapes(product.irreps_in1),
         _linear(block.linear_1),
-        read_norms(block.avg_num_neighbors_norm),
+        read_norms(block, "avg_num_neighbors_norm", getattr(block, "scatter_norm_factor", None)),
         radial,
         groups,
         couplings,

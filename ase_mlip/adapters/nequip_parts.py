@@ -140,8 +140,8 @@ def read_scale_shift(parts: Parts, n_types: int) -> tuple[Tensor, Tensor]:
     return scales, shifts
 
 
-def read_pair(parts: Parts, species: list[int]) -> equivariant.ZBL | None:
-    """The pair potential: ZBL in eV or none."""
+def read_pair(parts: Parts, species: list[int], power: float | None) -> equivariant.ZBL | None:
+    """The pair potential: ZBL in eV or none. ``power``: of the edges' cutoff, where it has none itself."""
     module = parts.take("pair_potential")
     if module is None:
         return None
@@ -156,12 +156,22 @@ def read_pair(parts: Parts, species: list[int]) -> equivariant.ZBL | None:
     numbers = [int(round(float(number))) for number in module.atomic_numbers]
     if numbers != species:
         raise AdapterError(f"the ZBL potential is for Z = {numbers}, the model's types are Z = {species}")
-    return equivariant.ZBL(module.atomic_numbers, read_power(module.cutoff))
+    if hasattr(module, "cutoff"):
+        power = read_power(module.cutoff)
+    if power is None:
+        raise AdapterError("the ZBL potential has no cutoff function: not supported")
+    return equivariant.ZBL(module.atomic_numbers, power)
 
 
-def read_norms(module: torch.nn.Module) -> Tensor:
-    """1/√(average number of neighbours), of all types or each."""
-    expect(module, "AvgNumNeighborsNorm", "avg_num_neighbors_norm")
+def read_norms(owner: torch.nn.Module, name: str, older: float | None) -> Tensor:
+    """1/√(average number of neighbours), of all types or each.
+
+    Models written by older nequip have no module of that ``name``, but a number, ``older``, or None.
+    """
+    module = getattr(owner, name, None)
+    if module is None:
+        return torch.tensor([1.0 if older is None else older], dtype=torch.float64)
+    expect(module, "AvgNumNeighborsNorm", name)
     return module.norm_const
 
 

@@ -39,7 +39,7 @@ def read_nequip(parts: Parts, species: list[int]) -> tuple[NequIP, Tensor]:
         layers.append(read_layer(parts.require(name, "ConvNetLayer"), parts.exact[name], name))
     readout = read_perceptron(parts.require("per_atom_energy_readout", "ScalarMLP").mlp_module, "readout")
     scales, shifts = read_scale_shift(parts, len(species))
-    pair = read_pair(parts, species)
+    pair = read_pair(parts, species, basis.power)
     parts.require("total_energy_sum", "AtomwiseReduce")
     parts.finish()
     embedding = embed.embed_module.weight

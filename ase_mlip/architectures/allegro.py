@@ -252,7 +252,7 @@ class Allegro(torch.nn.Module):
         types = centres.unsqueeze(1).expand_as(neighbours)
         scalars = self.two_body(self.embedding(radial, types, neighbours))
         tensors = self._weighted(harmonics, self.tensor_weights(scalars))
-        norms = self.norms[centres].view(-1, 1, 1) if self.norms.numel() > 1 else self.norms
+        norms = self._of_type(self.norms, centres, radial).view(-1, 1, 1)
         projected = self.first(scalars)
         found: list[Tensor] = [projected.narrow(2, 0, self.n_scalars)]
         weights = projected.narrow(2, self.n_scalars, projected.size(2) - self.n_scalars)
@@ -265,9 +265,12 @@ class Allegro(torch.nn.Module):
             found.append(latents.narrow(2, 0, self.n_scalars))
             weights = latents.narrow(2, self.n_scalars, latents.size(2) - self.n_scalars)
         energies = self.readout(torch.cat(found, dim=2)).squeeze(2).sum(1)
-        sum_norms = self.sum_norms[centres] if self.sum_norms.numel() > 1 else self.sum_norms
-        scales = self.scales[centres] if self.scales.numel() > 1 else self.scales
-        return energies * sum_norms / math.sqrt(2.0) * scales.to(energies.dtype)
+        factors = self._of_type(self.sum_norms, centres, radial) * self._of_type(self.scales, centres, radial)
+        return energies * factors / math.sqrt(2.0)
+
+    def _of_type(self, values: Tensor, centres: Tensor, like: Tensor) -> Tensor:
+        """Values of the types [b], or the one value of all [1]."""
+        return values.to(like.dtype)[centres] if values.numel() > 1 else values.to(like.dtype)
 
     def _by_degree(self, weights: Tensor, degree: int) -> Tensor:
         """[b, n, U] of [b, n, U · degrees] or [b, n, U]"""

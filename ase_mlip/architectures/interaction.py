@@ -161,7 +161,9 @@ class Layer(torch.nn.Module):
 
     def before(self, x: Tensor, types: Tensor) -> Tensor:
         """What neighbours see of a node: [N, F] → [N, F]"""
-        norms = self.norms[types].unsqueeze(1) if self.norms.numel() > 1 else self.norms
+        norms = self.norms.to(x.dtype)
+        if norms.numel() > 1:
+            norms = norms[types].unsqueeze(1)
         return to_rows(self.mix(to_blocks(x, self.shapes_in))) * norms
 
     def gather(self, features: Tensor, harmonics: Tensor, weights: Tensor) -> Tensor:
