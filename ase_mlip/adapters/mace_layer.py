@@ -22,6 +22,13 @@ class Matrices(torch.nn.Module):
         return self.weight[kind]
 
 
+def on_channels(x: Tensor, matrix: Tensor) -> Tensor:
+    """x [B, d, C] times a matrix [C, C'], as one product; torch.matmul may make one of each node."""
+    return torch.mm(x.reshape(x.size(0) * x.size(1), x.size(2)), matrix).view(
+        x.size(0), x.size(1), matrix.size(1)
+    )
+
+
 class Linear(torch.nn.Module):
     """An equivariant linear map between features, lists over irreps of [B, d, C].
 
@@ -46,14 +53,14 @@ class Linear(torch.nn.Module):
             results.append(torch.zeros(x[0].size(0), size, channels, dtype=x[0].dtype, device=x[0].device))
         for k, matrices in enumerate(self.matrices):
             source, target = self.terms[k]
-            results[target] = results[target] + torch.matmul(x[source], matrices(kind))
+            results[target] = results[target] + on_channels(x[source], matrices(kind))
         return results
 
     def transposed(self, x: list[Tensor]) -> list[Tensor]:
         """Gradients by what goes in, one for each term in order, from those by what comes out; first kind."""
         results: list[Tensor] = []
         for k, matrices in enumerate(self.matrices):
-            results.append(torch.matmul(x[self.terms[k][1]], matrices(0).t()))
+            results.append(on_channels(x[self.terms[k][1]], matrices(0).t()))
         return results
 
 
@@ -63,61 +70,59 @@ class Convolution(torch.nn.Module):
     Parameters
     ----------
     coupling: [Q, K], from sums with components (l2, m2, path, m1) to messages with components (l3, m3, path)
-    harmonics: of each l2: first component, number of components, number of paths
-    start: first column of the radial network's output that is used
+    degrees: each l2 that is used, and its number of paths
     dimension: d
-    targets: of each l3 that is reached: its index, 2 l3 + 1, and the matrix [paths · C, C'] behind it
+    channels: C
+    targets: of each l3 that is reached: its index, 2 l3 + 1, number of paths, and the matrix [paths · C, C']
+        behind it
     """
 
-    harmonics: list[tuple[int, int, int]]
+    degrees: list[tuple[int, int]]
     indices: list[tuple[int, int]]
-    start: Final[int]
+    rows: list[int]
     paths: Final[int]
     dimension: Final[int]
+    channels: Final[int]
 
     def __init__(
         self,
         coupling: Tensor,
-        harmonics: list[tuple[int, int, int]],
-        start: int,
+        degrees: list[tuple[int, int]],
         dimension: int,
-        targets: list[tuple[int, int, Tensor]],
+        channels: int,
+        targets: list[tuple[int, int, int, Tensor]],
     ):
         super().__init__()
         self.register_buffer("coupling", coupling)
-        self.harmonics = harmonics
-        self.start = start
-        self.paths = sum(paths for _, _, paths in harmonics)
+        self.degrees = degrees
+        self.paths = sum(paths for _, paths in degrees)
         self.dimension = dimension
-        self.indices = [(index, size) for index, size, _ in targets]
-        self.matrices = torch.nn.ModuleList(Matrices(matrix[None]) for _, _, matrix in targets)
+        self.channels = channels
+        self.indices = [(index, size) for index, size, _, _ in targets]
+        self.rows = [size * paths for _, size, paths, _ in targets]
+        self.matrices = torch.nn.ModuleList(Matrices(matrix[None]) for _, _, _, matrix in targets)
 
-    def forward(self, sources: Tensor, weights: Tensor, harmonics: Tensor, messages: list[Tensor]) -> None:
+    def forward(
+        self, sources: Tensor, weights: Tensor, harmonics: list[Tensor], messages: list[Tensor]
+    ) -> None:
         """Add this irrep's part to each of the ``messages`` [B, 2 l3 + 1, C'].
 
-        sources [B · J, d, C], weights [B · J, W] and harmonics [B, J, (l+1)²] are those of J edges each.
+        sources [B · J, d, C], weights [B · J, paths · C] and harmonics [B, J, 2 l2 + 1] of each l2 are those
+        of J edges of each centre.
         """
-        n, edges, channels = harmonics.size(0), harmonics.size(1), sources.size(2)
-        chosen = weights.narrow(1, self.start, self.paths * channels)
-        weighted = chosen.reshape(n * edges, self.paths, 1, channels) * sources[:, None]
-        weighted = weighted.view(n, edges, self.paths * self.dimension * channels)
+        n, edges, channels = harmonics[0].size(0), harmonics[0].size(1), self.channels
+        weighted = weights.reshape(n * edges, self.paths, 1, channels) * sources[:, None]
+        widths = [paths * self.dimension * channels for _, paths in self.degrees]
+        parts = weighted.view(n, edges, self.paths * self.dimension * channels)
         sums: list[Tensor] = []
-        column = 0
-        for first, size, paths in self.harmonics:
-            width = paths * self.dimension * channels
-            of_degree = harmonics.narrow(2, first, size).transpose(1, 2)
-            summed = torch.bmm(of_degree, weighted.narrow(2, column, width))
-            sums.append(summed.view(n, size * paths * self.dimension, channels))
-            column += width
-        coupled = torch.matmul(self.coupling, torch.cat(sums, dim=1))
-        row = 0
+        for k, part in enumerate(parts.split_with_sizes(widths, dim=2)):
+            summed = torch.bmm(harmonics[self.degrees[k][0]].transpose(1, 2), part)
+            sums.append(summed.view(n, summed.size(1) * summed.size(2) // channels, channels))
+        coupled = torch.matmul(self.coupling, torch.cat(sums, dim=1)).split_with_sizes(self.rows, dim=1)
         for k, matrices in enumerate(self.matrices):
             index, size = self.indices[k]
-            matrix = matrices(0)
-            paths = matrix.size(0) // channels
-            part = coupled.narrow(1, row, size * paths).reshape(n, size, paths * channels)
-            messages[index] = messages[index] + torch.matmul(part, matrix)
-            row += size * paths
+            part = coupled[k].reshape(n, size, coupled[k].size(1) // size * channels)
+            messages[index] = messages[index] + on_channels(part, matrices(0))
 
 
 class Product(torch.nn.Module):
@@ -176,6 +181,7 @@ class Layer(torch.nn.Module):
     product, linear: after the message
     readout: of all heads, or None
     head: the index of the head that is read
+    degrees: 2 l + 1 of the harmonics
     shapes: 2 l + 1 and channels of the message's irreps
     first: whether the features that come in depend on the species only
     separate_cutoff: whether the cutoff multiplies the convolution's weights
@@ -183,6 +189,8 @@ class Layer(torch.nn.Module):
     """
 
     shapes: list[tuple[int, int]]
+    degrees: list[int]
+    widths: list[int]
     residual: Final[bool]
     has_density: Final[bool]
     reads: Final[bool]
@@ -203,6 +211,7 @@ class Layer(torch.nn.Module):
         linear: Linear,
         readout: torch.nn.Module | None,
         head: int,
+        degrees: list[int],
         shapes: list[tuple[int, int]],
         first: bool,
         separate_cutoff: bool,
@@ -223,6 +232,8 @@ class Layer(torch.nn.Module):
         if readout is not None:
             self.readout = readout
         self.head = head
+        self.degrees = degrees
+        self.widths = [convolution.paths * convolution.channels for convolution in convolutions]
         self.shapes = shapes
         self.first = first
         self.separate_cutoff = separate_cutoff
@@ -256,12 +267,15 @@ class Layer(torch.nn.Module):
         weights = self.radial(basis.radial)
         if self.separate_cutoff:
             weights = weights * basis.cutoffs
-        harmonics = basis.harmonics.view(n, basis.harmonics.size(0) // n, basis.harmonics.size(1))
+        edges = basis.harmonics.size(0) // n
+        split = basis.harmonics.split_with_sizes(self.degrees, dim=1)
+        harmonics = [part.view(n, edges, part.size(1)) for part in split]
+        parts = weights.split_with_sizes(self.widths, dim=1)
         messages: list[Tensor] = []
         for size, channels in self.shapes:
             messages.append(torch.zeros(n, size, channels, dtype=weights.dtype, device=weights.device))
         for k, convolution in enumerate(self.convolutions):
-            convolution(sources[k], weights, harmonics, messages)
+            convolution(sources[k], parts[k], harmonics, messages)
         if self.has_density:
             density = torch.tanh(self.density(basis.radial) ** 2)
             if self.separate_cutoff:

@@ -72,6 +72,7 @@ def make_layer(
         linear=make_linear(product.linear, product.linear.irreps_in, out),
         readout=None if readout is None else jit.compile(readout),
         head=head,
+        degrees=[int(irrep.dim) for _, irrep in model.spherical_harmonics.irreps_out],
         shapes=shapes_of(interaction.irreps_out),
         first=k == 0,
         separate_cutoff=not getattr(model.radial_embedding, "apply_cutoff", True),
@@ -112,12 +113,11 @@ def make_convolutions(product: Any, linear: torch.nn.Module, divisor: float) -> 
     slots = {}
     for (slot, target), matrices in zip(behind.terms, behind.matrices, strict=True):
         slots[slot] = (target, matrices.weight[0] / divisor)
-    convolutions, start = [], 0
-    for source, (channels, irrep) in enumerate(product.irreps_in1):
-        paths = paths_of(product, source)
-        convolutions.append(_make_convolution(product, paths, slots, start, irrep.dim))
-        start += len(paths) * channels
-    return convolutions
+    parts = enumerate(product.irreps_in1)
+    return [
+        _make_convolution(product, paths_of(product, source), slots, int(irrep.dim), int(channels))
+        for source, (channels, irrep) in parts
+    ]
 
 
 def paths_of(product: Any, source: int) -> list[int]:
@@ -147,16 +147,15 @@ def _first_columns(product: Any) -> list[int]:
 
 
 def _make_convolution(
-    product: Any, paths: list[int], slots: dict[int, tuple[int, Tensor]], start: int, dimension: int
+    product: Any, paths: list[int], slots: dict[int, tuple[int, Tensor]], dimension: int, channels: int
 ) -> Convolution:
     found = {k: _coefficients(product, k) for k in paths}  # [2 l2 + 1, d, 2 l3 + 1]
-    degrees = sorted({product.instructions[k].i_in2 for k in paths})
-    harmonics, columns, width = [], {}, 0
-    for degree in degrees:
+    counts, columns, width = [], {}, 0
+    for degree in sorted({product.instructions[k].i_in2 for k in paths}):
         of_degree = [k for k in paths if product.instructions[k].i_in2 == degree]
         part = product.irreps_in2.slices()[degree]
         size = part.stop - part.start
-        harmonics.append((part.start, size, len(of_degree)))
+        counts.append((degree, len(of_degree)))
         for place, k in enumerate(of_degree):
             order = (torch.arange(size)[:, None] * len(of_degree) + place) * dimension + torch.arange(
                 dimension
@@ -173,8 +172,8 @@ def _make_convolution(
                 row[columns[k].flatten()] = found[k][:, :, m3].flatten()
                 rows.append(row)
         matrix = torch.cat([slots[product.instructions[k].i_out][1] for k in into])
-        targets.append((target, size, matrix))
-    return Convolution(torch.stack(rows), harmonics, start, dimension, targets)
+        targets.append((target, size, len(into), matrix))
+    return Convolution(torch.stack(rows), counts, dimension, channels, targets)
 
 
 def _coefficients(product: Any, k: int) -> Tensor:
