@@ -206,8 +206,8 @@ def _load(path: Path, head: str | None) -> tuple[torch.nn.Module, dict]:
         reason = " ".join(str(error).split())[:200]
         raise AdapterError(
             f"`{path}` cannot be read as checkpoint or package of nequip: {type(error).__name__}: {reason}; "
-            "it is damaged, or was written with a version or extension that is not installed; in that case make "
-            "a package of it with that version (`nequip-package build`), which brings its own code"
+            "it is damaged, or was written with a version or extension that is not installed; then make a "
+            "package of it with that version (`nequip-package build`), which brings its own code"
         ) from error
     return models[choose("head", head, models.keys())].eval(), recorded
 
