@@ -396,13 +396,21 @@ def test_an_exported_model_is_not_a_checkpoint(trained):
     refused(trained.with_name("model.pt"), "exported model of metatomic|cannot be read")
 
 
-@pytest.mark.parametrize("name", ["model-v16_trainer-v15", "model-v12_trainer-v13", "model-v3_trainer-v2"])
-def test_the_old_checkpoints_that_metatrain_ships(name, tmp_path):
-    """metatrain's own files of earlier versions: old ones are brought up to date by metatrain."""
+def shipped_with_metatrain(name: str, folder: Path) -> Path:
     source = Path(metatrain.__file__).parent / "tests" / "checkpoints" / f"{name}.ckpt.gz"
     if not source.is_file():
         pytest.skip(f"this metatrain ships no {source.name}")
-    path = tmp_path / "old.ckpt"
-    path.write_bytes(gzip.decompress(source.read_bytes()))
+    (folder / "old.ckpt").write_bytes(gzip.decompress(source.read_bytes()))
+    return folder / "old.ckpt"
+
+
+@pytest.mark.parametrize("name", ["v16_trainer-v15", "v12_trainer-v13", "v8_trainer-v7", "v1_trainer-v1"])
+def test_checkpoints_of_earlier_versions(name, tmp_path):
+    """Written by metatrain as it was then, the first ones residual and post-norm with a cosine cutoff."""
+    path = shipped_with_metatrain(f"model-{name}", tmp_path)
     adapted = adapt("pet", path, allow_pickle=True, head="energy")
     export_adapted(adapted, tmp_path / "old.pt")
+
+
+def test_a_trained_conditioning_is_refused(tmp_path):
+    refused(shipped_with_metatrain("model-v15-conditioning_trainer-v13", tmp_path), "`system_conditioning`")
