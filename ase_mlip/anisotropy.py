@@ -12,14 +12,17 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from .averaging import Averaging
 from .model import Model
-from .neighbors import build_graph, check_species
-from .residual import averaging_turned, uniform_rotations
+from .neighbors import Graph, build_graph, check_species
+from .residual import uniform_rotations
 from .symmetry import find_averaging
 
 SCHEMES = (
     *("none", "octahedral", "octahedral+inversion", "icosahedral", "icosahedral+inversion"),
-    *("lebedev 5", "lebedev 7"),  # lebedev 3 is the octahedral group
+    "lebedev 5",  # lebedev 3 is the octahedral group; lebedev 7 alone would cost as much as all of these
 )
+SAME = 1e-9  # of matrices
+VALUES_AT_ONCE = 500_000  # atoms times rotations whose forces and virials are kept: 52 MB
+SHORT = 0.2  # s
 
 
 @dataclass
@@ -66,7 +69,7 @@ def measure(
     schemes: see :func:`ase_mlip.symmetry.find_averaging`
     orientations: random rotations of the structure, at least 2
     seed: of the orientations
-    progress: called after every orientation of every scheme
+    progress: called after every orientation
 
     Raises
     ------
@@ -76,34 +79,80 @@ def measure(
     check_species(atoms.numbers, model.info.species)
     graph = build_graph(atoms, model.info.cutoff, model.info.pair_cutoffs)
     volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
-    turns = uniform_rotations(max(2, orientations), seed)
+    chosen = [find_averaging(scheme) for scheme in schemes]
+    pool, weights = pooled(chosen)
+    samples = []
+    for turn in uniform_rotations(max(2, orientations), seed):
+        samples.append(
+            [np.tensordot(weights, values, 1) for values in _by_rotation(model, graph, pool @ turn)]
+        )
+        if progress is not None:
+            progress()
+    energies, forces, virials = (np.array(values) for values in zip(*samples, strict=True))
     found = []
-    for scheme in schemes:
-        chosen = find_averaging(scheme)
-        energies, forces, virials = [], [], []
-        started = time.perf_counter()
-        for turn in turns:
-            outputs = model(graph, True, averaging_turned(chosen, turn))
-            energies.append(float(outputs["energy"][0]))
-            forces.append(outputs["forces"].cpu().numpy())
-            virials.append(outputs["virial"][0].cpu().numpy())
-            if progress is not None:
-                progress()
-        seconds = (time.perf_counter() - started) / len(turns)
-        of_atoms = np.sqrt(np.var(forces, axis=0).sum(axis=1))
-        stresses = full_3x3_to_voigt_6_stress(np.array(virials)) / volume if volume else None
+    for k, averaging in enumerate(chosen):
+        of_atoms = np.sqrt(np.var(forces[:, k], axis=0).sum(axis=1))
+        stresses = full_3x3_to_voigt_6_stress(virials[:, k]) / volume if volume else None
         found.append(
             Anisotropy(
-                scheme=chosen.name,
-                evaluations=chosen.evaluations,
-                energy=float(np.std(energies)) / len(atoms),
+                scheme=averaging.name,
+                evaluations=averaging.evaluations,
+                energy=float(np.std(energies[:, k])) / len(atoms),
                 forces=float(np.sqrt((of_atoms**2).mean())),
                 largest_force=float(of_atoms.max()),
                 stress=None if stresses is None else float(np.sqrt(np.var(stresses, axis=0).mean())),
-                seconds=seconds,
+                seconds=_seconds(model, graph, averaging),
             )
         )
     return found
+
+
+def pooled(schemes: Sequence[Averaging]) -> tuple[np.ndarray, np.ndarray]:
+    """The rotations of all schemes, each once, [P, 3, 3], and their weights in every scheme, [S, P].
+
+    The groups and rules share many: an average over several of them needs each only once.
+    """
+    pool = np.zeros((0, 3, 3))
+    entries = []
+    for row, scheme in enumerate(schemes):
+        turns = scheme.rotations if len(scheme.rotations) else np.eye(3)[None]
+        shares = scheme.weights if len(scheme.rotations) else np.ones(1)
+        for turn, share in zip(turns, shares, strict=True):
+            same = np.flatnonzero(np.abs(pool - turn).max(axis=(1, 2)) < SAME)
+            if not len(same):
+                same = [len(pool)]
+                pool = np.concatenate([pool, turn[None]])
+            entries.append((row, same[0], share))
+    weights = np.zeros((len(schemes), len(pool)))
+    for row, column, share in entries:
+        weights[row, column] += share
+    return pool, weights
+
+
+def _by_rotation(
+    model: Model, graph: Graph, rotations: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Energies [G], forces [G, N, 3] and virials [G, 3, 3] of each rotation, turned back."""
+    n_atoms = len(graph.species)
+    size = max(1, VALUES_AT_ONCE // n_atoms)
+    energies, forces, virials = [], [], []
+    for start in range(0, len(rotations), size):
+        part = rotations[start : start + size]
+        every = Averaging("every", part, np.full(len(part), 1.0 / len(part)))
+        outputs = model(graph, True, every, spread=True)
+        energies.append(outputs["energies_by_rotation"].sum(0).cpu().numpy())
+        forces.append(outputs["forces_by_rotation"].transpose(0, 1).cpu().numpy())
+        virials.append(outputs["virials_by_rotation"].sum(0).cpu().numpy())
+    return np.concatenate(energies), np.concatenate(forces), np.concatenate(virials)
+
+
+def _seconds(model: Model, graph: Graph, averaging: Averaging) -> float:
+    """Of one evaluation of the average, as a calculator has it; the mean of several if they are short."""
+    count, started = 0, time.perf_counter()
+    while count == 0 or time.perf_counter() - started < SHORT:
+        model(graph, True, averaging)
+        count += 1
+    return (time.perf_counter() - started) / count
 
 
 def to_text(rows: Sequence[Anisotropy]) -> str:

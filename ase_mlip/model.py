@@ -34,6 +34,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MMAP_THRESHOLD = 2**31 - 1  # bytes, the largest it takes
 TRIM_THRESHOLD = -1  # never; with 2 GiB, systems beyond 50 000 atoms lost a fifth of their speed
 
+# Nodes of rotated copies that are evaluated together on a CPU: 2 atoms 3.5 times, 8 atoms 1.8 times as fast
+NODES_AT_ONCE = 128
+
 _allocator_tuned = False
 
 
@@ -48,6 +51,7 @@ class Model:
     device, dtype: where and in which precision the network runs
     path: the file it came from
     exported: the averaging the file was exported with
+    batch: rotations of an averaging that are evaluated together; 0: what is fastest
     """
 
     info: ModelInfo
@@ -56,6 +60,7 @@ class Model:
     dtype: torch.dtype
     path: Path
     exported: Averaging = PLAIN
+    batch: int = 0
 
     def __call__(
         self, graph: Graph, derivatives: bool = True, averaging: Averaging | None = None, spread: bool = False
@@ -77,7 +82,7 @@ class Model:
         declares, such as ``direct_forces`` [N, 3] in eV/Å. With ``spread`` and G rotations also
         ``energies_by_rotation`` [N, G], and likewise forces [N, G, 3], virials and the direct outputs.
         """
-        self._choose(self.exported if averaging is None else averaging, spread)
+        self._choose(self.exported if averaging is None else averaging, spread, len(graph.species))
         graph = graph.to(self.device)
         with _torchscript.without_profiling():
             return self.module(
@@ -92,12 +97,14 @@ class Model:
                 {},
             )
 
-    def _choose(self, averaging: Averaging, spread: bool) -> None:
+    def _choose(self, averaging: Averaging, spread: bool, n_nodes: int) -> None:
         network = self.module.network
         if hasattr(network, "rotations"):
             network.rotations = torch.from_numpy(averaging.rotations)
             network.weights = torch.from_numpy(averaging.weights)
             network.spread = spread
+            on_cpu = 0 if self.device.type == "cuda" else max(1, NODES_AT_ONCE // max(1, n_nodes))
+            network.batch = self.batch or on_cpu  # 0 on a GPU: the network fills it
         elif len(averaging.rotations) > 0:
             raise ModelFileError(
                 f"`{self.path}` was written before models could be averaged over rotations (by ase_mlip "

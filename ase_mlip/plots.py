@@ -105,9 +105,9 @@ def plot_anisotropy(found: Mapping[str, Sequence[Anisotropy]]) -> Figure:
             )
             for x, y, scheme in shown if n == 0 else ():
                 group, _, inversion = scheme.partition("+")
-                beside = (6, 4) if group[-1].isdigit() else (-2, 6)
-                place = {"xytext": (0, -14) if inversion else beside, "textcoords": "offset points"}
-                place["ha"] = "center" if inversion else "left" if group[-1].isdigit() else "right"
+                beside = (7, -4) if group[-1].isdigit() else (-2, 6)
+                place = {"xytext": (4, 6) if inversion else beside, "textcoords": "offset points"}
+                place["ha"] = "left" if inversion or group[-1].isdigit() else "right"
                 axes.annotate("+inversion" if inversion else group, (x, y), fontsize=8, color=GREY, **place)
         axes.set_xscale("log")
         axes.set_yscale("log")

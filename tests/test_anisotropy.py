@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read
+from ase.stress import full_3x3_to_voigt_6_stress
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.anisotropy import measure, to_text
+from ase_mlip.anisotropy import measure, pooled, to_text
 from ase_mlip.cli import main
-from ase_mlip.residual import uniform_rotations
+from ase_mlip.neighbors import build_graph
+from ase_mlip.residual import averaging_turned, uniform_rotations
+from ase_mlip.symmetry import find_averaging
 
 STRUCTURE = Path(__file__).parent.parent / "examples" / "structures" / "silicon_rattled.xyz"
 
@@ -47,6 +50,35 @@ def test_more_rotations_leave_less(model):
         assert better.forces < 0.5 * worse.forces
         assert better.stress < worse.stress
     assert "icosahedral" in to_text(rows)
+
+
+def test_shared_rotations_are_evaluated_once(model):
+    """Every scheme of the pool gives what it gives alone: the average of the model in turned frames."""
+    atoms = read(STRUCTURE)
+    schemes = ["octahedral", "none", "lebedev 5", "octahedral+inversion"]
+    pool, weights = pooled([find_averaging(name) for name in schemes])
+    assert weights.shape == (4, len(pool)) and len(pool) < 24 + 24 + 84
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    together = measure(model, atoms, schemes, orientations=3)
+    graph = build_graph(atoms, model.info.cutoff)
+    for row, name in zip(together, schemes, strict=True):
+        turned = [averaging_turned(find_averaging(name), turn) for turn in uniform_rotations(3)]
+        outputs = [model(graph, True, averaging) for averaging in turned]
+        forces = np.array([output["forces"].numpy() for output in outputs])
+        expected = np.sqrt(np.var(forces, axis=0).sum(axis=1).mean())
+        assert row.forces == pytest.approx(expected, rel=1e-6)
+        virials = np.array([output["virial"][0].numpy() for output in outputs])
+        stresses = full_3x3_to_voigt_6_stress(virials) / atoms.get_volume()
+        assert row.stress == pytest.approx(np.sqrt(np.var(stresses, axis=0).mean()), rel=1e-6)
+        assert row.scheme == name and row.seconds > 0.0
+
+
+def test_many_atoms_are_evaluated_in_parts(model, monkeypatch):
+    atoms = read(STRUCTURE)
+    (whole,) = measure(model, atoms, ["octahedral"], orientations=2)
+    monkeypatch.setattr("ase_mlip.anisotropy.VALUES_AT_ONCE", 5 * len(atoms))
+    (parts,) = measure(model, atoms, ["octahedral"], orientations=2)
+    assert parts.forces == pytest.approx(whole.forces, rel=1e-9)
 
 
 def test_command(tmp_path):

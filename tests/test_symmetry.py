@@ -225,7 +225,13 @@ def test_several_rotations_at_once(model_path):
     calculator = MLIPCalculator(model_path, symmetrize="octahedral")
     calculator.calculate(atoms)
     one_by_one = dict(calculator.results)
-    calculator.model.module.network.batch = 7
+    assert calculator.model.module.network.batch == 128 // len(atoms)
+    calculator.model.batch = 1
+    calculator.calculate(atoms)
+    assert calculator.model.module.network.batch == 1
+    for name, value in one_by_one.items():
+        np.testing.assert_allclose(calculator.results[name], value, atol=1e-11, err_msg=name)
+    calculator.model.batch = 7
     calculator.calculate(atoms)
     for name, value in one_by_one.items():
         np.testing.assert_allclose(calculator.results[name], value, atol=1e-11, err_msg=name)
