@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,8 +141,8 @@ def _is_installed(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """sevenn's and its packages' own warnings concern their developers and their own calculator."""
-    with warnings.catch_warnings():
+    """sevenn's and its packages' warnings and remarks concern their developers and their own calculator."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 

@@ -129,6 +129,19 @@ def test_parity_with_sevenn(tmp_path, changes):
     assert_proven(export_adapted(adapted, tmp_path / "model.pt"))
 
 
+@pytest.mark.parametrize(
+    "backend", [{"cuequivariance_config": {"use": True}}, {"use_flash_tp": True}, {"use_oeq": True}]
+)
+def test_a_network_trained_with_an_accelerator(tmp_path, small, backend, capsys):
+    atoms = bulk("Si")
+    theirs = adapt("sevennet", write(tmp_path / "model.pth", **backend), allow_pickle=True)
+    plain = adapt("sevennet", small, allow_pickle=True)
+    assert theirs.reference(atoms).energy == plain.reference(atoms).energy
+    pairs = zip(theirs.module.parameters(), plain.module.parameters(), strict=True)
+    assert all(torch.equal(mine, other) for mine, other in pairs)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(("modal", "constant"), [("PBE", -1.0), ("r2SCAN", -2.0)])
 def test_a_modality(tmp_path, modal, constant):
     path = write(tmp_path / "fidelities.pth", **MODALITIES)
