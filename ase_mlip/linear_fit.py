@@ -31,11 +31,12 @@ _SHARE = 0.05  # of a coefficient in what is undetermined, from which it is name
 
 @dataclass
 class LinearFit:
-    """What a fit found: number of coefficients and root mean square residuals on its data."""
+    """What a fit found: number of coefficients, root mean square residuals, constants."""
 
     coefficients: int
     energy_rmse: float  # eV/atom
     forces_rmse: float  # eV/Å
+    constants: dict[int, float]  # eV by atomic number, to be added to the reference energies
 
 
 @dataclass
@@ -58,6 +59,9 @@ def fit_linear(
     curvature: float = 0.0,
 ) -> LinearFit:
     """Set φ and g of ``network`` to the least-squares solution for its f, in place.
+
+    A constant for each element is fitted with them and returned: the mean energy of the data is no good
+    origin for a sum over neighbours.
 
     The linear weights become one for the angular filters and zero for the radial ones, which φ replaces; the
     network proper, if there is one, is left out of the fit and stays as it is.
@@ -85,9 +89,14 @@ def fit_linear(
     unknowns = _unknowns(linear)
     matrix, right = _system(linear, unknowns, data, reference_energies)
     weights = _row_weights(data, energy_weight, forces_weight, stress_weight)
-    solution = _solve(matrix * weights[:, None], right * weights, unknowns, ridge, curvature)
+    numbers = network.hypers.species
+    names = [unknown.name for unknown in unknowns]
+    names += [f"the constant of {chemical_symbols[number]}" for number in numbers]
+    bending = _second_differences(unknowns, len(names))
+    solution = _solve(matrix * weights[:, None], right * weights, names, ridge, curvature * bending)
+    fitted, constants = solution[: len(unknowns)], solution[len(unknowns) :]
     with torch.no_grad():
-        for unknown, value in zip(unknowns, solution, strict=True):
+        for unknown, value in zip(unknowns, fitted, strict=True):
             unknown.bank.coefficients[unknown.case, unknown.channel, unknown.index] = float(value)
         scale = network.energy_scale.double()
         for mine, found in ((network.phi, linear.phi), (network.g, linear.g)):
@@ -96,7 +105,8 @@ def fit_linear(
         network.skip[:, network.rho.channels :] = 1.0
     errors = matrix @ solution - right
     of_energies, of_forces = _row_weights(data, 1.0, 0.0, 0.0) > 0, _row_weights(data, 0.0, 1.0, 0.0) > 0
-    return LinearFit(len(unknowns), _rms(errors, of_energies), _rms(errors, of_forces))
+    by_number = {number: float(value) for number, value in zip(numbers, constants, strict=True)}
+    return LinearFit(len(names), _rms(errors, of_energies), _rms(errors, of_forces), by_number)
 
 
 def _without_network(network: SNNP) -> SNNP:
@@ -131,7 +141,7 @@ def _unknowns(network: SNNP) -> list[_Unknown]:
 def _system(
     network: SNNP, unknowns: list[_Unknown], data: GraphDataset, reference_energies: Mapping[int, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The matrix, a column per unknown, and the right side; rows as :func:`_flat` has them."""
+    """The matrix, a column per unknown and one per species, and the right side; rows as :func:`_flat`'s."""
     batches = [data.collate(range(k, min(k + _AT_ONCE, len(data)))) for k in range(0, len(data), _AT_ONCE)]
     table = torch.zeros(119, dtype=torch.float64)
     for number, energy in reference_energies.items():
@@ -143,6 +153,8 @@ def _system(
         unknown.bank.coefficients[place] = 1.0
         columns.append(np.concatenate([_answers(potential, batch) for batch in batches]))
         unknown.bank.coefficients[place] = 0.0
+    for t in range(len(network.hypers.species)):
+        columns.append(np.concatenate([_counts(network, batch, t) for batch in batches]))
     right = [
         _flat(b, b.energies.index_add(0, b.structure, -table[b.species]), b.forces, b.stresses)
         for b in batches
@@ -158,6 +170,13 @@ def _answers(potential: Potential, batch: Batch) -> np.ndarray:
     virials = results["virial"]
     stresses = -0.5 * (virials + virials.transpose(1, 2)) / batch.volumes[:, None, None]
     return _flat(batch, results["energy"], results["forces"], stresses)
+
+
+def _counts(network: SNNP, batch: Batch, kind: int) -> np.ndarray:
+    """What a constant of one eV for the atoms of a species gives."""
+    own = (network.types[batch.species] == kind).double()
+    energies = torch.zeros_like(batch.energies).index_add(0, batch.structure, own)
+    return _flat(batch, energies, torch.zeros_like(batch.forces), torch.zeros_like(batch.stresses))
 
 
 def _flat(batch: Batch, energies: Tensor, forces: Tensor, stresses: Tensor) -> np.ndarray:
@@ -177,33 +196,33 @@ def _row_weights(data: GraphDataset, energy: float, forces: float, stress: float
 
 
 def _solve(
-    matrix: np.ndarray, right: np.ndarray, unknowns: list[_Unknown], ridge: float, curvature: float
+    matrix: np.ndarray, right: np.ndarray, names: list[str], ridge: float, bending: np.ndarray
 ) -> np.ndarray:
+    """The minimum, with ``bending`` in units of the normal matrix's mean diagonal added to that matrix."""
     normal = matrix.T @ matrix
-    if curvature > 0:
-        normal = normal + curvature * np.mean(np.diag(normal)) * _second_differences(unknowns)
+    normal = normal + np.mean(np.diag(normal)) * bending
     diagonal = np.sqrt(np.diag(normal))
     scale = np.where(diagonal > 0, diagonal, max(diagonal.max(initial=0.0), 1.0))
     scaled = normal / np.outer(scale, scale)
     if ridge > 0:
-        scaled = scaled + ridge * np.eye(len(unknowns))
+        scaled = scaled + ridge * np.eye(len(names))
     values, vectors = np.linalg.eigh(scaled)
     low = values < _SINGULAR * values[-1]
     if low.any():
         shares = (vectors[:, low] ** 2).sum(axis=1)
-        named = [u.name for u, share in zip(unknowns, shares, strict=True) if share > _SHARE]
+        named = [name for name, share in zip(names, shares, strict=True) if share > _SHARE]
         raise DataError(
-            f"the data leave {int(low.sum())} of {len(unknowns)} combinations of coefficients undetermined, "
+            f"the data leave {int(low.sum())} of {len(names)} combinations of coefficients undetermined, "
             f"among {', '.join(named[:12])}{' ...' if len(named) > 12 else ''}; give a `ridge`, more data, "
             "fewer intervals, or a longer first knot `inner`"
         )
     return vectors @ ((vectors.T @ (matrix.T @ right / scale)) / values) / scale
 
 
-def _second_differences(unknowns: list[_Unknown]) -> np.ndarray:
-    n = len(unknowns)
-    total = np.zeros((n, n))
-    for k in range(1, n - 1):
+def _second_differences(unknowns: list[_Unknown], size: int) -> np.ndarray:
+    """The quadratic form of the squared second differences within every spline, [size, size]."""
+    total = np.zeros((size, size))
+    for k in range(1, len(unknowns) - 1):
         a, b = unknowns[k - 1], unknowns[k + 1]
         if a.bank is b.bank and (a.case, a.channel) == (b.case, b.channel):
             total[k - 1 : k + 2, k - 1 : k + 2] += np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])

@@ -84,16 +84,18 @@ class Run:
         self.baseline = composition_baseline(data.train)
         self.train_set = GraphDataset(data.train, config.model.cutoff)
         self.validation_set = GraphDataset(data.validation, config.model.cutoff)
-        table = torch.zeros(119, dtype=torch.float64)
-        for number, energy in self.baseline.items():
-            table[number] = energy
-        self.table = table.to(device)
         self.scales = _scales(data, self.baseline)
         self.network.energy_scale.fill_(self.scales.forces)
         self.network.force_scale.fill_(self.scales.forces)
         if config.optimizer.linear_start > 0:
             curvature = config.optimizer.linear_start
-            fit_linear(self.network, self.train_set, self.baseline, ridge=1e-10, curvature=curvature)
+            fit = fit_linear(self.network, self.train_set, self.baseline, ridge=1e-10, curvature=curvature)
+            for number, constant in fit.constants.items():
+                self.baseline[number] += constant
+        table = torch.zeros(119, dtype=torch.float64)
+        for number, energy in self.baseline.items():
+            table[number] = energy
+        self.table = table.to(device)
         average = [p.detach().clone() for p in self.network.parameters()]
         optimizers = make_optimizers(self.network, config.optimizer)
         self.state = TrainState(self.network, optimizers, average)

@@ -64,7 +64,8 @@ def test_the_potential_behind_the_data_is_found():
     before = network.rho.coefficients.clone()
     fit = fit_linear(network, data, BASE, ridge=1e-13)
     assert fit.forces_rmse < 1e-5 and fit.energy_rmse < 1e-5
-    assert fit.coefficients == 5 + 2 * 6
+    assert fit.coefficients == 5 + 2 * 6 + 1
+    assert abs(fit.constants[14]) < 1e-3
     assert torch.equal(network.rho.coefficients, before)
     torch.testing.assert_close(3.0 * network.g.coefficients, expected.g.coefficients, atol=1e-3, rtol=0)
 
