@@ -67,8 +67,9 @@ def adaptive_radii(
 
     Solves n(r) = Σ_j bump(d_j; r, width) + target·(r/cutoff)³ = target. The cubic term makes n
     monotonic on [0, cutoff] and the root unique; Newton steps that leave the bracket are replaced
-    by bisection. The result is differentiable once with respect to ``distances``: one Newton step
-    at the root is the implicit function theorem.
+    by bisection. On a CPU they end once a step is so small that the next one, whose error is its
+    square, meets rounding. The result is differentiable once with respect to ``distances``: one Newton
+    step at the root is the implicit function theorem.
 
     Parameters
     ----------
@@ -83,7 +84,9 @@ def adaptive_radii(
     low = torch.zeros(n_nodes, dtype=fixed.dtype, device=fixed.device)
     high = low + cutoff
     radii = 0.5 * high
+    small = cutoff * (1e-5 if fixed.dtype == torch.float32 else 1e-8)
     for _ in range(steps):
+        before = radii
         count, slope = _count_and_slope(radii, fixed, centres, width, target, cutoff)
         excess = count - target
         low = torch.where(excess <= 0, radii, low)
@@ -91,6 +94,8 @@ def adaptive_radii(
         newton = radii - excess / slope.clamp(min=1e-6)
         inside = (newton >= low) & (newton <= high)
         radii = torch.where(inside, newton, 0.5 * (low + high))
+        if not radii.is_cuda and not bool(((radii - before).abs() > small).any()):
+            break
     slope = _count_and_slope(radii, fixed, centres, width, target, cutoff)[1]
     count = _count_and_slope(radii, distances, centres, width, target, cutoff)[0]
     return (radii - (count - target) / slope.clamp(min=1e-6)).clamp(cutoff / 16.0, cutoff)

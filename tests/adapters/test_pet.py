@@ -58,10 +58,11 @@ VARIANTS = {
     },
     "the layout of PET-MAD 1.0": {**FIRST, "d_node": 16},
 }
-# Layers, attention layers, cutoff and neighbours of UPET's sizes; the wide ones in a tenth of their widths.
+# UPET's sizes: d_pet, d_node, layers, attention layers, cutoff, neighbours; M, L, XL narrower by ten.
+# With d_head = d_pet, XS and S have the published 4.5 and 25.9 million weights for 89 elements.
 SIZES = {
     "XS": (128, 512, 2, 1, 7.5, 16),
-    "S": (32, 128, 3, 1, 8.0, 24),
+    "S": (256, 1024, 3, 1, 8.0, 24),
     "M": (40, 160, 3, 2, 8.5, 32),
     "L": (48, 192, 4, 2, 9.0, 32),
     "XL": (64, 256, 5, 3, 10.0, 40),
