@@ -142,7 +142,8 @@ def plot_filters(filters: Filters) -> Figure:
 
 
 def _window(curves: list[Curve]) -> tuple[float, float]:
-    """Limits that show the well, not the wall."""
-    low = min(float(curve.y.min()) for curve in curves)
-    depth = max(-low, 0.1)
-    return low - 0.15 * depth, max(2.0 * depth, 0.1)
+    """Limits that leave out the wall: of what is beyond the first fifth of the distances."""
+    outer = np.concatenate([curve.y[len(curve.y) // 5 :] for curve in curves])
+    low, high = float(outer.min()), float(outer.max())
+    margin = 0.1 * max(high - low, 1e-6)
+    return low - margin, high + margin

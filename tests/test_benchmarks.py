@@ -98,6 +98,7 @@ def test_benchmarks_explain_themselves():
     done = run_benchmark("inference", "--help")
     assert "--quick" in done.stdout and "--lmp" in done.stdout
     assert "--quick" in run_benchmark("lammps", "--help").stdout
+    assert "--quick" in run_benchmark("snnp", "--help").stdout
 
 
 @pytest.mark.slow
