@@ -69,8 +69,13 @@ def distorted(displacement: float = 0.1, strain: float = 0.03, seed: int = 0) ->
     Every atom is moved, by ``displacement`` Å on average (root mean square), and the cell is sheared and
     stretched by a symmetric strain whose largest principal value is ``strain``.
     """
+    return distort(diamond(START), displacement, strain, seed)
+
+
+def distort(crystal: Atoms, displacement: float, strain: float, seed: int = 0) -> Atoms:
+    """A copy of any crystal distorted as :func:`distorted` says (Å; no unit)."""
     rng = np.random.default_rng(seed)
-    atoms = diamond(START)
+    atoms = crystal.copy()
     tensor = rng.normal(size=(3, 3))
     tensor += tensor.T
     tensor *= strain / np.abs(np.linalg.eigvalsh(tensor)).max()

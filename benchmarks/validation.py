@@ -1,14 +1,15 @@
 """What averaging does to phonons and dynamics of a shipped crystal: the tables of docs/validation.md.
 
-Run it as ``python benchmarks/validation.py phonons``, ``reference``, ``dynamics`` or ``direct``; every row is
-printed as soon as it is there and stored, so that a run that was stopped goes on. Seconds are those of this
-machine; evaluations are of the network.
+Run it as ``python benchmarks/validation.py`` with ``relaxation``, ``phonons``, ``reference``, ``dynamics``,
+``direct`` or ``memory``. Every row is printed as soon as it is there and stored, so that a run that was
+stopped goes on. Seconds are those of this machine; evaluations are of the network.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 import warnings
@@ -20,14 +21,16 @@ import timing
 from ase import Atoms, units
 from ase.build import bulk
 
-from ase_mlip import MLIPCalculator
+from ase_mlip import MLIPCalculator, silicon
 from ase_mlip.errors import SupercellWarning
 from ase_mlip.md import run_nve
 from ase_mlip.phonon_audit import audit_phonons
 from ase_mlip.phonon_reference import compare_phonons
 from ase_mlip.phonons import phonons, relaxed_within_symmetry
+from ase_mlip.relax import relax
 
 SCHEMES = (None, "octahedral", "icosahedral", "crystal")
+NAMES = [scheme or "none" for scheme in SCHEMES]
 CRYSTALS = {
     "pet-si": lambda: bulk("Si", cubic=True),
     "pet-ge": lambda: bulk("Ge", cubic=True),
@@ -41,6 +44,8 @@ def main() -> int:
     parser.add_argument("--model", default="pet-si", help="; ".join(CRYSTALS))
     parser.add_argument("--reference", type=Path, help="phonopy directory, for the table `reference`")
     parser.add_argument("--sizes", type=int, nargs="+", default=(2, 3), help="supercells of the audit")
+    parser.add_argument("--distances", type=float, nargs="+", default=(0.01, 0.03), help="of the audit, Å")
+    parser.add_argument("--schemes", nargs="+", choices=NAMES, default=NAMES, help="of averaging")
     options = parser.parse_args()
     path = timing.ROOT / "benchmarks" / "results" / f"validation-{Path(options.model).stem}.json"
     stored = json.loads(path.read_text()) if path.is_file() else {"rows": {}}
@@ -71,14 +76,43 @@ def crystal(options, forces: str = "conservative", dtype: str = "float64", symme
     return atoms
 
 
+def _scheme(name: str) -> str | None:
+    return None if name == "none" else name
+
+
+def relaxation(options) -> Rows:
+    """The conventional cell displaced by 0.1 Å and strained by 3 %, the group that of the undisplaced one."""
+    for name in options.schemes:
+        yield name, lambda s=name: _relaxation(options, _scheme(s))
+
+
+def _relaxation(options, scheme: str | None) -> dict:
+    reference = CRYSTALS[Path(options.model).stem]()
+    atoms = silicon.distort(reference, 0.1, 0.03)
+    ours = None if scheme == "crystal" else scheme
+    atoms.calc = MLIPCalculator(options.model, dtype="float64", symmetrize=ours)
+    symmetry = "average" if scheme == "crystal" else None
+    found = relax(atoms, 1e-6, 500, "BFGS", True, symmetry=symmetry, reference=reference, smax=1e-7,
+                  check_noise=False)  # fmt: skip
+    return {
+        "converged": found.converged,
+        "steps": found.steps,
+        "energy_eV_atom": found.energy / len(atoms),
+        "cell_A": found.atoms.cell.lengths().tolist(),
+        "cell_angles": found.atoms.cell.angles().tolist(),
+        "space_groups": {f"{symprec:g}": group for symprec, group in found.spacegroup_after.items()},
+        "seconds": round(found.wall_time, 1),
+    }
+
+
 def audits(options) -> Rows:
     """Nothing imposed: degenerate modes, acoustic modes at Γ, permutation symmetry; and production."""
     for size in options.sizes:
-        for distance in (0.01, 0.03):
-            for scheme in SCHEMES:
+        for distance in options.distances:
+            for name in options.schemes:
                 yield (
-                    f"{scheme or 'none'}, {size}x{size}x{size}, {distance} Å",
-                    lambda s=scheme, n=size, d=distance: _audit(options, s, n, d),
+                    f"{name}, {size}x{size}x{size}, {distance} Å",
+                    lambda s=name, n=size, d=distance: _audit(options, _scheme(s), n, d),
                 )
 
 
@@ -177,7 +211,44 @@ def _direct_audit(options, scheme: str | None) -> dict:
     }
 
 
-TABLES = {"phonons": audits, "reference": reference, "dynamics": dynamics, "direct": direct}
+MEMORY = """
+import resource, sys
+from ase.build import bulk
+from ase_mlip import MLIPCalculator, silicon
+
+model, element, cells, scheme = sys.argv[1:]
+atoms = bulk(element, cubic=True).repeat(int(cells))
+atoms.rattle(0.02, seed=0)
+calculator = MLIPCalculator(model, symmetrize=scheme)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+calculator.calculate(atoms, ["energy", "forces"])
+print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, len(atoms))
+"""
+
+
+def memory(options) -> Rows:
+    """Peak resident memory of a process that computes energy and forces once, in float32."""
+    for cells in (5, 8):
+        for scheme in ("none", "octahedral", "icosahedral"):
+            yield f"{scheme}, {cells}x{cells}x{cells}", lambda s=scheme, n=cells: _memory(options, s, n)
+
+
+def _memory(options, scheme: str, cells: int) -> dict:
+    element = CRYSTALS[Path(options.model).stem]().get_chemical_symbols()[0]
+    command = [sys.executable, "-c", MEMORY, options.model, element, str(cells), scheme]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    before, peak, atoms = map(int, output.split())
+    return {"atoms": atoms, "peak_MB": round(peak / 1024, 1), "before_MB": round(before / 1024, 1)}
+
+
+TABLES = {
+    "relaxation": relaxation,
+    "phonons": audits,
+    "reference": reference,
+    "dynamics": dynamics,
+    "direct": direct,
+    "memory": memory,
+}
 
 if __name__ == "__main__":
     sys.exit(main())
