@@ -139,17 +139,17 @@ class Calculator:
 def mace_packages() -> Iterator[None]:
     """Import mace-torch and e3nn, quietly, and leave the process's settings as they were.
 
-    e3nn 0.4.4 reads its constants with a plain ``torch.load``; they hold slices, which are allowed meanwhile.
+    e3nn 0.4.4 reads its constants with a plain ``torch.load``; the slices in them are allowed for its import.
     """
     before = os.environ.get(PROCESS_WIDE)
     try:
         with (
-            torch.serialization.safe_globals([slice]),
             torch.random.fork_rng(devices=[]),  # compiling and tracing draw random numbers
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # theirs are about TorchScript's and pickle's future
-            import e3nn.o3  # noqa: F401
+            with torch.serialization.safe_globals([slice]):
+                import e3nn.o3  # noqa: F401
             import mace.modules  # noqa: F401
 
             yield

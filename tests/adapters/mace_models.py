@@ -16,6 +16,7 @@ FOUNDATION = {
     "avg_num_neighbors": 60.0,
     "features": "8x0e+8x1o",
 }
+CHEBYSHEV = {"radial_type": "chebyshev", "distance_transform": "Agnesi"}  # of a number below 1
 # Settings by name; MACE-MP-0's layout and that of MACE-MP-0b3 and MPA-0, with fewer channels.
 GOOD = {
     "two-layers": {},
@@ -35,7 +36,7 @@ GOOD = {
     },
     "density": {"first": DENSITY, "later": DENSITY, "distance_transform": "Soft", "apply_cutoff": False},
     "outer-cutoff": {"apply_cutoff": False, "radial_type": "gaussian"},
-    "correlation-1": {"correlation": 1, "max_ell": 2, "radial_type": "chebyshev", "layers": 1},
+    "correlation-1": {"correlation": 1, "max_ell": 2, "layers": 1, **CHEBYSHEV},
     "correlation-2": {"correlation": [3, 2], "max_ell": 2},
     "agnostic": {"use_agnostic_product": True, "use_reduced_cg": False},
     "last-readout": {"use_last_readout_only": True},
