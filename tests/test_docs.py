@@ -19,6 +19,7 @@ from ase.io import write
 
 from ase_mlip import MLIPCalculator, _build, _ops
 from ase_mlip.architectures.pet import PETHypers
+from ase_mlip.architectures.snnp import SNNPHypers
 from ase_mlip.check import CHECKS
 from ase_mlip.cli import main
 from ase_mlip.data import DataConfig
@@ -33,6 +34,7 @@ SECTIONS = {
     "Top level": RunConfig,
     "`[data]`": DataConfig,
     "`[model]`": PETHypers,
+    "`[model]` of an s-NNP": SNNPHypers,
     "`[loss]`": LossConfig,
     "`[optimizer]`": OptimizerConfig,
 }

@@ -1,6 +1,8 @@
 """s-NNP: the formula written out, finite differences, second derivatives, and what the contract asks for."""
 
 import itertools
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlip import _ops, _torchscript
+from ase_mlip import _build, _ops, _torchscript
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
 from ase_mlip.neighbors import build_graph
 from ase_mlip.potential import Potential
@@ -323,3 +325,28 @@ def test_training_operators_are_the_differentiable_path(variant):
         loss_gradients(network, graph, True), loss_gradients(network, graph, False), strict=True
     ):
         torch.testing.assert_close(mine, theirs, atol=1e-10 * max(1.0, theirs.abs().max().item()), rtol=0)
+
+
+def test_threads_do_not_change_what_training_gets():
+    network = make().requires_grad_(True).train()
+    graph = build_graph(structure().repeat((3, 2, 2)), network.cutoff)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(loss_gradients(network, graph, True)[-4:])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_every_instruction_set_of_this_processor(tmp_path):
+    """A program without torch compares AVX-512 and AVX2 with plain code, and that with finite differences."""
+    program = tmp_path / "test_snnp"
+    flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-I", str(_build.source_folder())]
+    source = Path(__file__).parent / "cpp" / "test_snnp.cpp"
+    subprocess.run([_build.require_compiler(), *flags, str(source), "-o", str(program)], check=True)
+    result = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("finite differences") == 2
