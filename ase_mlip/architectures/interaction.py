@@ -72,7 +72,6 @@ class Gate(torch.nn.Module):
 
     Parameters
     ----------
-    shapes: (d, mul) of the blocks that come in
     scalars: (block, first channel, channels, activation, factor)
     gates: the same
     gated: (block, first channel, channels, factor); their channels are gated in the order of ``gates``
