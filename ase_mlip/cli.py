@@ -289,7 +289,7 @@ def _info_rows(document, path: Path) -> list[tuple[str, str]]:
         ("outputs", ", ".join(document.outputs)),
         ("inputs", ", ".join(document.inputs) or "none"),
         ("conservative forces", "yes" if document.conservative else "no"),
-        ("equivariant", "yes" if document.equivariant else "no (an unconstrained network)"),
+        ("equivariant", "yes" if document.equivariant else "no (`ase-mlip symmetry` says how far)"),
         ("symmetry averaging", ", ".join(f"{k} {v}" for k, v in symmetrization.items()) or "none"),
         (
             "operators",
