@@ -32,9 +32,9 @@ def export(
     modal: str | None,
     allow_pickle: bool,
 ) -> None:
-    """Turn a checkpoint of MACE, NequIP, SevenNet or PET into a model file.
+    """Turn another program's checkpoint into a model file.
 
-    SOURCE is a checkpoint, or a name that the family's installed package knows, such as 7net-0. The file is
+    SOURCE is a checkpoint of MACE, NequIP, Allegro, SevenNet or PET, or a name that the family's installed package knows, such as 7net-0. The file is
     written only if energies, forces and stress are the family's own on ten structures.
     """
     require_folder_of(output, "-o")
