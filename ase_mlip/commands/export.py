@@ -35,8 +35,8 @@ def export(
     """Turn another program's checkpoint into a model file.
 
     SOURCE is a checkpoint of MACE, NequIP, Allegro, SevenNet or PET, or a name that the family's installed
-    package knows, such as 7net-0. The file is written only if energies, forces and stress are the family's own
-    on ten structures.
+    package knows, such as 7net-0. The file is written only if energies, forces and stress are the family's
+    own on ten structures.
     """
     require_folder_of(output, "-o")
     from ..adapters import adapt, export_adapted
