@@ -98,7 +98,7 @@ def _measure(kind: Kind, python: Path, folder: Path, quick: bool) -> list[Row]:
             }
             title = f"{kind.name}, {structure}, {threads} thread(s)"
             try:
-                values = interleaved({n: w.seconds for n, w in workers.items()}, 2 if quick else 7, 1, title)
+                values = interleaved({n: w.seconds for n, w in workers.items()}, 2 if quick else 7, 3, title)
             finally:
                 for worker in workers.values():
                     worker.close()
