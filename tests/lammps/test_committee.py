@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from harness import ENERGY, PRESSURE, Case, assert_same, expected_frame, read_frames
+from harness import ENERGY, PRESSURE, Case, assert_same, expected_frame, read_dump, read_frames
 from structures import diamond, triclinic
 
 slow = pytest.mark.slow
@@ -50,6 +50,30 @@ def test_a_committee_gives_the_mean(parallel, models, tmp_path, name, ranks):
     for frame in frames:
         assert_same(frame, mean_of(of_members(models, MEMBERS[name], frame)))
     assert f"committee of {len(MEMBERS[name])}: " in output.text
+
+
+@RANKS
+def test_ase_and_lammps_have_the_same_committee(parallel, models, tmp_path, ranks):
+    """``MLIPCalculator`` of the same files: means, and each atom's deviation, at steps that LAMMPS made."""
+    from ase_mlip import Ensemble, MLIPCalculator
+
+    names = MEMBERS["mixed"]
+    case = Case(triclinic(), pair=pair_of(models, names), every=2, commands="run 4")
+    case.fixes = "fix each all pair 2 mlip forces_deviation 1\nfix move all nve\ntimestep 0.001"
+    case.write(tmp_path)
+    script = case.script().replace("fz c_energies\n", "fz c_energies f_each\n")
+    frames = read_frames(case, parallel.run(script, tmp_path, ranks=ranks))
+    dumped = [columns[:, 4] for _, _, columns in read_dump(tmp_path / "frames.dump", case.elements)]
+    committee = MLIPCalculator([models.path(name) for name in names], device="cpu", dtype="float64")
+    assert isinstance(committee, Ensemble) and len(frames) == len(dumped) == 3
+    for frame, deviation in zip(frames[1:], dumped[1:], strict=True):  # fix pair has nothing before step 1
+        assert_same(frame, expected_frame(frame, committee))
+        atoms = frame.atoms.copy()
+        atoms.calc = committee
+        np.testing.assert_allclose(atoms.get_potential_energy(), frame.energy, rtol=1e-9)
+        np.testing.assert_allclose(atoms.get_forces(), frame.forces, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(committee.results["forces_deviation"], deviation, rtol=1e-8)
+        assert deviation.min() > 1e-3
 
 
 @RANKS
