@@ -26,6 +26,7 @@ from .model import Model, load_model
 from .neighbors import Graph, NeighborList, build_graph, check_species, concatenate
 from .residual import choose_averaging, spreads
 from .symmetry import find_averaging
+from .visited import ExtrapolationWatch
 
 NEED_DERIVATIVES = {"forces", "stress", "stresses"}
 SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
@@ -46,6 +47,9 @@ class MLIPCalculator(Calculator):
     With ``symmetrize``, all results are averages over rotations, and ``results`` also has what the plain
     model scatters by, as standard deviations over the rotations: ``energy_spread`` (eV), ``forces_spread``
     [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³).
+
+    Where the file knows what its training data visited (s-NNPs do), ``results`` also has ``extrapolating``
+    [N], the number of neighbours and angles of each atom without any training data; one warning is given.
 
     The calculator may be used for several structures in turn and pickles by the path of its model.
 
@@ -115,6 +119,7 @@ class MLIPCalculator(Calculator):
         self.residual: float | None = None
         self._evaluations = 0
         self._neighbors = self._new_neighbors()
+        self._watch = ExtrapolationWatch(self.model.info)
         super().__init__(**kwargs)
         self.parameters.update(
             model=str(self.model.path),
@@ -154,6 +159,7 @@ class MLIPCalculator(Calculator):
         self._choose_averaging(graph)
         outputs = self._evaluate_graph(graph, properties)
         self.results = self._results(outputs, slice(None), 0, _volume(self.atoms))
+        self.results.update(self._watch.results(graph))
         if "virial" in outputs:
             virial = outputs["virial"][0]
             self.virial_antisymmetric = 0.5 * (virial - virial.T)

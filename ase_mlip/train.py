@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from . import _ops
+from .architectures.snnp import SNNP
 from .archive import write_atomically
 from .batches import GraphDataset, random_o3, shuffled_batches
 from .data import DataSplit, composition_baseline, load_data
@@ -26,6 +27,7 @@ from .train_config import OptimizerConfig, RunConfig, read_config
 from .train_export import finish, make_network
 from .train_loss import RunningErrors, Scales, loss, predict, residuals
 from .train_optimizer import make_optimizers
+from .visited import warn_of_unseen
 
 
 def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path:
@@ -87,6 +89,8 @@ class Run:
         self.scales = _scales(data, self.baseline)
         self.network.energy_scale.fill_(self.scales.forces)
         self.network.force_scale.fill_(self.scales.forces)
+        if isinstance(self.network, SNNP):
+            warn_of_unseen(map(self.train_set.graph, range(len(self.train_set))), config.model)
         if config.optimizer.linear_start > 0:
             curvature = config.optimizer.linear_start
             fit = fit_linear(self.network, self.train_set, self.baseline, ridge=1e-10, curvature=curvature)

@@ -19,6 +19,7 @@ from .model import export_model, load_model
 from .neighbors import build_graph
 from .train_checkpoint import TrainState
 from .train_config import HYPERS, RunConfig
+from .visited import count_visits
 
 # Evaluating a large training set would take longer than anybody learns from it.
 _MOST_TRAINING_FRAMES = 200
@@ -54,6 +55,9 @@ def finish(
         "reference_energies": _by_symbol(reference),
         "training": _provenance(config, state, data, output),
     }
+    if isinstance(network, SNNP):
+        graphs = (build_graph(sample.atoms, config.model.cutoff) for sample in data.train)
+        metadata["training"]["visits"] = count_visits(graphs, config.model)
     export_model(network, path, metadata)
     errors = {part: evaluate_samples(path, samples) for part, samples in _parts(data).items()}
     write_atomically(output / "errors.json", json.dumps(errors, indent=1).encode())

@@ -1,0 +1,184 @@
+"""Where an s-NNP's training data are: counted in the file, watched by the calculator, reported by check."""
+
+import copy
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.neighborlist import neighbor_list
+
+from ase_mlip import _ops
+from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.architectures.splines import SplineBank
+from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.check_probe import Probe
+from ase_mlip.check_snnp import repulsive_core, smooth_cutoff, visited_intervals
+from ase_mlip.model import export_model, load_model
+from ase_mlip.neighbors import build_graph
+from ase_mlip.visited import Coverage, count_visits, unseen_combinations, warn_of_unseen
+
+CUTOFF, INNER = 4.2, 1.8
+
+
+def hypers(species=(14,), **changes) -> SNNPHypers:
+    small = {"radial_filters": 1, "angular_filters": 2, "hidden": [3], "angular_cutoff": 3.4}
+    small |= {"radial_intervals": 6, "angular_intervals": 4, "angle_intervals": 5, **changes}
+    return SNNPHypers(species=list(species), cutoff=CUTOFF, inner=INNER, **small)
+
+
+def crystals(symbols="Si8") -> list[Atoms]:
+    found = []
+    for seed in range(2):
+        atoms = bulk("Si", cubic=True, a=5.4)
+        atoms.symbols[:] = Atoms(symbols).symbols
+        atoms.rattle(0.02, seed=seed)
+        found.append(atoms)
+    return found
+
+
+def visits_of(structures, given) -> dict:
+    return count_visits([build_graph(atoms, CUTOFF) for atoms in structures], given)
+
+
+def export(folder, given, structures, change=None):
+    torch.manual_seed(0)
+    network = SNNP(given).double()
+    with torch.no_grad():
+        network.phi.coefficients[:, :, 0] = 50.0
+        network.phi.coefficients[:, :, 1] = 20.0
+        if change:
+            change(network)
+    path = folder / "toy.pt"
+    metadata = {"name": "toy", "species": given.species, "cutoff": CUTOFF, "message_passing_layers": 1}
+    metadata |= {"interaction_range": CUTOFF, "architecture": {"name": "snnp", **vars(given)}}
+    metadata["training"] = {"visits": visits_of(structures, given)} if structures else {}
+    export_model(network.eval(), path, metadata)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def operators():
+    _ops.load()
+
+
+def test_counts_are_those_of_another_neighbour_list():
+    """ASE's neighbour list and a double loop over the neighbours of each atom."""
+    structures, given = crystals("Si4O4"), hypers((8, 14))
+    counts = visits_of(structures, given)
+    distances, angles = [], []
+    for atoms in structures:
+        i, j, d, vectors = neighbor_list("ijdD", atoms, CUTOFF)
+        mixed = (atoms.numbers[i] == 14) & (atoms.numbers[j] == 8)
+        distances += list(d[mixed])
+        for centre in np.flatnonzero(atoms.numbers == 14):
+            mine = np.flatnonzero((i == centre) & (d < 3.4) & (atoms.numbers[j] == 8))
+            for a, b in ((a, b) for k, a in enumerate(mine) for b in mine[:k]):
+                angles.append(vectors[a] @ vectors[b] / d[a] / d[b])
+    knots = [0.0, *np.linspace(INNER, CUTOFF, 7)]
+    assert counts["radial"]["O-Si"] == np.histogram(distances, knots)[0].tolist()
+    assert counts["angle"]["Si: O-O"] == [0, *np.histogram(angles, np.linspace(-1, 1, 6))[0]]
+    assert counts["angle"].keys() == {f"{c}: {p}" for c in ("O", "Si") for p in ("O-O", "O-Si", "Si-Si")}
+
+
+def test_crystals_leave_intervals_without_data():
+    """Neighbours of silicon at a = 5.4 Å stand at 2.34 and 3.82 Å, at angles of 109.5°: cosine -1/3."""
+    given = hypers()
+    coverage = Coverage(given, visits_of(crystals(), given))
+    distances = [f"Si-Si {where} Å" for where in ("1.80 to 2.20", "2.60 to 3.00", "3.00 to 3.40")]
+    cosines = ("-1.0 to -0.6", "-0.2 to 0.2", "0.2 to 0.6", "0.6 to 1.0")
+    assert coverage.unvisited() == [*distances, *(f"Si: Si-Si cosine {where}" for where in cosines)]
+    assert coverage.reach == pytest.approx(3.4)
+
+
+def test_pairs_of_elements_never_seen_are_named():
+    separate = [*crystals("Si8"), *crystals("O8")]
+    given = hypers((8, 14))
+    assert unseen_combinations(visits_of(separate, given), given.species) == ["O-Si"]
+    with pytest.warns(RuntimeWarning, match="never holds these elements as neighbours: O-Si. Their filters"):
+        warn_of_unseen([build_graph(atoms, CUTOFF) for atoms in separate], given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_unseen([build_graph(atoms, CUTOFF) for atoms in crystals("Si4O4")], given)
+
+
+@pytest.mark.parametrize("filters", ["pair", "neighbour", "shared"])
+def test_elements_never_seen_together_extrapolate_whoever_shares_their_splines(filters):
+    given = hypers((8, 14), filters=filters)
+    coverage = Coverage(given, visits_of([*crystals("Si8"), *crystals("O8")], given))
+    assert not coverage.extrapolating(build_graph(crystals("Si8")[0], CUTOFF)).any()
+    mixed = coverage.extrapolating(build_graph(crystals("Si4O4")[0], CUTOFF))
+    assert (mixed > 0).all()
+
+
+def test_the_calculator_counts_for_each_atom_and_warns_once(tmp_path):
+    calculator = MLIPCalculator(export(tmp_path, hypers(), crystals()), device="cpu")
+    known, other = crystals()[0], crystals()[0]
+    other.positions[0] += (other.positions[1] - other.positions[0]) * 0.35
+    known.calc = other.calc = calculator
+    known.get_potential_energy()
+    assert not calculator.results["extrapolating"].any()
+    with pytest.warns(
+        RuntimeWarning, match="`toy` has no training data .the shortest distance is 1.5"
+    ) as said:
+        other.get_potential_energy()
+        other.rattle(1e-3)
+        other.get_potential_energy()
+    assert len(said) == 1
+    counts = calculator.results["extrapolating"]
+    assert counts.shape == (8,) and counts[0] > 0 and counts[1] > 0
+    copied = copy.deepcopy(calculator)
+    copied.calculate(other)
+    assert np.array_equal(copied.results["extrapolating"], counts)
+
+
+def test_files_without_the_data_say_nothing(tmp_path):
+    calculator = MLIPCalculator(export(tmp_path, hypers(), None), device="cpu")
+    calculator.calculate(crystals()[0])
+    assert "extrapolating" not in calculator.results
+    assert Coverage.of(load_model("pet-si", device="cpu").info) is None
+
+
+def lint(path) -> dict:
+    model = load_model(path, device="cpu", dtype="float64")
+    probe = Probe(model, crystals()[:1])
+    rows = [row for check in (repulsive_core, smooth_cutoff, visited_intervals) for row in check(probe)]
+    assert all(row.passed is None for row in rows)
+    return {row.name: row for row in rows}
+
+
+def test_lint_of_a_sound_potential(tmp_path):
+    rows = lint(export(tmp_path, hypers(), crystals()))
+    # φ goes on below 1.8 Å with the slope (c_2 - c_0)/2h of its first piece, h = 0.4 Å; the force is half of
+    # both atoms' φ, that is once this slope, and small filters change little
+    assert rows["repulsive core: dimer"].value == pytest.approx(50 / 0.8, rel=0.3)
+    assert rows["repulsive core: crystal"].value > 0
+    assert [rows[f"smooth cutoff: {name}"].value for name in ("value", "slope", "curvature")] == [0, 0, 0]
+    assert rows["visited intervals: without data"].value == 7
+
+
+def test_lint_finds_a_missing_core_and_missing_data(tmp_path):
+    def attract(network):
+        network.phi.coefficients[:, :, 0] = -50.0
+
+    rows = lint(export(tmp_path, hypers(), None, attract))
+    assert rows["repulsive core: dimer"].value < 0 and "MISSING" in rows["repulsive core: dimer"].detail
+    assert np.isnan(rows["visited intervals: without data"].value)
+
+
+def test_lint_finds_an_end_that_is_not_smooth():
+    """An imported φ of two knots, 1 and 0 eV, 2 Å apart with the slopes -1 and -0.25 eV/Å at its ends."""
+    bank = SplineBank([1.0], [2.0], [1], 1, vanishing=False)
+    bank.set_from_knots(0, 0, torch.tensor([1.0, 0.0], dtype=torch.float64), (1, -1.0), (1, -0.25))
+    nothing = SplineBank([1.0], [2.0], [1], 0, vanishing=True)
+    network = SimpleNamespace(phi=bank, rho=nothing, f=nothing, g=nothing, pair_cases=None)
+    module = SimpleNamespace(network=SimpleNamespace(network=network))
+    probe = Probe(SimpleNamespace(module=module), crystals()[:1])
+    rows = {row.name: row for row in smooth_cutoff(probe)}
+    size = float(bank.coefficients.detach().abs().max())
+    assert rows["smooth cutoff: value"].value == pytest.approx(0.0, abs=1e-7)
+    assert rows["smooth cutoff: slope"].value == pytest.approx(0.25 / size, rel=1e-6)
+    assert "forces jump" in rows["smooth cutoff: slope"].detail
