@@ -193,7 +193,7 @@ class ExtrapolationWatch:
 
 
 def warn_of_unseen(graphs: Iterable[Graph], hypers: SNNPHypers) -> None:
-    """Warn of pairs of elements that no training structure holds as neighbours: nothing trains their filters."""
+    """Warn of pairs of elements that no training structure holds as neighbours: nothing trains them."""
     visits = count_visits(graphs, hypers) if len(hypers.species) > 1 else {}
     unseen = unseen_combinations(visits, hypers.species) if visits else []
     if unseen:
