@@ -31,6 +31,49 @@ def anisotropic_model_path(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pair(pair_model_path):
+    """The pair potential, loaded in float64."""
+    from ase_mlip.model import load_model
+
+    return load_model(pair_model_path, device="cpu", dtype="float64")
+
+
+@pytest.fixture(scope="session")
+def anisotropic(anisotropic_model_path):
+    """The unconstrained toy, loaded in float64."""
+    from ase_mlip.model import load_model
+
+    return load_model(anisotropic_model_path, device="cpu", dtype="float64")
+
+
+@pytest.fixture
+def fake_installation(tmp_path, monkeypatch) -> Path:
+    """A fake LAMMPS with MPICH, a fake compiler, an empty cache and no launcher of MPI programs."""
+    from fake_lammps import FAKE_COMPILER, HEADER, write_lammps, write_program
+
+    from ase_mlip import _build, _build_lammps, _lammps
+
+    package = write_lammps(tmp_path / "site")
+    (tmp_path / "mpi").mkdir()
+    (tmp_path / "mpi" / "mpi.h").write_text(HEADER)
+    compiler = write_program(tmp_path / "fake-c++", FAKE_COMPILER)
+    monkeypatch.setattr(_lammps, "_header_folders", lambda: [tmp_path / "mpi"])
+    monkeypatch.setattr(_lammps.Lammps, "mpi", "libmpi.so.12")
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.delitem(sys.modules, "lammps", raising=False)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(_build, "installed_folder", lambda: tmp_path / "installed")
+    monkeypatch.setattr(_build_lammps, "installed_folder", lambda: tmp_path / "installed_lammps")
+    monkeypatch.setattr(_build, "find_nvcc", lambda: None)
+    for names in _lammps.LAUNCHERS:
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("LAMMPS_PLUGIN_PATH", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
 def torch_side() -> Path:
     """The library that `pair_style mlip` opens, built now if it is not there."""
     from ase_mlip import _build_lammps, _lammps

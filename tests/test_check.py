@@ -1,215 +1,46 @@
 """Checks of models: sound ones pass, and every check catches a model that is broken in its way."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from ase.neighborlist import neighbor_list
-from toy import AnisotropicNetwork, PairNetwork, smooth_cutoff
+from broken_networks import (
+    CUTOFF,
+    SPECIES,
+    Average,
+    Broken,
+    BrokenPotential,
+    CountsNodes,
+    Detached,
+    ForgetsBeyondBlocks,
+    InfiniteSlope,
+    JumpInside,
+    LinearCutoff,
+    MessagePassing,
+    NeedsEdges,
+    NoImagesOfItself,
+    NumbersAtoms,
+    NumbersNeighbours,
+    Remembers,
+    StepCutoff,
+    Undeclared,
+    WritesInput,
+    failures,
+    make_model,
+)
+from toy import AnisotropicNetwork
 
-from ase_mlip import _ops, check_continuity, check_graph, check_physics
+from ase_mlip import check_continuity, check_graph, check_physics
 from ase_mlip.check import CHECKS, format_checks, passed, run_checks
-from ase_mlip.check_probe import Probe, fold, take_edges, unfold
-from ase_mlip.check_structures import default_structures, diluted, disordered_structure, tiny_structure
+from ase_mlip.check_probe import Probe, take_edges
+from ase_mlip.check_structures import default_structures, disordered_structure
 from ase_mlip.errors import StructureError
-from ase_mlip.model import Model, load_model
-from ase_mlip.model_info import ModelInfo
+from ase_mlip.model import load_model
 from ase_mlip.neighbors import build_graph
 from ase_mlip.potential import Potential
-
-SPECIES = [8, 14]
-CUTOFF = 4.0
-
-
-class MessagePassing(torch.nn.Module):
-    """Two layers: E_i depends on the densities of its neighbours, which depend on theirs."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(0.3))
-
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
-        centres, neighbours = edge_index
-        distances = torch.linalg.vector_norm(edge_vectors, dim=1)
-        window = smooth_cutoff(distances, CUTOFF) * (1 + 0.01 * species[neighbours])
-        zeros = torch.zeros(species.size(0), dtype=edge_vectors.dtype)
-        density = zeros.index_add(0, centres, window)
-        message = zeros.index_add(0, centres, window * torch.tanh(self.weight * density[neighbours]))
-        return {"energies": torch.tanh(density * self.weight) + 0.1 * message**2}
-
-
-class Broken(PairNetwork):
-    """A sound pair potential whose parts the tests below override."""
-
-    def __init__(self):
-        super().__init__(SPECIES, CUTOFF)
-
-    def pair_energies(self, species, edge_index, edge_vectors):
-        distances = torch.linalg.vector_norm(edge_vectors, dim=1)
-        decay = torch.exp(self.r0 - distances)
-        return 0.15 * (decay * decay - 2.0 * decay) * self.window(distances)
-
-    def window(self, distances):
-        return smooth_cutoff(distances, self.cutoff)
-
-    def reduce(self, energies, species, edge_index):
-        zeros = torch.zeros(species.size(0), dtype=energies.dtype)
-        return zeros.index_add(0, edge_index[0], energies)
-
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
-        energies = self.pair_energies(species, edge_index, edge_vectors)
-        return {"energies": self.reduce(energies, species, edge_index)}
-
-
-class StepCutoff(Broken):
-    def window(self, distances):
-        return torch.ones_like(distances)
-
-
-class LinearCutoff(Broken):
-    """Energy is continuous at the cutoff, forces are not."""
-
-    def window(self, distances):
-        return 1.0 - distances / self.cutoff
-
-
-class JumpInside(Broken):
-    """A jump that is not at the cutoff, as a careless table or switch makes it."""
-
-    def window(self, distances):
-        return smooth_cutoff(distances, self.cutoff) * (1.0 + 0.01 * (distances > 3.123).to(distances.dtype))
-
-
-class Detached(Broken):
-    """A part of the energy is not differentiated."""
-
-    def pair_energies(self, species, edge_index, edge_vectors):
-        energies = super().pair_energies(species, edge_index, edge_vectors)
-        return energies + 1e-3 * energies.detach()
-
-
-class Average(Broken):
-    """0/0 for atoms without neighbours."""
-
-    def reduce(self, energies, species, edge_index):
-        return super().reduce(energies, species, edge_index) / super().reduce(
-            torch.ones_like(energies), species, edge_index
-        )
-
-
-class InfiniteSlope(Broken):
-    """Energies are finite everywhere, but the slope of the root is infinite where the sum is zero."""
-
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
-        energies = self.reduce(
-            self.window(torch.linalg.vector_norm(edge_vectors, dim=1)) ** 2, species, edge_index
-        )
-        lonely = edge_vectors.new_zeros(species.size(0)).index_add(
-            0, edge_index[1], edge_vectors.sum(dim=1) * (reverse_edges >= 0)
-        )
-        return {"energies": energies + torch.sqrt(lonely**2)}
-
-
-class WritesInput(Broken):
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
-        reverse_edges.zero_()
-        return super().forward(species, edge_index, edge_vectors, reverse_edges, inputs)
-
-
-class Remembers(Broken):
-    """Every evaluation changes the next."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("calls", torch.zeros(()))
-
-    def reduce(self, energies, species, edge_index):
-        self.calls += 1e-3
-        return super().reduce(energies, species, edge_index) * (1 + self.calls)
-
-
-class NumbersAtoms(Broken):
-    def reduce(self, energies, species, edge_index):
-        return super().reduce(energies, species, edge_index) + 1e-6 * torch.arange(species.size(0))
-
-
-class NumbersNeighbours(Broken):
-    """The first edge of a centre counts more."""
-
-    def reduce(self, energies, species, edge_index):
-        first = torch.searchsorted(edge_index[0], torch.arange(species.size(0)))
-        scale = torch.ones_like(energies)
-        scale[first[first < len(energies)]] = 1.001
-        return super().reduce(energies * scale, species, edge_index)
-
-
-class CountsNodes(Broken):
-    """Normalised by the size of the graph, which batches and ghosts change."""
-
-    def reduce(self, energies, species, edge_index):
-        return super().reduce(energies, species, edge_index) / species.size(0)
-
-
-class NoImagesOfItself(Broken):
-    def pair_energies(self, species, edge_index, edge_vectors):
-        return super().pair_energies(species, edge_index, edge_vectors) * (edge_index[0] != edge_index[1])
-
-
-class NeedsEdges(Broken):
-    def reduce(self, energies, species, edge_index):
-        return super().reduce(energies / energies.abs().max().clamp(min=1.0), species, edge_index)
-
-
-class ForgetsBeyondBlocks(Broken):
-    def reduce(self, energies, species, edge_index):
-        return super().reduce(energies * (edge_index[0] < 2048), species, edge_index)
-
-
-class Undeclared(Broken):
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
-        outputs = super().forward(species, edge_index, edge_vectors, reverse_edges, inputs)
-        return {**outputs, "features": outputs["energies"][:, None]}
-
-
-class BrokenPotential(Potential):
-    """A potential whose results are changed."""
-
-    def __init__(self, change):
-        super().__init__(Broken(), {8: -1.0, 14: -4.0})
-        self.change = change
-
-    def forward(self, *arguments):
-        return self.change(super().forward(*arguments), *arguments)
-
-
-def make_model(module, **claims) -> Model:
-    """A model around an eager network or potential, in float64, with the claims of the pair toy."""
-    _ops.load()
-    potential = module if isinstance(module, Potential) else Potential(module, {8: -1.5, 14: -4.25})
-    potential.network.to(torch.float64)
-    for parameter in potential.parameters():
-        parameter.requires_grad_(False)
-    document = {
-        "name": "toy",
-        "species": SPECIES,
-        "cutoff": CUTOFF,
-        "message_passing_layers": 1,
-        "interaction_range": CUTOFF,
-    }
-    info = ModelInfo(**{**document, **claims})
-    return Model(info, potential.eval(), torch.device("cpu"), torch.float64, Path("toy.pt"))
-
-
-def failures(module, *checks, **claims) -> list[str]:
-    """Names of what failed among the given checks."""
-    model = make_model(module, **claims)
-    probe = Probe(model, default_structures(SPECIES))
-    return [result.name for check in checks for result in check(probe) if result.passed is False]
-
 
 # ---- sound models pass ---------------------------------------------------------------------------------
 
@@ -517,74 +348,3 @@ def test_two_runs_measure_the_same(pair_model_path):
 
 def test_every_check_says_what_it_does():
     assert all(check.__doc__ for check in CHECKS)
-
-
-# ---- tools of the checks -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("pbc", [True, (True, False, True), False])
-def test_unfolded_atoms_have_all_neighbours(pbc):
-    """An owned atom in the cluster has the neighbours that ASE's list finds in the crystal."""
-    atoms = disordered_structure(np.array([14, 8, 14, 8, 8]), pbc, np.random.default_rng(3))
-    atoms.positions += np.random.default_rng(4).integers(-2, 3, (5, 3)) * atoms.pbc @ atoms.cell.array
-    owned, reach = np.array([3, 1]), 5.0
-    cluster, origin = unfold(atoms, owned, reach)
-    assert origin[:2].tolist() == [3, 1]
-    assert np.array_equal(cluster.numbers, atoms.numbers[origin])
-    to_owned = np.linalg.norm(cluster.positions[:, None] - cluster.positions[None, :2], axis=2)
-    assert to_owned.min(axis=1).max() <= reach
-    distances = neighbor_list("id", atoms, reach)
-    for index, original in enumerate(owned):
-        expected = np.sort(distances[1][distances[0] == original])
-        found = np.sort(to_owned[:, index][np.arange(len(cluster)) != index])
-        assert np.allclose(found[found <= reach], expected, atol=1e-12)
-
-
-def test_fold_adds_copies():
-    assert fold(np.array([1.0, 2.0, 4.0]), np.array([2, 0, 2]), 3).tolist() == [2.0, 0.0, 5.0]
-
-
-def test_taken_edges_keep_their_reverse():
-    graph = build_graph(default_structures(SPECIES)[0], CUTOFF)
-    rng = np.random.default_rng(0)
-    kept = torch.from_numpy(rng.permutation(graph.edge_index.shape[1])[:100])
-    part = take_edges(graph, kept)
-    has_reverse = part.reverse_edges >= 0
-    assert 0 < int(has_reverse.sum()) < 100
-    reverse = part.reverse_edges[has_reverse]
-    assert torch.equal(part.edge_vectors[has_reverse], -part.edge_vectors[reverse])
-    assert torch.equal(part.edge_index[:, has_reverse], part.edge_index[:, reverse].flip(0))
-    lost = graph.reverse_edges[kept[~has_reverse]]
-    assert not torch.isin(lost, kept).any()
-
-
-@pytest.mark.parametrize("species", [[1], [14], [1, 8], [3, 9, 29, 55, 79, 92], list(range(1, 90))])
-def test_made_up_structures_are_sensible(species):
-    from ase.data import covalent_radii
-
-    structures = default_structures(species)
-    assert [len(atoms) for atoms in structures] == [12, 8, 5]
-    assert [tuple(atoms.pbc) for atoms in structures] == [(True,) * 3, (True, True, False), (False,) * 3]
-    for atoms in structures:
-        assert set(atoms.numbers) <= set(species)
-        i, j, distances = neighbor_list("ijd", atoms, 8.0)
-        contacts = covalent_radii[atoms.numbers[i]] + covalent_radii[atoms.numbers[j]]
-        assert (distances / contacts).min() > 0.84
-        assert distances.min() > 0.89
-        assert 9.9 < atoms.get_volume() / len(atoms) < 250
-    assert default_structures(species)[0] == structures[0]
-
-
-def test_tiny_cells_are_smaller_than_the_cutoff():
-    for cutoff in (2.0, 4.0):
-        atoms = tiny_structure([55], 2, cutoff)
-        heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
-        assert heights.max() < cutoff
-
-
-def test_diluted_structures_have_the_wanted_neighbours():
-    atoms = default_structures([14])[0]
-    thin = diluted(atoms, 6.0, 10)
-    count = len(neighbor_list("i", thin, 6.0)) / len(thin)
-    assert 7 < count < 13
-    assert np.allclose(diluted(atoms, 6.0, 1000).positions, atoms.positions)

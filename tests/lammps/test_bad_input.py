@@ -8,8 +8,8 @@ import pytest
 import torch
 from ase.build import bulk
 from harness import Case
+from model_files import REFUSED, bad_file, rewrite
 from structures import cluster, diamond
-from test_model import REFUSED, bad_file, rewrite
 
 from ase_mlip.model import read_info
 
