@@ -9,28 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import (
-    CalculationFailed,
-    Calculator,
-    PropertyNotImplementedError,
-    all_changes,
-)
-from ase.stress import full_3x3_to_voigt_6_stress
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from tqdm import tqdm
 
 from .averaging import Averaging
 from .batch_limit import BatchLimit
+from .calculator_results import ase_results, has_direct_stress, volume_of
 from .ensemble import Ensemble
 from .errors import MLIPError, StructureError
 from .model import Model, load_model
 from .neighbors import Graph, NeighborList, build_graph, check_species, concatenate
-from .residual import choose_averaging, spreads
+from .residual import choose_averaging
 from .symmetry import find_averaging
 from .visited import ExtrapolationWatch
 
 NEED_DERIVATIVES = {"forces", "stress", "stresses"}
-SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
-
 
 # What ase.calculators.calculator.Calculator itself takes.
 _ASE_ARGUMENTS = {"atoms", "directory", "label", "restart", "ignore_bad_restart_file"}
@@ -158,7 +151,7 @@ class MLIPCalculator(Calculator):
         graph = self._neighbors.update(self.atoms)
         self._choose_averaging(graph)
         outputs = self._evaluate_graph(graph, properties)
-        self.results = self._results(outputs, slice(None), 0, _volume(self.atoms))
+        self.results = self._results(outputs, slice(None), 0, volume_of(self.atoms))
         self.results.update(self._watch.results(graph))
         if "virial" in outputs:
             virial = outputs["virial"][0]
@@ -271,35 +264,18 @@ class MLIPCalculator(Calculator):
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
 
     def _results(self, outputs: dict, nodes: slice, index: int, volume: float) -> dict:
-        """ASE's results of structure ``index`` of the graph, which has the given nodes; ``volume`` in Å³."""
-        energy = float(outputs["energy"][index])
-        results = {"energy": energy, "free_energy": energy, "energies": outputs["energies"][nodes]}
-        if self.forces == "direct":
-            forces = outputs["direct_forces"][nodes]
-            results["forces"] = forces - forces.mean(axis=0)
-            stresses = _direct_stresses(outputs, nodes, volume)
-        else:
-            if "forces" in outputs:
-                results["forces"] = outputs["forces"][nodes]
-            stresses = -outputs["virials"][nodes] / volume if "virials" in outputs and volume else None
-        if stresses is not None:
-            results["stresses"] = full_3x3_to_voigt_6_stress(stresses)
-            results["stress"] = results["stresses"].sum(axis=0)
-        if "energies_by_rotation" in outputs:
-            results.update(spreads(outputs, nodes, volume, self.averaging.weights, self.forces == "direct"))
-        _check_finite(results)
-        return results
+        return ase_results(outputs, nodes, index, volume, self.averaging.weights, self.forces == "direct")
 
     def _check_properties(self, properties: Sequence[str]) -> None:
         for name in properties:
-            has_stress = self.forces == "conservative" or _has_direct_stress(self.model)
+            has_stress = self.forces == "conservative" or has_direct_stress(self.model.info)
             if name not in self.implemented_properties or ("stress" in name and not has_stress):
                 raise PropertyNotImplementedError(self._why_absent(name))
 
     def _why_absent(self, name: str) -> str:
         if name not in self.implemented_properties:
             return f"`{name}`: expected one of {', '.join(self.implemented_properties)}"
-        if self.forces == "direct" and not _has_direct_stress(self.model):
+        if self.forces == "direct" and not has_direct_stress(self.model.info):
             return (
                 f"`{name}` with forces='direct' needs the output `direct_stresses` or `direct_virials`, but "
                 f"`{self.model.path}` has only {', '.join(self.model.info.outputs)}; "
@@ -354,7 +330,7 @@ class MLIPCalculator(Calculator):
         for index, atoms in enumerate(batch):
             nodes = slice(start, start + len(atoms))
             # copies: a slice would keep the whole batch alive
-            own = self._results(outputs, nodes, index, _volume(atoms)).items()
+            own = self._results(outputs, nodes, index, volume_of(atoms)).items()
             results.append({name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in own})
             start += len(atoms)
         return results
@@ -393,37 +369,3 @@ def _find_averaging(scheme: str | Atoms | Averaging | None, model: Model) -> Ave
 
 def _name_of(scheme: str | Atoms | Averaging | None, found: Averaging | None) -> str:
     return str(scheme) if found is None else found.name
-
-
-def _has_direct_stress(model: Model) -> bool:
-    return not {"direct_stresses", "direct_virials"}.isdisjoint(model.info.outputs)
-
-
-def _direct_stresses(outputs: dict, nodes: slice, volume: float) -> np.ndarray | None:
-    """Per-atom stresses [N, 3, 3] in eV/Å³ that sum to the structure's, from whichever head there is."""
-    if not volume:
-        return None
-    if "direct_stresses" in outputs:
-        stresses = outputs["direct_stresses"][nodes]
-        return stresses / len(stresses)  # the stress is their mean
-    if "direct_virials" in outputs:
-        return -outputs["direct_virials"][nodes] / volume
-    return None
-
-
-def _volume(atoms: Atoms) -> float:
-    """Volume in Å³; zero if a cell vector is missing, as ASE has it whatever the boundary conditions."""
-    volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
-    return volume if volume > SMALLEST_VOLUME else 0.0
-
-
-def _check_finite(results: dict) -> None:
-    for name in ("energies", "forces"):
-        if name not in results or np.isfinite(results[name]).all():
-            continue
-        broken = np.flatnonzero(~np.isfinite(results[name].reshape(len(results[name]), -1)).all(axis=1))
-        raise CalculationFailed(
-            f"`{name}`: expected finite numbers, got {results[name][broken[0]]} on atom {broken[0]} "
-            f"({len(broken)} such atoms); the structure is far from what the model was trained on, or "
-            "float32 overflows: look at its distances, reduce the timestep, or try dtype='float64'"
-        )
