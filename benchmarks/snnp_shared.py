@@ -1,0 +1,167 @@
+"""One set of filters for Si, Ge and Mo, a network for each: what it costs, and what it gives for Cu and Ni.
+
+    python benchmarks/snnp_shared.py     # trains what is missing, some minutes; docs/snnp_filters.png
+
+All networks have 8 radial and 8 angular filters, no pair term (which would be shared, too), 24 hidden units,
+a random start and 30 epochs. Errors are those on mlearn's test files, which decide nothing. Cu and Ni have
+test files only: half of their frames train what sits on frozen filters, errors are those of the other half.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import snnp_studies as studies
+import torch
+
+ELEMENTS = {"Si": 14, "Ge": 32, "Mo": 42}
+TRANSFER = {"Cu": 29, "Ni": 28}
+MODEL = {"pair": False, "radial_filters": 8, "angular_filters": 8}
+RANDOM = {"linear_start": 0.0}
+EPOCHS = 80  # on frozen filters
+OUTPUT = studies.ROOT / "docs" / "snnp_filters.png"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    store = studies.Store(studies.RUNS / "shared.json")
+    for element in ELEMENTS:
+        studies.trained(f"separate-{element}", [element], RANDOM, **MODEL)
+    studies.trained("shared", list(ELEMENTS), RANDOM, **MODEL, filters="shared")
+    for element, number in ELEMENTS.items():
+        for name in ("shared", f"separate-{element}"):
+            store.get(f"{element}, {name}", lambda n=name, e=element, z=number: tested(n, e, z))
+    for element in TRANSFER:
+        for source in ("shared", "random"):
+            store.get(f"{element}, weights on {source} filters", lambda s=source, e=element: weights(s, e))
+            store.get(
+                f"{element}, network on {source} filters", lambda s=source, e=element: network(s, e, True)
+            )
+        store.get(f"{element}, all trained", lambda e=element: network("random", e, False))
+    for name, (energy, forces) in store.rows.items():
+        print(f"{name:34s} {energy:6.1f} meV/atom  {forces:.3f} eV/Å")
+    plot()
+
+
+def native(name: str):
+    from ase_mlip.train_export import load_native
+
+    return load_native(studies.RUNS / name / "best.safetensors")
+
+
+def tested(name: str, element: str, number: int) -> tuple[float, float]:
+    found, energies = native(name)
+    data = studies.load(element, "test", found.cutoff)
+    return studies.residual_errors(found, data, {number: energies[number]})
+
+
+def halves(element: str):
+    """Two halves of an element's test file, split within the groups."""
+    from ase_mlip.data import DataConfig, load_data
+
+    path = str(studies.DATA / f"{element}_test.xyz")
+    return load_data(DataConfig(path, validation_fraction=0.5, split_seed=1, group_key="group"), studies.ROOT)
+
+
+def weights(source: str, element: str) -> tuple[float, float]:
+    """One weight for each feature and a constant, by least squares, nothing else."""
+    from ase_mlip import linear_fit
+    from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+    from ase_mlip.batches import GraphDataset
+    from ase_mlip.potential import Potential
+
+    torch.manual_seed(1)
+    hypers = SNNPHypers(species=[TRANSFER[element]], **{**studies.MODEL, **MODEL, "hidden": []})
+    linear = SNNP(hypers).double().eval().requires_grad_(False)
+    if source != "random":
+        take_filters(linear, native(source)[0])
+    split = halves(element)
+    data, held_out = GraphDataset(split.train, linear.cutoff), GraphDataset(split.validation, linear.cutoff)
+    batch, potential = data.collate(range(len(data))), Potential(linear, {})
+    columns = []
+    for k in range(linear.n_features):
+        linear.skip.zero_()
+        linear.skip[0, k] = 1.0
+        columns.append(linear_fit._answers(potential, batch))
+    columns.append(linear_fit._counts(linear, batch, 0))
+    matrix, right = (
+        np.stack(columns, axis=1),
+        linear_fit._flat(batch, batch.energies, batch.forces, batch.stresses),
+    )
+    scale = linear_fit._row_weights(data, 100.0, 1.0, 100.0)
+    names = [str(k) for k in range(len(columns))]
+    nothing = np.zeros((len(names), len(names)))
+    solution = linear_fit._solve(matrix * scale[:, None], right * scale, names, 1e-10, nothing)
+    linear.skip.copy_(torch.from_numpy(solution[:-1])[None])
+    return studies.residual_errors(linear, held_out, {TRANSFER[element]: float(solution[-1])})
+
+
+def network(source: str, element: str, frozen: bool) -> tuple[float, float]:
+    """Weights and a network trained on given filters; the last epoch's average, so no frame chooses it."""
+    from ase_mlip import _ops
+    from ase_mlip.batches import GraphDataset
+    from ase_mlip.data import DataConfig
+    from ase_mlip.train import Run
+    from ase_mlip.train_config import LossConfig, OptimizerConfig, RunConfig, SNNPHypers
+
+    _ops.load()
+    config = RunConfig(
+        name="transfer",
+        output=".",
+        data=DataConfig(""),
+        model=SNNPHypers(**{**studies.MODEL, **MODEL}),
+        loss=LossConfig(**studies.LOSS),
+        optimizer=OptimizerConfig(**{**studies.OPTIMIZER, "epochs": EPOCHS, "rotate": False}),
+        seed=1,
+    )
+    split = halves(element)
+    run = Run(config, split, torch.device("cpu"))
+    if source != "random":
+        take_filters(run.network, native(source)[0])
+    run.network.requires_grad_(True)
+    run.network.networks.last.bias.requires_grad_(False)
+    for bank in (run.network.rho, run.network.f, run.network.g):
+        bank.requires_grad_(not frozen)
+    run.state.average = [p.detach().clone() for p in run.network.parameters()]
+    for _ in range(EPOCHS):
+        run.epoch()
+    with run.averaged_weights():
+        held_out = GraphDataset(split.validation, run.network.cutoff)
+        return studies.residual_errors(run.network, held_out, run.baseline)
+
+
+def take_filters(target, source) -> None:
+    """The first splines of every bank; those of a network with shared filters serve all elements."""
+    with torch.no_grad():
+        for name in ("rho", "f", "g"):
+            getattr(target, name).coefficients.copy_(getattr(source, name).coefficients[:1])
+
+
+def plot() -> None:
+    from matplotlib.figure import Figure
+
+    from ase_mlip import load_model
+    from ase_mlip.plots_filters import read_filters
+
+    rows = {name: name for name in ("snnp-si", "snnp-ge", "snnp-mo")}
+    rows["shared by Si, Ge, Mo"] = str(studies.RUNS / "shared" / "shared.pt")
+    figure = Figure(figsize=(10, 8.4), layout="constrained")
+    axes = figure.subplots(len(rows), 4, sharex="col")
+    titles = {"phi": r"$\phi$ (eV)", "rho": r"$\rho$", "f": r"$f$", "g": r"$g$"}
+    for line, (title, path) in zip(axes, rows.items(), strict=True):
+        filters = read_filters(load_model(path, device="cpu"))
+        for axis, (name, label) in zip(line, titles.items(), strict=True):
+            for curve in getattr(filters, name):
+                axis.plot(curve.x, curve.y, lw=0.9)
+            axis.axhline(0.0, color="0.7", lw=0.5, zorder=0)
+            axis.tick_params(labelsize=7)
+            if name == "phi":
+                axis.set(ylabel=title, ylim=(-2, 4))
+            if line is axes[0]:
+                axis.set_title(label, fontsize=10)
+    for axis, label in zip(axes[-1], (*["distance (Å)"] * 3, r"$\cos\theta$"), strict=True):
+        axis.set_xlabel(label, fontsize=9)
+    figure.savefig(OUTPUT, dpi=80)
+
+
+if __name__ == "__main__":
+    main()
