@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import torch
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write as write_structures
 
 SMALL = {"d_pet": 16, "d_node": 24, "d_head": 12, "d_feedforward": 20, "num_heads": 2, "cutoff": 4.0}
 SPECIES = [1, 8, 14]
 UNITS = {"energy": "eV", "non_conservative_force": "eV/Angstrom", "non_conservative_stress": "eV/Angstrom^3"}
+
+TRAINING = """
+architecture:
+  name: pet
+  model: {hypers}
+  training:
+    num_epochs: 3
+    batch_size: 4
+    learning_rate: 0.003
+    atomic_baseline: {baseline}
+training_set:
+  systems: {{read_from: train.xyz, length_unit: angstrom}}
+  targets:
+    energy: {{key: energy, unit: eV, forces: true, stress: true}}
+    non_conservative_force:
+      {{key: forces, unit: eV/Angstrom, type: {{cartesian: {{rank: 1}}}}, sample_kind: atom}}
+validation_set: 0.2
+test_set: 0.2
+"""
 
 
 def target_info(name: str, unit: str):
@@ -80,3 +106,29 @@ def fill(values, module: torch.nn.Module, buffer: str, size: float, generator: t
 def write(path: Path, model) -> Path:
     torch.save(model.get_checkpoint(), path)
     return path
+
+
+def train(folder: Path, baseline: dict) -> Path:
+    """A checkpoint of `mtt train`: three epochs on copper and gold as EMT has them.
+
+    Parameters
+    ----------
+    baseline: metatrain's `atomic_baseline`; empty: fitted
+    """
+    frames = []
+    for seed in range(10):
+        atoms = bulk("Cu", cubic=True)
+        atoms.symbols[seed % 4] = "Au"
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        results = {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces", "stress")}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        frames.append(atoms)
+    write_structures(folder / "train.xyz", frames)
+    hypers = {**SMALL, "num_neighbors_adaptive": 8}
+    text = TRAINING.format(hypers=json.dumps(hypers), baseline=str(baseline).replace("'", ""))
+    (folder / "options.yaml").write_text(text)
+    command = [str(Path(sys.executable).with_name("mtt")), "train", "options.yaml", "-o", "model.pt"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return folder / "model.ckpt"

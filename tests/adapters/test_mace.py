@@ -25,7 +25,6 @@ from ase_mlip.check import passed, run_checks
 from ase_mlip.model_info import read_info
 from ase_mlip.neighbors import build_graph
 from tests.adapters.mace_models import GOOD, write
-from tests.lammps.conftest import lammps, parallel  # noqa: F401  (fixtures)
 
 CUTOFF = 4.0
 
@@ -217,7 +216,7 @@ def test_the_process_is_left_as_it_was(checkpoint):
 
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("name", ["two-layers", "three-layers-zbl", "mpa-0"])
-def test_lammps_agrees_with_ase(parallel, exported, tmp_path, name, ranks):  # noqa: F811  (fixture)
+def test_lammps_agrees_with_ase(parallel, exported, tmp_path, name, ranks):
     from harness import Case, check_case, in_lammps_frame
 
     path = exported(name)

@@ -1,19 +1,12 @@
-"""PET checkpoints of metatrain in our PET: parity with metatomic's own calculator, and what is refused."""
+"""PET checkpoints of metatrain in our PET: parity with metatomic's own calculator."""
 
-import gzip
-import json
-import subprocess
-import sys
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from ase import Atoms
 from ase.build import bulk
-from ase.io import write as write_structures
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
@@ -26,7 +19,6 @@ from ase_mlip.adapters.metatrain import MetatomicReference
 from ase_mlip.check import run_checks
 from ase_mlip.model_info import read_info
 from tests.adapters.pet_checkpoints import SMALL, SPECIES, UNITS, public_model, write
-from tests.lammps.conftest import lammps, parallel  # noqa: F401  (fixtures)
 
 PLAIN = {"normalization": "LayerNorm", "activation": "SiLU"}
 BEFORE_2026 = {"adaptive_cutoff_method": "grid", "cutoff_width_adaptive": 0.5}
@@ -199,55 +191,6 @@ def test_uncertainties_around_the_model_are_named_as_left_out(tmp_path):
     assert "uncertainties (LLPR) are not in this file" in info.description
 
 
-TRAINING = """
-architecture:
-  name: pet
-  model: {hypers}
-  training:
-    num_epochs: 3
-    batch_size: 4
-    learning_rate: 0.003
-    atomic_baseline: {baseline}
-training_set:
-  systems: {{read_from: train.xyz, length_unit: angstrom}}
-  targets:
-    energy: {{key: energy, unit: eV, forces: true, stress: true}}
-    non_conservative_force:
-      {{key: forces, unit: eV/Angstrom, type: {{cartesian: {{rank: 1}}}}, sample_kind: atom}}
-validation_set: 0.2
-test_set: 0.2
-"""
-
-
-FITTED, FIXED = {}, {"energy": {29: -0.4, 79: -0.9}}
-
-
-@pytest.fixture(scope="session", params=[FITTED, FIXED], ids=["fitted baseline", "fixed baseline"])
-def trained(request, tmp_path_factory) -> Path:
-    """A checkpoint of `mtt train`: three epochs on copper and gold as EMT has them."""
-    from ase.calculators.emt import EMT
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    folder = tmp_path_factory.mktemp("trained")
-    frames = []
-    for seed in range(10):
-        atoms = bulk("Cu", cubic=True)
-        atoms.symbols[seed % 4] = "Au"
-        atoms.rattle(0.1, seed=seed)
-        atoms.calc = EMT()
-        results = {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces", "stress")}
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        frames.append(atoms)
-    write_structures(folder / "train.xyz", frames)
-    hypers = {**SMALL, "num_neighbors_adaptive": 8}
-    text = TRAINING.format(hypers=json.dumps(hypers), baseline=str(request.param).replace("'", ""))
-    (folder / "options.yaml").write_text(text)
-    command = [str(Path(sys.executable).with_name("mtt")), "train", "options.yaml", "-o", "model.pt"]
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    return folder / "model.ckpt"
-
-
 def test_a_trained_checkpoint(trained, tmp_path, request):
     """Fitted scales, composition weights that were fitted or fixed, conservative and direct forces."""
     adapted = adapt("pet", trained, allow_pickle=True)
@@ -272,7 +215,7 @@ def test_the_file_passes_the_checks(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["adaptive", "the layout of PET-MAD 1.0"])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_lammps_agrees_with_ase(parallel, name, ranks, tmp_path):  # noqa: F811
+def test_lammps_agrees_with_ase(parallel, name, ranks, tmp_path):
     from harness import Case, check_case
 
     path = export(tmp_path, public_model(**{**VARIANTS[name], "cutoff": 3.0}))
@@ -282,136 +225,3 @@ def test_lammps_agrees_with_ase(parallel, name, ranks, tmp_path):  # noqa: F811
     case = Case(atoms, pair=pair, before="processors * 1 1", commands="run 2", fixes="fix move all nve")
     calculator = MLIPCalculator(path, device="cpu", dtype="float64")
     check_case(parallel, case, tmp_path, calculator, ranks=ranks)
-
-
-# ---- what is refused ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("small") / "model.ckpt", public_model(num_gnn_layers=1))
-
-
-def altered(checkpoint: Path, path: Path, change) -> Path:
-    content = torch.load(checkpoint, weights_only=False)
-    change(content)
-    torch.save(content, path)
-    return path
-
-
-def refused(path, message: str, **options) -> None:
-    with pytest.raises(AdapterError, match=message):
-        adapt("pet", path, **{"allow_pickle": True, **options})
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"zbl": True}, "`zbl`"),
-        ({"system_conditioning": True}, "`system_conditioning`"),
-    ],
-)
-def test_a_setting_that_cannot_be_carried_over_is_named(changes, message, tmp_path):
-    refused(write(tmp_path / "model.ckpt", public_model(**changes)), message)
-
-
-def test_long_range_features_are_refused(checkpoint, tmp_path):
-    """Their module needs a package that is not here; the adapter is shown what a model with them says."""
-    from ase_mlip.adapters.pet import _hypers
-
-    model = public_model()
-    model.hypers["long_range"]["enable"] = True
-    with pytest.raises(AdapterError, match="`long_range.enable`"):
-        _hypers(model, {"energy": "energy"})
-    with pytest.raises(AdapterError, match="`magic` = 3, unknown here"):
-        model.hypers["long_range"]["enable"] = False
-        model.hypers["magic"] = 3
-        _hypers(model, {"energy": "energy"})
-
-
-def test_lora_is_refused(tmp_path):
-    from metatrain.pet.modules.finetuning import apply_finetuning_strategy
-
-    model = public_model()
-    strategy = {"method": "lora", "config": {"rank": 2, "alpha": 4}, "inherit_heads": {}, "read_from": None}
-    model = apply_finetuning_strategy(model, strategy)
-    content = model.get_checkpoint()
-    content["best_model_state_dict"] = content["model_state_dict"]
-    torch.save(content, tmp_path / "model.ckpt")
-    refused(tmp_path / "model.ckpt", "`lora`")
-
-
-def test_other_targets_are_named_and_left_out_on_request(tmp_path):
-    model = public_model({"energy": "eV", "mtt::charge": ""})
-    path = write(tmp_path / "model.ckpt", model)
-    refused(path, "`mtt::charge` have no place.*`--head energy` leaves them out")
-    assert "mtt::charge" in adapt("pet", path, allow_pickle=True, head="energy").metadata["description"]
-    refused(write(path, public_model({"mtt::charge": ""})), "no target `energy`")
-
-
-def test_pickles_and_modals_are_refused(checkpoint):
-    refused(checkpoint, "--allow-pickle", allow_pickle=False)
-    refused(checkpoint, "`--modal` means nothing for PET", modal="pbe")
-
-
-@pytest.mark.parametrize(
-    ("version", "message"), [(0, "version 0.*too old"), (99, "version 99.*upgrade metatrain")]
-)
-def test_a_checkpoint_of_another_version(checkpoint, tmp_path, version, message):
-    """99: of a later metatrain. 0: of none."""
-    path = tmp_path / "model.ckpt"
-    refused(altered(checkpoint, path, lambda c: c.update(model_ckpt_version=version)), message)
-
-
-def test_another_architecture_is_named(checkpoint, tmp_path):
-    path = tmp_path / "model.ckpt"
-    refused(altered(checkpoint, path, lambda c: c.update(architecture_name="soap_bpnn")), "`soap_bpnn`")
-    torch.save({"architecture_name": "llpr", "model_ckpt_version": 1, "wrapped_model_checkpoint": None}, path)
-    refused(path, "has no `architecture_name`")
-
-
-def test_a_damaged_file(checkpoint, tmp_path):
-    path = tmp_path / "model.ckpt"
-    data = checkpoint.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    refused(path, "cannot be read")
-    path.write_bytes(b"")
-    refused(path, "cannot be read")
-    path.write_bytes(b"architecture: pet\n")
-    refused(path, "cannot be read")
-    with zipfile.ZipFile(checkpoint) as whole, zipfile.ZipFile(path, "w") as archive:
-        for member in whole.namelist():  # every byte of the pickle's middle is another
-            content = whole.read(member)
-            if member.endswith("data.pkl"):
-                middle = len(content) // 2
-                content = content[:middle] + bytes(255 - b for b in content[middle:])
-            archive.writestr(member, content)
-    refused(path, "cannot be read")
-    refused(tmp_path / "missing.ckpt", "no such file")
-    refused(
-        altered(checkpoint, path, lambda c: c["best_model_state_dict"].popitem()), "cannot build the model"
-    )
-
-
-def test_an_exported_model_is_not_a_checkpoint(trained):
-    refused(trained.with_name("model.pt"), "exported model of metatomic|cannot be read")
-
-
-def shipped_with_metatrain(name: str, folder: Path) -> Path:
-    source = Path(metatrain.__file__).parent / "tests" / "checkpoints" / f"{name}.ckpt.gz"
-    if not source.is_file():
-        pytest.skip(f"this metatrain ships no {source.name}")
-    (folder / "old.ckpt").write_bytes(gzip.decompress(source.read_bytes()))
-    return folder / "old.ckpt"
-
-
-@pytest.mark.parametrize("name", ["v16_trainer-v15", "v12_trainer-v13", "v8_trainer-v7", "v1_trainer-v1"])
-def test_checkpoints_of_earlier_versions(name, tmp_path):
-    """Written by metatrain as it was then, the first ones residual and post-norm with a cosine cutoff."""
-    path = shipped_with_metatrain(f"model-{name}", tmp_path)
-    adapted = adapt("pet", path, allow_pickle=True, head="energy")
-    export_adapted(adapted, tmp_path / "old.pt")
-
-
-def test_a_trained_conditioning_is_refused(tmp_path):
-    refused(shipped_with_metatrain("model-v15-conditioning_trainer-v13", tmp_path), "`system_conditioning`")

@@ -25,7 +25,6 @@ from ase_mlip.adapters.structures import parity_structures
 from ase_mlip.check import passed, run_checks
 from ase_mlip.model_info import read_info
 from ase_mlip.neighbors import build_graph
-from tests.lammps.conftest import lammps, parallel  # noqa: F401  (fixtures)
 
 SPECIES = ["Si", "O", "Ti"]
 SMALL = {
@@ -254,7 +253,7 @@ def test_a_species_it_does_not_know(seven_net_0):
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_seven_net_0_in_lammps(parallel, seven_net_0, tmp_path, ranks):  # noqa: F811  (fixture)
+def test_seven_net_0_in_lammps(parallel, seven_net_0, tmp_path, ranks):
     from harness import Case, check_case, in_lammps_frame
 
     atoms = bulk("NaCl", "rocksalt", a=5.6)
