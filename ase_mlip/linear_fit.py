@@ -82,7 +82,8 @@ def fit_linear(
         the network has no pair term or skip, or has an embedding; or the data leave coefficients undetermined
         and there is no ``ridge``: the message names them
     """
-    if not (network.has_pair and network.has_skip) or network.has_embedding:
+    without_skip = network.n_features > 0 and not network.has_skip
+    if not network.has_pair or without_skip or network.has_embedding:
         raise DataError("`network`: a linear fit needs `pair` and `skip`, and no embedding")
     _ops.load()
     linear = _without_network(network)

@@ -70,6 +70,15 @@ def test_the_potential_behind_the_data_is_found():
     torch.testing.assert_close(3.0 * network.g.coefficients, expected.g.coefficients, atol=1e-3, rtol=0)
 
 
+def test_a_pair_term_alone_is_found():
+    expected = make(hidden=[], radial_filters=0, angular_filters=0).eval().requires_grad_(False)
+    expected.phi.coefficients.normal_()
+    data = GraphDataset(samples(expected), expected.cutoff)
+    network = make(hidden=[], radial_filters=0, angular_filters=0, seed=1)
+    assert fit_linear(network, data, BASE, ridge=1e-13).forces_rmse < 1e-6
+    torch.testing.assert_close(network.phi.coefficients, expected.phi.coefficients, atol=1e-4, rtol=0)
+
+
 def test_what_no_data_determine_is_named():
     expected = truth()
     data = GraphDataset(samples(expected, rattle=0.02)[4:6], expected.cutoff)
