@@ -102,6 +102,7 @@ class Coverage:
         self.angle[..., 0] = True  # no cosine lies there
         if hypers.angular_filters == 0:
             self.angular[:], self.angle[:] = True, True
+        self.all_angles = bool(self.angle.all())
         self.reach = max(self._reach("radial"), self._reach("angular"))
 
     @classmethod
@@ -117,13 +118,12 @@ class Coverage:
         """int64 [N], the neighbours and the angles of each atom that lie in intervals without data."""
         vectors = graph.edge_vectors
         total = torch.zeros(len(graph.species), dtype=torch.int64, device=vectors.device)
-        if len(vectors) == 0 or (
-            self.angle.all() and float((vectors * vectors).sum(1).min()) >= self.reach**2
-        ):
+        x, y, z = vectors.unbind(1)  # four times as fast as a sum over the last dimension
+        if len(vectors) == 0 or (self.all_angles and float((x * x + y * y + z * z).min()) >= self.reach**2):
             return total.cpu().numpy()
         graph, total = graph.to("cpu"), total.cpu()
         alone = torch.zeros(len(vectors), dtype=torch.bool)  # edges in an interval without data
-        for name, place in _places(graph, self.types, self.grids, not bool(self.angle.all())).items():
+        for name, place in _places(graph, self.types, self.grids, not self.all_angles).items():
             elements, interval, owners = place
             missing = ~getattr(self, name)[(*elements, interval)]
             if name == "angle":

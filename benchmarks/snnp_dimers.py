@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "pair_short_range" / "diatomics-dft.json.gz"
 OUTPUT = ROOT / "docs" / "snnp_dimers.png"
 NAMES = {"snnp-si": "Si", "snnp-ge": "Ge", "snnp-mo": "Mo"}
-AT = (0.8, 1.2, 1.6, 2.0)  # Å
+AT = (1.3, 1.6, 2.0)  # Å
 
 
 def main() -> None:
@@ -45,9 +45,8 @@ def main() -> None:
         axis.axvspan(0.5, seen, color="0.92", zorder=0, label="no training data")
         axis.axhline(0.0, color="0.7", lw=0.6, zorder=0)
         axis.set(
-            xlim=(0.5, 6.0), ylim=(-8, 60), xlabel=f"{element}–{element} distance (Å)", ylabel="energy (eV)"
+            xlim=(0.5, 6.0), ylim=(-5, 30), xlabel=f"{element}–{element} distance (Å)", ylabel="energy (eV)"
         )
-        axis.set_yscale("symlog", linthresh=8)
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(OUTPUT, dpi=90)
 
@@ -82,7 +81,7 @@ def describe(name, r, energies, forces, reference_r, reference, seen) -> None:
     found = f"{energies[well]:.2f} eV at {r[well]:.2f} Å"
     print(f"  minimum {found}, PBE {reference[dft_well]:.2f} eV at {reference_r[dft_well]:.2f} Å")
     for distance in AT:
-        dft = np.interp(distance, reference_r, reference)
+        dft = np.interp(distance, reference_r, reference, left=np.nan)
         print(f"  {distance} Å: {np.interp(distance, r, energies):.1f} eV, PBE {dft:.1f} eV")
 
 

