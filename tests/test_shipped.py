@@ -70,7 +70,7 @@ def test_water_molecules_repel_when_squeezed_together():
     ("name", "structure", "lattice_constant"),
     [
         *(("pet-ge", "diamond", 5.76), ("pet-mo", "bcc", 3.17)),
-        *(("snnp-si", "diamond", 5.469), ("snnp-ge", "diamond", 5.76)),
+        *(("snnp-si", "diamond", 5.469), ("snnp-ge", "diamond", 5.76), ("snnp-mo", "bcc", 3.17)),
     ],
 )
 def test_crystals_are_near_the_lattice_constant_of_their_data(name, structure, lattice_constant):
