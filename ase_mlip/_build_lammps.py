@@ -192,7 +192,7 @@ class Commands:
 
     def compile(self) -> list[list[str]]:
         """The torch side first: its files take longest."""
-        common = [self.compiler, "-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden"]
+        common = [self.compiler, "-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden"]
         common += ["-isystem", str(self.lammps.headers)]  # the torch side reads JSON with LAMMPS' json.h
         torch = [*common, "-D_GLIBCXX_USE_CXX11_ABI=1", f'-DMLIP_OPS_LIBRARY="{self.operators}"']
         for include in ("include", "include/torch/csrc/api/include"):
@@ -206,7 +206,7 @@ class Commands:
     def link(self) -> list[list[str]]:
         # The plugin names no libraries: LAMMPS' and MPI's symbols are those of the process that loads it.
         shared = [self.compiler, "-shared"]
-        plugin = [*shared, *map(self._object, self.lammps_side), "-ldl"]
+        plugin = [*shared, *map(self._object, self.lammps_side), "-ldl", "-pthread"]
         # RPATH, not RUNPATH: no other libtorch in LD_LIBRARY_PATH may come first. Libraries of which no
         # symbol is used register the kernels for CUDA.
         libraries = ["-lc10", "-ltorch_cpu", *(["-lc10_cuda", "-ltorch_cuda"] if self.target.cuda else [])]

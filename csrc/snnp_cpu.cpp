@@ -13,16 +13,11 @@ using at::Tensor;
 using snnp::BankData;
 using snnp::Centre;
 using snnp::Model;
+using snnp::ModelData;
 using snnp::Neighbours;
-using snnp::Network;
 using snnp::Workspace;
 
 constexpr int64_t kCentresPerTask = 128;
-
-std::vector<int64_t> integers(const Tensor& x) {
-    const int64_t* data = x.const_data_ptr<int64_t>();
-    return {data, data + x.numel()};
-}
 
 BankData bank_data(const SnnpWeights& weights, int64_t which) {
     const Tensor& c = weights.coefficients[which];
@@ -30,50 +25,30 @@ BankData bank_data(const SnnpWeights& weights, int64_t which) {
             weights.grids[which].const_data_ptr<double>()};
 }
 
-/// One network of those in `layers`, `which` counting them; without layers only the linear term.
-template <typename T> Network<T> make_network(const SnnpWeights& weights, int64_t which, int64_t padded) {
-    Network<T> network;
-    const int64_t features = weights.skip.size(1);
-    const double* skip = weights.skip.const_data_ptr<double>() + which * features;
-    network.skip.assign(skip, skip + features);
-    network.skip.resize(padded, T(0));
-    for (size_t k = 0; k + 2 < weights.layers.size(); k += 2) {
+ModelData model_data(const SnnpWeights& weights) {
+    ModelData data;
+    data.species = weights.cases[3].size(0);
+    data.networks = weights.skip.size(0);
+    data.features = weights.skip.size(1);
+    data.cutoff = weights.cutoff;
+    data.angular_cutoff = weights.angular_cutoff;
+    data.scale = weights.scale;
+    data.phi = bank_data(weights, 0);
+    data.rho = bank_data(weights, 1);
+    data.f = bank_data(weights, 2);
+    data.g = bank_data(weights, 3);
+    data.embedding = bank_data(weights, 4);
+    data.pair_cases = weights.cases[0].const_data_ptr<int64_t>();
+    data.radial_cases = weights.cases[1].const_data_ptr<int64_t>();
+    data.angle_cases = weights.cases[2].const_data_ptr<int64_t>();
+    data.network_cases = weights.cases[3].const_data_ptr<int64_t>();
+    data.skip = weights.skip.const_data_ptr<double>();
+    for (size_t k = 0; k < weights.layers.size(); k += 2) {
         const Tensor &weight = weights.layers[k], &bias = weights.layers[k + 1];
-        const int64_t enter = weight.size(1), leave = weight.size(2);
-        network.hidden.push_back(snnp::make_layer<T>(weight.const_data_ptr<double>() + which * enter * leave,
-                                                     bias.const_data_ptr<double>() + which * leave, enter,
-                                                     leave));
+        data.layers.push_back(
+            {weight.const_data_ptr<double>(), bias.const_data_ptr<double>(), weight.size(1), weight.size(2)});
     }
-    if (!network.hidden.empty()) {
-        const Tensor& last = weights.layers[weights.layers.size() - 2];
-        const double* from = last.const_data_ptr<double>() + which * last.size(1);
-        network.last.assign(from, from + last.size(1));
-        network.last.resize(network.hidden.back().leave, T(0));
-    }
-    return network;
-}
-
-template <typename T> Model<T> make_model(const SnnpWeights& weights) {
-    Model<T> model;
-    model.species = weights.cases[3].size(0);
-    model.features = weights.skip.size(1);
-    model.cutoff = T(weights.cutoff);
-    model.angular_cutoff = T(weights.angular_cutoff);
-    model.scale = T(weights.scale);
-    model.phi = snnp::make_bank<T>(bank_data(weights, 0));
-    model.rho = snnp::make_bank<T>(bank_data(weights, 1));
-    model.f = snnp::make_bank<T>(bank_data(weights, 2));
-    model.g = snnp::make_bank<T>(bank_data(weights, 3));
-    model.embedding = snnp::make_bank<T>(bank_data(weights, 4));
-    model.pair_cases = integers(weights.cases[0]);
-    model.radial_cases = integers(weights.cases[1]);
-    model.angle_cases = integers(weights.cases[2]);
-    model.network_cases = integers(weights.cases[3]);
-    for (int64_t which = 0; which < weights.skip.size(0); ++which) {
-        model.networks.push_back(make_network<T>(weights, which, model.padded_features()));
-    }
-    snnp::find_constants(model);
-    return model;
+    return data;
 }
 
 /// Consecutive centres with one workspace.
@@ -113,7 +88,7 @@ int64_t most_neighbours(const Tensor& starts, int64_t begin, int64_t end) {
 
 template <typename T>
 void evaluate(const SnnpInputs& inputs, const SnnpWeights& weights, T* energies, T* gradients) {
-    const Model<T> model = make_model<T>(weights);
+    const Model<T> model = snnp::make_model<T>(model_data(weights));
     const T* node_weights = inputs.node_weights.const_data_ptr<T>();
     at::parallel_for(0, inputs.types.size(0), kCentresPerTask, [&](int64_t begin, int64_t end) {
         Workspace<T> workspace(model, most_neighbours(inputs.starts, begin, end));

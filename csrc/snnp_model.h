@@ -165,4 +165,65 @@ template <typename T> void find_constants(Model<T>& model) {
     }
 }
 
+/// A linear map of every network: weight [networks, enter, leave], bias [networks, leave].
+struct LayerData {
+    const double *weight = nullptr, *bias = nullptr;
+    int64_t enter = 0, leave = 0;
+};
+
+/// The numbers of an s-NNP, wherever they lie.
+struct ModelData {
+    int64_t species = 0, networks = 0, features = 0;
+    double cutoff = 0.0, angular_cutoff = 0.0, scale = 1.0;
+    BankData phi, rho, f, g, embedding;
+    const int64_t *pair_cases = nullptr, *radial_cases = nullptr;   // [S, S]
+    const int64_t *angle_cases = nullptr, *network_cases = nullptr; // [S, S, S], [S]
+    const double* skip = nullptr;                                   // [networks, features]
+    std::vector<LayerData> layers; // at least two, the last with one output; or nothing
+};
+
+/// Network `which`; without layers only the linear term.
+template <typename T> Network<T> make_network(const ModelData& data, int64_t which) {
+    Network<T> network;
+    const double* skip = data.skip + which * data.features;
+    network.skip.assign(skip, skip + data.features);
+    network.skip.resize(round_up(data.features, simd::lanes<T>), T(0));
+    for (size_t k = 0; k + 1 < data.layers.size(); ++k) {
+        const LayerData& layer = data.layers[k];
+        network.hidden.push_back(make_layer<T>(layer.weight + which * layer.enter * layer.leave,
+                                               layer.bias + which * layer.leave, layer.enter, layer.leave));
+    }
+    if (!network.hidden.empty()) {
+        const LayerData& last = data.layers.back();
+        const double* from = last.weight + which * last.enter;
+        network.last.assign(from, from + last.enter);
+        network.last.resize(network.hidden.back().leave, T(0));
+    }
+    return network;
+}
+
+template <typename T> Model<T> make_model(const ModelData& data) {
+    Model<T> model;
+    const int64_t s = data.species;
+    model.species = s;
+    model.features = data.features;
+    model.cutoff = T(data.cutoff);
+    model.angular_cutoff = T(data.angular_cutoff);
+    model.scale = T(data.scale);
+    model.phi = make_bank<T>(data.phi);
+    model.rho = make_bank<T>(data.rho);
+    model.f = make_bank<T>(data.f);
+    model.g = make_bank<T>(data.g);
+    model.embedding = make_bank<T>(data.embedding);
+    model.pair_cases.assign(data.pair_cases, data.pair_cases + s * s);
+    model.radial_cases.assign(data.radial_cases, data.radial_cases + s * s);
+    model.angle_cases.assign(data.angle_cases, data.angle_cases + s * s * s);
+    model.network_cases.assign(data.network_cases, data.network_cases + s);
+    for (int64_t which = 0; which < data.networks; ++which) {
+        model.networks.push_back(make_network<T>(data, which));
+    }
+    find_constants(model);
+    return model;
+}
+
 } // namespace ase_mlip::snnp

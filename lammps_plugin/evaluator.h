@@ -45,6 +45,27 @@ struct Description {
     int hops() const { return std::max(1, static_cast<int>(std::ceil(interaction_range / cutoff - 1e-9))); }
 };
 
+/// The numbers of an s-NNP, for its kernel on the LAMMPS side: csrc/snnp_model.h says what they are.
+struct SnnpTables {
+    struct Bank {
+        int64_t cases = 0, channels = 0, size = 0;
+        std::vector<double> coefficients; // [cases, channels, size]
+        std::vector<double> grid;         // [cases, 3]
+    };
+    struct Layer {
+        int64_t enter = 0, leave = 0;
+        std::vector<double> weight, bias; // [networks, enter, leave], [networks, leave]
+    };
+    std::vector<int64_t> type_of_number; // [119] type of an atomic number, or -1
+    std::vector<double> references;      // [119] energy of an atom alone, eV
+    double cutoff = 0.0, angular_cutoff = 0.0, scale = 1.0;
+    Bank phi, rho, f, g, embedding;
+    std::vector<int64_t> pair_cases, radial_cases, angle_cases, network_cases;
+    int64_t networks = 0, features = 0;
+    std::vector<double> skip; // [networks, features]
+    std::vector<Layer> layers;
+};
+
 struct Options {
     std::string path;            // of the model file
     std::string device = "auto"; // auto, cpu, cuda, cuda:N
@@ -102,12 +123,14 @@ class Evaluator {
     virtual void set_topology(const Topology& topology) = 0;
     /// positions [n_places, 3], Å
     virtual const Results& evaluate(const double* positions, const Request& request) = 0;
+    /// What the model is made of if it is an s-NNP, as rounded to its dtype; else null.
+    virtual const SnnpTables* snnp_tables() const { return nullptr; }
 };
 
 /// Exported by the torch side as "mlip_create_evaluator"; owned by the caller, deleted with
 /// "mlip_delete_evaluator".
 using CreateEvaluator = Evaluator* (*)(const Options&);
 using DeleteEvaluator = void (*)(Evaluator*);
-constexpr int kInterfaceVersion = 3; // exported as "mlip_interface_version"
+constexpr int kInterfaceVersion = 4; // exported as "mlip_interface_version"
 
 } // namespace mlip

@@ -63,7 +63,7 @@ namespace {
 const char* const kSyntax =
     "pair_style mlip [device auto|cpu|cuda|cuda:N] [dtype float32|float64] [forces conservative|direct] "
     "[symmetrize none|octahedral|icosahedral|random SEED] [check_lattice yes|no] [out_freq N] "
-    "[out_file FILE] [stop_above DEVIATION]";
+    "[out_file FILE] [stop_above DEVIATION] [kernel native|torch]";
 
 bool is_of_another_program(const std::string& argument) {
     return utils::strmatch(argument, "\\.ini$") || utils::strmatch(argument, "^load_from=");
@@ -93,6 +93,8 @@ void PairMLIP::settings(int narg, char** arg) {
             device_ = value;
         } else if (key == "dtype" && (value == "float32" || value == "float64")) {
             dtype_ = value;
+        } else if (key == "kernel" && (value == "native" || value == "torch")) {
+            kernel_ = value;
         } else if (key == "forces" && (value == "conservative" || value == "direct")) {
             direct_ = value == "direct";
         } else if (key == "symmetrize" &&
@@ -152,6 +154,7 @@ void PairMLIP::coeff(int narg, char** arg) {
     }
     load_models(paths);
     check_elements();
+    choose_kernel(paths);
     allocate_tables();
     map_element2type(n_types, arg + 2 + n_models);
     log_model();
@@ -290,10 +293,10 @@ void PairMLIP::log_model() {
     const double halo = comm->nprocs > 1 ? model.interaction_range : 0.0;
     utils::logmesg(lmp,
                    "pair mlip: {} ({}), {} forces, {}, {}{}, cutoff {:g} Å, {} message-passing layer(s), "
-                   "halo {:g} Å, {} thread(s) per rank{}\n",
+                   "halo {:g} Å, {} thread(s) per rank{}{}\n",
                    model.name, model.path, direct_ ? "direct" : "conservative", model.dtype, where,
                    comm->nprocs > 1 ? fmt::format(" on {} ranks", comm->nprocs) : "", model.cutoff,
-                   model.layers, halo, model.threads, averaged);
+                   model.layers, halo, model.threads, averaged, kernel_name());
 }
 
 void* PairMLIP::extract(const char* name, int& dim) {
@@ -310,5 +313,7 @@ void* PairMLIP::extract(const char* name, int& dim) {
 double PairMLIP::memory_usage() {
     const auto& t = candidates_.topology;
     const double edges = 5.0 * static_cast<double>(t.centre.capacity()) * sizeof(int64_t);
-    return edges + static_cast<double>(home_.capacity() + owner_.capacity()) * sizeof(double);
+    const size_t numbers =
+        home_.capacity() + owner_.capacity() + virials_.capacity() + centroid_virials_.capacity();
+    return edges + static_cast<double>(numbers) * sizeof(double) + (native_ ? native_->memory() : 0.0);
 }

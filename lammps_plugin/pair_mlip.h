@@ -3,6 +3,7 @@
 
 #include "pair.h"
 
+#include "native_snnp.h"
 #include "rotations.h"
 #include "topology.h"
 #include "torch_library.h"
@@ -45,6 +46,15 @@ class PairMLIP : public Pair {
     int choose_threads(int& local_rank);
     void log_model();
 
+    // pair_mlip_native.cpp: an s-NNP without libtorch
+    std::string why_torch() const;
+    void choose_kernel(const std::vector<std::string>& paths);
+    std::string kernel_name() const;
+    void compute_native();
+    mlip::NativeSums evaluate_native(const mlip::NativeDomain& domain, const mlip::NativeTargets& targets);
+    void collect(int width);
+    void tally_native(std::vector<double>& tensors, double** target, bool nine);
+
     // pair_mlip_init.cpp: what a run needs
     void check_system();
     void check_special_bonds();
@@ -82,17 +92,22 @@ class PairMLIP : public Pair {
     // pair_mlip_compute.cpp
     void choose_rotation();
     void check_finite(const mlip::Results& results);
+    std::string name_of(int place) const;
+    static std::string not_finite(const std::string& what);
     [[noreturn]] void stop(const std::string& message);
 
     std::string device_ = "auto", dtype_;
+    std::string kernel_;   // native, torch; empty: native where it can be
+    std::string fallback_; // why it cannot
     bool direct_ = false;
     bool check_lattice_ = true;
     std::string averaging_;    // none, octahedral, icosahedral; empty: as exported
     bool random_ = false;      // a new rotation at every step
     uint64_t random_seed_ = 0; // of these
     mlip::EvaluatorHandle evaluator_;
-    std::vector<int> species_of_type_; // atomic number by LAMMPS type, 0 for NULL
-    double energy_unit_ = 1.0;         // LAMMPS' unit of energy in eV
+    std::unique_ptr<mlip::NativeSnnp> native_; // evaluates instead, if there is one
+    std::vector<int> species_of_type_;         // atomic number by LAMMPS type, 0 for NULL
+    double energy_unit_ = 1.0;                 // LAMMPS' unit of energy in eV
     int hops_ = 1;
 
     mlip::Candidates candidates_;
@@ -106,7 +121,8 @@ class PairMLIP : public Pair {
     std::vector<double> inner_positions_; // [nlocal, 3] at which respa's inner level had them
     std::vector<double> home_;            // [n_places, width] on its way to the owners
     int home_width_ = 0;
-    mlip::Matrix rotation_; // into the frame that the model sees
+    std::vector<double> virials_, centroid_virials_; // [n_places, 9] of the native kernel
+    mlip::Matrix rotation_;                          // into the frame that the model sees
     bool is_rotated_ = false;
     std::vector<double> spread_; // [nlocal] of the forces over the rotations, on request of fix pair
     int spread_flag_ = 0;        // set by fix pair for the steps that want it

@@ -35,11 +35,15 @@ double seconds_now() {
 void PairMLIP::compute(int eflag, int vflag) {
     const double start = seconds_now();
     ev_init(eflag, vflag);
-    update_topology();
-    const mlip::Results& results = evaluate(direct_, vflag_atom != 0, cvflag_atom != 0);
-    add_forces(results, direct_, 1.0);
-    tally(results, direct_);
-    find_spread(results, direct_);
+    if (native_) {
+        compute_native();
+    } else {
+        update_topology();
+        const mlip::Results& results = evaluate(direct_, vflag_atom != 0, cvflag_atom != 0);
+        add_forces(results, direct_, 1.0);
+        tally(results, direct_);
+        find_spread(results, direct_);
+    }
     seconds_total_ += seconds_now() - start;
 }
 
@@ -195,15 +199,18 @@ void PairMLIP::check_finite(const mlip::Results& results) {
         }
     }
     if (!finite) {
-        const std::string which =
-            worst < 0 ? "the energy"
-                      : "the force on atom " +
-                            std::to_string(atom->tag_enable ? atom->tag[candidates_.place_of_node[worst]]
-                                                            : candidates_.place_of_node[worst]);
-        throw std::runtime_error(which +
-                                 " is not a finite number; the structure is far from what the model was "
-                                 "trained on: look at its distances, or reduce the timestep");
+        throw std::runtime_error(not_finite(
+            worst < 0 ? "the energy" : "the force on " + name_of(candidates_.place_of_node[worst])));
     }
+}
+
+std::string PairMLIP::name_of(int place) const {
+    return "atom " + std::to_string(atom->tag_enable ? atom->tag[place] : place);
+}
+
+std::string PairMLIP::not_finite(const std::string& what) {
+    return what + " is not a finite number; the structure is far from what the model was trained on: look at "
+                  "its distances, or reduce the timestep";
 }
 
 // ---- forces --------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
 #include "scripted_model.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <dlfcn.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <sstream>
 #include <stdexcept>
@@ -44,6 +46,70 @@ void tune_allocator() {
     static_cast<void>(warned);
 #endif
     static_cast<void>(done);
+}
+
+// ---- tables of an s-NNP, by the names of ase_mlip/architectures/snnp.py
+
+template <typename T> std::vector<T> numbers(const at::Tensor& tensor, at::ScalarType dtype) {
+    const at::Tensor values = tensor.detach().to(at::kCPU, dtype).contiguous();
+    const T* data = values.const_data_ptr<T>();
+    return {data, data + values.numel()};
+}
+std::vector<double> reals(const at::Tensor& tensor) { return numbers<double>(tensor, at::kDouble); }
+std::vector<int64_t> integers(const at::Tensor& tensor) { return numbers<int64_t>(tensor, at::kLong); }
+
+SnnpTables::Bank read_bank(const torch::jit::Module& bank) {
+    at::Tensor coefficients = bank.attr("coefficients").toTensor().detach();
+    if (bank.attr("vanishing").toBool()) { // the last three are zero and not stored
+        coefficients = at::constant_pad_nd(coefficients, {0, 3});
+    }
+    return {coefficients.size(0), coefficients.size(1), coefficients.size(2), reals(coefficients),
+            reals(bank.attr("grid").toTensor())};
+}
+
+SnnpTables::Layer read_layer(const torch::jit::Module& layer) {
+    const at::Tensor weight = layer.attr("weight").toTensor();
+    return {weight.size(1), weight.size(2), reals(weight), reals(layer.attr("bias").toTensor())};
+}
+
+SnnpTables read_tables(const torch::jit::Module& network, const at::Tensor& references) {
+    SnnpTables tables;
+    const auto bank = [&](const char* name) { return read_bank(network.attr(name).toModule()); };
+    const auto table = [&](const char* name) { return integers(network.attr(name).toTensor()); };
+    tables.type_of_number = table("types");
+    tables.references = reals(references);
+    tables.cutoff = network.attr("cutoff").toDouble();
+    tables.angular_cutoff = network.attr("angular_cutoff").toDouble();
+    tables.scale = network.attr("energy_scale").toTensor().item<double>();
+    tables.phi = bank("phi");
+    tables.rho = bank("rho");
+    tables.f = bank("f");
+    tables.g = bank("g");
+    tables.embedding = bank("embedding");
+    tables.pair_cases = table("pair_cases");
+    tables.radial_cases = table("radial_cases");
+    tables.angle_cases = table("angle_cases");
+    tables.network_cases = table("network_cases");
+    const at::Tensor skip = network.attr("skip").toTensor();
+    tables.networks = skip.size(0);
+    tables.features = skip.size(1);
+    tables.skip = reals(skip);
+    if (!network.attr("has_skip").toBool()) {
+        std::fill(tables.skip.begin(), tables.skip.end(), 0.0);
+    }
+    if (network.attr("has_network").toBool()) {
+        const torch::jit::Module networks = network.attr("networks").toModule();
+        for (const torch::jit::Module& layer : networks.attr("layers").toModule().children()) {
+            tables.layers.push_back(read_layer(layer));
+        }
+        tables.layers.push_back(read_layer(networks.attr("last").toModule()));
+    }
+    return tables;
+}
+
+bool is_snnp(const torch::jit::Module& network) {
+    const std::string name = network.type()->name() ? network.type()->name()->qualifiedName() : "";
+    return name.starts_with("__torch__.ase_mlip.architectures.snnp.") && name.ends_with("SNNP");
 }
 
 // Module::to(dtype) of libtorch would convert integer buffers as well, which Python's does not.
@@ -131,6 +197,19 @@ void ScriptedModel::set_spread(bool wanted) {
     if (network.hasattr("spread")) {
         network.setattr("spread", wanted);
     }
+}
+
+std::unique_ptr<SnnpTables> ScriptedModel::snnp_tables() const {
+    const torch::jit::Module averaged = module_->value.attr("network").toModule();
+    if (!averaged.hasattr("network")) { // an old file
+        return nullptr;
+    }
+    const torch::jit::Module network = averaged.attr("network").toModule();
+    if (!is_snnp(network)) {
+        return nullptr;
+    }
+    return std::make_unique<SnnpTables>(
+        read_tables(network, module_->value.attr("reference_energies").toTensor()));
 }
 
 Outputs ScriptedModel::operator()(const Graph& graph, bool derivatives) const {

@@ -44,6 +44,9 @@ class ScriptedModel {
     /// Whether outputs also hold those of each rotation, `..._by_rotation` [N, G, ...].
     void set_spread(bool wanted);
 
+    /// The tables of an s-NNP in the dtype that the network has; nothing for another architecture.
+    std::unique_ptr<SnnpTables> snnp_tables() const;
+
     /// With `derivatives`, an architecture may leave its direct heads out.
     Outputs operator()(const Graph& graph, bool derivatives) const;
 

@@ -96,9 +96,11 @@ class TorchEvaluator : public Evaluator {
         }
         file_.bytes = std::string(); // the archive is not needed any more
         choose_averaging(options.averaging);
+        tables_ = model_.snnp_tables();
     }
 
     const Description& description() const override { return file_.description; }
+    const SnnpTables* snnp_tables() const override { return tables_.get(); }
 
     void set_topology(const Topology& topology) override {
         const c10::DeviceGuard on_device(device_);
@@ -317,6 +319,7 @@ class TorchEvaluator : public Evaluator {
     ModelFile file_;
     ScriptedModel model_;
     DomainGraph graph_;
+    std::unique_ptr<SnnpTables> tables_;
     at::Tensor rotation_;                    // float64 [3, 3] or undefined
     std::map<std::string, at::Tensor> host_; // what the results point to
     Results results_;
@@ -340,6 +343,7 @@ class GuardedEvaluator : public Evaluator {
         : inner_(guarded([&] { return std::make_unique<TorchEvaluator>(options); })) {}
 
     const Description& description() const override { return inner_->description(); }
+    const SnnpTables* snnp_tables() const override { return inner_->snnp_tables(); }
     void set_topology(const Topology& topology) override {
         guarded([&] { inner_->set_topology(topology); });
     }
