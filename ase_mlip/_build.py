@@ -35,6 +35,7 @@ OPERATOR_SOURCES = (
     "transformer_operators",
     "snnp_operators",
     "kernels_cpu",
+    "near_edges",
     "transformer_cpu",
     "snnp_cpu",
     "snnp_training",

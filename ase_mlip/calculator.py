@@ -198,6 +198,13 @@ class MLIPCalculator(Calculator):
                 bar.update(len(batch))
         return results
 
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What differs from the last structure, exactly: ASE asks several times in every step."""
+        if self.atoms is None:
+            return list(all_changes)
+        names = ("positions", "numbers", "cell", "pbc")
+        return [name for name in names if not np.array_equal(getattr(self.atoms, name), getattr(atoms, name))]
+
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True):
         """As of ASE, but an absent property is explained."""
         try:

@@ -17,6 +17,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from . import _ops
 from .errors import StructureError
+from .near_edges import near_edges
 
 MIN_DISTANCE = 1e-3  # Å; closer atoms are taken to be at one place
 MAX_COORDINATE = 1e6  # Å; cell lists overflow beyond about 1e8, float64 differences lose digits before
@@ -220,27 +221,23 @@ class _StoredList:
     def graph(self, atoms: Atoms, cutoff: float) -> tuple[Graph, float]:
         """The edges within the cutoff at the present positions, and the shortest distance (Å)."""
         positions = torch.from_numpy(atoms.get_positions()).to(self.offsets.device)
-        # Element by element and in this order, so that r_ij and r_ji are each other's negative to the last
-        # bit: otherwise one of the two could be cut off without the other.
-        vectors = positions.index_select(0, self.edge_index[1])
-        vectors -= positions.index_select(0, self.edge_index[0])
-        vectors += self.offsets
-        x, y, z = vectors.unbind(1)
-        squares = x * x + y * y + z * z
-        keep = squares <= (cutoff * cutoff if self.squared_cutoffs is None else self.squared_cutoffs)
-        kept = keep.nonzero().squeeze(1)
-        new_index = torch.cumsum(keep, 0) - 1
+        limits = self.squared_cutoffs
+        if limits is None:
+            limits = torch.full((1,), cutoff * cutoff, dtype=torch.float64, device=positions.device)
+        edge_index, vectors, reverse, shifts, shortest = near_edges(
+            positions, self.edge_index, self.offsets, self.reverse, self.shifts, limits
+        )
         graph = Graph(
             species=self.species,
-            edge_index=self.edge_index.index_select(1, kept),
-            edge_vectors=vectors.index_select(0, kept),
-            reverse_edges=new_index.index_select(0, self.reverse.index_select(0, kept)),
-            shifts=self.shifts.index_select(0, kept),
+            edge_index=edge_index,
+            edge_vectors=vectors,
+            reverse_edges=reverse,
+            shifts=shifts,
             structure=self.structure,
             n_structures=1,
             node_weights=self.node_weights,
         )
-        return graph, float(squares.min()) ** 0.5 if len(squares) else np.inf
+        return graph, shortest
 
 
 def check_structure(atoms: Atoms, species: Iterable[int] | None = None) -> None:

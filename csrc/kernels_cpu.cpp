@@ -34,15 +34,20 @@ void sum_over_edges(const Term& term, const int64_t* centres, const int64_t* nei
     at::parallel_for(0, n_rows, std::max<int64_t>(1, grain), [&](int64_t begin, int64_t end) {
         for (int64_t edge = 0; edge < n_edges; ++edge) {
             const int64_t i = centres[edge];
+            const int64_t j = neighbours == nullptr ? -1 : neighbours[edge];
+            T to_i[Term::width], to_j[Term::width]; // before any row is written, which could be what is read
+            for (int k = 0; k < Term::width; ++k) {
+                to_i[k] = term.to_centre(edge, k);
+                to_j[k] = term.to_neighbour(edge, k);
+            }
             if (i >= begin && i < end) {
                 for (int k = 0; k < Term::width; ++k) {
-                    rows[Term::width * i + k] += term.to_centre(edge, k);
+                    rows[Term::width * i + k] += to_i[k];
                 }
             }
-            const int64_t j = neighbours == nullptr ? -1 : neighbours[edge];
             if (j >= begin && j < end) {
                 for (int k = 0; k < Term::width; ++k) {
-                    rows[Term::width * j + k] += term.to_neighbour(edge, k);
+                    rows[Term::width * j + k] += to_j[k];
                 }
             }
         }

@@ -11,6 +11,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.neighborlist import neighbor_list
 
 from ase_mlip.errors import StructureError
+from ase_mlip.near_edges import by_tensors, near_edges
 from ase_mlip.neighbors import Graph, NeighborList, build_graph, check_structure, concatenate
 
 
@@ -336,3 +337,21 @@ def test_lists_kept_on_a_gpu_give_the_same_graphs():
         assert got.edge_vectors.is_cuda
         for name in ("edge_index", "edge_vectors", "reverse_edges", "shifts", "species"):
             assert torch.equal(getattr(got.to("cpu"), name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("limits", ["one", "each"])
+def test_the_operator_chooses_the_edges_that_torch_chooses(limits):
+    """To the last bit, also of nothing."""
+    atoms = bulk("Si", cubic=True).repeat(2)
+    atoms.rattle(0.2, seed=1)
+    neighbors = NeighborList(5.0, skin=0.5)
+    neighbors.update(atoms)
+    stored = neighbors._stored
+    count = stored.edge_index.shape[1]
+    for reach in (5.0, 3.0, 0.1):
+        squares = torch.full((count if limits == "each" else 1,), reach**2, dtype=torch.float64)
+        lists = (stored.edge_index, stored.offsets, stored.reverse, stored.shifts, squares)
+        found = near_edges(torch.from_numpy(atoms.positions), *lists)
+        expected = by_tensors(torch.from_numpy(atoms.positions), *lists)
+        assert all(torch.equal(a, b) for a, b in zip(found[:4], expected[:4], strict=True))
+        assert found[4] == expected[4]
