@@ -14,6 +14,7 @@ from .errors import ModelFileError
 from .model import Model
 from .plots import STYLE
 from .self_test import make_graph, make_structure
+from .visited import Coverage
 
 _POINTS = 400
 
@@ -32,7 +33,8 @@ class Filters:
     """All splines of a potential, and its energy with one feature changed at a time.
 
     ``response`` has ``x`` as a multiple of the feature's mean in the model's self-test structure and ``y``
-    in eV, relative to x = 1.
+    in eV, relative to x = 1. ``unvisited`` has the knot intervals of each kind without any training data, as
+    the file says: beginning and end, in the unit of ``x``.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Filters:
     f: list[Curve] = field(default_factory=list)
     g: list[Curve] = field(default_factory=list)
     response: list[Curve] = field(default_factory=list)
+    unvisited: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
 
 def read_filters(model: Model) -> Filters:
@@ -69,6 +72,12 @@ def read_filters(model: Model) -> Filters:
             setattr(filters, name, _curves(getattr(network, name), cases, symbols, name == "g"))
         if network.n_features > 0:
             filters.response = _responses(network, model, symbols)
+    coverage = Coverage.of(model.info)
+    for name, kind in (("phi", "radial"), ("rho", "radial"), ("f", "angular"), ("g", "angle")):
+        if coverage is not None:
+            visited = getattr(coverage, kind).flatten(0, -2).any(dim=0)
+            missing = (~visited[1:]).nonzero().flatten().tolist()
+            filters.unvisited[name] = [coverage.grids[kind].ends(k + 1) for k in missing]
     return filters
 
 
@@ -111,7 +120,7 @@ def _responses(network, model: Model, symbols: list[str]) -> list[Curve]:
 
 
 def plot_filters(filters: Filters) -> Figure:
-    """One panel for each kind of spline and one for the response."""
+    """One panel for each kind of spline and one for the response; grey where there were no training data."""
     panels = [
         ("phi", r"pair term $\phi$ (eV)", "distance (Å)"),
         ("rho", r"radial filters $\rho$", "distance (Å)"),
@@ -129,6 +138,8 @@ def plot_filters(filters: Filters) -> Figure:
             for curve in getattr(filters, name):
                 axis.plot(curve.x, curve.y, label=curve.label, lw=1.2)
             axis.axhline(0.0, color="0.7", lw=0.6, zorder=0)
+            for low, high in filters.unvisited.get(name, []):
+                axis.axvspan(low, high, color="0.9", lw=0, zorder=-1)
             axis.set(title=title, xlabel=label)
             curves = len(getattr(filters, name))
             if 1 < curves <= 12:

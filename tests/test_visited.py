@@ -19,6 +19,7 @@ from ase_mlip.check_probe import Probe
 from ase_mlip.check_snnp import repulsive_core, smooth_cutoff, visited_intervals
 from ase_mlip.model import export_model, load_model
 from ase_mlip.neighbors import build_graph
+from ase_mlip.plots_filters import plot_filters, read_filters
 from ase_mlip.visited import Coverage, count_visits, unseen_combinations, warn_of_unseen
 
 CUTOFF, INNER = 4.2, 1.8
@@ -140,6 +141,14 @@ def test_files_without_the_data_say_nothing(tmp_path):
     calculator.calculate(crystals()[0])
     assert "extrapolating" not in calculator.results
     assert Coverage.of(load_model("pet-si", device="cpu").info) is None
+
+
+def test_the_plot_has_the_intervals_without_data(tmp_path):
+    filters = read_filters(load_model(export(tmp_path, hypers(), crystals()), device="cpu"))
+    assert np.allclose(filters.unvisited["phi"], [(1.8, 2.2), (2.6, 3.0), (3.0, 3.4)])
+    assert np.allclose(filters.unvisited["g"], [(-1.0, -0.6), (-0.2, 0.2), (0.2, 0.6), (0.6, 1.0)])
+    plot_filters(filters)
+    assert read_filters(load_model(export(tmp_path, hypers(), None), device="cpu")).unvisited == {}
 
 
 def lint(path) -> dict:
