@@ -52,10 +52,10 @@ def main() -> None:
     if options.time:
         store.rows.pop("times", None)
     times = store.get("times", measure)
-    print(f"{'':34s} parameters  meV/atom   eV/Å  µs/atom")
-    for name, row in rows.items():
+    print(f"{'':38s} parameters  meV/atom   eV/Å  µs/atom")
+    for number, (name, row) in enumerate(rows.items(), 1):
         found = f"{row['parameters']:10d}  {row['energy']:8.1f}  {row['forces']:.3f}"
-        print(f"{name:34s} {found}  {times[name]:7.2f}")
+        print(f"{number:2d}  {name:34s} {found}  {times[name]:7.2f}")
     plot(rows, times, OUTPUT)
 
 
@@ -161,29 +161,36 @@ def measure() -> dict[str, float]:
 
 
 def plot(rows: dict[str, dict[str, float]], times: dict[str, float], path: Path) -> None:
+    """Errors against cost; the numbers are those of the rows."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for axis, (key, label) in zip(
-        figure.subplots(1, 2),
-        (("forces", "force RMSE (eV/Å)"), ("energy", "energy RMSE (meV/atom)")),
-        strict=True,
-    ):
-        kinds = (("published", ["spline MEAM file"]), ("least squares", LEAST_SQUARES), ("trained", TRAINED))
+    panels = (
+        (
+            "forces",
+            "force RMSE (eV/Å)",
+            (0.15, 0.2, 0.25, 0.3, 0.4),
+            {"SNAP": 0.205, "quadratic SNAP": 0.177},
+        ),
+        ("energy", "energy RMSE (meV/atom)", (5, 7, 10, 20, 50, 100), {"SNAP": 8.1, "quadratic SNAP": 5.5}),
+    )
+    kinds = (("published", ["spline MEAM file"]), ("least squares", LEAST_SQUARES), ("trained", TRAINED))
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    for axis, (key, label, ticks, lines) in zip(figure.subplots(1, 2), panels, strict=True):
         for (kind, names), marker in zip(kinds, "s^o", strict=True):
-            axis.plot([times[n] for n in names], [rows[n][key] for n in names], marker, label=kind)
-        for name, row in rows.items():
-            axis.annotate(name, (times[name], row[key]), (4, 3), textcoords="offset points", fontsize=6.5)
-        for value, name in (
-            ((0.205, "SNAP"), (0.177, "quadratic SNAP"))
-            if key == "forces"
-            else ((8.1, "SNAP"), (5.5, "quadratic SNAP"))
-        ):
+            axis.plot([times[n] for n in names], [rows[n][key] for n in names], marker, ms=5, label=kind)
+        for number, name in enumerate(rows, 1):
+            side = (5, 2) if number % 2 else (-11, -9)
+            axis.annotate(
+                f"{number}", (times[name], rows[name][key]), side, textcoords="offset points", fontsize=8
+            )
+        for name, value in lines.items():
             axis.axhline(value, color="0.6", lw=0.8, ls=":")
-            axis.text(axis.get_xlim()[1], value, name, fontsize=6.5, ha="right", va="bottom", color="0.4")
-        axis.set(xlabel="CPU time of the operator (µs/atom)", ylabel=label, yscale="log")
+            axis.text(0.5, value, name, fontsize=7, va="bottom", color="0.4")
+        axis.set(xlabel="CPU time of the operator (µs/atom)", ylabel=label, yscale="log", xlim=(0.4, 3.3))
+        axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.set_yticks([], minor=True)
         axis.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=90)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/snnp_shared.py     # trains what is missing, some minutes; docs/snnp_filters.png
 
 All networks have 8 radial and 8 angular filters, no pair term (which would be shared, too), 24 hidden units,
-a random start and 12 epochs. Errors are those on mlearn's test files, which decide nothing. Cu and Ni have
+a random start and 25 epochs. Errors are those on mlearn's test files, which decide nothing. Cu and Ni have
 test files only: half of their frames train what sits on frozen filters, errors are those of the other half.
 """
 
@@ -16,8 +16,8 @@ import torch
 ELEMENTS = {"Si": 14, "Ge": 32, "Mo": 42}
 TRANSFER = {"Cu": 29, "Ni": 28}
 MODEL = {"pair": False, "radial_filters": 8, "angular_filters": 8}
-RANDOM = {"linear_start": 0.0}
-EPOCHS = 40  # on frozen filters
+RANDOM = {"linear_start": 0.0, "epochs": 25, "learning_rate": 1e-2}
+EPOCHS = 30  # on frozen filters
 OUTPUT = studies.ROOT / "docs" / "snnp_filters.png"
 
 
@@ -110,7 +110,9 @@ def network(source: str, element: str, frozen: bool) -> tuple[float, float]:
         data=DataConfig(""),
         model=SNNPHypers(**{**studies.MODEL, **MODEL}),
         loss=LossConfig(**studies.LOSS),
-        optimizer=OptimizerConfig(**{**studies.OPTIMIZER, "epochs": EPOCHS, "rotate": False}),
+        optimizer=OptimizerConfig(
+            **{**studies.OPTIMIZER, "learning_rate": 1e-2, "epochs": EPOCHS, "rotate": False}
+        ),
         seed=1,
     )
     split = halves(element)
