@@ -10,7 +10,6 @@ e3nn 0.4.4 cannot be imported where ``torch.load`` is strict; :func:`mace_packag
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import os
 import warnings
@@ -33,6 +32,7 @@ from .common import (
     require_package,
     require_pickle,
 )
+from .mace_exact import exact_copy
 from .mace_weights import make_network
 
 VERSIONS = ("0.3.16", "0.4")  # of mace-torch: at least, below
@@ -111,7 +111,7 @@ def adapt(
 
 
 class Calculator:
-    """mace-torch's own ASE calculator in float64, made when it is first called."""
+    """mace-torch's own ASE calculator in float64 of :func:`exact_copy`, made when it is first called."""
 
     def __init__(self, model: torch.nn.Module, head: str):
         self.model, self.head = model, head
@@ -123,7 +123,7 @@ class Calculator:
             if self.calculator is None:
                 from mace.calculators import MACECalculator
 
-                model = copy.deepcopy(self.model).double()
+                model = exact_copy(self.model)
                 options = {"device": "cpu", "default_dtype": "float64", "head": self.head}
                 self.calculator = MACECalculator(models=[model], **options)
             atoms = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

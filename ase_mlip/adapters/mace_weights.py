@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .common import AdapterError
+from .mace_exact import exact_copy
 from .mace_layer import Convolution, Layer, Linear, Product
 from .mace_network import MACENetwork
 
@@ -26,7 +27,7 @@ def make_network(model: torch.nn.Module, head: int) -> MACENetwork:
     """
     from e3nn.util import jit
 
-    exact = copy.deepcopy(model).double().eval()
+    exact = exact_copy(model)
     model = copy.deepcopy(model).eval()
     for parameter in [*model.parameters(), *exact.parameters()]:
         parameter.requires_grad_(False)  # a copy of a scripted module's cannot be changed any more
@@ -47,7 +48,7 @@ def make_network(model: torch.nn.Module, head: int) -> MACENetwork:
 def make_layer(
     model: torch.nn.Module, exact: torch.nn.Module, k: int, readout: torch.nn.Module | None, head: int
 ) -> Layer:
-    """Layer ``k`` of a model; ``exact`` is its copy in float64."""
+    """Layer ``k`` of a model; ``exact`` is its copy by :func:`exact_copy`."""
     from e3nn.util import jit
 
     interaction, product = exact.interactions[k], exact.products[k]

@@ -87,9 +87,14 @@ def test_parity(checkpoint, name):
         assert parity.stress < 1e-13 * scale
 
 
-@pytest.mark.parametrize("name", ["three-layers-zbl", "heads"])
-def test_the_familys_calculator_gives_the_same(checkpoint, exported, tmp_path, name):
-    """Without our way to the reference: MACECalculator as its users make it, in a process of its own."""
+@pytest.mark.parametrize(
+    ("name", "rounding"), [("three-layers-zbl", 1e-11), ("heads", 1e-11), ("single-precision", 1e-7)]
+)
+def test_the_familys_calculator_gives_the_same(checkpoint, exported, tmp_path, name, rounding):
+    """Without our way to the reference: MACECalculator as its users make it, in a process of its own.
+
+    With weights in float32 its coupling coefficients are rounded, ours are not.
+    """
     silica().write(tmp_path / "atoms.xyz")
     code = (
         "import sys, warnings; warnings.simplefilter('ignore')\n"
@@ -107,9 +112,9 @@ def test_the_familys_calculator_gives_the_same(checkpoint, exported, tmp_path, n
     atoms = read(tmp_path / "atoms.xyz")  # as it was rounded in the file
     atoms.calc = MLIPCalculator(exported(name), dtype="float64")
     assert np.abs(expected["f"]).max() > 0.01
-    assert atoms.get_potential_energy() == pytest.approx(float(expected["e"]), rel=1e-12)
-    np.testing.assert_allclose(atoms.get_forces(), expected["f"], atol=1e-11)
-    np.testing.assert_allclose(atoms.get_stress(), expected["s"], atol=1e-12)
+    assert atoms.get_potential_energy() == pytest.approx(float(expected["e"]), rel=rounding / 10)
+    np.testing.assert_allclose(atoms.get_forces(), expected["f"], atol=rounding)
+    np.testing.assert_allclose(atoms.get_stress(), expected["s"], atol=rounding / 10)
 
 
 def test_features_are_the_invariant_descriptors(checkpoint, exported):
@@ -150,7 +155,7 @@ def test_gradients_of_blocks_are_those_of_autograd(checkpoint, name, edges):
     assert gradient.abs().max() > 0.01
 
 
-@pytest.mark.parametrize("name", ["three-layers-zbl", "density"])
+@pytest.mark.parametrize("name", ["three-layers-zbl", "density", "single-precision"])
 def test_the_contract(exported, name):
     results = run_checks(exported(name))
     assert passed(results), [result for result in results if result.passed is False]
