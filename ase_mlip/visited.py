@@ -197,10 +197,9 @@ def warn_of_unseen(graphs: Iterable[Graph], hypers: SNNPHypers) -> None:
     visits = count_visits(graphs, hypers) if len(hypers.species) > 1 else {}
     unseen = unseen_combinations(visits, hypers.species) if visits else []
     if unseen:
-        what = "filters" if hypers.filters != "shared" else "networks, though their filters are shared,"
         warnings.warn(
-            f"`data.train` never holds these elements as neighbours: {', '.join(unseen)}. Their {what} have "
-            "nothing to learn from; add structures with them, or use the potential for the others only",
+            f"`data.train` never holds these elements as neighbours: {', '.join(unseen)}. Nothing is learned "
+            "about how they act on each other; add structures with them, or use the potential without them",
             RuntimeWarning,
             stacklevel=3,
         )
