@@ -49,8 +49,15 @@ def test_one_rank(lammps, tmp_path, model, name):
     check_case(lammps, case_of(model, name), tmp_path, MLIPCalculator(model, device="cpu", dtype="float64"))
 
 
-@pytest.mark.parametrize("newton", ["on", "off"])
-@pytest.mark.parametrize("name", ["silicon_oxygen", "triclinic"])
+@pytest.mark.parametrize(
+    ("name", "newton"),
+    [
+        ("triclinic", "on"),
+        ("silicon_oxygen", "off"),
+        pytest.param("silicon_oxygen", "on", marks=slow),
+        pytest.param("triclinic", "off", marks=slow),
+    ],
+)
 def test_two_ranks(parallel, tmp_path, model, name, newton):
     calculator = MLIPCalculator(model, device="cpu", dtype="float64")
     check_case(parallel, case_of(model, name, before=f"newton {newton}"), tmp_path, calculator, ranks=2)
@@ -118,8 +125,11 @@ SETTINGS = {
 }
 
 
+QUICK = {"three threads", "newton off", "threads and ranks"}
+
+
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=slow)])
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", [s if s in QUICK else pytest.param(s, marks=slow) for s in SETTINGS])
 def test_both_kernels(parallel, tmp_path, model, setting, dtype):
     parts, options = SETTINGS[setting]
     found = {
@@ -151,8 +161,8 @@ def log_of(lammps, case: Case, folder, **options) -> str:
         ("", ", kernel native"),
         ("kernel torch", ", kernel torch"),
         ("symmetrize octahedral", ", kernel torch (for `symmetrize`)"),
-        ("symmetrize random 1", ", kernel torch (for `symmetrize`)"),
-        ("symmetrize none", ", kernel native"),
+        pytest.param("symmetrize random 1", ", kernel torch (for `symmetrize`)", marks=slow),
+        pytest.param("symmetrize none", ", kernel native", marks=slow),
     ],
 )
 def test_the_log_names_the_kernel(lammps, tmp_path, model, keywords, said):
