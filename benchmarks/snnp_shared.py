@@ -29,14 +29,16 @@ def main() -> None:
     studies.trained("shared", list(ELEMENTS), RANDOM, **MODEL, filters="shared")
     for element, number in ELEMENTS.items():
         for name in ("shared", f"separate-{element}"):
-            store.get(f"{element}, {name}", lambda n=name, e=element, z=number: tested(n, e, z))
+            store.get(f"{element}, {name}", lambda n=name, e=element, z=number: tested(n, e, z, False))
+            store.get(
+                f"{element}, {name}, constant fitted",
+                lambda n=name, e=element, z=number: tested(n, e, z, True),
+            )
     for element in TRANSFER:
         for source in ("shared", "random"):
-            store.get(f"{element}, weights on {source} filters", lambda s=source, e=element: weights(s, e))
-            store.get(
-                f"{element}, network on {source} filters", lambda s=source, e=element: network(s, e, True)
-            )
-        store.get(f"{element}, all trained", lambda e=element: network("random", e, False))
+            store.get(f"{element}, weights on {source} filters", lambda s=source, e=element: weights(s, e)[0])
+        store.get(f"{element}, network on shared filters", lambda e=element: network("shared", e))
+        store.get(f"{element}, φ and 8 angular filters by least squares", lambda e=element: least_squares(e))
     for name, (energy, forces) in store.rows.items():
         print(f"{name:34s} {energy:6.1f} meV/atom  {forces:.3f} eV/Å")
     plot()
@@ -48,8 +50,11 @@ def native(name: str):
     return load_native(studies.RUNS / name / "best.safetensors")
 
 
-def tested(name: str, element: str, number: int) -> tuple[float, float]:
+def tested(name: str, element: str, number: int, shift: bool) -> tuple[float, float]:
+    """Errors on the test file, if wanted with the constant that fits the training data best."""
     found, energies = native(name)
+    if shift:
+        energies[number] = studies.constant(found, studies.load(element, "training", found.cutoff), number)
     data = studies.load(element, "test", found.cutoff)
     return studies.residual_errors(found, data, {number: energies[number]})
 
@@ -62,8 +67,8 @@ def halves(element: str):
     return load_data(DataConfig(path, validation_fraction=0.5, split_seed=1, group_key="group"), studies.ROOT)
 
 
-def weights(source: str, element: str) -> tuple[float, float]:
-    """One weight for each feature and a constant, by least squares, nothing else."""
+def weights(source: str, element: str) -> tuple[tuple[float, float], np.ndarray]:
+    """One weight for each feature and a constant by least squares: errors, and these numbers."""
     from ase_mlip import linear_fit
     from ase_mlip.architectures.snnp import SNNP, SNNPHypers
     from ase_mlip.batches import GraphDataset
@@ -92,11 +97,11 @@ def weights(source: str, element: str) -> tuple[float, float]:
     nothing = np.zeros((len(names), len(names)))
     solution = linear_fit._solve(matrix * scale[:, None], right * scale, names, 1e-10, nothing)
     linear.skip.copy_(torch.from_numpy(solution[:-1])[None])
-    return studies.residual_errors(linear, held_out, {TRANSFER[element]: float(solution[-1])})
+    return studies.residual_errors(linear, held_out, {TRANSFER[element]: float(solution[-1])}), solution
 
 
-def network(source: str, element: str, frozen: bool) -> tuple[float, float]:
-    """Weights and a network trained on given filters; the last epoch's average, so no frame chooses it."""
+def network(source: str, element: str) -> tuple[float, float]:
+    """A network trained on frozen filters, from these weights; the last average, so no frame chooses it."""
     from ase_mlip import _ops
     from ase_mlip.batches import GraphDataset
     from ase_mlip.data import DataConfig
@@ -104,31 +109,51 @@ def network(source: str, element: str, frozen: bool) -> tuple[float, float]:
     from ase_mlip.train_config import LossConfig, OptimizerConfig, RunConfig, SNNPHypers
 
     _ops.load()
+    optimizer = {**studies.OPTIMIZER, "epochs": EPOCHS, "learning_rate": 2e-3, "rotate": False}
     config = RunConfig(
         name="transfer",
         output=".",
         data=DataConfig(""),
         model=SNNPHypers(**{**studies.MODEL, **MODEL}),
         loss=LossConfig(**studies.LOSS),
-        optimizer=OptimizerConfig(
-            **{**studies.OPTIMIZER, "learning_rate": 1e-2, "epochs": EPOCHS, "rotate": False}
-        ),
+        optimizer=OptimizerConfig(**optimizer),
         seed=1,
     )
     split = halves(element)
+    _, solution = weights(source, element)
     run = Run(config, split, torch.device("cpu"))
-    if source != "random":
-        take_filters(run.network, native(source)[0])
-    run.network.requires_grad_(True)
-    run.network.networks.last.bias.requires_grad_(False)
+    take_filters(run.network, native(source)[0])
+    with torch.no_grad():
+        run.network.skip.copy_(torch.from_numpy(solution[:-1])[None] / run.network.energy_scale)
+        run.network.networks.last.weight.mul_(1e-2)  # features are large: the network starts small
+    run.baseline[TRANSFER[element]] = run.table[TRANSFER[element]] = float(solution[-1])
     for bank in (run.network.rho, run.network.f, run.network.g):
-        bank.requires_grad_(not frozen)
+        bank.requires_grad_(False)
     run.state.average = [p.detach().clone() for p in run.network.parameters()]
     for _ in range(EPOCHS):
         run.epoch()
     with run.averaged_weights():
         held_out = GraphDataset(split.validation, run.network.cutoff)
         return studies.residual_errors(run.network, held_out, run.baseline)
+
+
+def least_squares(element: str) -> tuple[float, float]:
+    """Splines of its own: φ and g of 8 angular filters by least squares, for comparison."""
+    from ase_mlip import _ops
+    from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+    from ase_mlip.batches import GraphDataset
+    from ase_mlip.data import composition_baseline
+    from ase_mlip.linear_fit import fit_linear
+
+    _ops.load()
+    torch.manual_seed(1)
+    number, split = TRANSFER[element], halves(element)
+    hypers = {**studies.MODEL, "radial_filters": 0, "angular_filters": 8, "hidden": []}
+    own = SNNP(SNNPHypers(species=[number], **hypers))
+    energies = composition_baseline(split.train)
+    fit = fit_linear(own, GraphDataset(split.train, own.cutoff), energies, ridge=1e-10, curvature=1e-6)
+    held_out = GraphDataset(split.validation, own.cutoff)
+    return studies.residual_errors(own, held_out, {number: energies[number] + fit.constants[number]})
 
 
 def take_filters(target, source) -> None:
@@ -140,6 +165,7 @@ def take_filters(target, source) -> None:
 
 def plot() -> None:
     from matplotlib.figure import Figure
+    from PIL import Image
 
     from ase_mlip import load_model
     from ase_mlip.plots_filters import read_filters
@@ -158,11 +184,16 @@ def plot() -> None:
             axis.tick_params(labelsize=7)
             if name == "phi":
                 axis.set(ylabel=title, ylim=(-2, 4))
-            if line is axes[0]:
+            if not getattr(filters, name):
+                axis.text(0.5, 0.6, "none", ha="center", transform=axis.transAxes, color="0.5")
+            if title == "snnp-si":
                 axis.set_title(label, fontsize=10)
     for axis, label in zip(axes[-1], (*["distance (Å)"] * 3, r"$\cos\theta$"), strict=True):
         axis.set_xlabel(label, fontsize=9)
     figure.savefig(OUTPUT, dpi=80)
+    with Image.open(OUTPUT) as image:
+        smaller = image.convert("RGB").quantize(48)
+    smaller.save(OUTPUT, optimize=True)
 
 
 if __name__ == "__main__":
