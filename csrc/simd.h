@@ -73,6 +73,19 @@ template <typename T> ASE_MLIP_ALWAYS_INLINE Vector<T> larger(Vector<T> x, Vecto
     return x > y ? x : y;
 }
 
+template <typename T> struct InverseFactorials {
+    T of[Lanes<T>::taylor_terms + 1];
+
+    constexpr InverseFactorials() : of{} {
+        double factorial = 1.0;
+        for (int k = 0; k <= Lanes<T>::taylor_terms; ++k) {
+            factorial *= k > 0 ? k : 1;
+            of[k] = T(1.0 / factorial);
+        }
+    }
+};
+template <typename T> inline constexpr InverseFactorials<T> inverse_factorials;
+
 /// exp(x) to an ulp or two: 2^n times the Taylor series of the rest, which is at most ln(2)/2; 0 below the
 /// smallest normal number, held constant above the largest. NaN stays NaN.
 template <typename T> ASE_MLIP_ALWAYS_INLINE Vector<T> exp(Vector<T> x) {
@@ -82,9 +95,9 @@ template <typename T> ASE_MLIP_ALWAYS_INLINE Vector<T> exp(Vector<T> x) {
     const Vector<T> shifted = bounded * T(1.4426950408889634) + L::shifter;
     const Vector<T> n = shifted - L::shifter;
     const Vector<T> rest = bounded - n * L::ln2_high - n * L::ln2_low;
-    Vector<T> series = zero + T(1);
-    for (int k = L::taylor_terms; k > 0; --k) {
-        series = T(1) + series * rest * T(1.0 / k);
+    Vector<T> series = zero;
+    for (int k = L::taylor_terms; k >= 0; --k) {
+        series = series * rest + inverse_factorials<T>.of[k];
     }
     const Vector<T> shifter = zero + L::shifter;
     typename L::integers exponent, offset;
@@ -108,6 +121,7 @@ __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))) void run_
 }
 template <typename Job> __attribute__((target("avx2,fma"))) void run_avx2(const Job& job) { job(); }
 
+/// Width of the widest vectors that this processor has, in bits; 0 for the least that any has.
 inline int instructions() {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -129,6 +143,7 @@ template <typename Job> void run(const Job& job) {
     }
 }
 #else
+inline int instructions() { return 0; }
 template <typename Job> void run(const Job& job) { job(); }
 #endif
 

@@ -108,8 +108,9 @@ struct AttentionBlock : torch::autograd::Function<AttentionBlock> {
                                      starts.contiguous(),
                                      heads,
                                      scale};
-        const BlockWeights weights{norm.contiguous(), enter_weight, enter_bias,
-                                   leave_weight,      leave_bias,   eps};
+        const BlockWeights weights{norm.contiguous(),       enter_weight.contiguous(),
+                                   enter_bias.contiguous(), leave_weight.contiguous(),
+                                   leave_bias.contiguous(), eps};
         check_attention(inputs, weights);
         const auto [new_nodes, new_edges] = cpu::attention_forward(inputs, weights);
         variable_list saved = with_weights(inputs.nodes, weights);
@@ -144,8 +145,9 @@ struct FeedforwardBlock : torch::autograd::Function<FeedforwardBlock> {
     static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& norm,
                           const Tensor& enter_weight, const Tensor& enter_bias, const Tensor& leave_weight,
                           const Tensor& leave_bias, double eps) {
-        const BlockWeights weights{norm.contiguous(), enter_weight, enter_bias,
-                                   leave_weight,      leave_bias,   eps};
+        const BlockWeights weights{norm.contiguous(),       enter_weight.contiguous(),
+                                   enter_bias.contiguous(), leave_weight.contiguous(),
+                                   leave_bias.contiguous(), eps};
         const Tensor in = x.contiguous();
         check_weights(weights, in, 2 * leave_weight.size(-1), leave_weight.size(-1));
         context->save_for_backward(with_weights(in, weights));

@@ -1,7 +1,8 @@
-// Without torch: exp against the standard library, and attention with each instruction set this processor
-// has.
+// Without torch: exp against the standard library, products against plain sums, and attention with each
+// instruction set this processor has.
 
 #include "attention.h"
+#include "products.h"
 
 #include <cmath>
 #include <cstdio>
@@ -68,6 +69,34 @@ template <typename T> void test_exp() {
     });
 }
 
+/// Rows and columns that leave every kind of rest; the weights as they stand or transposed.
+template <typename T> void test_product(int64_t rows, int64_t k, int64_t n, bool transposed) {
+    std::mt19937 generator(1);
+    std::uniform_int_distribution<int> digits(-8, 8); // all sums are exact
+    std::vector<T> a(rows * k), b(k * n), bias(n), c(rows * n);
+    for (auto* values : {&a, &b, &bias}) {
+        for (T& value : *values) {
+            value = T(digits(generator));
+        }
+    }
+    const int64_t row = transposed ? 1 : n, column = transposed ? k : 1;
+    const cpu::Panels<T> panels(k, n, b.data(), row, column, bias.data());
+    with_each(cpu::Product<T>{rows, a.data(), &panels, c.data()}, [&](const char* name) {
+        double worst = 0.0;
+        for (int64_t i = 0; i < rows; ++i) {
+            for (int64_t j = 0; j < n; ++j) {
+                T sum = bias[j];
+                for (int64_t l = 0; l < k; ++l) {
+                    sum += a[i * k + l] * b[l * row + j * column];
+                }
+                worst = std::max(worst, std::abs(double(sum - c[i * n + j])));
+            }
+        }
+        expect(worst == 0.0, name, worst);
+        std::fill(c.begin(), c.end(), T(0));
+    });
+}
+
 template <typename T> void test_attention(int64_t width) {
     const std::vector<int64_t> starts{0, 5, 5, 38};
     const int64_t heads = 2, size = heads * width, edges = 38, tokens = edges + 3;
@@ -111,6 +140,10 @@ template <typename T> void test_attention(int64_t width) {
 int main() {
     test_exp<float>();
     test_exp<double>();
+    for (int64_t n : {64, 40, 5}) {
+        test_product<float>(8 + 4 + 1, 7, n, n == 40);
+        test_product<double>(8 + 4 + 1, 7, n, n == 40);
+    }
     for (int64_t width : {16, 8, 5}) {
         test_attention<float>(width);
         test_attention<double>(width);
