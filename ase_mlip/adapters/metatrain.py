@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries that metatrain imports
         try:
-            import metatrain.pet  # noqa: F401  (registers the classes in the pickle)
-
+            importlib.import_module("metatrain.pet")  # registers the classes in the pickle
             found = torch.load(path, map_location="cpu", weights_only=False)
         except (ImportError, AttributeError) as error:
             raise AdapterError(

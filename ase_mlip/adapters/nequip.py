@@ -100,7 +100,7 @@ def _adapt(path: Path, model, exact, recorded: dict, version: str) -> Adapted:
         "name": path.name.removesuffix(".zip").removesuffix(".nequip").removesuffix(".ckpt"),
         "species": sorted(species),
         "cutoff": r_max,
-        "pair_cutoffs": _pair_cutoffs(network.lengths, species),
+        "pair_cutoffs": _pair_cutoffs(network.edges.lengths, species),
         "message_passing_layers": layers,
         "interaction_range": r_max * layers,
         "equivariant": True,

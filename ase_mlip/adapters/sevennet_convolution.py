@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .equivariant import Exact, Perceptron
+from ..architectures.equivariant import pulled_back
+from .sevennet_parts import Exact, Perceptron
 
 
 class Block(NamedTuple):
@@ -180,15 +181,3 @@ def in_order(blocks: list[Block], like: Tensor) -> Tensor:
     for block in blocks:
         centres.append(block.centres)
     return torch.cat(centres)
-
-
-def pulled_back(outputs: list[Tensor], given: list[Tensor], inputs: list[Tensor]) -> list[Tensor]:
-    """Gradients by the inputs from ``given`` gradients by the outputs; zero where nothing depends on one."""
-    optional: list[Tensor | None] = []
-    for gradient in given:
-        optional.append(gradient)
-    found = torch.autograd.grad(outputs, inputs, optional, allow_unused=True)
-    gradients: list[Tensor] = []
-    for k, gradient in enumerate(found):
-        gradients.append(torch.zeros_like(inputs[k]) if gradient is None else gradient)
-    return gradients

@@ -17,10 +17,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from .equivariant import Exact, Gate, Harmonics, Perceptron, Radial, SlotLinear
-from .sevennet_convolution import Block, Convolution, in_order, pulled_back
-
-MAX_ATOMIC_NUMBER = 118
+from ..architectures.equivariant import pulled_back, types_of
+from .sevennet_convolution import Block, Convolution, in_order
+from .sevennet_parts import Exact, Gate, Harmonics, Perceptron, Radial, SlotLinear
 
 
 class Layer(torch.nn.Module):
@@ -72,9 +71,7 @@ class SevenNet(torch.nn.Module):
         scale: Tensor,
     ):
         super().__init__()
-        types = torch.full((MAX_ATOMIC_NUMBER + 1,), -1, dtype=torch.int64)
-        types[torch.tensor(species)] = torch.arange(len(species))
-        self.register_buffer("types", types)
+        self.register_buffer("types", types_of(species))
         self.radial = radial
         self.harmonics = harmonics
         self.embedding = Exact(embedding)

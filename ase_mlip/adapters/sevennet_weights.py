@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from .common import AdapterError
-from .equivariant import Activations, Gate, Harmonics, Perceptron, Radial, SlotLinear
 from .sevennet_convolution import Convolution
 from .sevennet_network import Layer, SevenNet
+from .sevennet_parts import Activations, Gate, Harmonics, Perceptron, Radial, SlotLinear
 
 DTYPE = torch.float64
 ACTIVATIONS = ("silu", "tanh", "ssp", "abs", "relu", "sigmoid", "elu")

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from .equivariant import (
-    MAX_ATOMIC_NUMBER,
     ZBL,
+    EdgeFunctions,
     Perceptron,
     ReducedLengths,
     SphericalHarmonics,
     block_size,
     neighbourhoods,
     or_zeros,
+    pulled_back,
     rows_of,
+    types_of,
     with_empty_row,
 )
 
@@ -149,10 +151,8 @@ class Allegro(torch.nn.Module):
         pair: ZBL | None = None,
     ):
         super().__init__()
-        types = torch.zeros(MAX_ATOMIC_NUMBER + 1, dtype=torch.int64)
-        types[torch.tensor(species)] = torch.arange(len(species))
-        self.register_buffer("types", types)
-        self.lengths, self.basis, self.harmonics = lengths, basis, harmonics
+        self.register_buffer("types", types_of(species, other=0))
+        self.edges = EdgeFunctions(lengths, basis, harmonics, pair)
         self.degrees = harmonics.l_max + 1
         self.embedding, self.two_body, self.tensor_weights = embedding, two_body, tensor_weights
         self.first = first
@@ -163,7 +163,6 @@ class Allegro(torch.nn.Module):
         self.register_buffer("norms", norms.detach().clone().reshape(-1))
         self.register_buffer("sum_norms", sum_norms.detach().clone().reshape(-1))
         self.register_buffer("scales", scales.detach().clone().reshape(-1))
-        self.pair = pair
 
     def forward(
         self,
@@ -175,7 +174,7 @@ class Allegro(torch.nn.Module):
     ) -> dict[str, Tensor]:
         """Energies of all nodes; differentiable."""
         types = self.types[species]
-        radial, harmonics, pairs = self._edges(types, edge_index, edge_vectors)
+        radial, harmonics, pairs = self.edges(types, edge_index, edge_vectors)
         radial, harmonics = with_empty_row(radial), with_empty_row(harmonics)
         neighbours = torch.cat([types[edge_index[1]], types.new_zeros([1])])
         everything = torch.arange(types.size(0), device=types.device)
@@ -202,7 +201,7 @@ class Allegro(torch.nn.Module):
         """Energies, and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight are left out."""
         types = self.types[species]
         vectors = edge_vectors.detach().requires_grad_(True)
-        radial, harmonics, pairs = self._edges(types, edge_index, vectors)
+        radial, harmonics, pairs = self.edges(types, edge_index, vectors)
         radial_rows, harmonic_rows = with_empty_row(radial.detach()), with_empty_row(harmonics.detach())
         by_radial, by_harmonics = torch.zeros_like(radial_rows), torch.zeros_like(harmonic_rows)
         neighbours = torch.cat([types[edge_index[1]], types.new_zeros([1])])
@@ -220,24 +219,10 @@ class Allegro(torch.nn.Module):
             energies.append(energy.detach())
         total = torch.zeros_like(node_weights).index_copy(0, wanted, torch.cat(energies))
         n_edges = vectors.size(0)
-        given: list[Tensor | None] = [
-            by_radial[:n_edges],
-            by_harmonics[:n_edges],
-            node_weights[edge_index[0]],
-        ]
-        gradient = torch.autograd.grad([radial, harmonics, pairs], [vectors], given, allow_unused=True)[0]
+        given = [by_radial[:n_edges], by_harmonics[:n_edges], node_weights[edge_index[0]]]
+        gradient = pulled_back([radial, harmonics, pairs], given, [vectors])[0]
         total = total.index_add(0, edge_index[0], pairs.detach())
-        return {"energies": total}, or_zeros(gradient, vectors)
-
-    def _edges(self, types: Tensor, edge_index: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Radial functions [E, B], harmonics [E, H] and pair energies [E] in eV of vectors [E, 3] in Å."""
-        lengths = torch.sqrt((vectors * vectors).sum(1, keepdim=True))
-        centre, neighbour = types[edge_index[0]], types[edge_index[1]]
-        reduced = self.lengths(lengths, centre, neighbour)
-        pairs = 0.0 * reduced.squeeze(1)
-        if self.pair is not None:
-            pairs = self.pair(lengths, reduced, centre, neighbour)
-        return self.basis(reduced), self.harmonics(vectors / lengths), pairs
+        return {"energies": total}, gradient
 
     def _tables(self) -> list[Tensor]:
         tables: list[Tensor] = []

@@ -13,6 +13,13 @@ from torch import Tensor
 MAX_ATOMIC_NUMBER = 118
 
 
+def types_of(species: list[int], other: int = -1) -> Tensor:
+    """Type of each atomic number, int64 [119]: its place among ``species``, ``other`` where there is none."""
+    types = torch.full((MAX_ATOMIC_NUMBER + 1,), other, dtype=torch.int64)
+    types[torch.tensor(species)] = torch.arange(len(species))
+    return types
+
+
 class Dense(torch.nn.Module):
     """y = x (alpha W), then an activation."""
 
@@ -43,7 +50,7 @@ class Perceptron(torch.nn.Module):
 
 
 def activate(x: Tensor, name: str) -> Tensor:
-    """The activation of that name; all but the identity of ``none`` keep 0 at 0, or are refused earlier."""
+    """The activation of that name; which a family may have, its reader says."""
     if name == "silu":
         return torch.nn.functional.silu(x)
     if name == "tanh":
@@ -56,10 +63,15 @@ def activate(x: Tensor, name: str) -> Tensor:
         return torch.nn.functional.mish(x)
     if name == "ssp":
         return torch.nn.functional.softplus(x) - math.log(2.0)
-    return x
-
-
-ACTIVATIONS = ("silu", "tanh", "abs", "gelu", "mish", "ssp", "none")
+    if name == "relu":
+        return torch.relu(x)
+    if name == "sigmoid":
+        return torch.sigmoid(x)
+    if name == "elu":
+        return torch.nn.functional.elu(x)
+    if name == "none":
+        return x
+    raise ValueError("unknown activation `" + name + "`")
 
 
 def polynomial_cutoff(reduced: Tensor, power: float) -> Tensor:
@@ -162,6 +174,37 @@ class ZBL(torch.nn.Module):
         )
         energy = self.half_square * charges[centre_types] * charges[neighbour] / r * screening
         return energy * polynomial_cutoff(reduced, self.power).squeeze(1)
+
+
+class EdgeFunctions(torch.nn.Module):
+    """What a network is told of its edges, and the derivative by their vectors.
+
+    Parameters
+    ----------
+    lengths, basis, harmonics: of the edges
+    pair: a pair potential, or None
+    """
+
+    def __init__(
+        self,
+        lengths: ReducedLengths,
+        basis: torch.nn.Module,
+        harmonics: SphericalHarmonics,
+        pair: ZBL | None,
+    ):
+        super().__init__()
+        self.lengths, self.basis, self.harmonics = lengths, basis, harmonics
+        self.pair = pair
+
+    def forward(self, types: Tensor, edge_index: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Radial functions [E, B], harmonics [E, H] and pair energies [E] in eV of vectors [E, 3] in Å."""
+        lengths = torch.sqrt((vectors * vectors).sum(1, keepdim=True))
+        centre, neighbour = types[edge_index[0]], types[edge_index[1]]
+        reduced = self.lengths(lengths, centre, neighbour)
+        pairs = 0.0 * reduced.squeeze(1)
+        if self.pair is not None:
+            pairs = self.pair(lengths, reduced, centre, neighbour)
+        return self.basis(reduced), self.harmonics(vectors / lengths), pairs
 
 
 class BlockLinear(torch.nn.Module):
@@ -335,3 +378,15 @@ def or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
     if gradient is None:
         return torch.zeros_like(like)
     return gradient
+
+
+def pulled_back(outputs: list[Tensor], given: list[Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    """Gradients by the inputs from ``given`` gradients by the outputs; zero where nothing depends on one."""
+    optional: list[Tensor | None] = []
+    for gradient in given:
+        optional.append(gradient)
+    found = torch.autograd.grad(outputs, inputs, optional, allow_unused=True)
+    gradients: list[Tensor] = []
+    for k, gradient in enumerate(found):
+        gradients.append(or_zeros(gradient, inputs[k]))
+    return gradients

@@ -4,16 +4,18 @@ import torch
 from torch import Tensor
 
 from .equivariant import (
-    MAX_ATOMIC_NUMBER,
     ZBL,
     BesselBasis,
+    EdgeFunctions,
     Perceptron,
     ReducedLengths,
     SphericalHarmonics,
     block_size,
     neighbourhoods,
     or_zeros,
+    pulled_back,
     rows_of,
+    types_of,
     with_empty_row,
 )
 from .interaction import Graph, Layer, Step
@@ -49,16 +51,13 @@ class NequIP(torch.nn.Module):
         pair: ZBL | None = None,
     ):
         super().__init__()
-        types = torch.zeros(MAX_ATOMIC_NUMBER + 1, dtype=torch.int64)
-        types[torch.tensor(species)] = torch.arange(len(species))
-        self.register_buffer("types", types)
+        self.register_buffer("types", types_of(species, other=0))
         self.embedding = torch.nn.Parameter(embedding.detach().clone(), requires_grad=False)
-        self.lengths, self.basis, self.harmonics = lengths, basis, harmonics
+        self.edges = EdgeFunctions(lengths, basis, harmonics, pair)
         self.layers = torch.nn.ModuleList(layers)
         self.n_layers = len(layers)
         self.readout = readout
         self.register_buffer("scales", scales.detach().clone().reshape(-1))
-        self.pair = pair
 
     def forward(
         self,
@@ -70,7 +69,7 @@ class NequIP(torch.nn.Module):
     ) -> dict[str, Tensor]:
         """Energies and features of all nodes; differentiable."""
         types = self.types[species]
-        radial, harmonics, pairs = self._edges(types, edge_index, edge_vectors)
+        radial, harmonics, pairs = self.edges(types, edge_index, edge_vectors)
         radial, harmonics = with_empty_row(radial), with_empty_row(harmonics)
         sources = torch.cat([edge_index[1], edge_index[1].new_zeros([1])])
         everything = torch.arange(types.size(0), device=types.device)
@@ -99,7 +98,7 @@ class NequIP(torch.nn.Module):
         """Outputs, and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes that no weight needs are left out."""
         types = self.types[species]
         vectors = edge_vectors.detach().requires_grad_(True)
-        radial, harmonics, pairs = self._edges(types, edge_index, vectors)
+        radial, harmonics, pairs = self.edges(types, edge_index, vectors)
         graph = Graph(
             types,
             edge_index[0],
@@ -110,24 +109,9 @@ class NequIP(torch.nn.Module):
         x, energies, by_radial, by_harmonics = self._there_and_back(graph, node_weights)
         energies = energies.index_add(0, edge_index[0], pairs.detach())
         n_edges = vectors.size(0)
-        given: list[Tensor | None] = [
-            by_radial[:n_edges],
-            by_harmonics[:n_edges],
-            node_weights[edge_index[0]],
-        ]
-        found = torch.autograd.grad([radial, harmonics, pairs], [vectors], given, allow_unused=True)[0]
-        outputs = {"energies": energies, "features": x}
-        return outputs, or_zeros(found, vectors)
-
-    def _edges(self, types: Tensor, edge_index: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Radial embedding [E, B], harmonics [E, H] and pair energies [E] in eV of vectors [E, 3] in Å."""
-        lengths = torch.sqrt((vectors * vectors).sum(1, keepdim=True))
-        centre, neighbour = types[edge_index[0]], types[edge_index[1]]
-        reduced = self.lengths(lengths, centre, neighbour)
-        pairs = 0.0 * reduced.squeeze(1)
-        if self.pair is not None:
-            pairs = self.pair(lengths, reduced, centre, neighbour)
-        return self.basis(reduced), self.harmonics(vectors / lengths), pairs
+        given = [by_radial[:n_edges], by_harmonics[:n_edges], node_weights[edge_index[0]]]
+        gradient = pulled_back([radial, harmonics, pairs], given, [vectors])[0]
+        return {"energies": energies, "features": x}, gradient
 
     def _read(self, x: Tensor, types: Tensor) -> Tensor:
         """Energies [N] in eV of the last features."""

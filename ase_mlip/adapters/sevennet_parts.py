@@ -1,13 +1,16 @@
-"""Pieces of equivariant networks for TorchScript, with channels contiguous.
+"""Parts of SevenNet that keep its float32 weights and float64 constants exact.
 
-Features of a node are slots of irreducible representations. A slot of degree l with m channels is stored as
-[N, 2l+1, m], flattened and concatenated to [N, Σ (2l+1) m].
+What equivariant networks share is in ``architectures/equivariant.py``. Features of a node are slots of
+irreducible representations. A slot of degree l with m channels is stored as [N, 2l+1, m], flattened and
+concatenated to [N, Σ (2l+1) m].
 """
 
 from typing import Final
 
 import torch
 from torch import Tensor
+
+from ..architectures.equivariant import activate, polynomial_cutoff
 
 
 class Exact(torch.nn.Module):
@@ -114,26 +117,8 @@ class Activations(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         columns: list[Tensor] = []
         for k, part in enumerate(x.split(self.sizes, dim=1)):
-            columns.append(activate(self.names[k], part) * self.factors[k])
+            columns.append(activate(part, self.names[k]) * self.factors[k])
         return torch.cat(columns, dim=1)
-
-
-def activate(name: str, x: Tensor) -> Tensor:
-    if name == "silu":
-        return torch.nn.functional.silu(x)
-    if name == "tanh":
-        return torch.tanh(x)
-    if name == "ssp":
-        return torch.nn.functional.softplus(x) - 0.6931471805599453
-    if name == "abs":
-        return torch.abs(x)
-    if name == "relu":
-        return torch.relu(x)
-    if name == "sigmoid":
-        return torch.sigmoid(x)
-    if name == "elu":
-        return torch.nn.functional.elu(x)
-    raise ValueError("unknown activation `" + name + "`")
 
 
 class Gate(torch.nn.Module):
@@ -198,7 +183,7 @@ class Perceptron(torch.nn.Module):
     def evaluate(self, x: Tensor, weights: list[Tensor]) -> Tensor:
         for k, weight in enumerate(weights):
             if k > 0:
-                x = activate(self.name, x)
+                x = activate(x, self.name)
             x = torch.mm(x, weight)
         return x
 
@@ -226,9 +211,7 @@ class Radial(torch.nn.Module):
             c, on, s = self.cutoff**2, self.onset**2, r * r
             inside = (c - s) ** 2 * (c + 2.0 * s - 3.0 * on) / (c - on) ** 3
             return torch.where(r < self.onset, torch.ones_like(r), inside)
-        p, x = self.power, r / self.cutoff
-        polynomial = 0.5 * (p + 1.0) * (p + 2.0) - p * (p + 2.0) * x + 0.5 * p * (p + 1.0) * x * x
-        return 1.0 - torch.pow(x, p) * polynomial
+        return polynomial_cutoff(r / self.cutoff, self.power)
 
 
 class Harmonics(torch.nn.Module):
