@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -149,8 +150,8 @@ def mace_packages() -> Iterator[None]:
         ):
             warnings.simplefilter("ignore")  # theirs are about TorchScript's and pickle's future
             with torch.serialization.safe_globals([slice]):
-                import e3nn.o3  # noqa: F401
-            import mace.modules  # noqa: F401
+                importlib.import_module("e3nn.o3")
+            importlib.import_module("mace.modules")
 
             yield
     finally:
