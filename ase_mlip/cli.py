@@ -17,6 +17,7 @@ from .commands.md import md
 from .commands.phonons import phonons
 from .commands.plot_filters import plot_filters
 from .commands.relax import relax
+from .commands.rotations import rotations
 from .commands.validate import validate
 from .errors import BuildError, MLIPError
 
@@ -260,6 +261,7 @@ main.add_command(export)
 main.add_command(md)
 main.add_command(phonons)
 main.add_command(plot_filters)
+main.add_command(rotations)
 main.add_command(relax)
 main.add_command(validate)
 

@@ -24,6 +24,7 @@ read_data start.data
 pair_style mlip dtype {dtype} device {device}
 pair_coeff * * "{model}" {symbols}
 timestep {timestep:.17g}
+{respa}
 fix 1 all nve
 thermo 1
 thermo_style custom step pe ke temp
@@ -31,6 +32,8 @@ thermo_modify format float %.17g
 run {steps}
 write_dump all custom last.dump id x y z vx vy vz fx fy fz modify sort id format float %.17g
 """
+# LAMMPS wants two distances after `inner`, which have no meaning for the style
+RESPA = "run_style respa 2 {} inner 1 3.0 4.0 outer 2"
 
 
 @dataclass
@@ -60,6 +63,7 @@ def run_nve_lammps(
     dtype: str = "float32",
     device: str = "cpu",
     equilibration: float = 0.0,
+    respa: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> LammpsMD:
     """Velocity-Verlet dynamics at constant energy in a LAMMPS process of its own, with ``pair_style mlip``.
@@ -70,6 +74,8 @@ def run_nve_lammps(
     model: model file
     timestep, time, equilibration: in ASE's unit of time, as for :func:`ase_mlip.md.run_nve`
     dtype, device: of the network
+    respa: if above 1, direct forces at every step and what the conservative ones add to them at every
+        ``respa``-th (LAMMPS' ``run_style respa``); energies are those of the latter steps
     progress: called as ``progress(step, steps)`` after each step
 
     Raises
@@ -85,6 +91,7 @@ def run_nve_lammps(
             "others; turn it with `atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)`"
         )
     program, environment = lammps_run.prepare()
+    timestep *= respa
     steps = max(1, round(time / timestep))
     symbols = sorted(set(atoms.get_chemical_symbols()))
     with tempfile.TemporaryDirectory(prefix="ase_mlip-lammps-") as name:
@@ -98,6 +105,7 @@ def run_nve_lammps(
             model=model,
             symbols=" ".join(symbols),
             timestep=timestep / PICOSECOND,
+            respa=RESPA.format(respa) if respa > 1 else "",
             steps=steps,
         )
         (folder / "in.nve").write_text(text)

@@ -17,11 +17,12 @@ from ase import Atoms
 
 from .averaging import PLAIN, Averaging, random_rotation
 from .errors import MLIPError, StructureError
+from .rotation_file import read_rotations
 
 GROUPS = {"octahedral": "O", "icosahedral": "I"}
 SCHEMES = (
-    "none, octahedral, icosahedral (each also with +inversion), lebedev L, random SEED, or a crystal as "
-    "ase.Atoms"
+    "none, octahedral, icosahedral (each also with +inversion), lebedev L, random SEED, file FILE, or a "
+    "crystal as ase.Atoms"
 )
 # What the automatic choice tries, in this order: (evaluations) 1, 24, 60, 208, 380, 600
 LADDER = ("none", "octahedral", "icosahedral", "lebedev 7", "lebedev 9", "lebedev 11")
@@ -33,14 +34,15 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
     Parameters
     ----------
     scheme: ``"none"``, ``"octahedral"``, ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev L"``,
-        ``"random SEED"``; the **undisplaced** crystal (``ase.Atoms``) whose point group is meant; or an
-        ``Averaging``, which is returned
+        ``"random SEED"``, ``"file FILE"`` of :func:`~ase_mlip.rotation_file.write_rotations`; the
+        **undisplaced** crystal (``ase.Atoms``) whose point group is meant; or an ``Averaging``, which is
+        returned
     symprec: tolerance for the crystal's symmetry, Å
 
     Raises
     ------
     MLIPError
-        unknown scheme
+        unknown scheme, or a file of rotations that cannot be read
     StructureError
         a crystal without three periodic directions
     """
@@ -54,6 +56,8 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
     base, _, inversion = name.partition("+")
     if base in GROUPS and inversion in ("", "inversion"):
         return _group_averaging(base, bool(inversion))
+    if name.startswith("file "):
+        return read_rotations(name.removeprefix("file ").strip())
     numbered = re.fullmatch(r"(lebedev|random)[ :](\d+)", name)
     if numbered and numbered[1] == "lebedev":
         return lebedev_averaging(int(numbered[2]))

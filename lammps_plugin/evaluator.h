@@ -8,10 +8,13 @@
 // ghosts of an atom are one node). At every step, the positions: the torch side subtracts them, drops what is
 // beyond the cutoff or cannot reach an owned atom, and evaluates.
 
+#include "rotations.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -67,13 +70,13 @@ struct SnnpTables {
 };
 
 struct Options {
-    std::string path;            // of the model file
-    std::string device = "auto"; // auto, cpu, cuda, cuda:N
-    std::string dtype;           // float32, float64, or empty: that of the weights
-    int local_rank = 0;          // of this process on its node: chooses the GPU with auto and cuda
-    int threads = 1;             // of this process, for libtorch
-    std::string averaging;       // none, octahedral, icosahedral; empty: as exported
-    bool self_test = true;       // refuse a file that does not reproduce its own numbers here
+    std::string path;                   // of the model file
+    std::string device = "auto";        // auto, cpu, cuda, cuda:N
+    std::string dtype;                  // float32, float64, or empty: that of the weights
+    int local_rank = 0;                 // of this process on its node: chooses the GPU with auto and cuda
+    int threads = 1;                    // of this process, for libtorch
+    std::optional<Averaging> averaging; // none: as exported
+    bool self_test = true;              // refuse a file that does not reproduce its own numbers here
 };
 
 /// Candidate edges, sorted by centre node, valid until LAMMPS rebuilds. n_nodes nodes, owned ones first.

@@ -4,6 +4,7 @@
 
 #include "committee.h"
 #include "elements.h"
+#include "rotation_file.h"
 
 #include "atom.h"
 #include "comm.h"
@@ -62,11 +63,18 @@ namespace {
 
 const char* const kSyntax =
     "pair_style mlip [device auto|cpu|cuda|cuda:N] [dtype float32|float64] [forces conservative|direct] "
-    "[symmetrize none|octahedral|icosahedral|random SEED] [check_lattice yes|no] [out_freq N] "
-    "[out_file FILE] [stop_above DEVIATION] [kernel native|torch]";
+    "[symmetrize none|octahedral[+inversion]|icosahedral[+inversion]|random SEED|file FILE] "
+    "[check_lattice yes|no] [out_freq N] [out_file FILE] [stop_above DEVIATION] "
+    "[kernel native|torch]";
 
 bool is_of_another_program(const std::string& argument) {
     return utils::strmatch(argument, "\\.ini$") || utils::strmatch(argument, "^load_from=");
+}
+
+bool is_group(const std::string& name) {
+    const std::string base = name.substr(0, name.find("+inversion")); // strmatch knows no alternatives
+    return name == "none" ||
+           ((base == "octahedral" || base == "icosahedral") && (name == base || name == base + "+inversion"));
 }
 
 bool is_device(const std::string& name) {
@@ -97,12 +105,12 @@ void PairMLIP::settings(int narg, char** arg) {
             kernel_ = value;
         } else if (key == "forces" && (value == "conservative" || value == "direct")) {
             direct_ = value == "direct";
-        } else if (key == "symmetrize" &&
-                   (value == "none" || value == "octahedral" || value == "icosahedral")) {
-            averaging_ = value;
-            random_ = false;
+        } else if (key == "symmetrize" && is_group(value)) {
+            choose_averaging(value, false);
+        } else if (key == "symmetrize" && value == "file" && k + 1 < narg) {
+            choose_averaging(arg[++k], true);
         } else if (key == "symmetrize" && value == "random" && k + 1 < narg) {
-            averaging_ = "none";
+            choose_averaging("none", false);
             random_ = true;
             random_seed_ = utils::bnumeric(FLERR, arg[++k], false, lmp);
         } else if (key == "check_lattice" && (value == "yes" || value == "no")) {
@@ -124,6 +132,12 @@ void PairMLIP::settings(int narg, char** arg) {
     if (stop_above_ > 0.0 && out_freq_ == 0) {
         error->all(FLERR, "pair_style mlip: `stop_above` is compared every `out_freq` steps; give both");
     }
+}
+
+void PairMLIP::choose_averaging(const std::string& name, bool is_file) {
+    averaging_ = name;
+    averaging_file_ = is_file;
+    random_ = false;
 }
 
 void PairMLIP::coeff(int narg, char** arg) {
@@ -179,11 +193,14 @@ void PairMLIP::load_models(const std::vector<std::string>& paths) {
     options.device = device_;
     options.dtype = dtype_;
     options.threads = choose_threads(options.local_rank);
-    options.averaging = averaging_;
     options.self_test = comm->me == 0;
     std::string problem;
     evaluator_.reset();
     try {
+        if (!averaging_.empty()) {
+            options.averaging =
+                averaging_file_ ? mlip::read_rotations(averaging_) : mlip::group_averaging(averaging_);
+        }
         std::vector<mlip::EvaluatorHandle> members;
         for (const std::string& path : paths) {
             options.path = path;

@@ -42,6 +42,7 @@ class PairMLIP : public Pair {
     // pair_mlip.cpp: settings
     void load_models(const std::vector<std::string>& paths);
     void check_elements();
+    void choose_averaging(const std::string& name, bool is_file);
     void allocate_tables();
     int choose_threads(int& local_rank);
     void log_model();
@@ -101,7 +102,8 @@ class PairMLIP : public Pair {
     std::string fallback_; // why it cannot
     bool direct_ = false;
     bool check_lattice_ = true;
-    std::string averaging_;    // none, octahedral, icosahedral; empty: as exported
+    std::string averaging_; // none, a group's name or a file's; empty: as exported
+    bool averaging_file_ = false;
     bool random_ = false;      // a new rotation at every step
     uint64_t random_seed_ = 0; // of these
     mlip::EvaluatorHandle evaluator_;

@@ -144,9 +144,9 @@ void PairMLIP::check_lattice() {
     if (broken > 0) {
         error->all(
             FLERR,
-            "pair_style mlip: the model was exported with the {} operations of a crystal, {} of which do "
+            "pair_style mlip: the model is averaged over the {} operations of a crystal, {} of which do "
             "not map this box onto itself (by {:.2g} of its vectors); expected a supercell that keeps "
-            "the lattice, in the orientation of the export; allow it with `check_lattice no`",
+            "the lattice, in the crystal's orientation; allow it with `check_lattice no`",
             operations.size() / 9, broken, worst);
     }
 }

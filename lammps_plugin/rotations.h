@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,14 @@ inline std::vector<Matrix> generated_group(const Matrix& first, const Matrix& se
     return group;
 }
 
+/// Rotations that a model is averaged over; none for the plain model.
+struct Averaging {
+    std::string name = "none";
+    std::vector<Matrix> rotations; // orthogonal, row-major
+    std::vector<double> weights;   // sum 1
+    bool lattice = false;          // a crystal's group: boxes have to be mapped onto themselves
+};
+
 /// `octahedral` (24) or `icosahedral` (60), in scipy's orientation; nothing for another name.
 inline std::vector<Matrix> rotation_group(const std::string& name) {
     const Matrix threefold = from_quaternion(0.5, 0.5, 0.5, 0.5);
@@ -65,6 +74,23 @@ inline std::vector<Matrix> rotation_group(const std::string& name) {
         return generated_group(threefold, from_quaternion(0.5, 0.5 / golden, 0.5 * golden, 0.0));
     }
     return {};
+}
+
+/// One of those groups, also with `+inversion`; without rotations for any other name.
+inline Averaging group_averaging(const std::string& name) {
+    Averaging averaging;
+    averaging.name = name;
+    averaging.rotations = rotation_group(name.substr(0, name.find("+inversion")));
+    if (name.find("+inversion") != std::string::npos) {
+        const std::vector<Matrix> proper = averaging.rotations;
+        for (Matrix matrix : proper) {
+            std::transform(matrix.begin(), matrix.end(), matrix.begin(), std::negate<>());
+            averaging.rotations.push_back(matrix);
+        }
+    }
+    const size_t count = averaging.rotations.size();
+    averaging.weights.assign(count, 1.0 / static_cast<double>(std::max<size_t>(1, count)));
+    return averaging;
 }
 
 /// The output function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).

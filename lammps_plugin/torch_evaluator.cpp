@@ -132,30 +132,31 @@ class TorchEvaluator : public Evaluator {
 
   private:
     /// After the self-test, whose numbers are those of the file as it was exported.
-    void choose_averaging(const std::string& name) {
+    void choose_averaging(const std::optional<Averaging>& chosen) {
         Description& model = file_.description;
-        if (name.empty()) {
-            const at::Tensor weights = model_.rotation_weights();
-            model.rotations = weights.defined() ? static_cast<int>(weights.size(0)) : 0;
+        const bool knows = model_.rotation_weights().defined();
+        if (!chosen) {
+            model.rotations = knows ? static_cast<int>(model_.rotation_weights().size(0)) : 0;
             model.averaging = model.rotations > 0 ? "as exported" : "none";
-            keep_operations();
+            keep_operations(file_.keeps_lattice);
             return;
         }
-        const std::vector<Matrix> group = rotation_group(name);
-        const auto count = static_cast<int64_t>(group.size());
-        if (name == "none" && model_.rotation_weights().defined() == false) {
+        if (chosen->rotations.empty() && !knows) {
             return; // an old file, which is plain
         }
+        const auto count = static_cast<int64_t>(chosen->rotations.size());
         at::Tensor rotations = at::zeros({count, 3, 3}, at::kDouble);
-        std::copy_n(group.empty() ? nullptr : group[0].data(), 9 * count, rotations.data_ptr<double>());
-        model_.set_rotations(rotations, at::full({count}, 1.0 / std::max<double>(1.0, count), at::kDouble));
+        std::copy_n(count == 0 ? nullptr : chosen->rotations[0].data(), 9 * count,
+                    rotations.data_ptr<double>());
+        model_.set_rotations(rotations, at::tensor(at::ArrayRef<double>(chosen->weights), at::kDouble));
         model.rotations = static_cast<int>(count);
-        model.averaging = name;
+        model.averaging = chosen->name;
+        keep_operations(chosen->lattice);
     }
 
-    /// The operations of an exported crystal's group, which the boxes it is used in have to keep.
-    void keep_operations() {
-        if (file_.keeps_lattice) {
+    /// The operations of a crystal's group, which the boxes it is used in have to keep.
+    void keep_operations(bool lattice) {
+        if (lattice) {
             const at::Tensor matrices = model_.rotations().contiguous();
             const double* begin = matrices.data_ptr<double>();
             file_.description.operations.assign(begin, begin + matrices.numel());

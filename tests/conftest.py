@@ -10,6 +10,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--plugin", help="tests/lammps: folder with another build of the plugin to test")
+    parser.addoption("--preload", help="tests/lammps: library LAMMPS starts with, a sanitizer's")
+
+
 @pytest.fixture(scope="session")
 def pair_model_path(tmp_path_factory) -> Path:
     """An exported, smooth, invariant pair potential for Si and O."""

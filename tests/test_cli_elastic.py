@@ -13,6 +13,8 @@ from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, ex
 from ase_mlip.commands.elastic import elastic
 from ase_mlip.commands.eos import eos
 from ase_mlip.commands.relaxed import CrystalRun
+from ase_mlip.rotation_file import write_rotations
+from ase_mlip.symmetry import find_averaging
 
 PNG = b"\x89PNG"
 
@@ -34,6 +36,18 @@ def run(command, *arguments):
     result = invoke(command, *arguments, "--device", "cpu", "--dtype", "float64")
     assert result.exit_code == 0, result.output
     return result
+
+
+def test_strained_cells_break_a_crystals_group(files):
+    """Which is refused, or allowed."""
+    group = find_averaging(bulk("Si", a=LATTICE_CONSTANT, cubic=True))
+    write_rotations(group, files / "group.txt")
+    arguments = [files / "sw.pt", files / "si.xyz", "--symmetrize", f"file {files / 'group.txt'}"]
+    result = invoke(elastic, *arguments, "--points", 2, "--device", "cpu")
+    assert result.exit_code != 0
+    assert "48 operations" in result.output + str(result.exception)
+    result = run(elastic, *arguments, "--points", 2, "--no-check-lattice", "--json")
+    assert json.loads(result.stdout)["stiffness"][0][0] == pytest.approx(151.4, abs=0.3)
 
 
 def test_elastic_relaxes_prints_writes_and_draws(files):

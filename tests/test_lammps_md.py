@@ -5,6 +5,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import stillinger_weber
+from ase import units
 from ase.build import bulk
 
 from ase_mlip import lammps_md
@@ -12,6 +13,7 @@ from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.errors import BuildError, MLIPError
 from ase_mlip.lammps_md import run_nve_lammps
 from ase_mlip.md import PICOSECOND, draw_velocities, run_nve
+from ase_mlip.model_info import find_model
 
 needs_lammps = pytest.mark.skipif(
     find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'"
@@ -55,6 +57,34 @@ def test_the_last_forces_are_the_calculators(model, crystal):
     last.calc = MLIPCalculator(model, dtype="float64")
     assert found.energy == pytest.approx(last.get_potential_energy(), abs=1e-10)
     assert found.forces == pytest.approx(last.get_forces(), abs=1e-10)
+
+
+@needs_lammps
+def test_respa_is_the_impulse_method(crystal):
+    """Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992), by hand with the calculator's forces."""
+    step, outer_steps = 0.5 * units.fs, 4
+    found = run_nve_lammps(
+        crystal, find_model("pet-si"), step, 2 * outer_steps * step, dtype="float64", respa=2
+    )
+    direct, conservative = (
+        MLIPCalculator("pet-si", dtype="float64", forces=kind) for kind in ("direct", "conservative")
+    )
+    energies = [conservative.evaluate([crystal])[0]["energy"]]
+    for _ in range(outer_steps):
+        for inner in range(2):
+            fast = direct.evaluate([crystal])[0]["forces"]
+            slow = conservative.evaluate([crystal])[0]["forces"] - fast
+            kick = 0.5 * step * fast + (step * slow if inner == 0 else 0.0)
+            crystal.set_momenta(crystal.get_momenta() + kick)
+            crystal.positions += step * crystal.get_velocities()
+            fast = direct.evaluate([crystal])[0]["forces"]
+            slow = conservative.evaluate([crystal])[0]["forces"] - fast
+            crystal.set_momenta(
+                crystal.get_momenta() + 0.5 * step * fast + (step * slow if inner == 1 else 0.0)
+            )
+        energies.append(conservative.evaluate([crystal])[0]["energy"])
+    assert found.result.potential_energies == pytest.approx(energies, abs=2e-6)
+    assert np.ptp(energies) > 0.01
 
 
 @needs_lammps

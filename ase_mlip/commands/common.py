@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import warnings
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-SYMMETRIZE = "Average the model over rotations: octahedral, icosahedral, lebedev L."
+SYMMETRIZE = "Average the model over rotations: octahedral, icosahedral, lebedev L, file FILE."
 _NOT_IN_RESULTS = {"model", "structure", "output", "plot", "as_json", "device"}
 
 
 def calculator_options(dtype: str | None = None) -> Callable[[Callable], Callable]:
-    """A decorator that adds --device, --dtype, --forces and --symmetrize, for :func:`make_calculator`.
+    """A decorator that adds the calculator's options; the command gets a dictionary ``calculator``.
 
-    ``dtype`` is the precision without --dtype; None stands for that of the weights.
+    It is for :func:`make_calculator`. ``dtype`` is the precision without --dtype; None stands for that of
+    the weights.
     """
     default = {"default": dtype, "show_default": True} if dtype else {}
     precision = "Precision of the network." if dtype else "Of the network; by default that of the weights."
@@ -42,12 +44,21 @@ def calculator_options(dtype: str | None = None) -> Callable[[Callable], Callabl
             help="Derivatives of the energy, or of the model's direct heads.",
         ),
         click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE),
-    )
+        click.option(
+            "--check-lattice/--no-check-lattice", default=True,
+            help="Whether a model averaged over a crystal's group refuses cells that break it.",
+        ),
+    )  # fmt: skip
 
     def add(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def gathered(*, device, dtype, forces, symmetrize, check_lattice, **others) -> None:
+            calculator = {"device": device, "dtype": dtype, "forces": forces, "symmetrize": symmetrize}
+            command(calculator=calculator | {"check_lattice": check_lattice}, **others)
+
         for option in reversed(options):
-            command = option(command)
-        return command
+            gathered = option(gathered)
+        return gathered
 
     return add
 

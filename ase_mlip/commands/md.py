@@ -65,7 +65,10 @@ def md(
     plot: Path | None,
     as_json: bool,
     reference: Path | None,
-    **options,
+    calculator: dict,
+    engine: str,
+    seed: int,
+    replicas: int,
 ) -> None:
     """Run dynamics as a test of stability.
 
@@ -74,9 +77,7 @@ def md(
     """
     require_folder_of(output, "--output")
     require_folder_of(plot, "--plot")
-    engine, seed, replicas = (options.pop(name) for name in ("engine", "seed", "replicas"))
-    given = {key: value for key, value in options.items() if value is not None}
-    if engine == "lammps" and given.get("forces") == "direct":
+    if engine == "lammps" and calculator["forces"] == "direct":
         raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")
     from ..model_info import find_model, read_info
 
@@ -90,7 +91,7 @@ def md(
     atoms = read_structures(structure)[0]
     atoms = atoms.repeat(supercell) if supercell else atoms
     if engine == "ase":
-        atoms.calc = make_calculator(str(path), **given)
+        atoms.calc = make_calculator(str(path), **calculator)
     settings = run_settings(read_info(path).document_sha256, atoms)
     refuse_other_results(output, settings)
     with bar("step") as progress:
@@ -102,7 +103,7 @@ def md(
             replicas,
             engine=engine,
             model=path,
-            lammps_options=_lammps_options(path, given) if engine == "lammps" else None,
+            lammps_options=_lammps_options(path, calculator) if engine == "lammps" else None,
             criteria=Criteria(bonds="auto" if bonds is None else bonds),
             reference=read_structures(reference) if reference else None,
             record_interval=interval,
@@ -121,11 +122,13 @@ def md(
         sys.exit(1)
 
 
-def _lammps_options(path: Path, given: dict) -> dict[str, str]:
+def _lammps_options(path: Path, calculator: dict) -> dict[str, str]:
     """Those of the pair style that give what the calculator gives with the same options."""
     from ..model_info import read_info
 
-    return {"dtype": read_info(path).dtype} | {key: given[key] for key in given if key != "forces"}
+    given = {key: value for key, value in calculator.items() if value is not None and key != "forces"}
+    given["check_lattice"] = "yes" if calculator["check_lattice"] else "no"
+    return {"dtype": read_info(path).dtype} | given
 
 
 def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:

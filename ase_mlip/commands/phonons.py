@@ -48,10 +48,7 @@ def phonons(
     relax: bool,
     force: bool,
     as_json: bool,
-    device: str,
-    dtype: str,
-    forces: str,
-    symmetrize: str | None,
+    calculator: dict,
 ) -> None:
     """Compute phonons of crystals.
 
@@ -59,11 +56,11 @@ def phonons(
     FORCE_SETS, force_constants.hdf5, phonons.json and bands.png. A run that was killed goes on with the
     supercells it has.
     """
-    if symmetry == "crystal" and symmetrize:
+    if symmetry == "crystal" and calculator["symmetrize"]:
         raise click.BadParameter(
             "averages the model already; leave --symmetrize out", param_hint="--symmetry"
         )
-    calculator = make_calculator(model, device=device, dtype=dtype, forces=forces, symmetrize=symmetrize)
+    calculator = make_calculator(model, **calculator)
     from ..errors import MLIPError
     from ..provenance import plain
 

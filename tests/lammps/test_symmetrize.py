@@ -6,7 +6,10 @@ from ase.build import bulk
 from harness import PRESSURE, Case, check_case, read_frames
 from structures import diamond, triclinic
 
+from ase_mlip import MLIPCalculator
 from ase_mlip.averaging import random_rotation
+from ase_mlip.rotation_file import write_rotations
+from ase_mlip.symmetry import find_averaging
 
 slow = pytest.mark.slow
 RANKS = pytest.mark.parametrize("ranks", [1, 2, pytest.param(3, marks=slow)])
@@ -34,6 +37,52 @@ def test_average_is_that_of_ase(parallel, models, tmp_path, model, scheme, ranks
     pair = models.pair(model, options=f"symmetrize {scheme}")
     case = Case(triclinic(), pair=pair, fixes="fix move all nve\ntimestep 0.001", commands="run 2", every=2)
     check_case(parallel, case, tmp_path, models.calculator(model, symmetrize=scheme), ranks=ranks)
+
+
+def test_inversion_is_averaged_over_too(lammps, models, tmp_path):
+    case = Case(triclinic(), pair=models.pair("one", options="symmetrize octahedral+inversion"))
+    check_case(lammps, case, tmp_path, models.calculator("one", symmetrize="octahedral+inversion"))
+
+
+@RANKS
+def test_a_rule_comes_from_a_file(parallel, models, tmp_path, ranks):
+    write_rotations(find_averaging("lebedev 3"), tmp_path / "rotations.txt")
+    case = Case(triclinic(), pair=models.pair("two", options="symmetrize file rotations.txt"))
+    check_case(parallel, case, tmp_path, models.calculator("two", symmetrize="lebedev 3"), ranks=ranks)
+
+
+def test_a_crystals_group_comes_from_a_file(lammps, models, tmp_path):
+    """The numbers of ASE with the same crystal, and boxes that the group does not keep are refused."""
+    crystal = bulk("Si", cubic=True)
+    write_rotations(find_averaging(crystal), tmp_path / "group.txt")
+    case = Case(diamond(1, 0.1), pair=models.pair("one", options="symmetrize file group.txt"))
+    calculator = MLIPCalculator(models.path("one"), dtype="float64", symmetrize=crystal)
+    check_case(lammps, case, tmp_path, calculator)
+    case.atoms = triclinic()
+    case.write(tmp_path)
+    output = lammps.start(case.script(), tmp_path, timeout=60)
+    assert any("do not map this box onto itself" in line for line in output.errors), output.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "`rotations.txt`: cannot be read"),
+        ("1 0 0 0 1 0 0 0 1\n", "expected `ase_mlip rotations 1`"),
+        ("ase_mlip rotations 1\nx\nany 1\n1 2 0 0 0 1 0 0 0 1\n", "matrix 1 of 1 is incomplete or not"),
+        ("ase_mlip rotations 1\nx\nany 2\n1 1 0 0 0 1 0 0 0 1\n", "expected 2 matrices"),
+        ("ase_mlip rotations 1\nx\nany 1\n0.5 1 0 0 0 1 0 0 0 1\n", "weights of sum 1"),
+        ("ase_mlip rotations 1\nx\nany 1\n1 1 0 0 0 1 0 0 0 one\n", "matrix 1 of 1 is incomplete"),
+    ],
+)
+def test_a_wrong_file_is_refused(lammps, models, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "rotations.txt").write_text(text)
+    case = Case(diamond(1, 0.1), pair=models.pair("one", options="symmetrize file rotations.txt"))
+    case.write(tmp_path)
+    output = lammps.start(case.script(), tmp_path, timeout=60)
+    assert output.status != 0
+    assert any(message in line for line in output.errors), output.text
 
 
 @RANKS
@@ -93,7 +142,6 @@ def crystal_model(tmp_path_factory):
 
     from ase_mlip import SymmetrizedModel, export_model, load_model
     from ase_mlip.architectures.pet import PET, PETHypers
-    from ase_mlip.symmetry import find_averaging
 
     path = tmp_path_factory.mktemp("crystal") / "crystal.pt"
     plain = load_model(export_pet(path, species=(14,), num_gnn_layers=1), dtype="float64")
@@ -108,7 +156,6 @@ def crystal_model(tmp_path_factory):
 
 
 def test_a_box_that_keeps_the_crystals_group_is_accepted(lammps, models, tmp_path, crystal_model):
-    from ase_mlip import MLIPCalculator
 
     pair = f"pair_style mlip device cpu\npair_coeff * * {crystal_model} Si"
     check_case(lammps, Case(diamond(2, 0.1), pair=pair), tmp_path, MLIPCalculator(crystal_model))
@@ -116,7 +163,6 @@ def test_a_box_that_keeps_the_crystals_group_is_accepted(lammps, models, tmp_pat
 
 @pytest.mark.parametrize("atoms", [triclinic(), diamond(1, 0.1).repeat((1, 1, 2))], ids=["triclinic", "long"])
 def test_a_box_that_breaks_the_crystals_group_is_refused(lammps, models, tmp_path, crystal_model, atoms):
-    from ase_mlip import MLIPCalculator
 
     pair = f"pair_style mlip device cpu\npair_coeff * * {crystal_model} Si"
     case = Case(atoms, pair=pair)
@@ -148,9 +194,8 @@ def test_random_turns_anew_at_every_step(parallel, models, tmp_path, ranks):
 
 
 def test_exported_averaging_is_kept_and_can_be_left_out(lammps, models, tmp_path):
-    from ase_mlip import MLIPCalculator, SymmetrizedModel, export_model
+    from ase_mlip import SymmetrizedModel, export_model
     from ase_mlip.architectures.pet import PET, PETHypers
-    from ase_mlip.symmetry import find_averaging
 
     sizes = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}
     network = PET(PETHypers(species=[14], cutoff=4.0, num_gnn_layers=1, **sizes)).double()
@@ -180,6 +225,7 @@ def test_exported_averaging_is_kept_and_can_be_left_out(lammps, models, tmp_path
 @pytest.mark.parametrize(
     ("options", "commands", "message"),
     [
+        ("symmetrize octahedral+mirror", "run 0", "unexpected `symmetrize octahedral+mirror`"),
         ("symmetrize cubic", "run 0", "unexpected `symmetrize cubic`"),
         ("symmetrize random", "run 0", "unexpected `symmetrize random`"),
         ("symmetrize random x", "run 0", "x"),

@@ -1,0 +1,71 @@
+"""Rotations written for LAMMPS and read back."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from click.testing import CliRunner
+
+from ase_mlip import MLIPCalculator
+from ase_mlip.cli import main
+from ase_mlip.errors import MLIPError
+from ase_mlip.rotation_file import read_rotations, write_rotations
+from ase_mlip.symmetry import find_averaging
+
+
+@pytest.mark.parametrize("scheme", ["octahedral+inversion", "lebedev 5", bulk("Si")], ids=str)
+def test_what_is_written_is_read(tmp_path, scheme):
+    averaging = find_averaging(scheme)
+    write_rotations(averaging, tmp_path / "rotations.txt")
+    found = find_averaging(f"file {tmp_path / 'rotations.txt'}")
+    np.testing.assert_array_equal(found.rotations, averaging.rotations)
+    np.testing.assert_array_equal(found.weights, averaging.weights)
+    assert (found.name, found.lattice) == (averaging.name, averaging.lattice)
+
+
+def test_the_command_writes_the_group_of_a_crystal(tmp_path):
+    bulk("Si").write(tmp_path / "silicon.cif")
+    path = tmp_path / "group.txt"
+    result = CliRunner().invoke(main, ["rotations", str(tmp_path / "silicon.cif"), "-o", str(path)])
+    assert result.exit_code == 0, result.output
+    assert "crystal m-3m, 48 rotations" in result.output
+    found = read_rotations(path)
+    assert found.lattice
+    assert len(found.rotations) == 48
+
+
+def test_the_calculator_takes_a_file(tmp_path):
+    write_rotations(find_averaging("octahedral"), tmp_path / "o.txt")
+    atoms = bulk("Si", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    results = []
+    for scheme in (f"file {tmp_path / 'o.txt'}", "octahedral"):
+        atoms.calc = MLIPCalculator("pet-si", device="cpu", dtype="float64", symmetrize=scheme)
+        results.append(atoms.get_forces())
+    np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("scheme", ["none", "random 3"])
+def test_what_needs_no_file_is_refused(tmp_path, scheme):
+    with pytest.raises(MLIPError, match="expected a group, a rule or a crystal"):
+        write_rotations(find_averaging(scheme), tmp_path / "rotations.txt")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "1 0 0 0 1 0 0 0 1\n",
+        "ase_mlip rotations 1\nx\nany 2\n1 1 0 0 0 1 0 0 0 1\n",
+        "ase_mlip rotations 1\nx\nsome 1\n1 1 0 0 0 1 0 0 0 1\n",
+        "ase_mlip rotations 1\nx\nany 1\n0.5 1 0 0 0 1 0 0 0 1\n",
+        "ase_mlip rotations 1\nx\nany 1\n1 2 0 0 0 1 0 0 0 1\n",
+        "ase_mlip rotations 1\nx\nany 1\n1 nan 0 0 0 1 0 0 0 1\n",
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path, text):
+    path = tmp_path / "rotations.txt"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(MLIPError, match="ase-mlip rotations"):
+        read_rotations(path)
