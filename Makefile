@@ -25,7 +25,7 @@ test-slow: $(VENV)/.installed-test
 
 test-adapters: $(FAMILIES:%=.envs/%/.installed)
 	for family in $(FAMILIES); do \
-	  .envs/$$family/bin/python -m pytest -q tests/adapters/test_$$family.py || exit 1; done
+	  .envs/$$family/bin/python -m pytest -q tests/adapters/test_$$family*.py || exit 1; done
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
