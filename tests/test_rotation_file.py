@@ -33,6 +33,12 @@ def test_the_command_writes_the_group_of_a_crystal(tmp_path):
     assert len(found.rotations) == 48
 
 
+def test_the_command_says_that_a_file_is_missing(tmp_path):
+    result = CliRunner().invoke(main, ["rotations", "silicon.cif", "-o", str(tmp_path / "group.txt")])
+    assert result.exit_code == 2
+    assert "`silicon.cif`: no such file" in result.output
+
+
 def test_the_calculator_takes_a_file(tmp_path):
     write_rotations(find_averaging("octahedral"), tmp_path / "o.txt")
     atoms = bulk("Si", cubic=True)

@@ -24,6 +24,8 @@ def rotations(scheme: str, output: Path, symprec: float) -> None:
     from ..rotation_file import write_rotations
     from ..symmetry import find_averaging
 
+    if Path(scheme).suffix and not Path(scheme).is_file():
+        raise click.BadParameter(f"`{scheme}`: no such file, nor the name of a scheme", param_hint="SCHEME")
     averaging = find_averaging(_crystal(scheme) if Path(scheme).is_file() else scheme, symprec)
     write_rotations(averaging, output)
     click.echo(f"{averaging.name}, {len(averaging.rotations)} rotations: {output}")
