@@ -38,6 +38,7 @@ OPERATOR_SOURCES = (
     "near_edges",
     "transformer_cpu",
     "snnp_cpu",
+    "snnp_on_atoms",
     "snnp_training",
     "allocator",
 )

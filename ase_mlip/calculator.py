@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from .averaging import Averaging
 from .batch_limit import BatchLimit
+from .calculator_arguments import averaging_name, check_forces, check_kernel, resolve_averaging, resolve_model
 from .calculator_results import ase_results, has_direct_stress, volume_of
 from .ensemble import Ensemble
 from .errors import MLIPError, StructureError
-from .model import Model, load_model
-from .neighbors import Graph, NeighborList, build_graph, check_species, concatenate
+from .model import Model
+from .native_snnp import NativeSNNP, native_snnp
+from .neighbors import MIN_DISTANCE, Graph, NeighborList, build_graph, check_species, concatenate
 from .residual import choose_averaging
-from .symmetry import find_averaging
 from .visited import ExtrapolationWatch
 
 NEED_DERIVATIVES = {"forces", "stress", "stresses"}
@@ -65,6 +66,8 @@ class MLIPCalculator(Calculator):
         takes what the file was exported with, ``"none"`` the plain network
     tolerance: for ``"auto"``, root mean square of the forces' anisotropy that may remain, eV/Å
     check_lattice: whether an averaging over a crystal's group refuses a box that the group does not keep
+    kernel: ``"native"``: an s-NNP straight from the neighbour list, the default where it can be; ``"torch"``:
+        the general way. Both give the same numbers
     **kwargs: ``atoms``, ``directory`` and ``label`` of ASE calculators
 
     Raises
@@ -93,25 +96,30 @@ class MLIPCalculator(Calculator):
         symmetrize: str | Atoms | Averaging | None = None,
         tolerance: float = 1e-3,
         check_lattice: bool = True,
+        kernel: str | None = None,
         **kwargs,
     ):
         unknown = sorted(set(kwargs) - _ASE_ARGUMENTS)
         if unknown:
             raise MLIPError(
                 f"`MLIPCalculator` has no argument `{unknown[0]}`; "
-                "expected model, device, dtype, forces, skin, symmetrize, tolerance or check_lattice"
+                "expected model, device, dtype, forces, skin, symmetrize, tolerance, check_lattice or kernel"
             )
-        self.model = _resolve(model, device, dtype)
+        self.model = resolve_model(model, device, dtype)
         self.forces = forces
         self.skin = skin
+        self.kernel = check_kernel(kernel)
         self.virial_antisymmetric: np.ndarray | None = None
-        _check_forces(forces, self.model)
-        self.averaging = _find_averaging(symmetrize, self.model)  # None: to be chosen by the first structure
+        check_forces(forces, self.model)
+        self.averaging = resolve_averaging(
+            symmetrize, self.model
+        )  # None: to be chosen by the first structure
         self.tolerance = tolerance
         self.check_lattice = check_lattice
         self.residual: float | None = None
         self._evaluations = 0
         self._neighbors = self._new_neighbors()
+        self._native = self._new_native()
         self._watch = ExtrapolationWatch(self.model.info)
         super().__init__(**kwargs)
         self.parameters.update(
@@ -120,7 +128,8 @@ class MLIPCalculator(Calculator):
             dtype=str(self.model.dtype).removeprefix("torch."),
             forces=forces,
             skin=skin,
-            symmetrize=_name_of(symmetrize, self.averaging),
+            symmetrize=averaging_name(symmetrize, self.averaging),
+            kernel="torch" if self._native is None else "native",
         )
 
     def calculate(
@@ -148,11 +157,9 @@ class MLIPCalculator(Calculator):
         properties = self.implemented_properties if properties is None else properties
         self._check_species(self.atoms)
         self._check_lattice(self.atoms)
-        graph = self._neighbors.update(self.atoms)
-        self._choose_averaging(graph)
-        outputs = self._evaluate_graph(graph, properties)
+        outputs, watched = self._evaluate_native(properties) or self._evaluate_here(properties)
         self.results = self._results(outputs, slice(None), 0, volume_of(self.atoms))
-        self.results.update(self._watch.results(graph))
+        self.results.update(watched)
         if "virial" in outputs:
             virial = outputs["virial"][0]
             self.virial_antisymmetric = 0.5 * (virial - virial.T)
@@ -222,12 +229,13 @@ class MLIPCalculator(Calculator):
         return {}
 
     def __getstate__(self) -> dict:
-        """Neighbour lists are made again where the calculator arrives: they may be larger than the model."""
-        return {**self.__dict__, "_neighbors": None}
+        """Neighbour lists, which may be larger than the model, and tables are made again on arrival."""
+        return {**self.__dict__, "_neighbors": None, "_native": None}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._neighbors = self._new_neighbors()
+        self._native = self._new_native()
 
     def __deepcopy__(self, memo: dict) -> MLIPCalculator:
         """A calculator of its own, with the same loaded model."""
@@ -246,6 +254,17 @@ class MLIPCalculator(Calculator):
         info = self.model.info
         return NeighborList(info.cutoff, self.skin, info.pair_cutoffs, self.model.device)
 
+    def _new_native(self) -> NativeSNNP | None:
+        if self.kernel == "torch":
+            return None
+        native = native_snnp(self.model, self.averaging, self.forces)
+        if self.kernel == "native" and native is None:
+            raise MLIPError(
+                "`kernel='native'` evaluates one s-NNP on the processor, with conservative forces and no "
+                f"averaging; got `{self.model.path}` on {self.model.device}; use kernel='torch'"
+            )
+        return native
+
     def _check_lattice(self, atoms: Atoms) -> None:
         if self.check_lattice and self.averaging is not None:
             self.averaging.check_lattice(atoms)
@@ -260,6 +279,20 @@ class MLIPCalculator(Calculator):
 
     def _check_species(self, atoms: Atoms) -> None:
         check_species(atoms.numbers, self.model.info.species)
+
+    def _evaluate_here(self, properties: Sequence[str]) -> tuple[dict, dict]:
+        """The model's outputs for ``self.atoms``, and what is known of extrapolation."""
+        graph = self._neighbors.update(self.atoms)
+        self._choose_averaging(graph)
+        return self._evaluate_graph(graph, properties), self._watch.of_graph(graph)
+
+    def _evaluate_native(self, properties: Sequence[str]) -> tuple[dict, dict] | None:
+        """The same without a graph; None where that cannot be, or where coinciding atoms need an error."""
+        if self._native is None:
+            return None
+        stored = self._neighbors.stored(self.atoms)
+        outputs, counts, shortest = self._native(stored, self.atoms.positions, "stresses" in properties)
+        return (outputs, self._watch.of_counts(counts, shortest)) if shortest >= MIN_DISTANCE else None
 
     def _evaluate_graph(self, graph: Graph, properties: Sequence[str]) -> dict[str, np.ndarray]:
         """The model's outputs on the CPU, for one or several structures in the graph."""
@@ -341,38 +374,3 @@ class MLIPCalculator(Calculator):
             results.append({name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in own})
             start += len(atoms)
         return results
-
-
-# ---- helpers -----------------------------------------------------------------------------------------------
-
-
-def _resolve(model: str | os.PathLike | Model, device: str, dtype: str | None) -> Model:
-    """The loaded model; a model that is given is loaded anew only if it has another device or dtype."""
-    if not isinstance(model, Model):
-        return load_model(model, device, dtype)
-    device = str(model.device) if str(device) == "auto" else str(device)
-    stored = str(model.dtype).removeprefix("torch.")
-    dtype = stored if dtype is None else str(dtype).removeprefix("torch.")
-    same_device = device in (str(model.device), model.device.type)
-    return model if same_device and dtype == stored else load_model(model.path, device, dtype)
-
-
-def _check_forces(forces: str, model: Model) -> None:
-    if forces not in ("conservative", "direct"):
-        raise MLIPError(f'`forces`: expected "conservative" or "direct", got {forces!r}')
-    if forces == "direct" and "direct_forces" not in model.info.outputs:
-        raise MLIPError(
-            f"`forces='direct'` needs the output `direct_forces`, but `{model.path}` has only "
-            f"{', '.join(model.info.outputs)}; use forces='conservative'"
-        )
-
-
-def _find_averaging(scheme: str | Atoms | Averaging | None, model: Model) -> Averaging | None:
-    """The averaging, or None for the automatic choice."""
-    if isinstance(scheme, str) and scheme == "auto":
-        return None
-    return model.exported if scheme is None else find_averaging(scheme)
-
-
-def _name_of(scheme: str | Atoms | Averaging | None, found: Averaging | None) -> str:
-    return str(scheme) if found is None else found.name

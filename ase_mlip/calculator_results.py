@@ -45,6 +45,8 @@ def ase_results(
     if stresses is not None:
         results["stresses"] = full_3x3_to_voigt_6_stress(stresses)
         results["stress"] = results["stresses"].sum(axis=0)
+    elif "virial" in outputs and volume and not direct:
+        results["stress"] = full_3x3_to_voigt_6_stress(-outputs["virial"][index] / volume)
     if "energies_by_rotation" in outputs:
         results.update(spreads(outputs, nodes, volume, weights, direct))
     _check_finite(results)

@@ -18,10 +18,10 @@ from ase.data import atomic_numbers, chemical_symbols
 from . import _ops
 from .errors import StructureError
 from .near_edges import near_edges
+from .stored_list import StoredList, lattice_vectors, spanning_cell
 
 MIN_DISTANCE = 1e-3  # Å; closer atoms are taken to be at one place
 MAX_COORDINATE = 1e6  # Å; cell lists overflow beyond about 1e8, float64 differences lose digits before
-MIN_VOLUME = 1e-3  # Å^k of the k periodic cell vectors; below it the number of images explodes
 MAX_BINS = 9e4  # of vesin's grid, with some room below its own limit
 LIST_MARGIN = 1e-9  # relative; lists are made this much wider, so that rounding decides no edge
 
@@ -129,8 +129,8 @@ class NeighborList:
         self.skin = float(skin)
         self.device = torch.device(device)
         self.rebuilds = 0
-        self._pair_table = _pair_table(pair_cutoffs, self.cutoff) if pair_cutoffs else None
-        self._stored: _StoredList | None = None
+        self._pair_table = pair_table(pair_cutoffs, self.cutoff) if pair_cutoffs else None
+        self._stored: StoredList | None = None
 
     def update(self, atoms: Atoms) -> Graph:
         """The graph of ``atoms`` as they are now.
@@ -140,18 +140,28 @@ class NeighborList:
         StructureError
             see :func:`check_structure` (species are not checked here)
         """
+        graph, shortest = self._graph(self.stored(atoms), atoms)
+        if shortest < MIN_DISTANCE:
+            raise _coincidence_error(graph)
+        return graph
+
+    def stored(self, atoms: Atoms) -> StoredList:
+        """The list with all pairs now within the cutoff, and some beyond.
+
+        Raises
+        ------
+        StructureError
+            see :func:`check_structure` (neither species nor distances are checked here)
+        """
         _check_values(atoms)
         stored = self._stored
         if stored is None or not stored.covers(atoms, self.cutoff, self.skin):
             stored = self._stored = self._build(atoms)
             self.rebuilds += 1
-        graph, shortest = stored.graph(atoms, self.cutoff)
-        if shortest < MIN_DISTANCE:
-            raise _coincidence_error(graph)
-        return graph
+        return stored
 
-    def _build(self, atoms: Atoms) -> _StoredList:
-        cell, pbc = _spanning_cell(atoms), np.array(atoms.pbc)
+    def _build(self, atoms: Atoms) -> StoredList:
+        cell, pbc = spanning_cell(atoms), np.array(atoms.pbc)
         positions, numbers = atoms.get_positions(), atoms.get_atomic_numbers()
         edge_index, shifts = _list_edges(positions, cell, pbc, self.cutoff + self.skin)
         _ops.load()
@@ -161,7 +171,7 @@ class NeighborList:
             centres, neighbours = torch.from_numpy(numbers)[edge_index]
             squared_cutoffs = (self._pair_table[centres, neighbours] ** 2).to(self.device)
         n_nodes = len(numbers)
-        return _StoredList(
+        return StoredList(
             positions=positions,
             numbers=numbers,
             pbc=pbc,
@@ -170,72 +180,31 @@ class NeighborList:
             edge_index=edge_index.to(self.device),
             shifts=shifts.to(self.device),
             reverse=reverse.to(self.device),
-            offsets=_lattice_vectors(shifts, cell).to(self.device),
+            offsets=lattice_vectors(shifts, cell).to(self.device),
             squared_cutoffs=squared_cutoffs,
             species=torch.from_numpy(numbers.astype(np.int64)).to(self.device),
             structure=torch.zeros(n_nodes, dtype=torch.int64, device=self.device),
             node_weights=torch.ones(n_nodes, dtype=torch.float64, device=self.device),
         )
 
-
-@dataclass
-class _StoredList:
-    """A list that reaches further than the cutoff, and the structure it was made for."""
-
-    positions: np.ndarray
-    numbers: np.ndarray
-    pbc: np.ndarray
-    given_cell: np.ndarray  # as the atoms have it; `cell` has its non-periodic vectors replaced
-    cell: np.ndarray
-    edge_index: torch.Tensor
-    shifts: torch.Tensor
-    reverse: torch.Tensor
-    offsets: torch.Tensor  # S·h of the present cell
-    squared_cutoffs: torch.Tensor | None  # per edge, if there are pair cutoffs
-    species: torch.Tensor
-    structure: torch.Tensor
-    node_weights: torch.Tensor
-    offsets_cell: np.ndarray | None = None  # the present cell, where it differs from `given_cell`
-
-    def covers(self, atoms: Atoms, cutoff: float, skin: float) -> bool:
-        """Whether every pair now within ``cutoff`` is in the list; brings ``offsets`` up to date if so."""
-        if not np.array_equal(self.numbers, atoms.numbers) or not np.array_equal(self.pbc, atoms.pbc):
-            return False
-        present = np.array(atoms.cell)
-        reference, stretch, cell = self.positions, 1.0, None
-        if not np.array_equal(present, self.given_cell):
-            cell = _spanning_cell(atoms)
-            deformation = np.linalg.solve(self.cell, cell)
-            stretch = float(np.linalg.norm(np.linalg.inv(deformation), 2))
-            reference = self.positions @ deformation
-        displacement = atoms.positions - reference
-        furthest = np.sqrt(np.max(np.einsum("na,na->n", displacement, displacement)))
-        if (cutoff + 2 * furthest) * stretch > cutoff + skin:
-            return False
-        offsets_cell = self.given_cell if self.offsets_cell is None else self.offsets_cell
-        if not np.array_equal(present, offsets_cell):
-            self.offsets = _lattice_vectors(self.shifts, self.cell if cell is None else cell)
-            self.offsets_cell = present
-        return True
-
-    def graph(self, atoms: Atoms, cutoff: float) -> tuple[Graph, float]:
+    def _graph(self, stored: StoredList, atoms: Atoms) -> tuple[Graph, float]:
         """The edges within the cutoff at the present positions, and the shortest distance (Å)."""
-        positions = torch.from_numpy(atoms.get_positions()).to(self.offsets.device)
-        limits = self.squared_cutoffs
+        positions = torch.from_numpy(atoms.get_positions()).to(stored.offsets.device)
+        limits = stored.squared_cutoffs
         if limits is None:
-            limits = torch.full((1,), cutoff * cutoff, dtype=torch.float64, device=positions.device)
+            limits = torch.full((1,), self.cutoff * self.cutoff, dtype=torch.float64, device=positions.device)
         edge_index, vectors, reverse, shifts, shortest = near_edges(
-            positions, self.edge_index, self.offsets, self.reverse, self.shifts, limits
+            positions, stored.edge_index, stored.offsets, stored.reverse, stored.shifts, limits
         )
         graph = Graph(
-            species=self.species,
+            species=stored.species,
             edge_index=edge_index,
             edge_vectors=vectors,
             reverse_edges=reverse,
             shifts=shifts,
-            structure=self.structure,
+            structure=stored.structure,
             n_structures=1,
-            node_weights=self.node_weights,
+            node_weights=stored.node_weights,
         )
         return graph, shortest
 
@@ -287,29 +256,6 @@ def _check_values(atoms: Atoms) -> None:
         )
 
 
-def _spanning_cell(atoms: Atoms) -> np.ndarray:
-    """The cell with non-periodic vectors replaced by orthonormal ones, so that it always spans space.
-
-    Images along the replaced vectors never occur, so they decide nothing; given ones may be zero or parallel.
-    """
-    cell, pbc = np.array(atoms.cell, dtype=np.float64), np.asarray(atoms.pbc)
-    if pbc.all():
-        volume = abs(np.linalg.det(cell))
-    else:
-        cell[~pbc] = 0.0
-        _, singular, directions = np.linalg.svd(cell)
-        rank = int(pbc.sum())
-        volume = float(np.prod(singular[:rank]))
-        cell[~pbc] = directions[rank:]
-    if volume < MIN_VOLUME:
-        raise StructureError(
-            "`atoms.cell`: expected linearly independent vectors along the periodic directions "
-            f"pbc={pbc.tolist()}, got\n{np.asarray(atoms.cell)}\nof zero volume; set the cell, or pbc to "
-            "False where the structure ends"
-        )
-    return cell
-
-
 def _list_edges(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -357,14 +303,7 @@ def _workable_reach(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, re
         reach *= 1.25
 
 
-def _lattice_vectors(shifts: torch.Tensor, cell: np.ndarray) -> torch.Tensor:
-    """S·h, float64 [E, 3] in Å; exactly antisymmetric in S, which a matrix product does not promise."""
-    rows = torch.from_numpy(cell).to(shifts.device)
-    a, b, c = shifts.to(torch.float64).unsqueeze(-1).unbind(1)
-    return a * rows[0] + b * rows[1] + c * rows[2]
-
-
-def _pair_table(pair_cutoffs: Mapping[str, float], cutoff: float) -> torch.Tensor:
+def pair_table(pair_cutoffs: Mapping[str, float], cutoff: float) -> torch.Tensor:
     """Cutoffs in Å, float64 [119, 119], indexed by two atomic numbers."""
     size = len(chemical_symbols)
     table = torch.full((size, size), cutoff, dtype=torch.float64)

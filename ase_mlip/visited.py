@@ -171,18 +171,24 @@ class ExtrapolationWatch:
         self.coverage = Coverage.of(info)
         self.warned = False
 
-    def results(self, graph: Graph) -> dict[str, np.ndarray]:
+    def of_graph(self, graph: Graph) -> dict[str, np.ndarray]:
         """``extrapolating`` int64 [N]; nothing where the file does not say what its data visited."""
         if self.coverage is None:
             return {}
         counts = self.coverage.extrapolating(graph)
+        shortest = float(graph.edge_vectors.norm(dim=1).min()) if counts.any() else np.inf
+        return self.of_counts(counts, shortest)
+
+    def of_counts(self, counts: np.ndarray, shortest: float) -> dict[str, np.ndarray]:
+        """The same from counts [N] that are there already, and the shortest distance (Å)."""
+        if self.coverage is None:
+            return {}
         if not self.warned and counts.any():
             self.warned = True
-            warnings.warn(self._message(graph, counts), RuntimeWarning, stacklevel=4)
+            warnings.warn(self._message(counts, shortest), RuntimeWarning, stacklevel=5)
         return {"extrapolating": counts}
 
-    def _message(self, graph: Graph, counts: np.ndarray) -> str:
-        shortest = float(graph.edge_vectors.norm(dim=1).min())
+    def _message(self, counts: np.ndarray, shortest: float) -> str:
         unseen = unseen_combinations(self.coverage.visits, self.coverage.hypers.species)
         pairs = f"; never seen together: {', '.join(unseen)}" if unseen else ""
         return (

@@ -1,6 +1,8 @@
 #pragma once
 // The s-NNP on a CPU, between tensors and the kernel.
 
+#include "snnp_model.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <tuple>
@@ -25,6 +27,12 @@ struct SnnpWeights {
     std::vector<at::Tensor> layers;       // weight [networks, in, out], bias [networks, out], ...; or nothing
     double scale, cutoff, angular_cutoff;
 };
+
+/// Throws c10::Error unless the shapes fit together.
+void check_weights(const SnnpWeights& weights);
+
+/// Points into the tensors.
+snnp::ModelData model_data(const SnnpWeights& weights);
 
 /// Energies [N] and the gradient of their weighted sum by the edge vectors, [E, 3]. Nodes of weight zero are
 /// left out: their energies are zero.

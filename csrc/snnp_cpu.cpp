@@ -25,32 +25,6 @@ BankData bank_data(const SnnpWeights& weights, int64_t which) {
             weights.grids[which].const_data_ptr<double>()};
 }
 
-ModelData model_data(const SnnpWeights& weights) {
-    ModelData data;
-    data.species = weights.cases[3].size(0);
-    data.networks = weights.skip.size(0);
-    data.features = weights.skip.size(1);
-    data.cutoff = weights.cutoff;
-    data.angular_cutoff = weights.angular_cutoff;
-    data.scale = weights.scale;
-    data.phi = bank_data(weights, 0);
-    data.rho = bank_data(weights, 1);
-    data.f = bank_data(weights, 2);
-    data.g = bank_data(weights, 3);
-    data.embedding = bank_data(weights, 4);
-    data.pair_cases = weights.cases[0].const_data_ptr<int64_t>();
-    data.radial_cases = weights.cases[1].const_data_ptr<int64_t>();
-    data.angle_cases = weights.cases[2].const_data_ptr<int64_t>();
-    data.network_cases = weights.cases[3].const_data_ptr<int64_t>();
-    data.skip = weights.skip.const_data_ptr<double>();
-    for (size_t k = 0; k < weights.layers.size(); k += 2) {
-        const Tensor &weight = weights.layers[k], &bias = weights.layers[k + 1];
-        data.layers.push_back(
-            {weight.const_data_ptr<double>(), bias.const_data_ptr<double>(), weight.size(1), weight.size(2)});
-    }
-    return data;
-}
-
 /// Consecutive centres with one workspace.
 template <typename T, bool Few> struct Centres {
     const Model<T>& model;
@@ -103,6 +77,32 @@ void evaluate(const SnnpInputs& inputs, const SnnpWeights& weights, T* energies,
 }
 
 } // namespace
+
+ModelData model_data(const SnnpWeights& weights) {
+    ModelData data;
+    data.species = weights.cases[3].size(0);
+    data.networks = weights.skip.size(0);
+    data.features = weights.skip.size(1);
+    data.cutoff = weights.cutoff;
+    data.angular_cutoff = weights.angular_cutoff;
+    data.scale = weights.scale;
+    data.phi = bank_data(weights, 0);
+    data.rho = bank_data(weights, 1);
+    data.f = bank_data(weights, 2);
+    data.g = bank_data(weights, 3);
+    data.embedding = bank_data(weights, 4);
+    data.pair_cases = weights.cases[0].const_data_ptr<int64_t>();
+    data.radial_cases = weights.cases[1].const_data_ptr<int64_t>();
+    data.angle_cases = weights.cases[2].const_data_ptr<int64_t>();
+    data.network_cases = weights.cases[3].const_data_ptr<int64_t>();
+    data.skip = weights.skip.const_data_ptr<double>();
+    for (size_t k = 0; k < weights.layers.size(); k += 2) {
+        const Tensor &weight = weights.layers[k], &bias = weights.layers[k + 1];
+        data.layers.push_back(
+            {weight.const_data_ptr<double>(), bias.const_data_ptr<double>(), weight.size(1), weight.size(2)});
+    }
+    return data;
+}
 
 std::tuple<Tensor, Tensor> snnp(const SnnpInputs& inputs, const SnnpWeights& weights) {
     Tensor energies = at::zeros({inputs.types.size(0)}, inputs.edge_vectors.options());

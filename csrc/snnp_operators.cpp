@@ -41,7 +41,7 @@ void check_inputs(const cpu::SnnpInputs& inputs, int64_t species) {
                 "`starts` must rise from 0 to the number of edges, ", edges);
 }
 
-void check_weights(const cpu::SnnpWeights& weights) {
+void check_banks(const cpu::SnnpWeights& weights) {
     TORCH_CHECK(weights.coefficients.size() == 5 && weights.grids.size() == 5 && weights.cases.size() == 4,
                 "expected 5 banks of splines with their grids and 4 tables of cases");
     const int64_t species = weights.cases[3].size(0);
@@ -99,11 +99,11 @@ std::vector<Tensor> as_double(const at::TensorList& tensors) {
     return cast;
 }
 
-std::tuple<Tensor, Tensor> snnp(const Tensor& edge_vectors, const Tensor& starts, const Tensor& types,
-                                const Tensor& neighbour_types, const Tensor& node_weights,
-                                at::TensorList coefficients, at::TensorList grids, at::TensorList cases,
-                                const Tensor& skip, at::TensorList layers, const Tensor& scale, double cutoff,
-                                double angular_cutoff) {
+std::tuple<Tensor, Tensor> evaluate(const Tensor& edge_vectors, const Tensor& starts, const Tensor& types,
+                                    const Tensor& neighbour_types, const Tensor& node_weights,
+                                    at::TensorList coefficients, at::TensorList grids, at::TensorList cases,
+                                    const Tensor& skip, at::TensorList layers, const Tensor& scale,
+                                    double cutoff, double angular_cutoff) {
     const at::NoGradGuard no_gradients;
     const Tensor vectors = edge_vectors.detach().contiguous();
     const cpu::SnnpInputs inputs{vectors, starts.contiguous(), types.contiguous(),
@@ -115,12 +115,16 @@ std::tuple<Tensor, Tensor> snnp(const Tensor& edge_vectors, const Tensor& starts
         weights.cases.push_back(table.contiguous());
     }
     check_weights(weights);
-    check_layers(weights);
     check_inputs(inputs, weights.cases[3].size(0));
     return cpu::snnp(inputs, weights);
 }
 
 } // namespace
+
+void cpu::check_weights(const SnnpWeights& weights) {
+    check_banks(weights);
+    check_layers(weights);
+}
 
 TORCH_LIBRARY_FRAGMENT(ase_mlip, library) {
     library.def("snnp(Tensor edge_vectors, Tensor starts, Tensor types, Tensor neighbour_types, "
@@ -128,6 +132,6 @@ TORCH_LIBRARY_FRAGMENT(ase_mlip, library) {
                 "Tensor[] layers, Tensor scale, float cutoff, float angular_cutoff) -> (Tensor, Tensor)");
 }
 
-TORCH_LIBRARY_IMPL(ase_mlip, CPU, library) { library.impl("snnp", snnp); }
+TORCH_LIBRARY_IMPL(ase_mlip, CPU, library) { library.impl("snnp", evaluate); }
 
 } // namespace ase_mlip

@@ -8,6 +8,8 @@
 // ghosts of an atom are one node). At every step, the positions: the torch side subtracts them, drops what is
 // beyond the cutoff or cannot reach an owned atom, and evaluates.
 
+#include "../csrc/snnp_coverage.h"
+
 #include "rotations.h"
 
 #include <algorithm>
@@ -67,6 +69,7 @@ struct SnnpTables {
     int64_t networks = 0, features = 0;
     std::vector<double> skip; // [networks, features]
     std::vector<Layer> layers;
+    ase_mlip::snnp::Coverage coverage;
 };
 
 struct Options {
@@ -134,6 +137,6 @@ class Evaluator {
 /// "mlip_delete_evaluator".
 using CreateEvaluator = Evaluator* (*)(const Options&);
 using DeleteEvaluator = void (*)(Evaluator*);
-constexpr int kInterfaceVersion = 4; // exported as "mlip_interface_version"
+constexpr int kInterfaceVersion = 5; // exported as "mlip_interface_version"
 
 } // namespace mlip

@@ -316,6 +316,10 @@ ModelFile read_model_file(const std::string& path) {
         file.keeps_lattice = averaging.is_object() && averaging.value("lattice", false);
         file.torch_version = document.at("versions").value("torch", "?");
         file.self_test = read_self_test(document, path);
+        const json& training = document.at("training");
+        if (training.is_object() && training.contains("visits")) {
+            training["visits"].get_to(file.visits);
+        }
     } catch (const json::exception& error) {
         fail(path, std::string(": a field of its document is missing or of the wrong type (") + error.what() +
                        "); export it again");

@@ -2,7 +2,7 @@
 // A model file: reading it, verifying it, and what its JSON document says. The same checks in the same order,
 // with the same messages, as ase_mlip/archive.py and ase_mlip/model_info.py.
 
-#include "evaluator.h"
+#include "coverage.h"
 
 #include <map>
 
@@ -31,6 +31,7 @@ struct ModelFile {
     std::string torch_version;                // that wrote the file
     bool keeps_lattice = false;               // exported with a crystal's group, for boxes that it keeps
     SelfTest self_test;
+    Visits visits; // of the training data of an s-NNP, where the file has them
 
     bool has_output(const std::string& name) const;
 };

@@ -321,6 +321,9 @@ void* PairMLIP::extract(const char* name, int& dim) {
     if (strcmp(name, "forces_spread_flag") == 0 || strcmp(name, "forces_deviation_flag") == 0) {
         return &spread_flag_; // asked for and set by fix pair
     }
+    if (strcmp(name, "extrapolating_flag") == 0) {
+        return &extrapolating_flag_;
+    }
     if (strcmp(name, "seconds_model") == 0) {
         return &seconds_model_;
     }

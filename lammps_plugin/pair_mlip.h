@@ -55,6 +55,8 @@ class PairMLIP : public Pair {
     mlip::NativeSums evaluate_native(const mlip::NativeDomain& domain, const mlip::NativeTargets& targets);
     void collect(int width);
     void tally_native(std::vector<double>& tensors, double** target, bool nine);
+    bool wants_extrapolating() const;
+    void tally_extrapolating(double shortest);
 
     // pair_mlip_init.cpp: what a run needs
     void check_system();
@@ -126,8 +128,12 @@ class PairMLIP : public Pair {
     std::vector<double> virials_, centroid_virials_; // [n_places, 9] of the native kernel
     mlip::Matrix rotation_;                          // into the frame that the model sees
     bool is_rotated_ = false;
-    std::vector<double> spread_; // [nlocal] of the forces over the rotations, on request of fix pair
-    int spread_flag_ = 0;        // set by fix pair for the steps that want it
+    std::vector<double> spread_;        // [nlocal] of the forces over the rotations, on request of fix pair
+    int spread_flag_ = 0;               // set by fix pair for the steps that want it
+    std::vector<int64_t> counts_;       // [n_places] neighbours and angles where there are no training data
+    std::vector<double> extrapolating_; // [nlocal] the same, on request of fix pair
+    int extrapolating_flag_ = 0;        // set by fix pair for the steps that want it
+    bool warned_extrapolating_ = false;
     bool has_compute_pair_ = false;
     bigint out_freq_ = 0; // steps between lines of the file of deviations; 0 for none
     std::string out_file_ = "model_devi.out";

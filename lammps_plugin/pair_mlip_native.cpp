@@ -7,6 +7,9 @@
 #include "error.h"
 #include "force.h"
 #include "neigh_list.h"
+#include "neighbor.h"
+
+#include <mpi.h>
 
 #include <algorithm>
 #include <chrono>
@@ -81,7 +84,7 @@ void PairMLIP::compute_native() {
     domain.counts = list->numneigh;
     domain.first = list->firstneigh;
     domain.mask = NEIGHMASK;
-    domain.types = atom->type;
+    domain.kinds = atom->type;
     domain.positions = domain.n_places > 0 ? atom->x[0] : nullptr;
 
     // Ghosts' forces go home with LAMMPS' own, or if there is no such journey with ours.
@@ -97,6 +100,8 @@ void PairMLIP::compute_native() {
     targets.forces = own_journey ? home_.data() : domain.n_places > 0 ? atom->f[0] : nullptr;
     targets.virials = vflag_atom ? virials_.data() : nullptr;
     targets.centroid_virials = cvflag_atom ? centroid_virials_.data() : nullptr;
+    counts_.assign(wants_extrapolating() ? places + 1 : 0, 0);
+    targets.extrapolating = counts_.empty() ? nullptr : counts_.data();
 
     const mlip::NativeSums sums = evaluate_native(domain, targets);
     if (eflag_global) {
@@ -113,7 +118,39 @@ void PairMLIP::compute_native() {
     }
     tally_native(virials_, vatom, false);
     tally_native(centroid_virials_, cvatom, true);
+    tally_extrapolating(sums.shortest);
     find_spread({}, false);
+}
+
+/// At the steps that fix pair asks for, and until the warning is given whenever there is a new list.
+bool PairMLIP::wants_extrapolating() const {
+    const bool watches = !warned_extrapolating_ && neighbor->ago == 0;
+    return native_->knows_its_data() && (extrapolating_flag_ != 0 || watches);
+}
+
+void PairMLIP::tally_extrapolating(double shortest) {
+    if (counts_.empty()) {
+        return;
+    }
+    if (extrapolating_flag_ != 0) {
+        extrapolating_.assign(std::max(atom->nmax, 1), 0.0);
+        std::copy_n(counts_.begin(), atom->nlocal, extrapolating_.begin());
+    }
+    bigint atoms = atom->nlocal - std::count(counts_.begin(), counts_.begin() + atom->nlocal, 0);
+    MPI_Allreduce(MPI_IN_PLACE, &atoms, 1, MPI_LMP_BIGINT, MPI_SUM, world);
+    MPI_Allreduce(MPI_IN_PLACE, &shortest, 1, MPI_DOUBLE, MPI_MIN, world);
+    if (atoms == 0 || warned_extrapolating_) {
+        return;
+    }
+    warned_extrapolating_ = true;
+    if (comm->me == 0) {
+        error->warning(
+            FLERR,
+            "pair_style mlip: {} atoms have neighbours or angles where `{}` has no training data "
+            "(the shortest distance is {:.2f} Å): energy and forces are extrapolated. "
+            "`fix ID all pair 1 mlip extrapolating 1` counts them for each atom; this is said once",
+            atoms, evaluator_->description().name, shortest);
+    }
 }
 
 mlip::NativeSums PairMLIP::evaluate_native(const mlip::NativeDomain& domain,

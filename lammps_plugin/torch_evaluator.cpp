@@ -97,6 +97,9 @@ class TorchEvaluator : public Evaluator {
         file_.bytes = std::string(); // the archive is not needed any more
         choose_averaging(options.averaging);
         tables_ = model_.snnp_tables();
+        if (tables_) {
+            tables_->coverage = coverage_of(file_.visits, *tables_);
+        }
     }
 
     const Description& description() const override { return file_.description; }

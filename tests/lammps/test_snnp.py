@@ -17,13 +17,16 @@ slow = pytest.mark.slow
 EXACT = {"float64": 1e-10, "float32": 1e-3}
 
 
-def export(folder, **changes):
+def export(folder, training=None, **changes):
     torch.manual_seed(0)
     values = {"species": [14, 8], "cutoff": 4.5, "inner": 1.2, "angular_cutoff": 4.0, "hidden": [8]}
-    network = SNNP(SNNPHypers(**{**values, **changes})).double()
+    hypers = SNNPHypers(**{**values, **changes})
+    network = SNNP(hypers).double()
     torch.nn.init.normal_(network.phi.coefficients, std=0.3)
     claims = {"name": "snnp", "species": [14, 8], "cutoff": 4.5, "equivariant": True}
     claims["reference_energies"] = {"Si": -1.5, "O": -2.25}
+    claims["architecture"] = {"name": "snnp", **vars(hypers)}
+    claims["training"] = training or {}
     path = folder / "snnp.pt"
     export_model(network, path, {**claims, "message_passing_layers": 1, "interaction_range": 4.5})
     return path
@@ -193,3 +196,48 @@ def test_atoms_at_one_place(parallel, tmp_path, model, ranks):
     case = case_of(model, "silicon_oxygen")
     case.atoms.positions[1] = case.atoms.positions[0] + 1e-5
     fails(parallel, case, tmp_path, "two atoms are at one place", ranks)
+
+
+# ---- where there are no training data ------------------------------------------------------------
+
+
+def known_model(folder):
+    """A model whose data hold silicon and oxygen at most 2.9 Å apart, and no pair of oxygen atoms."""
+    hypers = {"radial_intervals": 6, "angular_intervals": 6, "angle_intervals": 6}
+    silicon, pair = [0, 9, 9, 0, 0, 0, 0], [0, 9, 9, 9, 0, 0, 0]
+    visits = {"Si-Si": silicon, "Si-O": pair, "O-O": [0] * 7}
+    angles = {"Si: Si-Si": [0, 5, 0, 5, 0, 5, 0], "O: Si-Si": [0, 5, 5, 5, 5, 5, 5]}
+    training = {"visits": {"radial": visits, "angular": visits, "angle": angles}}
+    return export(folder, training=training, **hypers)
+
+
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=slow)])
+def test_extrapolation_is_counted_for_each_atom(parallel, tmp_path, ranks):
+    model = known_model(tmp_path)
+    case = case_of(model, "silicon_oxygen")
+    case.fixes = (
+        "fix far all pair 1 mlip extrapolating 1\ndump far all custom 1 far.dump id f_far\n"
+        "dump_modify far sort id"
+    )
+    case.commands = "fix move all nve\ntimestep 1e-9\nrun 2"
+    case.write(tmp_path)
+    parallel.run(case.script(), tmp_path, ranks=ranks)
+    lines = (tmp_path / "far.dump").read_text().split("ITEM: ATOMS")[-1].splitlines()[1:]
+    found = np.array([line.split() for line in lines], dtype=float)[:, 1]
+    calculator = MLIPCalculator(model, device="cpu", dtype="float64", kernel="torch")
+    with pytest.warns(RuntimeWarning, match="no training data"):
+        calculator.calculate(case.atoms)
+    counts = calculator.results["extrapolating"]
+    assert counts.any() and np.array_equal(found, counts)
+    text = (tmp_path / "log.lammps").read_text()
+    said = re.findall(
+        r"WARNING: pair_style mlip: (\d+) atoms have neighbours or angles where `snnp` has no", text
+    )
+    assert said == [str(np.count_nonzero(counts))]
+
+
+def test_what_does_not_know_its_data_counts_nothing(lammps, tmp_path, model):
+    case = case_of(model, "silicon_oxygen", fixes="fix far all pair 1 mlip extrapolating 1")
+    fails(lammps, case, tmp_path, "extrapolating")
+    case = case_of(known_model(tmp_path), "silicon_oxygen", "kernel torch", fixes=case.fixes)
+    fails(lammps, case, tmp_path, "extrapolating")
