@@ -42,6 +42,7 @@ OPERATOR_SOURCES = (
     "snnp_training",
     "allocator",
 )
+CUDA_SOURCES = ("kernels_cuda", "snnp_cuda")
 
 
 class CompilationError(RuntimeError):
@@ -275,15 +276,14 @@ class Commands:
         options += [f"-gencode=arch=compute_{n},code=sm_{n}" for n in self.architectures]
         options += [] if self.architectures else ["-arch=all-major"]
         nvcc = [str(self.nvcc), "-ccbin", self.compiler, *self.common, *options]
-        return [[*nvcc, "-c", self._source("kernels_cuda.cu"), "-o", self._object("kernels_cuda")]]
+        return [[*nvcc, "-c", self._source(f"{name}.cu"), "-o", self._object(name)] for name in CUDA_SOURCES]
 
     def link(self, with_cuda: bool) -> list[list[str]]:
         # No run path: the process has loaded its own libtorch before, and must never get a second one.
         # The CUDA run time is not named either: it comes with libc10_cuda.
         shared = [self.compiler, "-shared"]
         shared += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-        names = list(OPERATOR_SOURCES)
-        names += ["kernels_cuda" if with_cuda else "kernels_cuda_stub"]
+        names = [*OPERATOR_SOURCES, *(CUDA_SOURCES if with_cuda else ("kernels_cuda_stub",))]
         libraries = [f"-L{self.torch / 'lib'}", "-lc10", "-ltorch_cpu"]
         libraries += ["-lc10_cuda", "-ltorch_cuda"] if with_cuda else []
         libraries += self._openmp_library()

@@ -1,5 +1,7 @@
-// Stands in for kernels_cuda.cu where no CUDA compiler was used, so that callers carry no #ifdef.
+// Stands in for kernels_cuda.cu and snnp_cuda.cu where no CUDA compiler was used, so that callers carry no
+// #ifdef.
 #include "kernels.h"
+#include "snnp.h"
 
 #include <c10/util/Exception.h>
 
@@ -19,6 +21,9 @@ void reverse_edges(const at::Tensor&, const at::Tensor&, at::Tensor&) { not_comp
 void forces(const at::Tensor&, const at::Tensor&, at::Tensor&) { not_compiled(); }
 void atom_virials(const at::Tensor&, const at::Tensor&, const at::Tensor&, at::Tensor&) { not_compiled(); }
 void structure_virials(const at::Tensor&, const at::Tensor&, const at::Tensor&, at::Tensor&) {
+    not_compiled();
+}
+std::tuple<at::Tensor, at::Tensor> snnp(const cpu::SnnpInputs&, const cpu::SnnpWeights&, const at::Tensor&) {
     not_compiled();
 }
 

@@ -39,3 +39,11 @@ snnp::ModelData model_data(const SnnpWeights& weights);
 std::tuple<at::Tensor, at::Tensor> snnp(const SnnpInputs& inputs, const SnnpWeights& weights);
 
 } // namespace ase_mlip::cpu
+
+namespace ase_mlip::cuda {
+
+/// The same on a GPU, without waiting for it; `scale` float64 [] takes the place of the weights'.
+std::tuple<at::Tensor, at::Tensor> snnp(const cpu::SnnpInputs& inputs, const cpu::SnnpWeights& weights,
+                                        const at::Tensor& scale);
+
+} // namespace ase_mlip::cuda

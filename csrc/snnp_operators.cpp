@@ -1,5 +1,6 @@
-// The operator torch.ops.ase_mlip.snnp: energies and gradients of an s-NNP on a CPU. It has no derivative of
-// its own; training takes the differentiable form in ase_mlip/architectures/snnp.py.
+// The operator torch.ops.ase_mlip.snnp: energies and gradients of an s-NNP. It has no derivative of its own;
+// training takes the differentiable form in ase_mlip/architectures/snnp.py. Numbers on a GPU are not checked:
+// that would mean waiting for them.
 
 #include "snnp.h"
 
@@ -19,6 +20,9 @@ void check_shape(const Tensor& tensor, const char* name, at::IntArrayRef shape, 
 }
 
 void check_numbers(const Tensor& numbers, const char* name, int64_t limit) {
+    if (!numbers.is_cpu()) {
+        return;
+    }
     const int64_t* from = numbers.const_data_ptr<int64_t>();
     for (int64_t k = 0; k < numbers.numel(); ++k) {
         TORCH_CHECK(from[k] >= 0 && from[k] < limit, "`", name, "` must lie in [0, ", limit, "), got ",
@@ -35,10 +39,12 @@ void check_inputs(const cpu::SnnpInputs& inputs, int64_t species) {
     check_shape(inputs.node_weights, "node_weights", {n}, dtype);
     check_numbers(inputs.types, "types", species);
     check_numbers(inputs.neighbour_types, "neighbour_types", species);
-    const int64_t* first = inputs.starts.const_data_ptr<int64_t>();
     check_shape(inputs.starts, "starts", {n + 1}, at::kLong);
-    TORCH_CHECK(std::is_sorted(first, first + n + 1) && first[0] == 0 && first[n] == edges,
-                "`starts` must rise from 0 to the number of edges, ", edges);
+    if (inputs.starts.is_cpu()) {
+        const int64_t* first = inputs.starts.const_data_ptr<int64_t>();
+        TORCH_CHECK(std::is_sorted(first, first + n + 1) && first[0] == 0 && first[n] == edges,
+                    "`starts` must rise from 0 to the number of edges, ", edges);
+    }
 }
 
 void check_banks(const cpu::SnnpWeights& weights) {
@@ -50,7 +56,7 @@ void check_banks(const cpu::SnnpWeights& weights) {
         TORCH_CHECK(c.dim() == 3, "`coefficients` must have shape [M, C, n + 3], got ", c.sizes());
         check_shape(c, "coefficients", c.sizes(), at::kDouble);
         check_shape(grid, "grids", {c.size(0), 3}, at::kDouble);
-        for (int64_t m = 0; m < c.size(0); ++m) {
+        for (int64_t m = 0; grid.is_cpu() && m < c.size(0); ++m) {
             const double* row = grid.const_data_ptr<double>() + 3 * m;
             TORCH_CHECK(row[1] > 0.0 && row[2] >= 1.0 && row[2] + 3.0 <= double(c.size(2)),
                         "`grids` must have positive distances of knots and at most as many intervals as the "
@@ -109,13 +115,18 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& edge_vectors, const Tensor& st
     const cpu::SnnpInputs inputs{vectors, starts.contiguous(), types.contiguous(),
                                  neighbour_types.contiguous(),
                                  node_weights.to(vectors.scalar_type()).contiguous()};
-    cpu::SnnpWeights weights{as_double(coefficients), as_double(grids),     {},     as_double({skip})[0],
-                             as_double(layers),       scale.item<double>(), cutoff, angular_cutoff};
+    cpu::SnnpWeights weights{
+        as_double(coefficients), as_double(grids), {}, as_double({skip})[0], as_double(layers), 1.0, cutoff,
+        angular_cutoff};
     for (const Tensor& table : cases) {
         weights.cases.push_back(table.contiguous());
     }
     check_weights(weights);
     check_inputs(inputs, weights.cases[3].size(0));
+    if (vectors.is_cuda()) {
+        return cuda::snnp(inputs, weights, scale.detach().to(at::kDouble));
+    }
+    weights.scale = scale.item<double>();
     return cpu::snnp(inputs, weights);
 }
 
@@ -133,5 +144,6 @@ TORCH_LIBRARY_FRAGMENT(ase_mlip, library) {
 }
 
 TORCH_LIBRARY_IMPL(ase_mlip, CPU, library) { library.impl("snnp", evaluate); }
+TORCH_LIBRARY_IMPL(ase_mlip, CUDA, library) { library.impl("snnp", evaluate); }
 
 } // namespace ase_mlip

@@ -8,6 +8,7 @@ namespace ase_mlip {
 ///   1  derivatives, reverse edges
 ///   2  attention_block, feedforward_block
 ///   3  snnp, snnp_features, snnp_features_backward, snnp_features_parameters
-constexpr int kSchemaVersion = 3;
+///   4  snnp on GPUs
+constexpr int kSchemaVersion = 4;
 
 } // namespace ase_mlip

@@ -165,11 +165,11 @@ def test_a_library_that_does_not_load_is_an_error_of_ours(compiler, monkeypatch)
 
 def test_build_info_names_what_was_used():
     info = _ops.build_info()
-    assert info["schema_version"] == 3
+    assert info["schema_version"] == 4
     assert info["torch"] == torch.__version__
     assert Path(info["folder"]).is_dir()
     if "compiled" in info:  # missing without Python's development files
-        assert info["compiled"]["schema_version"] == 3
+        assert info["compiled"]["schema_version"] == 4
         assert torch.__version__.startswith(info["compiled"]["torch"])
         assert bool(info["compiled"]["openmp"]) == info["openmp"]
 
@@ -256,7 +256,8 @@ def test_cmake_builds_the_pair_style_against_another_lammps(tmp_path):
 
 
 @needs("nvcc")
-def test_the_cuda_kernels_compile(tmp_path):
+@pytest.mark.parametrize("name", _build.CUDA_SOURCES)
+def test_the_cuda_kernels_compile(tmp_path, name):
     """Compile only: neither a GPU nor a CUDA build of torch is needed."""
     header = tmp_path / "c10" / "cuda" / "impl" / "cuda_cmake_macros.h"
     header.parent.mkdir(parents=True)
@@ -264,7 +265,7 @@ def test_the_cuda_kernels_compile(tmp_path):
     includes = [tmp_path, TORCH / "include", TORCH / "include/torch/csrc/api/include"]
     command = ["nvcc", "-std=c++20", "-arch=sm_90", "--expt-relaxed-constexpr", "--expt-extended-lambda"]
     command += [flag for folder in includes for flag in ("-isystem", folder)]
-    run([*command, "-c", ROOT / "csrc" / "kernels_cuda.cu", "-o", tmp_path / "kernels_cuda.o"])
+    run([*command, "-c", ROOT / "csrc" / f"{name}.cu", "-o", tmp_path / f"{name}.o"])
 
 
 def copy_of_the_sources(folder: Path) -> Path:

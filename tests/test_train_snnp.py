@@ -74,7 +74,7 @@ def test_it_learns_and_is_exported(trained):
     info = read_info(path)
     assert info.equivariant and info.conservative
     assert info.architecture["name"] == "snnp" and info.architecture["cutoff"] == 4.5
-    assert info.interaction_range == 4.5 and info.operators == {"ase_mlip": 3}
+    assert info.interaction_range == 4.5 and info.operators == {"ase_mlip": 4}
 
 
 def test_native_weights_are_read_again(trained):

@@ -201,30 +201,12 @@ class SNNP(torch.nn.Module):
         inputs: dict[str, Tensor],
         node_weights: Tensor,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight may get no energy."""
-        types = self.types[species]
-        if not edge_vectors.is_cuda:
-            return self._compiled(types, edge_index, edge_vectors, node_weights)
-        gradients = torch.zeros_like(edge_vectors)
-        energies: list[Tensor] = []
-        for start in range(0, max(types.size(0), 1), self.block):
-            stop = min(start + self.block, types.size(0))
-            low, high = edges_of(edge_index, start, stop)
-            vectors = edge_vectors[low:high].detach().requires_grad_(True)
-            energy = self._energies(types, edge_index[:, low:high], vectors, start, stop)
-            weighted = (node_weights[start:stop].to(energy.dtype) * energy).sum()
-            if high > low:
-                gradient = torch.autograd.grad([weighted], [vectors])[0]
-                if gradient is not None:
-                    gradients[low:high] = gradient
-            energies.append(energy.detach())
-        return {"energies": torch.cat(energies)}, gradients
+        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight may get no energy.
 
-    def _compiled(
-        self, types: Tensor, edge_index: Tensor, edge_vectors: Tensor, node_weights: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The same by the operator of csrc/snnp_operators.cpp."""
-        nodes = torch.arange(types.size(0) + 1)
+        By the operator of csrc/snnp_operators.cpp.
+        """
+        types = self.types[species]
+        nodes = torch.arange(types.size(0) + 1, device=types.device)
         starts = torch.searchsorted(edge_index[0].contiguous(), nodes)
         coefficients: list[Tensor] = []
         grids: list[Tensor] = []

@@ -1,0 +1,101 @@
+"""The stages of an s-NNP that a GPU works through, on the host: the same numbers as the CPU's kernel."""
+
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+
+from ase_mlip import _build, _ops
+from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.neighbors import build_graph
+
+KINDS = {
+    "two layers": {"hidden": [6, 9]},
+    "shared": {"filters": "neighbour", "networks": "shared", "hidden": [5], "skip": False},
+    "embedding": {"hidden": [], "pair": False, "embedding": [-3.0, 3.0, 6], "angular_intervals": 20},
+    "radial": {"filters": "shared", "angular_filters": 0, "hidden": [20, 2]},
+    "pair": {"radial_filters": 0, "angular_filters": 0, "hidden": []},
+}
+
+
+@pytest.fixture(scope="module")
+def in_stages(tmp_path_factory):
+    _ops.load()
+    folder = tmp_path_factory.mktemp("stages")
+    compiler = _build.require_compiler()
+    commands = _build.Commands(_build.describe_target(), compiler, folder)
+    source = _build.source_folder().parent / "tests" / "cpp" / "snnp_in_stages.cpp"
+    library = folder / "stages.so"
+    flags = [*commands.common, "-O0", "-shared", "-fPIC", f"-I{_build.source_folder()}"]
+    libraries = [f"-L{commands.torch / 'lib'}", "-lc10", "-ltorch_cpu"]
+    subprocess.run([compiler, *flags, str(source), *libraries, "-o", str(library)], check=True)
+    torch.ops.load_library(library)
+    return torch.ops.ase_mlip_test.snnp_in_stages
+
+
+def structure() -> Atoms:
+    atoms = bulk("Si", cubic=True, a=4.9) * (2, 1, 1)
+    atoms.numbers[::3] = 8
+    atoms.rattle(0.15, seed=1)
+    atoms.positions[0] += (atoms.positions[1] - atoms.positions[0]) * 0.5  # closer than the first knot
+    return atoms
+
+
+def example(kind: str, dtype: torch.dtype) -> tuple[SNNP, tuple]:
+    """A network and what its `energies_and_gradients` takes."""
+    torch.manual_seed(0)
+    hypers = {"species": [8, 14], "cutoff": 4.5, "inner": 1.6, "angular_cutoff": 4.0, **KINDS[kind]}
+    network = SNNP(SNNPHypers(**hypers)).to(dtype)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    network.energy_scale.fill_(1.7)
+    graph = build_graph(structure(), 4.7)  # with edges beyond the cutoff
+    weights = torch.ones(len(graph.species), dtype=torch.float64)
+    weights[[3, 7]] = 0.0  # ghosts
+    edges = graph.edge_index, graph.edge_vectors.to(dtype), graph.reverse_edges
+    return network, (graph.species, *edges, {}, weights)
+
+
+def compare(found: tuple, expected: tuple, exact: float) -> None:
+    for one, other in ((found[0]["energies"], expected[0]["energies"]), (found[1], expected[1])):
+        assert np.abs((one.cpu() - other).numpy()).max() <= exact * max(1.0, float(other.abs().max()))
+    assert float(expected[1].abs().max()) > 0.1
+
+
+PRECISIONS = pytest.mark.parametrize(("dtype", "exact"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+
+
+@PRECISIONS
+@pytest.mark.parametrize("kind", KINDS)
+def test_stages_give_the_numbers_of_the_cpu(in_stages, monkeypatch, kind, dtype, exact):
+    network, arguments = example(kind, dtype)
+    expected = network.energies_and_gradients(*arguments)
+    monkeypatch.setattr(torch.ops.ase_mlip, "snnp", in_stages)
+    compare(network.energies_and_gradients(*arguments), expected, exact)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@PRECISIONS
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_gives_the_numbers_of_the_cpu(kind, dtype, exact):
+    _ops.load()
+    network, arguments = example(kind, dtype)
+    expected = network.energies_and_gradients(*arguments)
+    moved = [x.cuda() if isinstance(x, torch.Tensor) else x for x in arguments]
+    compare(network.cuda().energies_and_gradients(*moved), expected, 10 * exact)
+
+
+def test_atoms_alone_and_no_atoms(in_stages, monkeypatch):
+    torch.manual_seed(0)
+    network = SNNP(SNNPHypers(species=[14], hidden=[4])).double()
+    monkeypatch.setattr(torch.ops.ase_mlip, "snnp", in_stages)
+    for n in (0, 2):
+        empty = torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.float64)
+        species = torch.full((n,), 14)
+        found, gradients = network.energies_and_gradients(
+            species, *empty, empty[0][0], {}, torch.ones(n, dtype=torch.float64)
+        )
+        assert found["energies"].tolist() == [0.0] * n and gradients.shape == (0, 3)
