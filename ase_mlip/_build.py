@@ -30,18 +30,10 @@ PACKAGE = Path(__file__).resolve().parent
 LIBRARY = "libase_mlip_ops.so"
 INFO_MODULE = "_build_info.so"
 RECORD = "build.json"
-OPERATOR_SOURCES = (
-    "operators",
-    "transformer_operators",
-    "snnp_operators",
-    "kernels_cpu",
-    "near_edges",
-    "transformer_cpu",
-    "snnp_cpu",
-    "snnp_on_atoms",
-    "snnp_training",
-    "allocator",
-)
+OPERATOR_SOURCES = (  # without .cpp
+    "operators", "transformer_operators", "snnp_operators", "kernels_cpu", "near_edges",
+    "transformer_cpu", "snnp_cpu", "snnp_on_atoms", "snnp_training", "allocator",
+)  # fmt: skip
 CUDA_SOURCES = ("kernels_cuda", "snnp_cuda")
 
 

@@ -15,6 +15,10 @@ struct KnotGrid {
     double first = 0.0, last = 1.0;
     int64_t count = 1;
 
+    /// From a spline's first knot, distance of knots and number of intervals.
+    static KnotGrid of(const double row[3]) {
+        return {row[0], row[0] + row[1] * row[2], static_cast<int64_t>(row[2])};
+    }
     int64_t interval(double x) const {
         const auto number = static_cast<int64_t>(std::floor((x - first) * (count / (last - first)))) + 1;
         return std::clamp<int64_t>(number, 0, count);

@@ -53,11 +53,6 @@ void check_range(const Tensor& numbers, const char* name, int64_t limit) {
                 limit, "), got ", *least < 0 ? *least : *most);
 }
 
-KnotGrid grid_of(const Tensor& bank) {
-    const double* row = bank.const_data_ptr<double>();
-    return {row[0], row[0] + row[1] * row[2], static_cast<int64_t>(row[2])};
-}
-
 /// Tables of pairs, near pairs and angles, bool [S, S, intervals + 1] and [S, S, S, intervals + 1]; or
 /// nothing.
 Coverage coverage_of(const std::vector<Tensor>& tables, const cpu::SnnpWeights& weights) {
@@ -68,9 +63,9 @@ Coverage coverage_of(const std::vector<Tensor>& tables, const cpu::SnnpWeights& 
     TORCH_CHECK(tables.size() == 3, "`coverage`: expected 3 tables or none, got ", tables.size());
     const int64_t s = weights.cases[3].size(0);
     coverage.species = s;
-    coverage.pairs = grid_of(weights.grids[1]);
-    coverage.near = grid_of(weights.grids[2]);
-    coverage.angles = grid_of(weights.grids[3]);
+    coverage.pairs = KnotGrid::of(weights.grids[1].const_data_ptr<double>());
+    coverage.near = KnotGrid::of(weights.grids[2].const_data_ptr<double>());
+    coverage.angles = KnotGrid::of(weights.grids[3].const_data_ptr<double>());
     check(tables[0], "coverage", {s, s, coverage.pairs.count + 1}, at::kByte);
     check(tables[1], "coverage", {s, s, coverage.near.count + 1}, at::kByte);
     check(tables[2], "coverage", {s, s, s, coverage.angles.count + 1}, at::kByte);

@@ -12,12 +12,6 @@ using ase_mlip::snnp::Coverage;
 using ase_mlip::snnp::KnotGrid;
 using Counts = std::vector<int64_t>;
 
-KnotGrid grid_of(const SnnpTables::Bank& bank) {
-    const double first = bank.grid[0], step = bank.grid[1];
-    const auto count = static_cast<int64_t>(bank.grid[2]);
-    return {first, first + step * static_cast<double>(count), count};
-}
-
 /// Atomic numbers by the model's types.
 std::vector<int> species_of(const SnnpTables& tables) {
     std::vector<int> species(tables.network_cases.size(), 0);
@@ -88,9 +82,9 @@ Coverage coverage_of(const Visits& visits, const SnnpTables& tables) {
     }
     const std::vector<int> species = species_of(tables);
     coverage.species = static_cast<int64_t>(species.size());
-    coverage.pairs = grid_of(tables.rho);
-    coverage.near = grid_of(tables.f);
-    coverage.angles = grid_of(tables.g);
+    coverage.pairs = KnotGrid::of(tables.rho.grid.data());
+    coverage.near = KnotGrid::of(tables.f.grid.data());
+    coverage.angles = KnotGrid::of(tables.g.grid.data());
     const int64_t far_width = coverage.pairs.count + 1, near_width = coverage.near.count + 1,
                   angle_width = coverage.angles.count + 1;
     const Counts far = table_of(visits, "radial", species, far_width, false);
