@@ -143,6 +143,7 @@ def test_options_are_plain_values_and_the_name_is_short(pair):
         "forces": "conservative",
         "skin": 0.5,
         "symmetrize": "none",
+        "kernel": "torch",
     }
     assert calculator.name == "mlip"
     assert MLIPCalculator(**record).todict() == record

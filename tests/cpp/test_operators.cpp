@@ -131,7 +131,7 @@ int main(int count, char** arguments) {
     }
     torch::jit::CompilationUnit script;
     script.define(std::nullopt, kScript, std::make_shared<OperatorNames>(), nullptr);
-    expect(script.run_method("version").toInt() == 3, "schema version");
+    expect(script.run_method("version").toInt() == 4, "schema version");
     test_values(script);
     test_derivative(script);
     test_edges_of_use(script);
