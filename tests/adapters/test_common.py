@@ -123,12 +123,24 @@ class Pickled:
         return exec, ("raise SystemExit('unpickled')",)
 
 
+# The keys of sevenn's checkpoints.
+SEVENNET = {
+    "model_state_dict": {},
+    "config": {"num_convolution_layer": 5, "self_connection_type": "linear", "_type_map": {14: 0}},
+}
+
+
 @pytest.mark.parametrize(
     ("family", "contents"),
     [
-        ("sevennet", {"sevenn_version": "0.13", "model_state_dict": {}}),
+        ("sevennet", SEVENNET),
         ("pet", {"architecture_name": "pet", "model_ckpt_version": 9}),
+        ("pet", {"architecture_name": "llpr", "wrapped_model_checkpoint": {"architecture_name": "pet"}}),
+        ("metatrain, architecture `soap_bpnn`", {"architecture_name": "soap_bpnn", "metadata": "pet"}),
+        ("metatrain, architecture `gap`", {"first": "gap", "architecture_name": "gap"}),
         (None, {"weights": [1.0]}),
+        (None, {"model_state_dict": {}}),
+        (None, {"model_state_dict": {}, "config": {"num_convolution_layer": 3}}),
     ],
 )
 def test_the_family_is_told_without_unpickling(tmp_path, family, contents):
@@ -141,9 +153,16 @@ def test_the_family_is_told_without_unpickling(tmp_path, family, contents):
 
 def test_a_checkpoint_of_another_family_is_named(tmp_path):
     path = tmp_path / "checkpoint.pth"
-    torch.save({"sevenn_version": "0.13"}, path)
+    torch.save(SEVENNET, path)
     with pytest.raises(AdapterError, match="of sevennet, not of mace; use `--from sevennet`"):
         adapt("mace", path)
+
+
+def test_another_architecture_of_metatrain_is_named(tmp_path):
+    path = tmp_path / "checkpoint.ckpt"
+    torch.save({"architecture_name": "soap_bpnn"}, path)
+    with pytest.raises(AdapterError, match="of metatrain, architecture `soap_bpnn`, not of pet; supported"):
+        adapt("pet", path)
 
 
 def test_a_model_file_needs_no_adapter(tmp_path):
