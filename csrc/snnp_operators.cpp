@@ -1,6 +1,7 @@
-// The operator torch.ops.ase_mlip.snnp: energies and gradients of an s-NNP. It has no derivative of its own;
-// training takes the differentiable form in ase_mlip/architectures/snnp.py. Numbers on a GPU are not checked:
-// that would mean waiting for them.
+// The operator torch.ops.ase_mlip.snnp: energies and gradients of an s-NNP. It has no derivative of its own:
+// training takes snnp_features and its derivatives on a CPU (snnp_training.cpp), and elsewhere the
+// differentiable form in ase_mlip/architectures/snnp.py. Numbers on a GPU are not checked: that would mean
+// waiting for them.
 
 #include "snnp.h"
 
@@ -8,11 +9,28 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <initializer_list>
+#include <utility>
 
 namespace ase_mlip {
 namespace {
 
 using at::Tensor;
+
+using Named = std::pair<const char*, at::TensorList>;
+
+/// Kernels take plain pointers: one to the host's memory would end a GPU's.
+void check_devices(at::Device device, std::initializer_list<Named> all) {
+    TORCH_CHECK(device.is_cpu() || device.is_cuda(), "`edge_vectors` must be on a CPU or a CUDA device, got ",
+                device);
+    for (const auto& [name, tensors] : all) {
+        for (const Tensor& tensor : tensors) {
+            TORCH_CHECK(tensor.device() == device, "`", name, "` must be on the device of `edge_vectors`, ",
+                        device, ", got ", tensor.device(),
+                        "; move the network and the structure to one device");
+        }
+    }
+}
 
 void check_shape(const Tensor& tensor, const char* name, at::IntArrayRef shape, at::ScalarType dtype) {
     TORCH_CHECK(tensor.sizes() == shape && tensor.scalar_type() == dtype, "`", name, "` must have shape ",
@@ -111,6 +129,16 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& edge_vectors, const Tensor& st
                                     const Tensor& skip, at::TensorList layers, const Tensor& scale,
                                     double cutoff, double angular_cutoff) {
     const at::NoGradGuard no_gradients;
+    check_devices(edge_vectors.device(), {{"starts", starts},
+                                          {"types", types},
+                                          {"neighbour_types", neighbour_types},
+                                          {"node_weights", node_weights},
+                                          {"coefficients", coefficients},
+                                          {"grids", grids},
+                                          {"cases", cases},
+                                          {"skip", skip},
+                                          {"layers", layers},
+                                          {"scale", scale}});
     const Tensor vectors = edge_vectors.detach().contiguous();
     const cpu::SnnpInputs inputs{vectors, starts.contiguous(), types.contiguous(),
                                  neighbour_types.contiguous(),
@@ -145,5 +173,6 @@ TORCH_LIBRARY_FRAGMENT(ase_mlip, library) {
 
 TORCH_LIBRARY_IMPL(ase_mlip, CPU, library) { library.impl("snnp", evaluate); }
 TORCH_LIBRARY_IMPL(ase_mlip, CUDA, library) { library.impl("snnp", evaluate); }
+TORCH_LIBRARY_IMPL(ase_mlip, Meta, library) { library.impl("snnp", evaluate); } // which says what is amiss
 
 } // namespace ase_mlip

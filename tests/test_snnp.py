@@ -299,6 +299,45 @@ def test_a_species_that_is_not_known_is_an_error():
         compiled(network, graph, graph.node_weights, torch.float64)
 
 
+def handed_to_the_operator(network: SNNP, inputs: list) -> dict[str, list[torch.Tensor]]:
+    """The tensors that the operator gets, on a device that holds no numbers."""
+    names = ("vectors", "starts", "types", "neighbours", "weights", "coefficients", "grids", "cases", "skip")
+    found = {}
+
+    def take(*given):
+        for name, value in zip((*names, "layers", "scale"), given[:11], strict=True):
+            found[name] = list(value) if isinstance(value, (list, tuple)) else [value]
+        return given[0].new_empty(len(given[2])), torch.empty_like(given[0])
+
+    library = torch.library.Library("ase_mlip", "IMPL")
+    try:
+        library.impl("snnp", take, "Meta", allow_override=True)
+        network.energies_and_gradients(*inputs)
+    finally:
+        library._destroy()
+    return found
+
+
+def test_everything_moves_to_another_device():
+    """Knots are no buffers, which a move of the network would take along."""
+    network, graph = make(), build_graph(structure(), 3.9)
+    inputs = [x.to("meta") if isinstance(x, torch.Tensor) else x for x in arguments(graph)]
+    found = handed_to_the_operator(network.to("meta"), [*inputs, graph.node_weights.to("meta")])
+    assert {name: {x.device.type for x in tensors} for name, tensors in found.items()} == dict.fromkeys(
+        found, {"meta"}
+    )
+    assert len(found["grids"]) == len(found["coefficients"]) == 5
+
+
+def test_tensors_on_two_devices_are_refused():
+    network = make()
+    graph = build_graph(structure(), network.cutoff)
+    elsewhere = graph.node_weights.to("meta")
+    message = "`node_weights` must be on the device of `edge_vectors`, cpu, got meta; move the network"
+    with pytest.raises(RuntimeError, match=message):
+        network.energies_and_gradients(*arguments(graph), elsewhere)
+
+
 # ---- the operators of training
 
 

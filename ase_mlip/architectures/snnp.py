@@ -212,7 +212,7 @@ class SNNP(torch.nn.Module):
         grids: list[Tensor] = []
         for bank in (self.phi, self.rho, self.f, self.g, self.embedding):
             coefficients.append(bank.all_coefficients())
-            grids.append(bank.grid)
+            grids.append(bank.grid.to(edge_vectors.device))  # no buffer: it stays where it was made
         energies, gradients = torch.ops.ase_mlip.snnp(
             edge_vectors,
             starts,
