@@ -295,3 +295,22 @@ def test_no_late_recompilation():
 def test_impossible_hyper_parameters_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         PET(PETHypers(**{"species": [14], **SMALL, **wrong}))
+
+
+@pytest.mark.parametrize("name", ["feedforward", "residual"])
+def test_energies_are_linear_in_features(name):
+    """What they are for: other last layers, such as those of an estimate of uncertainties."""
+    network = make((8, 14), featurizer_type=name, num_gnn_layers=3, num_neighbors_adaptive=12.0)
+    atoms = silicon()
+    atoms.numbers[::3] = 8
+    graph = build_graph(atoms, network.cutoff)
+    arguments = (graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})
+    found = network(*arguments)
+    readouts = [*network.readout_energy_before, network.readout_energy]
+    weights = [torch.cat([readout.node_last.weight[0], readout.edge_last.weight[0]]) for readout in readouts]
+    bias = sum(readout.node_last.bias[0] for readout in readouts)
+    assert all(not readout.edge_last.bias.any() for readout in readouts)  # it would count edges
+    expected = network.energy_scale * (found["features"] @ torch.cat(weights) + bias)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(found["energies"], expected, atol=1e-13, rtol=0)
+    assert "features" not in network.train()(*arguments)

@@ -37,7 +37,7 @@ class ConvertedPET(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """All outputs of the PET, times their factors."""
+        """All outputs of the PET, energies and direct heads times their factors."""
         outputs = self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
         outputs["energies"] = outputs["energies"] * self.energy
         if "direct_forces" in outputs:

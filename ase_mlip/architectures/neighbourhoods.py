@@ -27,6 +27,7 @@ class State(NamedTuple):
     edges: Tensor  # [E, d_pet], out of the last transformer
     reversed_edges: Tensor  # [E, d_pet], ``edges`` of the reverse edges
     read: Tensor  # [B, 0 to 13], sum of what the layers before read out, where each has a read-out
+    features: Tensor  # [B, F], what their energies are linear maps of, side by side; F = 0 unless wanted
 
 
 def of_reverse(edges: Tensor, reverse: Tensor) -> Tensor:
@@ -121,7 +122,11 @@ def split_state(state: State, graph: Neighbourhoods, sizes: list[int]) -> list[S
     edges = state.edges.split_with_sizes(edge_sizes)
     reversed_edges = state.reversed_edges.split_with_sizes(edge_sizes)
     read = state.read.split_with_sizes(sizes)
-    return [State(nodes[b], messages[b], edges[b], reversed_edges[b], read[b]) for b in range(len(sizes))]
+    features = state.features.split_with_sizes(sizes)
+    return [
+        State(nodes[b], messages[b], edges[b], reversed_edges[b], read[b], features[b])
+        for b in range(len(sizes))
+    ]
 
 
 def as_leaf(x: Tensor) -> Tensor:
@@ -144,6 +149,7 @@ def as_leaves(block: Neighbourhoods, state: State) -> tuple[Neighbourhoods, Stat
         as_leaf(state.edges),
         as_leaf(state.reversed_edges),
         as_leaf(state.read),
+        state.features,
     )
 
 

@@ -38,8 +38,10 @@ class PET(torch.nn.Module):
     """Point-edge transformer; a module of the contract.
 
     Outputs ``energies`` [N] (eV) and, with the direct heads, ``direct_forces`` [N, 3] (eV/Å) and
-    ``direct_virials`` [N, 3, 3] (eV, LAMMPS sign, symmetric). :meth:`energies_and_gradients`
-    leaves the direct heads out.
+    ``direct_virials`` [N, 3, 3] (eV, LAMMPS sign, symmetric). Not in training mode also ``features`` [N, F],
+    which the energies' last linear maps act on: for each read-out, of the first layer first, d_head of the
+    node, then the sum of d_head of each edge times its cutoff weight, as the public PET has them.
+    :meth:`energies_and_gradients` leaves features and direct heads out.
     """
 
     combine_last: Final[bool]
@@ -112,15 +114,18 @@ class PET(torch.nn.Module):
     ) -> dict[str, Tensor]:
         """All outputs; differentiable twice in training mode, once otherwise."""
         graph, _ = self._neighbourhoods(species, edge_index, edge_vectors, reverse_edges)
-        state = self._before_last_stage(graph, not self.training)
+        state = self._before_last_stage(graph, not self.training, not self.training)
         sizes = self._blocks(graph, graph.types.size(0), not self.training)
         energies: list[Tensor] = []
         forces: list[Tensor] = []
         virials: list[Tensor] = []
+        features: list[Tensor] = []
         parts = split_state(state, graph, sizes)
         for b, block in enumerate(split(graph, sizes)):
             part = self._stage(self.n_stages - 1, block, parts[b])
-            energies.append(self._energies(block, part))
+            energy, of_block = self._energies(block, part, not self.training)
+            energies.append(energy)
+            features.append(of_block)
             forces.append(self._forces(block, part))
             virials.append(self._virials(block, part))
         outputs = {"energies": torch.cat(energies)}
@@ -128,6 +133,8 @@ class PET(torch.nn.Module):
             outputs["direct_forces"] = torch.cat(forces)
         if self.direct_stress:
             outputs["direct_virials"] = torch.cat(virials)
+        if not self.training:
+            outputs["features"] = torch.cat(features)
         return outputs
 
     def energies_and_gradients(
@@ -139,13 +146,13 @@ class PET(torch.nn.Module):
         inputs: dict[str, Tensor],
         node_weights: Tensor,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3], without the direct heads.
+        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3], without the direct heads and features.
 
         The last stage of the nodes behind the last with a weight is left out: their energies are zero.
         """
         vectors = edge_vectors.detach().requires_grad_(True)
         graph, _ = self._neighbourhoods(species, edge_index, vectors, reverse_edges)
-        state = self._before_last_stage(graph, True)
+        state = self._before_last_stage(graph, True, False)
         energies, by_last_stage = self._last_stage(graph, state, node_weights)
         given: list[Tensor | None] = []
         for gradient in by_last_stage:
@@ -209,31 +216,39 @@ class PET(torch.nn.Module):
         if self.residual:
             width = 1 + (3 if self.direct_forces else 0) + (9 if self.direct_stress else 0)
         read = torch.zeros(nodes.size(0), width, dtype=nodes.dtype, device=nodes.device)
-        return State(nodes, messages, messages, messages, read)
+        return State(nodes, messages, messages, messages, read, read[:, :0])
 
-    def _before_last_stage(self, graph: Neighbourhoods, blocked: bool) -> State:
+    def _before_last_stage(self, graph: Neighbourhoods, blocked: bool, features: bool) -> State:
         state = self._first_state(graph)
         for stage in range(self.n_stages - 1):
-            state = self._stage_in_blocks(stage, graph, state, blocked)
+            state = self._stage_in_blocks(stage, graph, state, blocked, features)
         return state
 
-    def _stage_in_blocks(self, stage: int, graph: Neighbourhoods, state: State, blocked: bool) -> State:
+    def _stage_in_blocks(
+        self, stage: int, graph: Neighbourhoods, state: State, blocked: bool, features: bool
+    ) -> State:
         sizes = self._blocks(graph, graph.types.size(0), blocked)
         nodes: list[Tensor] = []
         messages: list[Tensor] = []
         edges: list[Tensor] = []
         read: list[Tensor] = []
+        found: list[Tensor] = []
         parts = split_state(state, graph, sizes)
         for b, block in enumerate(split(graph, sizes)):
             part = self._stage(stage, block, parts[b])
+            if self.residual:
+                part = self._read_before(stage, block, part, features)
             nodes.append(part.nodes)
             messages.append(part.messages)
             edges.append(part.edges)
-            read.append(part.read + self._read_before(stage, block, part) if self.residual else part.read)
+            read.append(part.read)
+            found.append(part.features)
         all_edges = torch.cat(edges)
         all_messages = state.messages if stage == 0 else torch.cat(messages)  # no stage before has made any
         reversed_edges = of_reverse(all_edges, graph.reverse)
-        return State(torch.cat(nodes), all_messages, all_edges, reversed_edges, torch.cat(read))
+        return State(
+            torch.cat(nodes), all_messages, all_edges, reversed_edges, torch.cat(read), torch.cat(found)
+        )
 
     def _stage(self, stage: int, graph: Neighbourhoods, state: State) -> State:
         """Combination with the reverse edges (from stage 1 on), then the transformer (if one is left)."""
@@ -253,22 +268,28 @@ class PET(torch.nn.Module):
                 if stage == k:
                     incoming = self.embed_edge.weight if k == 0 else messages
                     nodes, edges = layer(nodes, incoming, graph.neighbour_types, graph.vectors, layout)
-        return State(nodes, messages, edges, edges, state.read)
+        return State(nodes, messages, edges, edges, state.read, state.features)
 
-    def _read_before(self, stage: int, graph: Neighbourhoods, state: State) -> Tensor:
-        """[B, 1 to 13], what the read-outs of a layer before the last give: energy, forces, virial."""
+    def _read_before(self, stage: int, graph: Neighbourhoods, state: State, features: bool) -> State:
+        """The state with what a layer before the last reads out: energy, forces, virial; features."""
         weights = graph.log_weights.exp()
         parts: list[Tensor] = []
+        found = [state.features]
         for k, readout in enumerate(self.readout_energy_before):
             if stage == k:
-                parts.append(readout(state.nodes, state.edges, graph.centres, weights))
+                energies, of_layer = readout(state.nodes, state.edges, graph.centres, weights, features)
+                parts.append(energies)
+                found.append(of_layer)
         for k, readout in enumerate(self.readout_forces_before):
             if stage == k:
-                parts.append(readout(state.nodes, state.edges, graph.centres, weights))
+                parts.append(readout(state.nodes, state.edges, graph.centres, weights)[0])
         for k, readout in enumerate(self.readout_virial_before):
             if stage == k:
-                parts.append(readout(state.nodes, state.edges, graph.centres, weights))
-        return torch.cat(parts, dim=1)
+                parts.append(readout(state.nodes, state.edges, graph.centres, weights)[0])
+        read = state.read + torch.cat(parts, dim=1)
+        return State(
+            state.nodes, state.messages, state.edges, state.reversed_edges, read, torch.cat(found, dim=1)
+        )
 
     def _last_stage(
         self, graph: Neighbourhoods, state: State, node_weights: Tensor
@@ -287,7 +308,7 @@ class PET(torch.nn.Module):
         wholes = split(graph, sizes)
         for b in range(blocks):
             block, part = as_leaves(wholes[b], parts[b])
-            energy = self._energies(block, self._stage(self.n_stages - 1, block, part))
+            energy = self._energies(block, self._stage(self.n_stages - 1, block, part), False)[0]
             energies.append(energy.detach())
             sources = differentiable(block, part)
             found = torch.autograd.grad([(weights[b] * energy).sum()], sources, allow_unused=True)
@@ -306,20 +327,21 @@ class PET(torch.nn.Module):
             return state.edges
         return state.messages + state.edges
 
-    def _energies(self, graph: Neighbourhoods, state: State) -> Tensor:
-        """[B], eV"""
+    def _energies(self, graph: Neighbourhoods, state: State, features: bool) -> tuple[Tensor, Tensor]:
+        """[B], eV; and the features of all read-outs [B, F], F = 0 unless they are wanted"""
         weights = graph.log_weights.exp()
-        read = self.readout_energy(state.nodes, self._edge_features(state), graph.centres, weights)
+        edges = self._edge_features(state)
+        read, found = self.readout_energy(state.nodes, edges, graph.centres, weights, features)
         if self.residual:
             read = read + state.read[:, :1]
-        return read.squeeze(-1) * self.energy_scale
+        return read.squeeze(-1) * self.energy_scale, torch.cat([state.features, found], dim=1)
 
     def _forces(self, graph: Neighbourhoods, state: State) -> Tensor:
         """[B, 3], eV/Å; empty without the head"""
         if not self.direct_forces:
             return graph.vectors[:0]
         weights = graph.log_weights.exp()
-        read = self.readout_forces(state.nodes, self._edge_features(state), graph.centres, weights)
+        read = self.readout_forces(state.nodes, self._edge_features(state), graph.centres, weights)[0]
         if self.residual:
             read = read + state.read[:, 1:4]
         return read * self.force_scale[graph.types][:, None]
@@ -329,7 +351,7 @@ class PET(torch.nn.Module):
         if not self.direct_stress:
             return graph.vectors[:0]
         weights = graph.log_weights.exp()
-        read = self.readout_virial(state.nodes, self._edge_features(state), graph.centres, weights)
+        read = self.readout_virial(state.nodes, self._edge_features(state), graph.centres, weights)[0]
         if self.residual:
             read = read + state.read[:, -9:]
         read = read.view(-1, 3, 3)

@@ -168,7 +168,27 @@ class Readout(torch.nn.Module):
             self.edge_last.weight *= 0.1
             self.edge_last.bias.zero_()
 
-    def forward(self, nodes: Tensor, edges: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
-        """nodes [B, d_node], edges [E, d_pet], centres int64 [E], weights [E] → [B, size]"""
-        per_edge = self.edge_last(self.edge_head(edges)) * weights[:, None]
-        return self.node_last(self.node_head(nodes)).index_add(0, centres, per_edge)
+    def forward(
+        self, nodes: Tensor, edges: Tensor, centres: Tensor, weights: Tensor, features: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """What is read, and the features that it is a linear map of, if they are wanted.
+
+        Parameters
+        ----------
+        nodes: [B, d_node]
+        edges: [E, d_pet]
+        centres: int64 [E]
+        weights: [E]
+        features: whether the second result is wanted
+
+        Returns
+        -------
+        [B, size], and [B, 2 d_head]: of the node, then the weighted sum of its edges'; or [B, 0]
+        """
+        of_nodes, of_edges = self.node_head(nodes), self.edge_head(edges)
+        per_edge = self.edge_last(of_edges) * weights[:, None]
+        read = self.node_last(of_nodes).index_add(0, centres, per_edge)
+        if not features:
+            return read, read[:, :0]
+        summed = torch.zeros_like(of_nodes).index_add(0, centres, of_edges * weights[:, None])
+        return read, torch.cat([of_nodes, summed], dim=1)
