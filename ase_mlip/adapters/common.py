@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -27,6 +28,9 @@ from .structures import parity_structures
 ENERGY = 1e-9  # relative
 FORCES = 1e-7  # eV/Å
 STRESS = 1e-8  # eV/Å³
+# In float32: so many roundings (2⁻²³) of what a number is summed from; some hundred are the most that were measured.
+SINGLE = 4096
+ROUNDING = float(np.finfo(np.float32).eps)
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
@@ -88,7 +92,8 @@ def export_adapted(adapted: Adapted, path: str | Path, dtype: str | None = None)
     Raises
     ------
     AdapterError
-        the numbers are not the family's: energy to 1e-9, forces to 1e-7 eV/Å, stress to 1e-8 eV/Å³ in float64
+        the numbers are not the family's: energy to 1e-9 (of its size, at least 1 eV), forces to 1e-7 eV/Å,
+        stress to 1e-8 eV/Å³ in float64; to 4096 roundings of their size in float32
     """
     path = Path(path)
     if not path.absolute().parent.is_dir():
@@ -109,7 +114,7 @@ def export_adapted(adapted: Adapted, path: str | Path, dtype: str | None = None)
 def prove_parity(adapted: Adapted, file: Path, info: ModelInfo) -> list[Parity]:
     """Deviations of the file from ``adapted.reference``, in float64 and float32.
 
-    Raises AdapterError in float64 beyond the limits of this module.
+    Raises AdapterError beyond the limits of this module.
     """
     structures = parity_structures(info.species, info.cutoff)
     expected = {name: adapted.reference(atoms) for name, atoms in structures.items()}
@@ -120,8 +125,10 @@ def prove_parity(adapted: Adapted, file: Path, info: ModelInfo) -> list[Parity]:
         for name, atoms in structures.items():
             mine = _evaluate(model, atoms)
             deviations.append(_deviation(mine, expected[name]))
-            if dtype == "float64":
-                _refuse(name, deviations[-1], adapted.family)
+            limits = (ENERGY, FORCES, STRESS)
+            if dtype == "float32":
+                limits = _limits_in_float32(atoms, expected[name], info)
+            _refuse(name, dtype, deviations[-1], limits, adapted.family)
         largest = np.max(deviations, axis=0)
         found.append(Parity(dtype, *(float(value) for value in largest), len(structures)))
     return found
@@ -146,14 +153,29 @@ def _deviation(mine: Reference, expected: Reference) -> tuple[float, float, floa
     return energy, float(np.abs(mine.forces - expected.forces).max()), stress
 
 
-def _refuse(structure: str, deviation: tuple[float, float, float], family: str) -> None:
-    limits = (ENERGY, FORCES, STRESS)
+def _limits_in_float32(atoms: Atoms, expected: Reference, info: ModelInfo) -> tuple[float, float, float]:
+    """Energy (relative), forces and stress: SINGLE roundings of the size of what each is summed from.
+
+    The energy from the atoms' parts that the network gives, at least 1 eV each; forces from terms as large as
+    the largest force, at least 1 eV/Å; the stress from the forces' virials.
+    """
+    baseline = sum(info.reference_energies.get(symbol, 0.0) for symbol in atoms.symbols)
+    energy = max(abs(expected.energy - baseline), float(len(atoms)))
+    force = max(1.0, float(np.abs(expected.forces).max()))
+    virial = 0.0 if expected.stress is None else float(np.abs(expected.stress).max())
+    if expected.stress is not None:
+        virial += len(atoms) * force * info.cutoff / atoms.get_volume()
+    scale = SINGLE * ROUNDING
+    return scale * energy / max(1.0, abs(expected.energy)), scale * force, scale * virial
+
+
+def _refuse(structure: str, dtype: str, deviation, limits, family: str) -> None:
     names = ("energy (relative)", "forces (eV/Å)", "stress (eV/Å³)")
     for name, value, limit in zip(names, deviation, limits, strict=True):
         if not value <= limit:
             raise AdapterError(
-                f"the {name} of the structure `{structure}` deviates by {value:.1e} from that of {family}, "
-                f"allowed {limit:.0e}: nothing was written; please report the checkpoint's settings"
+                f"in {dtype} the {name} of the structure `{structure}` deviates by {value:.1e} from that of "
+                f"{family}, allowed {limit:.0e}: nothing was written; please report the checkpoint's settings"
             )
 
 
@@ -185,6 +207,11 @@ def require_pickle(path: str | Path, allow_pickle: bool) -> None:
             "pass `--allow-pickle` (`allow_pickle=True`) if you trust where it comes from. "
             "The exported file needs no pickle"
         )
+
+
+def sha256_of(path: Path) -> str:
+    """Of a checkpoint, which the model file names."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require_package(module: str, command: str) -> None:

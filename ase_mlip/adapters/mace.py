@@ -10,7 +10,6 @@ e3nn 0.4.4 cannot be imported where ``torch.load`` is strict; :func:`mace_packag
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import os
 import warnings
@@ -32,6 +31,7 @@ from .common import (
     refuse_keywords,
     require_package,
     require_pickle,
+    sha256_of,
 )
 from .mace_exact import exact_copy
 from .mace_weights import make_network
@@ -47,6 +47,12 @@ REASONS = {
     "AtomicDipolesMACE": "it predicts dipoles, not energies",
     "AtomicDielectricMACE": "it predicts polarizabilities, not energies",
     "EnergyDipolesMACE": "its dipoles would be dropped",
+}
+# Packages whose modules replace e3nn's in a converted model, and the way back.
+CONVERTED = {
+    "cuequivariance": "mace_cueq_to_e3nn",
+    "cuequivariance_torch": "mace_cueq_to_e3nn",
+    "openequivariance": "python -m mace.cli.convert_oeq_e3nn",
 }
 # Of the modules inside: what is evaluated as MACE evaluates it.
 SUPPORTED = {
@@ -68,9 +74,21 @@ SUPPORTED = {
     "atomic_energies_fn": ("AtomicEnergiesBlock",),
     "scale_shift": ("ScaleShiftBlock",),
 }
-LICENSE = (
-    "weights: not recorded in the checkpoint, ask who trained them; embedded code of mace-torch and e3nn: MIT"
-)
+EMBEDDED = "embedded code of mace-torch and e3nn: MIT"
+NOT_RECORDED = "not recorded in the checkpoint, ask who trained them"
+# What mace-torch's own description (0.3.16) says of its foundation models, by their names' beginnings: data,
+# functional, licence of the weights. Of mh-0 and mh-1 each head has another functional.
+ASL = "Academic Software License (ASL), no commercial use"
+KNOWN = {
+    ("small-omat", "medium-omat"): ("OMat24", "PBE+U", ASL),
+    ("mace-matpes-pbe",): ("MatPES-PBE", "PBE", ASL),
+    ("mace-matpes-r2scan",): ("MatPES-r2SCAN", "r2SCAN", ASL),
+    ("mh-",): ("OMat24, OMol25, OC20, MatPES", "by head: PBE, r2SCAN or ωB97M-VV10", ASL),
+    ("medium-mpa",): ("MPtrj and sAlex", "PBE+U", "MIT"),
+    ("off-",): ("SPICE", "ωB97M-D3", ASL),
+    ("anicc",): ("ANI (H, C, N, O)", "coupled cluster", "MIT"),
+    ("small", "medium", "large"): ("MPtrj (Materials Project)", "PBE+U", "MIT"),
+}
 CITATION = (
     "MACE: arXiv:2206.07697 and arXiv:2205.06643; e3nn: arXiv:2207.09453; and whoever trained the model"
 )
@@ -83,8 +101,8 @@ def adapt(
 
     Parameters
     ----------
-    source: a ``.model`` file, or the name of a foundation model (such as ``medium-mpa-0``) that mace-torch
-        has downloaded before
+    source: a ``.model`` file, or the name of a foundation model that mace-torch has downloaded before: one of
+        ``mace_mp`` such as ``medium-mpa-0``, ``off-small``, ``off-medium``, ``off-large`` or ``anicc``
     allow_pickle: must be True, since the file is a pickle
     head: which head of a model with several
     modal: MACE has none
@@ -108,6 +126,8 @@ def adapt(
         head = choose("head", head, heads)
         module = make_network(model, heads.index(head))
     metadata = _describe(model, path, heads, head, version)
+    if path != Path(source):
+        metadata |= {"name": str(source), **_known(str(source), metadata["training"])}
     return Adapted(module, metadata, Calculator(model, head), f"mace-torch {version}")
 
 
@@ -162,32 +182,53 @@ def mace_packages() -> Iterator[None]:
 
 
 def _find(source: str | Path) -> Path:
-    """The file itself, or that of a foundation model in mace-torch's cache; downloads nothing."""
+    """The file itself, or that of a foundation model where mace-torch keeps it; downloads nothing."""
     path = Path(source)
     if path.is_file():
         return path
-    from mace.calculators.foundations_models import mace_mp_urls
-    from mace.tools.utils import get_cache_dir
-
-    names = {name: address.rpartition("/")[2] for name, address in mace_mp_urls.items()}
-    if str(source) not in names:
-        raise AdapterError(f"`{source}` is neither a file nor a foundation model: {', '.join(names)}")
-    kept = "".join(letter for letter in names[str(source)] if letter.isalnum() or letter == "_")
-    path = Path(get_cache_dir()) / kept
+    places = _foundation_models()
+    if str(source) not in places:
+        raise AdapterError(f"`{source}` is neither a file nor a foundation model: {', '.join(places)}")
+    path, function, name = places[str(source)]
     if not path.is_file():
+        argument = "" if name is None else repr(name)
         raise AdapterError(
             f"the foundation model `{source}` is not there as `{path}`; let mace-torch download it: "
-            f'`python -c "from mace.calculators import mace_mp; mace_mp({str(source)!r})"`'
+            f'`python -c "from mace.calculators import {function}; {function}({argument})"`'
         )
     return path
+
+
+def _foundation_models() -> dict[str, tuple[Path, str, str | None]]:
+    """Where mace-torch puts what it downloads, with the function and its argument that do; by our names."""
+    from mace.calculators import foundations_models as theirs
+    from mace.tools.utils import get_cache_dir
+
+    found = {}
+    for name, address in theirs.mace_mp_urls.items():
+        file = "".join(letter for letter in address.rpartition("/")[2] if letter.isalnum() or letter == "_")
+        found[name] = (Path(get_cache_dir()) / file, "mace_mp", name)
+    for name, address in theirs.mace_off_urls.items():
+        found[f"off-{name}"] = (Path(get_cache_dir()) / address.rpartition("/")[2], "mace_off", name)
+    file = Path(theirs.__file__).parent / "foundations_models" / "ani500k_large_CC.model"
+    return {**found, "anicc": (file, "mace_anicc", None)}
+
+
+def _known(name: str, training: dict) -> dict:
+    """Licence and training of a foundation model, as mace-torch describes it."""
+    for beginnings, (data, functional, weights) in KNOWN.items():
+        if name.startswith(beginnings):
+            training = {**training, "data": data, "functional": functional}
+            return {"training": training, "license": f"weights: {weights}; {EMBEDDED}"}
+    return {}
 
 
 def _unpickle(path: Path) -> torch.nn.Module:
     try:
         model = torch.load(path, map_location="cpu", weights_only=False)
     except ModuleNotFoundError as error:
-        hint = "; convert it with `mace_cueq_to_e3nn` where cuequivariance is installed"
-        hint = hint if "cuequivariance" in str(error) else ""
+        back = CONVERTED.get((error.name or "").partition(".")[0])
+        hint = f"; convert it to e3nn first where it is installed (`{back}`)" if back else ""
         raise AdapterError(
             f"`{path}` needs the package `{error.name}`, which is not installed{hint}"
         ) from None
@@ -216,9 +257,9 @@ def _refuse_unsupported(model: torch.nn.Module) -> None:
         raise AdapterError(f"the model embeds {names}, which is not supported: ours has no such inputs")
     for inside in model.modules():
         package, kind = type(inside).__module__.partition(".")[0], type(inside).__name__
-        if package in ("cuequivariance_torch", "openequivariance"):
+        if package in CONVERTED:
             raise AdapterError(
-                f"the model holds `{kind}` of {package}; convert it to e3nn first (`mace_cueq_to_e3nn`)"
+                f"the model holds `{kind}` of {package}; convert it to e3nn first (`{CONVERTED[package]}`)"
             )
         if kind.startswith("LoRA"):
             raise AdapterError(
@@ -254,7 +295,7 @@ def _describe(model: torch.nn.Module, path: Path, heads: list[str], head: str, v
     numbers = [int(number) for number in model.atomic_numbers]
     energies = torch.atleast_2d(model.atomic_energies_fn.atomic_energies).double()[heads.index(head)]
     by_number = dict(zip(numbers, energies.tolist(), strict=True))
-    training = {"checkpoint": path.name, "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    training = {"checkpoint": path.name, "checkpoint_sha256": sha256_of(path)}
     if len(heads) > 1:
         training |= {"head": head, "heads": heads}
     return {
@@ -268,7 +309,7 @@ def _describe(model: torch.nn.Module, path: Path, heads: list[str], head: str, v
         "architecture": _architecture(model),
         "reference_energies": {chemical_symbols[number]: by_number[number] for number in sorted(numbers)},
         "training": training,
-        "license": LICENSE,
+        "license": f"weights: {NOT_RECORDED}; {EMBEDDED}",
         "citation": CITATION,
         "versions": {"mace-torch": version, "e3nn": e3nn.__version__},
     }

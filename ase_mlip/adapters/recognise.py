@@ -32,7 +32,7 @@ def recognise(path: Path) -> str | None:
     """
     if path.name.endswith(".nequip.zip"):
         return "nequip"
-    texts = _texts_in(path)
+    texts = texts_in(path)
     if ARCHITECTURE in texts:
         return _of_metatrain(texts)
     names = set(texts)
@@ -75,7 +75,7 @@ def _is_model_file(path: Path) -> bool:
     return True
 
 
-def _texts_in(path: Path) -> list[str]:
+def texts_in(path: Path) -> list[str]:
     """Every text in the file's pickles, in their order; empty if there is none or it is damaged."""
     try:
         if not zipfile.is_zipfile(path):

@@ -103,6 +103,34 @@ def test_another_network_is_not_written(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["pairs.pt"]
 
 
+class WorseInSingle(torch.nn.Module):
+    """Right in float64; in float32 a part in a thousand off, as if from half precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = PairNetwork(SPECIES, CUTOFF)
+
+    def forward(
+        self,
+        species: torch.Tensor,
+        edge_index: torch.Tensor,
+        edge_vectors: torch.Tensor,
+        reverse_edges: torch.Tensor,
+        inputs: dict[str, torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        if edge_vectors.dtype == torch.float32:
+            edge_vectors = 1.001 * edge_vectors
+        return self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
+
+
+def test_a_network_that_is_another_in_float32_is_not_written(tmp_path):
+    broken = adapted()
+    broken.module = WorseInSingle().to(torch.float64)
+    with pytest.raises(AdapterError, match="in float32 the .* deviates by .* allowed"):
+        export_adapted(broken, tmp_path / "pairs.pt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_parity_structures_are_ten_and_use_all_kinds():
     structures = parity_structures(SPECIES, CUTOFF)
     assert len(structures) == 10

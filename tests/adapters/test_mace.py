@@ -21,6 +21,7 @@ if importlib.util.find_spec("mace") is None:
 from ase_mlip import MLIPCalculator
 from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
 from ase_mlip.adapters.mace import mace_packages
+from ase_mlip.adapters.structures import parity_structures
 from ase_mlip.check import passed, run_checks
 from ase_mlip.model_info import read_info
 from ase_mlip.neighbors import build_graph
@@ -115,6 +116,29 @@ def test_the_familys_calculator_gives_the_same(checkpoint, exported, tmp_path, n
     assert atoms.get_potential_energy() == pytest.approx(float(expected["e"]), rel=rounding / 10)
     np.testing.assert_allclose(atoms.get_forces(), expected["f"], atol=rounding)
     np.testing.assert_allclose(atoms.get_stress(), expected["s"], atol=rounding / 10)
+
+
+def test_rounded_coupling_coefficients(checkpoint, exported):
+    """What it makes that ours are exact: MACECalculator as it is, in float64, on the ten structures."""
+    path = checkpoint("single-precision")
+    with mace_packages():
+        from mace.calculators import MACECalculator
+
+        model = torch.load(path, weights_only=False)
+        theirs = MACECalculator(models=[model], device="cpu", default_dtype="float64")
+        structures = parity_structures([8, 14], CUTOFF)
+        expected = {}
+        for name, atoms in structures.items():
+            atoms.calc = theirs
+            expected[name] = atoms.get_potential_energy(), atoms.get_forces()
+    deviations = []
+    for name, atoms in structures.items():
+        atoms.calc = MLIPCalculator(exported("single-precision"), dtype="float64")
+        energy, forces = expected[name]
+        errors = atoms.get_potential_energy() / energy - 1.0, np.abs(atoms.get_forces() - forces).max()
+        deviations.append(np.abs(errors))
+    energy, forces = np.max(deviations, axis=0)
+    assert energy < 1e-10 and 1e-12 < forces < 1e-8  # 5e-12 and 5e-10 when written
 
 
 def test_features_are_the_invariant_descriptors(checkpoint, exported):
@@ -220,7 +244,7 @@ def test_the_process_is_left_as_it_was(checkpoint):
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("name", ["two-layers", "three-layers-zbl", "mpa-0"])
+@pytest.mark.parametrize("name", ["two-layers", "three-layers-zbl", "heads", "mpa-0"])
 def test_lammps_agrees_with_ase(parallel, exported, tmp_path, name, ranks):
     from harness import Case, check_case, in_lammps_frame
 
@@ -239,7 +263,40 @@ def test_a_foundation_model_that_was_downloaded_before(tmp_path, monkeypatch):
         adapt("mace", "medium-mpa-0", allow_pickle=True)
     (tmp_path / "mace").mkdir()
     write(tmp_path / "mace" / "macempa0mediummodel")
-    assert adapt("mace", "medium-mpa-0", allow_pickle=True).metadata["species"] == [8, 14]
+    metadata = adapt("mace", "medium-mpa-0", allow_pickle=True).metadata
+    assert metadata["species"] == [8, 14] and metadata["name"] == "medium-mpa-0"
+    assert metadata["license"].startswith("weights: MIT; embedded code of mace-torch and e3nn: MIT")
+    assert metadata["training"]["functional"] == "PBE+U" and "MPtrj" in metadata["training"]["data"]
+
+
+def test_a_foundation_model_of_molecules(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(AdapterError, match=r"not there as .*import mace_off; mace_off\('small'\)"):
+        adapt("mace", "off-small", allow_pickle=True)
+    (tmp_path / "mace").mkdir()
+    write(tmp_path / "mace" / "MACE-OFF23_small.model")
+    assert "ASL" in adapt("mace", "off-small", allow_pickle=True).metadata["license"]
+    with pytest.raises(AdapterError, match=r"ani500k_large_CC.model`.*mace_anicc\(\)"):
+        adapt("mace", "anicc", allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "functional", "weights"),
+    [
+        ("small-0b2", "PBE+U", "MIT"),
+        ("small-omat-0", "PBE+U", "ASL"),
+        ("mace-matpes-r2scan-0", "r2SCAN", "ASL"),
+        ("mh-1", "by head", "ASL"),
+        ("anicc", "coupled cluster", "MIT"),
+    ],
+)
+def test_what_is_known_of_foundation_models(name, functional, weights):
+    from ase_mlip.adapters.mace import _foundation_models, _known
+
+    with mace_packages():
+        assert name in _foundation_models()
+    known = _known(name, {"checkpoint": "x"})
+    assert functional in known["training"]["functional"] and weights in known["license"].split(";")[0]
 
 
 # ---- what is refused -----------------------------------------------------------------------------
@@ -273,6 +330,7 @@ BAD = {
     "`MACELES` .long-range": renamed("", "MACELES"),
     "`PolarMACE` .its charges": renamed("", "PolarMACE"),
     "`AtomicDipolesMACE` .it predicts dipoles": renamed("", "AtomicDipolesMACE"),
+    "`AtomicDielectricMACE` .it predicts polarizabilities": renamed("", "AtomicDielectricMACE"),
     "`EnergyDipolesMACE`": renamed("", "EnergyDipolesMACE"),
     "`MyMACE` .unknown here.; supported: MACE, ScaleShiftMACE": renamed("", "MyMACE"),
     "`interactions` is `MyInteraction`": renamed("interactions.1", "MyInteraction"),
@@ -302,20 +360,24 @@ def test_a_higher_correlation(tmp_path):
     refused("correlation 4; supported: 1 to 3", tmp_path / "bad.model")
 
 
-def test_a_converted_model(tmp_path):
-    """Modules of cuequivariance, which is not installed here."""
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("cuequivariance_torch", "mace_cueq_to_e3nn"), ("openequivariance", "convert_oeq_e3nn")],
+)
+def test_a_converted_model(tmp_path, name, remedy):
+    """Modules of packages that are not installed here."""
 
     def change(model: torch.nn.Module) -> None:
-        package = type(sys)("cuequivariance_torch")
-        package.Linear = type("Linear", (torch.nn.Identity,), {"__module__": "cuequivariance_torch"})
-        sys.modules["cuequivariance_torch"] = package
+        package = type(sys)(name)
+        package.Linear = type("Linear", (torch.nn.Identity,), {"__module__": name})
+        sys.modules[name] = package
         model.interactions[0].linear = package.Linear()
 
     path = tmp_path / "bad.model"
     write(path, change)
-    refused("holds `Linear` of cuequivariance_torch; convert it to e3nn first", path)
-    del sys.modules["cuequivariance_torch"]
-    refused("needs the package `cuequivariance_torch`.*mace_cueq_to_e3nn", path)
+    refused(f"holds `Linear` of {name}; convert it to e3nn first.*{remedy}", path)
+    del sys.modules[name]
+    refused(f"needs the package `{name}`.*{remedy}", path)
 
 
 def test_reading_needs_permission(checkpoint):
@@ -328,6 +390,11 @@ def test_a_damaged_file(checkpoint, tmp_path, kept):
     damaged = tmp_path / "damaged.model"
     damaged.write_bytes(data[: int(kept * len(data))])
     refused("could not be read as a checkpoint of MACE", damaged)
+
+
+def test_another_family_is_told_whose_it_is(checkpoint):
+    with pytest.raises(AdapterError, match="is a checkpoint of mace, not of sevennet; use `--from mace`"):
+        adapt("sevennet", checkpoint("two-layers"), allow_pickle=True)
 
 
 def test_files_of_a_training_run(checkpoint, tmp_path):
