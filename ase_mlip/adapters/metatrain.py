@@ -44,14 +44,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def check_architecture(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
     """What the checkpoint says of itself: architecture and version; AdapterError unless it is PET."""
     name = checkpoint.get("architecture_name")
-    inner = checkpoint
-    if name == "llpr":  # uncertainties around a model, as UPET publishes some
-        inner = checkpoint.get("wrapped_model_checkpoint") or {}
+    inner = without_uncertainties(checkpoint)
     wrapped = inner.get("architecture_name")
     if wrapped != "pet":
         what = "has no `architecture_name`" if wrapped is None else f"has the architecture `{wrapped}`"
         raise AdapterError(f"`{path}` {what}; expected a checkpoint of metatrain's `pet`")
     return {"architecture": name, "checkpoint_version": inner.get("model_ckpt_version")}
+
+
+def without_uncertainties(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint that another one wraps for uncertainties (LLPR), as UPET publishes some, or itself."""
+    if checkpoint.get("architecture_name") == "llpr":
+        return checkpoint.get("wrapped_model_checkpoint") or {}
+    return checkpoint
 
 
 def build(checkpoint: dict[str, Any], path: Path) -> torch.nn.Module:
@@ -62,6 +67,10 @@ def build(checkpoint: dict[str, Any], path: Path) -> torch.nn.Module:
 
         try:
             return model_from_checkpoint(checkpoint, "export").eval()
+        except ImportError as error:
+            raise AdapterError(
+                f"the model of `{path}` needs a package that is not installed ({_first_line(error)})"
+            ) from None
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise AdapterError(
                 f"metatrain cannot build the model of `{path}`: {_first_line(error)}; the checkpoint is "

@@ -31,7 +31,14 @@ from .common import (
     require_pickle,
 )
 from .converted_pet import ConvertedPET
-from .metatrain import INSTALL, MetatomicReference, build, check_architecture, read_checkpoint
+from .metatrain import (
+    INSTALL,
+    MetatomicReference,
+    build,
+    check_architecture,
+    read_checkpoint,
+    without_uncertainties,
+)
 from .structures import parity_structures
 
 FORCE_NAMES = ("non_conservative_force", "non_conservative_forces")
@@ -99,6 +106,7 @@ def adapt(
     check_version("metatomic-torch", "0.1.17", "0.2")
     checkpoint = read_checkpoint(path)
     written = check_architecture(checkpoint, path)
+    _refuse_switches(_stored_hypers(checkpoint))  # before metatrain builds what may need further packages
     model = build(checkpoint, path)
     public = model.model if written["architecture"] == "llpr" else model
     targets = _choose_targets(public, head)
@@ -152,17 +160,29 @@ def _check_target(public: torch.nn.Module, name: str, per_atom: bool) -> None:
         )
 
 
+def _stored_hypers(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters as the checkpoint has them, in whatever version; empty if they are nowhere."""
+    data = without_uncertainties(checkpoint).get("model_data")
+    hypers = data.get("model_hypers") if isinstance(data, dict) else None
+    return hypers if isinstance(hypers, dict) else {}
+
+
+def _refuse_switches(hypers: dict[str, Any]) -> None:
+    """Raise AdapterError for a part of the network that is switched on and cannot be carried over."""
+    switches = {
+        "zbl": hypers.get("zbl"),
+        "long_range.enable": (hypers.get("long_range") or {}).get("enable"),
+        "system_conditioning": hypers.get("system_conditioning"),
+    }
+    for name, given in switches.items():
+        if given:
+            raise AdapterError(f"the checkpoint sets `{name}`, which cannot be carried over; expected false")
+
+
 def _hypers(public: torch.nn.Module, targets: dict[str, str]) -> PETHypers:
     """The hyper-parameters in our names; AdapterError names one that cannot be carried over."""
     theirs = dict(public.hypers)
-    refused = {
-        "zbl": bool(theirs["zbl"]),
-        "long_range.enable": bool(theirs["long_range"]["enable"]),
-        "system_conditioning": bool(theirs["system_conditioning"]),
-    }
-    for name, given in refused.items():
-        if given:
-            raise AdapterError(f"the checkpoint sets `{name}`, which cannot be carried over; expected false")
+    _refuse_switches(theirs)
     if any("lora_" in name for name in public.state_dict()):
         raise AdapterError("the checkpoint was fine-tuned with `lora`, which cannot be carried over")
     carried = PETHypers.__dataclass_fields__

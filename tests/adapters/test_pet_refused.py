@@ -5,14 +5,21 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.data import atomic_numbers
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
     metatrain = pytest.importorskip("metatrain.pet", reason="needs metatrain (2026.4.1), the oracle")
 
-from ase_mlip.adapters import AdapterError, adapt, export_adapted
+from ase_mlip import MLIPCalculator, _ops
+from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
+from ase_mlip.adapters.structures import parity_structures
+from ase_mlip.neighbors import build_graph
+from ase_mlip.potential import Potential
 from tests.adapters.pet_checkpoints import public_model, write
 
 
@@ -44,18 +51,56 @@ def test_a_setting_that_cannot_be_carried_over_is_named(changes, message, tmp_pa
     refused(write(tmp_path / "model.ckpt", public_model(**changes)), message)
 
 
-def test_long_range_features_are_refused(checkpoint, tmp_path):
-    """Their module needs a package that is not here; the adapter is shown what a model with them says."""
-    from ase_mlip.adapters.pet import _hypers
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda hypers: hypers["long_range"].update(enable=True), "sets `long_range.enable`.*expected false"),
+        (lambda hypers: hypers.update(magic=3), "`magic` = 3, unknown here; it is of a newer metatrain"),
+    ],
+    ids=["long-range features", "a setting of later versions"],
+)
+def test_a_setting_that_the_checkpoint_holds(checkpoint, tmp_path, change, message):
+    """Of long-range features metatrain's own module needs a package that is not here: refused before."""
+    path = tmp_path / "model.ckpt"
+    altered(checkpoint, path, lambda content: change(content["model_data"]["model_hypers"]))
+    refused(path, message)
 
-    model = public_model()
-    model.hypers["long_range"]["enable"] = True
-    with pytest.raises(AdapterError, match="`long_range.enable`"):
-        _hypers(model, {"energy": "energy"})
-    with pytest.raises(AdapterError, match="`magic` = 3, unknown here"):
-        model.hypers["long_range"]["enable"] = False
-        model.hypers["magic"] = 3
-        _hypers(model, {"energy": "energy"})
+
+def test_other_lengths(checkpoint, tmp_path):
+    path = tmp_path / "model.ckpt"
+    info = "dataset_info"
+    altered(checkpoint, path, lambda c: setattr(c["model_data"][info], "length_unit", "nanometer"))
+    refused(path, "lengths are in `nanometer`, expected Å")
+
+
+def test_a_species_that_the_model_does_not_know(checkpoint, tmp_path):
+    export_adapted(adapt("pet", checkpoint, allow_pickle=True), tmp_path / "model.pt")
+    atoms = Atoms("Ge", calculator=MLIPCalculator(tmp_path / "model.pt"))
+    with pytest.raises(ValueError, match="Ge"):
+        atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "range_"),
+    [
+        ("metatrain", "2025.13", "at least 2026.4 and below 2027"),
+        ("metatrain", "2027.1", "at least 2026.4 and below 2027"),
+        ("metatomic-torch", "0.1.16", "at least 0.1.17 and below 0.2"),
+        ("metatomic-torch", "0.2.0", "at least 0.1.17 and below 0.2"),
+    ],
+)
+def test_another_version_of_the_packages(checkpoint, monkeypatch, package, version, range_):
+    """Named with the version that is there, the ones that are read, and pip's command."""
+    installed = common.importlib.metadata.version
+    monkeypatch.setattr(
+        common.importlib.metadata, "version", lambda name: version if name == package else installed(name)
+    )
+    refused(checkpoint, f"`{package}` is {version}; expected {range_}: `pip install '{package}>=")
+
+
+def test_without_metatrain(checkpoint, monkeypatch):
+    monkeypatch.setattr(common.importlib.util, "find_spec", lambda name: None)
+    refused(checkpoint, "`metatrain` is not installed.*pip install 'metatrain==2026.4.1' 'metatomic-torch==")
 
 
 def test_lora_is_refused(tmp_path):
@@ -126,21 +171,60 @@ def test_an_exported_model_is_not_a_checkpoint(trained):
     refused(trained.with_name("model.pt"), "exported model of metatomic|cannot be read")
 
 
+SHIPPED = Path(metatrain.__file__).parent / "tests" / "checkpoints"
+CONDITIONING = "model-v15-conditioning_trainer-v13"
+# From the newest to the first, which is residual and post-norm with a cosine cutoff.
+PROVEN = ["v16_trainer-v15", "v12_trainer-v13", "v8_trainer-v7", "v1_trainer-v1"]
+NAMES = sorted(path.name.removesuffix(".ckpt.gz") for path in SHIPPED.glob("*.ckpt.gz"))
+
+
 def shipped_with_metatrain(name: str, folder: Path) -> Path:
-    source = Path(metatrain.__file__).parent / "tests" / "checkpoints" / f"{name}.ckpt.gz"
+    source = SHIPPED / f"{name}.ckpt.gz"
     if not source.is_file():
         pytest.skip(f"this metatrain ships no {source.name}")
     (folder / "old.ckpt").write_bytes(gzip.decompress(source.read_bytes()))
     return folder / "old.ckpt"
 
 
-@pytest.mark.parametrize("name", ["v16_trainer-v15", "v12_trainer-v13", "v8_trainer-v7", "v1_trainer-v1"])
+@pytest.mark.parametrize("name", PROVEN)
 def test_checkpoints_of_earlier_versions(name, tmp_path):
-    """Written by metatrain as it was then, the first ones residual and post-norm with a cosine cutoff."""
+    """Written by metatrain as it was then; the whole proof."""
     path = shipped_with_metatrain(f"model-{name}", tmp_path)
     adapted = adapt("pet", path, allow_pickle=True, head="energy")
     export_adapted(adapted, tmp_path / "old.pt")
 
 
+def test_checkpoints_of_all_versions_are_tried():
+    if not NAMES:
+        pytest.skip("this metatrain ships no checkpoints")
+    assert {int(name.split("_")[0].removeprefix("model-v").split("-")[0]) for name in NAMES} == {
+        *range(1, 17)
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != CONDITIONING])
+def test_every_checkpoint_that_metatrain_ships(name, tmp_path):
+    """Energy, forces and stress of a crystal, in float64."""
+    adapted = adapt("pet", shipped_with_metatrain(name, tmp_path), allow_pickle=True, head="energy")
+    hypers = adapted.module.hypers
+    atoms = parity_structures(hypers.species, hypers.cutoff)["triclinic crystal"]
+    expected = adapted.reference(atoms)
+    _ops.load()
+    potential = Potential(adapted.module.to(torch.float64), numbered(adapted.metadata["reference_energies"]))
+    graph = build_graph(atoms, hypers.cutoff)
+    rest = (graph.reverse_edges, graph.node_weights, graph.structure, 1, True, {})
+    found = potential(graph.species, graph.edge_index, graph.edge_vectors, *rest)
+    assert float(found["energy"]) == pytest.approx(expected.energy, rel=common.ENERGY)
+    np.testing.assert_allclose(found["forces"].numpy(), expected.forces, atol=common.FORCES, rtol=0)
+    stress = -found["virial"][0].numpy() / atoms.get_volume()
+    stress = [0.5 * (stress + stress.T)[pair] for pair in common.VOIGT]
+    np.testing.assert_allclose(stress, expected.stress, atol=common.STRESS, rtol=0)
+    assert np.abs(expected.forces).max() > 1e-3
+
+
+def numbered(energies: dict[str, float]) -> dict[int, float]:
+    return {atomic_numbers[symbol]: energy for symbol, energy in energies.items()}
+
+
 def test_a_trained_conditioning_is_refused(tmp_path):
-    refused(shipped_with_metatrain("model-v15-conditioning_trainer-v13", tmp_path), "`system_conditioning`")
+    refused(shipped_with_metatrain(CONDITIONING, tmp_path), "`system_conditioning`")
