@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from ase.io import read
 from ase.io.formats import string2index
 
@@ -52,6 +52,8 @@ class DataConfig:
     virial_key: a virial (energy unit) to be used instead of the stress, stress = -virial/volume
     units: of the files, ``{"energy": "eV", "length": "Å"}``; the length applies to positions and cells, too
     allow_missing: accept frames that lack a reference other frames have
+    reference_energies: of isolated atoms, eV by symbol, which are taken off the energies before training and
+        added again by the model file; if empty, energies per element are fitted to the training set
     """
 
     train: Paths
@@ -66,8 +68,14 @@ class DataConfig:
     virial_key: str | None = None
     units: dict[str, str] = field(default_factory=lambda: {"energy": "eV", "length": "Å"})
     allow_missing: bool = False
+    reference_energies: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
+        unknown = [symbol for symbol in self.reference_energies if symbol not in chemical_symbols[1:]]
+        if unknown:
+            raise DataError(
+                f"`data.reference_energies`: expected symbols of elements such as Si, got {unknown[0]!r}"
+            )
         self.keys.scales()
         if not _as_list(self.train):
             raise DataError('`data.train`: expected at least one file, got none; write train = "file.xyz"')
@@ -209,6 +217,26 @@ def composition_baseline(samples: Sequence[Sample]) -> dict[int, float]:
     atoms = counts.sum(axis=1)
     solution, *_ = np.linalg.lstsq(counts / atoms[:, None], energies / atoms, rcond=None)
     return {int(number): float(energy) for number, energy in zip(species, solution, strict=True)}
+
+
+def atomic_baseline(samples: Sequence[Sample], config: DataConfig) -> dict[int, float]:
+    """The energies per atomic number (eV) that a training takes off: given ones, else fitted ones.
+
+    Raises
+    ------
+    DataError
+        no energy is given for an element of the samples, or there are no energies to fit them to
+    """
+    if not config.reference_energies:
+        return composition_baseline(samples)
+    given = {atomic_numbers[symbol]: float(e) for symbol, e in config.reference_energies.items()}
+    missing = [chemical_symbols[number] for number in _species(samples) if number not in given]
+    if missing:
+        raise DataError(
+            f"`data.reference_energies`: expected an energy for every element of the training set, got none "
+            f"for {', '.join(missing)}; add it, or give none at all to have them fitted"
+        )
+    return {int(number): given[int(number)] for number in _species(samples)}
 
 
 _SETS = ("train", "validation", "test")

@@ -181,6 +181,7 @@ def build_network(file: SplineFile) -> SNNP:
         filters="neighbour",
         hidden=[],
         skip=False,
+        core=False,
         embedding=[u.knots[0], u.knots[-1], float(len(u.knots) - 1)],
     )
     network = SNNP(hypers).double()

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from . import _ops
 from .architectures.snnp import SNNP
 from .archive import write_atomically
 from .batches import GraphDataset, random_o3, shuffled_batches
-from .data import DataSplit, composition_baseline, load_data
+from .data import DataSplit, atomic_baseline, composition_baseline, load_data
 from .errors import DataError
-from .linear_fit import fit_linear
+from .linear_fit import fit_linear, shortened
 from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .train_config import OptimizerConfig, RunConfig, read_config
 from .train_export import finish, make_network
@@ -83,19 +84,19 @@ class Run:
         torch.manual_seed(config.seed)
         config.model.species = sorted({int(z) for s in data.train for z in s.atoms.numbers})
         self.network = make_network(config.model).to(device)
-        self.baseline = composition_baseline(data.train)
+        self.baseline = atomic_baseline(data.train, config.data)
         self.train_set = GraphDataset(data.train, config.model.cutoff)
         self.validation_set = GraphDataset(data.validation, config.model.cutoff)
-        self.scales = _scales(data, self.baseline)
-        self.network.energy_scale.fill_(self.scales.forces)
+        self.scales = _scales(data, composition_baseline(data.train))
+        if isinstance(self.network, SNNP):
+            self.network.set_energy_scale(self.scales.forces)
+        else:
+            self.network.energy_scale.fill_(self.scales.forces)
         self.network.force_scale.fill_(self.scales.forces)
         if isinstance(self.network, SNNP):
             warn_of_unseen(map(self.train_set.graph, range(len(self.train_set))), config.model)
         if config.optimizer.linear_start > 0:
-            curvature = config.optimizer.linear_start
-            fit = fit_linear(self.network, self.train_set, self.baseline, ridge=1e-10, curvature=curvature)
-            for number, constant in fit.constants.items():
-                self.baseline[number] += constant
+            self._start_from_least_squares()
         table = torch.zeros(119, dtype=torch.float64)
         for number, energy in self.baseline.items():
             table[number] = energy
@@ -104,6 +105,25 @@ class Run:
         optimizers = make_optimizers(self.network, config.optimizer)
         self.state = TrainState(self.network, optimizers, average)
         self.steps_per_epoch = math.ceil(len(data.train) / config.optimizer.batch_size)
+
+    def _start_from_least_squares(self) -> None:
+        fit = fit_linear(
+            self.network,
+            self.train_set,
+            self.baseline,
+            ridge=1e-10,
+            curvature=self.config.optimizer.linear_start,
+            constants=not self.config.data.reference_energies,
+        )
+        for number, constant in fit.constants.items():
+            self.baseline[number] += constant
+        if fit.undetermined:
+            warnings.warn(
+                "the training data do not determine these coefficients of the least-squares start, which are "
+                f"as smooth and small as can be: {shortened(fit.undetermined)}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def epoch(self) -> dict[str, float]:
         """Train one epoch, validate the averaged weights, remember the best; returns the metrics row."""

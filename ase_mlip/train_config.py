@@ -49,7 +49,7 @@ class OptimizerConfig:
 
     kind: str = "muon"  # "muon" (for the matrices, AdamW for the rest) or "adamw"
 
-    epochs: int = 300
+    epochs: int = 300  # 0: the least-squares fit alone
     batch_size: int = 8  # structures
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.02
@@ -142,7 +142,13 @@ def _check(config: RunConfig, path: Path) -> None:
     for name in ("energy_delta", "forces_delta", "stress_delta"):
         expect(getattr(loss, name) > 0, f"loss.{name}", "positive", getattr(loss, name))
     expect(optimizer.kind in ("muon", "adamw"), "optimizer.kind", "'muon' or 'adamw'", optimizer.kind)
-    expect(optimizer.epochs > 0, "optimizer.epochs", "at least 1", optimizer.epochs)
+    fitted = optimizer.linear_start > 0 and isinstance(model, SNNPHypers) and not model.hidden
+    expect(
+        optimizer.epochs > 0 or (optimizer.epochs == 0 and fitted),
+        "optimizer.epochs",
+        "at least 1, or 0 for the least-squares fit of an s-NNP (`linear_start`, hidden = [])",
+        optimizer.epochs,
+    )
     expect(optimizer.batch_size > 0, "optimizer.batch_size", "at least 1", optimizer.batch_size)
     expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "positive", optimizer.learning_rate)
     expect(0 <= optimizer.ema_decay < 1, "optimizer.ema_decay", "in [0, 1)", optimizer.ema_decay)
@@ -177,4 +183,8 @@ def _check_model(config: RunConfig, path: Path, expect: Callable[[bool, str, str
     except ValueError as error:
         raise DataError(f"`{path}` [model]: {error}") from None
     if optimizer.linear_start > 0:
-        expect(model.skip and model.pair, "optimizer.linear_start", "0 without skip and pair", 0)
+        linear = model.skip and (model.pair or model.radial_filters > 0)
+        expect(
+            linear, "optimizer.linear_start", "0 without skip, or without pair term and radial filters",
+            optimizer.linear_start,
+        )  # fmt: skip

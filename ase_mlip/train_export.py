@@ -38,7 +38,8 @@ def finish(
     centre_direct_forces(network, data.train[:_FRAMES_TO_CENTRE], config.model.cutoff)
     baseline = {str(z): energy for z, energy in reference.items()}
     save_native(output / "best.safetensors", network, config.model, baseline)
-    plot_learning_curve(state.history, output / "learning_curve.png")
+    if state.history:
+        plot_learning_curve(state.history, output / "learning_curve.png")
     path = output / f"{config.name}.pt"
     metadata: dict[str, Any] = {
         "name": config.name,

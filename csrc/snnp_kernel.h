@@ -143,7 +143,11 @@ template <typename T> struct Centre {
                     simd::store<T>(component + slot, simd::load(component + slot) * inverse);
                 }
             }
-            radial_phi<Few>(group, pairs);
+            if (model.phi.few) {
+                radial_phi<Few>(group, pairs);
+            } else {
+                radial_phi<false>(group, pairs); // a repulsive core has pieces of its own
+            }
             radial_rho<Few>(group);
             if (group.near_end > group.begin) {
                 radial_f<Few>(group);

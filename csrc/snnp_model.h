@@ -124,7 +124,8 @@ template <typename T> struct Model {
     std::vector<T> embedding_at_zero; // [S]
     std::vector<T> g_at_one;          // [cases of g, channels]: neighbour k with itself
 
-    bool few_pieces() const { return phi.few && rho.few && f.few && g.few; }
+    /// Of the splines that there are several of; phi looks for itself.
+    bool few_pieces() const { return rho.few && f.few && g.few; }
     int64_t padded_features() const { return round_up(features, simd::lanes<T>); }
 };
 

@@ -1,5 +1,6 @@
 """The least-squares fit of an s-NNP without a network: it finds a potential of its own form again."""
 
+import numpy as np
 import pytest
 import torch
 from ase.build import bulk
@@ -8,7 +9,7 @@ from ase_mlip import _ops
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
 from ase_mlip.batches import GraphDataset
 from ase_mlip.errors import DataError
-from ase_mlip.linear_fit import fit_linear
+from ase_mlip.linear_fit import _solve, fit_linear
 from ase_mlip.potential import Potential
 from ase_mlip.references import Sample
 
@@ -21,8 +22,8 @@ def make(species=(14,), seed=0, **hypers) -> SNNP:
     return SNNP(SNNPHypers(species=list(species), cutoff=4.0, inner=1.8, **{**small, **hypers})).double()
 
 
-def truth() -> SNNP:
-    network = make(hidden=[], radial_filters=0)
+def truth(**hypers) -> SNNP:
+    network = make(hidden=[], radial_filters=0, **hypers)
     with torch.no_grad():
         network.phi.coefficients.normal_()
         network.g.coefficients.normal_()
@@ -60,7 +61,7 @@ def test_the_potential_behind_the_data_is_found():
     network = make(hidden=[4], radial_filters=2, seed=1)
     with torch.no_grad():
         network.f.coefficients.copy_(expected.f.coefficients)
-        network.energy_scale.fill_(3.0)
+        network.set_energy_scale(3.0)
     before = network.rho.coefficients.clone()
     fit = fit_linear(network, data, BASE, ridge=1e-13)
     assert fit.forces_rmse < 1e-5 and fit.energy_rmse < 1e-5
@@ -105,6 +106,62 @@ def test_roughness_can_be_paid_for():
 
 def test_networks_that_are_not_linear_are_refused():
     data = GraphDataset(samples(truth(), 1), 4.0)
-    for hypers in ({"pair": False}, {"skip": False}, {"embedding": [0.0, 1.0, 2.0]}):
-        with pytest.raises(DataError, match="needs `pair` and `skip`"):
+    nothing_radial = {"pair": False, "radial_filters": 0}
+    for hypers in (nothing_radial, {"skip": False}, {"embedding": [0.0, 1.0, 2.0]}):
+        with pytest.raises(DataError, match="needs `skip`, and a pair term or radial filters"):
             fit_linear(make(**hypers), data, BASE)
+
+
+def test_without_a_pair_term_a_radial_filter_takes_its_place():
+    expected = truth(core=False)
+    data = GraphDataset(samples(expected), expected.cutoff)
+    network = make(pair=False, hidden=[], radial_filters=2)
+    with torch.no_grad():
+        network.f.coefficients.copy_(expected.f.coefficients)
+        network.set_energy_scale(0.5)
+    assert fit_linear(network, data, BASE, ridge=1e-13).forces_rmse < 1e-5
+    # half of φ belongs to each of the two atoms
+    torch.testing.assert_close(
+        0.5 * network.rho.coefficients[:, :1], 0.5 * expected.phi.coefficients, atol=1e-3, rtol=0
+    )
+    graph = data.graph(0)
+    found = Potential(network.eval().requires_grad_(False), BASE)(
+        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
+        *(graph.structure, 1, True, {}),
+    )
+    assert abs(found["forces"].numpy() - data.samples[0].forces).max() < 1e-4
+
+
+def test_given_energies_of_atoms_leave_no_constants():
+    expected = truth()
+    data = GraphDataset(samples(expected), expected.cutoff)
+    network = make(hidden=[], radial_filters=0)
+    with torch.no_grad():
+        network.f.coefficients.copy_(expected.f.coefficients)
+    fit = fit_linear(network, data, BASE, ridge=1e-13, constants=False)
+    assert fit.constants == {} and fit.coefficients == 5 + 2 * 6 and fit.energy_rmse < 1e-5
+    assert fit_linear(network, data, {14: -4.0, 8: -3.0}, ridge=1e-13, constants=False).energy_rmse > 1e-4
+
+
+def test_a_ridge_decides_whatever_the_data_leave_open():
+    """Also where the largest eigenvalue is so large that the ridge is rounding beside it."""
+    column = np.random.default_rng(0).normal(size=50)
+    matrix = np.stack([column] * 150 + [np.zeros(50)], axis=1)
+    names = [f"c{k}" for k in range(151)]
+    nothing = np.zeros((151, 151))
+    with pytest.raises(DataError, match="leave 150 of 151"):
+        _solve(matrix, column, names, 0.0, nothing)
+    solution, undetermined = _solve(matrix, column, names, 1e-10, nothing)
+    np.testing.assert_allclose(matrix @ solution, column, atol=1e-6)
+    assert abs(solution[-1]) < 1e-12 and set(undetermined) == set(names)
+
+
+def test_the_repulsive_core_is_no_part_of_the_fit():
+    """Pairs below the first knot feel the core, which the fit has to take off first."""
+    expected = truth()
+    data = GraphDataset(samples(expected, rattle=0.35), expected.cutoff)
+    assert min(float(data.graph(k).edge_vectors.norm(dim=1).min()) for k in range(len(data))) < 1.75
+    network = make(hidden=[], radial_filters=0)
+    with torch.no_grad():
+        network.f.coefficients.copy_(expected.f.coefficients)
+    assert fit_linear(network, data, BASE, ridge=1e-13).forces_rmse < 1e-5

@@ -19,7 +19,8 @@ SMALL = {"radial_filters": 2, "angular_filters": 3, "radial_intervals": 6, "angu
 VARIANTS = {
     "pair": {"filters": "pair"},
     "neighbour": {"filters": "neighbour", "angular_cutoff": 3.6},
-    "shared, two layers": {"filters": "shared", "hidden": [5, 7]},
+    "shared, two layers": {"filters": "shared", "hidden": [5, 7], "core": False},
+    "close atoms": {"inner": 2.6},
     "one network": {"networks": "shared"},
     "linear": {"hidden": []},
     "no skip": {"skip": False, "pair": False},

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from .repulsion import zbl
+
 MAX_ATOMIC_NUMBER = 118
 
 
@@ -148,10 +150,7 @@ class SphericalHarmonics(torch.nn.Module):
 
 
 class ZBL(torch.nn.Module):
-    """Ziegler-Biersack-Littmark repulsion with a polynomial cutoff; half of a pair's energy per edge.
-
-    The screening function and its constants are those of LAMMPS' ``pair_style zbl``.
-    """
+    """Ziegler-Biersack-Littmark repulsion with a polynomial cutoff; half of a pair's energy per edge."""
 
     charges: Tensor
 
@@ -160,19 +159,12 @@ class ZBL(torch.nn.Module):
         super().__init__()
         self.register_buffer("charges", charges.detach().clone().reshape(-1))
         self.power = power
-        self.half_square = 0.5 * 14.399645  # e²/(4πε₀)/2 in eV·Å, with LAMMPS' digits
 
     def forward(self, lengths: Tensor, reduced: Tensor, centre_types: Tensor, neighbour: Tensor) -> Tensor:
         """lengths in Å and reduced lengths [E, 1], types int64 [E] → eV, [E]"""
         r = lengths.squeeze(1)
         charges = self.charges.to(r.dtype)
-        powers = torch.pow(charges, 0.23)
-        scaled = (powers[centre_types] + powers[neighbour]) * r / 0.46850
-        screening = 0.02817 * torch.exp(-0.20162 * scaled) + 0.28022 * torch.exp(-0.40290 * scaled)
-        screening = (
-            screening + 0.50986 * torch.exp(-0.94229 * scaled) + 0.18175 * torch.exp(-3.19980 * scaled)
-        )
-        energy = self.half_square * charges[centre_types] * charges[neighbour] / r * screening
+        energy = 0.5 * zbl(charges[centre_types], charges[neighbour], r)
         return energy * polynomial_cutoff(reduced, self.power).squeeze(1)
 
 

@@ -17,11 +17,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from .repulsion import core_coefficients
 from .snnp_parts import ElementNetworks, Triplets, case_tables, find_triplets
 from .snnp_training import Constants, Features
 from .splines import SplineBank
 
 MAX_ATOMIC_NUMBER = 118
+CORE = 0.5  # Å, about where the knots of the repulsion begin
 FILTERS = ("shared", "neighbour", "pair")
 
 
@@ -44,6 +46,8 @@ class SNNPHypers:
     hidden: list[int] = field(default_factory=lambda: [16])  # widths of the hidden layers; [] = no network
     skip: bool = True  # the term w·G
     pair: bool = True  # φ
+    # Whether φ goes on below `inner` as the repulsion of the nuclei (repulsion.py), or as a straight line.
+    core: bool = True
     embedding: list[float] | None = None  # U: first knot, last knot, number of intervals
     direct_forces: bool = False  # there are no such heads
     direct_stress: bool = False
@@ -81,6 +85,12 @@ class SNNPHypers:
         )
         features = self.radial_filters + self.angular_filters
         terms = self.pair or (features > 0 and (self.skip or bool(self.hidden) or self.embedding is not None))
+        one_for_all = self.pair and self.filters == "shared" and len(self.species) > 1
+        expect(
+            not (self.core and one_for_all),
+            "core",
+            "false where all pairs of elements share one φ: it depends on their charges",
+        )
         expect(terms, "skip", "true where there is neither a pair term, a network nor an embedding")
 
 
@@ -130,14 +140,18 @@ class SNNP(torch.nn.Module):
         self._set_first_values()
 
     def _make_banks(self, hypers: SNNPHypers) -> None:
-        def radial(cases: Tensor, last: float, intervals: int, channels: int) -> SplineBank:
+        def radial(cases: Tensor, last: float, intervals: int, channels: int, before: int = 0) -> SplineBank:
             count = int(cases.max()) + 1
             step = (last - hypers.inner) / intervals
             return SplineBank(
-                [hypers.inner] * count, [step] * count, [intervals] * count, channels, vanishing=True
+                [hypers.inner] * count, [step] * count, [intervals] * count, channels, True, before
             )
 
-        self.phi = radial(self.pair_cases, self.cutoff, hypers.radial_intervals, int(hypers.pair))
+        intervals = hypers.radial_intervals
+        before = math.floor((hypers.inner - CORE) / (self.cutoff - hypers.inner) * intervals)
+        before = max(before, 0) if hypers.core and hypers.pair else 0
+        self.phi = radial(self.pair_cases, self.cutoff, intervals, int(hypers.pair), before)
+        self.set_energy_scale(1.0)
         self.rho = radial(self.radial_cases, self.cutoff, hypers.radial_intervals, hypers.radial_filters)
         self.f = radial(
             self.radial_cases, self.angular_cutoff, hypers.angular_intervals, hypers.angular_filters
@@ -153,6 +167,20 @@ class SNNP(torch.nn.Module):
         self.embedding = SplineBank(
             [first] * n, [step] * n, [int(count)] * n, int(self.has_embedding), vanishing=False
         )
+
+    @torch.jit.unused
+    def set_energy_scale(self, scale: float) -> None:
+        """Give the network another unit of energy, in eV; the repulsion of the nuclei stays what it is."""
+        self.energy_scale.fill_(scale)
+        if self.phi.before == 0:
+            return
+        species, step = self.hypers.species, float(self.phi.grid[0, 1])
+        for case in range(self.phi.core.size(0)):
+            first, second = (self.pair_cases == case).nonzero()[0].tolist()
+            core = core_coefficients(
+                species[first], species[second], self.hypers.inner, step, self.phi.before
+            )
+            self.phi.core[case, 0] = core.to(self.phi.core) / scale
 
     def _set_first_values(self) -> None:
         """For f waves that fade towards the cutoff, whose products resolve distances; ρ and g at random."""

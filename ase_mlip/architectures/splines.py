@@ -68,10 +68,13 @@ class SplineBank(torch.nn.Module):
     counts: M numbers of intervals; the coefficients of shorter splines are padded
     channels: C
     vanishing: whether the last three coefficients are zero and no parameters
+    before: number of intervals before the first knot. Their coefficients are no parameters: the coefficients
+        behind go on as on a straight line, and ``core`` [M, C, before] is added
     """
 
     vanishing: Final[bool]
     grid: Tensor
+    core: Tensor
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class SplineBank(torch.nn.Module):
         counts: list[int],
         channels: int,
         vanishing: bool,
+        before: int = 0,
     ):
         super().__init__()
         if min(counts, default=0) < 1:
@@ -88,13 +92,16 @@ class SplineBank(torch.nn.Module):
             raise ValueError(f"`steps`: the distance of the knots must be positive, got {steps}")
         self.vanishing = vanishing
         self.channels = channels
-        self.counts = counts
+        self.before = before
+        self.counts = [n + before for n in counts]
         # First knot, distance of knots and number of intervals, [M, 3]. An attribute rather than a buffer: it
         # stays float64 when the network is cast.
-        rows = [origins, steps, [float(n) for n in counts]]
+        starts = [origin - before * step for origin, step in zip(origins, steps, strict=True)]
+        rows = [starts, steps, [float(n) for n in self.counts]]
         self.grid = torch.tensor(rows, dtype=torch.float64).t().contiguous()
         size = max(counts) + (0 if vanishing else 3)
         self.coefficients = torch.nn.Parameter(torch.zeros(len(counts), channels, size))
+        self.register_buffer("core", torch.zeros(len(counts), channels, before))
 
     @torch.jit.unused
     def end(self, case: int) -> float:
@@ -103,10 +110,15 @@ class SplineBank(torch.nn.Module):
         return origin + step * count
 
     def all_coefficients(self) -> Tensor:
-        """[M, C, n + 3], with those that are always zero."""
+        """[M, C, n + 3], with those of the intervals before the first knot and those that are always zero."""
+        every = self.coefficients
+        if self.before > 0:
+            first, second = every[:, :, :1], every[:, :, 1:2]
+            steps = torch.arange(self.before, 0, -1, device=every.device).to(every.dtype)
+            every = torch.cat([first + steps * (first - second) + self.core, every], dim=2)
         if self.vanishing:
-            return torch.nn.functional.pad(self.coefficients, [0, 3])
-        return self.coefficients
+            return torch.nn.functional.pad(every, [0, 3])
+        return every
 
     def pieces(self) -> Tensor:
         """Powers of u on each interval, with the straight lines before and behind: [M, n + 2, 4, C].
@@ -152,9 +164,9 @@ class SplineBank(torch.nn.Module):
         """Mean over all splines of ∫ s″(u)² du, u counted in knots; a scalar.
 
         The second derivative is linear between the knots, so the integral is exact. Coefficients that pad a
-        shorter case count as if they were its own.
+        shorter case count as if they were its own; intervals before the first knot are left out.
         """
-        c = self.all_coefficients()
+        c = self.all_coefficients()[:, :, self.before :]
         curvature = c[:, :, :-2] - 2.0 * c[:, :, 1:-1] + c[:, :, 2:]
         left, right = curvature[:, :, :-1], curvature[:, :, 1:]
         return (left * left + left * right + right * right).sum(dim=2).mean() / 3.0
