@@ -103,16 +103,21 @@ def structures() -> list[Atoms]:
     return [silicon, water, skewed, Atoms("O")]
 
 
-def evaluate_public(theirs, hypers, atoms: list[Atoms], graph: Graph) -> dict[str, torch.Tensor]:
-    """Energies [N], forces [N, 3] as their derivative, and direct forces [N, 3]."""
-    positions = torch.cat([torch.from_numpy(a.positions) for a in atoms]).requires_grad_(True)
+def predicted_by_public(theirs, hypers, atoms: list[Atoms], graph: Graph, positions) -> dict:
+    """All that metatrain's modules predict, as functions of the positions [N, 3]."""
     cells = torch.stack([torch.from_numpy(a.cell.array) for a in atoms])
     batch = theirs.preprocess(
         *(positions, graph.edge_index[0], graph.edge_index[1], graph.species, cells, graph.shifts),
         *(graph.structure, hypers["cutoff_width_adaptive"]),
     )
     features = theirs.calculate_features(batch)
-    read = theirs.predict(*features, batch, cells, graph.structure, list(OUTPUTS))[0]
+    return theirs.predict(*features, batch, cells, graph.structure, list(OUTPUTS))[0]
+
+
+def evaluate_public(theirs, hypers, atoms: list[Atoms], graph: Graph) -> dict[str, torch.Tensor]:
+    """Energies [N], forces [N, 3] as their derivative, and direct forces [N, 3]."""
+    positions = torch.cat([torch.from_numpy(a.positions) for a in atoms]).requires_grad_(True)
+    read = predicted_by_public(theirs, hypers, atoms, graph, positions)
     energies = read["energy"][0].squeeze(-1)
     (gradient,) = torch.autograd.grad(energies.sum(), positions)
     direct = read["non_conservative_forces"][0].reshape(-1, 3)
@@ -141,30 +146,52 @@ def test_the_same_weights_give_the_same_energies_and_forces(name):
         torch.testing.assert_close(found[key], values, atol=1e-11 * scale, rtol=0)
 
 
-@pytest.mark.parametrize("n_layers", [1, 2, 3])
-@pytest.mark.parametrize("adaptive", [None, 1.5])
-@pytest.mark.parametrize("featurizer", ["feedforward", "residual"])
-def test_the_public_range_is_the_declared_one(n_layers, adaptive, featurizer):
-    """A chain with bonds of nearly a cutoff: the first atom's energy feels as many bonds as we declare.
+def chain(n: int = 8) -> Atoms:
+    """Atoms in a row, each within the cutoff of 4 Å of the next one, and barely."""
+    return Atoms(f"Si{n}", positions=[[3.9 * k, 0.02 * (k % 2), 0.01 * (k % 3)] for k in range(n)])
 
-    The feedforward featurizer sees a cutoff further than its layers.
+
+def influence_in_public(theirs, hypers, atoms: Atoms) -> torch.Tensor:
+    """|dE_0/dr_k| of every atom k [N], by metatrain's own modules."""
+    graph = build_graph(atoms, hypers["cutoff"])
+    positions = torch.from_numpy(atoms.positions).requires_grad_(True)
+    (energies,) = predicted_by_public(theirs, hypers, [atoms], graph, positions)["energy"]
+    (gradient,) = torch.autograd.grad(energies[0].squeeze(), positions)
+    return gradient.norm(dim=1)
+
+
+def influence_in_ours(network: PET, atoms: Atoms) -> torch.Tensor:
+    graph = build_graph(atoms, network.cutoff)
+    weights = torch.zeros(len(atoms), dtype=torch.float64)
+    weights[0] = 1.0
+    found = Potential(network, {})(
+        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, weights),
+        *(graph.structure, graph.n_structures, True, {}),
+    )
+    return found["forces"].norm(dim=1)
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+@pytest.mark.parametrize("adaptive", [None, 6.0])
+@pytest.mark.parametrize("featurizer", ["feedforward", "residual"])
+def test_the_range_is_the_declared_one(n_layers, adaptive, featurizer):
+    """An atom just inside moves the energy, those outside do not, though a chain of edges leads to them.
+
+    layers × cutoff with the residual featurizer; the feedforward one sees a cutoff further, and so does the
+    adaptive cutoff.
     """
     theirs, hypers = public_pet(
         [14], num_gnn_layers=n_layers, num_neighbors_adaptive=adaptive, featurizer_type=featurizer
     )
     hops = n_layers + (featurizer == "feedforward") + (adaptive is not None)
-    ours = our_pet(theirs, hypers, [14]).hypers
-    assert ours.interaction_range == hops * hypers["cutoff"]
+    ours = our_pet(theirs, hypers, [14])
+    assert ours.hypers.interaction_range == hops * hypers["cutoff"]
 
-    chain = Atoms("Si8", positions=[[3.2 * k, 0.4 * (k % 2), 0.1 * (k % 3)] for k in range(8)])
-    moved = []
-    for atom in range(1, 8):
-        energies = []
-        for step in (-0.1, 0.1):
-            atoms = chain.copy()
-            atoms.positions[atom] += step
-            graph = build_graph(atoms, hypers["cutoff"])
-            energies.append(evaluate_public(theirs, hypers, [atoms], graph)["energies"][0])
-        moved.append(abs(float(energies[1] - energies[0])))
-    assert min(moved[:hops]) > 1e-9
-    assert max(moved[hops:]) < 1e-13
+    atoms = chain()
+    distances = torch.from_numpy(atoms.get_distances(0, range(len(atoms))))
+    inside = distances < ours.hypers.interaction_range
+    assert int(inside.sum()) == hops + 1 and distances[hops] > 0.97 * ours.hypers.interaction_range
+    public, influence = influence_in_public(theirs, hypers, atoms), influence_in_ours(ours, atoms)
+    torch.testing.assert_close(influence, public, rtol=1e-11, atol=1e-13)
+    assert public[inside].min() > 1e-9 and influence[inside].min() > 1e-9
+    assert not public[~inside].any() and not influence[~inside].any()

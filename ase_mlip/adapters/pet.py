@@ -104,6 +104,11 @@ def adapt(
     require_package("metatrain", INSTALL)
     version = check_version("metatrain", "2026.4", "2027")
     check_version("metatomic-torch", "0.1.17", "0.2")
+    with torch.random.fork_rng(devices=[]):  # networks are made with random weights before they get their own
+        return _adapt(path, head, version)
+
+
+def _adapt(path: Path, head: str | None, version: str) -> Adapted:
     checkpoint = read_checkpoint(path)
     written = check_architecture(checkpoint, path)
     _refuse_switches(_stored_hypers(checkpoint))  # before metatrain builds what may need further packages
