@@ -25,7 +25,8 @@ test-slow: $(VENV)/.installed-test
 
 test-adapters: $(FAMILIES:%=.envs/%/.installed)
 	for family in $(FAMILIES); do \
-	  .envs/$$family/bin/python -m pytest -q tests/adapters/test_$$family*.py || exit 1; done
+	  .envs/$$family/bin/python -m pytest -q -m "not slow" tests/adapters/test_$$family*.py \
+	    $$(find tests -maxdepth 1 -name "test_$${family}_public*.py") || exit 1; done
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
