@@ -5,7 +5,7 @@
 
 Each family is measured in its own environment, ours and theirs in processes of their own that take turns.
 Atoms move a little between evaluations, so that nothing is answered from a cache. `--family mace` measures
-one.
+one. Where the time of a step of PET goes says `adapters_profile.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ WORKER = Path(__file__).resolve().with_name("adapters_worker.py")
 PACKAGE = {"mace": "mace-torch", "nequip": "nequip", "sevennet": "sevenn", "pet": "metatrain"}
 MILLI = 1e3
 STRUCTURES = ("Si64", "Si216", "Si1000", "Cu256")
+TOLERANCE = 0.05  # of a limit beside a family's own calculator
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Kind:
 KINDS = (
     Kind("mace", "mace", "MACE 64x0e+64x1o, 2 layers, random weights", {"Si64": 1.0, "Si1000": 0.5}),
     Kind("sevennet", "7net-0", "SevenNet-0", {"Si1000": 0.6}),
-    Kind("pet", "pet", "PET, 3.07 M parameters, random weights", {"Si1000": 0.7}),
-    Kind("pet", "pet-direct", "the same, direct forces", {"Si1000": 0.6}),
-    Kind("nequip", "nequip", "NequIP l=1 f=32, random weights", {"Si1000": 1.0}),
+    Kind("pet", "pet", "PET, 3.07 M parameters, random weights", dict.fromkeys(STRUCTURES, 0.7)),
+    Kind("pet", "pet-direct", "the same, direct forces", dict.fromkeys(STRUCTURES, 0.6)),
+    Kind("nequip", "nequip", "NequIP l=1 f=32, random weights", dict.fromkeys(STRUCTURES, 1.0)),
 )
 
 
@@ -110,6 +111,7 @@ def _measure(kind: Kind, python: Path, folder: Path, quick: bool) -> list[Row]:
                     "" if limit is None else "≤",
                     limit,
                     note=f"{MILLI * spread(values['ours']).median:.0f} ms",
+                    tolerance=TOLERANCE,
                 )
             )
             if "lammps" in values:

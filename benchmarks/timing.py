@@ -42,7 +42,8 @@ class Spread:
 class Row:
     """One line of a table. ``spread`` is None where nothing could be measured; ``note`` then says why.
 
-    ``sense`` is "≤" or "≥" for a requirement with a ``limit``, "" for information.
+    ``sense`` is "≤" or "≥" for a requirement with a ``limit``, "" for information. ``tolerance`` is the part
+    of the limit by which it may be missed.
     """
 
     what: str
@@ -51,6 +52,7 @@ class Row:
     sense: str = ""
     limit: float | None = None
     note: str = ""
+    tolerance: float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -59,8 +61,9 @@ class Row:
             return "skipped"
         if self.limit is None:
             return ""
-        kept = self.spread.median <= self.limit if self.sense == "≤" else self.spread.median >= self.limit
-        return "pass" if kept else "FAIL"
+        slack = self.tolerance * abs(self.limit)
+        below, above = self.spread.median <= self.limit + slack, self.spread.median >= self.limit - slack
+        return "pass" if (below if self.sense == "≤" else above) else "FAIL"
 
 
 # ---- measuring ---------------------------------------------------------------------------------------------
@@ -145,6 +148,7 @@ def table(rows: Sequence[Row]) -> str:
     lines = ["| | measured | min – max | n | required | |", "|---|--:|:-:|--:|--:|---|"]
     for row in rows:
         required = f"{row.sense} {row.limit:g} {row.unit}".rstrip() if row.limit is not None else ""
+        required += f" (+{100 * row.tolerance:g} %)" if row.limit is not None and row.tolerance else ""
         cells = [row.what, "–", "", "", required, row.verdict]
         if row.spread is not None:
             cells[1] = f"{_number(row.spread.median)} {row.unit}".rstrip()

@@ -78,6 +78,12 @@ def test_verdict_follows_the_limit(value, sense, limit, verdict):
     assert Row("cost", "×", measured, sense, limit).verdict == verdict
 
 
+@pytest.mark.parametrize(("value", "verdict"), [(1.04, "pass"), (1.06, "FAIL")])
+def test_a_limit_may_be_missed_by_its_tolerance(value, verdict):
+    row = Row("cost", "×", Spread(value, value, value, 7), "≤", 1.0, tolerance=0.05)
+    assert row.verdict == verdict and "≤ 1 × (+5 %)" in timing.table([row])
+
+
 def test_table_and_file_hold_what_was_measured(tmp_path):
     rows = [
         Row("cost", "×", Spread(2.5, 2.0, 3.5, 7), "≤", 3.0),
