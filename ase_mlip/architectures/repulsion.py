@@ -7,7 +7,6 @@ of LAMMPS' ``pair_style zbl``.
 import torch
 from torch import Tensor
 
-COULOMB = 14.399645  # e²/(4πε₀), eV·Å
 _FITTED = 400  # distances at which a spline is fitted
 
 
@@ -16,7 +15,8 @@ def zbl(first: Tensor, second: Tensor, r: Tensor) -> Tensor:
     scaled = (torch.pow(first, 0.23) + torch.pow(second, 0.23)) * r / 0.46850
     screening = 0.02817 * torch.exp(-0.20162 * scaled) + 0.28022 * torch.exp(-0.40290 * scaled)
     screening = screening + 0.50986 * torch.exp(-0.94229 * scaled) + 0.18175 * torch.exp(-3.19980 * scaled)
-    return COULOMB * first * second / r * screening
+    coulomb = 14.399645  # e²/(4πε₀), eV·Å; not a global, which TorchScript does not read
+    return coulomb * first * second / r * screening
 
 
 def fade(r: Tensor, begin: float, end: float) -> Tensor:
