@@ -14,7 +14,14 @@ from tqdm import tqdm
 
 from .averaging import Averaging
 from .batch_limit import BatchLimit
-from .calculator_arguments import averaging_name, check_forces, check_kernel, resolve_averaging, resolve_model
+from .calculator_arguments import (
+    averaging_name,
+    check_forces,
+    check_kernel,
+    check_tolerance,
+    resolve_averaging,
+    resolve_model,
+)
 from .calculator_results import ase_results, has_direct_stress, volume_of
 from .ensemble import Ensemble
 from .errors import MLIPError, StructureError
@@ -64,7 +71,8 @@ class MLIPCalculator(Calculator):
         per evaluation), the undisplaced crystal (``ase.Atoms``) whose point group is meant, or ``"auto"``:
         as many rotations as the first structure needs for ``tolerance``, and those from then on. None
         takes what the file was exported with, ``"none"`` the plain network
-    tolerance: for ``"auto"``, root mean square of the forces' anisotropy that may remain, eV/Å
+    tolerance: for ``"auto"``, root mean square of the forces' anisotropy that may remain, eV/Å; a
+        ``PrecisionWarning`` says where the largest scheme leaves more
     check_lattice: whether an averaging over a crystal's group refuses a box that the group does not keep
     kernel: ``"native"``: an s-NNP straight from the neighbour list, the default where it can be; ``"torch"``:
         the general way. Both give the same numbers
@@ -73,7 +81,7 @@ class MLIPCalculator(Calculator):
     Raises
     ------
     MLIPError
-        unknown option, or direct forces from a model without them
+        unknown option, a tolerance that is not positive, or direct forces from a model without them
     FileNotFoundError, ModelFileError, BuildError
         see :func:`ase_mlip.load_model`
     """
@@ -114,7 +122,7 @@ class MLIPCalculator(Calculator):
         self.averaging = resolve_averaging(
             symmetrize, self.model
         )  # None: to be chosen by the first structure
-        self.tolerance = tolerance
+        self.tolerance = check_tolerance(tolerance)
         self.check_lattice = check_lattice
         self.residual: float | None = None
         self._evaluations = 0

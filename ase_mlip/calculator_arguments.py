@@ -39,6 +39,14 @@ def check_kernel(kernel: str | None) -> str | None:
     return kernel
 
 
+def check_tolerance(tolerance: float) -> float:
+    if not 0.0 < tolerance < float("inf"):
+        raise MLIPError(
+            f"`tolerance`: expected a positive number of eV/Å, got {tolerance}; 1e-3 suits relaxations"
+        )
+    return tolerance
+
+
 def resolve_averaging(scheme: str | Atoms | Averaging | None, model: Model) -> Averaging | None:
     """The averaging, or None for the automatic choice."""
     if isinstance(scheme, str) and scheme == "auto":

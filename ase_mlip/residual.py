@@ -6,12 +6,14 @@ averaging shows when the same group is turned: with an exactly symmetric model n
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from .averaging import Averaging, random_rotation
+from .errors import PrecisionWarning
 from .symmetry import LADDER, find_averaging
 
 if TYPE_CHECKING:
@@ -99,15 +101,28 @@ def choose_averaging(
 ) -> tuple[Averaging, float]:
     """The first scheme of the ladder whose residual in the forces is below ``tolerance`` (eV/Å), and that.
 
-    If none is, the last one; the residual tells.
+    Warns
+    -----
+    PrecisionWarning
+        when no scheme's is, so that the last one is taken
     """
     chosen, residual = find_averaging(LADDER[0]), float("inf")
     for name in LADDER:
         chosen = find_averaging(name)
         residual = residual_of_forces(model, graph, chosen, direct)
         if residual <= tolerance:
-            break
+            return chosen, residual
+    warnings.warn(not_reached(chosen, residual, tolerance), PrecisionWarning, stacklevel=2)
     return chosen, residual
+
+
+def not_reached(chosen: Averaging, residual: float, tolerance: float, option: str = "tolerance") -> str:
+    """What there is to say where the last rung of the ladder leaves more than ``tolerance`` (eV/Å)."""
+    return (
+        f"`symmetrize='auto'`: the largest scheme, {chosen.name} with {chosen.evaluations} evaluations, "
+        f"leaves an anisotropy of the forces of {residual:.2g} eV/Å, more than `{option}` {tolerance:g}; use "
+        "a larger tolerance, or for a known crystal the average over its point group"
+    )
 
 
 def uniform_rotations(count: int, seed: int = 0) -> np.ndarray:

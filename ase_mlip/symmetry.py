@@ -63,6 +63,11 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
         return lebedev_averaging(int(numbered[2]))
     if numbered:
         return Averaging(name, random_rotation(int(numbered[2]), 0)[None], np.ones(1), int(numbered[2]))
+    if name == "auto":
+        raise MLIPError(
+            "`symmetrize='auto'` is for calculators of model files, which choose by their first structure "
+            f"(`MLIPCalculator`); expected {SCHEMES}"
+        )
     raise MLIPError(f"`symmetrize`: unknown scheme {name!r}; expected {SCHEMES}")
 
 

@@ -13,7 +13,7 @@ from scipy.special import sph_harm_y
 from ase_mlip import MLIPCalculator, SymmetrizedModel, export_model, load_model
 from ase_mlip.architectures.pet import PET, PETHypers
 from ase_mlip.averaging import random_rotation
-from ase_mlip.errors import MLIPError, ModelFileError, StructureError
+from ase_mlip.errors import MLIPError, ModelFileError, PrecisionWarning, StructureError
 from ase_mlip.model_info import read_info
 from ase_mlip.neighbors import build_graph
 from ase_mlip.residual import residual_of_forces
@@ -122,6 +122,7 @@ def test_random_rotations_are_uniform_and_reproducible():
         ("lebedev", "unknown scheme 'lebedev'"),
         ("lebedev 4", "no Lebedev rule of degree 4; expected an odd number"),
         ("random -1", "unknown scheme 'random -1'"),
+        ("auto", "is for calculators of model files"),
     ],
 )
 def test_unknown_schemes(scheme, message):
@@ -413,3 +414,20 @@ def test_automatic_choice_is_made_once(model_path):
     assert 0 < calculator.residual <= limit
     calculator.calculate(silicon(rattle=0.3, seed=5))
     assert calculator.averaging.name == "octahedral"
+
+
+def test_automatic_choice_warns_where_nothing_suffices(model_path, monkeypatch):
+    """The last rung is taken, and its residual named beside the tolerance."""
+    monkeypatch.setattr("ase_mlip.residual.LADDER", ("none", "octahedral"))
+    calculator = MLIPCalculator(model_path, symmetrize="auto", tolerance=1e-9)
+    with pytest.warns(PrecisionWarning, match="octahedral with 24 evaluations, leaves .* `tolerance` 1e-09"):
+        calculator.calculate(silicon())
+    assert calculator.averaging.name == "octahedral"
+    expected = residual_of_forces(calculator.model, build_graph(silicon(), 4.0), find_averaging("octahedral"))
+    assert calculator.residual == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, -1e-3, float("nan"), float("inf")])
+def test_tolerances_that_mean_nothing_are_refused(model_path, tolerance):
+    with pytest.raises(MLIPError, match="`tolerance`: expected a positive number of eV/Å, got"):
+        MLIPCalculator(model_path, symmetrize="auto", tolerance=tolerance)

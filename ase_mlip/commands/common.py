@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-SYMMETRIZE = "Average the model over rotations: octahedral, icosahedral, lebedev L, file FILE."
+SYMMETRIZE = (
+    "Average the model over rotations: octahedral, icosahedral, lebedev L, file FILE, or auto: as many as "
+    "the first structure needs for --tolerance, and those for all."
+)
+TOLERANCE = "For --symmetrize auto: anisotropy of the forces that may remain, eV/Å."
+DEFAULT_TOLERANCE = "0.001"  # of MLIPCalculator, which would be imported for --help; a test compares them
 _NOT_IN_RESULTS = {"model", "structure", "output", "plot", "as_json", "device"}
 
 
@@ -43,7 +48,7 @@ def calculator_options(dtype: str | None = None) -> Callable[[Callable], Callabl
             show_default=True,
             help="Derivatives of the energy, or of the model's direct heads.",
         ),
-        click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE),
+        symmetrize_options,
         click.option(
             "--check-lattice/--no-check-lattice", default=True,
             help="Whether a model averaged over a crystal's group refuses cells that break it.",
@@ -52,15 +57,67 @@ def calculator_options(dtype: str | None = None) -> Callable[[Callable], Callabl
 
     def add(command: Callable) -> Callable:
         @functools.wraps(command)
-        def gathered(*, device, dtype, forces, symmetrize, check_lattice, **others) -> None:
-            calculator = {"device": device, "dtype": dtype, "forces": forces, "symmetrize": symmetrize}
-            command(calculator=calculator | {"check_lattice": check_lattice}, **others)
+        def gathered(*, device, dtype, forces, symmetrize, tolerance, check_lattice, **others) -> None:
+            calculator = {"device": device, "dtype": dtype, "forces": forces, "check_lattice": check_lattice}
+            command(calculator=calculator | averaging_arguments(symmetrize, tolerance), **others)
 
         for option in reversed(options):
             gathered = option(gathered)
         return gathered
 
     return add
+
+
+def symmetrize_options(command: Callable) -> Callable:
+    """A decorator that adds --symmetrize and --tolerance, for :func:`averaging_arguments`."""
+    positive = click.FloatRange(min=0.0, min_open=True)
+    default = {"type": positive, "metavar": "FORCE", "show_default": DEFAULT_TOLERANCE}
+    command = click.option("--tolerance", help=TOLERANCE, **default)(command)
+    return click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE)(command)
+
+
+def averaging_arguments(symmetrize: str | None, tolerance: float | None) -> dict:
+    """The calculator's arguments for what was given. Raises click.BadParameter for a useless --tolerance."""
+    if tolerance is None:
+        return {"symmetrize": symmetrize}
+    if symmetrize != "auto":
+        got = "no --symmetrize" if symmetrize is None else f"--symmetrize {symmetrize!r}"
+        raise click.BadParameter(f"needs --symmetrize auto, got {got}", param_hint="--tolerance")
+    return {"symmetrize": symmetrize, "tolerance": tolerance}
+
+
+def choose_averaging(calculator: MLIPCalculator, structures: dict[str, Atoms]) -> None:
+    """With --symmetrize auto: choose by the first structure that can be evaluated, and say what on stderr.
+
+    Where none can, nothing is chosen: the command will say why.
+    """
+    from ..errors import StructureError
+    from ..residual import not_reached
+
+    for name, atoms in structures.items():
+        if calculator.averaging is not None:
+            return
+        try:
+            with noise_unsaid():
+                calculator.evaluate([atoms], ("energy",))
+        except StructureError:
+            continue
+        chosen, residual, tolerance = calculator.averaging, calculator.residual, calculator.tolerance
+        count = f"{chosen.evaluations} evaluation{'' if chosen.evaluations == 1 else 's'}"
+        click.echo(
+            f"averaging: {chosen.name} ({count}), chosen for {name}; residual of its forces {residual:.1e} "
+            f"eV/Å, --tolerance {tolerance:g}",
+            err=True,
+        )
+        if residual > tolerance:
+            click.echo(f"warning: {not_reached(chosen, residual, tolerance, '--tolerance')}", err=True)
+
+
+def chosen_scheme(model: str, structures: dict[str, Atoms], **options) -> str:
+    """The name of what ``symmetrize="auto"`` in ``options`` becomes, for other processes and engines."""
+    calculator = make_calculator(model, **options)
+    choose_averaging(calculator, structures)
+    return "none" if calculator.averaging is None else calculator.averaging.name
 
 
 def make_calculator(model: str, **options) -> MLIPCalculator:
@@ -113,6 +170,8 @@ def run_settings(document_sha256: str, atoms: Atoms) -> dict:
 
     context = click.get_current_context()
     chosen = {name: value for name, value in context.params.items() if name not in _NOT_IN_RESULTS}
+    if chosen.get("symmetrize") != "auto":
+        chosen.pop("tolerance", None)
     known = {"command": context.command.name, "model_document_sha256": document_sha256}
     return json.loads(json.dumps(known | {"structure": key_of("", atoms, "")} | chosen, default=str))
 

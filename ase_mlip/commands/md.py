@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from .common import (
     FILE,
     bar,
     calculator_options,
+    choose_averaging,
+    chosen_scheme,
     make_calculator,
     refuse_other_results,
     require_folder_of,
@@ -90,11 +93,14 @@ def md(
 
     atoms = read_structures(structure)[0]
     atoms = atoms.repeat(supercell) if supercell else atoms
-    if engine == "ase":
-        atoms.calc = make_calculator(str(path), **calculator)
     settings = run_settings(read_info(path).document_sha256, atoms)
     refuse_other_results(output, settings)
-    with bar("step") as progress:
+    if engine == "ase":
+        atoms.calc = make_calculator(str(path), **calculator)
+        choose_averaging(atoms.calc, {structure.stem: atoms})
+    elif calculator["symmetrize"] == "auto":
+        calculator["symmetrize"] = chosen_scheme(str(path), {structure.stem: atoms}, **calculator)
+    with bar("step") as progress, tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder:
         result = md_stability(
             atoms,
             temperature,
@@ -103,7 +109,7 @@ def md(
             replicas,
             engine=engine,
             model=path,
-            lammps_options=_lammps_options(path, calculator) if engine == "lammps" else None,
+            lammps_options=_lammps_options(path, calculator, Path(folder)) if engine == "lammps" else None,
             criteria=Criteria(bonds="auto" if bonds is None else bonds),
             reference=read_structures(reference) if reference else None,
             record_interval=interval,
@@ -122,11 +128,21 @@ def md(
         sys.exit(1)
 
 
-def _lammps_options(path: Path, calculator: dict) -> dict[str, str]:
-    """Those of the pair style that give what the calculator gives with the same options."""
+def _lammps_options(path: Path, calculator: dict, folder: Path) -> dict[str, str]:
+    """Those of the pair style that give what the calculator gives with the same options.
+
+    A rule of rotations, which the style has no name for, goes through a file in ``folder``.
+    """
     from ..model_info import read_info
 
-    given = {key: value for key, value in calculator.items() if value is not None and key != "forces"}
+    kept = ("device", "dtype", "symmetrize")
+    given = {key: calculator[key] for key in kept if calculator[key] is not None}
+    if given.get("symmetrize", "").startswith("lebedev"):
+        from ..rotation_file import write_rotations
+        from ..symmetry import find_averaging
+
+        write_rotations(find_averaging(given["symmetrize"]), folder / "rotations.txt")
+        given["symmetrize"] = f"file {folder / 'rotations.txt'}"
     given["check_lattice"] = "yes" if calculator["check_lattice"] else "no"
     return {"dtype": read_info(path).dtype} | given
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .common import FILE, FOLDER, bar, calculator_options, make_calculator, read_named
+from .common import FILE, FOLDER, bar, calculator_options, choose_averaging, make_calculator, read_named
 from .relaxed import warnings_as_lines
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from phonopy import Phonopy
 
 
 @click.command()
@@ -28,6 +34,7 @@ from .relaxed import warnings_as_lines
 @click.option("--path", help='Special points such as "GXU,KGL"; by default the standard path (seekpath).')
 @click.option("--reference", type=FILE, help="A phonopy directory with forces to compare with.")
 @click.option("--audit", is_flag=True, help="Also measure what the model obeys with nothing imposed.")
+@click.option("--group-velocities", is_flag=True, help="Write modes and group velocities of the mesh, too.")
 @click.option("--relax/--no-relax", default=True, show_default=True, help="Relax cell and atoms first.")
 @click.option("--force", is_flag=True, help="Go on where the crystal could not be relaxed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
@@ -45,6 +52,7 @@ def phonons(
     path: str | None,
     reference: Path | None,
     audit: bool,
+    group_velocities: bool,
     relax: bool,
     force: bool,
     as_json: bool,
@@ -68,14 +76,15 @@ def phonons(
     options["symmetry"] = None if symmetry == "none" else symmetry
     options |= {"supercell_matrix": supercell, "min_length": min_length}
     drawing = {"path": path, "mesh": mesh, "is_plusminus": "auto" if plusminus is None else plusminus}
+    run = _Run(options, drawing, reference, audit, group_velocities, talk=not as_json)
     found, failed = {}, []
-    for name, atoms in read_named(structures).items():
+    named = read_named(structures)
+    choose_averaging(calculator, named)
+    for name, atoms in named.items():
         atoms.calc = calculator
         try:
             with warnings_as_lines():
-                found[name] = _one(
-                    name, atoms, output / name, options, drawing, reference, audit, not as_json
-                )
+                found[name] = run.do(name, atoms, output / name)
         except MLIPError as error:
             failed.append(name)
             click.echo(f"{name}: failed: {' '.join(str(error).split())}", err=True)
@@ -85,53 +94,75 @@ def phonons(
         raise click.ClickException(f"failed: {', '.join(failed)}")
 
 
-def _one(
-    name: str,
-    atoms,
-    folder: Path,
-    options: dict,
-    drawing: dict,
-    reference: Path | None,
-    audit: bool,
-    talk: bool,
-) -> dict:
-    """Results of one structure, written to ``folder``."""
-    from ..phonon_audit import audit_phonons
-    from ..phonon_files import write_results
-    from ..phonon_reference import compare_with, load_reference
-    from ..phonons import phonons as compute
-    from ..plots import plot_phonons, save_figure
-    from ..provenance import write_json
+@dataclass
+class _Run:
+    """What all structures of one command share."""
 
-    loaded = None if reference is None else load_reference(reference)  # before the work, not after it
-    folder.mkdir(parents=True, exist_ok=True)
-    with bar("supercell") as progress:
-        checkpoint = folder / "forces.npz"
-        result = compute(atoms, **options, **drawing, checkpoint=checkpoint, progress=progress)
-    write_results(result, folder)
-    save_figure(plot_phonons(result), folder / "bands.png")
-    numbers = result.to_dict()
-    if talk:
-        _print_result(name, result)
-    if loaded is not None:
+    options: dict
+    drawing: dict
+    reference: Path | None
+    audit: bool
+    group_velocities: bool
+    talk: bool
+
+    def do(self, name: str, atoms: Atoms, folder: Path) -> dict:
+        """Results of one structure, written to ``folder``, which also keeps the forces of supercells."""
+        from ..phonon_files import write_results
+        from ..phonons import phonons as compute
+        from ..plots import plot_phonons, save_figure
+        from ..provenance import write_json
+
+        loaded = None if self.reference is None else self._load(atoms)  # before the work, not after it
+        folder.mkdir(parents=True, exist_ok=True)
         with bar("supercell") as progress:
-            comparison = compare_with(atoms, loaded, str(reference), **options, **drawing, progress=progress)
+            checkpoint = folder / "forces.npz"
+            result = compute(atoms, **self.options, **self.drawing, checkpoint=checkpoint, progress=progress)
+        document = write_results(result, folder, self.group_velocities)
+        save_figure(plot_phonons(result), folder / "bands.png")
+        found = {}
+        if self.talk:
+            _print_result(name, result)
+        if loaded is not None:
+            found["comparison"] = self._compare(atoms, loaded, folder)
+        if self.audit:
+            found["audit"] = self._audit(atoms, folder)
+        if found:
+            write_json(folder / "phonons.json", document | found)
+        if self.talk:
+            click.echo(f"  files in {folder}")
+        return result.to_dict() | found
+
+    def _load(self, atoms: Atoms) -> Phonopy:
+        from ..phonon_cells import to_ase
+        from ..phonon_reference import check_same_crystal, load_reference
+
+        loaded = load_reference(self.reference)
+        check_same_crystal(atoms, to_ase(loaded.unitcell), str(self.reference))
+        return loaded
+
+    def _compare(self, atoms: Atoms, loaded: Phonopy, folder: Path) -> dict:
+        from ..phonon_reference import compare_with
+        from ..plots import plot_phonons, save_figure
+
+        options = {**self.options, **self.drawing, "checkpoint": folder / "forces-reference.npz"}
+        with bar("supercell") as progress:
+            comparison = compare_with(atoms, loaded, str(self.reference), **options, progress=progress)
         names = (atoms.calc.model.info.name, "reference")
         figure = plot_phonons(comparison.model, overlay=comparison.reference_bands, names=names)
         save_figure(figure, folder / "comparison.png")
-        numbers["comparison"] = comparison.to_dict()
-        if talk:
+        if self.talk:
             _print_comparison(comparison)
-    if audit:
+        return comparison.to_dict()
+
+    def _audit(self, atoms: Atoms, folder: Path) -> dict:
+        from ..phonon_audit import audit_phonons
+
         with bar("supercell") as progress:
-            checked = audit_phonons(atoms, **options, progress=progress)
-        numbers["audit"] = checked.to_dict()
-        if talk:
+            checkpoint = folder / "forces-audit.npz"
+            checked = audit_phonons(atoms, **self.options, checkpoint=checkpoint, progress=progress)
+        if self.talk:
             _print_audit(checked)
-    write_json(folder / "phonons.json", numbers)
-    if talk:
-        click.echo(f"  files in {folder}")
-    return numbers
+        return checked.to_dict()
 
 
 def _print_result(name: str, result) -> None:

@@ -14,6 +14,7 @@ from .common import (
     FILE,
     bar,
     calculator_options,
+    choose_averaging,
     make_calculator,
     noise_unsaid,
     read_named,
@@ -89,6 +90,7 @@ def relax(
     from ..relax_store import Store, digest, key_of
 
     found = read_named(structures)
+    choose_averaging(calculator, found)
     if plot is not None and plot.suffix and len(found) > 1:
         raise click.BadParameter(f"`{plot}` is one file for {len(found)} structures; give a folder",
                                  param_hint="--plot")  # fmt: skip

@@ -16,6 +16,7 @@ from .common import (
     FILE,
     bar,
     calculator_options,
+    choose_averaging,
     make_calculator,
     noise_unsaid,
     refuse_other_results,
@@ -89,6 +90,7 @@ class CrystalRun:
         refuse_other_results(self.output, self.settings)
         require_crystal(atoms, f"ase-mlip {self.command}")
         refuse_random(calculator, f"ase-mlip {self.command}")
+        choose_averaging(calculator, {self.structure.stem: atoms})
         atoms.set_constraint()
         atoms.calc = calculator
         return self._relaxed(atoms) if self.relax_first else atoms

