@@ -7,10 +7,12 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, graphene, molecule
+from ase.data import atomic_numbers
 from harness import Case, read_frames
 from structures import cluster, diamond, one_atom, slab, triclinic, two_atoms
 
-from ase_mlip import _lammps, _ops
+from ase_mlip import _lammps, _ops, export_model
+from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.meam_spline import from_meam_spline
 from ase_mlip.neighbors import build_graph
 from ase_mlip.potential import Potential
@@ -81,6 +83,49 @@ def test_the_same_as_lammps(lammps, tmp_path, name):
     assert abs(found["energy"][0] - frame.energy) < 1e-6 * len(atoms)
     np.testing.assert_allclose(found["forces"], frame.forces, atol=1e-5, rtol=0)
     np.testing.assert_allclose(found["virial"][0], frame.virial, atol=1e-5 * len(atoms), rtol=0)
+
+
+EXPORTED = {"Si_1": ("Si",), "TiO": ("Ti", "O")}
+
+
+@pytest.fixture(scope="module")
+def exported(lammps, tmp_path_factory):
+    """Model files of spline MEAM files, by name."""
+    _ops.load()
+    folder, found = tmp_path_factory.mktemp("exported"), {}
+    for name, symbols in EXPORTED.items():
+        network = from_meam_spline(Path(lammps.environment["LAMMPS_POTENTIALS"]) / f"{name}.meam.spline")
+        claims = {"name": name, "species": [atomic_numbers[s] for s in symbols], "cutoff": network.cutoff}
+        claims |= {"message_passing_layers": 1, "interaction_range": network.cutoff}
+        found[name] = folder / f"{name}.pt"
+        export_model(network.double(), found[name], claims)
+    return found
+
+
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+@pytest.mark.parametrize("name", ["Si_1 crystal", "Si_1 dense", "TiO"])
+def test_an_exported_file_is_the_potential_it_was_made_of(lammps, exported, tmp_path, name, kernel):
+    """By `pair_style mlip` and in ASE, against `meam/spline` and each other."""
+    potential, atoms = CASES[name]
+    elements = list(EXPORTED[potential])
+    file = Path(lammps.environment["LAMMPS_POTENTIALS"]) / f"{potential}.meam.spline"
+    mlip = f"pair_style mlip device cpu dtype float64 kernel {kernel}"
+    frames = []
+    for folder, style, source in ((tmp_path / "ours", mlip, exported[potential]),
+                                  (tmp_path / "theirs", "pair_style meam/spline", file)):  # fmt: skip
+        folder.mkdir()
+        pair = f"{style}\npair_coeff * * {source} {' '.join(elements)}"
+        case = Case(atoms, pair=pair, elements=elements, per_atom=False)
+        case.write(folder)
+        frames += read_frames(case, lammps.run(case.script(), folder))
+    ours, theirs = frames
+    assert abs(ours.energy - theirs.energy) < 1e-6 * len(atoms)
+    np.testing.assert_allclose(ours.forces, theirs.forces, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(ours.virial, theirs.virial, atol=1e-5 * len(atoms), rtol=0)
+    calculator = MLIPCalculator(exported[potential], device="cpu", dtype="float64", kernel=kernel)
+    calculator.calculate(ours.atoms)
+    assert calculator.results["energy"] == pytest.approx(ours.energy, abs=1e-10 * max(1, abs(ours.energy)))
+    np.testing.assert_allclose(calculator.results["forces"], ours.forces, atol=1e-9, rtol=1e-10)
 
 
 def test_all_files_of_the_wheel_are_known():
