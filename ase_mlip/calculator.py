@@ -191,7 +191,8 @@ class MLIPCalculator(Calculator):
         Returns
         -------
         one dict per structure with the wanted properties, in the units of the calculator; ``stress`` and
-        ``stresses`` are left out where a structure has no volume
+        ``stresses`` are left out where a structure has no volume. Where the file knows what its training data
+        visited, also ``extrapolating`` [N], as in ``results``
 
         Raises
         ------
@@ -209,7 +210,9 @@ class MLIPCalculator(Calculator):
             limit = BatchLimit(self.model.device)
             for batch, graphs in self._batches(structures, limit):
                 everything = self._evaluate_batch(batch, graphs, properties, limit)
-                results += [{name: r[name] for name in properties if name in r} for r in everything]
+                for graph, found in zip(graphs, everything, strict=True):
+                    wanted = {name: found[name] for name in properties if name in found}
+                    results.append({**wanted, **self._watch.of_graph(graph)})
                 bar.update(len(batch))
         return results
 

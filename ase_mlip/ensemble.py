@@ -28,7 +28,8 @@ class Ensemble(Calculator):
     ``energy``, ``free_energy``, ``energies``, ``forces``, ``stress`` and ``stresses`` are the means of the
     members', in ASE's units, as far as all members have them. ``results`` also has, as standard deviations
     over the members (dividing by their number), ``energy_deviation`` (eV), ``forces_deviation`` [N] (of the
-    force vector, eV/Å) and ``stress_deviation`` [6] (of each component, eV/Å³).
+    force vector, eV/Å) and ``stress_deviation`` [6] (of each component, eV/Å³); and of members that know what
+    their training data visited, ``extrapolating`` [N], for each atom the largest of their numbers.
 
     Parameters
     ----------
@@ -142,6 +143,9 @@ def combine(of_members: list[dict]) -> dict:
             results[deviation] = np.sqrt(squares.mean(axis=0))
     if "energy_deviation" in results:
         results["energy_deviation"] = float(results["energy_deviation"])
+    counts = [found["extrapolating"] for found in of_members if "extrapolating" in found]
+    if counts:
+        results["extrapolating"] = np.max(counts, axis=0)
     return results
 
 

@@ -52,6 +52,7 @@ class Model:
     path: the file it came from
     exported: the averaging the file was exported with
     batch: rotations of an averaging that are evaluated together; 0: what is fastest
+    self_test: whether the file had to reproduce its own self-test, and has to wherever else it is evaluated
     """
 
     info: ModelInfo
@@ -61,6 +62,7 @@ class Model:
     path: Path
     exported: Averaging = PLAIN
     batch: int = 0
+    self_test: bool = True
 
     def __call__(
         self, graph: Graph, derivatives: bool = True, averaging: Averaging | None = None, spread: bool = False
@@ -165,7 +167,8 @@ def load_model(
     module.network.to(precision)
     if self_test:
         run_self_test(module, info, str(precision).removeprefix("torch."), target, path)
-    return Model(info, module, target, precision, path, _exported_averaging(module, info))
+    exported = _exported_averaging(module, info)
+    return Model(info, module, target, precision, path, exported, self_test=self_test)
 
 
 # ---- steps of loading --------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from .averaging import Averaging
 from .model import Model
-from .neighbors import pair_table
+from .neighbors import NeighborList, pair_table
+from .self_test import check_native
 from .stored_list import StoredList
 from .visited import Coverage
 
@@ -91,12 +93,31 @@ def native_snnp(model: Model, averaging: Averaging | None, forces: str) -> Nativ
 
     That is for other architectures and devices, direct forces, and averages over rotations (None: one that
     is still to be chosen).
+
+    Raises
+    ------
+    ModelFileError
+        the tables here do not give the numbers of the file's self-test
     """
     network = getattr(model.module.network, "network", None)  # there is none in old files
     if network is None or network.original_name != "SNNP" or model.device.type != "cpu":
         return None
     plain = averaging is not None and averaging.seed is None and len(averaging.rotations) == 0
-    return NativeSNNP(model) if plain and forces == "conservative" else None
+    if not plain or forces != "conservative":
+        return None
+    native = NativeSNNP(model)
+    if model.self_test:
+        _check_self_test(native, model)
+    return native
+
+
+def _check_self_test(native: NativeSNNP, model: Model) -> None:
+    info, given = model.info, model.info.self_test["structure"]
+    atoms = Atoms(given["numbers"], given["positions"], cell=given["cell"], pbc=True)
+    stored = NeighborList(info.cutoff, 0.0, info.pair_cutoffs).stored(atoms)
+    outputs, _, _ = native(stored, atoms.positions, False)
+    tensors = {name: torch.from_numpy(value) for name, value in outputs.items()}
+    check_native(tensors, info, str(model.dtype).removeprefix("torch."), model.path)
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -171,6 +171,17 @@ def run(module: torch.nn.Module, info: ModelInfo, dtype: str, device: torch.devi
         )
 
 
+def check_native(outputs: dict[str, Tensor], info: ModelInfo, dtype: str, path) -> None:
+    """Raise ModelFileError when a kernel beside the file's own code does not give the numbers, either."""
+    failures = compare(outputs, info.self_test, dtype, "cpu")
+    if failures:
+        raise ModelFileError(
+            f"`{path}` fails its self-test in {dtype} on `cpu` with the native kernel: "
+            f"{'; '.join(failures)}. The file is intact, but this kernel computes something else here than "
+            "the model did at its export; see `ase-mlip doctor`, or take kernel='torch'"
+        )
+
+
 def _last_line(error: RuntimeError) -> str:
     """TorchScript puts its own traceback first; the cause is the last line."""
     lines = [line for line in str(error).splitlines() if line.strip()]

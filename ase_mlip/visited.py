@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from .architectures.snnp import SNNPHypers
 from .architectures.snnp_parts import case_tables, find_triplets
 from .model_info import ModelInfo
 from .neighbors import Graph
+
+LISTED = 8  # combinations of elements that a message names
 
 
 class Grid:
@@ -78,11 +80,27 @@ def unseen_combinations(visits: Mapping[str, Mapping[str, list[int]]], species: 
     return [pair for pair in pairs if pair not in visits["radial"]]
 
 
+def unseen_triples(visits: Mapping[str, Mapping[str, list[int]]], species: list[int]) -> list[str]:
+    """Centres and two neighbours that no training structure holds, such as ``"Si: O-O"``.
+
+    Those with a pair that was not seen either are left out, and all where the network has no angles.
+    """
+    symbols = [chemical_symbols[z] for z in species]
+    pairs = [f"{a}-{b}" for a, b in combinations_with_replacement(symbols, 2)]
+    found = []
+    for centre, pair in product(symbols, pairs) if visits["angle"] else []:
+        both = [f"{min(centre, other)}-{max(centre, other)}" for other in pair.split("-")]
+        if f"{centre}: {pair}" not in visits["angle"] and all(p in visits["radial"] for p in both):
+            found.append(f"{centre}: {pair}")
+    return found
+
+
 class Coverage:
     """Which intervals of an s-NNP its training data visited.
 
     ``radial``, ``angular`` bool [n, n, intervals + 1], ``angle`` bool [n, n, n, intervals + 1]: True where
-    the spline that serves these elements has data in the interval, and the elements were seen together.
+    the spline that serves these elements has data in the interval, and these elements were seen together: as
+    neighbours, or around a centre. That follows from the counts alone, whatever the age of a file.
     """
 
     def __init__(self, hypers: SNNPHypers, visits: Mapping[str, Mapping[str, list[int]]]):
@@ -98,7 +116,8 @@ class Coverage:
         if hypers.pair:
             self.radial &= _served(counts["radial"], cases["pair_cases"])
         self.angular = together & _served(counts["angular"], cases["radial_cases"])
-        self.angle = _served(counts["angle"], cases["angle_cases"])
+        around = counts["angle"].sum(dim=3, keepdim=True) > 0
+        self.angle = around & _served(counts["angle"], cases["angle_cases"])
         self.angle[..., 0] = True  # no cosine lies there
         if hypers.angular_filters == 0:
             self.angular[:], self.angle[:] = True, True
@@ -189,8 +208,9 @@ class ExtrapolationWatch:
         return {"extrapolating": counts}
 
     def _message(self, counts: np.ndarray, shortest: float) -> str:
-        unseen = unseen_combinations(self.coverage.visits, self.coverage.hypers.species)
-        pairs = f"; never seen together: {', '.join(unseen)}" if unseen else ""
+        visits, species = self.coverage.visits, self.coverage.hypers.species
+        unseen = unseen_combinations(visits, species) + unseen_triples(visits, species)
+        pairs = f"; never seen together: {_listed(unseen)}" if unseen else ""
         return (
             f"{np.count_nonzero(counts)} atoms have neighbours or angles where `{self.name}` has no training "
             f"data (the shortest distance is {shortest:.2f} Å{pairs}): energy and forces are extrapolated. "
@@ -199,16 +219,25 @@ class ExtrapolationWatch:
 
 
 def warn_of_unseen(graphs: Iterable[Graph], hypers: SNNPHypers) -> None:
-    """Warn of pairs of elements that no training structure holds as neighbours: nothing trains them."""
-    visits = count_visits(graphs, hypers) if len(hypers.species) > 1 else {}
-    unseen = unseen_combinations(visits, hypers.species) if visits else []
-    if unseen:
-        warnings.warn(
-            f"`data.train` never holds these elements as neighbours: {', '.join(unseen)}. Nothing is learned "
-            "about how they act on each other; add structures with them, or use the potential without them",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    """Warn of elements that no training structure holds as neighbours, or as two of a centre."""
+    if len(hypers.species) == 1:
+        return
+    visits = count_visits(graphs, hypers)
+    for how, unseen in (
+        ("as neighbours", unseen_combinations(visits, hypers.species)),
+        ("around a centre", unseen_triples(visits, hypers.species)),
+    ):
+        if unseen:
+            warnings.warn(
+                f"`data.train` never holds these elements {how}: {_listed(unseen)}. Nothing is learned about "
+                "how they act on each other; add structures with them, or use the potential without them",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _types(species: list[int]) -> Tensor:

@@ -243,8 +243,6 @@ template <typename T, typename Threads> class OnAtoms {
         return bytes;
     }
 
-    bool knows_its_data() const { return coverage_.species > 0; }
-
   private:
     /// A range of n elements for each thread.
     std::pair<int64_t, int64_t> share(int64_t n, int thread) const {

@@ -18,6 +18,7 @@ class Committee : public Evaluator {
     const Description& description() const override { return description_; }
     void set_topology(const Topology& topology) override;
     const Results& evaluate(const double* positions, const Request& request) override;
+    const Evaluator& member(int which) const override { return *members_[which]; }
 
   private:
     void describe();

@@ -64,10 +64,10 @@ void both(std::vector<uint8_t>& has, const std::vector<uint8_t>& also) {
     }
 }
 
-/// 1 in every interval of the pairs of elements that the data hold as neighbours.
-std::vector<uint8_t> together(const Counts& pairs, int64_t width, int64_t other_width) {
+/// 1 in every interval of the pairs of elements that the data hold as neighbours, or of a centre with two.
+std::vector<uint8_t> together(const Counts& counts, int64_t width, int64_t other_width) {
     std::vector<uint8_t> has;
-    for (auto row = pairs.begin(); row != pairs.end(); row += width) {
+    for (auto row = counts.begin(); row != counts.end(); row += width) {
         has.insert(has.end(), other_width, std::accumulate(row, row + width, int64_t(0)) > 0 ? 1 : 0);
     }
     return has;
@@ -99,7 +99,8 @@ Coverage coverage_of(const Visits& visits, const SnnpTables& tables) {
     const Counts angle = table_of(visits, "angle", species, angle_width, true);
     coverage.has_near = together(far, far_width, near_width);
     both(coverage.has_near, served(near, tables.radial_cases, near_width));
-    coverage.has_angle = served(angle, tables.angle_cases, angle_width);
+    coverage.has_angle = together(angle, angle_width, angle_width);
+    both(coverage.has_angle, served(angle, tables.angle_cases, angle_width));
     if (tables.g.channels == 0) {
         coverage.has_near.assign(coverage.has_near.size(), 1);
         coverage.has_angle.assign(coverage.has_angle.size(), 1);

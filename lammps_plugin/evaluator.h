@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,6 +51,17 @@ struct Description {
     int hops() const { return std::max(1, static_cast<int>(std::ceil(interaction_range / cutoff - 1e-9))); }
 };
 
+/// A model's self-test for a kernel that knows no images: its atoms, and a ghost for every pair within the
+/// cutoff.
+struct GhostedSelfTest {
+    std::vector<int> numbers;      // [n_places] atomic numbers
+    std::vector<int> owners;       // [n_places] the atom that a ghost is an image of
+    std::vector<double> positions; // [n_places, 3], Å
+    std::vector<int> counts;       // [n_atoms] ghosts of each atom, which follow in its order
+    std::map<std::string, std::vector<double>> reference; // energy, forces and virial
+    std::map<std::string, double> tolerances;             // in the dtype of the model
+};
+
 /// The numbers of an s-NNP, for its kernel on the LAMMPS side: csrc/snnp_model.h says what they are.
 struct SnnpTables {
     struct Bank {
@@ -70,6 +82,7 @@ struct SnnpTables {
     std::vector<double> skip; // [networks, features]
     std::vector<Layer> layers;
     ase_mlip::snnp::Coverage coverage;
+    std::optional<GhostedSelfTest> self_test; // where the options ask for it
 };
 
 struct Options {
@@ -131,12 +144,14 @@ class Evaluator {
     virtual const Results& evaluate(const double* positions, const Request& request) = 0;
     /// What the model is made of if it is an s-NNP, as rounded to its dtype; else null.
     virtual const SnnpTables* snnp_tables() const { return nullptr; }
+    /// One of the `members` of a committee, else the model itself.
+    virtual const Evaluator& member(int /*which*/) const { return *this; }
 };
 
 /// Exported by the torch side as "mlip_create_evaluator"; owned by the caller, deleted with
 /// "mlip_delete_evaluator".
 using CreateEvaluator = Evaluator* (*)(const Options&);
 using DeleteEvaluator = void (*)(Evaluator*);
-constexpr int kInterfaceVersion = 5; // exported as "mlip_interface_version"
+constexpr int kInterfaceVersion = 6; // exported as "mlip_interface_version"
 
 } // namespace mlip

@@ -42,25 +42,6 @@ ModelData model_data(const SnnpTables& tables) {
     return data;
 }
 
-Kinds kinds_of(const SnnpTables& tables, const Description& model, const std::vector<int>& species) {
-    Kinds kinds;
-    for (const int number : species) {
-        kinds.type.push_back(number > 0 ? tables.type_of_number[number] : -1);
-        kinds.reference.push_back(tables.references[number]);
-    }
-    const size_t count = species.size();
-    kinds.square_cutoff.assign(count * count, model.cutoff * model.cutoff);
-    for (const PairCutoff& pair : model.pair_cutoffs) {
-        for (size_t i = 0; i < count * count; ++i) {
-            const int a = species[i / count], b = species[i % count];
-            if ((a == pair.first && b == pair.second) || (a == pair.second && b == pair.first)) {
-                kinds.square_cutoff[i] = pair.cutoff * pair.cutoff;
-            }
-        }
-    }
-    return kinds;
-}
-
 void check(const NativeSums& sums) {
     if (sums.bad_position >= 0) {
         throw std::runtime_error("positions: expected finite numbers, got others; check the input, or "
@@ -87,13 +68,31 @@ template <typename T> class Native : public NativeSnnp {
         return sums;
     }
     double memory() const override { return on_atoms_.memory(); }
-    bool knows_its_data() const override { return on_atoms_.knows_its_data(); }
 
   private:
     ase_mlip::snnp::OnAtoms<T, Threads> on_atoms_;
 };
 
 } // namespace
+
+Kinds kinds_of(const SnnpTables& tables, const Description& model, const std::vector<int>& species) {
+    Kinds kinds;
+    for (const int number : species) {
+        kinds.type.push_back(number > 0 ? tables.type_of_number[number] : -1);
+        kinds.reference.push_back(tables.references[number]);
+    }
+    const size_t count = species.size();
+    kinds.square_cutoff.assign(count * count, model.cutoff * model.cutoff);
+    for (const PairCutoff& pair : model.pair_cutoffs) {
+        for (size_t i = 0; i < count * count; ++i) {
+            const int a = species[i / count], b = species[i % count];
+            if ((a == pair.first && b == pair.second) || (a == pair.second && b == pair.first)) {
+                kinds.square_cutoff[i] = pair.cutoff * pair.cutoff;
+            }
+        }
+    }
+    return kinds;
+}
 
 std::unique_ptr<NativeSnnp> make_native_snnp(const SnnpTables& tables, const Description& model,
                                              const std::vector<int>& species_of_type) {

@@ -28,12 +28,19 @@ class NativeSnnp {
     virtual ~NativeSnnp() = default;
     /// Throws NotFinite, and std::runtime_error for positions that are not finite or coincide.
     virtual NativeSums evaluate(const NativeDomain& domain, const NativeTargets& targets) = 0;
-    virtual double memory() const = 0;       // bytes
-    virtual bool knows_its_data() const = 0; // whether `extrapolating` of the targets means anything
+    virtual double memory() const = 0; // bytes
 };
 
-/// `species_of_type`: atomic number by LAMMPS' type, 0 for atoms that are not ours.
+/// What LAMMPS' types are to the model. `species_of_type`: atomic number by type, 0 for atoms that are not
+/// ours.
+ase_mlip::snnp::Kinds kinds_of(const SnnpTables& tables, const Description& model,
+                               const std::vector<int>& species_of_type);
+
 std::unique_ptr<NativeSnnp> make_native_snnp(const SnnpTables& tables, const Description& model,
                                              const std::vector<int>& species_of_type);
+
+/// Empty, or what is wrong with the numbers that the native kernel gives for the model's self-test, and what
+/// to do.
+std::string native_self_test(const SnnpTables& tables, const Description& model);
 
 } // namespace mlip

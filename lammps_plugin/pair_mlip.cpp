@@ -21,6 +21,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 using namespace LAMMPS_NS;
 
@@ -169,6 +170,7 @@ void PairMLIP::coeff(int narg, char** arg) {
     load_models(paths);
     check_elements();
     choose_kernel(paths);
+    watch_extrapolation();
     allocate_tables();
     map_element2type(n_types, arg + 2 + n_models);
     log_model();
@@ -210,11 +212,16 @@ void PairMLIP::load_models(const std::vector<std::string>& paths) {
     } catch (const std::exception& failure) {
         problem = failure.what();
     }
+    stop_together(std::move(problem));
+    topology_call_ = -1;
+}
+
+/// Ends the run on all ranks with the message of the first that has one.
+void PairMLIP::stop_together(std::string problem) {
     const int mine = problem.empty() ? comm->nprocs : comm->me;
     int first = 0;
     MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
     if (first == comm->nprocs) {
-        topology_call_ = -1;
         return;
     }
     int length = static_cast<int>(problem.size());

@@ -3,6 +3,7 @@
 
 #include "pair.h"
 
+#include "extrapolation.h"
 #include "native_snnp.h"
 #include "rotations.h"
 #include "topology.h"
@@ -41,6 +42,7 @@ class PairMLIP : public Pair {
     static constexpr int kExtra = 10; // values for compute pair
     // pair_mlip.cpp: settings
     void load_models(const std::vector<std::string>& paths);
+    void stop_together(std::string problem);
     void check_elements();
     void choose_averaging(const std::string& name, bool is_file);
     void allocate_tables();
@@ -52,11 +54,17 @@ class PairMLIP : public Pair {
     void choose_kernel(const std::vector<std::string>& paths);
     std::string kernel_name() const;
     void compute_native();
+    mlip::NativeDomain native_domain() const;
     mlip::NativeSums evaluate_native(const mlip::NativeDomain& domain, const mlip::NativeTargets& targets);
     void collect(int width);
     void tally_native(std::vector<double>& tensors, double** target, bool nine);
+
+    // pair_mlip_extrapolation.cpp: where the model has no training data
+    void watch_extrapolation();
     bool wants_extrapolating() const;
+    void count_extrapolating();
     void tally_extrapolating(double shortest);
+    void* extrapolating_array();
 
     // pair_mlip_init.cpp: what a run needs
     void check_system();
@@ -128,8 +136,9 @@ class PairMLIP : public Pair {
     std::vector<double> virials_, centroid_virials_; // [n_places, 9] of the native kernel
     mlip::Matrix rotation_;                          // into the frame that the model sees
     bool is_rotated_ = false;
-    std::vector<double> spread_;        // [nlocal] of the forces over the rotations, on request of fix pair
-    int spread_flag_ = 0;               // set by fix pair for the steps that want it
+    std::vector<double> spread_; // [nlocal] of the forces over the rotations, on request of fix pair
+    int spread_flag_ = 0;        // set by fix pair for the steps that want it
+    std::vector<mlip::Extrapolation> watched_; // of each model that knows its training data
     std::vector<int64_t> counts_;       // [n_places] neighbours and angles where there are no training data
     std::vector<double> extrapolating_; // [nlocal] the same, on request of fix pair
     int extrapolating_flag_ = 0;        // set by fix pair for the steps that want it

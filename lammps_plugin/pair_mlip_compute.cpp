@@ -43,6 +43,7 @@ void PairMLIP::compute(int eflag, int vflag) {
         add_forces(results, direct_, 1.0);
         tally(results, direct_);
         find_spread(results, direct_);
+        count_extrapolating();
     }
     seconds_total_ += seconds_now() - start;
 }

@@ -7,7 +7,6 @@
 #include "error.h"
 #include "force.h"
 #include "neigh_list.h"
-#include "neighbor.h"
 
 #include <mpi.h>
 
@@ -62,7 +61,9 @@ void PairMLIP::choose_kernel(const std::vector<std::string>& paths) {
         load_models(paths);
         device_ = "auto";
     }
-    native_ = mlip::make_native_snnp(*evaluator_->snnp_tables(), evaluator_->description(), species_of_type_);
+    const mlip::SnnpTables& tables = *evaluator_->snnp_tables();
+    stop_together(mlip::native_self_test(tables, evaluator_->description())); // which rank 0 alone has
+    native_ = mlip::make_native_snnp(tables, evaluator_->description(), species_of_type_);
 }
 
 /// For the log; nothing for an architecture that has one kernel only.
@@ -76,7 +77,8 @@ std::string PairMLIP::kernel_name() const {
     return fallback_.empty() ? ", kernel torch" : fmt::format(", kernel torch (for {})", fallback_);
 }
 
-void PairMLIP::compute_native() {
+/// LAMMPS' own arrays.
+mlip::NativeDomain PairMLIP::native_domain() const {
     mlip::NativeDomain domain;
     domain.n_centres = list->inum;
     domain.n_places = atom->nlocal + atom->nghost;
@@ -86,7 +88,11 @@ void PairMLIP::compute_native() {
     domain.mask = NEIGHMASK;
     domain.kinds = atom->type;
     domain.positions = domain.n_places > 0 ? atom->x[0] : nullptr;
+    return domain;
+}
 
+void PairMLIP::compute_native() {
+    const mlip::NativeDomain domain = native_domain();
     // Ghosts' forces go home with LAMMPS' own, or if there is no such journey with ours.
     const bool own_journey = force->newton_pair == 0;
     const auto places = static_cast<size_t>(domain.n_places);
@@ -120,37 +126,6 @@ void PairMLIP::compute_native() {
     tally_native(centroid_virials_, cvatom, true);
     tally_extrapolating(sums.shortest);
     find_spread({}, false);
-}
-
-/// At the steps that fix pair asks for, and until the warning is given whenever there is a new list.
-bool PairMLIP::wants_extrapolating() const {
-    const bool watches = !warned_extrapolating_ && neighbor->ago == 0;
-    return native_->knows_its_data() && (extrapolating_flag_ != 0 || watches);
-}
-
-void PairMLIP::tally_extrapolating(double shortest) {
-    if (counts_.empty()) {
-        return;
-    }
-    if (extrapolating_flag_ != 0) {
-        extrapolating_.assign(std::max(atom->nmax, 1), 0.0);
-        std::copy_n(counts_.begin(), atom->nlocal, extrapolating_.begin());
-    }
-    bigint atoms = atom->nlocal - std::count(counts_.begin(), counts_.begin() + atom->nlocal, 0);
-    MPI_Allreduce(MPI_IN_PLACE, &atoms, 1, MPI_LMP_BIGINT, MPI_SUM, world);
-    MPI_Allreduce(MPI_IN_PLACE, &shortest, 1, MPI_DOUBLE, MPI_MIN, world);
-    if (atoms == 0 || warned_extrapolating_) {
-        return;
-    }
-    warned_extrapolating_ = true;
-    if (comm->me == 0) {
-        error->warning(
-            FLERR,
-            "pair_style mlip: {} atoms have neighbours or angles where `{}` has no training data "
-            "(the shortest distance is {:.2f} Å): energy and forces are extrapolated. "
-            "`fix ID all pair 1 mlip extrapolating 1` counts them for each atom; this is said once",
-            atoms, evaluator_->description().name, shortest);
-    }
 }
 
 mlip::NativeSums PairMLIP::evaluate_native(const mlip::NativeDomain& domain,

@@ -45,9 +45,8 @@ double variance(const double* values, const double* weights, int samples, int st
 /// fix pair asks for the array before the first step.
 void* PairMLIP::extract_peratom(const char* name, int& columns) {
     columns = 0;
-    if (strcmp(name, "extrapolating") == 0 && native_ && native_->knows_its_data()) {
-        extrapolating_.resize(std::max<size_t>({extrapolating_.size(), static_cast<size_t>(atom->nmax), 1}));
-        return extrapolating_.data();
+    if (strcmp(name, "extrapolating") == 0) {
+        return extrapolating_array();
     }
     if (strcmp(name, "forces_spread") != 0 && strcmp(name, "forces_deviation") != 0) {
         return nullptr;

@@ -185,4 +185,33 @@ void run_self_test(const ScriptedModel& model, const ModelFile& file, at::Device
     }
 }
 
+GhostedSelfTest with_ghosts(const ModelFile& file, const std::string& dtype) {
+    const SelfTest& test = file.self_test;
+    const Images images(test, file.description);
+    GhostedSelfTest found;
+    const auto n = static_cast<int>(test.numbers.size());
+    found.numbers.assign(test.numbers.begin(), test.numbers.end());
+    found.positions = test.positions;
+    found.counts.assign(n, 0);
+    for (int atom = 0; atom < n; ++atom) {
+        found.owners.push_back(atom);
+    }
+    for (size_t edge = 0; edge < images.centres.size(); ++edge) {
+        const int64_t centre = images.centres[edge], owner = images.neighbours[edge];
+        found.counts[centre] += 1;
+        found.owners.push_back(static_cast<int>(owner));
+        found.numbers.push_back(static_cast<int>(test.numbers[owner]));
+        for (int k = 0; k < 3; ++k) {
+            found.positions.push_back(test.positions[3 * centre + k] + images.vectors[3 * edge + k]);
+        }
+    }
+    for (const char* name : {"energy", "forces", "virial"}) {
+        if (test.reference.contains(name)) {
+            found.reference[name] = test.reference.at(name).values;
+            found.tolerances[name] = test.tolerances.at(dtype).at("cpu").at(name);
+        }
+    }
+    return found;
+}
+
 } // namespace mlip

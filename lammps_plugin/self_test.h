@@ -9,4 +9,7 @@ namespace mlip {
 void run_self_test(const ScriptedModel& model, const ModelFile& file, at::Device device,
                    const std::string& dtype);
 
+/// The same structure and numbers for a kernel that works on atoms and ghosts.
+GhostedSelfTest with_ghosts(const ModelFile& file, const std::string& dtype);
+
 } // namespace mlip

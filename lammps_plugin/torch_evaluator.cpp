@@ -99,6 +99,9 @@ class TorchEvaluator : public Evaluator {
         tables_ = model_.snnp_tables();
         if (tables_) {
             tables_->coverage = coverage_of(file_.visits, *tables_);
+            if (options.self_test) {
+                tables_->self_test = with_ghosts(file_, file_.description.dtype);
+            }
         }
     }
 

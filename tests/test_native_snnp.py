@@ -11,8 +11,9 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from test_visited import CUTOFF, crystals, export, hypers
 
+from ase_mlip import native_snnp
 from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.errors import MLIPError, StructureError
+from ase_mlip.errors import MLIPError, ModelFileError, StructureError
 from ase_mlip.model import load_model
 
 EXACT = {"float64": 1e-10, "float32": 2e-4}
@@ -124,7 +125,7 @@ def test_a_list_that_is_kept(path):
 
 
 def test_shorter_cutoffs_of_pairs(path):
-    model = load_model(path, device="cpu", dtype="float64")
+    model = load_model(path, device="cpu", dtype="float64", self_test=False)
     model.info = replace(model.info, pair_cutoffs={"O-Si": 2.5})
     native, general = (results_of(model, skewed(), kernel=kernel) for kernel in ("native", "torch"))
     compare(native, general, "float64")
@@ -139,6 +140,17 @@ def test_stresses_of_atoms_on_demand(path):
     assert "stress" in calculator.results and "stresses" not in calculator.results
     stress = atoms.get_stress()
     assert np.allclose(atoms.get_stresses().sum(axis=0), stress, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_tables_that_give_other_numbers_are_refused(path, dtype, monkeypatch):
+    """The file's own code is not what is evaluated afterwards."""
+    exact = native_snnp._double
+    monkeypatch.setattr(native_snnp, "_double", lambda x: exact(x) * (1.01 if x.dim() == 3 else 1))
+    with pytest.raises(ModelFileError, match=f"its self-test in {dtype} on `cpu` with the native kernel"):
+        MLIPCalculator(path, device="cpu", dtype=dtype)
+    MLIPCalculator(path, device="cpu", dtype=dtype, kernel="torch")
+    MLIPCalculator(load_model(path, device="cpu", dtype=dtype, self_test=False))
 
 
 def test_copies_have_their_own(path):

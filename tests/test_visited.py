@@ -20,7 +20,7 @@ from ase_mlip.check_snnp import repulsive_core, smooth_cutoff, visited_intervals
 from ase_mlip.model import export_model, load_model
 from ase_mlip.neighbors import build_graph
 from ase_mlip.plots_filters import plot_filters, read_filters
-from ase_mlip.visited import Coverage, count_visits, unseen_combinations, warn_of_unseen
+from ase_mlip.visited import Coverage, count_visits, unseen_combinations, unseen_triples, warn_of_unseen
 
 CUTOFF, INNER = 4.2, 1.8
 
@@ -117,10 +117,65 @@ def test_elements_never_seen_together_extrapolate_whoever_shares_their_splines(f
     assert (mixed > 0).all()
 
 
+def rings() -> list[Atoms]:
+    """Molecules with every pair of silicon and oxygen as neighbours, and no oxygen between two others."""
+    found = []
+    for symbols in ("Si3", "SiOSi", "O2"):
+        atoms = Atoms(symbols, positions=[[0, 0, 0], [2.2, 0, 0], [1.0, 2.0, 0]][: len(Atoms(symbols))])
+        found.append(atoms)
+    return found
+
+
+@pytest.mark.parametrize("filters", ["pair", "neighbour", "shared"])
+def test_elements_never_seen_around_a_centre_extrapolate_whoever_shares_their_splines(filters):
+    """Seen are Si: Si-Si, Si: O-Si and O: Si-Si; the counts by elements say so, whatever wrote them."""
+    given = hypers((8, 14), filters=filters, angle_intervals=1, radial_intervals=1, angular_intervals=1)
+    visits = visits_of(rings(), given)
+    assert unseen_combinations(visits, given.species) == []
+    expected = ["O: O-O", "O: O-Si", "Si: O-O"]
+    assert unseen_triples(visits, given.species) == expected
+    coverage = Coverage(given, visits)
+    known = build_graph(rings()[1], CUTOFF)
+    other = build_graph(Atoms("SiO2", positions=[[0, 0, 0], [2.2, 0, 0], [1.0, 2.0, 0]]), CUTOFF)
+    assert not coverage.extrapolating(known).any()
+    assert coverage.extrapolating(other).tolist() == [1, 1, 1]  # Si: O-O, and O: O-Si twice
+    with pytest.warns(RuntimeWarning, match="these elements around a centre: O: O-O, O: O-Si, Si: O-O. Noth"):
+        warn_of_unseen([build_graph(atoms, CUTOFF) for atoms in rings()], given)
+
+
+def test_many_structures_and_a_committee_count_as_one_structure_does(tmp_path):
+    path = export(tmp_path, hypers(), crystals())
+    (tmp_path / "b").mkdir()
+    other = export(tmp_path / "b", hypers(), [*crystals(), squeezed()])
+    known, outside = crystals()[0], squeezed()
+    single = MLIPCalculator(path, device="cpu")
+    with pytest.warns(RuntimeWarning, match="`toy` has no training data"):
+        single.calculate(outside)
+    counts = single.results["extrapolating"]
+    assert counts.any()
+    calculator = MLIPCalculator(path, device="cpu")
+    with pytest.warns(RuntimeWarning, match="`toy` has no training data") as said:
+        found = calculator.evaluate([known, outside, outside], ["energy"])
+    assert len(said) == 1
+    assert not found[0]["extrapolating"].any()
+    assert all(np.array_equal(result["extrapolating"], counts) for result in found[1:])
+    committee = MLIPCalculator([other, path], device="cpu")
+    with pytest.warns(RuntimeWarning, match="`toy` has no training data"):
+        committee.calculate(outside)
+    assert np.array_equal(committee.results["extrapolating"], counts)  # the largest of a member
+    (many,) = committee.evaluate([outside], ["energy"])
+    assert np.array_equal(many["extrapolating"], counts)
+
+
+def squeezed() -> Atoms:
+    atoms = crystals()[0]
+    atoms.positions[0] += (atoms.positions[1] - atoms.positions[0]) * 0.35
+    return atoms
+
+
 def test_the_calculator_counts_for_each_atom_and_warns_once(tmp_path):
     calculator = MLIPCalculator(export(tmp_path, hypers(), crystals()), device="cpu")
-    known, other = crystals()[0], crystals()[0]
-    other.positions[0] += (other.positions[1] - other.positions[0]) * 0.35
+    known, other = crystals()[0], squeezed()
     known.calc = other.calc = calculator
     known.get_potential_energy()
     assert not calculator.results["extrapolating"].any()

@@ -1,6 +1,10 @@
 """An s-NNP in LAMMPS: its native kernel, the general path and the ASE calculator give the same numbers."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,10 +215,25 @@ def known_model(folder):
     return export(folder, training=training, **hypers)
 
 
-@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=slow)])
-def test_extrapolation_is_counted_for_each_atom(parallel, tmp_path, ranks):
+COUNTING = {
+    "native": ("", 1),
+    "torch": ("kernel torch", 1),
+    "averaged": ("symmetrize octahedral", 1),
+    "committee": ("", 1),
+    "native, two ranks": ("", 2),
+    "torch, two ranks": ("kernel torch", 2),
+}
+
+
+@pytest.mark.parametrize("way", [w if "two" not in w else pytest.param(w, marks=slow) for w in COUNTING])
+def test_extrapolation_is_counted_for_each_atom(parallel, tmp_path, way):
+    """Also pairs and triples of elements that the data do not hold; whatever evaluates the model."""
     model = known_model(tmp_path)
-    case = case_of(model, "silicon_oxygen")
+    keywords, ranks = COUNTING[way]
+    case = case_of(model, "silicon_oxygen", f"dtype float64 {keywords}")
+    if way == "committee":  # a member that knows nothing, and one that knows it all
+        (tmp_path / "other").mkdir()
+        case.pair = case.pair.replace(f"{model}", f"{model} {export(tmp_path / 'other')}")
     case.fixes = (
         "fix far all pair 1 mlip extrapolating 1\ndump far all custom 1 far.dump id f_far\n"
         "dump_modify far sort id"
@@ -230,14 +249,57 @@ def test_extrapolation_is_counted_for_each_atom(parallel, tmp_path, ranks):
     counts = calculator.results["extrapolating"]
     assert counts.any() and np.array_equal(found, counts)
     text = (tmp_path / "log.lammps").read_text()
-    said = re.findall(
-        r"WARNING: pair_style mlip: (\d+) atoms have neighbours or angles where `snnp` has no", text
-    )
+    said = re.findall(r"WARNING: pair_style mlip: (\d+) atoms have neighbours or angles where `.*snnp`", text)
     assert said == [str(np.count_nonzero(counts))]
 
 
 def test_what_does_not_know_its_data_counts_nothing(lammps, tmp_path, model):
     case = case_of(model, "silicon_oxygen", fixes="fix far all pair 1 mlip extrapolating 1")
-    fails(lammps, case, tmp_path, "extrapolating")
-    case = case_of(known_model(tmp_path), "silicon_oxygen", "kernel torch", fixes=case.fixes)
-    fails(lammps, case, tmp_path, "extrapolating")
+    message = r"fix pair asks for `extrapolating`, but `.*snnp.pt` does not say which.*expected an s-NNP"
+    fails(lammps, case, tmp_path, message)
+    case.pair = case.pair.replace("device cpu", "device cpu kernel torch")
+    fails(lammps, case, tmp_path, message)
+
+
+# ---- the file's own numbers ----------------------------------------------------------------------
+
+
+ANOTHER_CODE = """
+import sys
+from pathlib import Path
+
+from torch import Tensor
+
+import test_snnp
+from ase_mlip.architectures.snnp_parts import ElementNetworks
+
+def weights_and_biases(self) -> list[Tensor]:
+    found: list[Tensor] = []
+    for layer in self.layers:
+        found.append(1.1 * layer.weight)
+        found.append(layer.bias)
+    found.append(self.last.weight)
+    found.append(self.last.bias)
+    return found
+
+ElementNetworks.weights_and_biases = weights_and_biases
+test_snnp.export(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=slow)])
+def test_a_native_kernel_that_gives_other_numbers_is_refused(parallel, tmp_path, ranks):
+    """A file whose own code is not the formula, which the native kernel takes for granted."""
+    script = tmp_path / "another.py"
+    script.write_text(ANOTHER_CODE, encoding="utf-8")
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}  # of the helper modules
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, env=environment)
+    case = case_of(tmp_path / "snnp.pt", "cluster")
+    message = (
+        r"fails its self-test in float64 on `cpu` with the native kernel: `energy`: expected .*kernel torch"
+    )
+    fails(parallel, case, tmp_path, message, ranks)
+    torch_case = case_of(tmp_path / "snnp.pt", "cluster", "dtype float64 kernel torch")
+    torch_case.write(tmp_path)
+    parallel.run(torch_case.script(), tmp_path, ranks=ranks)
