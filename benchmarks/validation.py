@@ -1,8 +1,8 @@
 """What averaging does to phonons and dynamics of a shipped crystal: the tables of docs/validation.md.
 
-Run it as ``python benchmarks/validation.py`` with ``relaxation``, ``phonons``, ``reference``, ``dynamics``,
-``direct``, ``respa`` or ``memory``. Every row is printed as soon as it is there and stored, so that a run
-that was stopped goes on. Seconds are those of this machine; evaluations are of the network.
+Run it as ``python benchmarks/validation.py`` with ``relaxation``, ``saddles``, ``phonons``, ``reference``,
+``dynamics``, ``direct``, ``respa`` or ``memory``. Every row is printed as soon as it is there and stored, so
+that a run that was stopped goes on. Seconds are those of this machine; evaluations are of the network.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("--reference", type=Path, help="phonopy directory, for the table `reference`")
     parser.add_argument("--sizes", type=int, nargs="+", default=(2, 3), help="supercells of the audit")
     parser.add_argument("--distances", type=float, nargs="+", default=(0.01, 0.03), help="of the audit, Å")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=(300.0, 1000.0), help="K")
     parser.add_argument("--schemes", nargs="+", choices=NAMES, default=NAMES, help="of averaging")
     options = parser.parse_args()
     path = timing.ROOT / "benchmarks" / "results" / f"validation-{Path(options.model).stem}.json"
@@ -108,6 +109,49 @@ def _relaxation(options, scheme: str | None) -> dict:
     }
 
 
+def _beta_tin(a: float, ratio: float) -> Atoms:
+    """The conventional cell of four atoms, I4_1/amd."""
+    places = [(0.0, 0.0, 0.0), (0.0, 0.5, 0.25), (0.5, 0.5, 0.5), (0.5, 0.0, 0.75)]
+    return Atoms("Si4", scaled_positions=places, cell=[a, a, a * ratio], pbc=True)
+
+
+SADDLES = {
+    "bcc, 16 atoms": lambda: bulk("Si", "bcc", a=3.05, cubic=True).repeat(2),
+    "simple cubic, 8 atoms": lambda: bulk("Si", "sc", a=2.53).repeat(2),
+    "beta-tin, 8 atoms": lambda: _beta_tin(4.82, 0.552).repeat((1, 1, 2)),
+}
+RELAXATIONS = {  # rattled by so much, Å, and how
+    "plain": (0.0, {}),
+    "plain, rattled": (0.01, {}),
+    "fix, rattled": (0.01, {"symmetry": "fix", "symprec": 0.1}),
+    "average": (0.0, {"symmetry": "average"}),
+}
+
+
+def saddles(options) -> Rows:
+    """Crystals of silicon that only symmetry holds, relaxed in four ways."""
+    for start in SADDLES:
+        for way in RELAXATIONS:
+            yield f"{start}, {way}", lambda s=start, w=way: _saddle(options, s, w)
+
+
+def _saddle(options, start: str, way: str) -> dict:
+    rattle, how = RELAXATIONS[way]
+    atoms = SADDLES[start]()
+    if rattle:
+        atoms.rattle(rattle, seed=0)
+    atoms.calc = MLIPCalculator(options.model, dtype="float64")
+    found = relax(atoms, 1e-3, 500, "FIRE", True, check_noise=False, **how)
+    return {
+        "converged": found.converged,
+        "steps": found.steps,
+        "energy_before_eV_atom": found.energies[0] / len(atoms),
+        "energy_eV_atom": found.energy / len(atoms),
+        "cell_A": found.atoms.cell.lengths().tolist(),
+        "space_groups": {f"{symprec:g}": group for symprec, group in found.spacegroup_after.items()},
+    }
+
+
 def audits(options) -> Rows:
     """Nothing imposed: degenerate modes, acoustic modes at Γ, permutation symmetry; and production."""
     for size in options.sizes:
@@ -162,13 +206,20 @@ def _reference(options, scheme: str | None) -> dict:
 
 
 def dynamics(options) -> Rows:
-    """Constant energy for 1 ps at two temperatures; 64 atoms plain, 8 atoms averaged."""
-    for temperature in (300.0, 1000.0):
-        for scheme, repeat in ((None, 2), *((scheme, 1) for scheme in SCHEMES)):
+    """Constant energy for 1 ps; 64 atoms plain, 8 atoms averaged; of bcc 54 and 16."""
+    atoms, large, small = _sizes(options)
+    for temperature in options.temperatures:
+        for name, repeat in (("none", large), *((name, small) for name in options.schemes)):
             yield (
-                f"{scheme or 'none'}, {8 * repeat**3} atoms, {temperature:g} K, 1 ps",
-                lambda s=scheme, n=repeat, t=temperature: _dynamics(options, s, n, t),
+                f"{name}, {atoms * repeat**3} atoms, {temperature:g} K, 1 ps",
+                lambda s=name, n=repeat, t=temperature: _dynamics(options, _scheme(s), n, t),
             )
+
+
+def _sizes(options) -> tuple[int, int, int]:
+    """Atoms of the conventional cell, and how often dynamics repeats it, plain and averaged."""
+    atoms = len(CRYSTALS[Path(options.model).stem]())
+    return (atoms, 2, 1) if atoms == 8 else (atoms, 3, 2)
 
 
 def _dynamics(options, scheme, repeat: int, temperature: float, forces: str = "conservative") -> dict:
@@ -193,21 +244,24 @@ def direct(options) -> Rows:
             f"{scheme or 'none'}, audit 2x2x2, 0.01 Å",
             lambda s=scheme: _direct_audit(options, s),
         )
-    for scheme, repeat in ((None, 2), (None, 1), ("octahedral", 1)):
+    atoms, large, small = _sizes(options)
+    for scheme, repeat in ((None, large), (None, small), ("octahedral", small)):
         yield (
-            f"{scheme or 'none'}, {8 * repeat**3} atoms, 300 K, 1 ps",
+            f"{scheme or 'none'}, {atoms * repeat**3} atoms, 300 K, 1 ps",
             lambda s=scheme, n=repeat: _dynamics(options, s, n, 300.0, "direct"),
         )
 
 
 def respa(options) -> Rows:
-    """Direct forces every femtosecond, mended every second one by LAMMPS; 64 atoms, 1 ps."""
-    for temperature in (300.0, 1000.0):
-        yield f"none, 64 atoms, {temperature:g} K, 1 ps", lambda t=temperature: _respa(options, t)
+    """Direct forces every femtosecond, mended every second one by LAMMPS; 64 atoms (bcc: 54), 1 ps."""
+    atoms, large, _ = _sizes(options)
+    for temperature in options.temperatures:
+        name = f"none, {atoms * large**3} atoms, {temperature:g} K, 1 ps"
+        yield name, lambda t=temperature: _respa(options, t, large)
 
 
-def _respa(options, temperature: float) -> dict:
-    atoms = crystal(options).repeat(2)
+def _respa(options, temperature: float, repeat: int) -> dict:
+    atoms = crystal(options).repeat(repeat)
     draw_velocities(atoms, 2.0 * temperature, seed=0)
     time_ = 1000.0 * units.fs
     model = find_model(options.model)
@@ -262,6 +316,7 @@ def _memory(options, scheme: str, cells: int) -> dict:
 
 TABLES = {
     "relaxation": relaxation,
+    "saddles": saddles,
     "phonons": audits,
     "reference": reference,
     "dynamics": dynamics,
