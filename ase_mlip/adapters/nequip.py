@@ -7,6 +7,10 @@ Per-type shifts become reference energies, which are added in float64 outside; s
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
 import pickle
 import warnings
 import zipfile
@@ -27,15 +31,22 @@ from .common import (
     refuse_keywords,
     require_package,
     require_pickle,
+    sha256_of,
 )
+from .recognise import texts_in
 
 OLDEST, NEWEST = "0.15", "0.20"  # of the code that wrote a checkpoint
 INSTALLED = "0.19"  # oldest that reads them here
 COMMAND = "pip install 'nequip>=0.19,<0.20'"
+ALLEGRO = ("0.8", "0.9")  # of nequip-allegro: at least, below
+ALLEGRO_COMMAND = "pip install 'nequip-allegro>=0.8,<0.9'"
+PACKAGE = ".nequip.zip"  # what its packages' names end in
+SITE = "nequip.net:"  # before the names of models that nequip fetches
 LICENSE = (
     "weights: not stated in the checkpoint, ask its author; "
     "code: ase_mlip (BSD-3-Clause), no code of nequip (MIT) is embedded"
 )
+NAMES = {"nequip": "NequIP", "allegro": "Allegro"}
 CITATION = {
     "nequip": "Batzner et al., Nat. Commun. 13, 2453 (2022), doi:10.1038/s41467-022-29939-5; "
     "Tan et al., arXiv:2504.16068",
@@ -51,7 +62,7 @@ def adapt(
 
     Parameters
     ----------
-    source: the file
+    source: the file, or `nequip.net:GROUP/MODEL:VERSION` of a package that nequip has downloaded before
     allow_pickle: both formats are pickles, and a package brings its own code along; both run when read
     head: of a checkpoint with several models (``ModuleDict``), the name of one
     modal: has no meaning here
@@ -59,22 +70,30 @@ def adapt(
     Raises
     ------
     AdapterError
-        nequip is missing, too old or too new; the file is damaged, was written by another version, or has an
-        option that is not supported, which the message names
+        nequip (for Allegro also nequip-allegro) is missing, too old or too new; the file is damaged, was
+        written by another version, or has an option that is not supported, which the message names
     """
-    path = Path(source)
     refuse_keywords("nequip", modal=modal)
-    if not path.is_file():
-        raise AdapterError(
-            f"`{source}` is no file; a checkpoint `.ckpt` or package `.nequip.zip` was expected"
-        )
+    path = _find(str(source))
     require_package("nequip", COMMAND)
     version = check_version("nequip", INSTALLED, NEWEST)
+    _require_allegro(path)
     require_pickle(path, allow_pickle)
     with _defaults():
         model, recorded = _load(path, head)
         exact = _in_double(_load(path, head)[0])
-        return _adapt(path, model, exact, recorded, version)
+        adapted = _adapt(path, model, exact, recorded, version)
+    if str(source).startswith(SITE):  # the cache's file names are hashes
+        adapted.metadata["name"] = str(source)[len(SITE) :].replace("/", "-").replace(":", "-")
+    return adapted
+
+
+def _require_allegro(path: Path) -> None:
+    """A checkpoint of Allegro needs the package that defines it; a package of nequip has the code inside."""
+    if path.name.endswith(PACKAGE) or not any(text.startswith("allegro.") for text in texts_in(path)):
+        return
+    require_package("allegro", ALLEGRO_COMMAND)
+    check_version("nequip-allegro", *ALLEGRO)
 
 
 def _adapt(path: Path, model, exact, recorded: dict, version: str) -> Adapted:
@@ -92,10 +111,10 @@ def _adapt(path: Path, model, exact, recorded: dict, version: str) -> Adapted:
         from .allegro_read import read_allegro
 
         network, shifts = read_allegro(parts, species)
-        kind, layers, written_by = "allegro", 1, {k: v for k, v in recorded.items() if v}
+        kind, layers = "allegro", 1
     else:
         network, shifts = read_nequip(parts, species)
-        kind, layers, written_by = "nequip", network.n_layers, {k: v for k, v in recorded.items() if v}
+        kind, layers = "nequip", network.n_layers
     metadata = {
         "name": path.name.removesuffix(".zip").removesuffix(".nequip").removesuffix(".ckpt"),
         "species": sorted(species),
@@ -104,19 +123,44 @@ def _adapt(path: Path, model, exact, recorded: dict, version: str) -> Adapted:
         "message_passing_layers": layers,
         "interaction_range": r_max * layers,
         "equivariant": True,
-        "description": f"{'Allegro' if kind == 'allegro' else 'NequIP'} model of {path.name}",
+        "architecture": _architecture(kind, network),
+        "description": f"{NAMES[kind]} model of {path.name}",
         "reference_energies": {chemical_symbols[z]: float(e) for z, e in zip(species, shifts, strict=True)},
         "training": {
             "checkpoint": path.name,
-            "written_by": written_by,
+            "checkpoint_sha256": sha256_of(path),
+            "written_by": {package: number for package, number in recorded.items() if number},
             "dtype": str(model.metadata["model_dtype"]),
             "units": "taken as eV and Å: the checkpoint does not record them",
         },
         "license": LICENSE,
         "citation": CITATION[kind],
+        "versions": _versions(kind),
     }
     _match_dtype(network, str(model.metadata["model_dtype"]))
     return Adapted(network.eval(), metadata, _Reference(exact, r_max, types), f"nequip {version}")
+
+
+def _architecture(kind: str, network: torch.nn.Module) -> dict:
+    """What tells one network from another."""
+    found = {
+        "name": NAMES[kind],
+        "l_max": network.edges.harmonics.l_max,
+        "zbl": network.edges.pair is not None,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
+    if kind == "allegro":
+        sizes = {"scalar_features": network.n_scalars, "tensor_features": network.n_channels}
+        return {**found, "layers": len(network.latents), **sizes}
+    return {**found, "layers": network.n_layers}
+
+
+def _versions(kind: str) -> dict[str, str]:
+    """Of the packages that read the file and gave the numbers of the proof."""
+    packages = ["nequip", "e3nn"]
+    if kind == "allegro" and importlib.util.find_spec("allegro") is not None:
+        packages.append("nequip-allegro")
+    return {package: importlib.metadata.version(package) for package in packages}
 
 
 def _match_dtype(network: torch.nn.Module, name: str) -> None:
@@ -153,6 +197,25 @@ def _pair_cutoffs(lengths, species: list[int]) -> dict[str, float] | None:
 
 
 # ---- reading -------------------------------------------------------------------------------------
+
+
+def _find(source: str) -> Path:
+    """The file itself, or a package in nequip's cache, told by the document beside it; downloads nothing."""
+    if Path(source).is_file():
+        return Path(source)
+    if not source.startswith(SITE):
+        raise AdapterError(
+            f"`{source}` is no file; a checkpoint `.ckpt` or package `.nequip.zip` was expected"
+        )
+    folder = Path(os.environ.get("NEQUIP_CACHE_DIR") or Path.home() / ".nequip" / "model_cache").expanduser()
+    for document in sorted(folder.glob("*.metadata.json")):
+        package = document.with_name(document.name.replace(".metadata.json", PACKAGE))
+        if json.loads(document.read_text()).get("model_id") == source[len(SITE) :] and package.is_file():
+            return package
+    raise AdapterError(
+        f"`{source}` is not in nequip's cache `{folder}`, and nothing is downloaded here; fetch the package "
+        "from the site and give its path"
+    )
 
 
 @contextlib.contextmanager
@@ -214,7 +277,7 @@ def _load(path: Path, head: str | None) -> tuple[torch.nn.Module, dict]:
 
 def _recorded_versions(path: Path) -> dict:
     """Versions by package, as the file records them."""
-    if path.name.endswith(".nequip.zip"):
+    if path.name.endswith(PACKAGE):
         import yaml
 
         importer = torch.package.PackageImporter(str(path))

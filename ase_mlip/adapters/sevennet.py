@@ -27,6 +27,7 @@ from .common import (
     refuse_keywords,
     require_package,
     require_pickle,
+    sha256_of,
 )
 
 PIP = "pip install 'sevenn>=0.13,<0.14'"
@@ -258,7 +259,11 @@ def _describe(source, path: Path, checkpoint, config: dict, modal: str | None, c
         "equivariant": bool(config["is_parity"]),
         "architecture": _architecture(config),
         "reference_energies": {chemical_symbols[z]: energy for z, energy in constants.items()},
-        "training": _training(checkpoint, config, modal, path if installed else None),
+        "training": {
+            "checkpoint": path.name,
+            "checkpoint_sha256": sha256_of(path),
+            **_training(checkpoint, config, modal, path if installed else None),
+        },
         "license": f"{weights}; {EMBEDDED}",
         "citation": CITATION + ("" if modal is None else MULTI_FIDELITY),
     }

@@ -1,10 +1,14 @@
 """NequIP and Allegro: random weights of their own builders, against their own calculator."""
 
+import hashlib
 import importlib.metadata
+import importlib.util
+import lzma
 import os
 import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +118,17 @@ def test_a_package_gives_what_its_checkpoint_gives(folder, exported, name):
     assert read_info(path).training["written_by"]["nequip"] == importlib.metadata.version("nequip")
 
 
+def test_a_package_of_nequip_0_15(tmp_path):
+    """Written by that version, stored with the tests."""
+    path = tmp_path / "old.nequip.zip"
+    path.write_bytes(lzma.decompress((HERE / "data" / "nequip-0.15.nequip.zip.xz").read_bytes()))
+    found = export_adapted(adapt("nequip", path, allow_pickle=True), tmp_path / "old.pt")
+    assert found[0].energy < 1e-13 and found[0].forces < 1e-12 and found[0].stress < 1e-13
+    info = read_info(tmp_path / "old.pt")
+    assert info.training["written_by"]["nequip"] == "0.15.0"
+    assert info.architecture["zbl"] and info.pair_cutoffs["O-O"] == 2.5
+
+
 # ---- the module ----------------------------------------------------------------------------------
 
 
@@ -153,7 +168,7 @@ def test_the_contract(exported, name):
     assert passed(results), [result for result in results if result.passed is False]
 
 
-def test_metadata(exported):
+def test_metadata(folder, exported):
     info = read_info(exported("zbl"))
     assert info.symbols == ["O", "Si"]
     assert info.reference_energies == {"Si": -5.1, "O": -3.3}
@@ -166,6 +181,11 @@ def test_metadata(exported):
     assert "not stated in the checkpoint" in info.license
     assert "BSD-3-Clause" in info.license
     assert "arXiv" in info.citation
+    assert info.architecture["name"] == "NequIP" and info.architecture["l_max"] == 1
+    assert info.architecture["zbl"] and info.architecture["layers"] == 2
+    assert info.versions["nequip"] == importlib.metadata.version("nequip") and "e3nn" in info.versions
+    digest = hashlib.sha256((folder / "zbl.ckpt").read_bytes()).hexdigest()
+    assert info.training["checkpoint_sha256"] == digest
 
 
 def test_cutoffs_that_differ_by_direction_are_declared_by_the_larger(exported):
@@ -177,6 +197,8 @@ def test_cutoffs_that_differ_by_direction_are_declared_by_the_larger(exported):
 def test_allegro_is_strictly_local(exported):
     info = read_info(exported("allegro"))
     assert (info.message_passing_layers, info.interaction_range) == (1, 4.0)
+    assert info.architecture["name"] == "Allegro" and info.architecture["tensor_features"] == 4
+    assert info.versions["nequip-allegro"] == importlib.metadata.version("nequip-allegro")
 
 
 def test_isolated_atoms_have_the_shifts(exported):
@@ -246,6 +268,17 @@ def test_every_bad_model_is_tried():
     assert REFUSALS.keys() == BAD.keys()
 
 
+def test_a_bias_is_refused():
+    """Its builders make none; a model of one's own may."""
+    from nequip.nn.mlp import ScalarMLPFunction
+
+    from ase_mlip.adapters.nequip_parts import read_perceptron
+
+    module = ScalarMLPFunction(3, 1, hidden_layers_depth=1, hidden_layers_width=4, bias=True)
+    with pytest.raises(AdapterError, match="`readout` has a bias, which is not supported"):
+        read_perceptron(module, "readout")
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_unsupported_models_are_refused_by_name(folder, name):
     refused(REFUSALS[name], folder / f"{name}.ckpt")
@@ -283,6 +316,50 @@ def test_another_version_of_nequip(folder, monkeypatch, version):
 def test_without_nequip(folder, monkeypatch):
     monkeypatch.setattr(common.importlib.util, "find_spec", lambda name: None)
     refused("pip install 'nequip", folder / "nequip.ckpt")
+
+
+def test_without_nequip_allegro(folder, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        common.importlib.util, "find_spec", lambda name: None if name == "allegro" else find(name)
+    )
+    refused(
+        "`allegro` is not installed; install it with `pip install 'nequip-allegro", folder / "allegro.ckpt"
+    )
+    adapt("nequip", folder / "nequip.ckpt", allow_pickle=True)
+    adapt("nequip", folder / "allegro-splines.nequip.zip", allow_pickle=True)  # it brings its code along
+
+
+@pytest.mark.parametrize("version", ["0.7.1", "0.9.0"])
+def test_another_version_of_nequip_allegro(folder, monkeypatch, version):
+    find = importlib.metadata.version
+    known = {"nequip-allegro": version}
+    monkeypatch.setattr(common.importlib.metadata, "version", lambda name: known.get(name) or find(name))
+    refused(f"`nequip-allegro` is {version}; expected at least 0.8", folder / "allegro.ckpt")
+
+
+def test_another_family_is_told_whose_it_is(folder):
+    for name in ("nequip.ckpt", "nequip.nequip.zip", "allegro.ckpt"):
+        with pytest.raises(AdapterError, match="is a checkpoint of nequip, not of mace; use `--from nequip`"):
+            adapt("mace", folder / name, allow_pickle=True)
+
+
+def test_a_package_that_nequip_downloaded_before(folder, tmp_path, monkeypatch):
+    """Files as nequip's own cache writes them."""
+    monkeypatch.setenv("NEQUIP_CACHE_DIR", str(tmp_path))
+    from nequip.utils.model_cache import cache_model
+
+    name = "group/model:1.0"
+    refused(
+        "`nequip.net:group/model:1.0` is not in nequip's cache.*nothing is downloaded", f"nequip.net:{name}"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own
+        address = "https://example.org/model"
+        package = folder / "nequip.nequip.zip"
+        cache_model(name, address, lambda path: path.write_bytes(package.read_bytes()))
+    metadata = adapt("nequip", f"nequip.net:{name}", allow_pickle=True).metadata
+    assert metadata["name"] == "group-model-1.0" and metadata["species"] == [8, 14]
 
 
 def test_a_species_that_the_model_does_not_know(exported):
