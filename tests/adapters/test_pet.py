@@ -1,5 +1,6 @@
 """PET checkpoints of metatrain in our PET: parity with metatomic's own calculator."""
 
+import dataclasses
 import warnings
 from pathlib import Path
 
@@ -14,12 +15,14 @@ with warnings.catch_warnings():
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.adapters import AdapterError, adapt, export_adapted
-from ase_mlip.adapters.common import ENERGY, FORCES, STRESS
+from ase_mlip.adapters.common import ENERGY, FORCES, STRESS, Reference
 from ase_mlip.adapters.metatrain import MetatomicReference
+from ase_mlip.adapters.structures import parity_structures
 from ase_mlip.check import run_checks
 from ase_mlip.model_info import read_info
 from tests.adapters.pet_checkpoints import SMALL, SPECIES, UNITS, public_model, write
 
+ROUNDING = 2.0**-23  # of float32, relative
 PLAIN = {"normalization": "LayerNorm", "activation": "SiLU"}
 BEFORE_2026 = {"adaptive_cutoff_method": "grid", "cutoff_width_adaptive": 0.5}
 FIRST = {**PLAIN, "transformer_type": "PostLN", "featurizer_type": "residual", "cutoff_function": "Cosine"}
@@ -50,6 +53,9 @@ VARIANTS = {
     },
     "the layout of PET-MAD 1.0": {**FIRST, "d_node": 16},
 }
+# Largest deviation in float32 by roundings of the largest force. Measured: 10 to 45, and 570 in the last
+# layout, which magnifies roundings: metatomic's own forces in float32 are off by 20 000 of them there.
+ROUNDINGS = dict.fromkeys(VARIANTS, 128) | {"the layout of PET-MAD 1.0": 2048}
 # UPET's sizes: d_pet, d_node, layers, attention layers, cutoff, neighbours; M, L, XL narrower by ten.
 # With d_head = d_pet, XS and S have the published 4.5 and 25.9 million weights for 89 elements.
 SIZES = {
@@ -76,12 +82,20 @@ def size_of(name: str) -> dict:
     }
 
 
-def export(folder: Path, model, head: str | None = None) -> Path:
-    """Checkpoint, parity on all structures, model file."""
+def export(folder: Path, model, head: str | None = None, roundings: int = 128) -> Path:
+    """Checkpoint, parity on all structures, model file; ``roundings`` are what float32 may be off by."""
     adapted = adapt("pet", write(folder / "model.ckpt", model), allow_pickle=True, head=head)
-    double, single = export_adapted(adapted, folder / "model.pt")
+    references = []
+
+    def recorded(atoms: Atoms) -> Reference:
+        references.append(adapted.reference(atoms))
+        return references[-1]
+
+    double, single = export_adapted(dataclasses.replace(adapted, reference=recorded), folder / "model.pt")
+    largest = max(float(np.abs(reference.forces).max()) for reference in references)
     assert double.energy < ENERGY and double.forces < FORCES and double.stress < STRESS
-    assert single.energy < 1e-5 and single.forces < 1e-2 and double.structures == 10
+    assert single.energy < roundings * ROUNDING and single.forces < roundings * ROUNDING * largest
+    assert double.structures == 10
     return folder / "model.pt"
 
 
@@ -93,14 +107,34 @@ def silicon(repeat: int = 2) -> Atoms:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_setting_gives_the_numbers_of_metatomic(name, tmp_path):
-    path = export(tmp_path, public_model(**VARIANTS[name]))
+    path = export(tmp_path, public_model(**VARIANTS[name]), roundings=ROUNDINGS[name])
     info = read_info(path)
     hypers = {**SMALL, "num_gnn_layers": 2, **VARIANTS[name]}
     layers = hypers["num_gnn_layers"] + (hypers.get("featurizer_type") != "residual")
     assert info.message_passing_layers == layers
     layers += hypers.get("num_neighbors_adaptive") is not None
     assert info.interaction_range == layers * hypers["cutoff"] and info.species == SPECIES
-    assert info.dtype == "float32" and info.outputs == ["energies"]
+    assert info.dtype == "float32" and info.outputs == ["energies", "features"]
+
+
+@pytest.mark.parametrize("name", ["adaptive", "the layout of PET-MAD 1.0"])
+def test_float32_is_as_accurate_as_metatomics_own(name, tmp_path):
+    """Forces of 200 atoms, by their deviation from metatomic's in float64; four times as much is chance."""
+    from metatomic_ase import MetatomicCalculator
+
+    path = tmp_path / "model.pt"
+    adapted = adapt("pet", write(tmp_path / "model.ckpt", public_model(**VARIANTS[name])), allow_pickle=True)
+    export_adapted(adapted, path)
+    atoms = parity_structures(SPECIES, SMALL["cutoff"])["200 atoms"]
+    expected = adapted.reference(atoms).forces
+    ours = MLIPCalculator(path, device="cpu", dtype="float32").evaluate([atoms], ["forces"])[0]["forces"]
+    options = {"device": "cpu", "do_gradients_with_energy": False, "uncertainty_threshold": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = MetatomicCalculator(public_model(**VARIANTS[name]).float().export(), **options)
+        theirs.calculate(atoms, ["forces"], [])
+    allowed = 4.0 * np.abs(theirs.results["forces"] - expected).max()
+    assert 0.0 < np.abs(ours - expected).max() < allowed < 0.05 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(
@@ -130,7 +164,7 @@ def test_direct_heads(heads, tmp_path):
     model = public_model({name: UNITS[name] for name in names})
     path = export(tmp_path, model)
     outputs = {"force": "direct_forces", "stress": "direct_virials"}
-    assert read_info(path).outputs == ["energies", *(outputs[head] for head in heads)]
+    assert read_info(path).outputs == ["energies", *(outputs[head] for head in heads), "features"]
     if "force" not in heads:
         return
     calculator = MLIPCalculator(path, device="cpu", dtype="float64", forces="direct")
@@ -164,7 +198,8 @@ def test_one_of_several_energies_is_chosen(tmp_path):
     (tmp_path / "r2scan").mkdir()
     pbe = read_info(export(tmp_path / "pbe", model, head="pbe"))
     other = read_info(export(tmp_path / "r2scan", model, head="energy/r2scan"))
-    assert pbe.outputs == ["energies", "direct_forces"] and other.outputs == ["energies"]
+    assert pbe.outputs == ["energies", "direct_forces", "features"]
+    assert other.outputs == ["energies", "features"]
     assert pbe.reference_energies != other.reference_energies
     assert "Left out on request: energy/pbe, non_conservative_force/pbe" in other.description
 
@@ -199,7 +234,8 @@ def test_a_trained_checkpoint(trained, tmp_path, request):
     info = read_info(tmp_path / "model.pt")
     fixed = "fixed" in request.node.name
     assert (info.reference_energies == {"Cu": -0.4, "Au": -0.9}) == fixed
-    assert info.outputs == ["energies", "direct_forces"] and info.training["checkpoint"] == "model.ckpt"
+    assert info.outputs == ["energies", "direct_forces", "features"]
+    assert info.training["checkpoint"] == "model.ckpt"
     assert info.training["checkpoint_sha256"] and adapted.module.energy != 1.0
 
 
