@@ -5,7 +5,8 @@
 Crystals are relaxed by the model within their space group. `--phonopy` is a folder of phonopy directories
 with DFT forces, compared in their supercells on a 20x20x20 mesh; `--phonondb` holds structures and
 frequencies of the k_SRME benchmark, compared on its q-points. Non-analytic corrections are left out of both.
-Every row is printed and stored as soon as it is there, so that a run that was stopped goes on.
+Every row is printed and stored as soon as it is there, so that a run that was stopped goes on. Without a
+model, the tables (and with `--plot FILE`, the picture) are made of what is stored.
 """
 
 from __future__ import annotations
@@ -34,18 +35,31 @@ DIRECTORIES = ("NaCl", "MgO", "Si", "SnO2", "TiO2-anatase")
 # Every structure type in the first rows: a run that is stopped early has seen them all.
 FIRST = "MgO-225 NaCl-225 SiC-216 GaN-186 GaAs-216 ZnO-186 LiF-225 BN-216 AlN-186 PbTe-225 CdTe-216 KBr-225"
 
+IMAGINARY = -0.05  # THz, of the lowest frequency: below are more than the noise of the acoustic modes
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="model file")
+    parser.add_argument("--model", help="model file")
     parser.add_argument("--phonopy", type=Path, help="folder with phonopy directories")
     parser.add_argument("--phonondb", type=Path, help="folder with the structures and frequencies of k_SRME")
     parser.add_argument("--seconds", type=float, default=np.inf, help="start no further row after so long")
     parser.add_argument(
         "--output", type=Path, default=timing.ROOT / "benchmarks/results/sevennet-phonons.json"
     )
+    parser.add_argument("--plot", type=Path, help="picture of mean frequencies beside DFT")
     options = parser.parse_args()
     stored = json.loads(options.output.read_text()) if options.output.is_file() else {"rows": {}}
+    if options.model is not None:
+        _measure(stored, options)
+    print(table(stored["rows"]))
+    print(short_table(stored["rows"]))
+    if options.plot is not None:
+        plot(stored["rows"], options.plot)
+    return 0
+
+
+def _measure(stored: dict, options: argparse.Namespace) -> None:
     stored["environment"] = timing.environment(model=Path(options.model).name)
     calculator = MLIPCalculator(options.model, dtype="float64")
     started = time.perf_counter()
@@ -54,8 +68,6 @@ def main() -> int:
             stored["rows"][key] = _row(measure, *arguments, calculator)
             options.output.write_text(json.dumps(stored, indent=1) + "\n")
             print(key, json.dumps(stored["rows"][key]), flush=True)
-    print(table(stored["rows"]))
-    return 0
 
 
 def _row(measure, *arguments) -> dict:
@@ -158,6 +170,44 @@ def table(rows: dict[str, dict]) -> str:
             f"(median {np.median(errors):.3f})"
         )
     return "\n".join(lines)
+
+
+def short_table(rows: dict[str, dict]) -> str:
+    """Markdown: the first crystals of the data base, in the order they were measured."""
+    lines = [
+        "| | a deviates, % | DFT mean, THz | mean deviation | mean absolute | lowest, THz |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name in FIRST.split():
+        row = rows.get(name, {"failed": "not measured"})
+        if "failed" not in row:
+            lowest = f"{row['lowest_THz']:.1f}" if row["lowest_THz"] < IMAGINARY else "–"
+            cells = [name, f"{100.0 * (row['a'] / row['a_dft'] - 1.0):+.2f}", f"{row['mean_THz']:.2f}"]
+            cells += [f"{row['bias_THz']:+.2f}", f"{row['mae_THz']:.2f}", lowest]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(rows: dict[str, dict], path: Path) -> None:
+    """Mean frequency of each crystal of the data base, the model's over DFT's."""
+    from matplotlib.figure import Figure
+
+    done = [row for row in rows.values() if "mean_THz" in row]
+    figure = Figure(figsize=(3.6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    top = max(row["mean_THz"] for row in done) * 1.05
+    axes.plot([0.0, top], [0.0, top], color="0.6", lw=1.0)
+    for imaginary, color, label in ((False, "C0", "stable"), (True, "C3", "imaginary modes")):
+        chosen = [row for row in done if (row["lowest_THz"] < IMAGINARY) == imaginary]
+        x = [row["mean_THz"] for row in chosen]
+        y = [row["mean_THz"] + row["bias_THz"] for row in chosen]
+        axes.plot(x, y, "o", ms=4, color=color, label=f"{label} ({len(chosen)})")
+    axes.set(
+        xlim=(0.0, top), ylim=(0.0, top), xlabel="mean frequency of DFT, THz", ylabel="of SevenNet-0, THz"
+    )
+    axes.set_aspect("equal")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120, facecolor="white")
 
 
 if __name__ == "__main__":

