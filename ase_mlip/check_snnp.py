@@ -16,6 +16,13 @@ STEP = 0.05  # Å
 MAX_PAIRS = 6
 LISTED = 4  # intervals without data that are named
 BANKS = ("phi", "rho", "f")
+ZERO = 1e-12  # of a spline's largest value
+# What does not vanish at the cutoff: its unit, and what happens there.
+CONSEQUENCES = {
+    "value": ("", "energies jump"),
+    "slope": ("1/Å", "forces jump"),
+    "curvature": ("1/Å²", "forces have a kink"),
+}
 
 
 def repulsive_core(probe: Probe) -> list[CheckResult]:
@@ -23,7 +30,7 @@ def repulsive_core(probe: Probe) -> list[CheckResult]:
     network = _snnp(probe)
     if network is None:
         return []
-    first = float(network.phi.grid[:, 0].max())
+    first = _first_knot(network)
     results = []
     for name, where in (("dimer", _dimers), ("crystal", _pushed)):
         weakest, place = np.inf, 0.0
@@ -46,23 +53,21 @@ def smooth_cutoff(probe: Probe) -> list[CheckResult]:
     network = _snnp(probe)
     if network is None:
         return []
-    worst = dict.fromkeys(("value", "slope", "curvature"), 0.0)
+    worst = dict.fromkeys(CONSEQUENCES, 0.0)
     for bank in (getattr(network, name) for name in BANKS):
         coefficients = bank.all_coefficients().detach().double()
         for case in range(coefficients.shape[0] if coefficients.shape[1] > 0 else 0):
             _, step, count = bank.grid[case].tolist()
             b, c, d = (coefficients[case, :, int(count) + k] for k in range(3))
-            size = float(coefficients[case].abs().max()) or 1.0
+            size = float(coefficients[case, :, _fixed(bank) :].abs().max()) or 1.0
             ends = ((b + 4 * c + d) / 6, (d - b) / 2 / step, (b - 2 * c + d) / step**2)
             for name, end in zip(worst, ends, strict=True):
                 worst[name] = max(worst[name], float(end.abs().max()) / size)
-    verdict = (
-        "NOT SMOOTH: forces have a kink there" if max(worst.values()) > 1e-12 else "zero, as it should be"
-    )
-    if worst["value"] > 1e-12 or worst["slope"] > 1e-12:
-        verdict = "NOT SMOOTH: energies or forces jump there"
-    units = {"value": "", "slope": "1/Å", "curvature": "1/Å²"}
-    return [report(f"smooth cutoff: {name}", worst[name], units[name], verdict) for name in worst]
+    rows = []
+    for name, (unit, consequence) in CONSEQUENCES.items():
+        verdict = f"NOT SMOOTH: {consequence} there" if worst[name] > ZERO else "zero, as it should be"
+        rows.append(report(f"smooth cutoff: {name}", worst[name], unit, verdict))
+    return rows
 
 
 def visited_intervals(probe: Probe) -> list[CheckResult]:
@@ -82,8 +87,18 @@ def visited_intervals(probe: Probe) -> list[CheckResult]:
 def _snnp(probe: Probe):
     """The network if it is an s-NNP."""
     network = probe.model.module.network.network
-    has_all = all(hasattr(network, name) for name in (*BANKS, "g", "pair_cases"))
-    return network if has_all and network.phi.coefficients.shape[1] > 0 else None
+    return network if all(hasattr(network, name) for name in (*BANKS, "g", "pair_cases")) else None
+
+
+def _fixed(bank) -> int:
+    """Intervals before the first knot that data decide about; older files have none."""
+    return int(getattr(bank, "before", 0))
+
+
+def _first_knot(network) -> float:
+    """Below it no spline has parameters, Å; knots of φ where it goes on as a fixed repulsion do not count."""
+    used = [bank for bank in (getattr(network, name) for name in BANKS) if bank.coefficients.shape[1] > 0]
+    return max(float((bank.grid[:, 0] + _fixed(bank) * bank.grid[:, 1]).max()) for bank in used)
 
 
 def _dimers(probe: Probe) -> Iterator[tuple[Atoms, np.ndarray]]:

@@ -26,7 +26,7 @@ CUTOFF, INNER = 4.2, 1.8
 
 
 def hypers(species=(14,), **changes) -> SNNPHypers:
-    small = {"radial_filters": 1, "angular_filters": 2, "hidden": [3], "angular_cutoff": 3.4}
+    small = {"radial_filters": 1, "angular_filters": 2, "hidden": [3], "angular_cutoff": 3.4, "core": False}
     small |= {"radial_intervals": 6, "angular_intervals": 4, "angle_intervals": 5, **changes}
     return SNNPHypers(species=list(species), cutoff=CUTOFF, inner=INNER, **small)
 
@@ -49,7 +49,7 @@ def export(folder, given, structures, change=None):
     torch.manual_seed(0)
     network = SNNP(given).double()
     with torch.no_grad():
-        network.phi.coefficients[:, :, 0] = 50.0
+        network.phi.coefficients[:, :, 0] = 50.0  # nothing where there is no φ
         network.phi.coefficients[:, :, 1] = 20.0
         if change:
             change(network)
@@ -226,6 +226,29 @@ def test_lint_of_a_sound_potential(tmp_path):
     assert rows["visited intervals: without data"].value == 7
 
 
+def test_lint_of_a_potential_without_a_pair_term(tmp_path):
+    """One ρ whose weight is 1 repels by twice its slope below 1.8 Å: both atoms have it."""
+
+    def repel(network):
+        for parameter in (*network.networks.parameters(), network.f.coefficients, network.rho.coefficients):
+            parameter.zero_()
+        network.skip.fill_(1.0)
+        network.rho.coefficients[:, :, 0], network.rho.coefficients[:, :, 1] = 50.0, 20.0
+
+    rows = lint(export(tmp_path, hypers(pair=False), crystals(), repel))
+    assert rows["repulsive core: dimer"].value == pytest.approx(2 * 50 / 0.8)
+    assert "from 0.5 to 1.80 Å" in rows["repulsive core: dimer"].detail
+    assert rows["smooth cutoff: curvature"].value == 0
+    assert rows["visited intervals: without data"].value == 7
+
+
+def test_lint_looks_below_the_first_knot_that_data_decide_about(tmp_path):
+    """The repulsion of nuclei has knots of its own down to 0.5 Å."""
+    rows = lint(export(tmp_path, hypers(core=True), crystals()))
+    assert "from 0.5 to 1.80 Å" in rows["repulsive core: dimer"].detail
+    assert rows["smooth cutoff: value"].value == 0
+
+
 def test_lint_finds_a_missing_core_and_missing_data(tmp_path):
     def attract(network):
         network.phi.coefficients[:, :, 0] = -50.0
@@ -236,15 +259,19 @@ def test_lint_finds_a_missing_core_and_missing_data(tmp_path):
 
 
 def test_lint_finds_an_end_that_is_not_smooth():
-    """An imported φ of two knots, 1 and 0 eV, 2 Å apart with the slopes -1 and -0.25 eV/Å at its ends."""
-    bank = SplineBank([1.0], [2.0], [1], 1, vanishing=False)
-    bank.set_from_knots(0, 0, torch.tensor([1.0, 0.0], dtype=torch.float64), (1, -1.0), (1, -0.25))
+    """An imported φ of two knots, 1 and 0 eV, 2 Å apart with the slopes -0.5 and -0.25 eV/Å at its ends."""
+    bank = SplineBank([1.0], [2.0], [1], 1, vanishing=False).double()
+    bank.set_from_knots(0, 0, torch.tensor([1.0, 0.0], dtype=torch.float64), (1, -0.5), (1, -0.25))
     nothing = SplineBank([1.0], [2.0], [1], 0, vanishing=True)
     network = SimpleNamespace(phi=bank, rho=nothing, f=nothing, g=nothing, pair_cases=None)
     module = SimpleNamespace(network=SimpleNamespace(network=network))
     probe = Probe(SimpleNamespace(module=module), crystals()[:1])
     rows = {row.name: row for row in smooth_cutoff(probe)}
     size = float(bank.coefficients.detach().abs().max())
-    assert rows["smooth cutoff: value"].value == pytest.approx(0.0, abs=1e-7)
+    assert rows["smooth cutoff: value"].value == pytest.approx(0.0, abs=1e-12)
     assert rows["smooth cutoff: slope"].value == pytest.approx(0.25 / size, rel=1e-6)
-    assert "forces jump" in rows["smooth cutoff: slope"].detail
+    assert rows["smooth cutoff: curvature"].value == pytest.approx(0.5 / size, rel=1e-6)
+    said = {name: rows[f"smooth cutoff: {name}"].detail for name in ("value", "slope", "curvature")}
+    assert said["value"] == "zero, as it should be"
+    assert said["slope"] == "NOT SMOOTH: forces jump there"
+    assert said["curvature"] == "NOT SMOOTH: forces have a kink there"
