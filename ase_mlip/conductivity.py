@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,8 @@ from .crystals import (
     with_calculator,
 )
 from .errors import MLIPError, StructureError
-from .phonon_cells import as_matrix, to_ase, to_phonopy
+from .phonon_cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
+from .phonon_files import Checkpoint
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
@@ -95,6 +97,7 @@ def thermal_conductivity(
     cutoff_pair_distance: float | None = None,
     symprec: float = 1e-5,
     max_residual: float = 0.05,
+    checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConductivityResult:
     """Lattice thermal conductivity of ``atoms`` from forces in supercells with one and two displaced atoms.
@@ -116,6 +119,7 @@ def thermal_conductivity(
     cutoff_pair_distance: leave out pairs of displaced atoms further apart, Å
     symprec: tolerance for symmetry, Å
     max_residual: refuse a structure with a larger force than this, eV/Å: it is not relaxed
+    checkpoint: keep the forces of finished supercells in this .npz file, and take them from there
     progress: called as ``progress(done, total)`` after each supercell
 
     Raises
@@ -127,15 +131,19 @@ def thermal_conductivity(
     ValueError
         for a temperature that is not positive
     """
-    require_positive(distance=distance, **{f"mesh[{i}]": n for i, n in enumerate(mesh)})
+    require_positive(distance=distance)
+    mesh = as_mesh(mesh)
     Phono3py = require_phono3py()
     work = with_calculator(atoms, "thermal_conductivity")
     require_crystal(work, "thermal_conductivity")
+    require_right_handed(work, "thermal_conductivity")
     refuse_random(work.calc, "thermal_conductivity")
     if len(temperatures) == 0 or min(temperatures) <= 0.0:
         raise ValueError(f"`temperatures` must be above zero, got {list(temperatures)} K")
     third = as_matrix(supercell_matrix)
-    second = third if phonon_supercell_matrix is None else as_matrix(phonon_supercell_matrix)
+    second = third
+    if phonon_supercell_matrix is not None:
+        second = as_matrix(phonon_supercell_matrix, "phonon_supercell_matrix")
     with warnings.catch_warnings():
         # about defaults that are meant here, and about names that change from version to version
         warnings.filterwarnings("ignore", module="phono3py|phonopy")
@@ -144,7 +152,7 @@ def thermal_conductivity(
             to_phonopy(work), third, primitive_matrix="auto", phonon_supercell_matrix=second, symprec=symprec
         )
         calculation.generate_displacements(distance=distance, cutoff_pair_distance=cutoff_pair_distance)
-        forces = _Forces(calculation, work.calc, max_residual, progress)
+        forces = _Forces(calculation, work.calc, max_residual, checkpoint, progress)
         calculation.phonon_forces = forces.of(
             calculation.phonon_supercell, calculation.phonon_supercells_with_displacements
         )
@@ -172,7 +180,7 @@ def thermal_conductivity(
         stable=stable,
         lowest_frequency=float(frequencies.min()),
         wigner=wigner,
-        mesh=tuple(int(n) for n in mesh),
+        mesh=mesh,
         residual_force=forces.residual,
         space_group_number=None if dataset is None else int(dataset.number),
     )
@@ -193,17 +201,20 @@ def require_phono3py():
 class _Forces:
     """Forces in displaced supercells less those of the undisplaced one, and how many are done."""
 
-    def __init__(self, calculation, calculator, max_residual: float, progress):
+    def __init__(self, calculation, calculator, max_residual: float, checkpoint, progress):
         self.calculator = calculator
         self.max_residual = max_residual
         self.progress = progress
         self.residual = 0.0
         self.done = 0
-        displaced = (
+        cells = [
+            calculation.phonon_supercell,
             *calculation.phonon_supercells_with_displacements,
-            *calculation.supercells_with_displacements,
-        )
-        self.total = 2 + sum(cell is not None for cell in displaced)
+            calculation.supercell,
+            *(cell for cell in calculation.supercells_with_displacements if cell is not None),
+        ]
+        self.total = len(cells)
+        self.kept = Checkpoint(checkpoint, cells, calculator)
 
     def of(self, supercell, displaced) -> np.ndarray:
         """[n, N, 3] in eV/Å; zero for a pair that was left out."""
@@ -220,18 +231,20 @@ class _Forces:
         )
 
     def _evaluate(self, cell) -> np.ndarray:
-        supercell = to_ase(cell)
-        supercell.calc = self.calculator
-        forces = supercell.get_forces()
+        """Forces of the next supercell, which are asked for in the order of the checkpoint's."""
+        if self.done == len(self.kept.forces):
+            supercell = to_ase(cell)
+            supercell.calc = self.calculator
+            self.kept.add(supercell.get_forces(), 1)
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.total)
-        return forces
+        return self.kept.forces[self.done - 1]
 
 
 def _mesh_frequencies(calculation: Phono3py, mesh: Sequence[int]) -> np.ndarray:
     """On all points of the mesh, Γ first, THz, [n, bands]."""
-    calculation.mesh_numbers = [int(n) for n in mesh]
+    calculation.mesh_numbers = list(mesh)
     calculation.init_phph_interaction()
     calculation.run_phonon_solver()
     return calculation.get_phonon_data()[0]

@@ -9,8 +9,10 @@ statement about the model, not about the solver. Of a model averaged over a grou
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -18,8 +20,10 @@ from phonopy import Phonopy
 
 from .cosets import averaged_forces
 from .crystals import require_positive
+from .errors import PrecisionWarning
 from .phonon_bands import frequencies_at, special_points
-from .phonon_cells import new_phonopy, to_ase, warn_if_small
+from .phonon_cells import new_phonopy, to_ase, to_phonopy, warn_if_small
+from .phonon_files import Checkpoint
 from .phonons import averaged_calculator, check_input, relaxed_within_symmetry, sum_rule_error
 
 DEGENERATE = 1e-4  # THz, of frequencies from force constants that obey the space group
@@ -83,6 +87,7 @@ def audit_phonons(
     force: bool = False,
     primitive_matrix: str | np.ndarray = "auto",
     symprec: float = 1e-5,
+    checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PhononAudit:
     """Audit the phonons that the calculator of ``atoms`` gives.
@@ -90,12 +95,18 @@ def audit_phonons(
     Parameters are those of :func:`ase_mlip.phonons.phonons`. Use a calculator in float64: differences of
     forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32.
 
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
     Raises
     ------
     StructureError
         for molecules, without calculator, or where the crystal cannot be relaxed
     """
     require_positive(distance=distance)
+    _warn_of_rounding(atoms.calc, distance)
     work, matrix = check_input(atoms, supercell_matrix, min_length)
     if relax_first:
         relaxed_within_symmetry(work, force)
@@ -105,7 +116,14 @@ def audit_phonons(
     started = time.perf_counter()
     moved = calculation.primitive.p2s_map
     supercell = to_ase(calculation.supercell)
-    forces, evaluations = _forces(supercell, moved, calculator, distance, symprec, progress)
+    cells = _displaced(supercell, moved, distance)
+    done = Checkpoint(checkpoint, [to_phonopy(cell) for cell in cells], calculator)
+    for count, cell in enumerate(cells, start=1):
+        if count > len(done.forces):
+            done.add(*averaged_forces(cell, calculator, symprec))
+        if progress is not None:
+            progress(count, len(cells))
+    forces = np.reshape(done.forces, (len(moved), 3, 2, len(supercell), 3))
     seconds = time.perf_counter() - started
     full = _force_constants(calculation, moved, forces, distance)
     averaging = getattr(calculator, "averaging", None)
@@ -113,7 +131,7 @@ def audit_phonons(
         **_symmetry_of(calculation, full, new_phonopy(work, matrix, primitive_matrix, symprec)),
         distance=distance,
         n_displacements=6 * len(moved),
-        evaluations=evaluations,
+        evaluations=sum(done.evaluations),
         seconds=seconds,
         averaging="none" if averaging is None else averaging.name,
         n_atoms_supercell=len(calculation.supercell),
@@ -121,26 +139,26 @@ def audit_phonons(
     )
 
 
-def _forces(
-    supercell: Atoms,
-    moved: np.ndarray,
-    calculator,
-    distance: float,
-    symprec: float,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[np.ndarray, int]:
-    """Forces [n, 3, 2, N, 3] with atom ``moved[n]`` displaced along each axis forwards and backwards."""
-    forces = np.zeros((len(moved), 3, 2, len(supercell), 3))
-    start = supercell.positions.copy()
-    done = evaluations = 0
-    for index in np.ndindex(forces.shape[:3]):
-        supercell.positions = start
-        supercell.positions[moved[index[0]], index[1]] += (distance, -distance)[index[2]]
-        forces[index], count = averaged_forces(supercell, calculator, symprec)
-        done, evaluations = done + 1, evaluations + count
-        if progress is not None:
-            progress(done, 6 * len(moved))
-    return forces, evaluations
+def _warn_of_rounding(calculator, distance: float) -> None:
+    if (getattr(calculator, "parameters", None) or {}).get("dtype") == "float32":
+        warnings.warn(
+            f"the audit takes differences of forces over {2 * distance:g} Å, and this model computes in "
+            'float32: what it finds below 0.01 THz is rounding; use dtype="float64"',
+            PrecisionWarning,
+            stacklevel=3,
+        )
+
+
+def _displaced(supercell: Atoms, moved: np.ndarray, distance: float) -> list[Atoms]:
+    """Each atom ``moved[n]`` displaced along x, y and z, each forwards and backwards, in this order."""
+    cells = []
+    for atom in moved:
+        for axis in range(3):
+            for step in (distance, -distance):
+                cell = supercell.copy()
+                cell.positions[atom, axis] += step
+                cells.append(cell)
+    return cells
 
 
 def _force_constants(

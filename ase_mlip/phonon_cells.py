@@ -42,9 +42,9 @@ def new_phonopy(
             )
         except (RuntimeError, ValueError, TypeError) as error:
             raise StructureError(
-                f"`phonons`: expected a crystal that phonopy can reduce to a primitive cell, got {atoms} "
-                f"({error or type(error).__name__}); look for atoms at one place, or set `primitive_matrix` "
-                "and `symprec`"
+                "`phonons`: expected a crystal that phonopy can reduce to a primitive cell, got "
+                f"{atoms.get_chemical_formula()} ({error or type(error).__name__}); look for atoms at one "
+                "place, or set `primitive_matrix` and `symprec`"
             ) from error
 
 
@@ -94,18 +94,40 @@ def find_supercell(
     return np.diag(np.ceil(min_length / heights(atoms.cell.array) - 1e-6).astype(int))
 
 
-def as_matrix(supercell_matrix: Sequence | np.ndarray) -> np.ndarray:
-    """Three integers or nine as int [3, 3]. Raises StructureError for anything else."""
+def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_matrix") -> np.ndarray:
+    """Three integers or nine as int [3, 3]. Raises StructureError for others, and for mirrored cells."""
     matrix = np.array(supercell_matrix)
     if matrix.shape == (3,):
         matrix = np.diag(matrix)
     integers = matrix.dtype.kind in "iuf" and np.allclose(matrix, np.rint(matrix))
-    if matrix.shape != (3, 3) or not integers or round(np.linalg.det(matrix)) == 0:
+    volumes = round(np.linalg.det(matrix)) if matrix.shape == (3, 3) and integers else 0
+    if volumes < 0:
         raise StructureError(
-            "`supercell_matrix` must be three integers or a regular 3×3 integer matrix, "
-            f"got {supercell_matrix}"
+            f"`{name}` must have a positive determinant, got {volumes} for {matrix.tolist()}: its supercell "
+            "is left-handed; exchange two of its vectors"
+        )
+    if volumes == 0:
+        raise StructureError(
+            f"`{name}` must be three integers or a regular 3×3 integer matrix, got {supercell_matrix}"
         )
     return np.rint(matrix).astype(int)
+
+
+def as_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
+    """Three positive integers. Raises StructureError for anything else."""
+    found = np.array(mesh)
+    if found.shape != (3,) or found.dtype.kind not in "iu" or (found < 1).any():
+        raise StructureError(f"`mesh` must be three positive integers, such as (8, 8, 8), got {mesh}")
+    return tuple(int(n) for n in found)
+
+
+def require_right_handed(atoms: Atoms, what: str) -> None:
+    """Raise StructureError for cell vectors of a negative volume, which phonopy does not take."""
+    if np.linalg.det(atoms.cell.array) < 0.0:
+        raise StructureError(
+            f"`{what}` needs a right-handed cell, got {atoms.cell.array.round(4).tolist()} Å, of which the "
+            "determinant is negative; exchange two of its vectors"
+        )
 
 
 def warn_if_small(atoms: Atoms, supercell_matrix: np.ndarray, calculator) -> None:

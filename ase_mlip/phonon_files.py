@@ -29,6 +29,7 @@ class Checkpoint:
     def __init__(self, path: str | Path | None, supercells: Sequence[PhonopyAtoms], calculator):
         self.path = None if path is None else Path(path)
         self.key = _key(supercells, calculator)
+        self.sizes = [len(cell) for cell in supercells]
         self.forces: list[np.ndarray] = []
         self.evaluations: list[int] = []
         if self.path is not None and self.path.is_file():
@@ -40,21 +41,24 @@ class Checkpoint:
         self.evaluations.append(evaluations)
         if self.path is not None:
             buffer = io.BytesIO()
-            np.savez(buffer, key=self.key, forces=self.forces, evaluations=self.evaluations)
+            # one array, since supercells of two sizes may be in it
+            np.savez(buffer, key=self.key, forces=np.concatenate(self.forces), evaluations=self.evaluations)
             write_atomically(self.path, buffer.getvalue())
 
     def _read(self) -> None:
         try:
             with self.path.open("rb") as stream, np.load(stream) as stored:
                 if str(stored["key"]) == self.key:
-                    self.forces = list(stored["forces"])
-                    self.evaluations = [int(count) for count in stored["evaluations"]]
+                    evaluations = [int(count) for count in stored["evaluations"]]
+                    ends = np.cumsum(self.sizes[: len(evaluations)])
+                    self.forces = np.split(stored["forces"], ends[:-1])
+                    self.evaluations = evaluations
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # not ours, or of a disk that was full: compute again
 
 
 def _key(supercells: Sequence[PhonopyAtoms], calculator) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"forces of all supercells in one array")
     for cell in supercells:
         for array in (cell.cell, cell.positions, cell.numbers):
             digest.update(np.round(np.asarray(array, dtype=float), 10).tobytes())
@@ -68,10 +72,11 @@ def _key(supercells: Sequence[PhonopyAtoms], calculator) -> str:
     return digest.hexdigest()
 
 
-def write_results(result, folder: Path) -> None:
+def write_results(result, folder: Path, with_group_velocities: bool = False) -> dict:
     """``phonopy.yaml``, ``FORCE_SETS`` and ``force_constants.hdf5``, which phonopy's commands read, and JSON.
 
-    ``result`` is a :class:`ase_mlip.phonons.PhononResult`. Raises OSError.
+    ``result`` is a :class:`ase_mlip.phonons.PhononResult`. Returns what ``phonons.json`` holds, which is the
+    mesh's modes ``with_group_velocities``, too. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     result.save(folder / "phonopy.yaml")
@@ -79,4 +84,6 @@ def write_results(result, folder: Path) -> None:
     write_force_constants_to_hdf5(
         result.phonopy.force_constants, filename=str(folder / "force_constants.hdf5")
     )
-    write_json(folder / "phonons.json", result.to_dict())
+    document = result.to_dict() | result.spectra(with_group_velocities)
+    write_json(folder / "phonons.json", document)
+    return document

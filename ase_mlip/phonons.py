@@ -28,9 +28,17 @@ from .crystals import (
 )
 from .errors import StructureError
 from .phonon_bands import BandStructure, band_structure, frequencies_at
-from .phonon_cells import find_supercell, new_phonopy, to_ase, warn_if_small
+from .phonon_cells import (
+    as_mesh,
+    find_supercell,
+    new_phonopy,
+    require_right_handed,
+    to_ase,
+    warn_if_small,
+)
 from .phonon_files import Checkpoint
 from .phonon_thermal import ThermalProperties, thermal_properties
+from .provenance import plain
 from .relax import RelaxResult, relax
 
 IMAGINARY = -0.1  # THz; below it a mode counts as imaginary, above it as noise of an acoustic mode
@@ -134,6 +142,22 @@ class PhononResult:
             "heat_capacity_300K": None if self.thermal is None else float(self.thermal.heat_capacity[30]),
         }
 
+    def spectra(self, with_group_velocities: bool = False) -> dict:
+        """Density of states and thermal properties as JSON has them, and the mesh where it is asked for."""
+        found = {
+            "dos": {"frequencies": self.dos_frequencies.tolist(), "states": self.dos.tolist()},
+            "thermal": None if self.thermal is None else plain(vars(self.thermal)),
+        }
+        if with_group_velocities:
+            q_points = self.phonopy.mesh.qpoints
+            found["mesh_modes"] = {
+                "q_points": q_points.tolist(),
+                "weights": self.mesh_weights.tolist(),
+                "frequencies": self.mesh_frequencies.tolist(),
+                "group_velocities": self.group_velocities(q_points).tolist(),
+            }
+        return found
+
     def save(self, path: str | Path) -> None:
         """Write a ``phonopy.yaml`` with displacements and forces, which phonopy's own commands read."""
         self.phonopy.save(filename=str(path), settings={"force_sets": True, "displacements": True})
@@ -189,7 +213,8 @@ def phonons(
     StructureError
         for molecules, without calculator, or for a structure that is not relaxed
     """
-    require_positive(distance=distance, points=points, **{f"mesh[{i}]": n for i, n in enumerate(mesh)})
+    require_positive(distance=distance, points=points)
+    mesh = as_mesh(mesh)
     work, matrix = check_input(atoms, supercell_matrix, min_length)
     relaxation = relaxed_within_symmetry(work, force) if relax_first else None
     calculator = averaged_calculator(work, symmetry, symprec)
@@ -216,7 +241,7 @@ def phonons(
         averaging="none" if averaging is None else averaging.name,
         distance=distance,
         relaxation=relaxation,
-        **_analyse(calculation, path, points, tuple(mesh)),
+        **_analyse(calculation, path, points, mesh),
     )
 
 
@@ -226,13 +251,18 @@ def check_input(
     """A copy of a crystal that phonons can be computed of, and the supercell's matrix, int [3, 3]."""
     work = with_calculator(atoms, "phonons")
     require_crystal(work, "phonons")
+    require_right_handed(work, "phonons")
     refuse_random(work.calc, "phonons")
-    if symmetry_dataset(work, SYMMETRY_OF_INPUT) is None:
+    _require_space_group(work)
+    return work, find_supercell(work, supercell_matrix, min_length)
+
+
+def _require_space_group(atoms: Atoms) -> None:
+    if symmetry_dataset(atoms, SYMMETRY_OF_INPUT) is None:
         raise StructureError(
-            f"`phonons`: spglib finds no space group of {work.get_chemical_formula()} within "
+            f"`phonons`: spglib finds no space group of {atoms.get_chemical_formula()} within "
             f"{SYMMETRY_OF_INPUT} Å; are two atoms at one place?"
         )
-    return work, find_supercell(work, supercell_matrix, min_length)
 
 
 def relaxed_within_symmetry(atoms: Atoms, force: bool = False) -> RelaxResult:
@@ -245,8 +275,9 @@ def relaxed_within_symmetry(atoms: Atoms, force: bool = False) -> RelaxResult:
     Raises
     ------
     StructureError
-        where it does not converge, unless ``force``
+        without a space group, and where it does not converge, unless ``force``
     """
+    _require_space_group(atoms)
     calculator = atoms.calc
     refine_symmetry(atoms, symprec=SYMMETRY_OF_INPUT)
     has_stress = "stress" in getattr(calculator, "implemented_properties", ())

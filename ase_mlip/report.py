@@ -19,6 +19,11 @@ class Table:
     rows: Sequence[Sequence[str]]
     caption: str = ""
 
+    @property
+    def sortable(self) -> bool:
+        """Not a column of one thing and its number, which is read from top to bottom."""
+        return len(self.header) > 2 and len(self.rows) > 1
+
 
 @dataclass
 class Picture:
@@ -53,8 +58,9 @@ th, td { text-align: left; vertical-align: top; }
 th { color: #4b5563; font-weight: 600; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; display: block; cursor: zoom-in; }
-img.zoomed { position: fixed; inset: 0; z-index: 1; width: 100vw; height: 100vh; object-fit: contain;
-             max-width: none; background: #fff; cursor: zoom-out; }
+.zoom { position: fixed; inset: 0; z-index: 1; overflow: auto; overscroll-behavior: contain; display: flex;
+        background: #fff; cursor: zoom-out; }
+.zoom img { max-width: none; margin: auto; flex: none; cursor: zoom-out; }
 .sortable th { cursor: pointer; white-space: nowrap; }
 .sortable td { white-space: nowrap; }
 th[aria-sort="ascending"]::after { content: " \\2191"; }
@@ -66,7 +72,8 @@ footer { margin-top: 3rem; color: #4b5563; font-size: .85rem; }
 
 
 # Sorts a table by the column whose head is clicked, numbers as numbers and what is no number last, and shows
-# a clicked picture on the whole window. Without it the page is complete.
+# a clicked picture in its own size over the page, to be scrolled where the window is smaller. Without it the
+# page is complete.
 SCRIPT = """
 document.querySelectorAll("table.sortable th").forEach(head => head.addEventListener("click", () => {
   const up = head.getAttribute("aria-sort") !== "ascending";
@@ -82,12 +89,15 @@ document.querySelectorAll("table.sortable th").forEach(head => head.addEventList
   head.setAttribute("aria-sort", up ? "ascending" : "descending");
   [...body.rows].sort((a, b) => compare(key(a), key(b))).forEach(row => body.append(row));
 }));
-document.querySelectorAll("img").forEach(image =>
-  image.addEventListener("click", () => image.classList.toggle("zoomed")));
-document.addEventListener("keydown", event => {
-  if (event.key !== "Escape") return;
-  document.querySelectorAll("img.zoomed").forEach(image => image.classList.remove("zoomed"));
-});
+const close = () => document.querySelectorAll(".zoom").forEach(shown => shown.remove());
+document.querySelectorAll("img").forEach(image => image.addEventListener("click", () => {
+  const over = document.createElement("div"), copy = image.cloneNode();
+  over.className = "zoom";
+  over.append(copy);
+  over.addEventListener("click", close);
+  document.body.append(over);
+}));
+document.addEventListener("keydown", event => { if (event.key === "Escape") close(); });
 """
 
 
@@ -133,8 +143,7 @@ def _section(section: Section) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    # a column of one thing and its number is read from top to bottom
-    kind = ' class="sortable"' if len(table.header) > 2 and len(table.rows) > 1 else ""
+    kind = ' class="sortable"' if table.sortable else ""
     head = f"<thead><tr>{head}</tr></thead>\n" if head else ""
     rows = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in table.rows]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)

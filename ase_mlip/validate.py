@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,12 +21,13 @@ from ase.io import read, write
 
 from .errors import MLIPError, StructureError
 from .model_info import find_model, read_info
+from .processes import run_in_processes
 from .provenance import hardware, versions, write_json
 from .validate_report import write_csv, write_page
 from .validate_steps import STEPS, Job, NotApplicable, Settings
 
 RESULTS = "results.json"
-POLL = 0.5  # s
+RELAXED = "relaxed.extxyz"
 
 
 def validate(
@@ -75,18 +74,20 @@ def validate(
     threads = max(1, (os.cpu_count() or 1) // processes)
     started = time.perf_counter()
 
-    def run(name: str) -> None:
-        _in_process(path, name, structures[name], output / name, settings, device, threads)
+    def ended(name: str, status: int) -> None:
+        if status != 0:
+            _record_crash(structures[name], output / name, status)
 
-    with ThreadPoolExecutor(processes) as pool:
-        futures = [pool.submit(run, name) for name in structures]
-        total = len(structures) * len(STEPS)
-        while not all(future.done() for future in futures):
-            time.sleep(POLL)
-            if progress is not None:
-                progress(sum(len(_stored(output / name)["steps"]) for name in structures), total)
-        for future in futures:
-            future.result()
+    def tick() -> None:
+        if progress is not None:
+            done = sum(len(_stored(output / name)["steps"]) for name in structures)
+            progress(done, len(structures) * len(STEPS))
+
+    calls = {
+        name: (path, name, atoms, output / name, settings, device, threads)
+        for name, atoms in structures.items()
+    }
+    run_in_processes(run_structure, calls, processes, ended, tick)
     document = {
         "schema_version": 1,
         "model": {"name": info.name, "file_sha256": info.document_sha256, "description": info.description},
@@ -117,18 +118,27 @@ def run_structure(
     record = _stored(folder)
     if record.get("key") != key:
         record = {"key": key, "formula": atoms.get_chemical_formula(), "n_atoms": len(atoms), "steps": {}}
-    # what failed is tried again
-    record["steps"] = {step: found for step, found in record["steps"].items() if "error" not in found}
+    relaxed = folder / RELAXED
+    record["steps"] = _kept(record["steps"], relaxed)
     job = Job(name, atoms, calculator, folder, settings)
-    relaxed = folder / "relaxed.extxyz"
-    if "relaxation" in record["steps"]:
+    if record["steps"]:
         job.relaxed = read(relaxed)
     for step in STEPS:
         if step not in record["steps"]:
             record["steps"][step] = _run_step(step, job)
             if step == "relaxation" and job.relaxed is not None:
                 write(relaxed, job.relaxed)
+                job.relaxed = read(relaxed)  # to the file's digits, as for a run that goes on after a kill
             write_json(folder / RESULTS, record)
+
+
+def _kept(steps: dict, relaxed: Path) -> dict:
+    """The finished steps that need not be repeated: none that failed, and none without what they are of."""
+    kept = {step: found for step, found in steps.items() if "error" not in found}
+    if "relaxation" in kept and relaxed.is_file():
+        return kept
+    relaxed.unlink(missing_ok=True)
+    return {}
 
 
 def _run_step(step: str, job: Job) -> dict:
@@ -157,22 +167,13 @@ def _run_step(step: str, job: Job) -> dict:
     }
 
 
-def _in_process(
-    model: Path, name: str, atoms: Atoms, folder: Path, settings: Settings, device: str, threads: int
-) -> None:
-    """:func:`run_structure` in a fresh process, of which a crash is recorded like any other failure."""
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(
-        target=run_structure, args=(model, name, atoms, folder, settings, device, threads)
-    )
-    process.start()
-    process.join()
-    if process.exitcode != 0:
-        record = {"formula": atoms.get_chemical_formula(), "n_atoms": len(atoms)} | _stored(folder)
-        missing = next((step for step in STEPS if step not in record["steps"]), "process")
-        record["steps"][missing] = {"error": f"the process ended with exit status {process.exitcode}"}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / RESULTS, record)
+def _record_crash(atoms: Atoms, folder: Path, status: int) -> None:
+    """What is known of a structure of which the process ended with a status other than zero."""
+    record = {"formula": atoms.get_chemical_formula(), "n_atoms": len(atoms)} | _stored(folder)
+    missing = next((step for step in STEPS if step not in record["steps"]), "process")
+    record["steps"][missing] = {"error": f"the process ended with exit status {status}"}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULTS, record)
 
 
 def _stored(folder: Path) -> dict:

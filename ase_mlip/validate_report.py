@@ -14,7 +14,7 @@ COLUMNS = (
     ("space group (0.01 Å)", "relaxation", lambda n: n["spacegroup_after"]["0.01"] or "–", "{}"),
     ("volume (Å³/atom)", "relaxation", lambda n: n["volume_per_atom"], "{:.3f}"),
     ("energy (eV/atom)", "relaxation", lambda n: n["energy_per_atom"], "{:.4f}"),
-    ("relaxed", "relaxation", lambda n: n["converged"], "{}"),
+    ("relaxed", "relaxation", lambda n: n["converged"] and n.get("relaxed_within_symmetry", True), "{}"),
     ("highest at Γ (THz)", "phonons", lambda n: max(n["gamma"]), "{:.2f}"),
     ("lowest mode (THz)", "phonons", lambda n: n["lowest_frequency"], "{:.2f}"),
     ("splitting (THz)", "phonons", lambda n: n["audit"]["splitting"], "{:.1e}"),
@@ -49,9 +49,14 @@ def overview(document: dict) -> tuple[list[str], list[list[str]]]:
     rows = []
     for name, record in document["structures"].items():
         cells = [_cell(record["steps"], step, get, form) for _, step, get, form in COLUMNS]
-        failed = [step for step, found in record["steps"].items() if "error" in found]
+        failed = [step for step, found in record["steps"].items() if _failed(found)]
         rows.append([name, record.get("formula", "–"), *cells, ", ".join(failed) or "–"])
     return header, rows
+
+
+def _failed(found: dict) -> bool:
+    """An error, or a relaxation without the crystal that all else needs."""
+    return "error" in found or not found.get("numbers", {}).get("relaxed_within_symmetry", True)
 
 
 def _cell(steps: dict, step: str, get, form: str) -> str:
@@ -83,17 +88,24 @@ def write_page(path: Path, document: dict, folder: Path) -> None:
     header, rows = overview(document)
     failures = [f"{row[0]}: {row[-1]} failed" for row in rows if row[-1] != "–"]
     count = f"{len(structures)} structure{'s' if len(structures) != 1 else ''}"
-    introduction = [
-        f"{count} with the potential {model['name']}: relaxation, phonons, elastic constants, dependence on "
-        "orientation, dynamics at constant energy.",
-        "Click a column's head to sort by it, a picture to enlarge it.",
-        model["description"],
-    ]
     glance = Section("At a glance", tables=[Table(header, rows)], warnings=failures)
     sections = [glance, *(_structure(name, record, folder / name) for name, record in structures.items())]
     sections.append(_provenance(document))
+    introduction = [
+        f"{count} with the potential {model['name']}: relaxation, phonons, elastic constants, dependence on "
+        "orientation, dynamics at constant energy.",
+        _what_a_click_does(sections),
+        model["description"],
+    ]
     texts = [text for text in introduction if text]
     write_report(path, f"Validation of {model['name']}", texts, sections, f"ase_mlip {_version(document)}")
+
+
+def _what_a_click_does(sections: list[Section]) -> str:
+    sorts = any(table.sortable for section in sections for table in section.tables)
+    enlarges = any(section.pictures for section in sections)
+    parts = ["a column's head to sort by it"] * sorts + ["a picture to see it in full size"] * enlarges
+    return f"Click {', '.join(parts)}." if parts else ""
 
 
 def _structure(name: str, record: dict, folder: Path) -> Section:
@@ -106,8 +118,8 @@ def _structure(name: str, record: dict, folder: Path) -> Section:
             warnings.append(f"{title}: left out, {found['skipped']}")
         else:
             warnings += [f"{title}: {text}" for text in found["warnings"]]
-            rows = _rows(step, found["numbers"])
-            tables.append(Table((title, ""), rows, caption=f"{found['seconds']:.1f} s"))
+            header, rows = _rows(step, found["numbers"])
+            tables.append(Table((title, *header), rows, caption=f"{found['seconds']:.1f} s"))
             for picture in found["pictures"]:
                 file = folder / picture
                 if file.is_file():
@@ -117,14 +129,17 @@ def _structure(name: str, record: dict, folder: Path) -> Section:
     return Section(f"{name}: {record.get('formula', '')}", (), tables, pictures, warnings)
 
 
-def _rows(step: str, numbers: dict) -> list[tuple[str, str]]:
-    return {
+def _rows(step: str, numbers: dict) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header after the first column, and rows."""
+    if step == "symmetry":
+        return ("evaluations", "forces, meV/Å", "energy, meV/atom"), _symmetry_rows(numbers)
+    rows = {
         "relaxation": _relaxation_rows,
         "phonons": _phonon_rows,
         "elasticity": _elastic_rows,
-        "symmetry": _symmetry_rows,
         "dynamics": _dynamics_rows,
-    }[step](numbers)
+    }
+    return ("",), rows[step](numbers)
 
 
 def _relaxation_rows(n: dict) -> list[tuple[str, str]]:
@@ -179,9 +194,9 @@ def _elastic_rows(n: dict) -> list[tuple[str, str]]:
     return rows
 
 
-def _symmetry_rows(n: dict) -> list[tuple[str, str]]:
+def _symmetry_rows(n: dict) -> list[tuple[str, ...]]:
     return [
-        (f"{row['scheme']}, {row['evaluations']} evaluations", f"forces {1000.0 * row['forces']:.3g} meV/Å")
+        (row["scheme"], f"{row['evaluations']}", *(f"{1000.0 * row[of]:.3g}" for of in ("forces", "energy")))
         for row in n["rows"]
     ]
 

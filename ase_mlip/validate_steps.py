@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from . import anisotropy, plots
 from .elasticity import elastic_constants
-from .errors import StructureError
+from .errors import MLIPError, StructureError
 from .md_stability import md_stability
 from .phonon_audit import audit_phonons
 from .phonon_cells import heights
@@ -64,7 +64,11 @@ class Settings:
 
 @dataclass
 class Job:
-    """One structure on its way: ``atoms`` as given, ``relaxed`` after the first step, files in ``folder``."""
+    """One structure on its way: ``atoms`` as given, files in ``folder``.
+
+    ``relaxed`` is set by the first step, of a crystal to what it is relaxed to within its space group; None
+    where that failed.
+    """
 
     name: str
     atoms: Atoms
@@ -78,8 +82,14 @@ class Job:
         return bool(self.atoms.pbc.all()) and self.atoms.cell.rank == 3
 
     def start(self) -> Atoms:
-        """A copy of the relaxed structure with the calculator."""
-        atoms = (self.atoms if self.relaxed is None else self.relaxed).copy()
+        """A copy of the relaxed structure with the calculator. Raises NotApplicable without one."""
+        if self.relaxed is None:
+            raise NotApplicable("not relaxed")
+        return self.with_calculator(self.relaxed)
+
+    def with_calculator(self, atoms: Atoms) -> Atoms:
+        """A copy of ``atoms`` without constraints and with the calculator."""
+        atoms = atoms.copy()
         atoms.set_constraint()
         atoms.calc = self.calculator
         return atoms
@@ -94,7 +104,7 @@ class NotApplicable(Exception):
 
 def relaxation(job: Job) -> Found:
     """Free relaxation of atoms and, of a crystal, the cell; what follows starts from the symmetric one."""
-    atoms = job.start()
+    atoms = job.with_calculator(job.atoms)
     result = relax(atoms, fmax=1e-3, steps=500, optimizer="LBFGS", cell=job.is_crystal)
     final = result.atoms
     numbers = {
@@ -111,27 +121,40 @@ def relaxation(job: Job) -> Found:
         "rmsd": result.rmsd,
         "noise": None if result.noise is None else asdict(result.noise),
     }
-    job.relaxed = final
     if job.is_crystal:
-        symmetric = job.atoms.copy()
-        symmetric.set_constraint()
-        symmetric.calc = job.calculator
-        relaxed_within_symmetry(symmetric)
-        symmetric.calc = None
-        symmetric.set_constraint()
-        job.relaxed = symmetric
+        job.relaxed = _within_symmetry(job)
+        numbers["relaxed_within_symmetry"] = job.relaxed is not None
+    else:
+        job.relaxed = final
     return numbers, {"relaxation": plots.plot_relaxation(result)}
+
+
+def _within_symmetry(job: Job) -> Atoms | None:
+    """The crystal relaxed in the space group that it has; None, with a warning, where that fails."""
+    atoms = job.with_calculator(job.atoms)
+    try:
+        relaxed_within_symmetry(atoms)
+    except MLIPError as error:
+        warnings.warn(f"not relaxed within the space group, which all else needs: {error}",
+                      UserWarning, stacklevel=2)  # fmt: skip
+        return None
+    atoms.calc = None
+    atoms.set_constraint()
+    return atoms
 
 
 def phonon_step(job: Job) -> Found:
     """Phonons as in production, the audit, and the comparison with a reference if there is one."""
     _require_crystal(job)
+    atoms = job.start()
     length = job.settings.phonon_length or 2.0 * job.calculator.model.info.cutoff
+    # relaxed it is: the forces that are left are the model's anisotropy
     options = {"min_length": length, "distance": job.settings.distance, "relax_first": False, "force": True}
     mesh = (job.settings.mesh,) * 3
-    result = phonons(job.start(), mesh=mesh, checkpoint=job.folder / "forces.npz", **options)
+    result = phonons(atoms, mesh=mesh, checkpoint=job.folder / "forces.npz", **options)
     write_results(result, job.folder)
-    numbers = {**result.to_dict(), "audit": audit_phonons(job.start(), **options).to_dict()}
+    audit = audit_phonons(atoms, checkpoint=job.folder / "forces-audit.npz", **options)
+    numbers = {**result.to_dict(), "audit": audit.to_dict()}
     figures = {"bands": plots.plot_phonons(result)}
     folder = reference_of(job)
     if folder is not None:
@@ -143,7 +166,8 @@ def phonon_step(job: Job) -> Found:
 
 
 def _compared(job: Job, folder: Path, mesh: tuple[int, int, int]) -> tuple[dict, Figure]:
-    options = {"distance": job.settings.distance, "force": True, "mesh": mesh}
+    options = {"distance": job.settings.distance, "mesh": mesh}
+    options["checkpoint"] = job.folder / "forces-reference.npz"
     comparison = compare_with(job.start(), load_reference(folder), folder.name, **options)
     names = (job.calculator.model.info.name, "reference")
     figure = plots.plot_phonons(comparison.model, overlay=comparison.reference_bands, names=names)

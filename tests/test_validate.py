@@ -2,15 +2,24 @@
 
 import csv
 import json
+import multiprocessing
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
+import stillinger_weber
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.io import write
+from click.testing import CliRunner
 
 from ase_mlip import validate as module
 from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.cli import main
 from ase_mlip.errors import StructureError
 from ase_mlip.validate import Settings, validate
 from ase_mlip.validate_report import overview, write_page
@@ -31,14 +40,15 @@ def report(structures, tmp_path_factory):
     """A crystal, a molecule, and one that fails."""
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_in_process", run_here)
+        patch.setattr(module, "run_in_processes", run_here)
         document = validate("pet-si", structures, folder, QUICK, processes=1)
     return folder, document
 
 
-def run_here(model, name, atoms, folder, settings, device, threads):
-    """In this process: tests of it start new ones only where that is what they test."""
-    module.run_structure(model, name, atoms, folder, settings, device, torch.get_num_threads())
+def run_here(function, calls, processes, ended, tick):
+    """In this process: tests start new ones only where that is what they test."""
+    for arguments in calls.values():
+        function(*arguments[:-1], torch.get_num_threads())
 
 
 def test_every_step_is_there_or_says_why_not(report):
@@ -49,7 +59,8 @@ def test_every_step_is_there_or_says_why_not(report):
     assert {step for step, found in dimer.items() if "skipped" in found} == {"phonons", "elasticity"}
     assert "numbers" in dimer["dynamics"]
     assert "faces are 5.4" in crystal["phonons"]["warnings"][0]  # QUICK's supercell is too small
-    assert all("does not know" in found["error"] or "species" in found["error"] for found in ge.values())
+    assert "does not know" in ge["relaxation"]["error"]
+    assert all(ge[step] == {"skipped": "not relaxed"} for step in STEPS if step != "relaxation")
 
 
 def test_numbers_are_those_of_the_workflows(report):
@@ -71,7 +82,8 @@ def test_a_reference_of_another_crystal_costs_the_comparison_only(structures, tm
     (tmp_path / "phonopy.yaml").write_text("phonopy:\n")
     (tmp_path / "job").mkdir()
     calculator = MLIPCalculator("pet-si", dtype="float64")
-    job = Job("job-of-silicon", structures["silicon"], calculator, tmp_path / "job", settings)
+    silicon = structures["silicon"]
+    job = Job("job-of-silicon", silicon, calculator, tmp_path / "job", settings, relaxed=silicon)
     with (
         pytest.MonkeyPatch.context() as patch,
         pytest.warns(UserWarning) as caught,
@@ -112,7 +124,23 @@ def test_a_browser_shows_it(report, tmp_path, width):
     assert found["overflow"] <= 0  # tables scroll by themselves: the page fits a phone
     assert found["ascending"][0] != "–"
     assert found["ascending"][1:] == ["–", "–"]
-    assert found["width"] < found["zoomed"] == found["window"]
+    # in full size, all of which can be scrolled to where the window is smaller
+    assert found["width"] < found["zoomed"] == found["natural"]
+    assert found["left"] >= 0 and found["reach"] >= min(found["natural"], found["window"])
+    assert found["closed"] and found["escaped"]
+    if width == 400:
+        assert found["natural"] > found["window"] and found["reach"] == found["natural"]
+
+
+def test_one_structure_has_no_column_to_sort_but_its_schemes(report, tmp_path):
+    folder, document = report
+    silicon = document["structures"]["silicon"]
+    for steps, offers in ((["relaxation", "symmetry"], True), (["relaxation"], False)):
+        record = {**silicon, "steps": {step: silicon["steps"][step] for step in steps}}
+        write_page(tmp_path / "page.html", {**document, "structures": {"silicon": record}}, folder)
+        page = (tmp_path / "page.html").read_text()
+        assert page.count('class="sortable"') == page.count("head to sort by it") == offers
+        assert "a picture to see it in full size" in page
 
 
 def test_columns_sort_as_numbers(report, tmp_path):
@@ -143,7 +171,7 @@ def test_what_is_done_is_not_repeated(report, structures, monkeypatch):
 
         return step
 
-    monkeypatch.setattr(module, "_in_process", run_here)
+    monkeypatch.setattr(module, "run_in_processes", run_here)
     for name in STEPS:
         monkeypatch.setitem(module.STEPS, name, counted(name))
     validate("pet-si", {"silicon": structures["silicon"]}, folder, QUICK)
@@ -171,6 +199,85 @@ def test_a_process_that_dies_ends_its_structure_only(tmp_path, structures, monke
 
 def die(*arguments):
     raise SystemExit(3)
+
+
+@pytest.fixture(scope="module")
+def quick_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "sw.pt"
+    stillinger_weber.export(path)
+    return path
+
+
+def test_a_crystal_that_is_not_relaxed_has_no_phonons(quick_model, tmp_path):
+    """What is known of the free relaxation stays; all else waits for the symmetric one, and is done then."""
+    atoms = bulk("Si", cubic=True)
+    arguments = (quick_model, "si", atoms, tmp_path, QUICK, "cpu", 1)
+    module.run_structure(*arguments)
+    assert (tmp_path / "relaxed.extxyz").is_file()
+    (tmp_path / "relaxed.extxyz").unlink()  # what the finished steps are of is lost: they are repeated
+
+    def refuse(atoms):
+        raise StructureError("expected the relaxation to reach 0.0001 eV/Å, got 1")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ase_mlip.validate_steps.relaxed_within_symmetry", refuse)
+        module.run_structure(*arguments)
+    record = json.loads((tmp_path / "results.json").read_text())
+    relaxation = record["steps"].pop("relaxation")
+    assert relaxation["numbers"]["converged"] and not relaxation["numbers"]["relaxed_within_symmetry"]
+    assert "expected the relaxation to reach" in relaxation["warnings"][-1]
+    assert relaxation["pictures"] == ["relaxation.png"]
+    assert record["steps"] == {step: {"skipped": "not relaxed"} for step in list(STEPS)[1:]}
+    assert not (tmp_path / "relaxed.extxyz").exists()
+    header, (row,) = overview({"structures": {"si": {"steps": {"relaxation": relaxation}}}})
+    assert (row[header.index("relaxed")], row[-1]) == ("NO", "relaxation")
+
+    module.run_structure(*arguments)
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert not [step for step, found in record["steps"].items() if "numbers" not in found]
+    assert record["steps"]["relaxation"]["numbers"]["relaxed_within_symmetry"]
+
+
+def test_two_structures_at_once_in_processes_of_their_own(quick_model, structures, tmp_path):
+    at_once = []
+    document = validate(
+        quick_model,
+        dict.fromkeys("ab", structures["dimer"]),
+        tmp_path,
+        QUICK,
+        device="cpu",
+        processes=2,
+        progress=lambda *_: at_once.append(len(multiprocessing.active_children())),
+    )
+    assert max(at_once) == 2
+    for record in document["structures"].values():
+        assert not [found for found in record["steps"].values() if "error" in found]
+        assert record["steps"]["dynamics"]["numbers"]["stable"]
+
+
+def test_an_interrupt_ends_it_and_the_same_command_goes_on(quick_model, tmp_path):
+    files = []
+    for name in "ab":
+        files.append(str(tmp_path / f"{name}.extxyz"))
+        write(files[-1], Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
+    command = [sys.executable, "-c", "from ase_mlip.cli import main; main()"]
+    command += ["validate", str(quick_model), *files, "--quick"]
+    command += ["--device", "cpu", "--processes", "1", "-o", str(tmp_path / "report")]
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "report" / "a" / "results.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    program.send_signal(signal.SIGINT)
+    assert program.communicate(timeout=60)[1].strip() == "Aborted!"
+    assert program.returncode == 1
+    assert not (tmp_path / "report" / "b").exists() and not (tmp_path / "report" / "index.html").exists()
+    first = json.loads((tmp_path / "report" / "a" / "results.json").read_text())["steps"]["relaxation"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "run_in_processes", run_here)
+        assert CliRunner().invoke(main, command[3:]).exit_code == 0
+    document = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert list(document["structures"]) == ["a", "b"]
+    assert document["structures"]["a"]["steps"]["relaxation"] == first
 
 
 def test_bad_input(tmp_path):

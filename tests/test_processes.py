@@ -1,0 +1,80 @@
+"""Calls in processes of their own: how many at once, and that nothing outlives its caller."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ase_mlip.processes import run_in_processes
+from tests.worker_cases import leave, note
+
+PROGRAM = [sys.executable, Path(__file__).with_name("worker_cases.py")]
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(number: int) -> bool:
+    """Whether a process runs; one that has ended and is not yet waited for does not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_all_are_done_and_failures_are_told_by_their_status(tmp_path):
+    seen, most = {}, []
+    calls = {name: (tmp_path, name, status) for name, status in (("a", 0), ("b", 3), ("c", 0))}
+    run_in_processes(
+        leave, calls, 2, seen.__setitem__, lambda: most.append(len(multiprocessing.active_children()))
+    )
+    assert seen == {"a": 0, "b": 3, "c": 0}
+    assert max(most) <= 2
+    numbers = {path.read_text() for path in tmp_path.iterdir()}
+    assert len(numbers) == 3 and str(os.getpid()) not in numbers
+
+
+def test_an_error_of_the_caller_ends_them(tmp_path):
+    def stop():
+        if len(list(tmp_path.iterdir())) == 2:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        run_in_processes(note, {name: (tmp_path, name) for name in "abc"}, 2, lambda *_: None, stop)
+    assert not multiprocessing.active_children()
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see other processes")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_signal_leaves_a_process_behind(tmp_path, sent):
+    """An interrupt goes to all processes of a terminal, as here; the others to the caller only."""
+    program = subprocess.Popen(
+        [*PROGRAM, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    files = [tmp_path / "a", tmp_path / "b"]
+    wait_until(lambda: all(file.is_file() and file.read_text() for file in files))
+    numbers = [int(file.read_text()) for file in files]
+    assert all(map(is_alive, numbers))
+    if sent == signal.SIGINT:
+        os.killpg(program.pid, sent)
+    else:
+        os.kill(program.pid, sent)
+    output, errors = program.communicate(timeout=60)
+    assert program.returncode != 0 and output == ""
+    wait_until(lambda: not any(map(is_alive, numbers)))
+    assert not (tmp_path / "c").exists()
+    assert errors.count("KeyboardInterrupt") == (sent == signal.SIGINT)

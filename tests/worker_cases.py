@@ -1,0 +1,24 @@
+"""Work for processes of their own: as a program, ``worker_cases.py FOLDER`` runs three, two at a time."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def note(folder, name: str, seconds: float = 60.0) -> None:
+    """Leave the process's number in ``folder``, and stay."""
+    (Path(folder) / name).write_text(str(os.getpid()))
+    time.sleep(seconds)
+
+
+def leave(folder, name: str, status: int) -> None:
+    note(folder, name, 0.0)
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    from ase_mlip.processes import run_in_processes
+
+    calls = {name: (sys.argv[1], name) for name in "abc"}
+    run_in_processes(note, calls, 2, lambda name, status: print("ended", name, status, flush=True))
