@@ -6,8 +6,11 @@ supercell, so that the finite supercell acts alike on both. Non-analytic correct
 
 from __future__ import annotations
 
+import os
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +29,12 @@ from .phonon_cells import to_ase
 from .phonons import PhononResult, phonons
 
 CELLS = ("phonopy.yaml", "phonopy_params.yaml", "phonopy_disp.yaml")
+# where else force constants or forces are, by phonopy's argument for them
+FORCES = {
+    "FORCE_CONSTANTS": "force_constants_filename",
+    "force_constants.hdf5": "force_constants_filename",
+    "FORCE_SETS": "force_sets_filename",
+}
 SAME_PLACE = 0.05  # Å, between a displaced supercell and that of the reference's forces
 SAME_VOLUME = 0.15  # relative, between the crystal and the reference's
 
@@ -117,26 +126,61 @@ def compare_with(atoms: Atoms, loaded: Phonopy, source: str, **options) -> Phono
 
 
 def load_reference(folder: Path) -> Phonopy:
-    """phonopy's object with force constants from a directory. Raises StructureError for what is missing."""
+    """phonopy's object with force constants from a directory.
+
+    Raises StructureError for what is missing, broken, or not of one calculation.
+    """
     if not folder.is_dir():
         raise StructureError(f"`reference`: expected a phonopy directory, got `{folder}`, which is none")
+    folder = folder.resolve()
     cells = [folder / name for name in CELLS if (folder / name).is_file()]
     if not cells:
         raise StructureError(f"`{folder}`: expected one of {', '.join(CELLS)}, got none of them")
-    options = {"is_nac": False, "produce_fc": False, "log_level": 0}
-    loaded = phonopy.load(str(cells[0]), **options)
-    for name, keyword in (("FORCE_CONSTANTS", "force_constants_filename"),
-                          ("force_constants.hdf5", "force_constants_filename"),
-                          ("FORCE_SETS", "force_sets_filename")):  # fmt: skip
+    loaded, source = _load(cells[0]), cells[0]
+    for name, keyword in FORCES.items():
         if (folder / name).is_file():
-            loaded = phonopy.load(str(cells[0]), **options, **{keyword: str(folder / name)})
+            source = folder / name
+            loaded = _load(cells[0], source, keyword)
             break
     else:
         if not _has_forces(loaded.dataset):
             loaded.forces = _vasp_forces(folder, loaded)
-    if loaded.force_constants is None:
-        loaded.produce_force_constants(fc_calculator="symfc", show_drift=False)
+    with _reading(source):
+        if loaded.force_constants is None:
+            loaded.produce_force_constants(fc_calculator="symfc", show_drift=False)
+    expected, found = len(loaded.supercell), loaded.force_constants.shape[1]
+    if found != expected:
+        raise StructureError(
+            f"`{source}`: expected force constants of a supercell of {expected} atoms, as in `{cells[0]}`, "
+            f"got {found}; take both from one calculation"
+        )
     return loaded
+
+
+def _load(cell: Path, forces: Path | None = None, keyword: str = "") -> Phonopy:
+    files = {} if forces is None else {keyword: str(forces)}
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as empty, _reading(forces or cell):
+        os.chdir(empty)  # phonopy would take FORCE_SETS of whatever folder the user is in
+        try:
+            return phonopy.load(str(cell), is_nac=False, produce_fc=False, log_level=0, **files)
+        finally:
+            os.chdir(before)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """What phonopy and the readers of YAML, HDF5 and XML raise, as a StructureError that names the file."""
+    try:
+        yield
+    except StructureError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split()) or "no reason given"
+        raise StructureError(
+            f"`{file}`: expected a whole file that belongs to the cells beside it, got one that cannot be "
+            f"used ({type(error).__name__}: {why}); write it again, or take all files from one calculation"
+        ) from error
 
 
 def _has_forces(dataset: dict | None) -> bool:
@@ -162,7 +206,9 @@ def _vasp_forces(folder: Path, loaded: Phonopy) -> np.ndarray:
 
 def _forces_of(file: Path, expected: Atoms) -> np.ndarray:
     """Forces of a run of VASP, eV/Å, whose atoms must be those of the displaced supercell, in its order."""
-    run = read(file, index=0)
+    with _reading(file):
+        run = read(file, index=0)
+        forces = run.get_forces(apply_constraint=False)
     if len(run) != len(expected) or list(run.numbers) != list(expected.numbers):
         raise StructureError(
             f"`{file}`: expected the atoms {expected.get_chemical_formula()} in the order of the displaced "
@@ -174,7 +220,7 @@ def _forces_of(file: Path, expected: Atoms) -> np.ndarray:
             f"`{file}`: expected the positions of the displaced supercell, got an atom {away:.2f} Å away; "
             "is the order of the atoms or of the displacements another one?"
         )
-    return run.get_forces(apply_constraint=False)
+    return forces
 
 
 def check_same_crystal(atoms: Atoms, reference: Atoms, source: str) -> None:

@@ -64,6 +64,19 @@ def test_its_own_files_are_a_reference(folder, tmp_path):
     assert (tmp_path / "out" / "silicon" / "comparison.png").stat().st_size > 10_000
 
 
+def test_a_reference_of_another_crystal_is_refused_before_the_work(folder, tmp_path, monkeypatch):
+    def evaluate(self, *arguments, **options):
+        raise AssertionError("evaluated")
+
+    monkeypatch.setattr(MLIPCalculator, "calculate", evaluate)
+    write(tmp_path / "simple.cif", bulk("Si", "sc", a=2.6))
+    arguments = ("phonons", "pet-si", tmp_path / "simple.cif", "--reference", folder / "silicon")
+    output = run(*arguments, "-o", tmp_path / "out", *FAST, code=1).output
+    assert "simple: failed: " in output
+    assert "expected a reference with the space group of the structure, Pm-3m (221), got Fd-3m" in output
+    assert not (tmp_path / "out" / "simple").exists()
+
+
 def test_a_failed_structure_is_reported_and_the_others_are_done(tmp_path):
     write(tmp_path / "water.xyz", molecule("H2O"))
     write(tmp_path / "germanium.cif", bulk("Ge", cubic=True))
@@ -89,9 +102,12 @@ def test_random_rotations_have_no_phonons():
 def test_numbers_that_make_no_sense_are_refused(tmp_path):
     atoms = bulk("Si", cubic=True)
     atoms.calc = MLIPCalculator("pet-si")
-    for options in ({"distance": 0.0}, {"distance": -0.01}, {"mesh": (0, 8, 8)}):
+    for options in ({"distance": 0.0}, {"distance": -0.01}):
         with pytest.raises(StructureError, match="must be positive, got"):
             phonons(atoms, **options)
+    for mesh in ((0, 8, 8), (2, 2), 8, (2.5, 2, 2)):
+        with pytest.raises(StructureError, match="`mesh` must be three positive integers, .* got"):
+            phonons(atoms, mesh=mesh)
     with pytest.raises(StructureError, match="`fmax` must be positive"):
         relax(atoms, fmax=-1.0)
     with pytest.raises(MLIPError, match="`temperature_K`: expected zero or a positive number"):

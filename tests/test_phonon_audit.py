@@ -1,10 +1,15 @@
 """What nothing imposes on phonons: of a symmetric potential everything holds, of a broken one it does not."""
 
+import warnings
+
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.errors import PrecisionWarning, StructureError
 from ase_mlip.phonon_audit import audit_phonons
 from ase_mlip.phonon_cells import new_phonopy, to_ase
 from ase_mlip.phonons import phonons
@@ -37,6 +42,66 @@ def test_frequencies_equal_those_of_production(emt):
     result = phonons(crystal(EMT()), (2, 2, 2), mesh=(2, 2, 2), relax_first=False)
     full = result.phonopy.force_constants[result.phonopy.primitive.p2s_map]
     assert emt.force_constants == pytest.approx(full, abs=2e-4)
+
+
+def test_central_differences_are_those_of_phonopy():
+    """phonopy's own solver with nothing imposed, which displaces along cell vectors: here x, y and z."""
+    places = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
+    atoms = Atoms("CuAu", scaled_positions=places, cell=[2.8, 2.8, 3.7], pbc=True, calculator=EMT())
+    found = audit_phonons(atoms, (2, 2, 1), relax_first=False)
+    calculation = new_phonopy(atoms, np.diag([2, 2, 1]), is_symmetry=False)
+    calculation.generate_displacements(distance=0.01, is_plusminus=True, is_diagonal=False)
+    forces = []
+    for cell in calculation.supercells_with_displacements:
+        displaced = to_ase(cell)
+        displaced.calc = EMT()
+        forces.append(displaced.get_forces())
+    calculation.forces = np.array(forces)
+    calculation.produce_force_constants(show_drift=False)
+    assert len(forces) == found.n_displacements
+    moved = calculation.primitive.p2s_map
+    expected = calculation.force_constants
+    expected = expected if len(expected) == len(moved) else expected[moved]
+    assert np.abs(expected).max() > 1.0
+    assert found.force_constants == pytest.approx(expected, abs=1e-9)
+
+
+class Interrupted(EMT):
+    """Counts its evaluations, and is ended in the one of the number ``last``."""
+
+    def __init__(self, last=None):
+        super().__init__()
+        self.calls, self.last = 0, last
+
+    def calculate(self, *args, **kwargs):
+        self.calls += 1
+        if self.calls == self.last:
+            raise KeyboardInterrupt
+        super().calculate(*args, **kwargs)
+
+
+def test_a_killed_audit_goes_on_with_the_supercells_it_has(emt, tmp_path):
+    options = {"relax_first": False, "checkpoint": tmp_path / "audit.npz"}
+    with pytest.raises(KeyboardInterrupt):
+        audit_phonons(crystal(Interrupted(last=5)), (2, 2, 2), **options)
+    rest = Interrupted()
+    found = audit_phonons(crystal(rest), (2, 2, 2), **options)
+    assert rest.calls == 6 - 4
+    assert found.evaluations == 6
+    whole = audit_phonons(crystal(EMT()), (2, 2, 2), relax_first=False)
+    assert found.force_constants == pytest.approx(whole.force_constants, abs=1e-12)
+
+
+def test_rounding_of_float32_is_said(pair_model_path):
+    """Before the work: the structure is none that could be audited."""
+    atoms = bulk("Si", cubic=True)
+    for dtype, count in (("float32", 1), ("float64", 0)):
+        atoms.calc = MLIPCalculator(pair_model_path, device="cpu", dtype=dtype)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", PrecisionWarning)
+            with pytest.raises(StructureError, match="positive determinant"):
+                audit_phonons(atoms, (1, 1, -1))
+        assert [('dtype="float64"' in str(w.message)) for w in caught] == [True] * count
 
 
 def test_an_anisotropic_potential_is_found_out():

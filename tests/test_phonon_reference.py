@@ -12,6 +12,7 @@ from ase_mlip.errors import StructureError
 from ase_mlip.phonon_files import write_results
 from ase_mlip.phonon_reference import compare_phonons, load_reference
 from ase_mlip.phonons import phonons
+from tests.test_phonon_audit import Interrupted
 
 MESH = {"mesh": (4, 4, 4)}
 
@@ -153,3 +154,68 @@ def test_other_atoms_order_or_phase_are_named(folder, computed, tmp_path):
         load_reference(tmp_path / "absent")
     with pytest.raises(StructureError, match=r"expected one of phonopy\.yaml"):
         load_reference(tmp_path)
+
+
+def without_forces(folder, computed, kept):
+    """Of the results in ``folder`` only ``kept`` has forces or force constants."""
+    for name in {"FORCE_SETS", "force_constants.hdf5"} - {kept}:
+        (folder / name).unlink()
+    computed.phonopy.save(folder / "phonopy.yaml", settings={"force_sets": False, "displacements": True})
+
+
+def cut(file):
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+
+
+def of_a_larger_supercell(file):
+    larger = phonons(copper(), (3, 3, 3), relax_first=False, **MESH)
+    write_results(larger, file.parent / "larger")
+    shutil.move(file.parent / "larger" / file.name, file)
+
+
+def no_yaml(file):
+    file.write_text("phonopy: [")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("FORCE_SETS", of_a_larger_supercell, "RuntimeError: .* 27 atoms, but the supercell has 8"),
+        ("FORCE_SETS", cut, "cannot be used"),
+        ("force_constants.hdf5", of_a_larger_supercell, "a supercell of 8 atoms, as in .*, got 27"),
+        ("force_constants.hdf5", cut, "OSError"),
+        ("phonopy.yaml", no_yaml, "ParserError"),
+        ("vasprun.xml", cut, "cannot be used"),
+    ],
+)
+def test_broken_and_foreign_files_are_named(folder, computed, name, spoil, message):
+    if name == "vasprun.xml":
+        write_vasprun(folder / name, *only_displacements(folder, computed))
+    else:
+        without_forces(folder, computed, name if name != "phonopy.yaml" else "FORCE_SETS")
+    load_reference(folder)
+    spoil(folder / name)
+    with pytest.raises(StructureError, match=f"{name}`: expected .*{message}.*from one calculation"):
+        load_reference(folder)
+
+
+def test_forces_of_the_folder_one_is_in_are_not_the_references(folder, computed, tmp_path, monkeypatch):
+    """phonopy by itself would read them."""
+    displaced = only_displacements(folder, computed)
+    write_vasprun(folder / "vasprun.xml", *displaced)
+    (tmp_path / "FORCE_SETS").write_text("of something else")
+    monkeypatch.chdir(tmp_path)
+    assert compare_phonons(copper(), folder.relative_to(tmp_path), **MESH).mean_absolute_error < 1e-3
+
+
+def test_a_killed_comparison_goes_on_with_the_supercells_it_has(folder, tmp_path):
+    options = {**MESH, "relax_first": False, "is_symmetry": False, "is_plusminus": True}
+    options["checkpoint"] = tmp_path / "forces.npz"
+    with pytest.raises(KeyboardInterrupt):
+        compare_phonons(copper(Interrupted(last=4)), folder, **options)
+    rest = Interrupted()
+    comparison = compare_phonons(copper(rest), folder, **options)
+    assert rest.calls == 7 - 3
+    assert comparison.model.evaluations == 7
+    assert comparison.mean_absolute_error < 0.01

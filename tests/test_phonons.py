@@ -1,11 +1,18 @@
 """Phonons against ASE's own, against an analytic lattice, and against thermodynamic limits."""
 
+import errno
+import json
 import re
+import shutil
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from ase import units
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
@@ -15,7 +22,7 @@ from ase.phonons import Phonons
 
 from ase_mlip.errors import StructureError
 from ase_mlip.phonon_cells import heights, to_phonopy, warn_if_small
-from ase_mlip.phonon_files import Checkpoint
+from ase_mlip.phonon_files import Checkpoint, write_results
 from ase_mlip.phonons import phonons
 
 THZ_PER_EV = units._e / units._hplanck / 1e12
@@ -173,6 +180,72 @@ def test_phonopy_reads_what_is_saved(copper_phonons, tmp_path):
     assert again.qpoints.frequencies[0] == pytest.approx(copper_phonons.special_frequencies["X"], abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def written(copper_phonons, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written")
+    return folder, write_results(copper_phonons, folder, with_group_velocities=True)
+
+
+@pytest.mark.parametrize("beside", ["FORCE_SETS", "force_constants.hdf5"])
+def test_phonopys_command_line_reads_what_is_written(copper_phonons, written, beside, tmp_path):
+    """With the forces in the cell's file left out, so that those beside it are what is read."""
+    copper_phonons.phonopy.save(
+        tmp_path / "phonopy.yaml", settings={"force_sets": False, "displacements": True}
+    )
+    shutil.copy(written[0] / beside, tmp_path)
+    command = [Path(sys.executable).with_name("phonopy-load"), "phonopy.yaml", "--qpoints", "1/2 0 1/2"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (point,) = yaml.safe_load((tmp_path / "qpoints.yaml").read_text())["phonon"]
+    frequencies = [band["frequency"] for band in point["band"]]
+    assert frequencies == pytest.approx(copper_phonons.special_frequencies["X"], abs=1e-4)
+    # and as it is written
+    command[1] = written[0] / "phonopy.yaml"
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120).returncode == 0
+
+
+def test_spectra_are_in_the_document(copper_phonons, written):
+    folder, document = written
+    assert json.loads((folder / "phonons.json").read_text()) == json.loads(json.dumps(document))
+    states = np.trapezoid(document["dos"]["states"], document["dos"]["frequencies"])
+    assert states == pytest.approx(3.0, rel=0.01)
+    assert document["thermal"]["heat_capacity"][30] == document["heat_capacity_300K"]
+    modes = document["mesh_modes"]
+    assert np.shape(modes["group_velocities"]) == (*np.shape(modes["frequencies"]), 3)
+    assert np.sum(modes["weights"]) == 12**3
+    # the sound at small q is as fast as the slope says, THz Å
+    q_points = np.array(modes["q_points"])
+    nearest = np.argsort(np.linalg.norm(q_points, axis=1))[1]
+    again = copper_phonons.group_velocities([q_points[nearest]])[0]
+    assert np.array(modes["group_velocities"][nearest]) == pytest.approx(again, abs=1e-9)
+    assert "mesh_modes" not in copper_phonons.spectra()
+
+
+def test_a_full_disk_is_the_disks_error_and_what_was_there_stays(copper, tmp_path, monkeypatch):
+    file = tmp_path / "forces.npz"
+    options = {"mesh": (2, 2, 2), "relax_first": False, "checkpoint": file}
+    result = phonons(copper, (2, 2, 2), **options)
+    write_results(result, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        phonons(copper, (3, 3, 3), **options)
+    with pytest.raises(OSError, match="No space left"):
+        write_results(result, tmp_path)
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after.keys() == before.keys()
+    assert after["forces.npz"] == before["forces.npz"] and after["phonons.json"] == before["phonons.json"]
+    monkeypatch.undo()
+    counted = copper.copy()
+    counted.calc = Counting()
+    phonons(counted, (2, 2, 2), **options)  # of another calculator: computed anew, the file replaced
+    assert counted.calc.calls == 2
+
+
 def test_the_structure_is_relaxed_first(copper):
     """A cell of a wrong size and a little skewed comes back to the minimum, in its space group."""
     atoms = bulk("Cu", a=3.62)
@@ -279,8 +352,23 @@ def test_bad_input_is_named(copper):
         phonons(water)
     with pytest.raises(StructureError, match="needs a calculator"):
         phonons(bulk("Cu"))
-    with pytest.raises(StructureError, match="`supercell_matrix` must be"):
-        phonons(copper, (2, 2, 0))
+    for matrix in ((2, 2, 0), (2, 2), 2, (1.5, 2, 2), np.ones((2, 2), dtype=int), "FFF"):
+        with pytest.raises(StructureError, match="`supercell_matrix` must be three integers or"):
+            phonons(copper, matrix)
+    for matrix in ((2, 2, -2), [[0, 2, 0], [2, 0, 0], [0, 0, 2]]):
+        with pytest.raises(StructureError, match=r"positive determinant, got -8 .* exchange two of its"):
+            phonons(copper, matrix)
+    for mesh in ((2, 2), 8, (2, 2, 0), (2.0, 2.0, 2.0)):
+        with pytest.raises(StructureError, match=r"`mesh` must be three positive integers, .* got"):
+            phonons(copper, (2, 2, 2), mesh=mesh)
+    mirrored = copper.copy()
+    mirrored.set_cell(copper.cell.array[[1, 0, 2]])
+    mirrored.calc = EMT()
+    with pytest.raises(StructureError, match="needs a right-handed cell.*exchange two of its vectors"):
+        phonons(mirrored, (2, 2, 2))
+    for primitive_matrix in ("Q", 0.3 * np.eye(3)):
+        with pytest.raises(StructureError, match="that phonopy can reduce to a primitive cell, got Cu"):
+            phonons(copper, (2, 2, 2), primitive_matrix=primitive_matrix)
     rattled = bulk("Cu", cubic=True)
     rattled.rattle(0.1, seed=0)
     rattled.calc = EMT()

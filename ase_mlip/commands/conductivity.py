@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from .common import bar
+from .common import FILE, bar
 from .relaxed import CrystalRun, crystal_options, describe_cell
 
 
@@ -19,6 +21,9 @@ from .relaxed import CrystalRun, crystal_options, describe_cell
 @click.option("--pair-cutoff", type=float, help="Leave out pairs of displaced atoms further apart, Å.")
 @click.option("--wigner/--boltzmann", default=True, show_default=True, help="With coherences or without.")
 @click.option("--isotopes/--no-isotopes", default=True, show_default=True, help="Natural isotopes scatter.")
+@click.option("--reference", nargs=2, type=(FILE, str), metavar="FILE ID",
+              help="Print κ_SRME against the entry ID of the benchmark's table FILE, on its mesh: "
+              "kappas_phononDB_PBE_noNAC.json.gz mp-1265.")  # fmt: skip
 @crystal_options
 def conductivity(
     run: CrystalRun,
@@ -30,14 +35,18 @@ def conductivity(
     pair_cutoff: float | None,
     wigner: bool,
     isotopes: bool,
+    reference: tuple[Path, str] | None,
 ) -> None:
     """Lattice thermal conductivity of a crystal (phono3py).
 
-    Of the first frame of STRUCTURE, which is relaxed first. Needs: pip install 'ase-mlip[kappa]'.
+    Of the first frame of STRUCTURE, which is relaxed first. With -o FILE.json, the forces of finished
+    supercells are kept in FILE.forces.npz, and a run that was killed goes on with them. Needs: pip install
+    'ase-mlip[kappa]'.
     """
     from ..conductivity import require_phono3py, thermal_conductivity
 
     require_phono3py()  # before anything that takes long
+    known = None if reference is None else _read_reference(*reference, mesh, temperatures)
     atoms = run.start()
     with bar("supercell") as progress:
         result = thermal_conductivity(
@@ -50,12 +59,38 @@ def conductivity(
             wigner=wigner,
             isotopes=isotopes,
             cutoff_pair_distance=pair_cutoff,
+            checkpoint=run.output and run.output.with_suffix(".forces.npz"),
             progress=progress,
         )
+    document = _document(result)
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
-    run.finish(_document(result), text, (lambda: _figure(result)) if result.stable else None)
+    if known is not None:
+        from ..kappa_srme import kappa_srme
+
+        document["kappa_srme"] = kappa_srme(result, known)
+        text += f"\nκ_SRME against {known.identifier} ({known.name}) at 300 K: {document['kappa_srme']:.3f}"
+    run.finish(document, text, (lambda: _figure(result)) if result.stable else None)
     if run.plot and not result.stable:
         click.echo("no plot: modes are imaginary", err=True)
+
+
+def _read_reference(file: Path, identifier: str, mesh: tuple[int, int, int], temperatures: tuple[float, ...]):
+    """The entry of the table, if what is asked for can be compared with it."""
+    from ..errors import DataError
+    from ..kappa_srme import read_references
+
+    table = read_references(file)
+    if identifier not in table:
+        raise DataError(f"`{file}`: expected one of {', '.join(table)}, got `{identifier}`")
+    known = table[identifier]
+    if known.mesh != mesh or 300.0 not in temperatures:
+        expected = " ".join(map(str, known.mesh))
+        raise click.BadParameter(
+            f"`{identifier}` needs --mesh {expected} and --temperature 300, got {' '.join(map(str, mesh))} "
+            f"and {', '.join(f'{t:g}' for t in temperatures)} K",
+            param_hint="--reference",
+        )
+    return known
 
 
 def _figure(result):
