@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
@@ -29,7 +31,8 @@ def displacement_rms(first: Atoms, second: Atoms, nearest: bool = False) -> floa
 def rmsd_to_reference(atoms: Atoms, reference: Atoms) -> float | None:
     """Displacement of ``atoms`` from ``reference``: by the atoms' order where that is the same, else matched.
 
-    None where the structures do not match, or where matching would need pymatgen and it is not installed.
+    None where the structures do not match, or where matching would need pymatgen and it is not installed,
+    which is a UserWarning that names the extra.
     """
     if np.array_equal(atoms.numbers, reference.numbers) and np.array_equal(atoms.pbc, reference.pbc):
         return displacement_rms(reference, atoms, nearest=True)
@@ -37,8 +40,25 @@ def rmsd_to_reference(atoms: Atoms, reference: Atoms) -> float | None:
         return None
     try:
         return matched_rms(atoms, reference)
-    except MissingMatcher:
+    except MissingMatcher as error:
+        warnings.warn(f"no distance to the reference: {error}", UserWarning, stacklevel=2)
         return None
+
+
+def require_same_substance(atoms: Atoms, reference: Atoms) -> None:
+    """Raise StructureError for a reference of other atoms: of crystals the composition counts."""
+    crystals = atoms.pbc.all() and reference.pbc.all()
+    ours, theirs = (_formula(structure, bool(crystals)) for structure in (atoms, reference))
+    if ours != theirs:
+        raise StructureError(
+            f"`reference` expected the atoms of the structure, {ours}, got {theirs}; give the same "
+            "substance, in any order and, of crystals, in any cell"
+        )
+
+
+def _formula(atoms: Atoms, reduced: bool) -> str:
+    formula = atoms.symbols.formula
+    return (formula.reduce()[0] if reduced else formula).format("hill")
 
 
 class MissingMatcher(MLIPError):

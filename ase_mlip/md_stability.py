@@ -300,7 +300,7 @@ def _average(parts: list[RDF]) -> RDF:
     frames = sum(part.frames for part in parts)
     first = parts[0]
     g = {name: sum(part.frames * part.g[name] for part in parts) / frames for name in first.g}
-    return RDF(first.r, first.width, g, frames, first.periodic)
+    return RDF(first.r, first.width, g, frames, first.periodic, first.species)
 
 
 def _summarize(replicas: list[Replica], distributions: dict, **rest) -> StabilityResult:

@@ -27,6 +27,7 @@ class RDF:
         density of the distances of all N(N - 1) pairs (of X and Y: N_X N_Y)
     frames: how many were averaged
     periodic: which of the two it is
+    species: atomic numbers in any of the frames
     """
 
     r: np.ndarray = field(repr=False)
@@ -34,6 +35,7 @@ class RDF:
     g: dict[str, np.ndarray] = field(repr=False)
     frames: int
     periodic: bool
+    species: frozenset[int]
 
 
 class RDFAccumulator:
@@ -59,6 +61,7 @@ class RDFAccumulator:
         self._sums: dict[str, np.ndarray] = {}
         self._counts: dict[str, int] = {}  # a data set may hold frames without some species
         self._periodic: bool | None = None
+        self._species: set[int] = set()
         self.frames = 0
 
     def add(self, numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
@@ -72,6 +75,7 @@ class RDFAccumulator:
                 "`rdf` needs frames that are all periodic in three directions or none of them, got both kinds"
             )
         self._periodic = periodic
+        self._species |= set(np.asarray(numbers).tolist())
         i, j, _, distances = find_pairs(positions, cell, pbc, self.edges[-1])
         bins = np.minimum((distances / self.width).astype(int), self.bins - 1)
         unit = (
@@ -90,7 +94,7 @@ class RDFAccumulator:
             raise StructureError("`rdf` needs at least one frame, got none")
         centres = 0.5 * (self.edges[1:] + self.edges[:-1])
         g = {name: values / self._counts[name] for name, values in self._sums.items()}
-        return RDF(centres, self.width, g, self.frames, bool(self._periodic))
+        return RDF(centres, self.width, g, self.frames, bool(self._periodic), frozenset(self._species))
 
 
 def _groups(numbers: np.ndarray, i: np.ndarray, j: np.ndarray, periodic: bool):
@@ -133,7 +137,7 @@ def rdf_error(found: RDF, reference: RDF) -> dict[str, float]:
     Raises
     ------
     StructureError
-        different bins, g(r) against h(r), or no pair of species in common
+        different bins, g(r) against h(r), or other species
     """
     if found.periodic != reference.periodic:
         raise StructureError("`reference`: expected g(r) of a crystal against g(r), got one of a molecule")
@@ -142,11 +146,14 @@ def rdf_error(found: RDF, reference: RDF) -> dict[str, float]:
             f"`reference`: expected {len(found.r)} bins of {found.width} Å, got {len(reference.r)} of "
             f"{reference.width} Å; compute both with the same `rmax` and `width`"
         )
-    common = [name for name in found.g if name in reference.g]
-    pairs = [name for name in common if name != "all"]
-    if not common or (not pairs and (len(found.g) > 1) != (len(reference.g) > 1)):
+    if found.species != reference.species:
         raise StructureError(
-            f"`reference`: expected pairs such as {', '.join(found.g)}, got {', '.join(reference.g)}; use a "
-            "reference of the same substance"
+            f"`reference`: expected frames of {_symbols(found.species)}, got {_symbols(reference.species)}; "
+            "use a reference of the same substance"
         )
+    common = [name for name in found.g if name in reference.g]
     return {name: float(np.abs(found.g[name] - reference.g[name]).sum() * found.width) for name in common}
+
+
+def _symbols(species: frozenset[int]) -> str:
+    return " and ".join(sorted(chemical_symbols[number] for number in species))

@@ -13,7 +13,7 @@ from pathlib import Path
 import ase.optimize
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculatorError
+from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
 from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from ase.io.ulm import InvalidULMFileError
@@ -22,7 +22,7 @@ from . import relax_symmetry
 from .crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups, with_calculator
 from .errors import StructureError
 from .force_noise import ForceNoise, force_noise, warn_of_noise
-from .matching import displacement_rms, rmsd_to_reference
+from .matching import displacement_rms, require_same_substance, rmsd_to_reference
 from .relax_symmetry import SYMMETRIES
 
 _NAMES = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
@@ -45,7 +45,7 @@ class RelaxResult:
     volumes: volume at the start and after each step, Å^3; empty where the cell was kept
     forces: at the end, [N, 3], eV/Å; with ``symmetry="fix"`` their symmetric part
     fmax: the largest of them
-    stress: stress at the end, or None where the cell was kept
+    stress: stress at the end; None for what is not a crystal, and where the calculator has none
     volume: at the end, Å^3, or None where the structure has none
     spacegroup_before, spacegroup_after: space group by symprec (Å)
     rmsd: root mean square displacement of the atoms, without the cell's strain and any drift, Å
@@ -129,12 +129,15 @@ def relax(
     -----
     PrecisionWarning
         when the forces' rounding or anisotropy is above ``fmax``
+    UserWarning
+        where the distance to ``reference`` would need pymatgen, and it is not installed
 
     Raises
     ------
     StructureError
-        without calculator or atoms, for a cell that cannot be relaxed, for a calculator that averages over
-        random rotations, and naming the step when an evaluation fails or is not finite
+        without calculator or atoms, for a cell that cannot be relaxed, a ``reference`` of other atoms, a
+        calculator that averages over random rotations, and naming the step when an evaluation fails or is
+        not finite
     ValueError
         for an unknown ``optimizer``, ``cell`` or ``symmetry``, for ``smax`` without a cell
     """
@@ -143,6 +146,8 @@ def relax(
     if not fmax >= 0.0:
         raise StructureError(f"`fmax` must be positive, got {fmax} eV/Å")
     _check_choices(optimizer, cell, symmetry, smax)
+    if reference is not None:
+        require_same_substance(work, reference)
     path = None if trajectory is None else Path(trajectory)
     resumed = resume and path is not None and _take_last_frame(work, path)
     constraints = list(work.constraints)
@@ -165,7 +170,7 @@ def relax(
             if converged:
                 break
     forces = work.get_forces()
-    stress = None if cell is False else work.get_stress()
+    stress = _stress(work, cell)
     noise = force_noise(work) if check_noise else None
     if noise is not None:
         warn_of_noise(noise, fmax)
@@ -301,6 +306,18 @@ def _target(atoms: Atoms, cell: bool | str, origin: np.ndarray | None):
         hydrostatic_strain=cell == "volume",
         constant_volume=cell == "shape",
     )
+
+
+def _stress(atoms: Atoms, cell: bool | str) -> np.ndarray | None:
+    """Of a cell that was relaxed in any case; of one that was kept if there is one."""
+    if cell is False and not (atoms.pbc.all() and atoms.cell.rank == 3):
+        return None
+    try:
+        return atoms.get_stress()
+    except (PropertyNotImplementedError, NotImplementedError):
+        if cell is not False:
+            raise
+        return None
 
 
 def _bare(atoms: Atoms) -> Atoms:

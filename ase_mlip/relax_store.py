@@ -70,6 +70,8 @@ def to_row(frame: Atoms, name: str) -> dict:
     """What a frame of the file says of its structure, as JSON has it."""
     row = {"atoms": len(frame), "energy": float(frame.get_potential_energy())}
     row |= {key: value for key, value in frame.info.items() if not key.startswith("relax_")}
+    if "stress" in frame.calc.results:
+        row["stress"] = np.asarray(frame.get_stress()).tolist()  # Voigt-6, eV/Å^3
     row["name"] = name  # the file's format would take some for numbers
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
 

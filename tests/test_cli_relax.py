@@ -17,6 +17,7 @@ import stillinger_weber
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read, write
+from ase.units import GPa
 from click.testing import CliRunner
 
 from ase_mlip import cli, relax_store
@@ -221,7 +222,44 @@ def test_symmetry_and_a_reference(model, crystals, tmp_path):
     for row in json.loads(result.stdout):
         assert row["spacegroup_after"]["0.01"] == "Fd-3m (227)"
         assert row["rmsd_to_reference"] < 0.01
+        assert np.shape(row["stress"]) == (6,) and np.abs(row["stress"]).max() < 1e-5
     assert not (tmp_path / "out.extxyz").exists()
+
+
+def test_a_kept_cell_has_a_stress_and_the_table_its_distance(model, crystals, tmp_path):
+    """Of a crystal strained by 1 %: about three times the bulk modulus times the strain."""
+    perfect = bulk("Si", a=stillinger_weber.LATTICE_CONSTANT, cubic=True)
+    write(tmp_path / "perfect.extxyz", perfect)
+    perfect.set_cell(perfect.cell.array * 1.01, scale_atoms=True)
+    perfect.rattle(0.02, seed=1)
+    write(tmp_path / "strained.extxyz", perfect)
+    arguments = (model, tmp_path / "strained.extxyz", "--dtype", "float64", "--fmax", "1e-4")
+    arguments += ("--reference", tmp_path / "perfect.extxyz")
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    header, row, _ = result.stdout.splitlines()
+    assert "to ref., Å" in header
+    cells = dict(zip(("atoms", "steps", "energy", "force", "stress", "volume", "moved", "distance"),
+                     map(float, row.split()[1:9]), strict=True))  # fmt: skip
+    assert cells["stress"] == pytest.approx(0.03 * stillinger_weber.BULK_MODULUS, rel=0.1)
+    assert cells["distance"] < 1e-3 < cells["moved"]
+    (numbers,) = json.loads(invoke(*arguments, "--json").stdout)
+    assert np.mean(numbers["stress"][:3]) / GPa == pytest.approx(cells["stress"], rel=1e-2)
+
+
+def test_a_reference_of_other_atoms_is_refused(model, crystals, tmp_path):
+    write(tmp_path / "germanium.extxyz", bulk("Ge", cubic=True))
+    result = invoke(model, crystals[1], "--reference", tmp_path / "germanium.extxyz")
+    assert result.exit_code == 1
+    assert "failed: one: `reference` expected the atoms of the structure, Si, got Ge" in result.stderr
+
+
+def test_without_pymatgen_the_extra_is_a_line_on_stderr(model, crystals, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymatgen.analysis.structure_matcher", None)
+    write(tmp_path / "primitive.extxyz", bulk("Si"))
+    result = invoke(model, crystals[1], *FULL, "--reference", tmp_path / "primitive.extxyz")
+    assert result.exit_code == 0
+    assert re.search(r"^warning: no distance to the reference: .*'ase-mlip\[match\]'$", result.stderr, re.M)
 
 
 def test_noise_is_a_line_on_stderr(model, crystals):

@@ -8,7 +8,13 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from ase_mlip.errors import StructureError
-from ase_mlip.matching import MissingMatcher, displacement_rms, matched_rms, rmsd_to_reference
+from ase_mlip.matching import (
+    MissingMatcher,
+    displacement_rms,
+    matched_rms,
+    require_same_substance,
+    rmsd_to_reference,
+)
 
 
 def displaced(first: Atoms, rms: float = 0.05, seed: int = 0) -> Atoms:
@@ -50,7 +56,21 @@ def test_without_pymatgen_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymatgen.analysis.structure_matcher", None)
     with pytest.raises(MissingMatcher, match=r"pip install 'ase-mlip\[match\]'"):
         matched_rms(bulk("Cu"), bulk("Cu", cubic=True))
-    assert rmsd_to_reference(bulk("Cu"), bulk("Cu", cubic=True)) is None
+    with pytest.warns(UserWarning, match=r"no distance to the reference: .*'ase-mlip\[match\]'"):
+        assert rmsd_to_reference(bulk("Cu"), bulk("Cu", cubic=True)) is None
+
+
+def test_other_atoms_are_another_substance():
+    require_same_substance(bulk("NaCl", "rocksalt", a=5.6), bulk("NaCl", "cesiumchloride", a=3.4) * (2, 1, 1))
+    require_same_substance(molecule("C6H6")[::-1], molecule("C6H6"))
+    for atoms, reference in (
+        (bulk("Si"), bulk("Ge")),
+        (bulk("NaCl", "rocksalt", a=5.6), bulk("Na")),
+        (molecule("C6H6"), molecule("C2H2")),
+        (Atoms("H4", [[i, 0, 0] for i in range(4)]), molecule("H2")),
+    ):
+        with pytest.raises(StructureError, match=r"`reference` expected the atoms of the structure, .* got"):
+            require_same_substance(atoms, reference)
 
 
 def test_molecules_are_not_matched():

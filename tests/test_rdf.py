@@ -84,6 +84,8 @@ def test_what_cannot_be_compared_is_refused():
         rdf_error(rdf([copper]), rdf([copper], rmax=5.0))
     with pytest.raises(StructureError, match="same substance"):
         rdf_error(rdf([copper]), rdf([bulk("NaCl", "rocksalt", a=5.6)]))
+    with pytest.raises(StructureError, match="expected frames of Cu, got Al; use a reference of the same"):
+        rdf_error(rdf([copper]), rdf([bulk("Al", a=3.61)]))
     with pytest.raises(MLIPError, match="0 < width <= rmax"):
         rdf([copper], width=0.0)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
@@ -45,8 +46,27 @@ def test_cell_false_keeps_the_cell():
     atoms = distorted_copper()
     result = relax(atoms, fmax=1e-3)
     assert np.array_equal(result.atoms.cell.array, atoms.cell.array)
-    assert result.stress is None
     assert result.volumes == []
+    copy = result.atoms.copy()
+    copy.calc = EMT()
+    assert result.stress == pytest.approx(copy.get_stress(), abs=1e-12)
+
+
+class WithoutStress(EMT):
+    implemented_properties = ("energy", "forces")
+
+
+def test_a_stress_that_there_is_not_is_none():
+    atoms = distorted_copper()
+    atoms.calc = WithoutStress()
+    assert relax(atoms, steps=1).stress is None
+    dimer = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.3]], calculator=EMT())
+    assert relax(dimer, steps=1).stress is None
+
+
+def test_a_reference_of_other_atoms_is_refused():
+    with pytest.raises(StructureError, match="`reference` expected the atoms of the structure, Cu, got Al"):
+        relax(distorted_copper(), reference=bulk("Al"))
 
 
 def test_cell_volume_keeps_the_shape_and_shape_keeps_the_volume():

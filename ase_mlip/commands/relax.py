@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from .common import (
     require_folder_of,
     say_noise,
 )
+from .relaxed import warnings_as_lines
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -139,7 +141,7 @@ class _Run:
         path = self._trajectory(name, key)
         started = time.perf_counter()
         try:
-            with noise_unsaid():
+            with warnings_as_lines(), noise_unsaid():
                 result = self._relax(atoms, calculator, path)
         except (
             ValueError,
@@ -194,29 +196,43 @@ def _sha256(calculator) -> str:
 
 def _table(rows: list[dict]) -> str:
     """One line per structure and a summary."""
+    from ase.units import GPa
+
     width = max(len("structure"), *(len(row["name"]) for row in rows))
-    lines = [
-        f"{'structure':<{width}} {'atoms':>5} {'steps':>5} {'eV/atom':>11} {'eV/Å':>8} {'Å^3/atom':>9} "
-        f"{'moved, Å':>8} {'s':>7}  {'space group':<28} status"
+    columns = [
+        (f"{'structure':<{width}}", lambda row: f"{row['name']:<{width}}"),
+        ("atoms", lambda row: f"{row['atoms']}"),
+        ("steps", lambda row: f"{row['steps']}"),
+        ("    eV/atom", lambda row: f"{row['energy'] / row['atoms']:.6f}"),
+        ("    eV/Å", lambda row: f"{row['fmax']:.1e}"),
+        ("    GPa", lambda row: f"{max(map(abs, row['stress'])) / GPa:.3f}"),
+        (" Å^3/atom", lambda row: f"{row['volume'] / row['atoms']:.4f}"),
+        ("moved, Å", lambda row: f"{row['rmsd']:.4f}"),
+        ("      s", lambda row: f"{row['wall_time']:.1f}"),
+        (f" {'space group':<28}", lambda row: f" {_groups(row):<28}"),
+        ("status", lambda row: row["status"]),
     ]
-    for row in rows:
-        start = f"{row['name']:<{width}} {row['atoms']:>5}"
-        if row["status"] == "failed":
-            lines.append(
-                f"{start} {'':>5} {'':>11} {'':>8} {'':>9} {'':>8} {row['wall_time']:>7.1f}  {'':<28} failed"
-            )
-            continue
-        volume = f"{row['volume'] / row['atoms']:.4f}" if "volume" in row else "-"
-        before, after = row["spacegroup_before"].get(SHOWN), row["spacegroup_after"].get(SHOWN)
-        groups = (after or "-") if before == after else f"{before or '-'} → {after or '-'}"
-        energy = row["energy"] / row["atoms"]
-        lines.append(
-            f"{start} {row['steps']:>5} {energy:>11.6f} {row['fmax']:>8.1e} {volume:>9} "
-            f"{row['rmsd']:>8.4f} {row['wall_time']:>7.1f}  {groups:<28} {row['status']}"
-        )
+    if any("rmsd_to_reference" in row for row in rows):
+        columns.insert(8, ("to ref., Å", lambda row: f"{row['rmsd_to_reference']:.4f}"))
+    lines = [" ".join(header for header, _ in columns)]
+    lines += [" ".join(f"{_cell(row, cell):>{len(header)}}" for header, cell in columns) for row in rows]
     failed = sum(row["status"] == "failed" for row in rows)
     unconverged = sum(row["status"] == "not converged" for row in rows)
     summary = f"{len(rows) - failed - unconverged} of {len(rows)} converged"
     summary += f", {unconverged} did not" if unconverged else ""
     summary += f", {failed} failed" if failed else ""
-    return "\n".join([*lines, f"{summary}. Space groups within {SHOWN} Å."])
+    return "\n".join(
+        [*lines, f"{summary}. GPa: the largest component of the stress. Space groups within {SHOWN} Å."]
+    )
+
+
+def _cell(row: dict, cell: Callable[[dict], str]) -> str:
+    try:
+        return cell(row)
+    except KeyError:  # a failed structure has few of them, a molecule no volume
+        return "" if row["status"] == "failed" else "-"
+
+
+def _groups(row: dict) -> str:
+    before, after = row["spacegroup_before"].get(SHOWN), row["spacegroup_after"].get(SHOWN)
+    return (after or "-") if before == after else f"{before or '-'} → {after or '-'}"
