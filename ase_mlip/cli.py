@@ -18,6 +18,7 @@ from .commands.phonons import phonons
 from .commands.plot_filters import plot_filters
 from .commands.relax import relax
 from .commands.rotations import rotations
+from .commands.symmetry import symmetry
 from .commands.validate import validate
 from .errors import BuildError, MLIPError
 
@@ -124,65 +125,6 @@ def evaluate(
 
 
 @main.command()
-@click.argument("model")
-@click.argument("structures", nargs=-1, required=True, type=STRUCTURES)
-@click.option("--schemes", help="Comma-separated; by default both groups, also with inversion, lebedev 5.")
-@click.option("--orientations", default=100, show_default=True, type=click.IntRange(min=2))
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="By default that of the weights.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw anisotropy against evaluations, a PNG file."
-)
-def symmetry(
-    model: str,
-    structures: tuple[Path, ...],
-    schemes: str | None,
-    orientations: int,
-    device: str,
-    dtype: str | None,
-    as_json: bool,
-    plot: Path | None,
-) -> None:
-    """Measure how results depend on orientation.
-
-    Standard deviations over random orientations of the first frame of each of STRUCTURES, for the plain
-    network and for every way of averaging it over rotations.
-    """
-    path = _find(model)
-    if plot and not plot.absolute().parent.is_dir():
-        raise click.BadParameter(f"the folder `{plot.parent}` does not exist", param_hint="--plot")
-    from tqdm import tqdm
-
-    from . import anisotropy
-    from .data import read_structures
-    from .model import load_model
-    from .symmetry import find_averaging
-
-    names = [name.strip() for name in schemes.split(",")] if schemes else list(anisotropy.SCHEMES)
-    chosen = [find_averaging(name) for name in names]
-    frames = {str(file): read_structures(file)[0] for file in structures}
-    loaded = load_model(path, device=device, dtype=dtype)
-    found = {}
-    total = len(frames) * orientations
-    with tqdm(total=total, disable=not sys.stderr.isatty(), unit="orientation", leave=False) as bar:
-        for file, atoms in frames.items():
-            found[file] = anisotropy.measure(loaded, atoms, chosen, orientations, progress=bar.update)
-    if as_json:
-        click.echo(
-            json.dumps({file: [row.to_dict() for row in rows] for file, rows in found.items()}, indent=1)
-        )
-    for file, rows in found.items() if not as_json else ():
-        click.echo(f"{file}: {len(frames[file])} atoms, {orientations} orientations, {loaded.dtype}")
-        click.echo(anisotropy.to_text(rows))
-    if plot:
-        from .plots import plot_anisotropy, save_figure
-
-        save_figure(plot_anisotropy(found), plot)
-        click.echo(f"plot: {plot}", err=True)
-
-
-@main.command()
 def doctor() -> None:
     """Show what is installed and built, and how to mend it."""
     from .doctor import run
@@ -263,6 +205,7 @@ main.add_command(phonons)
 main.add_command(plot_filters)
 main.add_command(rotations)
 main.add_command(relax)
+main.add_command(symmetry)
 main.add_command(validate)
 
 

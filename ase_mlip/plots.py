@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .archive import write_atomically
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d1661a", "#2d8659", "#6b7280"
 MARKERS = ("o", "s", "D", "^")
+SCHEME_MARKERS = ("o", "s", "x", "^", "+", "D", "v", "P", "X", "*")
+ANISOTROPIES = (("energy", "meV/atom"), ("forces", "meV/Å"), ("stress", "meV/Å³"))
 STYLE = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -94,29 +99,52 @@ def plot_eos(result: EOSResult, label: str = "") -> Figure:
 
 
 def plot_anisotropy(found: Mapping[str, Sequence[Anisotropy]]) -> Figure:
-    """What averaging leaves of the forces' anisotropy against its cost, a line for each structure."""
-    with _figure((6.0, 4.0)) as figure:
-        axes = figure.subplots()
-        for n, (name, rows) in enumerate(found.items()):
-            color = (BLUE, ORANGE, GREEN, GREY)[n % 4]
-            shown = [(row.evaluations, 1000.0 * row.forces, row.scheme) for row in rows]
-            axes.plot(
-                *zip(*[(x, y) for x, y, _ in shown], strict=True), MARKERS[n % 4], color=color, label=name
-            )
-            for x, y, scheme in shown if n == 0 else ():
-                group, _, inversion = scheme.partition("+")
-                beside = (7, -4) if group[-1].isdigit() else (-2, 6)
-                place = {"xytext": (4, 6) if inversion else beside, "textcoords": "offset points"}
-                place["ha"] = "left" if inversion or group[-1].isdigit() else "right"
-                axes.annotate("+inversion" if inversion else group, (x, y), fontsize=8, color=GREY, **place)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlim(0.4, 3.0 * max(row.evaluations for rows in found.values() for row in rows))
-        axes.set_xlabel("evaluations of the network")
-        axes.set_ylabel("anisotropy of the forces (meV/Å)")
-        if len(found) > 1:
-            axes.legend()
+    """What averaging leaves of the anisotropy of energy, forces and stress against its cost.
+
+    Markers are schemes, colours structures.
+    """
+    every = [row for rows in found.values() for row in rows]
+    shown = [(name, unit) for name, unit in ANISOTROPIES if any(getattr(row, name) for row in every)]
+    markers = dict(zip(dict.fromkeys(row.scheme for row in every), itertools.cycle(SCHEME_MARKERS)))
+    colors = dict(zip(found, itertools.cycle((BLUE, ORANGE, GREEN, GREY))))
+    handles = [_marker(marker, "black", scheme) for scheme, marker in markers.items()]
+    if len(found) > 1:
+        handles += [_marker("o", color, name, filled=True) for name, color in colors.items()]
+    with _figure((3.2 * max(1, len(shown)), 3.7)) as figure:
+        panels = figure.subplots(1, max(1, len(shown)), squeeze=False)[0]
+        for axes, (name, unit) in zip(panels, shown, strict=False):
+            for structure, rows in found.items():
+                for row in rows:
+                    _anisotropy_point(axes, row, name, markers[row.scheme], colors[structure])
+            axes.set_xscale("log")
+            axes.set_xlim(0.6, 1.6 * max(row.evaluations for row in every))
+            _whole_decades(axes, [1000.0 * getattr(row, name) for row in every if getattr(row, name)])
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.set_xlabel("evaluations of the network")
+            axes.set_ylabel(f"anisotropy of the {name} ({unit})")
+            axes.grid(axis="y", color=GREY, alpha=0.2, lw=0.6)
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
+
+
+def _anisotropy_point(axes: Axes, row: Anisotropy, name: str, marker: str, color: str) -> None:
+    """One scheme's; an exact zero, which the axis does not have, is left out."""
+    value = getattr(row, name)
+    if value:
+        axes.plot(row.evaluations, 1000.0 * value, marker, mfc="none", mec=color, ms=7, mew=1.4)
+
+
+def _whole_decades(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis from one power of ten to another around the values."""
+    axes.set_yscale("log")
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    axes.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
+
+
+def _marker(marker: str, color: str, label: str, filled: bool = False) -> Line2D:
+    """An entry of a legend."""
+    return Line2D([], [], ls="none", marker=marker, mec=color, mfc=color if filled else "none", label=label)
 
 
 def plot_phonons(

@@ -10,9 +10,10 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.anisotropy import measure, pooled, to_text
+from ase_mlip.anisotropy import Anisotropy, measure, pooled, to_text
 from ase_mlip.cli import main
 from ase_mlip.neighbors import build_graph
+from ase_mlip.plots import plot_anisotropy
 from ase_mlip.residual import averaging_turned, uniform_rotations
 from ase_mlip.symmetry import find_averaging
 
@@ -87,9 +88,45 @@ def test_command(tmp_path):
     assert result.exit_code == 0, result.output
     assert "octahedral" in result.output
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    result = CliRunner().invoke(main, [*arguments, "--json"])
+    result = CliRunner().invoke(main, [*arguments, "--json", "--no-plot"])
+    assert "plot" not in result.stderr
     (rows,) = json.loads(result.stdout).values()
     assert [row["scheme"] for row in rows] == ["none", "octahedral"]
+
+
+def test_a_crystals_group_is_a_scheme_and_the_picture_is_beside_the_table(tmp_path, monkeypatch):
+    """Oracle: along the cubic axes silicon's point group is the octahedral group with inversion."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["symmetry", "pet-si", str(STRUCTURE), "--orientations", "2", "--json", "--dtype", "float64"]
+    arguments += ["--crystal", str(STRUCTURE.with_name("silicon.cif"))]
+    result = CliRunner().invoke(main, [*arguments, "--schemes", "none,octahedral+inversion"])
+    (rows,) = json.loads(result.stdout).values()
+    assert [row["scheme"] for row in rows] == ["none", "octahedral+inversion", "crystal m-3m"]
+    for name in ("energy", "forces", "stress"):
+        assert rows[2][name] == pytest.approx(rows[1][name], rel=1e-6)
+    assert (tmp_path / "symmetry.png").read_bytes().startswith(b"\x89PNG")
+    result = CliRunner().invoke(main, [*arguments, "--schemes", "crystal,none"])
+    (rows,) = json.loads(result.stdout).values()
+    assert [row["scheme"] for row in rows] == ["crystal m-3m", "none"]
+
+
+def test_the_picture_shows_what_there_is():
+    """Three quantities of a crystal, two of a molecule; exact zeros have no place on a logarithmic axis."""
+    crystal = [
+        Anisotropy("none", 1, 1e-3, 2e-3, 3e-3, 1e-4, 1.0),
+        Anisotropy("octahedral", 24, 1e-4, 0.0, 0.0, 1e-5, 1.0),
+    ]
+    molecule = [Anisotropy("none", 1, 1e-3, 2e-3, 3e-3, None, 1.0)]
+    figure = plot_anisotropy({"crystal": crystal, "molecule": molecule})
+    assert [axes.get_ylabel().split(" (")[0] for axes in figure.axes] == [
+        "anisotropy of the energy",
+        "anisotropy of the forces",
+        "anisotropy of the stress",
+    ]
+    assert [len(axes.lines) for axes in figure.axes] == [3, 2, 2]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["none", "octahedral", "crystal", "molecule"]
+    assert len(plot_anisotropy({"molecule": molecule}).axes) == 2
 
 
 @pytest.mark.parametrize(
@@ -97,6 +134,8 @@ def test_command(tmp_path):
     [
         (["no_such_file.xyz"], "no_such_file.xyz"),
         ([str(STRUCTURE), "--schemes", "cubic"], "unknown scheme 'cubic'"),
+        ([str(STRUCTURE), "--schemes", "none,crystal"], "name its file with --crystal FILE"),
+        ([str(STRUCTURE), "--crystal", "no_such_crystal.cif"], "no_such_crystal.cif"),
         ([str(STRUCTURE), "--plot", "no_such_folder/a.png"], "does not exist"),
         ([str(STRUCTURE), "--orientations", "1"], "1 is not in the range"),
     ],
