@@ -1,6 +1,8 @@
 """Imports point downwards: what a part may know of the others (docs/architecture.md)."""
 
 import ast
+import fnmatch
+import re
 import sys
 from pathlib import Path
 
@@ -84,6 +86,31 @@ def reachable(start: str, graph: dict[str, tuple[set[str], set[str]]] = GRAPH) -
 @pytest.mark.parametrize("name", sorted(GRAPH))
 def test_no_module_imports_itself_through_others(name):
     assert name not in reachable(name)
+
+
+def read_layers() -> list[tuple[int, str]]:
+    """Layer and pattern of module names from the table in CONTRIBUTING.md."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", text, re.MULTILINE)
+    patterns = [(int(layer), name) for layer, names in rows for name in re.findall(r"`([^`]+)`", names)]
+    return [(layer, name.replace("/", ".*")) for layer, name in patterns]
+
+
+def test_every_module_has_its_layer_and_imports_none_above():
+    layers = read_layers()
+    found = {}
+    for name in GRAPH:
+        # the longest pattern decides: `phonon_*` and `phonons` are of one layer, `plots*` of another
+        places = [(len(pattern), layer) for layer, pattern in layers if fnmatch.fnmatch(name, pattern)]
+        assert places, f"`{name}` has no layer: add it to the table in CONTRIBUTING.md"
+        found[name] = max(places)[1]
+    upwards = [
+        f"{name} ({found[name]}) imports {other} ({found[other]})"
+        for name, (own, _) in GRAPH.items()
+        for other in own & GRAPH.keys()
+        if found[other] > found[name]
+    ]
+    assert upwards == []
 
 
 def test_errors_is_a_leaf():
