@@ -22,6 +22,7 @@ from ase_mlip.conductivity import _has_imaginary, _shares, thermal_conductivity
 from ase_mlip.errors import DataError, MLIPError, StructureError
 from ase_mlip.kappa_srme import kappa_srme, read_references
 from ase_mlip.phonon_cells import to_phonopy
+from tests.test_phonon_audit import Interrupted
 
 needs_phono3py = pytest.mark.skipif(
     find_spec("phono3py") is None, reason="phono3py is not installed: pip install 'ase-mlip[kappa]'"
@@ -275,6 +276,10 @@ def test_bad_input_is_named():
         thermal_conductivity(atoms, (1, 1, 1))
     with pytest.raises(ValueError, match="`temperatures` must be above zero"):
         thermal_conductivity(atoms, (1, 1, 1), temperatures=(0.0,))
+    with pytest.raises(StructureError, match="`phonon_supercell_matrix` must have a positive determinant"):
+        thermal_conductivity(atoms, (1, 1, 1), (1, 1, -1))
+    with pytest.raises(StructureError, match="`mesh` must be three positive integers"):
+        thermal_conductivity(atoms, (1, 1, 1), mesh=5)
     atoms.calc.averaging = SimpleNamespace(seed=3, name="random 3")
     with pytest.raises(StructureError, match="symmetrize='random 3'"):
         thermal_conductivity(atoms, (1, 1, 1))
@@ -295,3 +300,52 @@ def test_the_command_prints_writes_and_draws(silicon, tmp_path):
     assert np.shape(document["kappa"]) == (2, 3, 3)
     assert f"{np.trace(document['kappa'][0]) / 3:10.3f}" in printed.stdout
     assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
+
+
+@needs_phono3py
+def test_a_killed_run_goes_on_with_the_supercells_it_has(tmp_path):
+    """Also where supercells of second and third order have different sizes, of which both are cut."""
+    atoms = bulk("Cu", a=3.58982, cubic=True)
+    options = {"mesh": (3, 3, 3), "checkpoint": tmp_path / "forces.npz"}
+    counts = []
+    for last in (2, 3, None):
+        atoms.calc = Interrupted(last)
+        if last is not None:
+            with pytest.raises(KeyboardInterrupt):
+                thermal_conductivity(atoms, (1, 1, 1), (2, 2, 2), **options)
+        else:
+            result = thermal_conductivity(atoms, (1, 1, 1), (2, 2, 2), **options)
+        counts.append(atoms.calc.calls)
+    atoms.calc = Interrupted()
+    whole = thermal_conductivity(atoms, (1, 1, 1), (2, 2, 2), mesh=(3, 3, 3))
+    assert counts == [2, 3, atoms.calc.calls - 1 - 2]
+    assert result.kappa == pytest.approx(whole.kappa, rel=1e-9)
+
+
+@needs_phono3py
+def test_the_command_compares_with_an_entry_of_the_benchmarks_table(silicon, tmp_path):
+    """Its own results as a table are a reference without an error."""
+    from ase_mlip.commands.conductivity import conductivity
+
+    def run(name, *more):
+        arguments = f"{silicon.calc.model.path} {tmp_path}/si.xyz --supercell 1 1 1 --mesh 3 3 3 "
+        arguments += f"--dtype float64 --device cpu -o {tmp_path}/{name}.json"
+        return CliRunner().invoke(conductivity, [*arguments.split(), *more])
+
+    write(tmp_path / "si.xyz", bulk("Si", a=LATTICE_CONSTANT, cubic=True), format="extxyz")
+    assert run("first").exit_code == 0
+    assert (tmp_path / "first.forces.npz").is_file()
+    found = json.loads((tmp_path / "first.json").read_text())
+    row = {"mp_id": "mp-149", "name": "Si", "q_mesh": [3, 3, 3], "symm.no": 227}
+    row |= {"kappa_TOT_ave": [np.trace(found["kappa"][0]) / 3], "mode_kappa_TOT_ave": found["mode_kappa"]}
+    row |= {"qpoints": found["q_points"], "weights": found["weights"], "frequencies": found["frequencies"]}
+    row["temperatures"] = found["temperatures"]
+    (tmp_path / "table.json").write_text(json.dumps({column: {"0": value} for column, value in row.items()}))
+    table = ("--reference", str(tmp_path / "table.json"))
+    compared = run("second", *table, "mp-149")
+    assert compared.exit_code == 0, compared.output
+    assert "κ_SRME against mp-149 (Si) at 300 K: 0.000" in compared.stdout
+    assert json.loads((tmp_path / "second.json").read_text())["kappa_srme"] == pytest.approx(0.0, abs=1e-6)
+    assert "expected one of mp-149, got `mp-1`" in str(run("third", *table, "mp-1").exception)
+    other = run("third", *table, "mp-149", "--mesh", "4", "4", "4")
+    assert other.exit_code == 2 and "needs --mesh 3 3 3 and --temperature 300, got 4 4 4" in other.stderr

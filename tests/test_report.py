@@ -1,6 +1,7 @@
 """The page: one file, everything escaped, pictures inside."""
 
 import base64
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ase_mlip.plots import png, save_figure
 from ase_mlip.report import Picture, Section, Table, render, write_report
+from tests.browser import find_browser
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -90,3 +92,13 @@ def test_figures_are_png_files(tmp_path):
     figure = Figure(figsize=(1, 1))
     save_figure(figure, tmp_path / "empty.png", dpi=50)
     assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_browser_that_could_be_there_is_missed_in_ci_only(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium"):
+        find_browser()
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="no headless browser"):
+        find_browser()
