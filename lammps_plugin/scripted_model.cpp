@@ -1,7 +1,6 @@
 #include "scripted_model.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/constant_pad_nd.h>
 #include <dlfcn.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
@@ -59,10 +58,8 @@ std::vector<double> reals(const at::Tensor& tensor) { return numbers<double>(ten
 std::vector<int64_t> integers(const at::Tensor& tensor) { return numbers<int64_t>(tensor, at::kLong); }
 
 SnnpTables::Bank read_bank(const torch::jit::Module& bank) {
-    at::Tensor coefficients = bank.attr("coefficients").toTensor().detach();
-    if (bank.attr("vanishing").toBool()) { // the last three are zero and not stored
-        coefficients = at::constant_pad_nd(coefficients, {0, 3});
-    }
+    // the file's own code knows those that are no parameters: zeros at the end, a repulsion at the beginning
+    const at::Tensor coefficients = bank.get_method("all_coefficients")({}).toTensor();
     return {coefficients.size(0), coefficients.size(1), coefficients.size(2), reals(coefficients),
             reals(bank.attr("grid").toTensor())};
 }

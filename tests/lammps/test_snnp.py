@@ -75,7 +75,7 @@ def test_two_ranks(parallel, tmp_path, model, name, newton):
     [
         {"filters": "neighbour", "networks": "shared", "hidden": [8, 4], "skip": False},
         {"hidden": [], "pair": False, "embedding": [-3.0, 3.0, 6], "angular_intervals": 20},
-        {"filters": "shared", "angular_filters": 0, "radial_intervals": 20},
+        {"filters": "shared", "core": False, "angular_filters": 0, "radial_intervals": 20},
     ],
     ids=["shared network", "embedding", "radial"],
 )
