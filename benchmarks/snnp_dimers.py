@@ -2,20 +2,21 @@
 
     python benchmarks/snnp_dimers.py
 
-No dimer was in the training data. PBE energies are relative to the longest distance of the file, those of the
-potentials to two atoms without neighbours.
+Numbers go to benchmarks/results/snnp-dimers.json. No dimer was in the training data. PBE energies are
+relative to the longest distance of the file, those of the potentials to two atoms without neighbours.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
-from pathlib import Path
 
 import numpy as np
+import snnp_studies as studies
 from ase import Atoms
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = studies.ROOT
 DATA = ROOT.parent / "shared" / "data" / "pair_short_range" / "diatomics-dft.json.gz"
 OUTPUT = ROOT / "docs" / "snnp_dimers.png"
 NAMES = {"snnp-si": "Si", "snnp-ge": "Ge", "snnp-mo": "Mo"}
@@ -27,6 +28,10 @@ def main() -> None:
 
     from ase_mlip import load_model
 
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    studies.add_output(parser)
+    options = parser.parse_args()
+    rows = {}
     with gzip.open(DATA) as file:
         reference = json.load(file)["PBE"]
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -39,7 +44,8 @@ def main() -> None:
         fine = np.arange(0.5, 6.0, 0.01)
         energies, forces = dimer(model, element, fine)
         seen = shortest(model)
-        describe(name, fine, energies, forces, r, dft, seen)
+        rows[name] = described(fine, energies, forces, r, dft, seen)
+        show(name, rows[name])
         axis.plot(r, dft, "k.-", lw=0.8, ms=4, label="PBE")
         axis.plot(fine, energies, color="C0", label=name)
         axis.axvspan(0.5, seen, color="0.92", zorder=0, label="no training data")
@@ -49,6 +55,7 @@ def main() -> None:
         )
         axis.legend(frameon=False, fontsize=8)
     figure.savefig(OUTPUT, dpi=90)
+    studies.publish("dimers", rows, options.output)
 
 
 def dimer(model, element: str, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,15 +81,32 @@ def shortest(model) -> float:
     return coverage.grids["radial"].ends(int(visited.min()))[0]
 
 
-def describe(name, r, energies, forces, reference_r, reference, seen) -> None:
-    attracting = r[forces < 0]
+def described(r, energies, forces, reference_r, reference, seen) -> dict:
+    """Where the dimer repels, its minimum and some energies, beside PBE's; Å, eV."""
     well, dft_well = np.argmin(energies), np.argmin(reference)
-    print(f"{name}: data from {seen:.2f} Å; repels at all distances below {attracting.min():.2f} Å")
-    found = f"{energies[well]:.2f} eV at {r[well]:.2f} Å"
-    print(f"  minimum {found}, PBE {reference[dft_well]:.2f} eV at {reference_r[dft_well]:.2f} Å")
-    for distance in AT:
-        dft = np.interp(distance, reference_r, reference, left=np.nan)
-        print(f"  {distance} Å: {np.interp(distance, r, energies):.1f} eV, PBE {dft:.1f} eV")
+    at = {
+        f"{distance} Å": {
+            "energy": float(np.interp(distance, r, energies)),
+            "PBE": float(np.interp(distance, reference_r, reference)),
+        }
+        for distance in AT
+    }
+    attracting = r[forces < 0]
+    return {
+        "data_from": seen,
+        "repels_below": round(float(attracting.min()), 2) if len(attracting) else None,
+        "minimum": [float(energies[well]), round(float(r[well]), 2)],
+        "minimum_PBE": [float(reference[dft_well]), float(reference_r[dft_well])],
+        "at": at,
+    }
+
+
+def show(name: str, row: dict) -> None:
+    print(f"{name}: data from {row['data_from']:.2f} Å; repels below {row['repels_below']} Å")
+    (energy, r), (dft, dft_r) = row["minimum"], row["minimum_PBE"]
+    print(f"  minimum {energy:.2f} eV at {r:.2f} Å, PBE {dft:.2f} eV at {dft_r:.2f} Å")
+    for distance, found in row["at"].items():
+        print(f"  {distance}: {found['energy']:.1f} eV, PBE {found['PBE']:.1f} eV")
 
 
 if __name__ == "__main__":

