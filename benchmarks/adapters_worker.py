@@ -162,7 +162,7 @@ def theirs(name: str, checkpoint: Path):
     if name == "nequip":
         from nequip.integrations.ase import NequIPCalculator
 
-        # as a module: compiled by AOTInductor, small models are no faster on a CPU
+        # the eager model; docs/adapters.md says what the one compiled by AOTInductor takes
         return NequIPCalculator._from_saved_model(str(checkpoint), chemical_species_to_atom_type_map=True)
     from metatomic_ase import MetatomicCalculator
 
