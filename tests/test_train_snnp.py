@@ -77,6 +77,18 @@ def test_it_learns_and_is_exported(trained):
     assert info.interaction_range == 4.5 and info.operators == {"ase_mlip": 4}
 
 
+def test_a_weight_of_the_curvature_makes_filters_smoother(tmp_path):
+    """Nothing else differs: data, seeds and epochs are the same."""
+    found = []
+    for weight in (0.0, 10.0):
+        folder = tmp_path / str(weight)
+        folder.mkdir()
+        path, _ = prepare(folder, loss=f"curvature = {weight}", epochs=8)
+        train(path, progress=False)
+        found.append(float(load_native(folder / "out" / "best.safetensors")[0].roughness().detach()))
+    assert found[1] < 0.7 * found[0]
+
+
 def test_native_weights_are_read_again(trained):
     network, _ = load_native(trained[0].parent / "best.safetensors")
     assert network.hypers.hidden == [6] and float(network.f.coefficients.detach().abs().max()) > 0
