@@ -138,7 +138,7 @@ def test_the_snnp_benchmark_runs(tmp_path):
     assert str(tmp_path) not in done.stdout
 
 
-STUDIES = ("snnp_ladder", "snnp_shared", "snnp_dimers")
+STUDIES = ("snnp_ladder", "snnp_shared", "snnp_dimers", "snnp_operator")
 
 
 @pytest.mark.parametrize("name", STUDIES)
