@@ -106,8 +106,8 @@ def audit_phonons(
         for molecules, without calculator, or where the crystal cannot be relaxed
     """
     require_positive(distance=distance)
-    _warn_of_rounding(atoms.calc, distance)
     work, matrix = check_input(atoms, supercell_matrix, min_length)
+    _warn_of_rounding(work.calc, distance)
     if relax_first:
         relaxed_within_symmetry(work, force)
     calculator = averaged_calculator(work, symmetry, symprec)

@@ -266,6 +266,7 @@ def _take_last_frame(atoms: Atoms, path: Path) -> bool:
         IndexError,
         ValueError,
         EOFError,
+        StopIteration,  # no frame at all
     ):  # cut short by a kill
         path.unlink()
         return False

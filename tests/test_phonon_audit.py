@@ -93,14 +93,14 @@ def test_a_killed_audit_goes_on_with_the_supercells_it_has(emt, tmp_path):
 
 
 def test_rounding_of_float32_is_said(pair_model_path):
-    """Before the work: the structure is none that could be audited."""
+    """Before the work, which here cannot begin."""
     atoms = bulk("Si", cubic=True)
     for dtype, count in (("float32", 1), ("float64", 0)):
         atoms.calc = MLIPCalculator(pair_model_path, device="cpu", dtype=dtype)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PrecisionWarning)
-            with pytest.raises(StructureError, match="positive determinant"):
-                audit_phonons(atoms, (1, 1, -1))
+            with pytest.raises(StructureError, match="reduce to a primitive cell"):
+                audit_phonons(atoms, min_length=9.0, primitive_matrix="Q", relax_first=False)
         assert [('dtype="float64"' in str(w.message)) for w in caught] == [True] * count
 
 

@@ -52,6 +52,15 @@ def test_a_trajectory_cut_anywhere_is_continued_or_begun_anew(tmp_path, kept):
     assert read(path, -1).get_potential_energy() == pytest.approx(result.energy)
 
 
+def test_a_trajectory_without_a_frame_is_begun_anew(tmp_path):
+    """What a kill before the first frame leaves."""
+    path = tmp_path / "run.traj"
+    TrajectoryWriter(path, "w").close()
+    result = relax(distorted_copper(), fmax=1e-3, trajectory=path, resume=True)
+    assert result.converged
+    assert len(read(path, ":")) == result.steps + 1
+
+
 def test_a_frame_half_written_is_left_out(tmp_path):
     """What a kill during the writing leaves: the index still ends at the frame before."""
     files = {}
