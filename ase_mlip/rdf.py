@@ -27,7 +27,7 @@ class RDF:
         density of the distances of all N(N - 1) pairs (of X and Y: N_X N_Y)
     frames: how many were averaged
     periodic: which of the two it is
-    species: atomic numbers in any of the frames
+    species: atomic numbers in any of the frames, in ascending order
     """
 
     r: np.ndarray = field(repr=False)
@@ -35,7 +35,7 @@ class RDF:
     g: dict[str, np.ndarray] = field(repr=False)
     frames: int
     periodic: bool
-    species: frozenset[int]
+    species: tuple[int, ...]
 
 
 class RDFAccumulator:
@@ -94,7 +94,7 @@ class RDFAccumulator:
             raise StructureError("`rdf` needs at least one frame, got none")
         centres = 0.5 * (self.edges[1:] + self.edges[:-1])
         g = {name: values / self._counts[name] for name, values in self._sums.items()}
-        return RDF(centres, self.width, g, self.frames, bool(self._periodic), frozenset(self._species))
+        return RDF(centres, self.width, g, self.frames, bool(self._periodic), tuple(sorted(self._species)))
 
 
 def _groups(numbers: np.ndarray, i: np.ndarray, j: np.ndarray, periodic: bool):
@@ -155,5 +155,5 @@ def rdf_error(found: RDF, reference: RDF) -> dict[str, float]:
     return {name: float(np.abs(found.g[name] - reference.g[name]).sum() * found.width) for name in common}
 
 
-def _symbols(species: frozenset[int]) -> str:
+def _symbols(species: tuple[int, ...]) -> str:
     return " and ".join(sorted(chemical_symbols[number] for number in species))
