@@ -29,6 +29,7 @@ from .model import Model
 from .native_snnp import NativeSNNP, native_snnp
 from .neighbors import MIN_DISTANCE, Graph, NeighborList, build_graph, check_species, concatenate
 from .residual import choose_averaging
+from .rotation_sums import averaged
 from .visited import ExtrapolationWatch
 
 NEED_DERIVATIVES = {"forces", "stress", "stresses"}
@@ -126,6 +127,7 @@ class MLIPCalculator(Calculator):
         self.check_lattice = check_lattice
         self.residual: float | None = None
         self._evaluations = 0
+        self._rotations_limit = BatchLimit(self.model.device)
         self._neighbors = self._new_neighbors()
         self._native = self._new_native()
         self._watch = ExtrapolationWatch(self.model.info)
@@ -310,12 +312,16 @@ class MLIPCalculator(Calculator):
         derivatives = self.forces == "conservative" and not NEED_DERIVATIVES.isdisjoint(properties)
         averaging = self.averaging.at(self._evaluations)
         self._evaluations += 1
-        outputs = self.model(graph, derivatives, averaging, spread=len(averaging.rotations) > 1)
+        if len(averaging.rotations) > 1:
+            direct = self.forces == "direct"
+            outputs = averaged(self.model, graph, derivatives, averaging, direct, self._rotations_limit)
+        else:
+            outputs = self.model(graph, derivatives, averaging)
         outputs.pop("gradients", None)  # one row per edge, which nobody here needs on the CPU
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
 
     def _results(self, outputs: dict, nodes: slice, index: int, volume: float) -> dict:
-        return ase_results(outputs, nodes, index, volume, self.averaging.weights, self.forces == "direct")
+        return ase_results(outputs, nodes, index, volume, self.forces == "direct")
 
     def _check_properties(self, properties: Sequence[str]) -> None:
         for name in properties:

@@ -8,23 +8,20 @@ from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from .model_info import ModelInfo
-from .residual import spreads
 
 SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
 
 
-def ase_results(
-    outputs: dict, nodes: slice, index: int, volume: float, weights: np.ndarray, direct: bool
-) -> dict:
+def ase_results(outputs: dict, nodes: slice, index: int, volume: float, direct: bool) -> dict:
     """ASE's results of one structure of a graph, in eV, eV/Å and eV/Å³.
 
     Parameters
     ----------
-    outputs: NumPy arrays by name, of all structures of the graph (:class:`ase_mlip.model.Model`)
+    outputs: NumPy arrays by name, of all structures of the graph (:class:`ase_mlip.model.Model`), with
+        rotations also those of :class:`ase_mlip.rotation_sums.Spread`
     nodes: the structure's atoms in the graph
     index: the structure's position in the graph
     volume: its volume in Å³; 0: no stress
-    weights: of the rotations averaged over, [G], for the spreads
     direct: forces and stress of the direct heads, forces less their mean
 
     Raises
@@ -47,8 +44,7 @@ def ase_results(
         results["stress"] = results["stresses"].sum(axis=0)
     elif "virial" in outputs and volume and not direct:
         results["stress"] = full_3x3_to_voigt_6_stress(-outputs["virial"][index] / volume)
-    if "energies_by_rotation" in outputs:
-        results.update(spreads(outputs, nodes, volume, weights, direct))
+    results.update(_spreads(outputs, nodes, index, volume))
     _check_finite(results)
     return results
 
@@ -73,6 +69,20 @@ def _direct_stresses(outputs: dict, nodes: slice, volume: float) -> np.ndarray |
     if "direct_virials" in outputs:
         return -outputs["direct_virials"][nodes] / volume
     return None
+
+
+def _spreads(outputs: dict, nodes: slice, index: int, volume: float) -> dict:
+    """Standard deviations over rotations: of the energy (eV), forces [N] (eV/Å), stress [6] (eV/Å³)."""
+    found = {}
+    if "energy_spread" in outputs:
+        found["energy_spread"] = float(outputs["energy_spread"][index])
+    if "forces_spread" in outputs:
+        found["forces_spread"] = outputs["forces_spread"][nodes]
+    if "stress_spread" in outputs and volume:
+        found["stress_spread"] = outputs["stress_spread"][index]
+    elif "virial_spread" in outputs and volume:
+        found["stress_spread"] = outputs["virial_spread"][index] / volume
+    return found
 
 
 def _check_finite(results: dict) -> None:

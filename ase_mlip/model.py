@@ -65,7 +65,12 @@ class Model:
     self_test: bool = True
 
     def __call__(
-        self, graph: Graph, derivatives: bool = True, averaging: Averaging | None = None, spread: bool = False
+        self,
+        graph: Graph,
+        derivatives: bool = True,
+        averaging: Averaging | None = None,
+        spread: bool = False,
+        batch: int = 0,
     ) -> dict[str, Tensor]:
         """Evaluate a graph of :mod:`ase_mlip.neighbors`; every result is float64 on the model's device.
 
@@ -75,6 +80,7 @@ class Model:
         derivatives: whether forces and virials are wanted
         averaging: rotations to average over; None takes those the file was exported with
         spread: whether the values of every rotation are wanted, too
+        batch: rotations that are evaluated together; 0: as :attr:`batch` says
 
         Returns
         -------
@@ -84,7 +90,7 @@ class Model:
         declares, such as ``direct_forces`` [N, 3] in eV/Å. With ``spread`` and G rotations also
         ``energies_by_rotation`` [N, G], and likewise forces [N, G, 3], virials and the direct outputs.
         """
-        self._choose(self.exported if averaging is None else averaging, spread, len(graph.species))
+        self._choose(self.exported if averaging is None else averaging, spread, len(graph.species), batch)
         graph = graph.to(self.device)
         with _torchscript.without_profiling():
             return self.module(
@@ -99,14 +105,18 @@ class Model:
                 {},
             )
 
-    def _choose(self, averaging: Averaging, spread: bool, n_nodes: int) -> None:
+    def rotations_on_cpu(self, n_nodes: int) -> int:
+        """Rotations that are evaluated together on a CPU where nothing else is asked for."""
+        return max(1, NODES_AT_ONCE // max(1, n_nodes))
+
+    def _choose(self, averaging: Averaging, spread: bool, n_nodes: int, batch: int) -> None:
         network = self.module.network
         if hasattr(network, "rotations"):
             network.rotations = torch.from_numpy(averaging.rotations)
             network.weights = torch.from_numpy(averaging.weights)
             network.spread = spread
-            on_cpu = 0 if self.device.type == "cuda" else max(1, NODES_AT_ONCE // max(1, n_nodes))
-            network.batch = self.batch or on_cpu  # 0 on a GPU: the network fills it
+            on_cpu = 0 if self.device.type == "cuda" else self.rotations_on_cpu(n_nodes)
+            network.batch = batch or self.batch or on_cpu  # 0 on a GPU: the network fills it
         elif len(averaging.rotations) > 0:
             raise ModelFileError(
                 f"`{self.path}` was written before models could be averaged over rotations (by ase_mlip "

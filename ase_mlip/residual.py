@@ -10,7 +10,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from .averaging import Averaging, random_rotation
 from .errors import PrecisionWarning
@@ -24,55 +23,12 @@ SEED = 20_231_215  # of the turns by which residuals are estimated; any number w
 TURNS = 2
 
 
-def spreads(outputs: dict, nodes: slice, volume: float, weights: np.ndarray, direct: bool) -> dict:
-    """Standard deviations over the rotations of one structure's energy, forces and stress.
-
-    Parameters
-    ----------
-    outputs: arrays of a model called with ``spread=True``
-    nodes: the structure's atoms
-    volume: Å³; 0 leaves the stress out
-    weights: of the rotations, [G]
-    direct: whether forces and stress are those of the direct heads
-
-    Returns
-    -------
-    ``energy_spread`` (eV), ``forces_spread`` [N] (root mean square length of the deviation, eV/Å) and, where
-    there are virials, ``stress_spread`` [6] (eV/Å³)
-    """
-    energies = outputs["energies_by_rotation"][nodes].sum(axis=0)
-    found = {"energy_spread": float(deviation(energies, weights))}
-    forces = outputs.get("direct_forces_by_rotation" if direct else "forces_by_rotation")
-    if forces is not None:
-        forces = forces[nodes] - (forces[nodes].mean(axis=0) if direct else 0.0)
-        squares = deviation(forces.transpose(1, 0, 2), weights) ** 2
-        found["forces_spread"] = np.sqrt(squares.sum(axis=-1))
-    stresses = _stresses_by_rotation(outputs, nodes, volume, direct)
-    if stresses is not None:
-        found["stress_spread"] = deviation(stresses, weights)
-    return found
-
-
 def deviation(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted standard deviation over the first axis."""
     shape = (-1,) + (1,) * (values.ndim - 1)
     weights = weights.reshape(shape)
     mean = (weights * values).sum(axis=0)
     return np.sqrt((weights * (values - mean) ** 2).sum(axis=0))
-
-
-def _stresses_by_rotation(outputs: dict, nodes: slice, volume: float, direct: bool) -> np.ndarray | None:
-    """[G, 6], eV/Å³"""
-    if not volume:
-        return None
-    if direct and "direct_stresses_by_rotation" in outputs:
-        tensors = outputs["direct_stresses_by_rotation"][nodes].mean(axis=0)
-    else:
-        virials = outputs.get("direct_virials_by_rotation" if direct else "virials_by_rotation")
-        if virials is None:
-            return None
-        tensors = -virials[nodes].sum(axis=0) / volume
-    return full_3x3_to_voigt_6_stress(tensors)
 
 
 def residual_of_forces(model: Model, graph: Graph, chosen: Averaging, direct: bool = False) -> float:

@@ -14,9 +14,11 @@ from ase_mlip import MLIPCalculator, SymmetrizedModel, export_model, load_model
 from ase_mlip.architectures.pet import PET, PETHypers
 from ase_mlip.averaging import random_rotation
 from ase_mlip.errors import MLIPError, ModelFileError, PrecisionWarning, StructureError
+from ase_mlip.model import Model
 from ase_mlip.model_info import read_info
 from ase_mlip.neighbors import build_graph
 from ase_mlip.residual import residual_of_forces
+from ase_mlip.rotation_sums import Moments
 from ase_mlip.symmetry import find_averaging
 
 SMALL = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}
@@ -172,17 +174,44 @@ def test_average_is_the_average_over_rotated_structures(model_path, scheme, forc
     )
 
 
-@pytest.mark.parametrize("scheme", ["octahedral", "icosahedral"])
-def test_every_element_leaves_the_energy(model_path, scheme):
-    atoms = silicon()
-    calculator = MLIPCalculator(model_path, symmetrize=scheme)
+def check_every_element(path, atoms, scheme):
+    """Each of the group's operations applied to the structure: the same energy, forces turned with it."""
+    calculator = MLIPCalculator(path, symmetrize=scheme, check_lattice=False)
     calculator.calculate(atoms)
     energy, size = calculator.results["energy"], np.abs(calculator.results["energies"]).sum()
     forces = calculator.results["forces"]
-    for matrix in find_averaging(scheme).rotations[::7]:
-        calculator.calculate(rotated(atoms, matrix))
-        assert abs(calculator.results["energy"] - energy) < 1e-11 * size
-        np.testing.assert_allclose(calculator.results["forces"] @ matrix, forces, atol=1e-10)
+    turned = [rotated(atoms, matrix) for matrix in calculator.averaging.rotations]
+    for matrix, found in zip(calculator.averaging.rotations, calculator.evaluate(turned), strict=True):
+        assert abs(found["energy"] - energy) <= 1e-11 * size
+        np.testing.assert_allclose(found["forces"] @ matrix, forces, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "octahedral",
+        "octahedral+inversion",
+        "icosahedral",
+        "icosahedral+inversion",
+    ],
+)
+def test_every_element_leaves_the_energy(model_path, scheme):
+    """Two atoms, rattled in a general cell, have no symmetry of their own."""
+    atoms = Atoms("Si2", positions=[[0.1, 0.0, 0.0], [1.3, 1.5, 1.2]], pbc=True)
+    atoms.set_cell([[4.0, 0.2, 0.1], [0.3, 4.2, 0.0], [-0.2, 0.4, 4.1]])
+    check_every_element(model_path, atoms, scheme)
+
+
+@pytest.mark.parametrize("crystal", ["diamond", "turned", "hexagonal"])
+def test_every_element_of_a_crystals_group_leaves_the_energy(model_path, crystal):
+    """Of the undisplaced crystal, and of a displaced one, which the group does not map onto itself."""
+    atoms = bulk("Si", "hcp", a=3.0) if crystal == "hexagonal" else bulk("Si")
+    if crystal == "turned":
+        atoms = rotated(atoms, Rotation.from_euler("xyz", [0.3, 0.5, 0.7]).as_matrix())
+    check_every_element(model_path, atoms, atoms)
+    displaced = atoms.copy()
+    displaced.rattle(0.1, seed=1)
+    check_every_element(model_path, displaced, atoms)
 
 
 def test_forces_and_stress_are_derivatives_of_the_average(model_path):
@@ -220,22 +249,77 @@ def test_a_box_that_the_group_does_not_keep_is_refused(model_path):
     assert np.isfinite(found["energy"])
 
 
-def test_several_rotations_at_once(model_path):
-    """As on a GPU; here on a CPU."""
+@pytest.fixture
+def batches(monkeypatch):
+    """How many rotations each evaluation of a model had at once."""
+    found = []
+    choose = Model._choose
+
+    def record(self, averaging, spread, n_nodes, batch):
+        found.append(len(averaging.rotations))
+        choose(self, averaging, spread, n_nodes, batch)
+        assert self.module.network.batch == len(averaging.rotations)
+
+    monkeypatch.setattr(Model, "_choose", record)
+    return found
+
+
+@pytest.mark.parametrize("forces", ["conservative", "direct"])
+def test_several_rotations_at_once(model_path, batches, forces):
+    """As on a GPU; here on a CPU. Nothing depends on it, reference energies included."""
+    atoms = silicon()
+    calculator = MLIPCalculator(model_path, symmetrize="lebedev 5", forces=forces)
+    calculator.calculate(atoms)
+    expected = dict(calculator.results)
+    assert batches == [16, 16, 16, 16, 16, 4]  # of 128 // 8
+    for batch in (1, 7):
+        del batches[:]
+        calculator.model.batch = batch
+        calculator.calculate(atoms)
+        assert batches == [batch] * (84 // batch)
+        for name, value in expected.items():
+            np.testing.assert_allclose(calculator.results[name], value, atol=1e-11, err_msg=name)
+
+
+def test_rotations_at_once_follow_the_memory_that_is_free(model_path, batches):
+    """As on a GPU, with the limit told and a lack of memory simulated."""
     atoms = silicon()
     calculator = MLIPCalculator(model_path, symmetrize="octahedral")
     calculator.calculate(atoms)
-    one_by_one = dict(calculator.results)
-    assert calculator.model.module.network.batch == 128 // len(atoms)
-    calculator.model.batch = 1
-    calculator.calculate(atoms)
-    assert calculator.model.module.network.batch == 1
-    for name, value in one_by_one.items():
+    expected = dict(calculator.results)
+    limit, n_edges = calculator._rotations_limit, build_graph(atoms, 4.0).edge_index.shape[1]
+    limit.after_running_out = lambda: setattr(limit, "edges", limit.edges // 2)
+    limit.edges, choose = 10 * n_edges, Model._choose
+
+    def run_out(self, averaging, *others):
+        if len(averaging.rotations) > 3:
+            raise torch.cuda.OutOfMemoryError("simulated")
+        choose(self, averaging, *others)
+
+    del batches[:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Model, "_choose", run_out)
+        calculator.calculate(atoms)
+    assert batches == [2] * 12  # after 10 and 5
+    for name, value in expected.items():
         np.testing.assert_allclose(calculator.results[name], value, atol=1e-11, err_msg=name)
-    calculator.model.batch = 7
-    calculator.calculate(atoms)
-    for name, value in one_by_one.items():
-        np.testing.assert_allclose(calculator.results[name], value, atol=1e-11, err_msg=name)
+
+
+def test_deviations_of_values_far_from_zero_in_parts():
+    """Oracle: numpy's weighted moments; squares of the values themselves would have lost all digits."""
+    rng = np.random.default_rng(0)
+    values, weights = 1e8 + rng.normal(size=(24, 5)), rng.random(24)
+    weights /= weights.sum()
+    moments = Moments()
+    for start in range(0, 24, 7):
+        part = slice(start, start + 7)
+        moments.add(torch.from_numpy(values[part]), torch.from_numpy(weights[part]))
+    mean = weights @ values
+    expected = np.sqrt(weights @ (values - mean) ** 2)
+    np.testing.assert_allclose(moments.deviation().numpy(), expected, rtol=1e-7)
+    same = Moments()
+    same.add(torch.full((3, 2), 0.1, dtype=torch.float64), torch.full((3,), 1 / 3, dtype=torch.float64))
+    assert same.deviation().tolist() == [0.0, 0.0]
 
 
 def test_many_structures_and_pickles(model_path):
