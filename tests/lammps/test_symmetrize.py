@@ -244,3 +244,33 @@ def test_log_says_what_is_averaged(lammps, models, tmp_path):
     case = Case(diamond(1, 0.1), pair=models.pair("two", options="symmetrize octahedral"))
     case.write(tmp_path)
     assert "averaged over 24 rotations (octahedral)" in lammps.run(case.script(), tmp_path).text
+
+
+@RANKS
+def test_random_is_the_same_after_a_restart(parallel, models, tmp_path, ranks):
+    """The rotation follows from the step, which the restart file holds: the run goes on as before."""
+    pair = models.pair("two", options="symmetrize random 11")
+    case = Case(triclinic(), pair=pair, fixes="fix move all nve\ntimestep 0.001", every=1)
+    case.commands = "run 3\nwrite_restart middle.restart\nrun 3"
+    case.write(tmp_path)
+    whole = read_frames(case, parallel.run(case.script(), tmp_path, ranks=ranks))
+    script = f"units metal\nread_restart middle.restart\n{pair}\n{case.fixes}\n{case.output()}\nrun 3\n"
+    resumed = read_frames(case, parallel.run(script, tmp_path, ranks=ranks))
+    assert [frame.step for frame in resumed] == [3, 4, 5, 6]
+    expected = {frame.step: frame for frame in whole}
+    for frame in resumed:
+        assert frame.energy == pytest.approx(expected[frame.step].energy, rel=1e-10)
+        np.testing.assert_allclose(frame.forces, expected[frame.step].forces, atol=1e-8)
+        matrix = random_rotation(11, frame.step)
+        results = Rotated(models.calculator("two"), matrix).calculate(frame.atoms)
+        assert frame.energy == pytest.approx(results["energy"], rel=1e-9)
+
+
+def test_random_is_refused_under_respa(lammps, models, tmp_path):
+    respa = "fix move all nve\nrun_style respa 2 2 inner 1 3.0 4.0 outer 2\ntimestep 0.002"
+    case = Case(diamond(1, 0.1), pair=models.pair("direct-stress", options="symmetrize random 3"))
+    case.fixes, case.commands = respa, "run 2"
+    case.write(tmp_path)
+    output = lammps.start(case.script(), tmp_path, timeout=60)
+    assert output.status != 0
+    assert any("run_style respa needs one energy surface" in line for line in output.errors), output.text
