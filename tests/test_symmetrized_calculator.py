@@ -46,7 +46,7 @@ def test_molecules_and_optimisers():
 
 
 def test_wrong_arguments():
-    with pytest.raises(MLIPError, match="unknown scheme 'auto'"):
+    with pytest.raises(MLIPError, match="`symmetrize='auto'` is for calculators of model files"):
         SymmetrizedCalculator(EMT(), "auto")
     with pytest.raises(MLIPError, match="expected an ASE calculator, got str"):
         SymmetrizedCalculator("EMT", "octahedral")
