@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,10 +143,23 @@ def _is_installed(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """sevenn's and its packages' warnings and remarks concern their developers and their own calculator."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    """Without sevenn's and its packages' warnings and remarks, and what they change in the process.
+
+    Importing them sets variables of the environment and filters of warnings; building a model draws numbers.
+    """
+    before = dict(os.environ)
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _read(path: Path, version: str):
@@ -211,11 +225,11 @@ def _choose_modal(config: dict, modal: str | None) -> str | None:
 
 def _evaluate(model: torch.nn.Module, atoms: Atoms, cutoff: float, modal: str | None) -> Reference:
     """sevenn's graph, energy, forces and stress; its calculator would round positions to float32."""
-    import sevenn._keys as keys
-    from sevenn.atom_graph_data import AtomGraphData
-    from sevenn.train.dataload import unlabeled_atoms_to_graph
-
     with _quiet():
+        import sevenn._keys as keys
+        from sevenn.atom_graph_data import AtomGraphData
+        from sevenn.train.dataload import unlabeled_atoms_to_graph
+
         graph = unlabeled_atoms_to_graph(atoms, cutoff)
         exact = {key: torch.tensor(graph[key], dtype=torch.float64) for key in (keys.EDGE_VEC, keys.POS)}
         exact[keys.CELL_VOLUME] = torch.tensor(float(atoms.cell.volume), dtype=torch.float64)

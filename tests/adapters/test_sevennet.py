@@ -1,6 +1,9 @@
 """SevenNet checkpoints in our network: parity with sevenn's own model and calculator, what is refused."""
 
+import hashlib
 import importlib.metadata
+import subprocess
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -155,6 +158,14 @@ def test_an_installed_model_of_higher_degree(tmp_path):
     assert_proven(export_adapted(adapt("sevennet", "7net-l3i5"), tmp_path / "7net-l3i5.pt"))
 
 
+@pytest.mark.parametrize("modal", ["PBE", "R2SCAN"])
+def test_the_installed_model_of_several_fidelities_is_proven(tmp_path, modal):
+    path = tmp_path / "7net-mf-0.pt"
+    assert_proven(export_adapted(adapt("sevennet", "7net-mf-0", modal=modal), path))
+    info = read_info(path)
+    assert info.name == f"7net-mf-0-{modal}" and "multi-fidelity" in info.citation
+
+
 def test_the_installed_model_of_several_fidelities():
     energies = []
     atoms = bulk("MgO", "rocksalt", a=4.2)
@@ -225,6 +236,9 @@ def test_seven_net_0_describes_itself(seven_net_0):
     assert info.versions["sevenn"] == sevenn.__version__ and info.training["epoch"] == 600
     assert info.outputs == ["energies", "features"]
     assert info.training["functional"] == "PBE, PBE+U" and "MPtrj" in info.training["data"]
+    source = Path(util.pretrained_name_to_path("7net-0"))
+    assert info.training["checkpoint"] == source.name
+    assert info.training["checkpoint_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
     with zipfile.ZipFile(seven_net_0) as file:
         code = b"".join(file.read(name) for name in file.namelist() if "/code/" in name)
     assert b"sevenn.nn" not in code and b"e3nn" not in code
@@ -247,6 +261,12 @@ def test_seven_net_0_beside_its_calculator_in_float32(seven_net_0):
     np.testing.assert_allclose(stress, theirs.get_stress(atoms), atol=1e-6)
 
 
+@pytest.mark.slow
+def test_seven_net_0_passes_every_check(seven_net_0):
+    results = run_checks(seven_net_0)
+    assert passed(results), [result for result in results if result.passed is False]
+
+
 def test_a_species_it_does_not_know(seven_net_0):
     with pytest.raises(ValueError, match="Po"):
         MLIPCalculator(seven_net_0).get_potential_energy(Atoms("Po"))
@@ -261,6 +281,48 @@ def test_seven_net_0_in_lammps(parallel, seven_net_0, tmp_path, ranks):
     pair = f"pair_style mlip device cpu dtype float64\npair_coeff * * {seven_net_0} Cl Na"
     calculator = MLIPCalculator(seven_net_0, dtype="float64")
     check_case(parallel, Case(in_lammps_frame(atoms), pair), tmp_path, calculator, ranks=ranks)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_chosen_modality_in_lammps(parallel, tmp_path, ranks):
+    from harness import Case, check_case, in_lammps_frame
+
+    path = tmp_path / "model.pt"
+    checkpoint = write(tmp_path / "fidelities.pth", **MODALITIES)
+    export_adapted(adapt("sevennet", checkpoint, allow_pickle=True, modal="r2SCAN"), path)
+    atoms = bulk("SiO", "zincblende", a=4.6, cubic=True)
+    atoms.rattle(0.05, seed=0)
+    pair = f"pair_style mlip device cpu dtype float64\npair_coeff * * {path} O Si"
+    calculator = MLIPCalculator(path, dtype="float64")
+    check_case(parallel, Case(in_lammps_frame(atoms), pair), tmp_path, calculator, ranks=ranks)
+
+
+STATE = """
+import os, random, sys, warnings
+import numpy as np, torch
+from ase.build import bulk
+from ase_mlip.adapters import AdapterError, adapt
+def state():
+    return (dict(os.environ), torch.get_default_dtype(), slice in torch.serialization.get_safe_globals(),
+            list(warnings.filters), torch.random.get_rng_state().tolist(), random.getstate(),
+            np.random.get_state()[1].tolist(), sys.stdout)
+before = state()
+adapt("sevennet", sys.argv[1], allow_pickle=True).reference(bulk("Si"))
+assert state() == before, "read"
+try:
+    adapt("sevennet", "7net-omni", allow_pickle=True)
+except AdapterError:
+    assert state() == before, "refused"
+import sevenn.util as util
+assert util.download_checkpoint.__module__ == "sevenn.util"
+"""
+
+
+def test_the_process_is_left_as_it_was(small):
+    """In one where nothing imported sevenn before, which sets filters of warnings; building draws numbers."""
+    command = [sys.executable, "-c", STATE, str(small)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------
@@ -291,6 +353,12 @@ def test_a_damaged_checkpoint(small, tmp_path, kept):
     refused("damaged.pth` cannot be read as a SevenNet checkpoint", damaged)
 
 
+def test_another_family_is_told_whose_it_is(small):
+    for path in (small, Path(util.pretrained_name_to_path("7net-0"))):
+        with pytest.raises(AdapterError, match="is a checkpoint of sevennet, not of nequip; use `--from"):
+            adapt("nequip", path, allow_pickle=True)
+
+
 def test_a_pickle_of_something_else(tmp_path):
     torch.save({"weights": torch.ones(3)}, tmp_path / "other.pth")
     refused("is no SevenNet checkpoint", tmp_path / "other.pth")
@@ -314,6 +382,25 @@ def test_other_versions(monkeypatch, small, tmp_path):
 def test_without_the_package(monkeypatch, small):
     monkeypatch.setattr(common.importlib.util, "find_spec", lambda name: None)
     refused("`sevenn` is not installed; install it with `pip install 'sevenn", small)
+
+
+def test_an_activation_that_is_not_known(monkeypatch, small):
+    from ase_mlip.adapters import sevennet_weights
+
+    monkeypatch.setattr(sevennet_weights, "ACTIVATIONS", ("tanh",))
+    refused("the activation `silu` is not supported; supported are tanh", small)
+
+
+def test_harmonics_that_are_not_known():
+    import e3nn.o3
+
+    from ase_mlip.adapters.sevennet_weights import _harmonics
+
+    class Edges:
+        irreps_out = e3nn.o3.Irreps("0e+2e")
+
+    with pytest.raises(AdapterError, match="harmonics are 1x0e.1x2e; expected each degree from 0 once"):
+        _harmonics(Edges())
 
 
 def test_a_basis_that_is_not_known(monkeypatch, small):
