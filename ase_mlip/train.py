@@ -20,6 +20,7 @@ from . import _ops
 from .architectures.snnp import SNNP
 from .archive import write_atomically
 from .batches import GraphDataset, random_o3, shuffled_batches
+from .bonded_constant import can_hold, hold_constants
 from .data import DataSplit, atomic_baseline, composition_baseline, load_data
 from .errors import DataError
 from .linear_fit import fit_linear, shortened
@@ -107,16 +108,20 @@ class Run:
         self.steps_per_epoch = math.ceil(len(data.train) / config.optimizer.batch_size)
 
     def _start_from_least_squares(self) -> None:
+        given = bool(self.config.data.reference_energies)
         fit = fit_linear(
             self.network,
             self.train_set,
             self.baseline,
             ridge=1e-10,
             curvature=self.config.optimizer.linear_start,
-            constants=not self.config.data.reference_energies,
+            constants=not given or can_hold(self.network),
         )
-        for number, constant in fit.constants.items():
-            self.baseline[number] += constant
+        if given and fit.constants:
+            hold_constants(self.network, fit.constants, self.train_set)
+        elif not given:
+            for number, constant in fit.constants.items():
+                self.baseline[number] += constant
         if fit.undetermined:
             warnings.warn(
                 "the training data do not determine these coefficients of the least-squares start, which are "

@@ -16,7 +16,7 @@ KINDS = {
     "two layers": {"hidden": [6, 9]},
     "shared": {"filters": "neighbour", "networks": "shared", "hidden": [5], "skip": False},
     "embedding": {"hidden": [], "pair": False, "embedding": [-3.0, 3.0, 6], "angular_intervals": 20},
-    "radial": {"filters": "shared", "angular_filters": 0, "hidden": [20, 2]},
+    "radial": {"filters": "shared", "core": False, "angular_filters": 0, "hidden": [20, 2]},
     "pair": {"radial_filters": 0, "angular_filters": 0, "hidden": []},
 }
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -23,6 +24,7 @@ threads = 1
 [data]
 train = "train.xyz"
 validation_fraction = 0.2
+{data}
 [model]
 architecture = "{architecture}"
 cutoff = 4.5
@@ -38,7 +40,7 @@ learning_rate = 5e-3
 SNNP = "radial_filters = 2\nangular_filters = 2\nradial_intervals = 6\nangular_intervals = 5\nhidden = [6]"
 
 
-def prepare(folder, architecture="snnp", model=SNNP, loss="", optimizer="", epochs=6):
+def prepare(folder, architecture="snnp", model=SNNP, loss="", optimizer="", epochs=6, data=""):
     frames = []
     for seed in range(10):
         atoms = bulk("Cu", cubic=True, a=3.5 + 0.03 * seed)
@@ -48,7 +50,7 @@ def prepare(folder, architecture="snnp", model=SNNP, loss="", optimizer="", epoc
         atoms.calc = SinglePointCalculator(atoms, **results, stress=atoms.get_stress())
         frames.append(atoms)
     write(folder / "train.xyz", frames)
-    parts = {"architecture": architecture, "model": model, "loss": loss, "optimizer": optimizer}
+    parts = {"architecture": architecture, "model": model, "loss": loss, "optimizer": optimizer, "data": data}
     path = folder / "run.toml"
     path.write_text(RUN.format(**parts, epochs=epochs))
     return path, frames
@@ -58,7 +60,8 @@ def prepare(folder, architecture="snnp", model=SNNP, loss="", optimizer="", epoc
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("snnp")
     path, frames = prepare(folder, loss="curvature = 1e-4", optimizer="linear_start = 1e-6")
-    return train(path, progress=False), frames
+    with pytest.warns(RuntimeWarning, match=r"do not determine these coefficients .* phi Cu-Cu at 1\.\d\d"):
+        return train(path, progress=False), frames
 
 
 def test_it_learns_and_is_exported(trained):
@@ -94,6 +97,25 @@ def test_native_weights_are_read_again(trained):
     assert network.hypers.hidden == [6] and float(network.f.coefficients.detach().abs().max()) > 0
 
 
+def test_the_least_squares_fit_is_a_potential_of_its_own(tmp_path):
+    """Without a single epoch; and the energy of an atom alone is the given one."""
+    model = SNNP.replace("[6]", "[]")
+    settings = {"model": model, "optimizer": "linear_start = 1e-6", "epochs": 0}
+    path, frames = prepare(tmp_path, **settings, data="reference_energies = { Cu = 3.5 }")
+    with pytest.warns(RuntimeWarning, match="do not determine"):
+        calculator = MLIPCalculator(train(path, progress=False), device="cpu", dtype="float64")
+    assert calculator.get_potential_energy(Atoms("Cu")) == pytest.approx(3.5, abs=1e-6)
+    errors = [calculator.get_forces(atoms) - atoms.get_forces() for atoms in frames]
+    forces = np.concatenate([atoms.get_forces() for atoms in frames])
+    assert np.sqrt(np.mean(np.square(errors))) < 0.2 * np.sqrt(np.mean(np.square(forces)))
+
+
+def test_energies_of_atoms_are_given_for_all_elements_or_none(tmp_path):
+    path, _ = prepare(tmp_path, data="reference_energies = { Si = -1.0 }")
+    with pytest.raises(DataError, match="expected an energy for every element .* got none for Cu"):
+        train(path, progress=False)
+
+
 def test_filters_are_drawn(trained, tmp_path):
     path = tmp_path / "filters.png"
     result = CliRunner().invoke(main, ["plot-filters", str(trained[0]), "-o", str(path)])
@@ -116,7 +138,16 @@ def test_only_an_snnp_has_filters(tmp_path):
         ({"model": "d_pet = 8"}, "unknown key `d_pet`"),
         ({"architecture": "pet", "model": "", "loss": "curvature = 1.0"}, "`loss.curvature` must be 0"),
         ({"architecture": "pet", "model": "", "optimizer": "linear_start = 1.0"}, "`optimizer.linear_start`"),
-        ({"model": "pair = false", "optimizer": "linear_start = 1.0"}, "0 without skip and pair"),
+        (
+            {"model": "skip = false", "optimizer": "linear_start = 1.0"},
+            "linear_start` must be 0 without skip",
+        ),
+        ({"epochs": 0}, "`optimizer.epochs` must be at least 1, or 0 for the least-squares fit"),
+        ({"epochs": 0, "optimizer": "linear_start = 1.0"}, r"\(`linear_start`, hidden = \[\]\), got 0"),
+        (
+            {"data": "reference_energies = { Silicium = -1.0 }"},
+            "symbols of elements such as Si, got 'Silicium'",
+        ),
         ({"loss": "curvature = -1.0"}, "zero or positive"),
     ],
 )
