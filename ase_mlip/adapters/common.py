@@ -28,7 +28,7 @@ from .structures import parity_structures
 ENERGY = 1e-9  # relative
 FORCES = 1e-7  # eV/Å
 STRESS = 1e-8  # eV/Å³
-# In float32: so many roundings (2⁻²³) of what a number is summed from; some hundred are the most measured.
+# In float32: so many roundings (2⁻²³) of what a number is summed from; 570 are the most that was measured.
 SINGLE = 4096
 ROUNDING = float(np.finfo(np.float32).eps)
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
