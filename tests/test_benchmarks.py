@@ -146,6 +146,10 @@ def test_studies_explain_themselves(name):
     assert "--output" in run_benchmark(name, "--help").stdout
 
 
+def test_the_comparison_with_metatomic_explains_itself():
+    assert "--orientations" in run_benchmark("metatomic_symmetry", "--help").stdout
+
+
 def test_a_missed_requirement_sets_the_exit_status(monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as for a script, which takes it off again
     script = importlib.import_module("snnp")

@@ -25,7 +25,6 @@ def fade(r: Tensor, begin: float, end: float) -> Tensor:
     return 1.0 - t * t * t * (10.0 - 15.0 * t + 6.0 * t * t)
 
 
-@torch.jit.unused
 def core_coefficients(first: int, second: int, end: float, step: float, count: int) -> Tensor:
     """The repulsion as ``count`` coefficients of B-splines on the knots before ``end``.
 
