@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ase_mlip.processes import run_in_processes
-from tests.worker_cases import leave, note
+from tests.worker_cases import hear_interrupts, leave, note
 
 PROGRAM = [sys.executable, Path(__file__).with_name("worker_cases.py")]
 
@@ -64,6 +64,7 @@ def test_no_signal_leaves_a_process_behind(tmp_path, sent):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
     files = [tmp_path / "a", tmp_path / "b"]
     wait_until(lambda: all(file.is_file() and file.read_text() for file in files))

@@ -75,6 +75,7 @@ def test_average_restores_what_the_model_breaks():
     assert result.noise.anisotropy is None
 
 
+@pytest.mark.filterwarnings("ignore:no distance to the reference")  # without pymatgen
 @pytest.mark.parametrize("supercell", [False, True])
 def test_average_turns_the_crystal_back_to_the_reference(supercell):
     turn = Rotation.from_rotvec([0.2, -0.5, 0.9]).as_matrix()

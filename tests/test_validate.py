@@ -25,6 +25,7 @@ from ase_mlip.validate import Settings, validate
 from ase_mlip.validate_report import overview, write_page
 from ase_mlip.validate_steps import STEPS, Job
 from tests.browser import open_page
+from tests.worker_cases import hear_interrupts
 
 QUICK = Settings(phonon_length=5.0, mesh=4, orientations=3, time=0.01, replicas=2)
 
@@ -263,7 +264,7 @@ def test_an_interrupt_ends_it_and_the_same_command_goes_on(quick_model, tmp_path
     command = [sys.executable, "-c", "from ase_mlip.cli import main; main()"]
     command += ["validate", str(quick_model), *files, "--quick"]
     command += ["--device", "cpu", "--processes", "1", "-o", str(tmp_path / "report")]
-    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)
     deadline = time.monotonic() + 120
     while not (tmp_path / "report" / "a" / "results.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

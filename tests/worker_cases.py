@@ -1,9 +1,15 @@
 """Work for processes of their own: as a program, ``worker_cases.py FOLDER`` runs three, two at a time."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
+
+
+def hear_interrupts() -> None:
+    """For a process to start with: what a shell runs in the background ignores interrupts otherwise."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def note(folder, name: str, seconds: float = 60.0) -> None:
