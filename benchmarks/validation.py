@@ -278,7 +278,7 @@ def _direct_audit(options, scheme: str | None) -> dict:
     return {
         "splitting_THz": found.splitting,
         "acoustic_THz": float(np.abs(found.acoustic).max()),
-        "optical_THz": float(np.mean(found.optical)),
+        "optical_THz": float(np.mean(found.optical)) if len(found.optical) else None,
         "permutation_eV_A2": found.permutation_error,
         "sum_rule_eV_A2": found.sum_rule_error,
     }

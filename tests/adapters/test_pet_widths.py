@@ -1,4 +1,4 @@
-"""The larger of UPET's sizes in their real widths, with random weights: slow, and 5 GB of memory."""
+"""The larger of UPET's sizes in full, with random weights: slow, and up to 15 GB of memory."""
 
 import gc
 import warnings
@@ -24,8 +24,7 @@ pytestmark = pytest.mark.slow
 WIDTHS = {
     "M": (400, 1600, 3, 2, 8.5, 32, 110),
     "L": (480, 1920, 4, 2, 9.0, 32, 210),
-    # Five layers of three are published, 701 million weights: 11 GB for both in float64.
-    "XL, fewer layers": (640, 2560, 2, 2, 10.0, 40, 187),
+    "XL": (640, 2560, 5, 3, 10.0, 40, 701),
 }
 
 
