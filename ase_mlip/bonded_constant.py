@@ -19,7 +19,6 @@ from .batches import GraphDataset
 # Of x near neighbours: SiLU(STEEP x - LATE) - SiLU(STEEP x - LATE - 1)
 STEEP, LATE = 6.0, 3.0
 NEAR = (1.05, 1.6)  # distances between which a neighbour fades, over that of the nearest neighbours
-AT_REST = 0.07033  # of the difference without neighbours, negative
 
 
 def can_hold(network: SNNP) -> bool:
@@ -40,6 +39,8 @@ def hold_constants(network: SNNP, constants: Mapping[int, float], data: GraphDat
     """
     nearest = typical_distance(data)
     begin, end = (min(factor * nearest, network.cutoff) for factor in NEAR)
+    alone = torch.nn.functional.silu(torch.tensor([-LATE, -LATE - 1.0], dtype=torch.float64))
+    rise = 1.0 - float(alone[0] - alone[1])
     with torch.no_grad():
         for case in range(network.rho.coefficients.size(0)):
             origin, step, _ = network.rho.grid[case].tolist()
@@ -51,7 +52,7 @@ def hold_constants(network: SNNP, constants: Mapping[int, float], data: GraphDat
         layer.bias[:, 0], layer.bias[:, 1] = -LATE, -LATE - 1.0
         for t, number in enumerate(network.hypers.species):
             case = int(network.network_cases[t])
-            amplitude = constants[number] / float(network.energy_scale) / (1.0 + AT_REST)
+            amplitude = constants[number] / float(network.energy_scale) / rise
             last.weight[case, 0, 0], last.weight[case, 1, 0] = amplitude, -amplitude
 
 
