@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from ase.io import read
 from ase.io.formats import string2index
 
 from .batches import Batch, GraphDataset, random_o3, shuffled_batches
 from .errors import DataError
-from .references import ReferenceKeys, Sample, sample_from_atoms
+from .references import ReferenceKeys, Sample, sample_from_atoms, species_of
 
 __all__ = [
     "Batch",
@@ -26,7 +26,6 @@ __all__ = [
     "DataSplit",
     "GraphDataset",
     "Sample",
-    "composition_baseline",
     "load_data",
     "random_o3",
     "read_structures",
@@ -153,7 +152,7 @@ def load_data(config: DataConfig, base_dir: str | Path = ".") -> DataSplit:
         "structures": {name: len(samples) for name, samples in sets.items()},
         "atoms": {name: sum(len(sample.atoms) for sample in samples) for name, samples in sets.items()},
         "references": used,
-        "species": [chemical_symbols[number] for number in _species(sets["train"])],
+        "species": [chemical_symbols[number] for number in species_of(sets["train"])],
         "duplicates_across_sets": duplicates,
         "units": dict(config.units),
     }
@@ -190,53 +189,6 @@ def split_off(
         chosen[generator.permutation(np.flatnonzero(groups == name))[:count]] = True
     kept = [sample for sample, off in zip(samples, chosen, strict=True) if not off]
     return kept, [sample for sample, off in zip(samples, chosen, strict=True) if off]
-
-
-def composition_baseline(samples: Sequence[Sample]) -> dict[int, float]:
-    """Energies per atomic number (eV) that fit the samples' energies per atom best: float64 least squares.
-
-    Where the compositions do not determine them (water: H and O always 2:1), those of least norm are taken;
-    their sums are the same.
-
-    Raises
-    ------
-    DataError
-        no sample has an energy
-    """
-    samples = [sample for sample in samples if sample.energy is not None]
-    if not samples:
-        raise DataError(
-            "`samples`: expected at least one with an energy, got none; name the key in `data.energy_key`"
-        )
-    species = _species(samples)
-    counts = np.array(
-        [[np.sum(sample.atoms.numbers == number) for number in species] for sample in samples], float
-    )
-    energies = np.array([sample.energy for sample in samples], dtype=np.float64)
-    # Per atom, so that a large structure does not outweigh a small one.
-    atoms = counts.sum(axis=1)
-    solution, *_ = np.linalg.lstsq(counts / atoms[:, None], energies / atoms, rcond=None)
-    return {int(number): float(energy) for number, energy in zip(species, solution, strict=True)}
-
-
-def atomic_baseline(samples: Sequence[Sample], config: DataConfig) -> dict[int, float]:
-    """The energies per atomic number (eV) that a training takes off: given ones, else fitted ones.
-
-    Raises
-    ------
-    DataError
-        no energy is given for an element of the samples, or there are no energies to fit them to
-    """
-    if not config.reference_energies:
-        return composition_baseline(samples)
-    given = {atomic_numbers[symbol]: float(e) for symbol, e in config.reference_energies.items()}
-    missing = [chemical_symbols[number] for number in _species(samples) if number not in given]
-    if missing:
-        raise DataError(
-            f"`data.reference_energies`: expected an energy for every element of the training set, got none "
-            f"for {', '.join(missing)}; add it, or give none at all to have them fitted"
-        )
-    return {int(number): given[int(number)] for number in _species(samples)}
 
 
 _SETS = ("train", "validation", "test")
@@ -333,10 +285,6 @@ def _check_presence(sets: dict[str, list[Sample]], config: DataConfig) -> list[s
     return used
 
 
-def _species(samples: Sequence[Sample]) -> list[int]:
-    return sorted({int(number) for sample in samples for number in np.unique(sample.atoms.numbers)})
-
-
 def _check_groups(sets: dict[str, list[Sample]], key: str) -> None:
     """Every set has groups in all of its frames or in none, and one set has them."""
     for samples in sets.values():
@@ -358,7 +306,7 @@ def _symbols(numbers: Sequence[int]) -> str:
 
 
 def _check_species(sets: dict[str, list[Sample]]) -> None:
-    known = set(_species(sets["train"]))
+    known = set(species_of(sets["train"]))
     for name in ("validation", "test"):
         for sample in sets[name]:
             unknown = sorted(set(sample.atoms.numbers.tolist()) - known)

@@ -7,7 +7,7 @@ they are stored, so that constraints (which ``get_forces`` applies) change no re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -98,6 +98,11 @@ class ReferenceKeys:
                     "convert the file or correct the name"
                 )
         return ENERGY_UNITS[self.units.get("energy", "eV")], LENGTH_UNITS[self.units.get("length", "Å")]
+
+
+def species_of(samples: Sequence[Sample]) -> list[int]:
+    """Atomic numbers in the samples, ascending."""
+    return sorted({int(number) for sample in samples for number in np.unique(sample.atoms.numbers)})
 
 
 def sample_from_atoms(atoms: Atoms, keys: ReferenceKeys, source: str = "`atoms`") -> Sample:

@@ -19,9 +19,10 @@ from tqdm import tqdm
 from . import _ops
 from .architectures.snnp import SNNP
 from .archive import write_atomically
+from .baseline import atomic_baseline, composition_baseline
 from .batches import GraphDataset, random_o3, shuffled_batches
 from .bonded_constant import can_hold, hold_constants
-from .data import DataSplit, atomic_baseline, composition_baseline, load_data
+from .data import DataSplit, load_data
 from .errors import DataError
 from .linear_fit import fit_linear, shortened
 from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
@@ -85,7 +86,7 @@ class Run:
         torch.manual_seed(config.seed)
         config.model.species = sorted({int(z) for s in data.train for z in s.atoms.numbers})
         self.network = make_network(config.model).to(device)
-        self.baseline = atomic_baseline(data.train, config.data)
+        self.baseline = atomic_baseline(data.train, config.data.reference_energies)
         self.train_set = GraphDataset(data.train, config.model.cutoff)
         self.validation_set = GraphDataset(data.validation, config.model.cutoff)
         self.scales = _scales(data, composition_baseline(data.train))

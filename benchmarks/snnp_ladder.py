@@ -130,7 +130,7 @@ def fitted(element: str, count: int) -> tuple[torch.nn.Module, dict[int, float]]
 
     from ase_mlip import _ops
     from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-    from ase_mlip.data import composition_baseline
+    from ase_mlip.baseline import composition_baseline
     from ase_mlip.linear_fit import fit_linear
 
     _ops.load()

@@ -150,8 +150,8 @@ def least_squares(element: str) -> tuple[float, float]:
     """Splines of its own: φ and g of 8 angular filters by least squares, for comparison."""
     from ase_mlip import _ops
     from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+    from ase_mlip.baseline import composition_baseline
     from ase_mlip.batches import GraphDataset
-    from ase_mlip.data import composition_baseline
     from ase_mlip.linear_fit import fit_linear
 
     _ops.load()

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import bulk, molecule
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
@@ -14,8 +14,6 @@ from ase.io import write
 
 from ase_mlip.data import (
     DataConfig,
-    Sample,
-    composition_baseline,
     load_data,
     read_structures,
 )
@@ -180,29 +178,6 @@ def test_structures_in_two_sets_are_counted_in_a_warning(tmp_path):
 
 
 # composition baseline
-
-
-def test_baseline_recovers_known_atomic_energies():
-    known = {1: -13.6, 6: -1030.0, 8: -2040.5}
-    samples = []
-    for name in ("CH4", "H2O", "CO2", "CH3CH2OH", "H2"):
-        atoms = molecule(name)
-        samples.append(Sample(atoms=atoms, energy=sum(known[z] for z in atoms.numbers)))
-    samples.append(Sample(atoms=molecule("H2O2")))  # without an energy: no part of the fit
-    baseline = composition_baseline(samples)
-    assert list(baseline) == [1, 6, 8]
-    assert baseline == pytest.approx(known, abs=1e-9)
-
-
-def test_baseline_of_a_constant_composition_is_the_one_of_least_norm():
-    """n_H = 2, n_O = 1 with energy E: minimise h² + o² under 2h + o = E, so h = 2E/5, o = E/5."""
-    samples = [Sample(atoms=molecule("H2O"), energy=-10.0), Sample(atoms=molecule("H2O"), energy=-12.0)]
-    assert composition_baseline(samples) == pytest.approx({1: -4.4, 8: -2.2}, abs=1e-12)
-
-
-def test_baseline_needs_energies():
-    with pytest.raises(DataError, match="energy"):
-        composition_baseline([Sample(atoms=molecule("H2O"))])
 
 
 # bad input
