@@ -1,17 +1,19 @@
 """One set of filters for Si, Ge and Mo, a network for each: what it costs, and what it gives for Cu and Ni.
 
-    python benchmarks/snnp_shared.py     # trains what is missing, some minutes; docs/snnp_filters.png
+    python benchmarks/snnp_shared.py                # trains what is missing, half an hour
+    python benchmarks/snnp_shared.py --epochs 25    # shorter trainings; no picture
 
-Numbers go to benchmarks/results/snnp-shared.json.
+Numbers go to benchmarks/results/snnp-shared.json (snnp-shared-25.json), the picture to docs/snnp_filters.png.
 
-All networks have 8 radial and 8 angular filters, no pair term (which would be shared, too), 24 hidden units,
-a random start and 25 epochs. Errors are those on mlearn's test files, which decide nothing. Cu and Ni have
+All networks have 8 radial and 8 angular filters, no pair term (which would be shared, too), 24 hidden units
+and a random start. Errors are those on mlearn's test files, which decide nothing. Cu and Ni have
 test files only: half of their frames train what sits on frozen filters, errors are those of the other half.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import snnp_studies as studies
@@ -20,48 +22,62 @@ import torch
 ELEMENTS = {"Si": 14, "Ge": 32, "Mo": 42}
 TRANSFER = {"Cu": 29, "Ni": 28}
 MODEL = {"pair": False, "radial_filters": 8, "angular_filters": 8}
-RANDOM = {"linear_start": 0.0, "epochs": 25, "learning_rate": 1e-2}
-EPOCHS = 30  # on frozen filters
+RANDOM = {"linear_start": 0.0, "learning_rate": 1e-2}
+EPOCHS = 100
+TRANSFER_EPOCHS = 30  # on frozen filters
 OUTPUT = studies.ROOT / "docs" / "snnp_filters.png"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of every training but on frozen filters")
     studies.add_output(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    store = studies.Store(studies.RUNS / "shared.json")
-    for element in ELEMENTS:
-        studies.trained(f"separate-{element}", [element], RANDOM, **MODEL)
-    studies.trained("shared", list(ELEMENTS), RANDOM, **MODEL, filters="shared")
+    length = "" if options.epochs == EPOCHS else f"-{options.epochs}"
+    folders = train_all(options.epochs, length)
+    store = studies.Store(studies.RUNS / f"shared{length}.json")
     for element, number in ELEMENTS.items():
-        for name in ("shared", f"separate-{element}"):
-            store.get(f"{element}, {name}", lambda n=name, e=element, z=number: tested(n, e, z, False))
-            store.get(
-                f"{element}, {name}, constant fitted",
-                lambda n=name, e=element, z=number: tested(n, e, z, True),
-            )
-    for element in TRANSFER:
-        for source in ("shared", "random"):
-            store.get(f"{element}, weights on {source} filters", lambda s=source, e=element: weights(s, e)[0])
-        store.get(f"{element}, network on shared filters", lambda e=element: network("shared", e))
-        store.get(f"{element}, φ and 8 angular filters by least squares", lambda e=element: least_squares(e))
+        for name in ("shared", element):
+            row = f"{element}, {'shared' if name == 'shared' else 'separate'}"
+            folder = folders[name]
+            store.get(row, lambda f=folder, e=element, z=number: tested(f, e, z, False))
+            store.get(f"{row}, constant fitted", lambda f=folder, e=element, z=number: tested(f, e, z, True))
+    transfer(store, native(folders["shared"])[0])
     for name, (energy, forces) in store.rows.items():
-        print(f"{name:34s} {energy:6.1f} meV/atom  {forces:.3f} eV/Å")
+        print(f"{name:44s} {energy:6.1f} meV/atom  {forces:.3f} eV/Å")
     rows = {name: {"energy": energy, "forces": forces} for name, (energy, forces) in store.rows.items()}
-    studies.publish("shared", rows, options.output)
-    plot()
+    studies.publish(f"shared{length}", rows, options.output)
+    if not length:
+        plot(folders["shared"])
 
 
-def native(name: str):
+def train_all(epochs: int, length: str) -> dict[str, Path]:
+    """The folder of each element's own training and of the shared one."""
+    optimizer = {**RANDOM, "epochs": epochs}
+    found = {e: studies.trained(f"separate-{e}{length}", [e], optimizer, **MODEL) for e in ELEMENTS}
+    found["shared"] = studies.trained(f"shared{length}", list(ELEMENTS), optimizer, **MODEL, filters="shared")
+    return found
+
+
+def transfer(store: studies.Store, shared: torch.nn.Module) -> None:
+    """Copper and nickel on the filters of ``shared``, on random ones and on their own."""
+    for element in TRANSFER:
+        for title, source in (("shared", shared), ("random", None)):
+            store.get(f"{element}, weights on {title} filters", lambda s=source, e=element: weights(s, e)[0])
+        store.get(f"{element}, network on shared filters", lambda e=element: network(shared, e))
+        store.get(f"{element}, φ and 8 angular filters by least squares", lambda e=element: least_squares(e))
+
+
+def native(folder: Path):
     from ase_mlip.train_export import load_native
 
-    return load_native(studies.RUNS / name / "best.safetensors")
+    return load_native(folder / "best.safetensors")
 
 
-def tested(name: str, element: str, number: int, shift: bool) -> tuple[float, float]:
+def tested(folder: Path, element: str, number: int, shift: bool) -> tuple[float, float]:
     """Errors on the test file, if wanted with the constant that fits the training data best."""
-    found, energies = native(name)
+    found, energies = native(folder)
     if shift:
         energies[number] = studies.constant(found, studies.load(element, "training", found.cutoff), number)
     data = studies.load(element, "test", found.cutoff)
@@ -76,8 +92,11 @@ def halves(element: str):
     return load_data(DataConfig(path, validation_fraction=0.5, split_seed=1, group_key="group"), studies.ROOT)
 
 
-def weights(source: str, element: str) -> tuple[tuple[float, float], np.ndarray]:
-    """One weight for each feature and a constant by least squares: errors, and these numbers."""
+def weights(source: torch.nn.Module | None, element: str) -> tuple[tuple[float, float], np.ndarray]:
+    """One weight for each feature and a constant by least squares: errors, and these numbers.
+
+    The filters are those of ``source``, else random ones.
+    """
     from ase_mlip import linear_fit
     from ase_mlip.architectures.snnp import SNNP, SNNPHypers
     from ase_mlip.batches import GraphDataset
@@ -86,8 +105,8 @@ def weights(source: str, element: str) -> tuple[tuple[float, float], np.ndarray]
     torch.manual_seed(1)
     hypers = SNNPHypers(species=[TRANSFER[element]], **{**studies.MODEL, **MODEL, "hidden": []})
     linear = SNNP(hypers).double().eval().requires_grad_(False)
-    if source != "random":
-        take_filters(linear, native(source)[0])
+    if source is not None:
+        take_filters(linear, source)
     split = halves(element)
     data, held_out = GraphDataset(split.train, linear.cutoff), GraphDataset(split.validation, linear.cutoff)
     batch, potential = data.collate(range(len(data))), Potential(linear, {})
@@ -109,7 +128,7 @@ def weights(source: str, element: str) -> tuple[tuple[float, float], np.ndarray]
     return studies.residual_errors(linear, held_out, {TRANSFER[element]: float(solution[-1])}), solution
 
 
-def network(source: str, element: str) -> tuple[float, float]:
+def network(source: torch.nn.Module, element: str) -> tuple[float, float]:
     """A network trained on frozen filters, from these weights; the last average, so no frame chooses it."""
     from ase_mlip import _ops
     from ase_mlip.batches import GraphDataset
@@ -118,7 +137,7 @@ def network(source: str, element: str) -> tuple[float, float]:
     from ase_mlip.train_config import LossConfig, OptimizerConfig, RunConfig, SNNPHypers
 
     _ops.load()
-    optimizer = {**studies.OPTIMIZER, "epochs": EPOCHS, "learning_rate": 2e-3, "rotate": False}
+    optimizer = {**studies.OPTIMIZER, "epochs": TRANSFER_EPOCHS, "learning_rate": 2e-3, "rotate": False}
     config = RunConfig(
         name="transfer",
         output=".",
@@ -131,7 +150,7 @@ def network(source: str, element: str) -> tuple[float, float]:
     split = halves(element)
     _, solution = weights(source, element)
     run = Run(config, split, torch.device("cpu"))
-    take_filters(run.network, native(source)[0])
+    take_filters(run.network, source)
     with torch.no_grad():
         run.network.skip.copy_(torch.from_numpy(solution[:-1])[None] / run.network.energy_scale)
         run.network.networks.last.weight.mul_(1e-2)  # features are large: the network starts small
@@ -139,7 +158,7 @@ def network(source: str, element: str) -> tuple[float, float]:
     for bank in (run.network.rho, run.network.f, run.network.g):
         bank.requires_grad_(False)
     run.state.average = [p.detach().clone() for p in run.network.parameters()]
-    for _ in range(EPOCHS):
+    for _ in range(TRANSFER_EPOCHS):
         run.epoch()
     with run.averaged_weights():
         held_out = GraphDataset(split.validation, run.network.cutoff)
@@ -172,7 +191,7 @@ def take_filters(target, source) -> None:
             getattr(target, name).coefficients.copy_(getattr(source, name).coefficients[:1])
 
 
-def plot() -> None:
+def plot(folder: Path) -> None:
     from matplotlib.figure import Figure
     from PIL import Image
 
@@ -180,7 +199,7 @@ def plot() -> None:
     from ase_mlip.plots_filters import read_filters
 
     rows = {name: name for name in ("snnp-si", "snnp-ge", "snnp-mo")}
-    rows["shared by Si, Ge, Mo"] = str(studies.RUNS / "shared" / "shared.pt")
+    rows["shared by Si, Ge, Mo"] = str(folder / "shared.pt")
     figure = Figure(figsize=(10, 8.4), layout="constrained")
     axes = figure.subplots(len(rows), 4, sharex="col")
     titles = {"phi": r"$\phi$ (eV)", "rho": r"$\rho$", "f": r"$f$", "g": r"$g$"}
