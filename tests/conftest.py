@@ -26,6 +26,26 @@ def pair_model_path(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sw_path(tmp_path_factory) -> Path:
+    """The exported Stillinger-Weber potential of silicon, which knows distances and angles only."""
+    import stillinger_weber
+
+    path = tmp_path_factory.mktemp("models") / "sw.pt"
+    stillinger_weber.export(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def random_path(tmp_path_factory) -> Path:
+    """An exported random PET with direct heads."""
+    from random_pet import export_random
+
+    path = tmp_path_factory.mktemp("models") / "random.pt"
+    export_random(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def anisotropic_model_path(tmp_path_factory) -> Path:
     """An exported unconstrained toy with direct forces and stresses, Si and O."""
     from toy import AnisotropicNetwork, export_toy

