@@ -1,11 +1,14 @@
-"""Small scriptable networks of the contract, for tests of everything that takes a network or a model file.
+"""Small scriptable networks of the contract, and a cell, for tests of all that takes a network or a model file.
 
 No ``from __future__ import annotations`` here: TorchScript compiles the annotations.
 """
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from ase import Atoms
+from ase.build import bulk
 from torch import Tensor
 
 
@@ -112,3 +115,12 @@ def export_toy(path: str | Path, network: torch.nn.Module | None = None, **metad
         "license": "BSD-3-Clause",
     }
     return export_model(network, path, {**document, **metadata})
+
+
+def silica(seed: int = 0) -> Atoms:
+    """Eight atoms in a sheared cell."""
+    atoms = bulk("Si", cubic=True)
+    atoms.numbers[1::3] = 8
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.05 * np.eye(3, k=1)), scale_atoms=True)
+    atoms.rattle(0.1, seed=seed)
+    return atoms

@@ -18,6 +18,8 @@ from ase.io import read
 if importlib.util.find_spec("mace") is None:
     pytest.skip("mace-torch is not installed", allow_module_level=True)
 
+from toy import silica
+
 from ase_mlip import MLIPCalculator
 from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
 from ase_mlip.adapters.mace import mace_packages
@@ -59,15 +61,6 @@ def exported(checkpoint):
         return path
 
     return export
-
-
-def silica(seed: int = 0) -> Atoms:
-    """Eight atoms in a sheared cell."""
-    atoms = bulk("Si", cubic=True)
-    atoms.numbers[1::3] = 8
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.05 * np.eye(3, k=1)), scale_atoms=True)
-    atoms.rattle(0.1, seed=seed)
-    return atoms
 
 
 # ---- parity --------------------------------------------------------------------------------------

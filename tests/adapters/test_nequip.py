@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk
 
 pytest.importorskip("nequip", reason="nequip is not installed")
 pytest.importorskip("allegro", reason="nequip-allegro is not installed")
+
+from toy import silica
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
@@ -51,15 +52,6 @@ def exported(folder):
         return path
 
     return export
-
-
-def silica(seed: int = 0) -> Atoms:
-    """Eight atoms in a sheared cell."""
-    atoms = bulk("Si", cubic=True)
-    atoms.numbers[1::3] = 8
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.05 * np.eye(3, k=1)), scale_atoms=True)
-    atoms.rattle(0.1, seed=seed)
-    return atoms
 
 
 # ---- parity --------------------------------------------------------------------------------------
