@@ -1,4 +1,4 @@
-"""Small scriptable networks of the contract, and a cell, for tests of all that takes a network or a model file.
+"""Small scriptable networks of the contract, and a cell, for all that takes a network or a model file.
 
 No ``from __future__ import annotations`` here: TorchScript compiles the annotations.
 """
