@@ -115,7 +115,7 @@ def weights(source: torch.nn.Module | None, element: str) -> tuple[tuple[float, 
         linear.skip.zero_()
         linear.skip[0, k] = 1.0
         columns.append(linear_fit._answers(potential, batch))
-    columns.append(linear_fit._counts(linear, batch, 0))
+    columns.append(linear_fit._counts(batch, TRANSFER[element]))
     matrix, right = (
         np.stack(columns, axis=1),
         linear_fit._flat(batch, batch.energies, batch.forces, batch.stresses),
@@ -123,7 +123,7 @@ def weights(source: torch.nn.Module | None, element: str) -> tuple[tuple[float, 
     scale = linear_fit._row_weights(data, 100.0, 1.0, 100.0)
     names = [str(k) for k in range(len(columns))]
     nothing = np.zeros((len(names), len(names)))
-    solution = linear_fit._solve(matrix * scale[:, None], right * scale, names, 1e-10, nothing)
+    solution, _ = linear_fit._solve(matrix * scale[:, None], right * scale, names, 1e-10, nothing)
     linear.skip.copy_(torch.from_numpy(solution[:-1])[None])
     return studies.residual_errors(linear, held_out, {TRANSFER[element]: float(solution[-1])}), solution
 
