@@ -34,8 +34,13 @@ LOSS = {"energy": 2.0, "energy_start": 1.0, "forces": 1.0, "stress": 0.1, "curva
 OPTIMIZER = {"kind": "adamw", "epochs": 12, "batch_size": 2, "learning_rate": 4e-3, "ema_decay": 0.99}
 
 
-def trained(name: str, elements: Sequence[str], optimizer: dict[str, Any], **model: Any) -> Path:
-    """The folder of a training on mlearn's files of ``elements``, done now unless it has been."""
+def trained(
+    name: str, elements: Sequence[str], optimizer: dict[str, Any], kind: str = "huber", **model: Any
+) -> Path:
+    """The folder of a training on mlearn's files of ``elements``, done now unless it has been.
+
+    ``kind`` is that of the loss; ``optimizer`` and ``model`` are changes to the tables of this module.
+    """
     folder = RUNS / name
     if (folder / "errors.json").exists():
         return folder
@@ -46,7 +51,7 @@ def trained(name: str, elements: Sequence[str], optimizer: dict[str, Any], **mod
     tables = {
         "data": {"train": files["training"], "test": files["test"], "split_seed": 1, "group_key": "group"},
         "model": {"architecture": "snnp", **MODEL, **model},
-        "loss": LOSS,
+        "loss": {**LOSS, "kind": kind},
         "optimizer": {**OPTIMIZER, "rotate": False, **optimizer},
     }
     lines = [f'name = "{name}"', 'output = "."', "seed = 1", 'device = "cpu"', "threads = 1"]

@@ -40,7 +40,7 @@ def study(monkeypatch):
 
 
 def test_transfer_to_another_element(study):
-    """Weights on filters of other elements beat no forces at all, a network starts from them, own splines are best."""
+    """Weights on other elements' filters beat no forces, a network starts from them, own splines are best."""
     script, split = study
     torch.manual_seed(2)
     hypers = {**script.studies.MODEL, **script.MODEL, "filters": "shared"}
