@@ -6,9 +6,9 @@
 Numbers go to benchmarks/results/snnp-shared.json (snnp-shared-25.json), the picture to docs/snnp_filters.png.
 
 All networks have 8 radial and 8 angular filters, no pair term (which would be shared, too), 24 hidden units
-and a random start. The loss is of squares: with Huber's, far from the minimum, surfaces of Mo stayed 0.3 eV/atom
-off. Errors are those on mlearn's test files, which decide nothing. Cu and Ni have test files only: half of
-their frames train what sits on frozen filters, errors are those of the other half.
+and a random start. The loss is of squares: with Huber's, far from the minimum, surfaces of Mo stayed
+0.3 eV/atom off. Errors are those on mlearn's test files, which decide nothing. Cu and Ni have test files:
+half of their frames train what sits on frozen filters, errors are those of the other half.
 """
 
 from __future__ import annotations
