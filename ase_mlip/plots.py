@@ -132,7 +132,8 @@ def _anisotropy_point(axes: Axes, row: Anisotropy, name: str, marker: str, color
     """One scheme's; an exact zero, which the axis does not have, is left out."""
     value = getattr(row, name)
     if value:
-        axes.plot(row.evaluations, 1000.0 * value, marker, mfc="none", mec=color, ms=7, mew=1.4)
+        look = {"mfc": "none", "mec": color, "ms": 7, "mew": 1.4}
+        axes.plot(row.evaluations, 1000.0 * value, marker, clip_on=False, **look)  # whole on the frame, too
 
 
 def _whole_decades(axes: Axes, values: Sequence[float]) -> None:
