@@ -1,7 +1,6 @@
-"""SevenNet checkpoints in our network: parity with sevenn's own model and calculator, what is refused."""
+"""SevenNet checkpoints in our network: parity with sevenn's own model and calculator."""
 
 import hashlib
-import importlib.metadata
 import subprocess
 import sys
 import warnings
@@ -17,42 +16,19 @@ from ase.build import bulk
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
     sevenn = pytest.importorskip("sevenn", reason="needs sevenn (0.13.0), the oracle")
-    from sevenn import _const as const
-    from sevenn import model_build, util
+    from sevenn import util
     from sevenn.calculator import SevenNetCalculator
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
+from ase_mlip.adapters import adapt, export_adapted
 from ase_mlip.adapters.common import ENERGY, FORCES, STRESS
 from ase_mlip.adapters.structures import parity_structures
 from ase_mlip.check import passed, run_checks
 from ase_mlip.model_info import read_info
 from ase_mlip.neighbors import build_graph
+from tests.adapters.sevennet_models import MODALITIES, write
 
-SPECIES = ["Si", "O", "Ti"]
-SMALL = {
-    "cutoff": 4.0,
-    "channel": 4,
-    "num_convolution_layer": 2,
-    "weight_nn_hidden_neurons": [8],
-    "conv_denominator": 5.0,
-    "shift": -3.25,
-    "scale": 0.5,
-}
 XPLOR = {"cutoff_function_name": "XPLOR", "cutoff_on": 3.5}
-MODALITIES = {
-    "use_modality": True,
-    "_modal_map": {"PBE": 0, "r2SCAN": 1},
-    "_number_of_modalities": 2,
-    "use_modal_wise_shift": True,
-    "use_modal_wise_scale": True,
-    "use_modal_node_embedding": True,
-    "use_modal_self_inter_intro": True,
-    "use_modal_self_inter_outro": True,
-    "use_modal_output_block": True,
-    "shift": {"PBE": [-1.0] * 119, "r2SCAN": [-2.0] * 119},
-    "scale": [0.5, 0.7],
-}
 VARIANTS = {
     "defaults, small": {},
     "3 layers, l = 2": {"num_convolution_layer": 3, "lmax": 2},
@@ -84,27 +60,6 @@ VARIANTS = {
     },
     "shift and scale per species": {"shift": [-1.5, -2.5, -7.0], "scale": [0.4, 0.5, 0.6]},
 }
-
-
-def write(path: Path, **changes) -> Path:
-    """A checkpoint as sevenn writes one, with random weights."""
-    config = {**const.DEFAULT_E3_EQUIVARIANT_MODEL_CONFIG, **util.chemical_species_preprocess(SPECIES)}
-    config |= {"version": sevenn.__version__, **SMALL, **changes}
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = model_build.build_E3_equivariant_model(config)
-    torch.save(
-        {
-            "config": config,
-            "model_state_dict": model.state_dict(),
-            "epoch": 7,
-            "time": "2026-11-21",
-            "hash": "0123",
-        },
-        path,
-    )
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -323,89 +278,3 @@ def test_the_process_is_left_as_it_was(small):
     command = [sys.executable, "-c", STATE, str(small)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-
-
-# ---- what is refused ---------------------------------------------------------------------------------------
-
-
-def refused(message: str, source, **options) -> None:
-    with pytest.raises(AdapterError, match=message):
-        adapt("sevennet", source, **{"allow_pickle": True, **options})
-
-
-def test_a_pickle_needs_permission(small):
-    refused("pass `--allow-pickle`", small, allow_pickle=False)
-
-
-def test_names(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))  # where sevenn keeps what it downloaded
-    before = util.download_checkpoint
-    refused("nothing is downloaded here; get it from https://", "7net-omni")
-    refused("neither a file nor a name that sevenn knows; it knows 7net-0", "8net-0")
-    assert util.download_checkpoint is before
-
-
-@pytest.mark.parametrize("kept", [0.1, 0.9])
-def test_a_damaged_checkpoint(small, tmp_path, kept):
-    damaged = tmp_path / "damaged.pth"
-    data = small.read_bytes()
-    damaged.write_bytes(data[: int(kept * len(data))])
-    refused("damaged.pth` cannot be read as a SevenNet checkpoint", damaged)
-
-
-def test_another_family_is_told_whose_it_is(small):
-    for path in (small, Path(util.pretrained_name_to_path("7net-0"))):
-        with pytest.raises(AdapterError, match="is a checkpoint of sevennet, not of nequip; use `--from"):
-            adapt("nequip", path, allow_pickle=True)
-
-
-def test_a_pickle_of_something_else(tmp_path):
-    torch.save({"weights": torch.ones(3)}, tmp_path / "other.pth")
-    refused("is no SevenNet checkpoint", tmp_path / "other.pth")
-
-
-def test_modalities_that_do_not_fit(small, tmp_path):
-    path = write(tmp_path / "fidelities.pth", **MODALITIES)
-    refused("`--modal` must be one of PBE, r2SCAN; none was chosen", path)
-    refused("`--modal` must be one of PBE, r2SCAN; got `LDA`", path, modal="LDA")
-    refused("`--modal` means nothing for a SevenNet model without modalities", small, modal="PBE")
-    refused("`--head` means nothing for SevenNet", small, head="default")
-
-
-def test_other_versions(monkeypatch, small, tmp_path):
-    refused("written by sevenn 0.99.0, which is newer", write(tmp_path / "new.pth", version="0.99.0"))
-    for version in ("0.12.1", "0.14.0"):
-        monkeypatch.setattr(importlib.metadata, "version", lambda package, version=version: version)
-        refused(f"`sevenn` is {version}; expected at least 0.13", small)
-
-
-def test_without_the_package(monkeypatch, small):
-    monkeypatch.setattr(common.importlib.util, "find_spec", lambda name: None)
-    refused("`sevenn` is not installed; install it with `pip install 'sevenn", small)
-
-
-def test_an_activation_that_is_not_known(monkeypatch, small):
-    from ase_mlip.adapters import sevennet_weights
-
-    monkeypatch.setattr(sevennet_weights, "ACTIVATIONS", ("tanh",))
-    refused("the activation `silu` is not supported; supported are tanh", small)
-
-
-def test_harmonics_that_are_not_known():
-    import e3nn.o3
-
-    from ase_mlip.adapters.sevennet_weights import _harmonics
-
-    class Edges:
-        irreps_out = e3nn.o3.Irreps("0e+2e")
-
-    with pytest.raises(AdapterError, match="harmonics are 1x0e.1x2e; expected each degree from 0 once"):
-        _harmonics(Edges())
-
-
-def test_a_basis_that_is_not_known(monkeypatch, small):
-    class GaussianBasis(model_build.BesselBasis):
-        pass
-
-    monkeypatch.setattr(model_build, "BesselBasis", GaussianBasis)
-    refused("the radial basis `GaussianBasis` with `PolynomialCutoff` is not supported", small)
