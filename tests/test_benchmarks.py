@@ -146,6 +146,20 @@ def test_studies_explain_themselves(name):
     assert "--output" in run_benchmark(name, "--help").stdout
 
 
+def test_the_tables_of_validation_run(tmp_path):
+    """Plain rows of a small crystal; memory first, as its processes inherit the peak of this one."""
+    tables = ("relaxation", "phonons", "memory")
+    options = ("--model", "pet-mo", "--schemes", "none", "--sizes", "2", "--distances", "0.01")
+    done = run_benchmark("validation", *tables, *options, "--cells", "2", "--output", str(tmp_path))
+    rows = json.loads((tmp_path / "validation-pet-mo.json").read_text(encoding="utf-8"))["rows"]
+    assert list(rows) == ["memory: none, 2x2x2", "relaxation: none", "phonons: none, 2x2x2, 0.01 Å"]
+    memory, relaxed, audit = rows.values()
+    assert memory["atoms"] == 16 and memory["before_MB"] <= memory["once_MB"] <= memory["peak_MB"]
+    assert relaxed["converged"] and relaxed["space_groups"]["0.01"] == "Im-3m (229)"
+    assert audit["audit_evaluations"] == 6 and 1e-4 < audit["splitting_THz"] < 1.0
+    assert all(f"{name} {{" in done.stdout for name in rows)
+
+
 def test_the_comparison_with_metatomic_explains_itself():
     assert "--orientations" in run_benchmark("metatomic_symmetry", "--help").stdout
 
