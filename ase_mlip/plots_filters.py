@@ -141,6 +141,7 @@ def plot_filters(filters: Filters) -> Figure:
             for low, high in filters.unvisited.get(name, []):
                 axis.axvspan(low, high, color="0.9", lw=0, zorder=-1)
             axis.set(title=title, xlabel=label)
+            axis.locator_params(axis="x", nbins=6)
             curves = len(getattr(filters, name))
             if 1 < curves <= 12:
                 axis.legend(ncols=2, fontsize=7)

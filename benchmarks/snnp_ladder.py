@@ -40,7 +40,10 @@ LEAST_SQUARES = {"φ": 0, "φ, 1 angular": 1, "φ, 2 angular": 2, "φ, 4 angular
 OUTPUT = studies.ROOT / "docs" / "snnp_ladder.png"
 ROUNDS = 9
 # Where the picture puts the numbers of rows whose points lie close together, in points.
-CROWDED = {6: (-13, -9), 7: (-10, 5), 8: (4, -10), 9: (5, 2)}
+CROWDED = {
+    "forces": {6: (-3, 5), 7: (-12, -5), 8: (3, -10), 9: (5, 2)},
+    "energy": {6: (-13, -9), 7: (-10, 5), 8: (4, -10), 9: (5, 2)},
+}
 
 
 def main() -> None:
@@ -218,7 +221,7 @@ def plot(rows: dict[str, dict[str, float]], times: dict[str, float], path: Path)
         for (kind, names), marker in zip(kinds, "s^o", strict=True):
             axis.plot([times[n] for n in names], [rows[n][key] for n in names], marker, ms=5, label=kind)
         for number, name in enumerate(rows, 1):
-            side = CROWDED.get(number, (-13, -9) if number % 2 else (5, 2))
+            side = CROWDED[key].get(number, (-13, -9) if number % 2 else (5, 2))
             axis.annotate(
                 f"{number}", (times[name], rows[name][key]), side, textcoords="offset points", fontsize=8
             )
