@@ -1,6 +1,8 @@
-"""Where the time of a step goes: 64 atoms, one thread, our PET with converted weights, forces of either kind.
+"""Where the time of a step goes: 64 atoms, our PET with converted weights, forces of either kind.
 
-    .envs/pet/bin/python benchmarks/adapters_profile.py
+    .envs/pet/bin/python benchmarks/adapters_profile.py              # one thread
+    .envs/pet/bin/python benchmarks/adapters_profile.py --threads 2 \\
+        --output benchmarks/results/adapters-profile-2.md
 
 Energy, forces and stress as in `adapters.py`; float32; means over the steps, by torch.profiler, the largest
 rows. What torch does not see (ASE, the neighbour list) is the difference to the step's wall time.
@@ -30,19 +32,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20, help="steps that are averaged")
     parser.add_argument("--rows", type=int, default=15, help="rows of a table")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument(
         "--output", type=Path, default=timing.ROOT / "benchmarks" / "results" / "adapters-profile.md"
     )
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    record = timing.environment(threads=1, structure="Si64", steps=options.steps)
+    torch.set_num_threads(options.threads)
+    record = timing.environment(threads=options.threads, structure="Si64", steps=options.steps)
     pieces = ["# Where a step of a converted PET of 64 atoms spends its time"]
     with tempfile.TemporaryDirectory() as folder:
         for name, title in NAMES.items():
             checkpoint = Path(folder) / f"{name}.ckpt"
             worker.prepare(name, checkpoint)
-            events, wall = profile(name, checkpoint, worker.make_structure("Si64"), options.steps)
+            events, wall = profile(name, checkpoint, worker.make_structure("Si64"), options)
             pieces.append(f"## {title}\n\n{table(events, wall, options.steps, options.rows)}")
     pieces.append("\n".join(f"- {key}: {value}" for key, value in record.items()))
     text = "\n\n".join(pieces) + "\n"
@@ -51,9 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def profile(name: str, checkpoint: Path, atoms: Atoms, steps: int):
+def profile(name: str, checkpoint: Path, atoms: Atoms, options: argparse.Namespace):
     """Events of torch.profiler by operator, and the wall time of a step without it in seconds."""
-    measure = worker.in_ase("ours", name, checkpoint, atoms, "1")
+    steps = options.steps
+    measure = worker.in_ase("ours", name, checkpoint, atoms, str(options.threads))
     for _ in range(5):
         measure()
     wall = sorted(measure() for _ in range(steps))[steps // 2]
