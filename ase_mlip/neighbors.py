@@ -260,13 +260,39 @@ def _list_edges(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Centres and neighbours int64 [2, E], shifts int64 [E, 3] of all pairs up to ``reach`` (Å), or more."""
+    positions, cell, images = _compact(positions, cell, pbc)
     positions = _close_gaps(positions, cell[~pbc], 2 * reach)
     reach = _workable_reach(positions, cell, pbc, reach * (1 + LIST_MARGIN))
     engine = vesin.NeighborList(cutoff=reach, full_list=True, sorted=True, n_threads=torch.get_num_threads())
     # Views into the engine's memory, so both are copied before it goes.
     pairs, shifts = engine.compute(positions, cell, pbc, "PS", copy=False)
     edge_index = torch.from_numpy(pairs.T.astype(np.int64, order="C"))
-    return edge_index, torch.from_numpy(shifts.astype(np.int64))
+    shifts = torch.from_numpy(shifts.astype(np.int64))
+    if images.any():
+        moved = torch.from_numpy(images)
+        shifts = shifts + moved[edge_index[0]] - moved[edge_index[1]]
+    return edge_index, shifts
+
+
+def _compact(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions wrapped along periodic vectors, the cell, both in axes of their own, and the image of each.
+
+    vesin's grid spans the box along x, y and z that holds all atoms: an atom many vectors away, or a wire
+    along a diagonal, makes it grow with the third power of the length.
+
+    Returns
+    -------
+    positions [N, 3] and cell [3, 3] in Å, and int64 [N, 3], the cell vectors that were taken off each atom
+    """
+    images = np.floor(positions @ np.linalg.inv(cell)).astype(np.int64) * pbc
+    if images.any():
+        positions = positions - images @ cell
+    if pbc.any() and not pbc.all():
+        axes, _ = np.linalg.qr(np.concatenate([cell[pbc], cell[~pbc]]).T)  # the others are orthonormal
+        positions, cell = positions @ axes, cell @ axes
+    return positions, cell, images
 
 
 def _close_gaps(positions: np.ndarray, axes: np.ndarray, width: float) -> np.ndarray:

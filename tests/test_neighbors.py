@@ -257,6 +257,39 @@ def test_atoms_far_apart_cost_nothing(pbc, distance):
     assert len(graph.shifts) == sum(ase_edges(near, 3.0).values()) >= 8
 
 
+@pytest.mark.parametrize("moved", [300, -(10**5)])
+@pytest.mark.parametrize("pbc", [[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 1], [1, 1, 1]])
+def test_an_atom_moved_by_many_vectors_costs_nothing(pbc, moved):
+    """An image is as good as another; of a wire along a diagonal vesin's grid grows with the cube."""
+    pbc = np.array(pbc, dtype=bool)
+    cell = np.array([[2.4, 2.4, 2.4], [-3.0, 3.0, 0.5], [1.0, 1.0, -4.0]]) * pbc[:, None]
+    home = Atoms("Au4", np.random.default_rng(3).uniform(0, 2, (4, 3)), cell=cell, pbc=pbc)
+    atoms = home.copy()
+    atoms.positions[1] += moved * cell.sum(axis=0)
+    start = time.perf_counter()
+    graph = build_graph(atoms, 6.0)
+    assert time.perf_counter() - start < 0.5
+    assert_consistent(graph, atoms, 6.0)
+    rows = edges(build_graph(home, 6.0))
+    assert len(rows) > 8
+    step = moved * pbc.astype(int)
+    expected = Counter((i, j, *((a, b, c) + step * (int(i == 1) - int(j == 1)))) for i, j, a, b, c in rows)
+    assert edges(graph) == expected
+
+
+def test_a_long_diagonal_wire_costs_no_more_than_a_straight_one():
+    """vesin alone divides by zero for it, which ends the process."""
+    n = 1600
+    direction = np.array([1.0, 1.0, 0.0]) / np.sqrt(2)
+    places = 2.4 * np.arange(n)[:, None] * direction
+    atoms = Atoms(f"Au{n}", places, cell=[2.4 * n * direction, [0, 0, 0], [0, 0, 0]], pbc=[1, 0, 0])
+    start = time.perf_counter()
+    graph = build_graph(atoms, 6.0)
+    assert time.perf_counter() - start < 0.5
+    assert_consistent(graph, atoms, 6.0)
+    assert len(graph.shifts) == 4 * n
+
+
 @pytest.mark.parametrize("lengths", [(5, 1e4, 1e4), (5, 5, 1e6), (5, 1e5, 1e6), (3, 1e3, 1e3)])
 def test_thin_and_huge_periodic_cells(lengths):
     """vesin alone divides by zero for these."""
