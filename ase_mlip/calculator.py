@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from tqdm import tqdm
@@ -23,6 +22,7 @@ from .calculator_arguments import (
     resolve_model,
 )
 from .calculator_results import ase_results, has_direct_stress, volume_of
+from .device import is_lack_of_memory
 from .ensemble import Ensemble
 from .errors import MLIPError, StructureError
 from .model import Model
@@ -62,7 +62,7 @@ class MLIPCalculator(Calculator):
     ----------
     model: path of a model file, name of a shipped potential such as ``"pet-si"``, or a loaded model; or a
         list of these
-    device: ``"auto"`` (the GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
+    device: ``"auto"`` (see :mod:`ase_mlip.device`), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
     dtype: ``"float32"`` or ``"float64"`` for the network; by default as stored. Results are float64
     forces: ``"conservative"``: derivatives of the energy; ``"direct"``: what the model's direct heads
         predict, less the net force, which is cheaper but conserves no energy
@@ -375,8 +375,8 @@ class MLIPCalculator(Calculator):
         limit.before()
         try:
             outputs = self._evaluate_graph(concatenate(graphs), properties)
-        except torch.cuda.OutOfMemoryError:
-            if len(batch) == 1:
+        except RuntimeError as error:
+            if len(batch) == 1 or not is_lack_of_memory(error):
                 raise
             half = len(batch) // 2
             limit.after_running_out()

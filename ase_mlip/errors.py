@@ -21,6 +21,10 @@ class BuildError(RuntimeError):
     """The compiled operators are missing and could not be built."""
 
 
+class DeviceWarning(UserWarning):
+    """A GPU that is there and was not taken, with the reason."""
+
+
 class SupercellWarning(UserWarning):
     """A supercell in which an atom feels its own periodic image."""
 

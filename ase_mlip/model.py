@@ -19,6 +19,7 @@ from torch import Tensor
 
 from . import _ops, _torchscript, archive
 from .averaging import PLAIN, Averaging
+from .device import on_first_that_works
 from .errors import MLIPError, ModelFileError
 from .export import export_model
 from .model_info import ModelInfo, find_model, parse_document, read_info, shipped_models
@@ -140,7 +141,8 @@ def load_model(
     Parameters
     ----------
     path_or_name: the file, or the name of a potential in this package
-    device: ``"auto"`` takes the GPU if there is one; else ``"cpu"``, ``"cuda"``, ``"cuda:1"``
+    device: ``"auto"`` takes the GPU if it can run this file here, else the CPU, and says why
+        (:mod:`ase_mlip.device`); or ``"cpu"``, ``"cuda"``, ``"cuda:1"``
     dtype: ``"float32"`` or ``"float64"`` for the network; by default that of the stored weights
     self_test: whether the file has to reproduce its own self-test here
     tune_allocator: let glibc keep large freed blocks, once per process; it makes large systems up to twice
@@ -158,7 +160,6 @@ def load_model(
         the operators are missing and cannot be built
     """
     path = find_model(path_or_name)
-    target = _find_device(device)
     info = parse_document(archive.read_document(path), path)
     precision = _find_dtype(dtype, info)
     data = path.read_bytes()
@@ -167,6 +168,23 @@ def load_model(
     _check_operators(info, path)
     if tune_allocator:
         _tune_allocator()
+
+    def load_on(target: torch.device) -> Model:
+        module = _load_module(data, info, path, target, precision)
+        if self_test:
+            run_self_test(module, info, str(precision).removeprefix("torch."), target, path)
+        exported = _exported_averaging(module, info)
+        return Model(info, module, target, precision, path, exported, self_test=self_test)
+
+    return on_first_that_works(device, load_on)
+
+
+# ---- steps of loading --------------------------------------------------------------------------------------
+
+
+def _load_module(
+    data: bytes, info: ModelInfo, path: Path, target: torch.device, precision: torch.dtype
+) -> torch.jit.ScriptModule:
     try:
         module = _torchscript.load(io.BytesIO(data), target)
     except RuntimeError as error:
@@ -175,32 +193,7 @@ def load_model(
             f"(written with torch {info.versions.get('torch')}): {error}"
         ) from None
     module.network.to(precision)
-    if self_test:
-        run_self_test(module, info, str(precision).removeprefix("torch."), target, path)
-    exported = _exported_averaging(module, info)
-    return Model(info, module, target, precision, path, exported, self_test=self_test)
-
-
-# ---- steps of loading --------------------------------------------------------------------------------------
-
-
-def _find_device(device: str | torch.device) -> torch.device:
-    if str(device) == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise MLIPError(f"unknown `device` {device!r}; expected `auto`, `cpu`, `cuda` or `cuda:N`") from None
-    if found.type not in ("cpu", "cuda"):
-        raise MLIPError(f"`device` {found} is not supported; expected `auto`, `cpu`, `cuda` or `cuda:N`")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise MLIPError(
-            f"`device` {found} is not there: torch sees {torch.cuda.device_count()} GPUs; "
-            "use `cpu`, or install torch for CUDA"
-        )
-    if found.type == "cuda" and found.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return found
+    return module
 
 
 def _find_dtype(dtype: str | torch.dtype | None, info: ModelInfo) -> torch.dtype:
@@ -215,7 +208,8 @@ def _exported_averaging(module: torch.jit.ScriptModule, info: ModelInfo) -> Aver
     if info.symmetrization is None:
         return PLAIN
     claims = info.symmetrization
-    rotations, weights = module.network.rotations.numpy(), module.network.weights.numpy()
+    # attributes come to the device of the network, and NumPy reads the host's memory
+    rotations, weights = module.network.rotations.cpu().numpy(), module.network.weights.cpu().numpy()
     lattice, cell = bool(claims.get("lattice", False)), claims.get("cell")
     return Averaging(
         claims["scheme"], rotations, weights, lattice=lattice, cell=None if cell is None else np.array(cell)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .averaging import Averaging
 from .batch_limit import BatchLimit
+from .device import is_lack_of_memory
 from .model import Model
 from .neighbors import Graph
 
@@ -112,8 +113,8 @@ def averaged(
         limit.before()
         try:
             outputs = model(graph, derivatives, part, spread=True, batch=len(weights))
-        except torch.cuda.OutOfMemoryError:
-            if len(weights) == 1 or model.batch:
+        except RuntimeError as error:
+            if len(weights) == 1 or model.batch or not is_lack_of_memory(error):
                 raise
             limit.edges = len(weights) * n_edges
             limit.after_running_out()

@@ -181,12 +181,12 @@ void ScriptedModel::set_rotations(const at::Tensor& rotations, const at::Tensor&
 
 at::Tensor ScriptedModel::rotations() const {
     const torch::jit::Module network = module_->value.attr("network").toModule();
-    return network.hasattr("rotations") ? network.attr("rotations").toTensor() : at::Tensor();
+    return network.hasattr("rotations") ? network.attr("rotations").toTensor().cpu() : at::Tensor();
 }
 
 at::Tensor ScriptedModel::rotation_weights() const {
     const torch::jit::Module network = module_->value.attr("network").toModule();
-    return network.hasattr("weights") ? network.attr("weights").toTensor() : at::Tensor();
+    return network.hasattr("weights") ? network.attr("weights").toTensor().cpu() : at::Tensor();
 }
 
 void ScriptedModel::set_spread(bool wanted) {

@@ -38,7 +38,7 @@ class ScriptedModel {
     /// Average over rotations [G, 3, 3] with weights [G], float64; over none if G is 0. Throws
     /// std::runtime_error for a file that was written before there was averaging.
     void set_rotations(const at::Tensor& rotations, const at::Tensor& weights);
-    /// The rotations [G, 3, 3] it averages over, and their weights [G].
+    /// The rotations [G, 3, 3] it averages over, and their weights [G]; on the host, wherever the network is.
     at::Tensor rotations() const;
     at::Tensor rotation_weights() const;
     /// Whether outputs also hold those of each rotation, `..._by_rotation` [N, G, ...].

@@ -13,6 +13,7 @@ import ase_mlip
 PACKAGE = Path(ase_mlip.__file__).parent
 MODEL = {"model", "model_info", "export", "self_test", "archive"}
 FOUNDATION = {
+    "device",
     "errors",
     "_build",
     "_ops",

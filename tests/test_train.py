@@ -249,7 +249,7 @@ def test_tensorboard_files_are_written(tmp_path):
         ({"optimizer": 'kind = "sgd"'}, "`optimizer.kind`"),
         ({"optimizer": "ema_decay = 1.5"}, "`optimizer.ema_decay`"),
         ({"data": 'units = {energy = "Ry", length = "Å"}'}, "Ry"),
-        ({"top": 'device = "cuda"'}, "no CUDA device"),
+        ({"top": 'device = "cuda"'}, "torch sees 0 GPUs"),
     ],
 )
 def test_wrong_entries_are_named(tmp_path, parts, message):
