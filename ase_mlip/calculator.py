@@ -21,7 +21,7 @@ from .calculator_arguments import (
     resolve_averaging,
     resolve_model,
 )
-from .calculator_results import ase_results, has_direct_stress, volume_of
+from .calculator_results import ase_results, has_direct_stress, rotational_spreads, volume_of
 from .device import is_lack_of_memory
 from .ensemble import Ensemble
 from .errors import MLIPError, StructureError
@@ -33,6 +33,7 @@ from .rotation_sums import averaged
 from .visited import ExtrapolationWatch
 
 NEED_DERIVATIVES = {"forces", "stress", "stresses"}
+ALWAYS = ["energy", "forces", "stress"]  # what a calculation leaves; programs look for forces in ``results``
 
 # What ase.calculators.calculator.Calculator itself takes.
 _ASE_ARGUMENTS = {"atoms", "directory", "label", "restart", "ignore_bad_restart_file"}
@@ -46,12 +47,23 @@ class MLIPCalculator(Calculator):
     stress is the symmetric part of -virial/volume; what an unconstrained model has beside it, a torque on the
     cell, is in :attr:`virial_antisymmetric`.
 
-    With ``symmetrize``, all results are averages over rotations, and ``results`` also has what the plain
-    model scatters by, as standard deviations over the rotations: ``energy_spread`` (eV), ``forces_spread``
-    [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³).
+    ``results`` holds ASE's properties and nothing else. Whatever is asked for, a calculation leaves energy,
+    free energy, energies, forces and, where there is a volume and the forces have a stress, the stress:
+    the same for every model, kernel and averaging. ``stresses`` are there when asked for.
 
-    Where the file knows what its training data visited (s-NNPs do), ``results`` also has ``extrapolating``
-    [N], the number of neighbours and angles of each atom without any training data; one warning is given.
+    With ``symmetrize``, all results are averages over rotations. What the plain model scatters by is in
+    :attr:`diagnostics`. :meth:`evaluate` computes only what is asked for.
+
+    Attributes
+    ----------
+    diagnostics: what is known of the last calculation beside ASE's properties, replaced by the next one.
+        Of averages over rotations, standard deviations over them: ``energy_spread`` (float, eV),
+        ``forces_spread`` [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³). Where the file knows
+        what its training data visited (s-NNPs do), ``extrapolating`` int [N]: the number of neighbours and
+        angles of each atom without any training data; one warning is given
+    virial_antisymmetric: antisymmetric part of the last virial, float64 [3, 3] in eV; None without one
+    averaging: the averaging over rotations; None until ``"auto"`` has chosen
+    residual: with ``"auto"``, the anisotropy of the forces that the chosen averaging leaves, eV/Å
 
     The calculator may be used for several structures in turn and pickles by the path of its model.
 
@@ -119,6 +131,7 @@ class MLIPCalculator(Calculator):
         self.skin = skin
         self.kernel = check_kernel(kernel)
         self.virial_antisymmetric: np.ndarray | None = None
+        self.diagnostics: dict[str, float | np.ndarray] = {}
         check_forces(forces, self.model)
         self.averaging = resolve_averaging(
             symmetrize, self.model
@@ -148,7 +161,9 @@ class MLIPCalculator(Calculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fill ``results`` with what ``properties`` need and what comes with it; None stands for everything.
+        """Fill ``results`` and ``diagnostics``; see the class for what a calculation leaves.
+
+        ``properties`` matter for ``stresses`` only, which are there if asked for; None stands for everything.
 
         Raises
         ------
@@ -157,19 +172,20 @@ class MLIPCalculator(Calculator):
         CalculationFailed
             an energy or force that is not finite
         """
-        self.results = {}
-        self.virial_antisymmetric = None
+        self._forget()
         super().calculate(atoms, properties, system_changes)
         if self.atoms is None:
             raise MLIPError(
                 "`atoms`: expected a structure, got None; pass the atoms or attach the calculator"
             )
-        properties = self.implemented_properties if properties is None else properties
+        stresses = properties is None or "stresses" in properties
+        wanted = [*ALWAYS, "stresses"] if stresses else ALWAYS
         self._check_species(self.atoms)
         self._check_lattice(self.atoms)
-        outputs, watched = self._evaluate_native(properties) or self._evaluate_here(properties)
-        self.results = self._results(outputs, slice(None), 0, volume_of(self.atoms))
-        self.results.update(watched)
+        outputs, watched = self._evaluate_native(wanted) or self._evaluate_here(wanted)
+        whole = (outputs, slice(None), 0, volume_of(self.atoms))
+        self.results = ase_results(*whole, self.forces == "direct", stresses)
+        self.diagnostics = {**rotational_spreads(*whole), **watched}
         if "virial" in outputs:
             virial = outputs["virial"][0]
             self.virial_antisymmetric = 0.5 * (virial - virial.T)
@@ -187,14 +203,14 @@ class MLIPCalculator(Calculator):
         Parameters
         ----------
         structures: the structures
-        properties: ASE names of what is wanted
+        properties: ASE names of what is wanted, and ``"diagnostics"``
         progress: whether to show a progress bar
 
         Returns
         -------
         one dict per structure with the wanted properties, in the units of the calculator; ``stress`` and
-        ``stresses`` are left out where a structure has no volume. Where the file knows what its training data
-        visited, also ``extrapolating`` [N], as in ``results``
+        ``stresses`` are left out where a structure has no volume. ``diagnostics`` is a dict like that of the
+        calculator, of what is wanted beside it
 
         Raises
         ------
@@ -213,8 +229,8 @@ class MLIPCalculator(Calculator):
             for batch, graphs in self._batches(structures, limit):
                 everything = self._evaluate_batch(batch, graphs, properties, limit)
                 for graph, found in zip(graphs, everything, strict=True):
-                    wanted = {name: found[name] for name in properties if name in found}
-                    results.append({**wanted, **self._watch.of_graph(graph)})
+                    found["diagnostics"].update(self._watch.of_graph(graph))  # warns, whatever is wanted
+                    results.append({name: found[name] for name in properties if name in found})
                 bar.update(len(batch))
         return results
 
@@ -224,6 +240,11 @@ class MLIPCalculator(Calculator):
             return list(all_changes)
         names = ("positions", "numbers", "cell", "pbc")
         return [name for name in names if not np.array_equal(getattr(self.atoms, name), getattr(atoms, name))]
+
+    def reset(self) -> None:
+        """Forget the last structure, as ASE does, and all that is known of it."""
+        self._forget()
+        super().reset()
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True):
         """As of ASE, but an absent property is explained."""
@@ -262,6 +283,9 @@ class MLIPCalculator(Calculator):
         return "mlip"
 
     # ---- one graph to results ------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        self.results, self.diagnostics, self.virial_antisymmetric = {}, {}, None
 
     def _new_neighbors(self) -> NeighborList:
         info = self.model.info
@@ -320,12 +344,11 @@ class MLIPCalculator(Calculator):
         outputs.pop("gradients", None)  # one row per edge, which nobody here needs on the CPU
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
 
-    def _results(self, outputs: dict, nodes: slice, index: int, volume: float) -> dict:
-        return ase_results(outputs, nodes, index, volume, self.forces == "direct")
-
     def _check_properties(self, properties: Sequence[str]) -> None:
+        has_stress = self.forces == "conservative" or has_direct_stress(self.model.info)
         for name in properties:
-            has_stress = self.forces == "conservative" or has_direct_stress(self.model.info)
+            if name == "diagnostics":
+                continue
             if name not in self.implemented_properties or ("stress" in name and not has_stress):
                 raise PropertyNotImplementedError(self._why_absent(name))
 
@@ -386,8 +409,13 @@ class MLIPCalculator(Calculator):
         results, start = [], 0
         for index, atoms in enumerate(batch):
             nodes = slice(start, start + len(atoms))
-            # copies: a slice would keep the whole batch alive
-            own = self._results(outputs, nodes, index, volume_of(atoms)).items()
-            results.append({name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in own})
+            one = (outputs, nodes, index, volume_of(atoms))
+            own = ase_results(*one, self.forces == "direct", "stresses" in properties)
+            results.append({**_copies(own), "diagnostics": _copies(rotational_spreads(*one))})
             start += len(atoms)
         return results
+
+
+def _copies(results: dict) -> dict:
+    """Arrays of their own: a slice would keep the whole batch alive."""
+    return {name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in results.items()}

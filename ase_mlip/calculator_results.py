@@ -1,4 +1,4 @@
-"""From a model's outputs to the results of ASE's calculator: names, signs, Voigt order, spreads."""
+"""From a model's outputs to the results of ASE's calculator: names, signs, Voigt order; diagnostics."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from .model_info import ModelInfo
 SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
 
 
-def ase_results(outputs: dict, nodes: slice, index: int, volume: float, direct: bool) -> dict:
+def ase_results(
+    outputs: dict, nodes: slice, index: int, volume: float, direct: bool, stresses: bool = False
+) -> dict:
     """ASE's results of one structure of a graph, in eV, eV/Å and eV/Å³.
 
     Parameters
     ----------
-    outputs: NumPy arrays by name, of all structures of the graph (:class:`ase_mlip.model.Model`), with
-        rotations also those of :class:`ase_mlip.rotation_sums.Spread`
+    outputs: NumPy arrays by name, of all structures of the graph (:class:`ase_mlip.model.Model`)
     nodes: the structure's atoms in the graph
     index: the structure's position in the graph
     volume: its volume in Å³; 0: no stress
     direct: forces and stress of the direct heads, forces less their mean
+    stresses: whether ``stresses``, those of the atoms, are wanted, too
 
     Raises
     ------
@@ -34,17 +36,17 @@ def ase_results(outputs: dict, nodes: slice, index: int, volume: float, direct: 
     if direct:
         forces = outputs["direct_forces"][nodes]
         results["forces"] = forces - forces.mean(axis=0)
-        stresses = _direct_stresses(outputs, nodes, volume)
+        of_atoms = _direct_stresses(outputs, nodes, volume)
+        stress = None if of_atoms is None else of_atoms.sum(axis=0)
     else:
         if "forces" in outputs:
             results["forces"] = outputs["forces"][nodes]
-        stresses = -outputs["virials"][nodes] / volume if "virials" in outputs and volume else None
-    if stresses is not None:
-        results["stresses"] = full_3x3_to_voigt_6_stress(stresses)
-        results["stress"] = results["stresses"].sum(axis=0)
-    elif "virial" in outputs and volume and not direct:
-        results["stress"] = full_3x3_to_voigt_6_stress(-outputs["virial"][index] / volume)
-    results.update(_spreads(outputs, nodes, index, volume))
+        of_atoms = -outputs["virials"][nodes] / volume if "virials" in outputs and volume else None
+        stress = -outputs["virial"][index] / volume if "virial" in outputs and volume else None
+    if stress is not None:
+        results["stress"] = full_3x3_to_voigt_6_stress(stress)
+    if of_atoms is not None and stresses:
+        results["stresses"] = full_3x3_to_voigt_6_stress(of_atoms)
     _check_finite(results)
     return results
 
@@ -71,8 +73,17 @@ def _direct_stresses(outputs: dict, nodes: slice, volume: float) -> np.ndarray |
     return None
 
 
-def _spreads(outputs: dict, nodes: slice, index: int, volume: float) -> dict:
-    """Standard deviations over rotations: of the energy (eV), forces [N] (eV/Å), stress [6] (eV/Å³)."""
+def rotational_spreads(outputs: dict, nodes: slice, index: int, volume: float) -> dict:
+    """Standard deviations over rotations, for a calculator's ``diagnostics``; empty without rotations.
+
+    Parameters are those of :func:`ase_results`; the outputs are those of
+    :class:`ase_mlip.rotation_sums.Spread`.
+
+    Returns
+    -------
+    as far as there is an output for it: ``energy_spread`` (eV), ``forces_spread`` [N] (eV/Å) and
+    ``stress_spread`` [6] (eV/Å³)
+    """
     found = {}
     if "energy_spread" in outputs:
         found["energy_spread"] = float(outputs["energy_spread"][index])

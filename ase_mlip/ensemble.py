@@ -15,6 +15,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from .calculator_results import volume_of
 from .errors import MLIPError, StructureError
 
 MEANS = ("energy", "free_energy", "energies", "forces", "stress", "stresses")
@@ -26,10 +27,16 @@ class Ensemble(Calculator):
     """ASE calculator of two or more calculators, most often made by ``MLIPCalculator(["a.pt", "b.pt"])``.
 
     ``energy``, ``free_energy``, ``energies``, ``forces``, ``stress`` and ``stresses`` are the means of the
-    members', in ASE's units, as far as all members have them. ``results`` also has, as standard deviations
-    over the members (dividing by their number), ``energy_deviation`` (eV), ``forces_deviation`` [N] (of the
-    force vector, eV/Å) and ``stress_deviation`` [6] (of each component, eV/Å³); and of members that know what
-    their training data visited, ``extrapolating`` [N], for each atom the largest of their numbers.
+    members', in ASE's units, as far as all members have them. ``results`` holds these only: energies, forces
+    and, where there is a volume, the stress after each calculation, ``stresses`` when asked for.
+
+    Attributes
+    ----------
+    diagnostics: of the last calculation, as standard deviations over the members (dividing by their number),
+        ``energy_deviation`` (float, eV), ``forces_deviation`` [N] (of the force vector, eV/Å) and
+        ``stress_deviation`` [6] (of each component, eV/Å³); and of members that know what their training data
+        visited, ``extrapolating`` [N], for each atom the largest of their numbers
+    members: the calculators; each has its own results and diagnostics of the same structure
 
     Parameters
     ----------
@@ -43,11 +50,12 @@ class Ensemble(Calculator):
         conservative ones from others
     """
 
-    implemented_properties = [*MEANS, *DEVIATIONS]
+    implemented_properties = [*MEANS]
     ignored_changes = {"initial_charges", "initial_magmoms"}
 
     def __init__(self, members: Sequence[Calculator], **kwargs):
         self.members = list(members)
+        self.diagnostics: dict[str, float | np.ndarray] = {}
         _check_members(self.members)
         _share_neighbors(self.members)
         super().__init__(**kwargs)
@@ -64,26 +72,37 @@ class Ensemble(Calculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fill ``results`` with means and deviations of what ``properties`` need; None stands for everything.
+        """Fill ``results`` with means and ``diagnostics`` with deviations; see the class for which.
+
+        ``properties`` matter for ``stresses`` only; None stands for everything.
 
         Raises
         ------
         StructureError
             an element that a member does not know, which is named
         """
-        self.results = {}
+        self.results, self.diagnostics = {}, {}
         super().calculate(atoms, properties, system_changes)
         if self.atoms is None:
             raise MLIPError(
                 "`atoms`: expected a structure, got None; pass the atoms or attach the calculator"
             )
-        wanted = self._of_members(properties)
         self._check_species(self.atoms)
+        wanted = self._offered(["energy", "free_energy", "energies", "forces"])
+        if volume_of(self.atoms):
+            stresses = properties is None or "stresses" in properties
+            wanted += self._offered(["stress", "stresses"] if stresses else ["stress"])
         of_members = []
         for member in self.members:
             member.calculate(self.atoms, wanted, system_changes)
-            of_members.append(dict(member.results))
-        self.results = combine(of_members)
+            known = {name: member.results[name] for name in wanted if name in member.results}
+            of_members.append({**known, "diagnostics": getattr(member, "diagnostics", {})})
+        self.results, self.diagnostics = combine(of_members)
+
+    def reset(self) -> None:
+        """Forget the last structure, as ASE does, and all that is known of it."""
+        self.diagnostics = {}
+        super().reset()
 
     def evaluate(
         self,
@@ -91,27 +110,31 @@ class Ensemble(Calculator):
         properties: Sequence[str] = ("energy", "forces"),
         progress: bool = False,
     ) -> list[dict]:
-        """Means and deviations of many structures, as :meth:`ase_mlip.MLIPCalculator.evaluate`.
+        """Means of many structures, as :meth:`ase_mlip.MLIPCalculator.evaluate`; all members must have that.
 
-        Every member must have that method. Deviations of what is asked for come with it.
+        With ``"diagnostics"`` in ``properties``, the deviations of what is asked for beside it come in a dict
+        of that name.
         """
         structures = list(structures)
         for atoms in structures:
             self._check_species(atoms)
-        wanted = self._of_members(properties)
-        of_members = [member.evaluate(structures, wanted, progress) for member in self.members]
-        return [combine(list(results)) for results in zip(*of_members, strict=True)]
+        of_members = [member.evaluate(structures, properties, progress) for member in self.members]
+        found = []
+        for of_one in zip(*of_members, strict=True):
+            means, diagnostics = combine(list(of_one))
+            found.append({**means, "diagnostics": diagnostics} if "diagnostics" in properties else means)
+        return found
 
     def _get_name(self) -> str:
         return "mlip-ensemble"
 
-    def _of_members(self, properties: Sequence[str] | None) -> list[str]:
-        """What the members must compute for ``properties``."""
-        if properties is None:
-            properties = self.implemented_properties
-        wanted = {DEVIATIONS.get(name, name) for name in properties}
-        offered = set.intersection(*(set(member.implemented_properties) for member in self.members))
-        return [name for name in MEANS if name in wanted & offered]
+    def _offered(self, properties: Sequence[str]) -> list[str]:
+        """Those that all members have."""
+        return [
+            name
+            for name in properties
+            if all(name in member.implemented_properties for member in self.members)
+        ]
 
     def _check_species(self, atoms: Atoms) -> None:
         for index, member in enumerate(self.members):
@@ -125,9 +148,9 @@ class Ensemble(Calculator):
                 )
 
 
-def combine(of_members: list[dict]) -> dict:
-    """Means and deviations of the results of members, of those that all have."""
-    results = {}
+def combine(of_members: list[dict]) -> tuple[dict, dict]:
+    """Means, and deviations with other diagnostics, of the results of members, of those that all have."""
+    results, diagnostics = {}, {}
     for name in MEANS:
         if all(name in found for found in of_members):
             results[name] = np.mean([found[name] for found in of_members], axis=0)
@@ -140,13 +163,14 @@ def combine(of_members: list[dict]) -> dict:
             squares = (values - results[name]) ** 2
             if name == "forces":
                 squares = squares.sum(axis=2)
-            results[deviation] = np.sqrt(squares.mean(axis=0))
-    if "energy_deviation" in results:
-        results["energy_deviation"] = float(results["energy_deviation"])
+            diagnostics[deviation] = np.sqrt(squares.mean(axis=0))
+    if "energy_deviation" in diagnostics:
+        diagnostics["energy_deviation"] = float(diagnostics["energy_deviation"])
+    of_members = [found.get("diagnostics", {}) for found in of_members]
     counts = [found["extrapolating"] for found in of_members if "extrapolating" in found]
     if counts:
-        results["extrapolating"] = np.max(counts, axis=0)
-    return results
+        diagnostics["extrapolating"] = np.max(counts, axis=0)
+    return results, diagnostics
 
 
 # ---- a file while atoms move -------------------------------------------------------------------------------
@@ -212,9 +236,9 @@ class DeviationWriter:
         """Write the line of the present step."""
         ensemble, atoms = self._ensemble(), self.dynamics.atoms
         ensemble.get_property("forces", atoms)
-        deviations = ensemble.results["forces_deviation"]
+        deviations = ensemble.diagnostics["forces_deviation"]
         step = int(getattr(self.dynamics, "nsteps", 0))
-        values = [*virial_deviations(ensemble.results, atoms)]
+        values = [*virial_deviations(ensemble.diagnostics, atoms)]
         values += [deviations.max(), deviations.min(), deviations.mean()]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{step:>12} " + " ".join(f"{value:>18.6e}" for value in values) + "\n")
@@ -232,11 +256,11 @@ class DeviationWriter:
         return calculator
 
 
-def virial_deviations(results: dict, atoms: Atoms) -> tuple[float, float, float]:
+def virial_deviations(diagnostics: dict, atoms: Atoms) -> tuple[float, float, float]:
     """Largest, smallest and root mean square deviation of the nine components of the virial per atom, eV."""
-    if "stress_deviation" not in results:
+    if "stress_deviation" not in diagnostics:
         return 0.0, 0.0, 0.0
-    components = voigt_6_to_full_3x3_stress(results["stress_deviation"]) * atoms.get_volume() / len(atoms)
+    components = voigt_6_to_full_3x3_stress(diagnostics["stress_deviation"]) * atoms.get_volume() / len(atoms)
     return float(components.max()), float(components.min()), float(np.sqrt((components**2).mean()))
 
 

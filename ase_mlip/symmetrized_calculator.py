@@ -46,8 +46,12 @@ class SymmetrizedCalculator(Calculator):
     ``MLIPCalculator(..., symmetrize=...)`` does the same with one neighbour list.
 
     ``energy, free_energy, energies, forces, stress`` are averaged, as far as the calculator has them, in
-    ASE's units. ``results`` also has the standard deviations ``energy_spread`` (eV), ``forces_spread`` [N]
-    (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³).
+    ASE's units; ``results`` holds all of these after each calculation, whatever was asked for.
+
+    Attributes
+    ----------
+    diagnostics: of the last calculation, as standard deviations over the rotations, ``energy_spread`` (float,
+        eV), ``forces_spread`` [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³)
 
     Parameters
     ----------
@@ -76,6 +80,12 @@ class SymmetrizedCalculator(Calculator):
         self.check_lattice = check_lattice
         self.implemented_properties = [p for p in AVERAGED if p in calculator.implemented_properties]
         self._evaluations = 0
+        self.diagnostics: dict[str, float | np.ndarray] = {}
+
+    def reset(self) -> None:
+        """Forget the last structure, as ASE does, and all that is known of it."""
+        self.diagnostics = {}
+        super().reset()
 
     def calculate(
         self,
@@ -83,13 +93,14 @@ class SymmetrizedCalculator(Calculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fill ``results`` with all properties that the structure has, and their spreads.
+        """Fill ``results`` with all properties that the structure has, ``diagnostics`` with their spreads.
 
         Raises
         ------
         StructureError
             a box that a crystal's group does not keep
         """
+        self.results, self.diagnostics = {}, {}
         super().calculate(atoms, properties, system_changes)
         properties = ["energy"] if properties is None else properties
         if self.check_lattice:
@@ -105,12 +116,10 @@ class SymmetrizedCalculator(Calculator):
         for name in ("energy", "forces", "stress"):
             if name in samples[0] and len(turns) > 1:
                 spread = deviation(np.array([sample[name] for sample in samples]), weights)
-                self.results[f"{name}_spread"] = (
-                    np.linalg.norm(spread, axis=-1) if name == "forces" else spread
-                )
-        for name in ("energy", "free_energy", "energy_spread"):
-            if name in self.results:
-                self.results[name] = float(self.results[name])
+                of_vectors = name == "forces"
+                self.diagnostics[f"{name}_spread"] = np.linalg.norm(spread, axis=-1) if of_vectors else spread
+        for numbers in (self.results, self.diagnostics):
+            numbers.update({name: float(value) for name, value in numbers.items() if np.ndim(value) == 0})
 
     def _turned(self, turn: np.ndarray, properties: Sequence[str]) -> dict:
         """Results of the structure rotated by ``turn`` [3, 3], in the frame of the unrotated one."""

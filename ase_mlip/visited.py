@@ -214,7 +214,7 @@ class ExtrapolationWatch:
         return (
             f"{np.count_nonzero(counts)} atoms have neighbours or angles where `{self.name}` has no training "
             f"data (the shortest distance is {shortest:.2f} Å{pairs}): energy and forces are extrapolated. "
-            "`results['extrapolating']` counts them for each atom; this is said once"
+            "`calculator.diagnostics['extrapolating']` counts them for each atom; this is said once"
         )
 
 

@@ -78,6 +78,8 @@ def test_the_torque_on_the_cell_is_reported_and_vanishes_for_an_invariant_model(
         assert (abs(torque).max() < 1e-12) == vanishes
         atoms.rattle(0.01, seed=2)
         atoms.get_potential_energy()
+        assert (atoms.calc.virial_antisymmetric != torque).any()
+        atoms.calc.reset()
         assert atoms.calc.virial_antisymmetric is None
 
 

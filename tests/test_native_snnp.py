@@ -71,7 +71,7 @@ def quiet():
 def results_of(path, atoms: Atoms, **options) -> dict:
     calculator = MLIPCalculator(path, device="cpu", **options)
     calculator.calculate(atoms)
-    return calculator.results
+    return calculator.results | calculator.diagnostics
 
 
 def compare(one: dict, other: dict, dtype: str) -> None:
@@ -121,6 +121,7 @@ def test_a_list_that_is_kept(path):
         for calculator in (native, general):
             calculator.calculate(atoms)
         compare(native.results, general.results, "float64")
+        compare(native.diagnostics, general.diagnostics, "float64")
     assert 2 < native._neighbors.rebuilds < 6
 
 
@@ -160,6 +161,7 @@ def test_copies_have_their_own(path):
         assert other._native is not None and other._native is not calculator._native
         other.calculate(skewed())
         compare(other.results, calculator.results, "float64")
+        compare(other.diagnostics, calculator.diagnostics, "float64")
 
 
 def test_which_kernel(path):

@@ -151,20 +151,20 @@ def test_many_structures_and_a_committee_count_as_one_structure_does(tmp_path):
     single = MLIPCalculator(path, device="cpu")
     with pytest.warns(RuntimeWarning, match="`toy` has no training data"):
         single.calculate(outside)
-    counts = single.results["extrapolating"]
+    counts = single.diagnostics["extrapolating"]
     assert counts.any()
     calculator = MLIPCalculator(path, device="cpu")
     with pytest.warns(RuntimeWarning, match="`toy` has no training data") as said:
-        found = calculator.evaluate([known, outside, outside], ["energy"])
+        found = calculator.evaluate([known, outside, outside], ["energy", "diagnostics"])
     assert len(said) == 1
-    assert not found[0]["extrapolating"].any()
-    assert all(np.array_equal(result["extrapolating"], counts) for result in found[1:])
+    assert not found[0]["diagnostics"]["extrapolating"].any()
+    assert all(np.array_equal(result["diagnostics"]["extrapolating"], counts) for result in found[1:])
     committee = MLIPCalculator([other, path], device="cpu")
     with pytest.warns(RuntimeWarning, match="`toy` has no training data"):
         committee.calculate(outside)
-    assert np.array_equal(committee.results["extrapolating"], counts)  # the largest of a member
-    (many,) = committee.evaluate([outside], ["energy"])
-    assert np.array_equal(many["extrapolating"], counts)
+    assert np.array_equal(committee.diagnostics["extrapolating"], counts)  # the largest of a member
+    (many,) = committee.evaluate([outside], ["energy", "diagnostics"])
+    assert np.array_equal(many["diagnostics"]["extrapolating"], counts)
 
 
 def squeezed() -> Atoms:
@@ -178,7 +178,7 @@ def test_the_calculator_counts_for_each_atom_and_warns_once(tmp_path):
     known, other = crystals()[0], squeezed()
     known.calc = other.calc = calculator
     known.get_potential_energy()
-    assert not calculator.results["extrapolating"].any()
+    assert not calculator.diagnostics["extrapolating"].any()
     with pytest.warns(
         RuntimeWarning, match="`toy` has no training data .the shortest distance is 1.5"
     ) as said:
@@ -186,17 +186,17 @@ def test_the_calculator_counts_for_each_atom_and_warns_once(tmp_path):
         other.rattle(1e-3)
         other.get_potential_energy()
     assert len(said) == 1
-    counts = calculator.results["extrapolating"]
+    counts = calculator.diagnostics["extrapolating"]
     assert counts.shape == (8,) and counts[0] > 0 and counts[1] > 0
     copied = copy.deepcopy(calculator)
     copied.calculate(other)
-    assert np.array_equal(copied.results["extrapolating"], counts)
+    assert np.array_equal(copied.diagnostics["extrapolating"], counts)
 
 
 def test_files_without_the_data_say_nothing(tmp_path):
     calculator = MLIPCalculator(export(tmp_path, hypers(), None), device="cpu")
     calculator.calculate(crystals()[0])
-    assert "extrapolating" not in calculator.results
+    assert calculator.diagnostics == {}
     assert Coverage.of(load_model("pet-si", device="cpu").info) is None
 
 

@@ -72,7 +72,7 @@ def test_ase_and_lammps_have_the_same_committee(parallel, models, tmp_path, rank
         atoms.calc = committee
         np.testing.assert_allclose(atoms.get_potential_energy(), frame.energy, rtol=1e-9)
         np.testing.assert_allclose(atoms.get_forces(), frame.forces, rtol=0, atol=1e-8)
-        np.testing.assert_allclose(committee.results["forces_deviation"], deviation, rtol=1e-8)
+        np.testing.assert_allclose(committee.diagnostics["forces_deviation"], deviation, rtol=1e-8)
         assert deviation.min() > 1e-3
 
 

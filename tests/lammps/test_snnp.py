@@ -246,7 +246,7 @@ def test_extrapolation_is_counted_for_each_atom(parallel, tmp_path, way):
     calculator = MLIPCalculator(model, device="cpu", dtype="float64", kernel="torch")
     with pytest.warns(RuntimeWarning, match="no training data"):
         calculator.calculate(case.atoms)
-    counts = calculator.results["extrapolating"]
+    counts = calculator.diagnostics["extrapolating"]
     assert counts.any() and np.array_equal(found, counts)
     text = (tmp_path / "log.lammps").read_text()
     said = re.findall(r"WARNING: pair_style mlip: (\d+) atoms have neighbours or angles where `.*snnp`", text)

@@ -109,7 +109,7 @@ def test_spread_reaches_fix_pair(parallel, models, tmp_path, forces, ranks):
     for frame, lines in zip(frames[1:], text[1:], strict=True):
         found = [float(line.split()[1]) for line in lines.split("ITEM")[0].splitlines()]
         calculator.calculate(frame.atoms)
-        np.testing.assert_allclose(found, calculator.results["forces_spread"], atol=1e-8)
+        np.testing.assert_allclose(found, calculator.diagnostics["forces_spread"], atol=1e-8)
         assert min(found) > 1e-5
 
 
@@ -126,11 +126,11 @@ def test_spread_of_energy_and_pressure_reaches_compute_pair(parallel, models, tm
     found = np.array((tmp_path / "spread.txt").read_text().splitlines()[-1].split()[1:], dtype=float)
     calculator = models.calculator("direct-stress", forces=forces, symmetrize="octahedral")
     calculator.calculate(frame.atoms)
-    results = calculator.results
-    assert found[0] == pytest.approx(results["energy_spread"], rel=1e-8)
-    pressures = PRESSURE["metal"] * results["stress_spread"][[0, 1, 2, 5, 4, 3]]
+    spreads = calculator.diagnostics
+    assert found[0] == pytest.approx(spreads["energy_spread"], rel=1e-8)
+    pressures = PRESSURE["metal"] * spreads["stress_spread"][[0, 1, 2, 5, 4, 3]]
     np.testing.assert_allclose(found[1:7], pressures, rtol=1e-7)
-    of_forces = results["forces_spread"]
+    of_forces = spreads["forces_spread"]
     np.testing.assert_allclose(found[7:], [of_forces.max(), of_forces.mean(), of_forces.min()], rtol=1e-7)
     assert found.min() > 0
 
