@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from . import __version__
+from .commands.common import read_first
 from .commands.conductivity import conductivity
 from .commands.elastic import elastic
 from .commands.eos import eos
@@ -80,10 +81,9 @@ def check(model: str, structure: Path | None, device: str, as_json: bool) -> Non
     """
     path = _find(model)
     from .check import format_checks, passed, run_checks
-    from .data import read_structures
     from .model import load_model
 
-    atoms = read_structures(structure)[0] if structure else None
+    atoms = read_first(structure) if structure else None
     loaded = load_model(path, device=device, dtype="float64")
     results = run_checks(loaded, atoms, progress=sys.stderr.isatty())
     click.echo(_results_json(results) if as_json else format_checks(results))

@@ -11,6 +11,8 @@ from ase import Atoms
 from .errors import StructureError
 
 SYMPRECS = (1e-2, 1e-4, 1e-6)  # Å
+FULL = 1e-3  # how far from 1 an occupancy may be that stands for a full site
+ORDERED = "choose which atoms are there, for example in a supercell, and write an ordered structure"
 
 
 def with_calculator(atoms: Atoms, what: str) -> Atoms:
@@ -20,9 +22,33 @@ def with_calculator(atoms: Atoms, what: str) -> Atoms:
     if atoms.calc is None:
         raise StructureError(f"`{what}` needs a calculator on the structure; set `atoms.calc` first")
     _require_finite(atoms, what)
+    try:
+        refuse_partial_occupancy(atoms)
+    except StructureError as error:
+        raise StructureError(f"`{what}`: {error}") from None
     copy = atoms.copy()
     copy.calc = atoms.calc
     return copy
+
+
+def refuse_partial_occupancy(atoms: Atoms) -> None:
+    """Raise StructureError where ``atoms.info["occupancy"]``, which ASE fills from CIFs, is not full.
+
+    Every calculator takes the atom that is there for a whole one.
+    """
+    sites = atoms.info.get("occupancy")
+    if not isinstance(sites, dict):
+        return
+    for number, site in sites.items():
+        if not isinstance(site, dict):
+            continue
+        known = {kind: share for kind, share in site.items() if isinstance(share, (int, float))}
+        if len(known) > 1 or any(abs(share - 1.0) > FULL for share in known.values()):
+            kinds = ", ".join(f"{symbol} {share:g}" for symbol, share in known.items())
+            raise StructureError(
+                f"expected sites that are fully occupied, got site {number} with {kinds}, which would be "
+                f"computed as full; {ORDERED} (`atoms.info['occupancy']` says so; delete it if it is wrong)"
+            )
 
 
 def _require_finite(atoms: Atoms, what: str) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io import read
 from ase.io.formats import string2index
 
 from .batches import Batch, GraphDataset, random_o3, shuffled_batches
 from .errors import DataError
 from .references import ReferenceKeys, Sample, sample_from_atoms, species_of
+from .structure_files import read_frames
 
 __all__ = [
     "Batch",
@@ -116,6 +116,8 @@ def read_structures(paths: str | Path | Sequence[str | Path], base_dir: str | Pa
     ------
     DataError
         a file that is missing, unreadable or without a frame
+    StructureError
+        a site that is partially occupied or disordered
     """
     return [atoms for path in _as_list(paths) for _, atoms in _read_frames(path, Path(base_dir))]
 
@@ -221,13 +223,12 @@ def _read_frames(path: str | Path, base_dir: Path) -> list[tuple[int, Atoms]]:
     try:
         wanted = string2index(index)
         if not isinstance(wanted, (slice, int)):
-            raise ValueError(f"the slice {index!r} is not of the form start:stop:step")
-        frames = read(file, index=":", do_not_split_by_at_sign=True)
-    except Exception as error:  # ASE's readers raise whatever their parsing meets
+            raise ValueError
+    except ValueError:
         raise DataError(
-            f"`{path}`: expected a file with structures that ASE reads, got {_reason(error, file)}; see "
-            "`ase info --formats` for the formats, or convert it to extended XYZ"
-        ) from error
+            f"`{path}`: expected a slice of the form start:stop:step after the `@`, got {index!r}"
+        ) from None
+    frames = read_frames(file, str(path))
     numbered = list(enumerate(frames))
     if isinstance(wanted, int):  # one frame, from the end if negative
         wanted = slice(wanted, wanted + 1 or None)
@@ -237,13 +238,6 @@ def _read_frames(path: str | Path, base_dir: Path) -> list[tuple[int, Atoms]]:
             f"`{path}`: expected at least one structure, got none of {len(frames)}; check file and slice"
         )
     return numbered
-
-
-def _reason(error: Exception, file: Path) -> str:
-    """What a reader of ASE stumbled over, for people: an assertion of it says nothing."""
-    if isinstance(error, AssertionError) or not str(error):
-        return f"one that its reader cannot take for `{file.suffix.removeprefix('.') or file.name}`"
-    return f"{type(error).__name__}: {error}"
 
 
 def _load_samples(paths: Paths | None, keys: ReferenceKeys, base_dir: Path) -> list[Sample]:

@@ -147,6 +147,16 @@ def read_named(files: Sequence[Path]) -> dict[str, Atoms]:
     return found
 
 
+def read_first(file: Path) -> Atoms:
+    """The first frame of a file, with a line on stderr where there are more. Raises as read_structures."""
+    from ..data import read_structures
+
+    frames = read_structures(file)
+    if len(frames) > 1:
+        click.echo(f"{file}: the first of {len(frames)} structures is taken", err=True)
+    return frames[0]
+
+
 def show(document: dict, text: str, as_json: bool, output: Path | None) -> None:
     """Print the text or the JSON document, and write the latter to ``output``."""
     from ..archive import write_atomically

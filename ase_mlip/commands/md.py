@@ -16,6 +16,7 @@ from .common import (
     choose_averaging,
     chosen_scheme,
     make_calculator,
+    read_first,
     refuse_other_results,
     require_folder_of,
     run_settings,
@@ -91,7 +92,7 @@ def md(
     from ..md_stability import md_stability
     from ..stability import Criteria
 
-    atoms = read_structures(structure)[0]
+    atoms = read_first(structure)
     atoms = atoms.repeat(supercell) if supercell else atoms
     settings = run_settings(read_info(path).document_sha256, atoms)
     refuse_other_results(output, settings)

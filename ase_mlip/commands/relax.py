@@ -18,6 +18,7 @@ from .common import (
     choose_averaging,
     make_calculator,
     noise_unsaid,
+    read_first,
     read_named,
     require_folder_of,
     say_noise,
@@ -100,7 +101,7 @@ def relax(
     kept = {**options, **dict(calculator.parameters, device=None, skin=None), "model": _sha256(calculator)}
     options |= {
         "steps": steps,
-        "reference": next(iter(read_named([reference]).values())) if reference else None,
+        "reference": read_first(reference) if reference else None,
     }
     settings = digest(kept | {"reference": key_of("", options["reference"], "") if reference else None})
     run = _Run(Store(output, settings), settings, output, plot, len(found) > 1, options)

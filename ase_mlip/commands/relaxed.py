@@ -19,6 +19,7 @@ from .common import (
     choose_averaging,
     make_calculator,
     noise_unsaid,
+    read_first,
     refuse_other_results,
     require_folder_of,
     run_settings,
@@ -80,12 +81,11 @@ class CrystalRun:
         A relaxation that does not reach --fmax, and noise above it, are said on stderr.
         """
         from ..crystals import refuse_random, require_crystal
-        from ..data import read_structures
 
         require_folder_of(self.output, "--output")
         require_folder_of(self.plot, "--plot")
         calculator = make_calculator(self.model, **self.calculator)
-        atoms = read_structures(self.structure)[0]
+        atoms = read_first(self.structure)
         self.settings = run_settings(calculator.model.info.document_sha256, atoms)
         refuse_other_results(self.output, self.settings)
         require_crystal(atoms, f"ase-mlip {self.command}")

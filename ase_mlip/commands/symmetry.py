@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import FILE, require_folder_of
+from .common import FILE, read_first, require_folder_of
 
 if TYPE_CHECKING:
     from ..averaging import Averaging
@@ -55,11 +55,10 @@ def symmetry(
     from tqdm import tqdm
 
     from .. import anisotropy
-    from ..data import read_structures
     from ..model import load_model
 
     chosen = _schemes(schemes, crystal)
-    frames = {str(file): read_structures(file)[0] for file in structures}
+    frames = {str(file): read_first(file) for file in structures}
     loaded = load_model(path, device=device, dtype=dtype)
     found = {}
     total = len(frames) * orientations
@@ -88,7 +87,6 @@ def _short(files: list[str]) -> list[str]:
 def _schemes(names: str | None, crystal: Path | None) -> list[Averaging]:
     """Of --schemes and --crystal; the crystal's group comes last unless --schemes places it."""
     from ..anisotropy import SCHEMES
-    from ..data import read_structures
     from ..symmetry import find_averaging
 
     chosen = [name.strip() for name in names.split(",")] if names else list(SCHEMES)
@@ -101,5 +99,5 @@ def _schemes(names: str | None, crystal: Path | None) -> list[Averaging]:
         return [find_averaging(name) for name in chosen]
     if CRYSTAL not in chosen:
         chosen.append(CRYSTAL)
-    atoms = read_structures(crystal)[0]
+    atoms = read_first(crystal)
     return [find_averaging(atoms if name == CRYSTAL else name) for name in chosen]
