@@ -7,9 +7,10 @@ supercell, so that the finite supercell acts alike on both. Non-analytic correct
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,7 +36,6 @@ FORCES = {
     "force_constants.hdf5": "force_constants_filename",
     "FORCE_SETS": "force_sets_filename",
 }
-SAME_PLACE = 0.05  # Å, between a displaced supercell and that of the reference's forces
 SAME_VOLUME = 0.15  # relative, between the crystal and the reference's
 
 
@@ -190,7 +190,8 @@ def _has_forces(dataset: dict | None) -> bool:
 
 
 def _vasp_forces(folder: Path, loaded: Phonopy) -> np.ndarray:
-    files = sorted(folder.glob("vasprun*.xml*")) or sorted(folder.glob("*/vasprun.xml*"))
+    files = list(folder.glob("vasprun*.xml*")) or list(folder.glob("*/vasprun.xml*"))
+    files.sort(key=_by_number)
     expected = loaded.supercells_with_displacements or []
     if not files:
         raise StructureError(
@@ -201,11 +202,50 @@ def _vasp_forces(folder: Path, loaded: Phonopy) -> np.ndarray:
         raise StructureError(
             f"`{folder}`: expected a vasprun.xml for each of {len(expected)} displacements, got {len(files)}"
         )
-    return np.array([_forces_of(file, to_ase(cell)) for file, cell in zip(files, expected, strict=True)])
+    return _matched(files, [to_ase(cell) for cell in expected], to_ase(loaded.supercell))
 
 
-def _forces_of(file: Path, expected: Atoms) -> np.ndarray:
-    """Forces of a run of VASP, eV/Å, whose atoms must be those of the displaced supercell, in its order."""
+def _by_number(file: Path) -> list:
+    """For sorting: 2 before 10. Parts are text and digits in turns."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(file))]
+
+
+def _matched(files: Sequence[Path], expected: list[Atoms], perfect: Atoms) -> np.ndarray:
+    """Forces of runs of VASP in the order of the displaced supercells ``expected``, eV/Å, [n, N, 3].
+
+    Atoms say which displacement a run is of, names do not: sorted as text, 10 comes before 2.
+    """
+    lengths = [_furthest(cell.positions, perfect)[0] for cell in expected]
+    found: dict[int, tuple[Path, np.ndarray]] = {}
+    for file in files:
+        run, forces = _read_run(file, perfect)
+        away = [_furthest(run.positions, cell) for cell in expected]
+        nearest = min(range(len(away)), key=lambda index: away[index][0])
+        distance, atom = away[nearest]
+        if distance >= 0.5 * min(lengths):
+            raise StructureError(
+                f"`{file}`: expected the positions of a displaced supercell within half a displacement, "
+                f"{0.5 * min(lengths):.4f} Å, got an atom {distance:.4f} Å away from displacement "
+                f"{nearest + 1}, the nearest (atom {atom}); is the order of the atoms another one, or is it "
+                "a run of other displacements?"
+            )
+        if nearest in found:
+            raise StructureError(
+                f"`{file}`: expected a run of another displacement than displacement {nearest + 1}, which "
+                f"`{found[nearest][0]}` is, too; put one of them elsewhere and add the missing run"
+            )
+        found[nearest] = file, forces
+    return np.array([found[index][1] for index in range(len(expected))])
+
+
+def _furthest(positions: np.ndarray, cell: Atoms) -> tuple[float, int]:
+    """The largest distance (Å) of ``positions`` [N, 3] from the atoms of ``cell``, and whose it is."""
+    away = find_mic(positions - cell.positions, cell.cell)[1]
+    return float(away.max()), int(away.argmax())
+
+
+def _read_run(file: Path, expected: Atoms) -> tuple[Atoms, np.ndarray]:
+    """A run of VASP and its forces, eV/Å, whose atoms must be those of the supercell, in its order."""
     with _reading(file):
         run = read(file, index=0)
         forces = run.get_forces(apply_constraint=False)
@@ -214,13 +254,7 @@ def _forces_of(file: Path, expected: Atoms) -> np.ndarray:
             f"`{file}`: expected the atoms {expected.get_chemical_formula()} in the order of the displaced "
             f"supercell, got {run.get_chemical_formula()} or another order"
         )
-    away = find_mic(run.positions - expected.positions, expected.cell)[1].max()
-    if away > SAME_PLACE:
-        raise StructureError(
-            f"`{file}`: expected the positions of the displaced supercell, got an atom {away:.2f} Å away; "
-            "is the order of the atoms or of the displacements another one?"
-        )
-    return forces
+    return run, forces
 
 
 def check_same_crystal(atoms: Atoms, reference: Atoms, source: str) -> None:

@@ -124,6 +124,52 @@ def test_vasp_runs_are_read(folder, computed):
     assert compare_phonons(copper(), folder, **MESH).mean_absolute_error < 1e-3
 
 
+@pytest.fixture(scope="module")
+def alloy():
+    """CuAu in a cell of two atoms, with 12 displacements."""
+    atoms = bulk("Cu", "sc", a=2.85) + bulk("Au", "sc", a=2.85)
+    atoms.positions[1] = 0.5 * atoms.cell.sum(axis=0)
+    atoms.calc = EMT()
+    return phonons(atoms, (2, 2, 2), is_symmetry=False, is_plusminus=True, **MESH)
+
+
+def vasp_runs(folder, alloy, names):
+    folder.mkdir()
+    alloy.phonopy.save(folder / "phonopy_disp.yaml", settings={"force_sets": False, "displacements": True})
+    cells = alloy.phonopy.supercells_with_displacements
+    for name, cell, forces in zip(names, cells, alloy.phonopy.forces, strict=True):
+        file = folder / name
+        file.parent.mkdir(exist_ok=True)
+        displaced = Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
+        write_vasprun(file, displaced, forces)
+
+
+@pytest.mark.parametrize("name", ["vasprun-{}.xml", "disp-{}/vasprun.xml"])
+@pytest.mark.parametrize("numbers", [range(1, 13), range(12, 0, -1)])
+def test_runs_belong_to_the_displacement_of_their_atoms(alloy, tmp_path, name, numbers):
+    """Sorted as text, 10 to 12 come before 2; and whoever numbered them may have begun elsewhere."""
+    vasp_runs(tmp_path / "runs", alloy, [name.format(number) for number in numbers])
+    assert load_reference(tmp_path / "runs").forces == pytest.approx(alloy.phonopy.forces, abs=1e-12)
+
+
+def test_a_run_of_no_or_of_a_taken_displacement_is_named(alloy, tmp_path):
+    folder = tmp_path / "runs"
+    vasp_runs(folder, alloy, [f"vasprun-{number}.xml" for number in range(1, 13)])
+    shutil.copy(folder / "vasprun-3.xml", folder / "vasprun-11.xml")
+    with pytest.raises(
+        StructureError, match=r"vasprun-11\.xml`: .* displacement 3, which .*vasprun-3\.xml` is"
+    ):
+        load_reference(folder)
+    cell = alloy.phonopy.supercells_with_displacements[10]
+    moved = Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
+    moved.positions[1, 2] += 0.007  # a displacement is 0.01 Å long
+    write_vasprun(folder / "vasprun-11.xml", moved, alloy.phonopy.forces[10])
+    with pytest.raises(
+        StructureError, match=r"vasprun-11\.xml`: .* got an atom 0\.0070 Å away from displacement"
+    ):
+        load_reference(folder)
+
+
 def test_other_atoms_order_or_phase_are_named(folder, computed, tmp_path):
     with pytest.raises(StructureError, match=r"space group of the structure, Im-3m \(229\), got Fm-3m"):
         iron = bulk("Cu", "bcc", a=2.9)
@@ -142,7 +188,7 @@ def test_other_atoms_order_or_phase_are_named(folder, computed, tmp_path):
     with pytest.raises(StructureError, match=r"expected forces in FORCE_SETS.*got none"):
         load_reference(folder)
     write_vasprun(folder / "vasprun.xml", displaced[::-1], forces)
-    with pytest.raises(StructureError, match=r"got an atom \d\.\d\d Å away"):
+    with pytest.raises(StructureError, match=r"got an atom \d\.\d{4} Å away from displacement 1"):
         load_reference(folder)
     write_vasprun(folder / "vasprun.xml", displaced[:-1], forces[:-1])
     with pytest.raises(StructureError, match="expected the atoms Cu8 in the order"):
