@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +15,12 @@ from phonopy.file_IO import write_force_constants_to_hdf5, write_FORCE_SETS
 from phonopy.structure.atoms import PhonopyAtoms
 
 from .archive import write_atomically
+from .calculator_identity import difference, is_known, made_with
+from .phonon_cells import to_ase
 from .provenance import write_json
+
+SAME_FORCES = 1e-4  # of the largest force: what rounding in float32 and on other machines may change
+SMALLEST_FORCE = 1e-6  # eV/Å
 
 
 class Checkpoint:
@@ -22,18 +29,26 @@ class Checkpoint:
     Parameters
     ----------
     path: an .npz file, or None to keep nothing
-    supercells: those of the run; a file of others is ignored and replaced
-    calculator: of which name, parameters and the content of its model file count
+    supercells: those of the run
+    calculator: of which class, parameters, model files, rotations and versions count
+        (:mod:`.calculator_identity`). Where these do not tell everything, as with a foreign calculator, the
+        stored supercell with the largest force is evaluated again and compared
+
+    Warns
+    -----
+    UserWarning
+        for a file of other supercells or of another calculator, which is replaced, saying what differs
     """
 
     def __init__(self, path: str | Path | None, supercells: Sequence[PhonopyAtoms], calculator):
         self.path = None if path is None else Path(path)
-        self.key = _key(supercells, calculator)
+        self.made_with = made_with(calculator)
+        self.key = _key(supercells, self.made_with)
         self.sizes = [len(cell) for cell in supercells]
         self.forces: list[np.ndarray] = []
         self.evaluations: list[int] = []
         if self.path is not None and self.path.is_file():
-            self._read()
+            self._read(supercells, calculator)
 
     def add(self, forces: np.ndarray, evaluations: int) -> None:
         """Remember the next supercell's forces [N, 3]. Raises OSError; the file before stays."""
@@ -42,33 +57,51 @@ class Checkpoint:
         if self.path is not None:
             buffer = io.BytesIO()
             # one array, since supercells of two sizes may be in it
-            np.savez(buffer, key=self.key, forces=np.concatenate(self.forces), evaluations=self.evaluations)
+            np.savez(
+                buffer,
+                key=self.key,
+                made_with=json.dumps(self.made_with),
+                forces=np.concatenate(self.forces),
+                evaluations=self.evaluations,
+            )
             write_atomically(self.path, buffer.getvalue())
 
-    def _read(self) -> None:
+    def _read(self, supercells: Sequence[PhonopyAtoms], calculator) -> None:
         try:
             with self.path.open("rb") as stream, np.load(stream) as stored:
-                if str(stored["key"]) == self.key:
-                    evaluations = [int(count) for count in stored["evaluations"]]
-                    ends = np.cumsum(self.sizes[: len(evaluations)])
-                    self.forces = np.split(stored["forces"], ends[:-1])
-                    self.evaluations = evaluations
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # not ours, or of a disk that was full: compute again
+                evaluations = [int(count) for count in stored["evaluations"]]
+                ends = np.cumsum(self.sizes[: len(evaluations)])
+                same = str(stored["key"]) == self.key
+                forces = np.split(stored["forces"], ends[:-1]) if same else []
+                why = difference(json.loads(str(stored["made_with"])), self.made_with)
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not ours, or of a full disk
+            self._warn("holds no forces that can be read")
+            return
+        if not same:
+            self._warn(f"holds forces of another run ({why or 'other supercells'})")
+        elif not is_known(calculator) and not _agrees(supercells, forces, calculator):
+            self._warn("holds forces that this calculator does not give again")
+        else:
+            self.forces, self.evaluations = forces, evaluations
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"`{self.path}` {what}: all are computed anew", UserWarning, stacklevel=4)
 
 
-def _key(supercells: Sequence[PhonopyAtoms], calculator) -> str:
+def _agrees(supercells: Sequence[PhonopyAtoms], forces: list[np.ndarray], calculator) -> bool:
+    """Whether ``calculator`` gives the stored ``forces`` of the supercell with the largest again."""
+    largest = max(range(len(forces)), key=lambda index: np.abs(forces[index]).max())
+    again = calculator.get_property("forces", to_ase(supercells[largest]))
+    change = np.abs(again - forces[largest]).max()
+    return bool(change <= SAME_FORCES * np.abs(forces[largest]).max() + SMALLEST_FORCE)
+
+
+def _key(supercells: Sequence[PhonopyAtoms], made_with: dict) -> str:
     digest = hashlib.sha256(b"forces of all supercells in one array")
     for cell in supercells:
         for array in (cell.cell, cell.positions, cell.numbers):
             digest.update(np.round(np.asarray(array, dtype=float), 10).tobytes())
-    digest.update(f"{type(calculator).__name__} {getattr(calculator, 'parameters', None)}".encode())
-    # the parameters name the model's file, which may have been replaced
-    info = getattr(getattr(calculator, "model", None), "info", None)
-    digest.update(getattr(info, "document_sha256", "").encode())
-    averaging = getattr(calculator, "averaging", None)
-    if averaging is not None:
-        digest.update(averaging.name.encode() + averaging.rotations.tobytes())
+    digest.update(json.dumps(made_with, sort_keys=True).encode())
     return digest.hexdigest()
 
 

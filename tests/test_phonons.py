@@ -232,7 +232,7 @@ def test_a_full_disk_is_the_disks_error_and_what_was_there_stays(copper, tmp_pat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.warns(UserWarning, match="other supercells"), pytest.raises(OSError, match="No space left"):
         phonons(copper, (3, 3, 3), **options)
     with pytest.raises(OSError, match="No space left"):
         write_results(result, tmp_path)
@@ -242,7 +242,8 @@ def test_a_full_disk_is_the_disks_error_and_what_was_there_stays(copper, tmp_pat
     monkeypatch.undo()
     counted = copper.copy()
     counted.calc = Counting()
-    phonons(counted, (2, 2, 2), **options)  # of another calculator: computed anew, the file replaced
+    with pytest.warns(UserWarning, match=r"another run \(another calculator\): all are computed anew"):
+        phonons(counted, (2, 2, 2), **options)
     assert counted.calc.calls == 2
 
 
@@ -315,12 +316,13 @@ def test_a_killed_run_goes_on_with_the_supercells_it_has(copper, tmp_path):
     calculator = atoms.calc = Counting()
     calculator.fails = False
     result = phonons(atoms, (2, 2, 2), checkpoint=file, **options)
-    assert calculator.calls == 7 - 2
+    assert calculator.calls == 7 - 2 + 1  # one again, to see that the calculator is the same
     whole = phonons(copper, (2, 2, 2), **options)
     assert result.special_frequencies["X"] == pytest.approx(whole.special_frequencies["X"], abs=1e-9)
     assert result.evaluations == whole.evaluations == 7
-    phonons(atoms, (2, 2, 2), distance=0.02, checkpoint=file, **options)  # another run: nothing is reused
-    assert calculator.calls == 5 + 7
+    with pytest.warns(UserWarning, match="another run"):  # nothing is reused
+        phonons(atoms, (2, 2, 2), distance=0.02, checkpoint=file, **options)
+    assert calculator.calls == 6 + 7
 
 
 def test_another_model_at_the_same_path_is_another_run():
@@ -336,7 +338,8 @@ def test_another_model_at_the_same_path_is_another_run():
 def test_a_broken_checkpoint_is_ignored(copper, tmp_path):
     file = tmp_path / "forces.npz"
     file.write_bytes(b"PK\x03\x04 half a file")
-    assert phonons(copper, (2, 2, 2), mesh=(2, 2, 2), checkpoint=file).stable
+    with pytest.warns(UserWarning, match="holds no forces that can be read: all are computed anew"):
+        assert phonons(copper, (2, 2, 2), mesh=(2, 2, 2), checkpoint=file).stable
 
 
 def test_progress_counts_the_supercells(copper):

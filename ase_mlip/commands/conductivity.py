@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .common import FILE, bar
-from .relaxed import CrystalRun, crystal_options, describe_cell
+from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 
 @click.command()
@@ -48,7 +48,7 @@ def conductivity(
     require_phono3py()  # before anything that takes long
     known = None if reference is None else _read_reference(*reference, mesh, temperatures)
     atoms = run.start()
-    with bar("supercell") as progress:
+    with bar("supercell") as progress, warnings_as_lines():
         result = thermal_conductivity(
             atoms,
             supercell,
