@@ -6,6 +6,7 @@ supercell, so that the finite supercell acts alike on both. Non-analytic correct
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -157,6 +158,16 @@ def load_reference(folder: Path) -> Phonopy:
     return loaded
 
 
+def reference_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files that :func:`load_reference` may read."""
+    named = {folder / name for name in (*CELLS, *FORCES) if (folder / name).is_file()}
+    digest = hashlib.sha256()
+    for file in sorted(named | set(_vasp_runs(folder))):
+        digest.update(str(file.relative_to(folder)).encode() + b"\n")
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def _load(cell: Path, forces: Path | None = None, keyword: str = "") -> Phonopy:
     files = {} if forces is None else {keyword: str(forces)}
     before = os.getcwd()
@@ -190,8 +201,7 @@ def _has_forces(dataset: dict | None) -> bool:
 
 
 def _vasp_forces(folder: Path, loaded: Phonopy) -> np.ndarray:
-    files = list(folder.glob("vasprun*.xml*")) or list(folder.glob("*/vasprun.xml*"))
-    files.sort(key=_by_number)
+    files = _vasp_runs(folder)
     expected = loaded.supercells_with_displacements or []
     if not files:
         raise StructureError(
@@ -203,6 +213,11 @@ def _vasp_forces(folder: Path, loaded: Phonopy) -> np.ndarray:
             f"`{folder}`: expected a vasprun.xml for each of {len(expected)} displacements, got {len(files)}"
         )
     return _matched(files, [to_ase(cell) for cell in expected], to_ase(loaded.supercell))
+
+
+def _vasp_runs(folder: Path) -> list[Path]:
+    files = list(folder.glob("vasprun*.xml*")) or list(folder.glob("*/vasprun.xml*"))
+    return sorted(files, key=_by_number)
 
 
 def _by_number(file: Path) -> list:

@@ -127,13 +127,16 @@ def _read(path: Path, settings: str) -> dict[str, Atoms]:
         if frame.info.get("relax_settings") != settings:
             known = "relax_settings" in frame.info
             raise _foreign(
-                path, "results of other settings or another model" if known else "other structures"
+                path,
+                "results of other settings, another model, or other versions of ase_mlip, torch or ASE"
+                if known
+                else "other structures",
             )
     return {frame.info["relax_key"]: frame for frame in frames}
 
 
 def _foreign(path: Path, what: str) -> DataError:
     return DataError(
-        f"`{path}` exists; expected results of the same model and settings to continue, got {what}; "
-        "choose another output or remove the file"
+        f"`{path}` exists; expected results of the same model, settings and versions to continue, got "
+        f"{what}; choose another output or remove the file"
     )

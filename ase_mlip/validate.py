@@ -21,13 +21,15 @@ from ase.io import read, write
 
 from .errors import MLIPError, StructureError
 from .model_info import find_model, read_info
+from .phonon_reference import reference_digest
 from .processes import run_in_processes
 from .provenance import hardware, versions, write_json
 from .validate_report import write_csv, write_page
-from .validate_steps import STEPS, Job, NotApplicable, Settings
+from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of
 
 RESULTS = "results.json"
 RELAXED = "relaxed.extxyz"
+VERSIONS = ("ase_mlip", "torch", "ase", "phonopy", "symfc", "spglib")  # of those that make numbers
 
 
 def validate(
@@ -46,7 +48,8 @@ def validate(
     ----------
     model: model file or shipped potential
     structures: by name, which is also that of their folders
-    output: folder; steps that it holds already, of the same model, structure and settings, are not repeated
+    output: folder; steps that it holds already, of the same model, structure, reference, settings and
+        versions, are not repeated; the entry ``anew`` of a structure says why others were
     settings: what is done
     device: of the calculators
     processes: structures at a time; by default as many as there are cores, which share the threads
@@ -114,13 +117,13 @@ def run_structure(
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     calculator = MLIPCalculator(model, device=device, dtype=settings.dtype, symmetrize=settings.symmetrize)
-    key = _key(calculator.model.info.document_sha256, atoms, settings)
-    record = _stored(folder)
-    if record.get("key") != key:
-        record = {"key": key, "formula": atoms.get_chemical_formula(), "n_atoms": len(atoms), "steps": {}}
+    job = Job(name, atoms, calculator, folder, settings)
+    stored = _stored(folder)
+    record = _record(stored, job)
+    if "anew" in stored:  # of an earlier call
+        write_json(folder / RESULTS, record)
     relaxed = folder / RELAXED
     record["steps"] = _kept(record["steps"], relaxed)
-    job = Job(name, atoms, calculator, folder, settings)
     if record["steps"]:
         job.relaxed = read(relaxed)
     for step in STEPS:
@@ -183,8 +186,47 @@ def _stored(folder: Path) -> dict:
         return {"steps": {}}
 
 
-def _key(model: str, atoms: Atoms, settings: Settings) -> str:
-    digest = hashlib.sha256(f"{model} {settings}".encode())
-    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+def _record(stored: dict, job: Job) -> dict:
+    """What is kept of a structure: its steps, if they were made with the same, else none, with a line why."""
+    made = _made_with(job)
+    fresh = {
+        "made_with": made,
+        "formula": job.atoms.get_chemical_formula(),
+        "n_atoms": len(job.atoms),
+        "steps": {},
+    }
+    before = stored.get("made_with")
+    if before == made:
+        return {name: value for name, value in stored.items() if name != "anew"}
+    if stored["steps"]:
+        why = "not known" if before is None else _difference(before, made)
+        fresh["anew"] = f"finished steps were of another run ({why}): all were computed anew"
+    return fresh
+
+
+def _made_with(job: Job) -> dict:
+    """What the steps of a structure depend on, as JSON has it."""
+    settings = asdict(job.settings)
+    settings.pop("reference")  # its content counts
+    folder = reference_of(job)
+    digest = hashlib.sha256()
+    for array in (job.atoms.numbers, job.atoms.positions, job.atoms.cell.array, job.atoms.pbc):
         digest.update(array.tobytes())
-    return digest.hexdigest()
+    known = versions()
+    return {
+        "model": job.calculator.model.info.document_sha256,
+        "structure": digest.hexdigest(),
+        "reference": None if folder is None else reference_digest(folder),
+        "settings": settings,
+        "versions": {name: known[name] for name in VERSIONS},
+    }
+
+
+def _difference(before: dict, now: dict) -> str:
+    """In words, what differs first."""
+    for group in ("versions", "settings"):
+        for name, value in now[group].items():
+            known = before.get(group, {}).get(name)
+            if known != value:
+                return f"{name} {known}, now {value}"
+    return f"another {next((name for name in now if before.get(name) != now[name]), 'run')}"

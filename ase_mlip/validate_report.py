@@ -109,7 +109,7 @@ def _what_a_click_does(sections: list[Section]) -> str:
 
 
 def _structure(name: str, record: dict, folder: Path) -> Section:
-    warnings, tables, pictures = [], [], []
+    warnings, tables, pictures = [record["anew"]] if "anew" in record else [], [], []
     for step, found in record["steps"].items():
         title = TITLES[step]
         if "error" in found:

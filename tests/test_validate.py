@@ -3,6 +3,7 @@
 import csv
 import json
 import multiprocessing
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,10 @@ from ase_mlip import validate as module
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.cli import main
 from ase_mlip.errors import StructureError
+from ase_mlip.provenance import versions as module_versions
 from ase_mlip.validate import Settings, validate
 from ase_mlip.validate_report import overview, write_page
-from ase_mlip.validate_steps import STEPS, Job
+from ase_mlip.validate_steps import STEPS, Job, NotApplicable
 from tests.browser import open_page
 from tests.worker_cases import hear_interrupts
 
@@ -187,6 +189,50 @@ def test_what_is_done_is_not_repeated(report, structures, monkeypatch):
     assert called == [("silicon", "dynamics")]
     record["steps"]["dynamics"] = dynamics
     path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("what", ["versions", "settings", "reference", "model", None])
+def test_steps_of_another_run_are_computed_anew_with_a_line(what, structures, tmp_path, monkeypatch, sw_path):
+    """Another version, model, reference or setting; and nothing else."""
+    called = []
+
+    def step(job):
+        called.append(job.name)
+        job.relaxed = job.atoms
+        raise NotApplicable("counted only")
+
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    (reference / "phonopy.yaml").write_text("one")
+    settings = replace(QUICK, reference=str(reference))
+    monkeypatch.setattr(module, "run_in_processes", run_here)
+    monkeypatch.setattr(module, "STEPS", {"relaxation": step, "dynamics": step})
+    one = {"si": structures["silicon"]}
+    validate("pet-si", one, tmp_path / "out", settings)
+    assert len(called) == 2
+    if what == "versions":
+        monkeypatch.setattr(module, "versions", lambda: {**original(), "torch": "9.9"})
+        original = module_versions
+    elif what == "settings":
+        settings = replace(settings, distance=0.02)
+    elif what == "reference":
+        (reference / "phonopy.yaml").write_text("another")
+    document = validate(sw_path if what == "model" else "pet-si", one, tmp_path / "out", settings)
+    record = document["structures"]["si"]
+    assert len(called) == (2 if what is None else 4)
+    why = {
+        "versions": "torch .*, now 9.9",
+        "settings": "distance 0.01, now 0.02",
+        "reference": "another reference",
+        "model": "another model",
+    }
+    if what is None:
+        assert "anew" not in record
+        return
+    assert re.fullmatch(rf"finished steps were of another run \({why[what]}\): .* anew", record["anew"])
+    assert record["anew"] in (tmp_path / "out" / "index.html").read_text()
+    document = validate(sw_path if what == "model" else "pet-si", one, tmp_path / "out", settings)
+    assert "anew" not in document["structures"]["si"] and len(called) == 4
 
 
 def test_a_process_that_dies_ends_its_structure_only(tmp_path, structures, monkeypatch):

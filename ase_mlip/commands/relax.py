@@ -90,6 +90,7 @@ def relax(
             "averages the model already; leave --symmetrize out", param_hint="--symmetry"
         )
     calculator = make_calculator(model, **calculator)
+    from ..calculator_identity import made_with
     from ..relax_store import Store, digest, key_of
 
     found = read_named(structures)
@@ -98,7 +99,7 @@ def relax(
         raise click.BadParameter(f"`{plot}` is one file for {len(found)} structures; give a folder",
                                  param_hint="--plot")  # fmt: skip
     options |= {"cell": CELLS[cell], "symmetry": None if symmetry == "none" else symmetry}
-    kept = {**options, **dict(calculator.parameters, device=None, skin=None), "model": _sha256(calculator)}
+    kept = {**options, "made_with": made_with(calculator)}
     options |= {
         "steps": steps,
         "reference": read_first(reference) if reference else None,
@@ -187,12 +188,6 @@ class _Run:
             target.mkdir(exist_ok=True)
             target = target / f"{name}.png"
         save_figure(plot_relaxation(result), target)
-
-
-def _sha256(calculator) -> str:
-    import hashlib
-
-    return hashlib.sha256(Path(calculator.model.path).read_bytes()).hexdigest()
 
 
 def _table(rows: list[dict]) -> str:

@@ -88,6 +88,9 @@ def validate(
         )
     from ..validate_report import overview
 
+    for name, record in document["structures"].items():
+        if "anew" in record:
+            click.echo(f"{name}: {record['anew']}", err=True)
     header, rows = overview(document)
     for row in rows:
         click.echo("\n".join(f"{name:<30} {cell}" for name, cell in zip(header, row, strict=True)))
