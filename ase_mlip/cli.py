@@ -21,7 +21,7 @@ from .commands.relax import relax
 from .commands.rotations import rotations
 from .commands.symmetry import symmetry
 from .commands.validate import validate
-from .errors import BuildError, MLIPError
+from .errors import BuildError, ConfigurationError, MLIPError
 
 PLOT_FORMATS = (".png", ".pdf", ".svg")
 STRUCTURES = click.Path(path_type=Path)
@@ -37,6 +37,8 @@ class Commands(click.Group):
             raise  # the reader of our output has left; click ends quietly
         except BuildError as error:
             raise click.ClickException(str(error)) from None  # the compiler's output is worth its lines
+        except ConfigurationError as error:
+            raise click.ClickException(str(error)) from None  # a line for each problem
         except MLIPError as error:
             raise click.ClickException(" ".join(str(error).split())) from None
         except OSError as error:

@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io.formats import string2index
 
 from .batches import Batch, GraphDataset, random_o3, shuffled_batches
+from .data_checks import check_magnitudes, warn_of_doubtful
 from .errors import DataError
+from .frames import as_list, locate, numbered_frames
 from .references import ReferenceKeys, Sample, sample_from_atoms, species_of
-from .structure_files import read_frames
 
 __all__ = [
     "Batch",
@@ -49,7 +50,10 @@ class DataConfig:
     energy_key, forces_key, stress_key: where the references stand; "" (None in Python) does not use one.
         Energy and forces must be there unless their key is ""; stress is used where the files have it
     virial_key: a virial (energy unit) to be used instead of the stress, stress = -virial/volume
-    units: of the files, ``{"energy": "eV", "length": "Å"}``; the length applies to positions and cells, too
+    stress_sign: "ase", or "vasp", where a compressed crystal has a positive stress; of a virial, too
+    stress_order: of six numbers, "ase" xx yy zz yz xz xy, or "vasp" xx yy zz xy yz zx
+    units: of the files, ``{"energy": "eV", "length": "Å"}``; the length applies to positions and cells, too.
+        ``stress`` may be added; without it stresses are in energy per cubic length
     allow_missing: accept frames that lack a reference other frames have
     reference_energies: of isolated atoms, eV by symbol, which are taken off the energies before training and
         added again by the model file; if empty, energies per element are fitted to the training set
@@ -59,12 +63,14 @@ class DataConfig:
     validation: Paths | None = None
     test: Paths | None = None
     validation_fraction: float = 0.1
-    split_seed: int = 0
+    split_seed: Annotated[int, Ge(0)] = 0
     group_key: str | None = None
     energy_key: str | None = "energy"
     forces_key: str | None = "forces"
     stress_key: str | None = "stress"
     virial_key: str | None = None
+    stress_sign: Literal["ase", "vasp"] = "ase"
+    stress_order: Literal["ase", "vasp"] = "ase"
     units: dict[str, str] = field(default_factory=lambda: {"energy": "eV", "length": "Å"})
     allow_missing: bool = False
     reference_energies: dict[str, float] = field(default_factory=dict)
@@ -76,7 +82,7 @@ class DataConfig:
                 f"`data.reference_energies`: expected symbols of elements such as Si, got {unknown[0]!r}"
             )
         self.keys.scales()
-        if not _as_list(self.train):
+        if not as_list(self.train):
             raise DataError('`data.train`: expected at least one file, got none; write train = "file.xyz"')
         if not self.validation and not 0 < self.validation_fraction < 1:
             raise DataError(
@@ -96,6 +102,8 @@ class DataConfig:
             virial=self.virial_key or None,
             group=self.group_key or None,
             units=self.units,
+            stress_sign=self.stress_sign,
+            stress_order=self.stress_order,
         )
 
 
@@ -119,21 +127,24 @@ def read_structures(paths: str | Path | Sequence[str | Path], base_dir: str | Pa
     StructureError
         a site that is partially occupied or disordered
     """
-    return [atoms for path in _as_list(paths) for _, atoms in _read_frames(path, Path(base_dir))]
+    return [atoms for path in as_list(paths) for _, atoms in numbered_frames(path, Path(base_dir))]
 
 
 def load_data(config: DataConfig, base_dir: str | Path = ".") -> DataSplit:
     """Read, check and split the files of ``config``, whose paths are relative to ``base_dir``.
 
-    Warns when a structure stands in more than one of the three sets.
+    Warns when a structure stands in more than one of the three sets, and of what data_checks.py doubts.
 
     Raises
     ------
     DataError
-        unreadable or empty files, bad or missing references, species that only validation or test hold
+        unreadable or empty files, bad or missing references, species that only validation or test hold,
+        stresses that cannot be in eV/Å^3
     """
     base_dir = Path(base_dir)
     sets = {name: _load_samples(getattr(config, name), config.keys, base_dir) for name in _SETS}
+    every = [sample for name in _SETS for sample in sets[name]]
+    check_magnitudes(every, config.keys)
     used = _check_presence(sets, config)
     if config.group_key:
         _check_groups(sets, config.group_key)
@@ -145,10 +156,11 @@ def load_data(config: DataConfig, base_dir: str | Path = ".") -> DataSplit:
             stratify=config.group_key is not None,
         )
     _check_species(sets)
+    warn_of_doubtful(every, config.keys)
     duplicates = _warn_of_duplicates(sets)
     description = {
         "files": {
-            name: [_describe_file(path, base_dir) for path in _as_list(getattr(config, name))]
+            name: [_describe_file(path, base_dir) for path in as_list(getattr(config, name))]
             for name in _SETS
         },
         "structures": {name: len(samples) for name, samples in sets.items()},
@@ -156,7 +168,15 @@ def load_data(config: DataConfig, base_dir: str | Path = ".") -> DataSplit:
         "references": used,
         "species": [chemical_symbols[number] for number in species_of(sets["train"])],
         "duplicates_across_sets": duplicates,
+        "keys": {
+            "energy": config.keys.energy,
+            "forces": config.keys.forces,
+            **({"virial": config.keys.virial} if config.keys.virial else {"stress": config.keys.stress}),
+        },
         "units": dict(config.units),
+        "stress_sign": config.stress_sign,
+        "stress_order": config.stress_order,
+        "reference_energies": dict(config.reference_energies) or "fitted",
     }
     if not config.validation:
         description["validation_split"] = {"fraction": config.validation_fraction, "seed": config.split_seed}
@@ -196,55 +216,11 @@ def split_off(
 _SETS = ("train", "validation", "test")
 
 
-def _as_list(paths: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
-    if paths is None:
-        return []
-    return [paths] if isinstance(paths, (str, Path)) else list(paths)
-
-
-def _locate(path: str | Path, base_dir: Path) -> tuple[Path, str]:
-    """The file and the slice after its last "@", ":" without one."""
-    file, index = base_dir / Path(path).expanduser(), ":"
-    if not file.exists() and "@" in str(path):
-        name, _, index = str(path).rpartition("@")
-        file = base_dir / Path(name).expanduser()
-    if not file.is_file():
-        found = "a folder" if file.is_dir() else f"nothing at {file}"
-        relative = "" if base_dir == Path(".") else " (paths in a training TOML are relative to its folder)"
-        raise DataError(
-            f"`{path}`: expected a file, got {found}; give the file with the structures{relative}"
-        )
-    return file, index
-
-
-def _read_frames(path: str | Path, base_dir: Path) -> list[tuple[int, Atoms]]:
-    """Frames with their index in the file."""
-    file, index = _locate(path, base_dir)
-    try:
-        wanted = string2index(index)
-        if not isinstance(wanted, (slice, int)):
-            raise ValueError
-    except ValueError:
-        raise DataError(
-            f"`{path}`: expected a slice of the form start:stop:step after the `@`, got {index!r}"
-        ) from None
-    frames = read_frames(file, str(path))
-    numbered = list(enumerate(frames))
-    if isinstance(wanted, int):  # one frame, from the end if negative
-        wanted = slice(wanted, wanted + 1 or None)
-    numbered = numbered[wanted]
-    if not numbered:
-        raise DataError(
-            f"`{path}`: expected at least one structure, got none of {len(frames)}; check file and slice"
-        )
-    return numbered
-
-
 def _load_samples(paths: Paths | None, keys: ReferenceKeys, base_dir: Path) -> list[Sample]:
     return [
         sample_from_atoms(atoms, keys, source=f"`{Path(path).name}`, frame {index}")
-        for path in _as_list(paths)
-        for index, atoms in _read_frames(path, base_dir)
+        for path in as_list(paths)
+        for index, atoms in numbered_frames(path, base_dir, keys.stress_order)
     ]
 
 
@@ -265,7 +241,7 @@ def _check_presence(sets: dict[str, list[Sample]], config: DataConfig) -> list[s
         if not trained and required:
             raise DataError(
                 f"`data.train`: expected the {name} under the key `{key}`, got no frame that has it in "
-                f"{', '.join(str(path) for path in _as_list(config.train))}; name the key in "
+                f"{', '.join(str(path) for path in as_list(config.train))}; name the key in "
                 f'`data.{name}_key`, or write "" there not to use it'
             )
         if trained and lacking and not config.allow_missing:
@@ -343,6 +319,6 @@ def _fingerprint(atoms: Atoms) -> bytes:
 
 
 def _describe_file(path: str | Path, base_dir: Path) -> dict[str, str]:
-    file, index = _locate(path, base_dir)
+    file, index = locate(path, base_dir)
     description = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
     return description if index == ":" else {**description, "slice": index}

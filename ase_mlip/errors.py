@@ -17,6 +17,10 @@ class DataError(MLIPError):
     """Training or reference data that cannot be used."""
 
 
+class ConfigurationError(DataError):
+    """A training's TOML file that cannot be used: one line for each problem."""
+
+
 class BuildError(RuntimeError):
     """The compiled operators are missing and could not be built."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 
 from ase import Atoms
@@ -10,14 +11,18 @@ from ase.io import read
 from ase.io.cif import CIFBlock, parse_cif
 from ase.io.formats import filetype
 
+from .comment_line import read_comment_line
 from .crystals import FULL, ORDERED, refuse_partial_occupancy
 from .errors import DataError, MLIPError, StructureError
 
 ABSENT = (".", "?", "0", 0)  # of a disorder group in a CIF
 
 
-def read_frames(file: Path, name: str | None = None) -> list[Atoms]:
+def read_frames(file: Path, name: str | None = None, stress_order: str = "ase") -> list[Atoms]:
     """All frames of a file, in order, as ASE reads them; ``name`` is what errors call the file.
+
+    In extended XYZ a stress or virial may have six numbers, in the order ``stress_order`` (references.py); of
+    nine numbers the symmetric part is kept.
 
     Raises
     ------
@@ -28,7 +33,10 @@ def read_frames(file: Path, name: str | None = None) -> list[Atoms]:
     """
     name = str(file) if name is None else name
     try:
-        frames = read(file, index=":", do_not_split_by_at_sign=True)
+        options = {}
+        if filetype(str(file)) == "extxyz":
+            options["properties_parser"] = partial(read_comment_line, order=stress_order)
+        frames = read(file, index=":", do_not_split_by_at_sign=True, **options)
         blocks = _cif_blocks(file)
     except Exception as error:  # ASE's readers raise whatever their parsing meets
         raise DataError(

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from . import _ops
-from .architectures.snnp import SNNP
+from .architectures.snnp import SNNP, SNNPHypers
 from .archive import write_atomically
 from .baseline import atomic_baseline, composition_baseline
 from .batches import GraphDataset, random_o3, shuffled_batches
@@ -25,6 +26,7 @@ from .bonded_constant import can_hold, hold_constants
 from .data import DataSplit, load_data
 from .device import on_first_that_works
 from .errors import DataError, MLIPError
+from .first_knot import Distances
 from .linear_fit import fit_linear, shortened
 from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .train_config import OptimizerConfig, RunConfig, read_config
@@ -60,7 +62,7 @@ def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path
         torch.set_num_threads(config.threads)
     device = _device(config.device)
     data = load_data(config.data, path.parent)
-    run = Run(config, data, device)
+    run = Run(config, data, device, progress)
     fingerprint = _fingerprint(config, data)
     if resume and checkpoint.exists():
         load_checkpoint(checkpoint, run.state, fingerprint)
@@ -82,13 +84,15 @@ def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path
 class Run:
     """One training run: network, data and optimizer; :meth:`epoch` is called until done."""
 
-    def __init__(self, config: RunConfig, data: DataSplit, device: torch.device):
+    def __init__(self, config: RunConfig, data: DataSplit, device: torch.device, progress: bool = False):
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
         config.model.species = sorted({int(z) for s in data.train for z in s.atoms.numbers})
+        self.train_set = GraphDataset(data.train, config.model.cutoff)
+        if isinstance(config.model, SNNPHypers):
+            _set_first_knot(config.model, self.train_set, progress)
         self.network = make_network(config.model).to(device)
         self.baseline = atomic_baseline(data.train, config.data.reference_energies)
-        self.train_set = GraphDataset(data.train, config.model.cutoff)
         self.validation_set = GraphDataset(data.validation, config.model.cutoff)
         self.scales = _scales(data, composition_baseline(data.train))
         if isinstance(self.network, SNNP):
@@ -211,6 +215,27 @@ class Run:
         torch._foreach_copy_(parameters, self.state.average)
         yield
         torch._foreach_copy_(parameters, raw)
+
+
+def _set_first_knot(hypers: SNNPHypers, data: GraphDataset, progress: bool) -> None:
+    """Replace "auto" by a distance (Å), say what lies below it, and warn of a given one above distances."""
+    distances = Distances.of(data.graph(index) for index in range(len(data)))
+    given = hypers.inner != "auto"
+    if not given:
+        hypers.inner = distances.automatic()
+    try:
+        hypers.check()
+    except ValueError as error:
+        raise DataError(f"[model]: {error}") from None
+    if given and distances.below(hypers.inner) > 0:
+        warnings.warn(
+            f"{distances.sentence(hypers.inner)}. Splines are straight lines there; write `inner` = "
+            f'"auto" or {distances.automatic():g}',
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    elif progress:
+        tqdm.write(distances.sentence(hypers.inner), file=sys.stderr)
 
 
 def _learning_rate(config: OptimizerConfig, step: int, steps_per_epoch: int) -> float:

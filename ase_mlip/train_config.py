@@ -2,20 +2,32 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import StringConstraints
 
 from .architectures.pet import PETHypers
 from .architectures.snnp import SNNPHypers
 from .data import DataConfig
-from .errors import DataError
+from .errors import ConfigurationError
+from .typed_table import read_table
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+Positive = Annotated[float, Gt(0)]
+Weight = Annotated[float, Ge(0)]  # zero switches off
+Share = Annotated[float, Ge(0), Le(1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[^/\\\s][^/\\]*$"), "a name without slashes"]
+Device = Annotated[
+    str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$"), '"auto", "cpu", "cuda" or "cuda:N"'
+]
 
 
 @dataclass
@@ -28,55 +40,55 @@ class LossConfig:
     predict forces and virials without differentiation.
     """
 
-    kind: str = "huber"  # "huber" or "mse"
+    kind: Literal["huber", "mse"] = "huber"
     # The energy's weight grows geometrically from `energy_start` to `energy` over the run: a total
     # energy has one noisy gradient per structure, which drowns the forces' while errors are large.
-    energy_start: float = 0.05
-    energy_delta: float = 0.01
-    forces_delta: float = 0.1
-    stress_delta: float = 0.1
-    energy: float = 1.0
-    forces: float = 1.0
-    stress: float = 0.1
-    direct_forces: float = 0.0
-    direct_stress: float = 0.0
-    curvature: float = 0.0  # of an s-NNP's splines (SNNP.roughness)
+    energy_start: Weight = 0.05
+    energy_delta: Positive = 0.01
+    forces_delta: Positive = 0.1
+    stress_delta: Positive = 0.1
+    energy: Weight = 1.0
+    forces: Weight = 1.0
+    stress: Weight = 0.1
+    direct_forces: Weight = 0.0
+    direct_stress: Weight = 0.0
+    curvature: Weight = 0.0  # of an s-NNP's splines (SNNP.roughness)
 
 
 @dataclass
 class OptimizerConfig:
     """The optimizer; its learning rate rises linearly and falls as a cosine to ``final_fraction`` of it."""
 
-    kind: str = "muon"  # "muon" (for the matrices, AdamW for the rest) or "adamw"
-
-    epochs: int = 300  # 0: the least-squares fit alone
-    batch_size: int = 8  # structures
-    learning_rate: float = 1e-3
-    warmup_fraction: float = 0.02
-    final_fraction: float = 0.01
-    weight_decay: float = 0.0
-    gradient_clip: float = 1.0  # norm; 0 switches it off
-    ema_decay: float = 0.995  # per step; validation, the best checkpoint and the export use the average
+    kind: Literal["muon", "adamw"] = "muon"  # muon for the matrices, AdamW for the rest
+    epochs: Annotated[int, Ge(0)] = 300  # 0: the least-squares fit alone
+    batch_size: Annotated[int, Gt(0)] = 8  # structures
+    learning_rate: Positive = 1e-3
+    warmup_fraction: Share = 0.02
+    final_fraction: Share = 0.01
+    weight_decay: Weight = 0.0
+    gradient_clip: Weight = 1.0  # norm; 0 switches it off
+    # per step; validation, the best checkpoint and the export use the average
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.995
     # Before this epoch only energies and direct heads are trained, which needs no second derivative.
-    conservative_from: int = 0
+    conservative_from: Annotated[int, Ge(0)] = 0
     rotate: bool = True  # random O(3) element per structure and step
     # Curvature weight of the least-squares fit that an s-NNP starts from (linear_fit.py); 0 = a random start.
-    linear_start: float = 0.0
+    linear_start: Weight = 0.0
 
 
 @dataclass
 class RunConfig:
     """The whole run. ``output`` is relative to the folder of the TOML file."""
 
-    name: str
+    name: Name
     output: str
     data: DataConfig
     model: PETHypers | SNNPHypers
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    seed: int = 0
-    device: str = "auto"  # "auto", "cpu" or "cuda"
-    threads: int = 0  # CPU threads; 0 leaves torch's choice
+    seed: Annotated[int, Ge(0)] = 0
+    device: Device = "auto"
+    threads: Annotated[int, Ge(0)] = 0  # CPU threads; 0 leaves torch's choice
     tensorboard: bool = False
     description: str = ""
     license: str = ""
@@ -85,17 +97,21 @@ class RunConfig:
 
 
 HYPERS = {"pet": PETHypers, "snnp": SNNPHypers}
-
-
-def _from_table(kind: type, table: dict[str, Any], where: str, **given: Any) -> Any:
-    known = [f.name for f in dataclasses.fields(kind)]
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        raise DataError(f"`{where}` has the unknown key `{unknown[0]}`; expected one of {', '.join(known)}")
-    try:
-        return kind(**table, **given)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"`{where}`: {error}; expected keys {', '.join(known)}") from None
+# What an s-NNP has in the place of the defaults above, which are PET's, and of the bare network's: the recipe
+# of the shipped snnp-si.
+SNNP_DEFAULTS: dict[str, dict[str, Any]] = {
+    "model": {"inner": "auto", "radial_filters": 6, "angular_filters": 8, "hidden": [24]},
+    "loss": {"energy": 2.0, "energy_start": 1.0, "curvature": 1e-4},
+    "optimizer": {
+        "kind": "adamw",
+        "epochs": 110,
+        "batch_size": 4,
+        "learning_rate": 3e-3,
+        "ema_decay": 0.998,
+        "rotate": False,
+        "linear_start": 1e-6,
+    },
+}
 
 
 def read_config(path: str | Path) -> RunConfig:
@@ -103,88 +119,109 @@ def read_config(path: str | Path) -> RunConfig:
 
     Raises
     ------
-    DataError
-        when the file is missing, is not TOML, or has unknown, missing or impossible entries
+    ConfigurationError
+        when the file is missing, is not TOML, or has unknown, missing or impossible entries: a line for each
     """
     path = Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"`{path}` does not exist; expected the TOML file of a training run") from None
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"`{path}` is not valid TOML: {error}") from None
+        raise ConfigurationError(
+            f"`{path}` does not exist; expected the TOML file of a training run"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"`{path}` is not valid TOML: {error}") from None
     for section in ("data", "model"):
         if section not in table:
-            raise DataError(f"`{path}` has no table `[{section}]`; see docs/training.md for an example")
-    model = dict(table.pop("model"))
-    architecture = model.pop("architecture", "pet")
-    if architecture not in HYPERS:
-        raise DataError(f"`{path}`: `architecture` must be one of {sorted(HYPERS)}, got {architecture!r}")
+            raise ConfigurationError(
+                f"`{path}` has no table `[{section}]`; see docs/training.md for an example"
+            )
+    problems: list[str] = []
+
+    def section(kind: type, name: str, content: Any, **given: Any) -> Any:
+        where = f"`{path}` [{name}]" if name else f"`{path}`"
+        try:
+            return read_table(kind, content, where, **given)
+        except ConfigurationError as error:
+            problems.append(str(error))
+
+    model = table.pop("model")
+    architecture = model.pop("architecture", "pet") if isinstance(model, dict) else "pet"
+    if not isinstance(architecture, str) or architecture not in HYPERS:
+        raise ConfigurationError(
+            f"`{path}` [model] architecture: expected one of {sorted(HYPERS)}, got {architecture!r}"
+        )
+    if architecture == "snnp":
+        model = {**SNNP_DEFAULTS["model"], **model}
+    hypers = section(HYPERS[architecture], "model", model)
+    loss, optimizer = table.pop("loss", {}), table.pop("optimizer", {})
+    if architecture == "snnp" and isinstance(loss, dict) and isinstance(optimizer, dict):
+        loss = {**SNNP_DEFAULTS["loss"], **loss}
+        optimizer = {**_optimizer_defaults(hypers), **optimizer}
     sections = {
-        "data": _from_table(DataConfig, table.pop("data"), f"{path} [data]"),
-        "model": _from_table(HYPERS[architecture], model, f"{path} [model]"),
-        "loss": _from_table(LossConfig, table.pop("loss", {}), f"{path} [loss]"),
-        "optimizer": _from_table(OptimizerConfig, table.pop("optimizer", {}), f"{path} [optimizer]"),
+        "data": section(DataConfig, "data", table.pop("data")),
+        "model": hypers,
+        "loss": section(LossConfig, "loss", loss),
+        "optimizer": section(OptimizerConfig, "optimizer", optimizer),
     }
-    config = _from_table(RunConfig, table, str(path), **sections)
-    _check(config, path)
+    config = section(RunConfig, "", table, **sections)
+    problems += [] if problems else [f"`{path}` {problem}" for problem in _contradictions(config)]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
     return config
 
 
-def _check(config: RunConfig, path: Path) -> None:
-    def expect(ok: bool, name: str, expected: str, got: Any) -> None:
-        if not ok:
-            raise DataError(f"`{path}`: `{name}` must be {expected}, got {got!r}")
+def _optimizer_defaults(hypers: SNNPHypers | None) -> dict[str, Any]:
+    """Of an s-NNP; without the least-squares start where the network has nothing to fit."""
+    defaults = SNNP_DEFAULTS["optimizer"]
+    if hypers is not None and not _has_linear_fit(hypers):
+        return {key: value for key, value in defaults.items() if key != "linear_start"}
+    return defaults
 
+
+def _has_linear_fit(hypers: SNNPHypers) -> bool:
+    features = hypers.radial_filters + hypers.angular_filters
+    terms = hypers.pair or hypers.radial_filters > 0
+    return terms and (hypers.skip or features == 0) and hypers.embedding is None
+
+
+def _contradictions(config: RunConfig) -> Iterator[str]:
+    """Entries that do not go together, a line each, without the name of the file."""
     loss, optimizer, model = config.loss, config.optimizer, config.model
-    expect(loss.kind in ("huber", "mse"), "loss.kind", "'huber' or 'mse'", loss.kind)
-    expect(loss.energy_start >= 0, "loss.energy_start", "zero or positive", loss.energy_start)
-    for name in ("energy_delta", "forces_delta", "stress_delta"):
-        expect(getattr(loss, name) > 0, f"loss.{name}", "positive", getattr(loss, name))
-    expect(optimizer.kind in ("muon", "adamw"), "optimizer.kind", "'muon' or 'adamw'", optimizer.kind)
-    fitted = optimizer.linear_start > 0 and isinstance(model, SNNPHypers) and not model.hidden
-    expect(
-        optimizer.epochs > 0 or (optimizer.epochs == 0 and fitted),
-        "optimizer.epochs",
-        "at least 1, or 0 for the least-squares fit of an s-NNP (`linear_start`, hidden = [])",
-        optimizer.epochs,
-    )
-    expect(optimizer.batch_size > 0, "optimizer.batch_size", "at least 1", optimizer.batch_size)
-    expect(optimizer.learning_rate > 0, "optimizer.learning_rate", "positive", optimizer.learning_rate)
-    expect(0 <= optimizer.ema_decay < 1, "optimizer.ema_decay", "in [0, 1)", optimizer.ema_decay)
-    _check_model(config, path, expect)
-    expect(
-        model.direct_forces or loss.direct_forces == 0,
-        "loss.direct_forces",
-        "0 unless model.direct_forces is true",
-        loss.direct_forces,
-    )
-    expect(
-        model.direct_stress or loss.direct_stress == 0,
-        "loss.direct_stress",
-        "0 unless model.direct_stress is true",
-        loss.direct_stress,
-    )
-    if optimizer.conservative_from > 0:
-        expect(loss.direct_forces > 0, "loss.direct_forces", "positive with conservative_from", 0)
-
-
-def _check_model(config: RunConfig, path: Path, expect: Callable[[bool, str, str, Any], None]) -> None:
-    model, loss, optimizer = config.model, config.loss, config.optimizer
-    expect(loss.curvature >= 0, "loss.curvature", "zero or positive", loss.curvature)
-    expect(optimizer.linear_start >= 0, "optimizer.linear_start", "zero or positive", optimizer.linear_start)
-    if isinstance(model, PETHypers):
-        expect(model.cutoff > model.cutoff_width, "model.cutoff", "larger than cutoff_width", model.cutoff)
-        expect(loss.curvature == 0, "loss.curvature", "0: PET has no splines", loss.curvature)
-        expect(optimizer.linear_start == 0, "optimizer.linear_start", "0 for PET", optimizer.linear_start)
-        return
     try:
-        dataclasses.replace(model, species=model.species or [1]).check()
+        known = {"species": model.species or [1]}
+        if isinstance(model, SNNPHypers) and model.inner == "auto":
+            known["inner"] = 0.1  # some number: the data give one (first_knot.py)
+        dataclasses.replace(model, **known).check()
     except ValueError as error:
-        raise DataError(f"`{path}` [model]: {error}") from None
-    if optimizer.linear_start > 0:
-        linear = model.skip and (model.pair or model.radial_filters > 0)
-        expect(
-            linear, "optimizer.linear_start", "0 without skip, or without pair term and radial filters",
-            optimizer.linear_start,
-        )  # fmt: skip
+        yield f"[model]: {error}"
+        return
+    snnp = isinstance(model, SNNPHypers)
+    if optimizer.epochs == 0 and not (snnp and optimizer.linear_start > 0 and not model.hidden):
+        yield (
+            "[optimizer] epochs: expected at least 1, got 0, which is for the least-squares fit of an s-NNP "
+            "alone (`linear_start`, hidden = [])"
+        )
+    if not snnp:
+        for section, name in (("loss", "curvature"), ("optimizer", "linear_start")):
+            got = getattr(getattr(config, section), name)
+            if got > 0:
+                yield f"[{section}] {name}: expected 0 for PET, which has no splines, got {got}; leave it out"
+    elif optimizer.linear_start > 0 and not _has_linear_fit(model):
+        yield (
+            "[optimizer] linear_start: expected 0 without `skip`, without pair term and radial filters, or "
+            f"with an `embedding`, got {optimizer.linear_start}; leave it out"
+        )
+    for name in ("direct_forces", "direct_stress"):
+        if getattr(loss, name) > 0 and not getattr(model, name):
+            yield (
+                f"[loss] {name}: expected 0 without such a head, got {getattr(loss, name)}; leave it out"
+                + ("" if snnp else f", or write {name} = true under [model]")
+            )
+    if optimizer.conservative_from > 0 and loss.direct_forces == 0:
+        yield (
+            "[loss] direct_forces: expected a positive weight with `conservative_from`, got 0; before that "
+            "epoch only energies and direct heads are trained"
+        )
+    if loss.energy == loss.forces == loss.stress == loss.direct_forces == loss.direct_stress == 0:
+        yield "[loss]: expected a positive weight of at least one quantity, got 0 for all; nothing is learned"

@@ -25,7 +25,7 @@ from ase_mlip.cli import main
 from ase_mlip.data import DataConfig
 from ase_mlip.model_info import ModelInfo, shipped_models
 from ase_mlip.train import train
-from ase_mlip.train_config import LossConfig, OptimizerConfig, RunConfig
+from ase_mlip.train_config import SNNP_DEFAULTS, LossConfig, OptimizerConfig, RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -75,7 +75,19 @@ def table_of(section: str) -> dict[str, str]:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_of_a_training_run_stands_in_its_table_with_its_default(section):
     expected = {field.name: as_toml(default(field)) for field in dataclasses.fields(SECTIONS[section])}
+    if section == "`[model]` of an s-NNP":
+        expected |= {key: as_toml(value) for key, value in SNNP_DEFAULTS["model"].items()}
     assert table_of(section) == expected
+
+
+def test_defaults_of_an_snnp_stand_in_their_table():
+    body = read("training.md").split("### Defaults of an s-NNP\n")[1].split("\n## ")[0]
+    rows = {
+        (table, key): value
+        for table, key, value in re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\S+) \|", body, re.M)
+    }
+    tables = {name: table for name, table in SNNP_DEFAULTS.items() if name != "model"}
+    assert rows == {(name, key): as_toml(v) for name, table in tables.items() for key, v in table.items()}
 
 
 def test_the_training_example_runs_and_writes_what_it_promises(tmp_path):

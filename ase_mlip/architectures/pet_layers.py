@@ -1,7 +1,7 @@
 """The parts of PET: hyper-parameters, one message-passing layer, the combination of edges, the read-out."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -25,16 +25,18 @@ class PETHypers:
     num_heads: int = 8
     num_attention_layers: int = 2
     num_gnn_layers: int = 2
-    normalization: str = "RMSNorm"
+    normalization: Literal["RMSNorm", "LayerNorm"] = "RMSNorm"
     norm_eps: float | None = 1.1920929e-07  # of RMSNorm; None = the epsilon of the precision it runs in
-    activation: str = "SwiGLU"
+    activation: Literal["SwiGLU", "SiLU"] = "SwiGLU"
     attention_temperature: float = 1.0
-    cutoff_function: str = "Bump"  # or "Cosine"
-    adaptive_cutoff_method: str = "solver"  # or "grid", of public checkpoints before 2026
-    transformer_type: str = "PreLN"  # norms before attention and feed-forward; or "PostLN", after them
+    cutoff_function: Literal["Bump", "Cosine"] = "Bump"
+    # "grid" is of public checkpoints before 2026
+    adaptive_cutoff_method: Literal["solver", "grid"] = "solver"
+    # norms before attention and feed-forward, or after them
+    transformer_type: Literal["PreLN", "PostLN"] = "PreLN"
     # "residual": nodes start anew in every layer, each layer is read out, and messages are averaged with
     # their reverse instead of being combined.
-    featurizer_type: str = "feedforward"
+    featurizer_type: Literal["feedforward", "residual"] = "feedforward"
     # The public PET combines edges with their reverse once more after the last layer, which
     # widens the interaction range by one cutoff.
     combine_last: bool = False
@@ -53,6 +55,25 @@ class PETHypers:
                 raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}")
         if self.combine_last and self.residual:
             raise ValueError("`combine_last` must be false with featurizer_type 'residual', got true")
+
+    def check(self) -> None:
+        """Raises ValueError for what cannot work, with the name of the hyper-parameter."""
+
+        def expect(ok: bool, name: str, expected: str) -> None:
+            if not ok:
+                raise ValueError(f"`{name}` must be {expected}, got {getattr(self, name)!r}")
+
+        expect(len(self.species) > 0, "species", "at least one atomic number")
+        expect(all(1 <= z <= 118 for z in self.species), "species", "a list of atomic numbers from 1 to 118")
+        for name in ("d_pet", "d_node", "d_head", "d_feedforward", "num_heads", "num_attention_layers"):
+            expect(getattr(self, name) >= 1, name, "at least 1")
+        expect(self.num_gnn_layers >= 1, "num_gnn_layers", "at least 1")
+        expect(self.d_pet % self.num_heads == 0, "d_pet", f"a multiple of num_heads, {self.num_heads}")
+        for name in ("cutoff_width", "cutoff_width_adaptive", "attention_temperature"):
+            expect(getattr(self, name) > 0, name, "positive")
+        expect(self.cutoff > self.cutoff_width, "cutoff", f"larger than cutoff_width, {self.cutoff_width} Å")
+        for name in ("num_neighbors_adaptive", "norm_eps"):
+            expect(getattr(self, name) is None or getattr(self, name) > 0, name, "positive, or left out")
 
     @property
     def residual(self) -> bool:

@@ -12,7 +12,7 @@ invariant and local: one cutoff.
 
 import math
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
@@ -34,15 +34,15 @@ class SNNPHypers:
     species: list[int] = field(default_factory=list)  # atomic numbers
     cutoff: float = 5.0  # Å, of φ and ρ
     angular_cutoff: float | None = None  # Å, of f; None = cutoff
-    inner: float = 1.5  # Å, first knot of φ, ρ and f
+    inner: float | Literal["auto"] = 1.5  # Å, first knot of φ, ρ and f; "auto" is for training to set
     radial_filters: int = 4  # number of ρ
     angular_filters: int = 4  # number of f and g
     radial_intervals: int = 14  # of φ and ρ
     angular_intervals: int = 14  # of f
     angle_intervals: int = 10  # of g
     # What the splines depend on: nothing, the neighbours' species, or the centre's as well.
-    filters: str = "pair"
-    networks: str = "element"  # one network per "element", or "shared"
+    filters: Literal["shared", "neighbour", "pair"] = "pair"
+    networks: Literal["element", "shared"] = "element"  # one for each element, or for all
     hidden: list[int] = field(default_factory=lambda: [16])  # widths of the hidden layers; [] = no network
     skip: bool = True  # the term w·G
     pair: bool = True  # φ
@@ -69,6 +69,8 @@ class SNNPHypers:
                 raise ValueError(f"`{name}` must be {expected}, got {getattr(self, name)!r}")
 
         expect(len(self.species) > 0, "species", "at least one atomic number")
+        expect(all(1 <= z <= 118 for z in self.species), "species", "a list of atomic numbers from 1 to 118")
+        expect(self.inner != "auto", "inner", "a number of Å: only training sets it from data")
         expect(self.inner > 0, "inner", "positive")
         expect(self.cutoff > self.inner, "cutoff", f"longer than the first knot `inner`, {self.inner} Å")
         angular = self.cutoff if self.angular_cutoff is None else self.angular_cutoff
@@ -82,6 +84,12 @@ class SNNPHypers:
         expect(all(width > 0 for width in self.hidden), "hidden", "a list of positive widths")
         expect(
             not (self.direct_forces or self.direct_stress), "direct_forces", "false: there is no such head"
+        )
+        u = self.embedding
+        expect(
+            u is None or (len(u) == 3 and u[0] < u[1] and u[2] >= 1 and u[2] == int(u[2])),
+            "embedding",
+            "first knot, last knot and a number of intervals",
         )
         features = self.radial_filters + self.angular_filters
         terms = self.pair or (features > 0 and (self.skip or bool(self.hidden) or self.embedding is not None))
