@@ -7,18 +7,24 @@ setting made once.
 """
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import torch
 
+# torch up to 2.13 gives a DeprecationWarning, newer ones a FutureWarning, under Python 3.14 with another text
+DEPRECATED = r"`torch\.jit\.\w+` is (deprecated|not supported in Python)"
+_filters = threading.RLock()  # the list of filters belongs to the process: each context has to end in turn
+
 
 @contextlib.contextmanager
 def _silence_deprecation() -> Iterator[None]:
-    """Hide exactly the warnings of TorchScript's deprecation; only this file can act on them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
+    """Hide exactly the warnings of TorchScript's deprecation, also as errors; only this file can act on them."""
+    with _filters, warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", DEPRECATED, category)
         yield
 
 
