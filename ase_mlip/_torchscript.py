@@ -21,7 +21,7 @@ _filters = threading.RLock()  # the list of filters belongs to the process: each
 
 @contextlib.contextmanager
 def _silence_deprecation() -> Iterator[None]:
-    """Hide exactly the warnings of TorchScript's deprecation, also as errors; only this file can act on them."""
+    """Hide exactly the warnings of TorchScript's deprecation, errors or not: only this file can act."""
     with _filters, warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", DEPRECATED, category)
