@@ -10,9 +10,9 @@ what it was built against. It lies in the package when it was made at install ti
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -20,11 +20,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ._build_files import CompilationError, lock, replacing
 
 PACKAGE = Path(__file__).resolve().parent
 LIBRARY = "libase_mlip_ops.so"
@@ -34,11 +35,8 @@ OPERATOR_SOURCES = (  # without .cpp
     "operators", "transformer_operators", "snnp_operators", "kernels_cpu", "near_edges",
     "transformer_cpu", "snnp_cpu", "snnp_on_atoms", "snnp_training", "allocator",
 )  # fmt: skip
+MEMORY_OF_A_COMPILER = 1.1e9  # bytes; g++ 12 took at most 1.01e9 for one of our files, operators.cpp
 CUDA_SOURCES = ("kernels_cuda", "snnp_cuda")
-
-
-class CompilationError(RuntimeError):
-    """The compiled parts can neither be found nor be built."""
 
 
 class Described:
@@ -216,23 +214,6 @@ def build(target: Target, folder: Path) -> None:
         (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
 
-@contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of ``folder``, without object files, if the block succeeds."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
-        yield scratch
-        for leftover in scratch.glob("*.o"):
-            leftover.unlink()
-        scratch.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 class Commands:
     """The command lines of one build."""
 
@@ -320,16 +301,14 @@ def _accepts(compiler: str, flag: str, program: str) -> bool:
     return subprocess.run(command, input=program, capture_output=True, text=True, check=False).returncode == 0
 
 
-def run_all(
-    commands: list[list[str]], at_once: int | None = None, progress: Callable[[int], None] | None = None
-) -> None:
-    """Run the commands side by side; raise with the command and its output if one fails.
+def run_all(commands: list[list[str]], progress: Callable[[int], None] | None = None) -> None:
+    """Run the commands, a few at a time; raise with the command and its output if one fails.
 
     ``progress`` is told after each how many have ended.
     """
     from concurrent.futures import ThreadPoolExecutor, as_completed  # late: finding a build must be quick
 
-    workers = ThreadPoolExecutor(at_once or len(commands))
+    workers = ThreadPoolExecutor(min(len(commands), compilers_at_once()))
     try:
         jobs = {workers.submit(_run, command): command for command in commands}
         for ended, job in enumerate(as_completed(jobs), start=1):
@@ -346,8 +325,35 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def compilers_at_once() -> int:
+    """As many as there are cores, and as the memory that is free has room for; at least one."""
+    return max(1, min(usable_cores(), int(free_memory() / MEMORY_OF_A_COMPILER)))
+
+
+def free_memory() -> float:
+    """Bytes that new processes may take: of the machine, and of this container where it has a limit."""
+    found = [math.inf]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [1024.0 * float(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        limit = float(Path("/sys/fs/cgroup/memory.max").read_text())  # "max": none
+        entries = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+        found.append(limit - float(entries["anon"]))  # the rest can be reclaimed
+    return min(found)
+
+
 def _run(command: list[str]) -> tuple[str, int]:
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    # The compiler's temporary files go where its output goes: what a killed build leaves is found together.
+    output = Path(command[command.index("-o") + 1]).parent
+    result = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(output)},
+    )
     return result.stdout, result.returncode
 
 
@@ -376,21 +382,3 @@ def _cached_folder(target: Target, compiler: str) -> Path:
 
 def short_hash(parts: list[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold the lock file beside ``folder``; the operating system lets go of it if the process dies."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder.parent / f"{folder.name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise CompilationError(
-            f"`{folder.parent}`: expected a cache folder that can be written, got {error.strerror}; "
-            "free or grant it, or set XDG_CACHE_HOME to one that can be"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -164,7 +164,7 @@ def build(
         compile_commands = commands.compile()
         total = len(compile_commands)
         report = (lambda ended: progress(ended, total)) if progress else None
-        _build.run_all(compile_commands, at_once=_build.usable_cores(), progress=report)
+        _build.run_all(compile_commands, progress=report)
         _build.run_all(commands.link())
         record = {
             **asdict(target),

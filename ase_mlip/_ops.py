@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import _build
+from . import _build, _build_files
 from .errors import BuildError
 
 _folder: Path | None = None
@@ -29,6 +29,7 @@ def load() -> None:
         return
     try:
         folder = _build.find_or_build()
+        _build_files.verify(folder, *(path.name for path in folder.glob("*.so")))
         torch.ops.load_library(folder / _build.LIBRARY)
     except (_build.CompilationError, OSError) as error:
         raise BuildError(str(error)) from error

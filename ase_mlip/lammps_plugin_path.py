@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import _build, _build_lammps, _lammps
+from . import _build, _build_files, _build_lammps, _lammps
 
 BUILD_COMMAND = "ase-mlip build"
 
@@ -40,6 +40,7 @@ def find_or_build(lammps: _lammps.Lammps) -> Path | None:
     target = _build_lammps.describe_target(lammps)
     found = _build_lammps.find_build(target)
     if found is not None:
+        _build_files.verify(found, _build_lammps.PLUGIN)  # the torch side, when it is opened
         return found
     if _lammps.is_parallel():
         _say(f"pair_style mlip is not built, and nothing is compiled under MPI: run `{BUILD_COMMAND}` first")

@@ -1,5 +1,7 @@
 #include "torch_library.h"
 
+#include "library_sums.h"
+
 #include <dlfcn.h>
 #include <sys/stat.h>
 
@@ -39,6 +41,7 @@ void* open_library() {
         return library;
     }
     const std::string path = own_folder() + "/" + kLibrary;
+    verify_library(path);
     library = dlopen(path.c_str(), loading_mode());
     if (library == nullptr) {
         throw std::runtime_error("`" + path + "` cannot be loaded: " + dlerror() +
