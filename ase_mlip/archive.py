@@ -1,6 +1,8 @@
 """The zip archive of a model file: reading its document, verifying and writing it. No torch here.
 
-An archive is what TorchScript writes, plus ``extra/ase_mlip.json`` (libtorch's place for extra files).
+An archive is what TorchScript writes, plus ``extra/ase_mlip.json`` (libtorch's place for extra files) and,
+from schema 2 on, ``extra/ase_mlip.sha256``: the SHA-256 of that document's bytes, which is checked before
+they are read.
 """
 
 import hashlib
@@ -11,32 +13,66 @@ import zipfile
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import ModelFileError
 
 DOCUMENT = "extra/ase_mlip.json"
+DIGEST = "extra/ase_mlip.sha256"
+MAX_DOCUMENT = 1 << 26  # bytes; the largest of ours has 25 kB
 ALIGNMENT = 64  # libtorch aligns tensors so that they may be mapped into memory
 REMEDY = "load it with its own program and write it with `ase_mlip.export_model`"
 
 
-def read_document(path: str | Path) -> bytes:
-    """The JSON document of the model file ``path``, not yet verified. Raises OSError, ModelFileError."""
+class Document(NamedTuple):
+    """The JSON document of a model file.
+
+    Attributes
+    ----------
+    text: its bytes
+    sha256: their digest, which the file held, too; empty if it holds none, as those of schema 1
+    """
+
+    text: bytes
+    sha256: str
+
+
+def read_document(path: str | Path) -> Document:
+    """The document of the model file, intact if it has a digest. Raises OSError, ModelFileError."""
     with Path(path).open("rb") as stream, _open(stream, path) as zipped:
-        return _read(zipped, _document_member(zipped, path), path)
+        member = _document_member(zipped, path)
+        if zipped.getinfo(member).file_size > MAX_DOCUMENT:
+            raise ModelFileError(
+                f"`{path}`: its document `{DOCUMENT}` is larger than {MAX_DOCUMENT >> 20} MB; "
+                "fetch the file again"
+            )
+        text = _read(zipped, member, path)
+        names = {_inner_name(name): name for name in zipped.namelist()}
+        if DIGEST not in names:
+            return Document(text, "")
+        stored = _read(zipped, names[DIGEST], path)
+        found = hashlib.sha256(text).hexdigest()
+        if stored != found.encode():
+            raise ModelFileError(
+                f"`{path}`: its document was altered (its SHA-256 is not the one in `{DIGEST}`); "
+                "fetch the file again, or export the model anew with the claims you want"
+            )
+        return Document(text, found)
 
 
 def verify_members(data: bytes, expected: dict[str, str], path: str | Path) -> None:
     """Raise ModelFileError unless the archive holds exactly the ``expected`` members (name → SHA-256)."""
     with _open(io.BytesIO(data), path) as zipped:
         names = [_inner_name(name) for name in zipped.namelist()]
-        if len(names) != len(set(names)) or set(names) != expected.keys() | {DOCUMENT}:
-            changed = sorted(set(names) ^ (expected.keys() | {DOCUMENT})) or ["a member stored twice"]
+        ours = {DOCUMENT, DIGEST} & set(names)
+        if len(names) != len(set(names)) or set(names) != expected.keys() | ours:
+            changed = sorted(set(names) ^ (expected.keys() | ours)) or ["a member stored twice"]
             raise ModelFileError(
                 f"`{path}`: the archive was altered: `{changed[0]}` was added, removed or doubled "
                 "since the export; fetch the file again"
             )
         for full_name, name in zip(zipped.namelist(), names, strict=True):
-            if name == DOCUMENT:
+            if name in ours:
                 continue
             if hashlib.sha256(_read(zipped, full_name, path)).hexdigest() != expected[name]:
                 raise _altered(name, path)
@@ -74,7 +110,9 @@ def compose(members: dict[str, tuple[bytes, int]], document: str | None) -> byte
                 entry.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
             zipped.writestr(entry, content)
         if document is not None:
+            digest = hashlib.sha256(document.encode()).hexdigest()
             zipped.writestr(_entry(DOCUMENT, zipfile.ZIP_DEFLATED), document)
+            zipped.writestr(_entry(DIGEST, zipfile.ZIP_STORED), digest)
     return output.getvalue()
 
 

@@ -1,8 +1,9 @@
 """What a model file says about itself: one JSON document inside the archive, readable without torch.
 
-The document is protected twice. ``members`` holds a SHA-256 for every other member of the archive, and
-``document_sha256`` is the SHA-256 of the document itself without that field, written as canonical JSON
-(sorted keys, no spaces, ASCII). Neither stops a forger; both stop edits and accidents.
+``members`` holds a SHA-256 for every other member of the archive. The SHA-256 of the document itself lies
+beside it in the archive and is checked first (:mod:`ase_mlip.archive`). A file of schema 1 holds it as its field
+``document_sha256``, over the document without that field, written as canonical JSON (sorted keys, no spaces,
+ASCII). Neither stops a forger; both stop edits and accidents.
 """
 
 import hashlib
@@ -14,10 +15,10 @@ from typing import Any
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from . import archive
+from . import archive, model_document
 from .errors import ModelFileError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SHIPPED = Path(__file__).resolve().parent / "models"
 KNOWN_INPUTS: tuple[str, ...] = ()
 KNOWN_OUTPUTS = ("energies", "direct_forces", "direct_stresses", "direct_virials", "features")
@@ -43,6 +44,8 @@ class ModelInfo:
     reference_energies: energy per element that is added in float64, eV
     self_test: a structure, the numbers it must give, and how closely (:mod:`ase_mlip.self_test`)
     members: SHA-256 of every other member of the archive
+    schema_version: of the file that was read; what is written has the present one
+    document_sha256: of the document's bytes; in a file of schema 1, of its canonical form
     """
 
     name: str
@@ -87,7 +90,7 @@ class ModelInfo:
 
     def validate(self) -> None:
         """Raise ModelFileError, naming the field, when a claim cannot be true or is unknown here."""
-        _check_types(self)
+        model_document.check_types({entry.name: getattr(self, entry.name) for entry in fields(self)})
         _check_geometry(self)
         _check_names("input", self.inputs, KNOWN_INPUTS)
         _check_names("output", self.outputs, KNOWN_OUTPUTS)
@@ -102,14 +105,22 @@ class ModelInfo:
             raise ModelFileError(f"`reference_energies` name {missing}, which are not among {self.symbols}")
 
     def to_json(self) -> str:
-        """The document as stored, with a fresh ``document_sha256``. Raises ModelFileError for NaN."""
+        """The document as stored; ``document_sha256`` becomes its digest.
+
+        Raises
+        ------
+        ModelFileError
+            a value is not one of JSON, or a claim is not one that a reader takes
+        """
+        claims = {key: value for key, value in asdict(self).items() if key != "document_sha256"}
         try:
-            # once through JSON, so that the digest sees what a reader will see: text keys, plain numbers
-            document = json.loads(json.dumps(asdict(self), allow_nan=False, default=_plain))
+            text = json.dumps(claims, allow_nan=False, default=_plain, indent=1)
+            document = model_document.parse(text.encode())
         except (TypeError, ValueError) as error:
             raise ModelFileError(f"the metadata must be finite JSON values: {error}") from None
-        self.document_sha256 = document["document_sha256"] = _digest(document)
-        return json.dumps(document, indent=1)
+        self.document_sha256 = hashlib.sha256(text.encode()).hexdigest()
+        _check_claims({**document, "document_sha256": self.document_sha256})
+        return text
 
 
 def shipped_models() -> list[str]:
@@ -156,51 +167,72 @@ def read_info(path: str | Path) -> ModelInfo:
     return parse_document(archive.read_document(path), path)
 
 
-def parse_document(text: bytes, path: str | Path) -> ModelInfo:
-    """The document's claims, once its schema is known to us and its SHA-256 agrees."""
+def parse_document(document: archive.Document, path: str | Path) -> ModelInfo:
+    """The document's claims, once its schema is known to us, it is intact, and every value has its type."""
     try:
-        document = json.loads(text)
-        version = document["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
+        claims = model_document.parse(document.text)
+        version = claims["schema_version"]
+    except (ValueError, KeyError) as error:
+        what = f"{error}" if isinstance(error, ValueError) else "it has no `schema_version`"
         raise ModelFileError(
-            f"`{path}`: its document `{archive.DOCUMENT}` is not JSON with a `schema_version` ({error!r}); "
+            f"`{path}`: its document `{archive.DOCUMENT}` is not JSON with a `schema_version` ({what}); "
             "fetch the file again"
         ) from None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if isinstance(version, bool) or not isinstance(version, int) or version > SCHEMA_VERSION:
         raise ModelFileError(
             f"`{path}` has schema version {version}, expected at most {SCHEMA_VERSION}; "
             "upgrade ase_mlip to read it"
         )
-    if document.get("document_sha256") != _digest(document):
+    if version < 1:
         raise ModelFileError(
-            f"`{path}`: its document was altered (`document_sha256` does not agree with the rest); "
-            "fetch the file again, or export the model anew with the claims you want"
+            f"`{path}`: schema version {version} never existed; expected 1 to {SCHEMA_VERSION}"
         )
-    return _build_info(_upgrade(document, version), path)
+    _require_intact(claims, document, version, path)
+    try:
+        return _check_claims(_upgrade(claims, version) | {"document_sha256": _digest_of(claims, document)})
+    except ModelFileError as error:
+        raise ModelFileError(f"`{path}`: {error}") from None
+
+
+def _require_intact(claims: dict, document: archive.Document, version: int, path: str | Path) -> None:
+    """From schema 2 on the archive holds the digest, which was checked; before, the document does."""
+    if version >= 2 and not document.sha256:
+        reason = f"`{archive.DIGEST}` is missing"
+    elif version == 1 and document.sha256:
+        reason = f"schema 1 has no `{archive.DIGEST}`"
+    elif version == 1 and claims.get("document_sha256") != _canonical_digest(claims):
+        reason = "`document_sha256` does not agree with the rest"
+    else:
+        return
+    raise ModelFileError(
+        f"`{path}`: its document was altered ({reason}); "
+        "fetch the file again, or export the model anew with the claims you want"
+    )
+
+
+def _digest_of(claims: dict, document: archive.Document) -> str:
+    return document.sha256 or claims["document_sha256"]
 
 
 def _upgrade(document: dict, version: int) -> dict:
     """Translate an older schema into the present one, so that old files stay loadable.
 
-    Version 1 is the first. A later version adds ``if version < n:`` steps here, in ascending order.
+    Every version adds an ``if version < n:`` step here, in ascending order. Version 2 changed how the module
+    is called and where the digest is; ``schema_version`` stays, for those who call the module.
     """
-    if version < 1:
-        raise ModelFileError(f"schema version {version} never existed; expected 1 to {SCHEMA_VERSION}")
     return document
 
 
-def _build_info(document: dict, path: str | Path) -> ModelInfo:
+def _check_claims(document: dict) -> ModelInfo:
     known = {entry.name for entry in fields(ModelInfo)}
     unknown = sorted(document.keys() - known)
     missing = sorted(known - document.keys())
     if unknown or missing:
         problem = f"unknown field `{unknown[0]}`" if unknown else f"field `{missing[0]}` is missing"
-        raise ModelFileError(f"`{path}`: {problem} in the document (schema {SCHEMA_VERSION}); export anew")
+        raise ModelFileError(f"{problem} in the document (schema {SCHEMA_VERSION}); export anew")
     info = ModelInfo(**document)
-    try:
-        info.validate()
-    except ModelFileError as error:
-        raise ModelFileError(f"`{path}`: {error}") from None
+    info.validate()
+    model_document.check_self_test(info.self_test, info.species, info.outputs, info.cutoff)
     return info
 
 
@@ -211,42 +243,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} {value!r} is neither number, text, list nor dict")
 
 
-def _digest(document: dict) -> str:
+def _canonical_digest(document: dict) -> str:
     claims = {key: value for key, value in document.items() if key != "document_sha256"}
     text = json.dumps(claims, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_types(info: ModelInfo) -> None:
-    """JSON has no schema of its own: a wrong type here would surface much later, as something unrelated."""
-    expected: dict[str, tuple[type, ...]] = {
-        "name": (str,),
-        "species": (list,),
-        "cutoff": (int, float),
-        "message_passing_layers": (int,),
-        "interaction_range": (int, float),
-        "pair_cutoffs": (dict, type(None)),
-        "inputs": (list,),
-        "outputs": (list,),
-        "conservative": (bool,),
-        "equivariant": (bool,),
-        "symmetrization": (dict, type(None)),
-        "operators": (dict,),
-        "architecture": (dict,),
-        "training": (dict,),
-        "reference_energies": (dict,),
-        "self_test": (dict,),
-        "members": (dict,),
-    }
-    for name, types in expected.items():
-        value = getattr(info, name)
-        if not isinstance(value, types):
-            names = " or ".join(kind.__name__ for kind in types)
-            raise ModelFileError(f"`{name}` must be {names}, got {value!r}")
-
-
 def _check_geometry(info: ModelInfo) -> None:
-    valid = all(isinstance(number, int) and 1 <= number <= 118 for number in info.species)
+    valid = all(1 <= number <= 118 for number in info.species)
     if not info.species or not valid or info.species != sorted(set(info.species)):
         raise ModelFileError(
             f"`species` must be sorted, different atomic numbers between 1 and 118, got {info.species}"
@@ -258,6 +262,11 @@ def _check_geometry(info: ModelInfo) -> None:
     if not info.cutoff <= info.interaction_range < float("inf"):
         raise ModelFileError(
             f"`interaction_range` must be at least the cutoff {info.cutoff} Å, got {info.interaction_range}"
+        )
+    if info.interaction_range < info.cutoff * info.message_passing_layers * (1.0 - 1e-9):
+        raise ModelFileError(
+            f"`interaction_range` must be at least the cutoff times `message_passing_layers`, "
+            f"{info.cutoff} × {info.message_passing_layers} Å, got {info.interaction_range}"
         )
     for pair, cutoff in (info.pair_cutoffs or {}).items():
         symbols = pair.split("-")

@@ -1,16 +1,10 @@
 #include "model_file.h"
 
+#include "document.h"
 #include "elements.h"
 #include "sha256.h"
 
 #include <caffe2/serialize/inline_container.h>
-
-// LAMMPS brings a copy of nlohmann's JSON library along, installed or in its sources; libtorch does not.
-#if __has_include(<lammps/json.h>)
-#include <lammps/json.h>
-#else
-#include <json.h>
-#endif
 
 #include <algorithm>
 #include <cmath>
@@ -23,10 +17,6 @@
 namespace mlip {
 namespace {
 
-using LAMMPS_NS::json;
-
-constexpr int64_t kSchemaVersion = 1;
-constexpr const char* kDocument = "extra/ase_mlip.json";
 constexpr const char* kRemedy = "load it with its own program and write it with `ase_mlip.export_model`";
 const std::set<std::string> kKnownOutputs{"energies", "direct_forces", "direct_stresses", "direct_virials",
                                           "features"};
@@ -98,6 +88,11 @@ class Archive {
 
     const std::vector<std::string>& names() const { return names_; }
 
+    bool has(const char* name) const { return std::find(names_.begin(), names_.end(), name) != names_.end(); }
+
+    /// Bytes of a member without its compression.
+    size_t size(const std::string& name) { return reader_->getRecordSize(name); }
+
     std::string read(const std::string& name) {
         try {
             const auto [data, size] = reader_->getRecord(name);
@@ -113,9 +108,6 @@ class Archive {
 
   private:
     void check_kind() const {
-        const auto has = [&](const char* name) {
-            return std::find(names_.begin(), names_.end(), name) != names_.end();
-        };
         const bool has_code = std::any_of(names_.begin(), names_.end(),
                                           [](const std::string& name) { return name.starts_with("code/"); });
         if (!has("constants.pkl") || !has_code) {
@@ -140,7 +132,7 @@ void verify_members(Archive& archive, const json& document, const std::string& p
     const auto expected = document.at("members").get<std::map<std::string, std::string>>();
     std::set<std::string> found;
     for (const std::string& name : archive.names()) {
-        const bool is_known = name == kDocument || expected.contains(name);
+        const bool is_known = name == kDocument || name == kDigest || expected.contains(name);
         if (!found.insert(name).second || !is_known) {
             fail(path, ": the archive was altered: `" + name +
                            "` was added or doubled since the export; fetch the file again");
@@ -160,22 +152,29 @@ void verify_members(Archive& archive, const json& document, const std::string& p
 // ---- the document
 // ------------------------------------------------------------------------------------------
 
-json parse(const std::string& text, const std::string& path) {
-    const json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!document.is_object() || !document.contains("schema_version")) {
-        fail(path, std::string(": its document `") + kDocument +
-                       "` is not JSON with a `schema_version`; fetch the file again");
+json read_document(Archive& archive, const std::string& path) {
+    std::optional<std::string> digest;
+    if (archive.has(kDigest)) {
+        digest = archive.read(kDigest);
     }
-    const json& version = document["schema_version"];
-    if (!version.is_number_integer() || version.get<int64_t>() > kSchemaVersion) {
-        fail(path, " has schema version " + version.dump() + ", expected at most " +
-                       std::to_string(kSchemaVersion) + "; upgrade ase_mlip to read it");
+    if (archive.size(kDocument) > kMaxDocument) {
+        fail(path, std::string(": its document `") + kDocument + "` is larger than " +
+                       std::to_string(kMaxDocument >> 20) + " MB; fetch the file again");
     }
-    if (version.get<int64_t>() < 1) {
-        fail(path, ": schema version " + version.dump() + " never existed; expected 1 to " +
-                       std::to_string(kSchemaVersion));
+    const std::string text = archive.read(kDocument);
+    try {
+        return mlip::read_document(text, digest);
+    } catch (const std::runtime_error& error) {
+        fail(path, error.what());
     }
-    return document;
+}
+
+void check_self_test(const json& document, const std::string& path) {
+    try {
+        mlip::check_self_test(document);
+    } catch (const std::runtime_error& error) {
+        fail(path, error.what());
+    }
 }
 
 void check_names(const json& document, const std::string& path) {
@@ -211,6 +210,11 @@ void check_values(const Description& description, const json& document, const st
     if (!(description.interaction_range >= description.cutoff) ||
         !std::isfinite(description.interaction_range)) {
         fail(path, ": `interaction_range` must be at least the cutoff " + document.at("cutoff").dump() +
+                       " Å, got " + document.at("interaction_range").dump());
+    }
+    if (description.interaction_range < description.cutoff * description.layers * (1.0 - 1e-9)) {
+        fail(path, ": `interaction_range` must be at least the cutoff times `message_passing_layers`, " +
+                       document.at("cutoff").dump() + " × " + std::to_string(description.layers) +
                        " Å, got " + document.at("interaction_range").dump());
     }
     if (description.dtype != "float32" && description.dtype != "float64") {
@@ -274,19 +278,13 @@ Quantity read_quantity(const json& value) {
     return quantity;
 }
 
-SelfTest read_self_test(const json& document, const std::string& path) {
+SelfTest read_self_test(const json& document) {
     const json& source = document.at("self_test");
-    if (!source.contains("structure") || !source.contains("reference") || !source.contains("tolerances")) {
-        fail(path, " carries no self-test; export it with `ase_mlip.export_model`");
-    }
     SelfTest test;
     const json& structure = source["structure"];
     test.numbers = structure.at("numbers").get<std::vector<int64_t>>();
     test.positions = read_quantity(structure.at("positions")).values;
     test.cell = read_quantity(structure.at("cell")).values;
-    if (test.positions.size() != 3 * test.numbers.size() || test.cell.size() != 9) {
-        fail(path, ": the structure of its self-test is damaged; export it again");
-    }
     for (const auto& [name, value] : source["reference"].items()) {
         test.reference[name] = read_quantity(value);
     }
@@ -304,18 +302,19 @@ ModelFile read_model_file(const std::string& path) {
     ModelFile file;
     file.bytes = read_bytes(path);
     Archive archive(file.bytes, path);
-    const json document = parse(archive.read(kDocument), path);
+    const json document = read_document(archive, path);
     try {
         verify_members(archive, document, path);
         check_names(document, path);
         file.description = read_description(document, path);
         check_values(file.description, document, path);
+        check_self_test(document, path);
         document.at("outputs").get_to(file.outputs);
         document.at("operators").get_to(file.operators);
         const json& averaging = document.at("symmetrization");
         file.keeps_lattice = averaging.is_object() && averaging.value("lattice", false);
         file.torch_version = document.at("versions").value("torch", "?");
-        file.self_test = read_self_test(document, path);
+        file.self_test = read_self_test(document);
         const json& training = document.at("training");
         if (training.is_object() && training.contains("visits")) {
             training["visits"].get_to(file.visits);

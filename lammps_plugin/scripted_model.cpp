@@ -1,5 +1,7 @@
 #include "scripted_model.h"
 
+#include "library_sums.h"
+
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <dlfcn.h>
 #include <torch/csrc/jit/api/module.h>
@@ -133,9 +135,12 @@ struct ScriptedModel::Module {
 void load_operators(const ModelFile& file) {
     constexpr const char* version = "ase_mlip::schema_version";
     // Python may have registered them already, from this library or another one
-    if (!find_operator(version) && dlopen(MLIP_OPS_LIBRARY, RTLD_NOW | RTLD_LOCAL) == nullptr) {
-        throw std::runtime_error(std::string("the operators cannot be loaded: ") + dlerror() +
-                                 "; build them with `ase-mlip build`");
+    if (!find_operator(version)) {
+        verify_library(MLIP_OPS_LIBRARY);
+        if (dlopen(MLIP_OPS_LIBRARY, RTLD_NOW | RTLD_LOCAL) == nullptr) {
+            throw std::runtime_error(std::string("the operators cannot be loaded: ") + dlerror() +
+                                     "; build them with `ase-mlip build`");
+        }
     }
     const int64_t available = require_operator(version).typed<int64_t()>().call();
     const std::string& path = file.description.path;

@@ -17,22 +17,38 @@ def as_atoms(structure: dict) -> Atoms:
     return Atoms(structure["numbers"], positions=structure["positions"], cell=structure["cell"], pbc=True)
 
 
-def rewrite(source, target, members=None, document=None, resign=True):
-    """Copy a model file with some members or claims of the document replaced, signed anew if asked."""
-    members, document = members or {}, document or {}
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for entry in old.infolist():
-            content = old.read(entry)
-            name = entry.filename.partition("/")[2]
-            if name == archive.DOCUMENT:
-                claims = {**json.loads(content), **document}
-                if resign:
-                    claims.pop("document_sha256")
-                    text = json.dumps(claims, sort_keys=True, separators=(",", ":"))
-                    claims["document_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-                content = json.dumps(claims)
-            new.writestr(entry.filename, members.get(name, content))
+def rewrite(source, target, members=None, document=None, resign=True, edit=None):
+    """Copy a model file with some members or claims of the document replaced, signed anew if asked.
+
+    ``edit`` changes the document in place, or returns other text; a member None is removed.
+    """
+    members, kept = dict(members or {}), archive.strip(source.read_bytes())
+    text, digest = kept.pop(archive.DOCUMENT)[0], kept.pop(archive.DIGEST, (None,))[0]
+    claims = {**json.loads(text), **(document or {})}
+    text = edit(claims) if edit is not None else None
+    if not isinstance(text, (str, bytes)):
+        text = json.dumps(claims)
+    text = text if isinstance(text, bytes) else text.encode()
+    if resign and claims.get("schema_version") != 1:
+        digest = hashlib.sha256(text).hexdigest().encode()
+    elif resign:
+        digest, text = None, sign_as_schema_1(claims)
+    contents = {name: content for name, (content, _) in kept.items()}
+    contents |= {archive.DOCUMENT: text, archive.DIGEST: digest, **members}
+    with zipfile.ZipFile(target, "w") as new:
+        for name, content in contents.items():
+            if content is not None:
+                new.writestr(f"model/{name}", content)
     return target
+
+
+def sign_as_schema_1(claims: dict) -> bytes:
+    """A document as files of schema 1 hold it, with its digest inside."""
+    claims = {key: value for key, value in claims.items() if key != "document_sha256"}
+    text = json.dumps(claims, sort_keys=True, separators=(",", ":"))
+    return json.dumps(
+        {**claims, "document_sha256": hashlib.sha256(text.encode()).hexdigest()}, indent=1
+    ).encode()
 
 
 def bad_file(kind, good, folder):
@@ -61,9 +77,9 @@ def bad_file(kind, good, folder):
     elif kind == "undocumented":
         _torchscript.save(_torchscript.script(PairNetwork([14], 4.0)), str(path))
     elif kind == "garbled document":
-        rewrite(good, path, members={archive.DOCUMENT: "{"})
+        rewrite(good, path, edit=lambda claims: "{")
     elif kind == "newer":
-        rewrite(good, path, document={"schema_version": 2})
+        rewrite(good, path, document={"schema_version": 3})
     elif kind == "edited document":
         rewrite(good, path, document={"cutoff": 5.0, "interaction_range": 5.0}, resign=False)
     elif kind == "edited member":
@@ -113,7 +129,7 @@ REFUSED = {
     "zip": "not TorchScript but a zip archive of something else",
     "undocumented": "is TorchScript, but not a model file of ase_mlip",
     "garbled document": "is not JSON with a `schema_version`",
-    "newer": "schema version 2, expected at most 1; upgrade",
+    "newer": "schema version 3, expected at most 2; upgrade",
     "edited document": "its document was altered",
     "edited member": "archive member `data/1` was altered",
     "damaged member": r"archive member `data/\d+` was altered since",

@@ -81,7 +81,7 @@ def test_old_schema_has_its_upgrade_path(pair_model_path, tmp_path):
     ("claims", "message"),
     [
         ({"cutoff": 0.0}, "`cutoff` must be a positive length"),
-        ({"cutoff": float("nan")}, "`cutoff` must be a positive length"),
+        ({"cutoff": float("nan")}, "`cutoff` must be a finite float"),
         ({"species": []}, "`species` must be sorted"),
         ({"species": [8, 8, 14]}, "`species` must be sorted"),
         ({"species": [14, 200]}, "`species` must be sorted"),

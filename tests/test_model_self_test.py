@@ -93,7 +93,7 @@ def test_tolerance_in_single_precision_is_small_and_not_exceeded(anisotropic_mod
 
 @pytest.mark.parametrize("quantity", ["energy", "forces", "virial", "direct_forces", "direct_stresses"])
 def test_wrong_reference_fails_the_self_test_and_says_by_how_much(tmp_path, anisotropic_model_path, quantity):
-    document = json.loads(archive.read_document(anisotropic_model_path))
+    document = json.loads(archive.read_document(anisotropic_model_path).text)
     reference = np.array(document["self_test"]["reference"][quantity])
     reference.flat[-1] += 0.01
     document["self_test"]["reference"][quantity] = reference.tolist()
