@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,35 @@ def test_file_that_fails_its_self_test(parallel, models, tmp_path, quantity, ran
     path = rewrite(good, tmp_path / "other.pt", document={"self_test": record})
     pair = f"pair_style mlip device cpu dtype float64\npair_coeff * * {path} Si"
     fails(parallel, silicon(models, pair), tmp_path, f"self-test.*{quantity}|{quantity}.*self-test", ranks)
+
+
+SHORTER = {"interaction_range": 5.0}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(
+    ("document", "resign", "cause"),
+    [
+        (SHORTER, False, "document was altered"),
+        ({**SHORTER, "schema_version": 1}, False, "document was altered"),
+        ({**SHORTER, "schema_version": 1}, True, "`interaction_range` must be at least the cutoff times"),
+    ],
+)
+def test_a_shorter_interaction_range_is_refused(parallel, models, tmp_path, document, resign, cause, ranks):
+    """On two ranks it gave -493.96 instead of -505.07 eV, in silence."""
+    path = rewrite(models.path("pet-si"), tmp_path / "shorter.pt", document=document, resign=resign)
+    pair = f"pair_style mlip device cpu\npair_coeff * * {path} Si"
+    fails(parallel, silicon(models, pair), tmp_path, cause, ranks)
+
+
+def test_a_truncated_library_is_an_error(lammps, models, tmp_path):
+    """Not a bus error. That of the plugin itself is found before LAMMPS is told where it is."""
+    folder = tmp_path / "plugin"
+    shutil.copytree(lammps.environment["LAMMPS_PLUGIN_PATH"], folder)
+    with (folder / "libmlip_torch.so").open("r+b") as file:
+        file.truncate(100_000)
+    cause = "libmlip_torch.so`: .*cut short or altered since; build it again with `ase-mlip build --force`"
+    fails(lammps, silicon(models), tmp_path, cause, environment={"LAMMPS_PLUGIN_PATH": str(folder)})
 
 
 @RANKS
