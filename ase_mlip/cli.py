@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .commands.common import read_first
+from .commands.common import check_known, read_first
 from .commands.conductivity import conductivity
 from .commands.elastic import elastic
 from .commands.eos import eos
@@ -87,6 +87,8 @@ def check(model: str, structure: Path | None, device: str, as_json: bool) -> Non
 
     atoms = read_first(structure) if structure else None
     loaded = load_model(path, device=device, dtype="float64")
+    if atoms is not None:
+        check_known({str(structure): atoms}, loaded.info.species)
     results = run_checks(loaded, atoms, progress=sys.stderr.isatty())
     click.echo(_results_json(results) if as_json else format_checks(results))
     if not passed(results):

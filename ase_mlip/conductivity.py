@@ -2,8 +2,8 @@
 
 Relaxation-time approximation with three-phonon, isotope and boundary scattering (A. Togo, L. Chaput and
 I. Tanaka, Phys. Rev. B 91, 094306 (2015)), and the Wigner transport equation, which adds the coherences
-between modes (M. Simoncelli, N. Marzari and F. Mauri, Nat. Phys. 15, 809 (2019)). Needs the extra
-``ase-mlip[kappa]``; phono3py is imported when it is called.
+between modes (M. Simoncelli, N. Marzari and F. Mauri, Nat. Phys. 15, 809 (2019)). Needs phono3py, the
+extra ``kappa``, which is imported when it is called.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .crystals import (
 from .errors import MLIPError, StructureError
 from .phonon_cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
 from .phonon_files import Checkpoint
+from .requirements import install_command
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
@@ -187,13 +188,13 @@ def thermal_conductivity(
 
 
 def require_phono3py():
-    """The class of phono3py. Raises MLIPError, with the extra to install, without it."""
+    """The class of phono3py. Raises MLIPError, with the command that installs it, without it."""
     try:
         from phono3py import Phono3py
     except ImportError as error:
         raise MLIPError(
-            f"`thermal_conductivity` needs phono3py, which cannot be imported ({error}); install the extra: "
-            "pip install 'ase-mlip[kappa]'"
+            f"`thermal_conductivity` needs phono3py, which cannot be imported ({error}): "
+            f"{install_command('kappa')}"
         ) from None
     return Phono3py
 

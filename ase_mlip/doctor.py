@@ -14,11 +14,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import _build, doctor_lammps
-from .finding import BUILD_COMMAND, FAIL, OK, WARN, Finding, guarded
+from packaging.requirements import Requirement
 
-MINIMUM_PYTHON = (3, 10)
-MINIMUM_TORCH = (2, 4)
+from . import _build, doctor_lammps, requirements
+from .finding import BUILD_COMMAND, FAIL, OK, WARN, Finding, guarded
 
 
 def diagnose(*names: str) -> list[Finding]:
@@ -31,7 +30,7 @@ def diagnose(*names: str) -> list[Finding]:
         ("nvcc", _nvcc),
         ("operators", _operators),
         ("allocator", _allocator),
-        *[(name, _package_check(name)) for name in ("vesin", "ase", "phonopy", "spglib")],
+        *_package_checks(),
         ("shipped models", _models),
     ]
     findings = [guarded(name, check) for name, check in checks if not names or name in names]
@@ -61,21 +60,24 @@ def run() -> int:
 
 def _python() -> Finding:
     found = f"{platform.python_version()} ({sys.executable})"
-    if sys.version_info < MINIMUM_PYTHON:
-        return Finding("python", FAIL, found, "install Python 3.10 or newer")
+    if not requirements.python_fits():
+        bound = requirements.python_bound()
+        return Finding("python", FAIL, f"{found}, expected {bound}", f"install Python {bound}")
     return Finding("python", OK, found)
 
 
 def _torch() -> Finding:
     try:
+        bound = next(item for item in requirements.needed() if item.name == "torch")
+    except importlib.metadata.PackageNotFoundError:  # said in a row of its own
+        bound = Requirement("torch")
+    try:
         import torch
     except ImportError as error:
-        return Finding("torch", FAIL, f"cannot be imported: {error}", 'pip install "torch>=2.4"')
+        return Finding("torch", FAIL, f"cannot be imported: {error}", requirements.pip_command([bound]))
     built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU only"
     found = f"{torch.__version__} ({built_for}, {torch.get_num_threads()} threads)"
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < MINIMUM_TORCH:
-        return Finding("torch", FAIL, found, 'pip install --upgrade "torch>=2.4"')
-    return Finding("torch", OK, found)
+    return _compared(bound, torch.__version__, found, FAIL)
 
 
 def _compiler() -> Finding:
@@ -155,14 +157,44 @@ def _allocator() -> Finding:
     return Finding("allocator", WARN, "cannot be tuned: this is not glibc", remedy)
 
 
-def _package_check(name: str) -> Callable[[], Finding]:
-    def check() -> Finding:
-        try:
-            return Finding(name, OK, importlib.metadata.version(name))
-        except importlib.metadata.PackageNotFoundError:
-            return Finding(name, FAIL, "not installed", f"pip install {name}")
+def _package_checks() -> list[tuple[str, Callable[[], Finding]]]:
+    """A row for each package that is required, and for those of extras that are there."""
+    try:
+        required = [item for item in requirements.needed() if item.name != "torch"]
+        optional = [item for extra in requirements.extras() for item in requirements.needed(extra)]
+    except importlib.metadata.PackageNotFoundError as error:
+        return [(str(error.name), _not_installed)]
+    known = {item.name for item in required}
+    optional = [item for item in optional if item.name not in known and _version(item.name) is not None]
+    rows = [(item, FAIL) for item in required] + [(item, WARN) for item in optional]
+    return [(item.name, lambda item=item, status=status: _package(item, status)) for item, status in rows]
 
-    return check
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _package(item: Requirement, status: str) -> Finding:
+    version = _version(item.name)
+    if version is None:
+        return Finding(item.name, status, "not installed", requirements.pip_command([item]))
+    return _compared(item, version, version, status)
+
+
+def _compared(item: Requirement, version: str, found: str, status: str) -> Finding:
+    """``status`` where the version lies outside the bounds of the requirement."""
+    if item.specifier.contains(version, prereleases=True):
+        return Finding(item.name, OK, found)
+    remedy = requirements.pip_command([item]).replace("pip install", "pip install --upgrade", 1)
+    return Finding(item.name, status, f"{found}, expected {item.specifier}", remedy)
+
+
+def _not_installed() -> Finding:
+    remedy = "pip install --no-build-isolation --no-deps -e . in the clone"
+    return Finding(requirements.PACKAGE, WARN, "imported from its sources: versions are not compared", remedy)
 
 
 def _models() -> Finding:

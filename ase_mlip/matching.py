@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 
 from .errors import MLIPError, StructureError
+from .requirements import install_command
 
 
 def displacement_rms(first: Atoms, second: Atoms, nearest: bool = False) -> float:
@@ -85,7 +86,7 @@ def matched_rms(first: Atoms, second: Atoms) -> float | None:
         from pymatgen.io.ase import AseAtomsAdaptor
     except ImportError:
         raise MissingMatcher(
-            "matching crystals needs pymatgen, which is not installed: pip install 'ase-mlip[match]'"
+            f"matching crystals needs pymatgen, which is not installed: {install_command('match')}"
         ) from None
     matcher = StructureMatcher(primitive_cell=False, attempt_supercell=True)
     found = matcher.get_rms_dist(*(AseAtomsAdaptor.get_structure(_plain(atoms)) for atoms in (first, second)))

@@ -28,6 +28,7 @@ from .device import on_first_that_works
 from .errors import DataError, MLIPError
 from .first_knot import Distances
 from .linear_fit import fit_linear, shortened
+from .requirements import install_command
 from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .train_config import OptimizerConfig, RunConfig, read_config
 from .train_export import finish, make_network
@@ -307,7 +308,7 @@ def _summary_writer(config: RunConfig, output: Path):
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise DataError(
-            "`tensorboard = true` needs the package tensorboard: pip install 'ase-mlip[tensorboard]'"
+            f"`tensorboard = true` needs the package tensorboard: {install_command('tensorboard')}"
         ) from None
     with SummaryWriter(output / "tensorboard") as writer:
         yield writer.add_scalar

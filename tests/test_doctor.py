@@ -3,10 +3,13 @@
 import dataclasses
 import importlib.metadata
 import json
+import re
+from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
-from ase_mlip import _build, _lammps, _ops, doctor
+from ase_mlip import _build, _lammps, _ops, doctor, requirements
 
 
 def finding(name: str) -> doctor.Finding:
@@ -69,7 +72,9 @@ def test_a_missing_package_comes_with_its_install_command(monkeypatch):
         return version(name)
 
     monkeypatch.setattr(importlib.metadata, "version", without_vesin)
-    assert finding("vesin") == doctor.Finding("vesin", doctor.FAIL, "not installed", "pip install vesin")
+    found = finding("vesin")
+    assert (found.status, found.found) == (doctor.FAIL, "not installed")
+    assert found.remedy.startswith("pip install 'vesin>=")
 
 
 def test_a_check_that_breaks_is_one_line_of_the_report(monkeypatch):
@@ -95,3 +100,69 @@ def test_exit_status_says_whether_something_has_to_be_mended(monkeypatch, capsys
     monkeypatch.setattr(doctor, "diagnose", lambda: [doctor.Finding("thing", status, "found", "remedy")])
     assert doctor.run() == code
     assert "-> remedy" in capsys.readouterr().out
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Set which release of a package the metadata says is installed; None for none."""
+    versions, version = {}, importlib.metadata.version
+
+    def answer(name):
+        found = versions[name] if name in versions else version(name)
+        if found is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(importlib.metadata, "version", answer)
+    return versions
+
+
+@pytest.mark.parametrize("item", requirements.needed(), ids=lambda item: item.name)
+def test_every_requirement_is_compared_with_its_bound(item, installed, monkeypatch):
+    assert finding(item.name).status == doctor.OK
+    (bound,) = item.specifier
+    assert bound.operator == ">="
+    if item.name == "torch":
+        monkeypatch.setattr("torch.__version__", "0.1.0+cpu")
+    installed[item.name] = "0.1.0"
+    found = finding(item.name)
+    assert found.status == doctor.FAIL and found.found.startswith("0.1.0")
+    assert found.found.endswith(f", expected {bound}")
+    assert found.remedy == f"pip install --upgrade '{item.name}{bound}'"
+
+
+def test_packages_of_extras_are_compared_where_they_are_there(installed):
+    assert not [found for found in doctor.diagnose("mace-torch") if found.name == "mace-torch"]
+    installed["mace-torch"] = "0.2.0"
+    found = finding("mace-torch")
+    assert found.status == doctor.WARN and "0.2.0, expected <0.4,>=0.3" in found.found
+    assert found.remedy.startswith("pip install --upgrade 'mace-torch>=0.3")
+    installed["phono3py"] = None
+    assert doctor.diagnose("phono3py") == []
+
+
+def test_the_running_python_is_compared(monkeypatch):
+    assert finding("python").status == doctor.OK
+    monkeypatch.setattr(requirements, "python_bound", lambda: SpecifierSet(">=4.1"))
+    assert finding("python").status == doctor.FAIL and "expected >=4.1" in finding("python").found
+
+
+def test_sources_that_are_not_installed_have_no_bounds(monkeypatch):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", absent)
+    assert finding("torch").status == doctor.OK
+    (found,) = doctor.diagnose("ase-mlip")
+    assert found.status == doctor.WARN and "versions are not compared" in found.found
+    assert requirements.install_command("kappa") == "pip install '.[kappa]' in a clone of ase-mlip"
+
+
+def test_what_installs_an_extra_names_packages_that_an_index_has():
+    assert requirements.install_command("mace").startswith("pip install 'mace-torch>=0.3")
+    assert "'e3nn==0.4.4'" in requirements.install_command("mace")
+    for extra in requirements.extras():
+        assert "ase-mlip" not in requirements.install_command(extra)
+    root = Path(requirements.__file__).parents[1]
+    for path in [*root.glob("ase_mlip/**/*.py"), *root.glob("docs/*.md"), root / "README.md"]:
+        assert not re.search(r"pip install [^\n]*\base-mlip", path.read_text(encoding="utf-8")), path

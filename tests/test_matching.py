@@ -79,7 +79,7 @@ def test_molecules_are_not_matched():
 
 
 def test_crystals_are_matched_in_any_order_and_cell():
-    pytest.importorskip("pymatgen", reason="pymatgen is not installed: pip install 'ase-mlip[match]'")
+    pytest.importorskip("pymatgen", reason="pymatgen is not installed")
     first = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
     second = displaced(first)
     second.set_cell(second.cell.array * 1.02, scale_atoms=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     from ..calculator import MLIPCalculator
     from ..force_noise import ForceNoise
 
+
+class Finite(click.FloatRange):
+    """A range of numbers that holds neither infinity nor NaN, which no comparison would refuse."""
+
+    def convert(self, value, param, context):
+        number = super().convert(value, param, context)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, context)
+        return number
+
+
+POSITIVE = Finite(min=0.0, min_open=True)
+NOT_NEGATIVE = Finite(min=0.0)
+COUNT = click.IntRange(min=1)
 FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SYMMETRIZE = (
@@ -70,8 +85,7 @@ def calculator_options(dtype: str | None = None) -> Callable[[Callable], Callabl
 
 def symmetrize_options(command: Callable) -> Callable:
     """A decorator that adds --symmetrize and --tolerance, for :func:`averaging_arguments`."""
-    positive = click.FloatRange(min=0.0, min_open=True)
-    default = {"type": positive, "metavar": "FORCE", "show_default": DEFAULT_TOLERANCE}
+    default = {"type": POSITIVE, "metavar": "FORCE", "show_default": DEFAULT_TOLERANCE}
     command = click.option("--tolerance", help=TOLERANCE, **default)(command)
     return click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE)(command)
 
@@ -155,6 +169,27 @@ def read_first(file: Path) -> Atoms:
     if len(frames) > 1:
         click.echo(f"{file}: the first of {len(frames)} structures is taken", err=True)
     return frames[0]
+
+
+@contextmanager
+def about(name: str | Path) -> Iterator[None]:
+    """Errors of a structure say which one is meant."""
+    from ..errors import StructureError
+
+    try:
+        yield
+    except StructureError as error:
+        text = str(error)
+        raise StructureError(text if str(name) in text else f"`{name}`: {text}") from None
+
+
+def check_known(structures: Mapping[str, Atoms], species: Sequence[int]) -> None:
+    """Refuse, by name, a structure that the model cannot evaluate, before anything is computed."""
+    from ..neighbors import check_structure
+
+    for name, atoms in structures.items():
+        with about(name):
+            check_structure(atoms, species)
 
 
 def show(document: dict, text: str, as_json: bool, output: Path | None) -> None:

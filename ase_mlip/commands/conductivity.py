@@ -6,19 +6,26 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, bar
+from .common import (
+    COUNT,
+    FILE,
+    POSITIVE,
+    bar,
+)
 from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 
 @click.command()
-@click.option("--supercell", type=int, nargs=3, default=(2, 2, 2), show_default=True,
+@click.option("--supercell", type=COUNT, nargs=3, default=(2, 2, 2), show_default=True,
               help="For third-order force constants.")  # fmt: skip
-@click.option("--phonon-supercell", type=int, nargs=3, help="For second-order ones; by default the same.")
-@click.option("--mesh", type=int, nargs=3, default=(11, 11, 11), show_default=True, help="q-points.")
-@click.option("--temperature", "temperatures", type=click.FloatRange(min=0.0, min_open=True), multiple=True,
+@click.option("--phonon-supercell", type=COUNT, nargs=3, help="For second-order ones; by default the same.")
+@click.option("--mesh", type=COUNT, nargs=3, default=(11, 11, 11), show_default=True, help="q-points.")
+@click.option("--temperature", "temperatures", type=POSITIVE, multiple=True,
               default=(300.0,), show_default=True, help="K; may be repeated.")  # fmt: skip
-@click.option("--distance", default=0.03, show_default=True, help="Displacement of an atom, Å.")
-@click.option("--pair-cutoff", type=float, help="Leave out pairs of displaced atoms further apart, Å.")
+@click.option(
+    "--distance", default=0.03, show_default=True, type=POSITIVE, help="Displacement of an atom, Å."
+)
+@click.option("--pair-cutoff", type=POSITIVE, help="Leave out pairs of displaced atoms further apart, Å.")
 @click.option("--wigner/--boltzmann", default=True, show_default=True, help="With coherences or without.")
 @click.option("--isotopes/--no-isotopes", default=True, show_default=True, help="Natural isotopes scatter.")
 @click.option("--reference", nargs=2, type=(FILE, str), metavar="FILE ID",
@@ -40,8 +47,8 @@ def conductivity(
     """Lattice thermal conductivity of a crystal (phono3py).
 
     Of the first frame of STRUCTURE, which is relaxed first. With -o FILE.json, the forces of finished
-    supercells are kept in FILE.forces.npz, and a run that was killed goes on with them. Needs: pip install
-    'ase-mlip[kappa]'.
+    supercells are kept in FILE.forces.npz, and a run that was killed goes on with them. Needs phono3py:
+    pip install phono3py.
     """
     from ..conductivity import require_phono3py, thermal_conductivity
 

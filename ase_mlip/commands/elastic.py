@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import click
 
-from .common import bar
+from .common import (
+    Finite,
+    bar,
+)
 from .relaxed import CrystalRun, crystal_options, describe_cell
 
 
 @click.command()
-@click.option("--strain", default=0.005, show_default=True, type=click.FloatRange(0.0, 0.1, True, True),
+@click.option("--strain", default=0.005, show_default=True, type=Finite(0.0, 0.1, True, True),
               help="Largest strain of each component.")  # fmt: skip
 @click.option("--points", default=4, show_default=True, help="Strains of each component, an even number.")
 @click.option("--clamped", is_flag=True, help="Keep the atoms' fractional positions in strained cells.")

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import click
 
-from .common import bar
+from .common import (
+    POSITIVE,
+    Finite,
+    bar,
+)
 from .relaxed import CrystalRun, crystal_options, describe_cell
 
 
 @click.command()
-@click.option("--strain", default=0.06, show_default=True, type=click.FloatRange(0.0, 0.9, True, True),
+@click.option("--strain", default=0.06, show_default=True, type=Finite(0.0, 0.9, True, True),
               help="Relative change of the volume to either side.")  # fmt: skip
 @click.option("--points", default=9, show_default=True, type=click.IntRange(min=5), help="Volumes.")
-@click.option("--relax-atoms", type=click.FloatRange(min=0.0, min_open=True), metavar="FMAX",
+@click.option("--relax-atoms", type=POSITIVE, metavar="FMAX",
               help="Relax the atoms at each volume to this force, eV/Å.")  # fmt: skip
 @crystal_options
 def eos(run: CrystalRun, strain: float, points: int, relax_atoms: float | None) -> None:

@@ -11,8 +11,11 @@ import click
 
 from .common import (
     FILE,
+    NOT_NEGATIVE,
+    POSITIVE,
     bar,
     calculator_options,
+    check_known,
     choose_averaging,
     chosen_scheme,
     make_calculator,
@@ -35,22 +38,33 @@ if TYPE_CHECKING:
 @click.option(
     "--temperature",
     default=300.0,
+    type=NOT_NEGATIVE,
     show_default=True,
     help="Of the velocities at the start, K; a crystal keeps about half.",
 )
-@click.option("--timestep", default=1.0, show_default=True, help="fs.")
-@click.option("--time", "picoseconds", default=1.0, show_default=True, help="Length of a replica, ps.")
+@click.option("--timestep", default=1.0, show_default=True, type=POSITIVE, help="fs.")
+@click.option(
+    "--time", "picoseconds", default=1.0, show_default=True, type=POSITIVE, help="Length of a replica, ps."
+)
 @click.option("--replicas", default=4, show_default=True, type=click.IntRange(min=1))
 @click.option("--engine", type=click.Choice(["ase", "lammps"]), default="ase", show_default=True)
 @click.option("--supercell", nargs=3, type=click.IntRange(min=1), metavar="A B C", help="Repeat the cell.")
 @click.option("--reference", type=FILE, help="Frames whose distribution of distances is the right one.")
 @click.option("--interval", default=10, show_default=True, type=click.IntRange(min=1),
               help="Steps between examined frames.")  # fmt: skip
-@click.option("--equilibration", type=float, help="ps left out of averages; by default a tenth of the time.")
+@click.option(
+    "--equilibration", type=NOT_NEGATIVE, help="ps left out of averages; by default a tenth of the time."
+)
 @click.option(
     "--bonds/--no-bonds", default=None, help="Fail on broken or formed bonds; by default molecules do."
 )
-@click.option("--seed", default=0, show_default=True, help="Of the first replica's velocities.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Of the first replica's velocities.",
+)
 @calculator_options()
 @click.option("-o", "--output", type=FILE, help="Write all results to this JSON file.")
 @click.option("--plot", type=FILE, help="Draw energies, temperatures, distances and survival, a PNG file.")
@@ -92,9 +106,10 @@ def md(
     from ..md_stability import md_stability
     from ..stability import Criteria
 
-    atoms = read_first(structure)
+    info, atoms = read_info(path), read_first(structure)
+    check_known({str(structure): atoms}, info.species)
     atoms = atoms.repeat(supercell) if supercell else atoms
-    settings = run_settings(read_info(path).document_sha256, atoms)
+    settings = run_settings(info.document_sha256, atoms)
     refuse_other_results(output, settings)
     if engine == "ase":
         atoms.calc = make_calculator(str(path), **calculator)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import FILE, FOLDER, bar, calculator_options, choose_averaging, make_calculator, read_named
+from .common import (
+    COUNT,
+    FILE,
+    FOLDER,
+    POSITIVE,
+    bar,
+    calculator_options,
+    choose_averaging,
+    make_calculator,
+    read_named,
+)
 from .relaxed import warnings_as_lines
 
 if TYPE_CHECKING:
@@ -23,14 +33,14 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=FOLDER, default="phonons", show_default=True, help="A folder in it each."
 )
-@click.option("--supercell", type=int, nargs=3, metavar="A B C", help="By default 2 2 2.")
-@click.option("--min-length", type=float, help="Instead: faces of the supercell at least so far apart, Å.")
-@click.option("--distance", default=0.01, show_default=True, help="Displacement, Å.")
+@click.option("--supercell", type=COUNT, nargs=3, metavar="A B C", help="By default 2 2 2.")
+@click.option("--min-length", type=POSITIVE, help="Instead: faces of the supercell at least so far apart, Å.")
+@click.option("--distance", default=0.01, show_default=True, type=POSITIVE, help="Displacement, Å.")
 @click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
 @click.option("--symmetry", type=click.Choice(["none", "crystal"]), default="none", show_default=True,
               help="crystal: average the model over the point group of the relaxed crystal. The relaxation "
               "before keeps the space group in any case.")  # fmt: skip
-@click.option("--mesh", type=int, nargs=3, default=(20, 20, 20), show_default=True, metavar="A B C")
+@click.option("--mesh", type=COUNT, nargs=3, default=(20, 20, 20), show_default=True, metavar="A B C")
 @click.option("--path", help='Special points such as "GXU,KGL"; by default the standard path (seekpath).')
 @click.option("--reference", type=FILE, help="A phonopy directory with forces to compare with.")
 @click.option("--audit", is_flag=True, help="Also measure what the model obeys with nothing imposed.")

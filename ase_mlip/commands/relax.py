@@ -13,6 +13,7 @@ import click
 
 from .common import (
     FILE,
+    POSITIVE,
     bar,
     calculator_options,
     choose_averaging,
@@ -43,8 +44,8 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @click.option("-o", "--output", type=FILE, help="Write relaxed structures and results here (.extxyz).")
 @click.option("--plot", type=FILE, help="Draw each relaxation: a PNG file for one structure, else a folder.")
-@click.option("--fmax", default=0.01, show_default=True, help="Largest force, eV/Å.")
-@click.option("--smax", type=float, help="Largest component of the stress, eV/Å^3.")
+@click.option("--fmax", default=0.01, show_default=True, type=POSITIVE, help="Largest force, eV/Å.")
+@click.option("--smax", type=POSITIVE, help="Largest component of the stress, eV/Å^3.")
 @click.option("--steps", default=500, show_default=True, type=click.IntRange(min=0), help="At most so many.")
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True)
 @click.option("--cell", type=click.Choice(list(CELLS)), default="none", show_default=True,
@@ -53,7 +54,7 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
               help="fix: keep the space group of the start, by projecting forces and steps. average: leave "
               "the atoms free and average the model over the point group of --reference, else of the "
               "start.")  # fmt: skip
-@click.option("--symprec", default=0.01, show_default=True, help="Tolerance of --symmetry, Å.")
+@click.option("--symprec", default=0.01, show_default=True, type=POSITIVE, help="Tolerance of --symmetry, Å.")
 @click.option("--reference", type=FILE, help="Crystal for --symmetry average, and to compare with.")
 @calculator_options()
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")

@@ -14,8 +14,11 @@ import click
 
 from .common import (
     FILE,
+    POSITIVE,
+    about,
     bar,
     calculator_options,
+    check_known,
     choose_averaging,
     make_calculator,
     noise_unsaid,
@@ -41,7 +44,7 @@ _OPTIONS = (
         help="Of that relaxation. fix: keep the space group, by projecting forces and steps."
     ),
     click.option(
-        "--fmax", default=1e-4, show_default=True, type=click.FloatRange(min=0.0, min_open=True),
+        "--fmax", default=1e-4, show_default=True, type=POSITIVE,
         help="Forces and stress of that relaxation, eV/Å."
     ),
     click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object."),
@@ -86,9 +89,11 @@ class CrystalRun:
         require_folder_of(self.plot, "--plot")
         calculator = make_calculator(self.model, **self.calculator)
         atoms = read_first(self.structure)
+        check_known({str(self.structure): atoms}, calculator.model.info.species)
         self.settings = run_settings(calculator.model.info.document_sha256, atoms)
         refuse_other_results(self.output, self.settings)
-        require_crystal(atoms, f"ase-mlip {self.command}")
+        with about(self.structure):
+            require_crystal(atoms, f"ase-mlip {self.command}")
         refuse_random(calculator, f"ase-mlip {self.command}")
         choose_averaging(calculator, {self.structure.stem: atoms})
         atoms.set_constraint()

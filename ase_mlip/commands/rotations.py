@@ -6,13 +6,19 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, require_folder_of
+from .common import (
+    FILE,
+    POSITIVE,
+    require_folder_of,
+)
 
 
 @click.command()
 @click.argument("scheme")
 @click.option("-o", "--output", type=FILE, default="rotations.txt", show_default=True, help="A text file.")
-@click.option("--symprec", default=1e-5, show_default=True, help="Tolerance of a crystal's symmetry, Å.")
+@click.option(
+    "--symprec", default=1e-5, show_default=True, type=POSITIVE, help="Tolerance of a crystal's symmetry, Å."
+)
 def rotations(scheme: str, output: Path, symprec: float) -> None:
     """Write rotations to average over, for LAMMPS.
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import FILE, read_first, require_folder_of
+from .common import (
+    FILE,
+    check_known,
+    read_first,
+    require_folder_of,
+)
 
 if TYPE_CHECKING:
     from ..averaging import Averaging
@@ -60,6 +65,7 @@ def symmetry(
     chosen = _schemes(schemes, crystal)
     frames = {str(file): read_first(file) for file in structures}
     loaded = load_model(path, device=device, dtype=dtype)
+    check_known(frames, loaded.info.species)
     found = {}
     total = len(frames) * orientations
     with tqdm(total=total, disable=not sys.stderr.isatty(), unit="orientation", leave=False) as bar:

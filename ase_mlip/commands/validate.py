@@ -7,7 +7,18 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, FOLDER, averaging_arguments, bar, chosen_scheme, read_named, symmetrize_options
+from .common import (
+    FILE,
+    FOLDER,
+    NOT_NEGATIVE,
+    POSITIVE,
+    averaging_arguments,
+    bar,
+    check_known,
+    chosen_scheme,
+    read_named,
+    symmetrize_options,
+)
 
 
 @click.command()
@@ -19,16 +30,22 @@ from .common import FILE, FOLDER, averaging_arguments, bar, chosen_scheme, read_
 @click.option("--reference", type=FOLDER, help="A phonopy directory, or one with a directory per structure.")
 @symmetrize_options
 @click.option(
-    "--phonon-length", type=float, help="Least width of phonon supercells, Å; else twice the cutoff."
+    "--phonon-length", type=POSITIVE, help="Least width of phonon supercells, Å; else twice the cutoff."
 )
 @click.option(
     "--temperature",
     default=300.0,
+    type=NOT_NEGATIVE,
     show_default=True,
     help="Of the dynamics' start, K; crystals keep about half.",
 )
 @click.option(
-    "--time", "picoseconds", default=1.0, show_default=True, help="Of the dynamics, ps; a drift needs 1."
+    "--time",
+    "picoseconds",
+    default=1.0,
+    show_default=True,
+    type=POSITIVE,
+    help="Of the dynamics, ps; a drift needs 1.",
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Structures at a time; by default all cores.")
 @click.option("--quick", is_flag=True, help="A first look: coarse mesh, 4 orientations, 0.05 ps.")
@@ -54,11 +71,12 @@ def validate(
     OUTPUT gets index.html, results.json, results.csv and a folder for each structure. Called again, it does
     what is missing: steps that are done are kept, failed ones repeated. Exit status 1 if a step failed.
     """
-    from ..model_info import find_model
+    from ..model_info import find_model, read_info
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     arguments = averaging_arguments(symmetrize, tolerance)
     named = read_named(structures)
+    check_known(named, read_info(path).species)
     if symmetrize == "auto":  # once for all, which run in processes of their own
         symmetrize = chosen_scheme(str(path), named, device=device, dtype=dtype, **arguments)
     elif symmetrize:
@@ -91,6 +109,9 @@ def validate(
     for name, record in document["structures"].items():
         if "anew" in record:
             click.echo(f"{name}: {record['anew']}", err=True)
+        for step, result in record["steps"].items():
+            if "error" in result:
+                click.echo(f"{name}: failed: {step}: {result['error'].strip().splitlines()[-1]}", err=True)
     header, rows = overview(document)
     for row in rows:
         click.echo("\n".join(f"{name:<30} {cell}" for name, cell in zip(header, row, strict=True)))
