@@ -43,6 +43,8 @@ def composition_baseline(samples: Sequence[Sample]) -> dict[int, float]:
 def atomic_baseline(samples: Sequence[Sample], given: Mapping[str, float]) -> dict[int, float]:
     """The energies per atomic number (eV) that a training takes off: given ones, else fitted ones.
 
+    Without any energy to fit them to, they are zero: the constant of a training on forces is arbitrary.
+
     Parameters
     ----------
     samples: of the training set
@@ -51,8 +53,10 @@ def atomic_baseline(samples: Sequence[Sample], given: Mapping[str, float]) -> di
     Raises
     ------
     DataError
-        no energy is given for an element of the samples, or there are no energies to fit them to
+        energies are given, but not for an element of the samples
     """
+    if not given and all(sample.energy is None for sample in samples):
+        return {int(number): 0.0 for number in species_of(samples)}
     if not given:
         return composition_baseline(samples)
     energies = {atomic_numbers[symbol]: float(energy) for symbol, energy in given.items()}

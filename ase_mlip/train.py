@@ -3,15 +3,14 @@
 import contextlib
 import csv
 import dataclasses
-import hashlib
 import io
-import json
 import math
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,15 +63,15 @@ def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path
     device = _device(config.device)
     data = load_data(config.data, path.parent)
     run = Run(config, data, device, progress)
-    fingerprint = _fingerprint(config, data)
+    unchanging = _unchanging(config, data)
     if resume and checkpoint.exists():
-        load_checkpoint(checkpoint, run.state, fingerprint)
+        load_checkpoint(checkpoint, run.state, unchanging)
     output.mkdir(parents=True, exist_ok=True)
     with _summary_writer(config, output) as summary:
         bar = tqdm(total=config.optimizer.epochs, initial=run.state.epoch, disable=not progress, unit="epoch")
         while run.state.epoch < config.optimizer.epochs:
             row = run.epoch()
-            save_checkpoint(checkpoint, run.state, fingerprint)
+            save_checkpoint(checkpoint, run.state, unchanging)
             _write_metrics(output / "metrics.csv", run.state.history)
             for name, value in row.items():
                 summary(name, value, run.state.epoch)
@@ -95,7 +94,10 @@ class Run:
         self.network = make_network(config.model).to(device)
         self.baseline = atomic_baseline(data.train, config.data.reference_energies)
         self.validation_set = GraphDataset(data.validation, config.model.cutoff)
-        self.scales = _scales(data, composition_baseline(data.train))
+        self.has_energies = any(sample.energy is not None for sample in data.train)
+        composition = composition_baseline(data.train) if self.has_energies else {}
+        self.scales = _scales(data, composition)
+        _check_something_is_learned(config, data)
         if isinstance(self.network, SNNP):
             self.network.set_energy_scale(self.scales.forces)
         else:
@@ -122,7 +124,7 @@ class Run:
             self.baseline,
             ridge=1e-10,
             curvature=self.config.optimizer.linear_start,
-            constants=not given or can_hold(self.network),
+            constants=self.has_energies and (not given or can_hold(self.network)),
         )
         if given and fit.constants:
             hold_constants(self.network, fit.constants, self.train_set)
@@ -249,6 +251,23 @@ def _learning_rate(config: OptimizerConfig, step: int, steps_per_epoch: int) -> 
     return config.learning_rate * (config.final_fraction + (1.0 - config.final_fraction) * decay)
 
 
+def _check_something_is_learned(config: RunConfig, data: DataSplit) -> None:
+    """Raise DataError where every quantity with a weight lacks data."""
+    names = {
+        "energy": ["energy"],
+        "forces": ["forces", "direct_forces"],
+        "stress": ["stress", "direct_stress"],
+    }
+    weights = {name: sum(getattr(config.loss, term) for term in terms) for name, terms in names.items()}
+    weighted = [name for name, weight in weights.items() if weight > 0]
+    if not any(getattr(sample, name) is not None for sample in data.train for name in weighted):
+        there = ", ".join(data.description["references"])
+        raise DataError(
+            "[loss]: expected a weight of a quantity that the data have, got weights of "
+            f"{', '.join(weighted)} and data of {there}; nothing would be learned"
+        )
+
+
 def _scales(data: DataSplit, baseline: dict[int, float]) -> Scales:
     def rms(values: list[torch.Tensor]) -> float:
         if not values:
@@ -270,13 +289,14 @@ def _scales(data: DataSplit, baseline: dict[int, float]) -> Scales:
     return Scales(of_energies, of_forces, rms(stresses))
 
 
-def _fingerprint(config: RunConfig, data: DataSplit) -> str:
-    """Identifies what must not change between a run and its continuation."""
+def _unchanging(config: RunConfig, data: DataSplit) -> dict[str, Any]:
+    """What must not change between a run and its continuation, by the keys of the TOML file."""
     parts = dataclasses.asdict(config)
-    for free in ("output", "device", "threads", "tensorboard", "description", "license", "citation", "data"):
+    for free in ("output", "device", "threads", "tensorboard", "description", "license", "citation"):
         parts.pop(free)
-    content = json.dumps([parts, data.description], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()
+    for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
+        parts["data"][name] = data.description["files"][name]
+    return parts
 
 
 def _device(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -29,8 +30,8 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def save_checkpoint(path: Path, state: TrainState, fingerprint: str) -> None:
-    """Store ``state``; ``fingerprint`` identifies the configuration it belongs to."""
+def save_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]) -> None:
+    """Store ``state`` with the entries that must be the same when it is continued."""
     tensors: dict[str, Tensor] = {}
     names = [name for name, _ in state.network.named_parameters()]
     for name, parameter, average in zip(names, state.network.parameters(), state.average, strict=True):
@@ -44,7 +45,7 @@ def save_checkpoint(path: Path, state: TrainState, fingerprint: str) -> None:
     for name, value in state.best.items():
         tensors[f"best/{name}"] = value
     header = {
-        "fingerprint": fingerprint,
+        "configuration": configuration,
         "epoch": state.epoch,
         "step": state.step,
         "best_loss": state.best_loss,
@@ -54,13 +55,14 @@ def save_checkpoint(path: Path, state: TrainState, fingerprint: str) -> None:
     write_atomically(path, save(content, {"ase_mlip_training": json.dumps(header)}))
 
 
-def load_checkpoint(path: Path, state: TrainState, fingerprint: str) -> None:
+def load_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]) -> None:
     """Restore ``state`` in place.
 
     Raises
     ------
     DataError
-        when the file is not a checkpoint of a training run, or belongs to another configuration
+        when the file is not a checkpoint of a training run, or belongs to another configuration: the message
+        names the keys, what they were and what they are
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -70,11 +72,7 @@ def load_checkpoint(path: Path, state: TrainState, fingerprint: str) -> None:
         raise DataError(
             f"`{path}` cannot be read as a training checkpoint: {error}; delete it or train without --resume"
         ) from None
-    if header["fingerprint"] != fingerprint:
-        raise DataError(
-            f"`{path}` belongs to another configuration (model, data, loss or optimizer differ); "
-            "restore the TOML file it was made with, or choose another `output`"
-        )
+    _refuse_changes(path, header.get("configuration"), configuration)
     with torch.no_grad():
         for k, (name, parameter) in enumerate(state.network.named_parameters()):
             parameter.copy_(tensors[f"parameter/{name}"])
@@ -93,3 +91,36 @@ def load_checkpoint(path: Path, state: TrainState, fingerprint: str) -> None:
     state.best = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
     state.epoch, state.step = header["epoch"], header["step"]
     state.best_loss, state.history = header["best_loss"], header["history"]
+
+
+def flat(table: Any, name: str = "") -> dict[str, Any]:
+    """Nested tables and lists of tables as one, such as ``{"data.units.energy": "eV"}``."""
+    if isinstance(table, list) and any(isinstance(entry, dict) for entry in table):
+        table = dict(enumerate(table))
+    if not isinstance(table, dict):
+        return {name: table}
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{name}.{key}" if name else str(key))
+    return found
+
+
+def _refuse_changes(path: Path, stored: dict[str, Any] | None, configuration: dict[str, Any]) -> None:
+    if stored is None:
+        raise DataError(
+            f"`{path}` was written by an earlier version, which did not store its configuration; train again "
+            "with another `output`"
+        )
+    before, now = flat(stored), flat(json.loads(json.dumps(configuration)))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if changed:
+        lines = [f"`{key}` was {_text(before.get(key))} and is {_text(now.get(key))}" for key in changed[:5]]
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise DataError(
+            f"`{path}` belongs to another configuration: {'; '.join(lines)}{more}; restore the TOML file and "
+            "the data it was made with, or choose another `output`"
+        )
+
+
+def _text(value: Any) -> str:
+    return "absent" if value is None else json.dumps(value, ensure_ascii=False)

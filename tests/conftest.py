@@ -1,9 +1,11 @@
 """Shared fixtures: exported toy models and the torch side of the plugin, one set per test session."""
 
+import random
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # toy.py is imported by name from every test file, also from subprocesses' own working directories
@@ -13,6 +15,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 def pytest_addoption(parser):
     parser.addoption("--plugin", help="tests/lammps: folder with another build of the plugin to test")
     parser.addoption("--preload", help="tests/lammps: library LAMMPS starts with, a sanitizer's")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Every test, and every fixture made for it, starts from the same random numbers."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - ASE and scipy draw from it where no generator is given
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

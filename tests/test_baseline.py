@@ -40,3 +40,8 @@ def test_given_energies_are_taken_for_the_elements_that_occur():
 def test_given_energies_lack_an_element():
     with pytest.raises(DataError, match="none for O; add it"):
         atomic_baseline([Sample(atoms=molecule("H2O"), energy=-10.0)], {"H": -1.5})
+
+
+def test_without_energies_there_is_no_constant_to_take_off():
+    assert atomic_baseline([Sample(atoms=molecule("H2O"))], {}) == {1: 0.0, 8: 0.0}
+    assert atomic_baseline([Sample(atoms=molecule("H2O"))], {"H": -1.0, "O": -2.0}) == {1: -1.0, 8: -2.0}

@@ -53,15 +53,24 @@ def test_all_dead_at_once(time):
     assert found.probability == 0.0
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(300):
-        lived = rng.exponential(1.0, 10)
-        found = survival(np.minimum(lived, 0.7), lived < 0.7, confidence=0.9)
-        low, high = found.mean_time_interval
-        covered += low <= 1.0 <= high
-    assert covered / 300 > 0.87
+@pytest.mark.parametrize(("confidence", "binomial"), [(0.5, 0.656), (0.9, 0.978)])
+def test_the_intervals_hold_the_truth_as_often_as_they_say(confidence, binomial):
+    """Of exponential lifetimes cut off at 0.7; too wide an interval is as wrong as one too narrow.
+
+    Counts are discrete: exact limits hold the truth more often than they say. ``binomial`` is the sum of
+    the binomial distribution of ten replicas over the counts whose Clopper-Pearson limits hold exp(-0.7).
+    """
+    rng, trials, end = np.random.default_rng(0), 200, 0.7
+    lived = rng.exponential(1.0, (trials, 10))
+    found = [survival(np.minimum(one, end), one < end, confidence=confidence) for one in lived]
+    noise = 3.0 * np.sqrt(confidence * (1.0 - confidence) / trials)
+    low, high = np.array([one.probability_interval for one in found]).T
+    covered = np.mean((low <= np.exp(-end)) & (np.exp(-end) <= high))
+    assert abs(covered - binomial) < noise
+    low, high = np.array([one.mean_time_interval for one in found]).T
+    assert confidence - noise < np.mean((low <= 1.0) & (high >= 1.0)) < min(binomial + noise, 0.97)
+    missed = 0.5 * (1.0 - confidence)  # on each side, at most
+    assert 0.0 < np.mean(low > 1.0) < missed + noise and 0.0 < np.mean(high < 1.0) < missed + noise
 
 
 def test_bad_input_is_refused():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from ase_mlip import archive
 from ase_mlip import train as train_module
 from ase_mlip.errors import DataError
 from ase_mlip.model import load_model
@@ -70,6 +72,8 @@ def frames(n: int, seed: int) -> list:
         atoms.calc = EMT()
         results = {k: atoms.calc.get_property(k, atoms) for k in ("energy", "forces", "stress")}
         atoms.calc = SinglePointCalculator(atoms, **results)
+        # the same under other names: a key that is changed finds something
+        atoms.info["dft"], atoms.arrays["dft_forces"] = results["energy"] + 1.0, results["forces"]
         found.append(atoms)
     return found
 
@@ -87,6 +91,20 @@ def history(folder: Path) -> list[dict[str, float]]:
     with open(folder / "out" / "metrics.csv") as file:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Files that `write_atomically` began and did not finish; the next test holds their name."""
+    return list(folder.glob(".*.tmp"))
+
+
+def test_leftovers_are_what_an_interrupted_write_leaves(tmp_path, monkeypatch):
+    """At the moment before the file gets its name: what a kill there would leave."""
+    seen = []
+    real = archive.os.replace
+    monkeypatch.setattr(archive.os, "replace", lambda a, b: (seen.extend(leftovers(tmp_path)), real(a, b)))
+    archive.write_atomically(tmp_path / "best.safetensors", b"x")
+    assert len(seen) == 1 and not leftovers(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +126,15 @@ def test_everything_promised_is_written(finished):
     for name in ("checkpoint.safetensors", "best.safetensors", "best.json", "metrics.csv", "errors.json"):
         assert (out / name).stat().st_size > 0
     assert (out / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
-    assert not list(out.glob("*.partial"))
+    assert not leftovers(out)
 
 
 def test_the_export_carries_its_provenance(finished):
     model = load_model(finished / "out" / "toy.pt")
     training = model.info.training
+    assert training["data"]["keys"] == {"energy": "energy", "forces": "forces", "stress": "stress"}
+    assert training["data"]["units"] == {"energy": "eV", "length": "Å"}
+    assert training["data"]["stress_sign"] == "ase" and training["data"]["reference_energies"] == "fitted"
     assert training["epochs"] == 40 and training["functional"] == "EMT"
     errors = json.loads((finished / "out" / "errors.json").read_text())
     assert training["errors"]["test"]["forces_rmse"] == errors["test"]["forces_rmse"]
@@ -203,12 +224,58 @@ def test_a_killed_run_resumes(tmp_path):
     assert history(killed) == history(whole)
 
 
-def test_resume_refuses_another_configuration(finished, tmp_path):
-    text = (finished / "run.toml").read_text().replace("learning_rate = 5e-3", "learning_rate = 1e-3")
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("learning_rate = 5e-3", "learning_rate = 1e-3", "`optimizer.learning_rate` was 0.005 and is 0.001;"),
+        ("[data]", '[data]\nenergy_key = "dft"', '`data.energy_key` was "energy" and is "dft";'),
+        (
+            "[data]",
+            '[data]\nforces_key = "dft_forces"',
+            '`data.forces_key` was "forces" and is "dft_forces";',
+        ),
+        ("[data]", '[data]\nstress_key = ""', '`data.stress_key` was "stress" and is "";'),
+        ("[data]", '[data]\nstress_sign = "vasp"', '`data.stress_sign` was "ase" and is "vasp";'),
+        (
+            "[data]",
+            "[data]\nreference_energies = { Cu = -3.0 }",
+            "`data.reference_energies.Cu` was absent and is -3",
+        ),
+        ("[data]", '[data]\nunits = { energy = "kJ/mol" }', '`data.units.energy` was "eV" and is "kJ/mol";'),
+        ("train.xyz", "train.xyz@:9", '`data.train.0.slice` was absent and is ":9";'),
+    ],
+)
+def test_resume_refuses_another_configuration_and_names_the_key(finished, old, new, message):
+    text = (finished / "run.toml").read_text()
+    assert old in text
     other = finished / "other.toml"
-    other.write_text(text)
-    with pytest.raises(DataError, match="another configuration"):
-        train(other, resume=True, progress=False)
+    other.write_text(text.replace(old, new, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of units that do not fit
+        with pytest.raises(DataError, match="another configuration") as caught:
+            train(other, resume=True, progress=False)
+    assert message in str(caught.value)
+
+
+def test_resume_refuses_other_data_under_the_same_name(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "copy")
+    write(tmp_path / "copy" / "train.xyz", frames(10, 5))
+    with pytest.raises(DataError, match=r"`data.train.0.sha256` was .* and is"):
+        train(tmp_path / "copy" / "run.toml", resume=True, progress=False)
+
+
+def test_what_does_not_matter_may_change_before_resuming(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "copy")
+    path = tmp_path / "copy" / "run.toml"
+    path.write_text(
+        'description = "another"\nlicense = "MIT"\n' + path.read_text().replace("threads = 1", "threads = 2")
+    )
+    model = load_model(train(path, resume=True, progress=False), device="cpu")
+    assert model.info.description == "another" and model.info.license == "MIT"
 
 
 def test_resume_refuses_a_foreign_file(tmp_path):
@@ -284,3 +351,36 @@ def test_huber_loss_is_quadratic_then_linear():
 def test_energy_weight_grows_geometrically():
     config = LossConfig(energy=1.0, energy_start=0.01)
     assert [energy_weight(config, d) for d in (0.0, 0.5, 1.0)] == pytest.approx([0.01, 0.1, 1.0])
+
+
+# ---- without energies, without forces
+
+
+def test_forces_alone_are_enough(tmp_path):
+    """The energy is their integral: right up to a constant. EMT's energies are never shown."""
+    train(prepare(tmp_path, epochs=40, data='energy_key = ""', optimizer="rotate = false"), progress=False)
+    rows = history(tmp_path)
+    assert rows[-1]["train_forces_rmse"] < 0.9 * rows[0]["train_forces_rmse"]
+    assert "train_energy_rmse" not in rows[0]
+    model = load_model(tmp_path / "out" / "toy.pt", device="cpu")
+    assert model.info.reference_energies == {"Cu": 0.0}
+    assert model.info.training["data"]["keys"]["energy"] is None
+    errors = json.loads((tmp_path / "out" / "errors.json").read_text())["test"]
+    assert errors["energy_rmse"] is None and errors["forces_rmse"] > 0
+
+
+def test_energies_alone_are_enough(tmp_path):
+    data = 'forces_key = ""\nstress_key = ""\nreference_energies = { Cu = 1.0 }'
+    path = prepare(tmp_path, epochs=2, data=data)
+    path.write_text(path.read_text().replace("direct_forces = 0.1\ndirect_stress = 0.01", ""))
+    train(path, progress=False)
+    assert "train_forces_rmse" not in history(tmp_path)[0]
+
+
+def test_data_without_a_weighted_quantity_are_refused(tmp_path):
+    path = prepare(tmp_path, data='energy_key = ""', loss="forces = 0\nstress = 0")
+    path.write_text(path.read_text().replace("direct_forces = 0.1\ndirect_stress = 0.01", ""))
+    with pytest.raises(
+        DataError, match=r"got weights of energy and data of forces, stress; nothing would be"
+    ):
+        train(path, progress=False)

@@ -240,3 +240,18 @@ def test_a_bond_shorter_than_the_former_default_is_learned(tmp_path):
 
 def test_distances_of_no_pairs_leave_a_fallback():
     assert Distances.of([]).automatic() == 1.5 and Distances.of([]).below(9.0) == 0
+
+
+def test_forces_alone_give_the_energies_up_to_a_constant(tmp_path):
+    """Oracle: EMT's energies, which the training never sees; both fits differ in nothing but their key."""
+    spread = {}
+    for key in ("", "energy"):
+        folder = tmp_path / (key or "none")
+        folder.mkdir()
+        path, frames = prepare(folder, model="", epochs=30, data=f'energy_key = "{key}"')
+        calculator = MLIPCalculator(train(path, progress=False), device="cpu", dtype="float64")
+        off = [calculator.get_potential_energy(atoms) - atoms.get_potential_energy() for atoms in frames]
+        spread[key] = np.std(off)
+    reference = np.std([atoms.get_potential_energy() for atoms in frames])
+    assert spread[""] < 0.1 * reference and spread["energy"] < 0.1 * reference
+    assert calculator.model.info.training["data"]["keys"]["energy"] == "energy"

@@ -1,0 +1,106 @@
+"""What the trainer predicts of a batch: derivatives of its own energy, with the sign of the references."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from random_pet import SMALL
+
+from ase_mlip.architectures.pet import PET, PETHypers
+from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.batches import GraphDataset
+from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.model import export_model
+from ase_mlip.references import Sample
+from ase_mlip.train_loss import predict
+
+CUTOFF = 4.0
+
+
+def network(name: str, **changes) -> torch.nn.Module:
+    torch.manual_seed(0)
+    if name == "pet":
+        found = PET(PETHypers(species=[8, 14], cutoff=CUTOFF, **{**SMALL, **changes})).double()
+    else:
+        found = SNNP(SNNPHypers(species=[8, 14], cutoff=CUTOFF, hidden=[4], **changes)).double()
+        for parameter in found.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return found.eval()
+
+
+def structures() -> list[Atoms]:
+    found = []
+    for seed in (0, 1):
+        atoms = bulk("Si", cubic=True, a=5.2 + 0.2 * seed)
+        atoms.symbols[::3] = "O"
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.05 * np.eye(3, k=1)), scale_atoms=True)
+        atoms.rattle(0.1, seed=seed)
+        found.append(atoms)
+    return found
+
+
+def predicted(model: torch.nn.Module, frames: list[Atoms], derivatives: bool = True) -> dict[str, np.ndarray]:
+    data = GraphDataset([Sample(atoms) for atoms in frames], CUTOFF)
+    table = torch.zeros(119, dtype=torch.float64)
+    table[8], table[14] = -2.0, -1.0
+    found = predict(model, data.collate(range(len(frames))), table, derivatives)
+    return {name: value.detach().numpy() for name, value in found.items()}
+
+
+@pytest.mark.parametrize("name", ["pet", "snnp"])
+def test_stresses_are_strain_derivatives_of_the_energy_over_the_volume(name):
+    """Central differences over a strain of each frame, five-point: of the energies of the same function."""
+    model, frames = network(name), structures()
+    step = 2e-4
+    expected = np.zeros((len(frames), 3, 3))
+    for a in range(3):
+        for b in range(3):
+            strain = np.zeros((3, 3))
+            strain[a, b] += 0.5
+            strain[b, a] += 0.5
+            energies = {}
+            for k in (-2, -1, 1, 2):
+                strained = [atoms.copy() for atoms in frames]
+                for atoms in strained:
+                    atoms.set_cell(atoms.cell.array @ (np.eye(3) + k * step * strain), scale_atoms=True)
+                energies[k] = predicted(model, strained, False)["energies"]
+            slope = (8 * (energies[1] - energies[-1]) - (energies[2] - energies[-2])) / (12 * step)
+            expected[:, a, b] = slope / [atoms.get_volume() for atoms in frames]
+    found = predicted(model, frames)["stresses"]
+    assert np.abs(expected).max() > 1e-3  # eV/Å³: there is something to compare
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["pet", "snnp"])
+def test_forces_are_derivatives_of_the_energy(name):
+    model, (frame, other) = network(name), structures()
+    step, found = 1e-4, predicted(model, [frame, other])["forces"][: len(frame)]
+    for index, axis in ((0, 0), (3, 2), (7, 1)):
+        energies = {}
+        for k in (-2, -1, 1, 2):
+            moved = frame.copy()
+            moved.positions[index, axis] += k * step
+            energies[k] = predicted(model, [moved, other], False)["energies"][0]
+        slope = (8 * (energies[1] - energies[-1]) - (energies[2] - energies[-2])) / (12 * step)
+        assert found[index, axis] == pytest.approx(-slope, abs=1e-6)
+
+
+@pytest.mark.parametrize("forces", ["conservative", "direct"])
+def test_predictions_are_those_of_the_exported_file_in_ase(forces, tmp_path):
+    """The calculator is compared with finite differences elsewhere; heads have no derivative."""
+    model, frames = network("pet", direct_forces=True, direct_stress=True), structures()
+    layers, reach = model.hypers.message_passing_layers, model.hypers.interaction_range
+    document = {"name": "a", "species": [8, 14], "cutoff": CUTOFF, "message_passing_layers": layers}
+    document |= {"interaction_range": reach, "reference_energies": {"O": -2.0, "Si": -1.0}}
+    found = predicted(model, frames)
+    export_model(model, tmp_path / "a.pt", document)
+    calculator = MLIPCalculator(tmp_path / "a.pt", device="cpu", dtype="float64", forces=forces)
+    kind = "direct_" if forces == "direct" else ""
+    for index, atoms in enumerate(frames):
+        atoms.calc = calculator
+        assert found["energies"][index] == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
+        stress = found[f"{kind}stresses"][index]
+        np.testing.assert_allclose((stress + stress.T) / 2, atoms.get_stress(voigt=False), atol=1e-8)
+        own = found[f"{kind}forces"][8 * index : 8 * index + 8]
+        np.testing.assert_allclose(own, atoms.get_forces(), atol=1e-7)
