@@ -117,7 +117,10 @@ def compose(members: dict[str, tuple[bytes, int]], document: str | None) -> byte
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` in one step: a crash or a full disk leaves the old file. Raises OSError."""
+    """Write ``data`` to ``path`` in one step: a crash or a full disk leaves the old file.
+
+    Raises OSError, always with ``path`` as its file name: an open file that cannot grow has none of its own.
+    """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write `{path}`: there is no folder `{path.parent}`; create it first")
@@ -128,7 +131,9 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise

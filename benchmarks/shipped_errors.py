@@ -2,8 +2,8 @@
 
     python benchmarks/shipped_errors.py
 
-writes tests/data/mlearn: ``errors.json``, and of each test file the first frame of every group. The tests compute
-those frames again and hold docs/models.md against all of them (tests/test_shipped_errors.py).
+writes tests/data/mlearn: ``errors.json``, and of each test file the first frame of every group. The tests
+compute those frames again and hold docs/models.md against all of them (tests/test_shipped_errors.py).
 """
 
 from __future__ import annotations

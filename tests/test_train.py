@@ -107,6 +107,22 @@ def test_leftovers_are_what_an_interrupted_write_leaves(tmp_path, monkeypatch):
     assert len(seen) == 1 and not leftovers(tmp_path)
 
 
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
+    """A process whose files may not grow beyond 3 kB meets the same error in the same place."""
+    path = prepare(tmp_path, epochs=1)
+    code = (
+        "import resource; from ase_mlip.cli import main; import ase_mlip.train; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); main(['train', {str(path)!r}])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    checkpoint = tmp_path / "out" / "checkpoint.safetensors"
+    assert f"Error: `{checkpoint}`: file too large" in done.stderr.splitlines()
+    assert not leftovers(tmp_path / "out") and not checkpoint.exists()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A short run, uninterrupted."""
