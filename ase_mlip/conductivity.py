@@ -20,10 +20,12 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from .crystals import (
     largest_force,
+    refuse_constraints,
     refuse_random,
     require_crystal,
     require_positive,
     symmetry_dataset,
+    warn_of_single_precision,
     with_calculator,
 )
 from .errors import MLIPError, StructureError
@@ -123,12 +125,17 @@ def thermal_conductivity(
     checkpoint: keep the forces of finished supercells in this .npz file, and take them from there
     progress: called as ``progress(done, total)`` after each supercell
 
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
     Raises
     ------
     MLIPError
         phono3py is not installed
     StructureError
-        for molecules, without calculator, with ``symmetrize="random SEED"``, or not relaxed
+        for molecules, without calculator, with constraints, ``symmetrize="random SEED"``, or not relaxed
     ValueError
         for a temperature that is not positive
     """
@@ -139,6 +146,8 @@ def thermal_conductivity(
     require_crystal(work, "thermal_conductivity")
     require_right_handed(work, "thermal_conductivity")
     refuse_random(work.calc, "thermal_conductivity")
+    refuse_constraints(work, "thermal_conductivity")
+    warn_of_single_precision(work.calc, "thermal_conductivity")
     if len(temperatures) == 0 or min(temperatures) <= 0.0:
         raise ValueError(f"`temperatures` must be above zero, got {list(temperatures)} K")
     third = as_matrix(supercell_matrix)

@@ -8,7 +8,7 @@ import numpy as np
 import spglib
 from ase import Atoms
 
-from .errors import StructureError
+from .errors import PrecisionWarning, StructureError
 
 SYMPRECS = (1e-2, 1e-4, 1e-6)  # Å
 FULL = 1e-3  # how far from 1 an occupancy may be that stands for a full site
@@ -72,6 +72,28 @@ def refuse_random(calculator, what: str) -> None:
             f"`{what}` needs an energy that depends on the structure only, got "
             f"`symmetrize={averaging.name!r}`, which turns the structure anew in every evaluation; "
             "use a group such as 'octahedral'"
+        )
+
+
+def warn_of_single_precision(calculator, what: str) -> None:
+    """A PrecisionWarning for a model that computes in float32, of which small differences are wanted."""
+    if (getattr(calculator, "parameters", None) or {}).get("dtype") == "float32":
+        warnings.warn(
+            f"`{what}` takes small differences of what this model computes in float32, which are rounding in "
+            'part; use dtype="float64"',
+            PrecisionWarning,
+            stacklevel=3,
+        )
+
+
+def refuse_constraints(atoms: Atoms, what: str) -> None:
+    """Raise StructureError for constraints, which would act on the forces and stresses that are meant."""
+    if atoms.constraints:
+        names = ", ".join(dict.fromkeys(type(constraint).__name__ for constraint in atoms.constraints))
+        raise StructureError(
+            f"`{what}` needs a structure without constraints, got {names} (of a POSCAR, selective dynamics), "
+            "which would act on forces and stresses; remove them: `atoms.set_constraint()`, or write the "
+            "file without them"
         )
 
 

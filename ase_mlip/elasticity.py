@@ -16,7 +16,15 @@ import numpy as np
 from ase import Atoms, units
 from ase.stress import voigt_6_to_full_3x3_strain
 
-from .crystals import largest_force, refuse_random, require_crystal, symmetry_dataset, with_calculator
+from .crystals import (
+    largest_force,
+    refuse_constraints,
+    refuse_random,
+    require_crystal,
+    symmetry_dataset,
+    warn_of_single_precision,
+    with_calculator,
+)
 from .errors import StructureError
 from .relax import relax
 
@@ -118,7 +126,7 @@ def elastic_constants(
 
     Parameters
     ----------
-    atoms: relaxed crystal with a calculator that gives stresses; not modified, constraints do not count
+    atoms: relaxed crystal with a calculator that gives stresses; without constraints, not modified
     strain: largest Voigt strain, no unit
     points: strains of each component, even: equal steps to both sides; the slope is that of the straight line
         through them, from which even orders of the strain cancel
@@ -129,20 +137,26 @@ def elastic_constants(
         approximately only
     progress: called as ``progress(done, total)`` after each strain
 
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
     Raises
     ------
     StructureError
-        for molecules and slabs, without calculator, with ``symmetrize="random SEED"``, for stresses that are
-        not finite, and where no symmetry is found
+        for molecules and slabs, without calculator, with constraints or ``symmetrize="random SEED"``, for
+        stresses that are not finite, and where no symmetry is found
     """
     work = with_calculator(atoms, "elastic_constants")
     require_crystal(work, "elastic_constants")
     refuse_random(work.calc, "elastic_constants")
+    refuse_constraints(work, "elastic_constants")
+    warn_of_single_precision(work.calc, "elastic_constants")
     if not 0.0 < strain < 0.1:
         raise ValueError(f"`strain` must be between 0 and 0.1, got {strain}")
     if points < 2 or points % 2:
         raise ValueError(f"`points` must be even and at least 2, got {points}")
-    work.set_constraint()  # they would act on the stress, too
     rotations, group = _point_group(work, symprec) if symmetry else (None, "")
     residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
 

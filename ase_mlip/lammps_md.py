@@ -25,7 +25,7 @@ pair_style mlip dtype {dtype} device {device}
 pair_coeff * * "{model}" {symbols}
 timestep {timestep:.17g}
 {respa}
-fix 1 all nve
+{integrate}
 thermo 1
 thermo_style custom step pe ke temp
 thermo_modify format float %.17g
@@ -105,6 +105,7 @@ def run_nve_lammps(
             model=model,
             symbols=" ".join(symbols),
             timestep=timestep / PICOSECOND,
+            integrate=lammps_run.nve_lines(atoms),
             respa=RESPA.format(respa) if respa > 1 else "",
             steps=steps,
         )
@@ -166,7 +167,7 @@ def _collect(
     moved -= np.round(moved @ np.linalg.inv(atoms.cell.array)) @ atoms.cell.array  # LAMMPS wraps
     energies = np.column_stack([rows[:, 0] * timestep, rows[:, 1], rows[:, 2]])
     result = MDResult(
-        **energy_statistics(energies, len(atoms), equilibration / PICOSECOND),
+        **energy_statistics(energies, atoms, equilibration / PICOSECOND),
         max_displacement=float(np.linalg.norm(moved, axis=1).max()),
         atoms=last,
         completed=True,

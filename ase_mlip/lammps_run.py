@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import _build, _build_lammps, _lammps, lammps_plugin_path
-from .errors import BuildError
+from .errors import BuildError, StructureError
 
 CMAKE_HINT = "build one against that LAMMPS with this project's CMakeLists.txt and -DLAMMPS_DIR=..."
 
@@ -27,6 +27,25 @@ def run(arguments: list[str], program: str | None = None, plugin: Path | None = 
     """
     path, environment = prepare(program, plugin)
     os.execve(path, [str(path), *arguments], environment)
+
+
+def nve_lines(atoms) -> str:
+    """Lines of a LAMMPS input that integrate ``atoms`` (:class:`ase.Atoms`), but those that they hold fixed.
+
+    Raises StructureError for constraints other than fixed atoms.
+    """
+    from ase.constraints import FixAtoms  # late: `ase-mlip lammps` needs nothing of ASE
+
+    others = [type(held).__name__ for held in atoms.constraints if not isinstance(held, FixAtoms)]
+    if others:
+        raise StructureError(
+            f"`atoms`: expected fixed atoms (FixAtoms) as the only constraints for LAMMPS, got "
+            f"{', '.join(others)}; use the engine of ASE, or remove them: `atoms.set_constraint()`"
+        )
+    fixed = sorted({int(index) + 1 for held in atoms.constraints for index in held.index})
+    if not fixed:
+        return "fix 1 all nve"
+    return f"group fixed id {' '.join(map(str, fixed))}\ngroup free subtract all fixed\nfix 1 free nve"
 
 
 def prepare(program: str | None = None, plugin: Path | None = None) -> tuple[Path, dict[str, str]]:

@@ -128,7 +128,7 @@ def run_nve(
     largest = float(np.linalg.norm(work.positions - start, axis=1).max())
     work.calc = None
     return MDResult(
-        **energy_statistics(np.array(rows).reshape(-1, 3), len(work), equilibration / PICOSECOND),
+        **energy_statistics(np.array(rows).reshape(-1, 3), work, equilibration / PICOSECOND),
         max_displacement=largest,
         atoms=work,
         completed=completed,
@@ -139,24 +139,33 @@ def run_nve(
 
 
 def draw_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:
-    """Give ``atoms`` random velocities of exactly ``temperature_K`` (3N - 3 degrees) and no net momentum."""
+    """Give ``atoms`` random velocities of exactly ``temperature_K`` in their degrees of freedom.
+
+    Without constraints there is no net momentum; what constraints hold does not move.
+    """
     masses = atoms.get_masses()[:, None]
     velocities = np.random.default_rng(seed).normal(size=(len(atoms), 3)) / np.sqrt(masses)
-    if len(atoms) > 1:
+    if len(atoms) > 1 and not atoms.constraints:
         velocities -= (masses * velocities).sum(axis=0) / masses.sum()
+    atoms.set_velocities(velocities)  # in which constraints take part
+    velocities = atoms.get_velocities()
     kinetic = 0.5 * (masses * velocities**2).sum()
-    velocities *= np.sqrt(0.5 * _degrees(len(atoms)) * units.kB * temperature_K / kinetic)
+    if kinetic > 0.0:
+        velocities *= np.sqrt(0.5 * degrees_of_freedom(atoms) * units.kB * temperature_K / kinetic)
     atoms.set_velocities(velocities)
 
 
-def _degrees(n_atoms: int) -> int:
-    return 3 * n_atoms - 3 if n_atoms > 1 else 3
+def degrees_of_freedom(atoms: Atoms) -> int:
+    """That share the kinetic energy: without constraints the centre of mass rests, with them they hold it."""
+    free = 3 * len(atoms) - sum(constraint.get_removed_dof(atoms) for constraint in atoms.constraints)
+    return max(1, free - 3 if len(atoms) > 1 and not atoms.constraints else free)
 
 
-def energy_statistics(rows: np.ndarray, n_atoms: int, equilibration: float) -> dict:
+def energy_statistics(rows: np.ndarray, atoms: Atoms, equilibration: float) -> dict:
     """The fields of MDResult that follow from times (ASE units), potential and kinetic energies, [n, 3]."""
+    n_atoms = len(atoms)
     times, potential, kinetic = rows[:, 0] / PICOSECOND, rows[:, 1], rows[:, 2]
-    temperatures = 2.0 * kinetic / (_degrees(n_atoms) * units.kB)
+    temperatures = 2.0 * kinetic / (degrees_of_freedom(atoms) * units.kB)
     used = times >= equilibration
     slope = fluctuation = mean_temperature = float("nan")
     if used.sum() > 2:

@@ -30,7 +30,7 @@ read_data start.data
 pair_style mlip {options}
 pair_coeff * * "{model}" {symbols}
 timestep {timestep:.17g}
-fix 1 all nve
+{integrate}
 dump 1 all custom {interval} frames.dump id xu yu zu
 dump_modify 1 sort id format float %.17g flush yes
 thermo {interval}
@@ -127,6 +127,7 @@ def lammps_frames(
             model=Path(model).absolute(),
             symbols=" ".join(symbols),
             timestep=timestep / PICOSECOND,
+            integrate=lammps_run.nve_lines(atoms),
             interval=interval,
             steps=steps,
         )

@@ -265,7 +265,7 @@ def _watch(
         if frame.time_ps >= equilibration:
             half = index % 2 if index is not None else int(frame.time_ps > 0.5 * (equilibration + length))
             halves[half].add(numbers, frame.positions, cell, pbc)
-    statistics = energy_statistics(np.array(rows).reshape(-1, 3), len(atoms), equilibration)
+    statistics = energy_statistics(np.array(rows).reshape(-1, 3), atoms, equilibration)
     failure = monitor.failure
     return Replica(
         seed=seed,

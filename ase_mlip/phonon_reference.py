@@ -24,7 +24,7 @@ from ase.geometry import find_mic
 from ase.io import read
 from phonopy import Phonopy
 
-from .crystals import symmetry_dataset
+from .crystals import refuse_constraints, symmetry_dataset
 from .errors import StructureError, SupercellWarning
 from .phonon_bands import BandStructure, frequencies_at
 from .phonon_cells import to_ase
@@ -116,6 +116,7 @@ def compare_phonons(
 
 def compare_with(atoms: Atoms, loaded: Phonopy, source: str, **options) -> PhononComparison:
     """As :func:`compare_phonons`, with a reference that is loaded already."""
+    refuse_constraints(atoms, "compare_phonons")
     cell = to_ase(loaded.unitcell)
     check_same_crystal(atoms, cell, source)
     cell.calc = atoms.calc

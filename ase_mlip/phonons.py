@@ -19,6 +19,7 @@ from phonopy import Phonopy
 from .cosets import averaged_forces
 from .crystals import (
     largest_force,
+    refuse_constraints,
     refuse_random,
     require_crystal,
     require_positive,
@@ -211,7 +212,7 @@ def phonons(
     Raises
     ------
     StructureError
-        for molecules, without calculator, or for a structure that is not relaxed
+        for molecules, without calculator, with constraints, or for a structure that is not relaxed
     """
     require_positive(distance=distance, points=points)
     mesh = as_mesh(mesh)
@@ -253,6 +254,7 @@ def check_input(
     require_crystal(work, "phonons")
     require_right_handed(work, "phonons")
     refuse_random(work.calc, "phonons")
+    refuse_constraints(work, "phonons")
     _require_space_group(work)
     return work, find_supercell(work, supercell_matrix, min_length)
 

@@ -15,6 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from .archive import write_atomically
 from .errors import DataError
+from .provenance import plain
 from .relax import RelaxResult
 
 SHARE = 0.05  # of the time that may go into writing a long file again and again
@@ -30,13 +31,15 @@ def key_of(name: str, atoms: Atoms, settings: str) -> str:
     content = hashlib.sha256(f"{settings}\n{name}\n".encode())
     for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
         content.update(np.ascontiguousarray(part).tobytes())
+    held = [plain(constraint.todict()) for constraint in atoms.constraints]
+    if held:
+        content.update(json.dumps(held, sort_keys=True).encode())
     return _named(content)
 
 
 def to_frame(result: RelaxResult, name: str, key: str, settings: str) -> Atoms:
     """The relaxed structure with energy, forces and stress as ASE keeps them, all else in ``info``."""
     frame = result.atoms.copy()
-    frame.set_constraint()  # the file's format has no place for most of them
     frame.calc = SinglePointCalculator(
         frame, energy=result.energy, forces=result.forces, stress=result.stress
     )

@@ -124,6 +124,7 @@ class SymmetrizedCalculator(Calculator):
     def _turned(self, turn: np.ndarray, properties: Sequence[str]) -> dict:
         """Results of the structure rotated by ``turn`` [3, 3], in the frame of the unrotated one."""
         turned = self.atoms.copy()
+        turned.set_constraint()  # they are about the structure as it lies, and would act on its rotation
         turned.set_cell(self.atoms.cell.array @ turn.T)
         turned.positions = self.atoms.positions @ turn.T
         found = {}

@@ -104,6 +104,9 @@ class NotApplicable(Exception):
 
 def relaxation(job: Job) -> Found:
     """Free relaxation of atoms and, of a crystal, the cell; what follows starts from the symmetric one."""
+    if job.atoms.constraints:
+        names = ", ".join(dict.fromkeys(type(constraint).__name__ for constraint in job.atoms.constraints))
+        warnings.warn(f"constraints of the structure ({names}) are left out", UserWarning, stacklevel=2)
     atoms = job.with_calculator(job.atoms)
     result = relax(atoms, fmax=1e-3, steps=500, optimizer="LBFGS", cell=job.is_crystal)
     final = result.atoms

@@ -7,9 +7,11 @@ import re
 import pytest
 from ase.build import bulk, molecule
 from ase.io import read, write
+from ase.spacegroup import crystal
 from click.testing import CliRunner
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
+from ase_mlip.commands.conductivity import conductivity
 from ase_mlip.commands.elastic import elastic
 from ase_mlip.commands.eos import eos
 from ase_mlip.commands.relaxed import CrystalRun
@@ -94,6 +96,18 @@ def test_eos_prints_writes_and_draws(files):
     assert json.loads(run(eos, files / "sw.pt", files / "si.xyz", "--json").stdout)["n_atoms"] == 2
 
 
+def test_float64_is_the_default_and_float32_is_said(files):
+    """Curvatures and differences of forces lose half of their digits."""
+    for command in (elastic, eos, conductivity):
+        (option,) = [option for option in command.params if option.name == "dtype"]
+        assert option.default == "float64"
+    arguments = (files / "sw.pt", files / "si.xyz", "--points", 5, "--device", "cpu")
+    result = invoke(eos, *arguments, "--json")
+    assert json.loads(result.stdout)["settings"]["dtype"] == "float64" and "warning" not in result.stderr
+    result = invoke(eos, *arguments, "--dtype", "float32")
+    assert "warning: `equation_of_state` takes small differences" in result.stderr
+
+
 def test_the_space_group_is_kept_unless_it_is_let_go(files, monkeypatch):
     module = importlib.import_module("ase_mlip.relax")
     found = []
@@ -176,3 +190,17 @@ def test_a_derivative_no_solid_has_is_said(files, monkeypatch):
     monkeypatch.setattr("ase_mlip.eos.PLAUSIBLE", (6.0, 8.0))
     result = run(eos, files / "sw.pt", files / "si.xyz", "--points", 5)
     assert "derivative of about 6 to 8, here" in result.stderr and "float64" not in result.stderr
+
+
+def test_a_range_too_wide_is_said_and_the_shape_named(files, sw_path):
+    """Of a tetragonal crystal, whose shape is kept or relaxed."""
+    result = run(eos, files / "sw.pt", files / "si.xyz", "--strain", 0.85)
+    assert "warning: the energies deviate from Birch's curve by" in result.stderr
+    assert "shape of the cell at each volume: fixed by symmetry" in result.stdout
+    tin = crystal("Si", [(0, 0, 0)], spacegroup=141, cellpar=[4.9, 4.9, 2.7, 90, 90, 90], primitive_cell=True)
+    write(files / "tin.xyz", tin, format="extxyz")
+    kept = run(eos, sw_path, files / "tin.xyz", "--points", 5, "--keep-shape", "--strain", 0.02)
+    assert "kept, so that the bulk modulus is that of a uniform strain (Voigt's)" in kept.stdout
+    relaxed = run(eos, sw_path, files / "tin.xyz", "--points", 5, "--strain", 0.02, "--json")
+    document = json.loads(relaxed.stdout)
+    assert document["shape"] == "relaxed" and document["doubts"] == []

@@ -1,5 +1,7 @@
 """The equation of state against finite differences and against a curve that is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import units
@@ -7,9 +9,13 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.eos import birchmurnaghan
+from ase.spacegroup import crystal
 
+from ase_mlip import MLIPCalculator
+from ase_mlip.elasticity import elastic_constants
 from ase_mlip.eos import equation_of_state
 from ase_mlip.errors import StructureError
+from ase_mlip.relax import relax
 
 
 def copper(a: float = 3.59):
@@ -71,9 +77,68 @@ def test_free_atoms_soften_the_crystal():
     atoms.numbers[0] = 79
     atoms.set_cell(atoms.cell.array * 1.012, scale_atoms=True)
     atoms.calc = EMT()
-    fixed = equation_of_state(atoms, points=5)
-    free = equation_of_state(atoms, points=5, fmax=1e-3)
+    fixed = equation_of_state(atoms, points=5, keep_shape=True)
+    free = equation_of_state(atoms, points=5, fmax=1e-3, keep_shape=True)
     assert np.all(free.energies < fixed.energies - 1e-5)
+
+
+@pytest.fixture(scope="module")
+def tin(sw_path):
+    """β-tin silicon, tetragonal, at the minimum of Stillinger and Weber's potential."""
+    atoms = crystal(
+        "Si", [(0, 0, 0)], spacegroup=141, cellpar=[4.9, 4.9, 2.7, 90, 90, 90], primitive_cell=True
+    )
+    atoms.calc = MLIPCalculator(sw_path, device="cpu", dtype="float64")
+    relaxed = relax(atoms, cell=True, symmetry="fix", fmax=1e-5, optimizer="BFGS", check_noise=False)
+    assert relaxed.converged and relaxed.spacegroup_after[1e-2] == "I4_1/amd (141)"
+    relaxed.atoms.calc = atoms.calc
+    return relaxed.atoms
+
+
+def test_the_modulus_of_a_crystal_that_is_not_cubic_is_that_of_the_elastic_constants(tin):
+    """Its response to pressure is Reuss's, that to a uniform strain Voigt's."""
+    moduli = elastic_constants(tin, fmax=1e-5).moduli
+    assert moduli.bulk_voigt > 1.15 * moduli.bulk_reuss
+    relaxed = equation_of_state(tin, strain=0.01)
+    assert relaxed.shape == "relaxed" and relaxed.converged
+    assert relaxed.bulk_modulus == pytest.approx(moduli.bulk_reuss, rel=2e-3)
+    kept = equation_of_state(tin, strain=0.01, keep_shape=True)
+    assert kept.shape == "kept"
+    assert kept.bulk_modulus == pytest.approx(moduli.bulk_voigt, rel=2e-3)
+    assert (relaxed.energies[[0, -1]] < kept.energies[[0, -1]] - 1e-5).all()
+    assert relaxed.volumes == pytest.approx(kept.volumes, rel=1e-9)
+
+
+def test_a_cubic_crystal_has_its_shape_from_symmetry():
+    primitive = bulk("Cu", a=3.59)
+    primitive.calc = EMT()
+    assert equation_of_state(primitive).shape == "fixed by symmetry"
+
+
+def test_a_shape_needs_stresses_to_be_relaxed():
+    atoms = bulk("Mg")
+    atoms.calc = KnownCurve()
+    with pytest.raises(StructureError, match=r"needs stresses, got .*KnownCurve.*`keep_shape=True`"):
+        equation_of_state(atoms)
+
+
+@pytest.mark.parametrize(("strain", "trusted"), [(0.06, True), (0.2, True), (0.5, False), (0.85, False)])
+def test_a_fit_is_trusted_where_its_minimum_is_that_of_the_energies(strain, trusted):
+    """Too wide a range moves volume and modulus, with a derivative that solids may have."""
+    result = equation_of_state(copper(), strain)
+    right = equation_of_state(copper(), 0.02)
+    assert 2.0 < result.bulk_modulus_derivative < 8.0
+    assert (result.bulk_modulus == pytest.approx(right.bulk_modulus, rel=0.02)) or not trusted
+    assert result.plausible == trusted
+    assert [("deviate from Birch's curve" in doubt) for doubt in result.doubts()] == [True] * (not trusted)
+
+
+def test_a_minimum_away_from_the_lowest_energy_is_doubted():
+    result = equation_of_state(copper())
+    assert result.plausible
+    moved = replace(result, volume=1.05 * result.volume, fit_error=0.0)
+    (doubt,) = moved.doubts()
+    assert "is not beside the lowest energy" in doubt
 
 
 def test_input_is_kept_and_progress_is_reported():
@@ -89,6 +154,9 @@ def test_bad_input_is_named():
         equation_of_state(copper(3.9))
     with pytest.raises(ValueError, match="`points` must be at least 5"):
         equation_of_state(copper(), points=4)
+    for strain in (0.0, -0.06, 1.0, 6.0, np.nan):
+        with pytest.raises(ValueError, match=f"`strain` must be between 0 and 1, .* got {strain}"):
+            equation_of_state(copper(), strain)
     water = molecule("H2O")
     water.calc = EMT()
     with pytest.raises(StructureError, match="needs a crystal"):

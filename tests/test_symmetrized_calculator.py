@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms, FixSymmetry
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
 
 from ase_mlip import MLIPCalculator, SymmetrizedCalculator
 from ase_mlip.errors import MLIPError, StructureError
+from ase_mlip.phonons import phonons
+from ase_mlip.relax import relax
 
 
 @pytest.mark.parametrize("scheme", ["octahedral", "icosahedral+inversion", "random 4", "none"])
@@ -42,11 +47,40 @@ def test_a_symmetric_potential_does_not_change():
 
 
 def test_molecules_and_optimisers():
-    from ase.optimize import BFGS
-
     atoms = molecule("H2O")
     atoms.calc = SymmetrizedCalculator(EMT(), "octahedral")
     assert BFGS(atoms, logfile=None).run(fmax=0.01, steps=50)
+
+
+@pytest.mark.parametrize("scheme", ["octahedral", "crystal"])
+def test_relaxation_within_the_symmetry_is_that_of_a_symmetric_potential(scheme):
+    """The constraints of the structure are not those of its rotated copies."""
+    atoms = bulk("Cu", a=3.61)
+    options = {"cell": True, "symmetry": "fix", "fmax": 1e-3, "optimizer": "BFGS", "check_noise": False}
+    atoms.calc = SymmetrizedCalculator(EMT(), atoms.copy() if scheme == "crystal" else scheme)
+    result = relax(atoms, **options)
+    atoms.calc = EMT()
+    expected = relax(atoms, **options)
+    assert result.converged and result.spacegroup_after[1e-6] == "Fm-3m (225)"
+    assert result.atoms.cell.lengths() == pytest.approx(expected.atoms.cell.lengths(), abs=1e-6)
+    assert result.energy == pytest.approx(expected.energy, abs=1e-8)
+
+
+def test_ases_fix_symmetry_works_beside_it():
+    atoms = bulk("Cu", a=3.62) * (2, 1, 1)
+    atoms.calc = SymmetrizedCalculator(EMT(), "octahedral")
+    atoms.set_constraint([FixSymmetry(atoms), FixAtoms([0])])
+    assert BFGS(FrechetCellFilter(atoms), logfile=None).run(fmax=0.01, steps=50)
+    assert np.cbrt(atoms.get_volume() * 2) == pytest.approx(3.5898, abs=1e-3)
+
+
+def test_phonons_are_those_of_a_symmetric_potential():
+    atoms = bulk("Cu", a=3.62)
+    frequencies = []
+    for calculator in (EMT(), SymmetrizedCalculator(EMT(), "octahedral")):
+        atoms.calc = calculator
+        frequencies.append(phonons(atoms, (2, 2, 2), mesh=(3, 3, 3)).mesh_frequencies)
+    assert frequencies[1] == pytest.approx(frequencies[0], abs=1e-3)
 
 
 def test_wrong_arguments():

@@ -8,7 +8,7 @@ from .common import (
     Finite,
     bar,
 )
-from .relaxed import CrystalRun, crystal_options, describe_cell
+from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 
 @click.command()
@@ -28,7 +28,7 @@ def elastic(run: CrystalRun, strain: float, points: int, clamped: bool) -> None:
     atoms = run.start()
     from ..elasticity import elastic_constants
 
-    with bar("strain") as progress:
+    with bar("strain") as progress, warnings_as_lines():
         result = elastic_constants(
             atoms, strain, points, not clamped, fmax=max(run.fmax, 1e-3), progress=progress
         )

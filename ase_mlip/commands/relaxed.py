@@ -83,7 +83,7 @@ class CrystalRun:
 
         A relaxation that does not reach --fmax, and noise above it, are said on stderr.
         """
-        from ..crystals import refuse_random, require_crystal
+        from ..crystals import refuse_constraints, refuse_random, require_crystal
 
         require_folder_of(self.output, "--output")
         require_folder_of(self.plot, "--plot")
@@ -95,8 +95,8 @@ class CrystalRun:
         with about(self.structure):
             require_crystal(atoms, f"ase-mlip {self.command}")
         refuse_random(calculator, f"ase-mlip {self.command}")
+        refuse_constraints(atoms, f"ase-mlip {self.command}")
         choose_averaging(calculator, {self.structure.stem: atoms})
-        atoms.set_constraint()
         atoms.calc = calculator
         return self._relaxed(atoms) if self.relax_first else atoms
 
@@ -167,7 +167,7 @@ def crystal_options(command: Callable) -> Callable:
         )
         command(run, **own)
 
-    wrapped = calculator_options()(wrapped)
+    wrapped = calculator_options("float64")(wrapped)  # differences and curvatures of energies and forces
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
