@@ -68,16 +68,16 @@ def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path
         load_checkpoint(checkpoint, run.state, unchanging)
     output.mkdir(parents=True, exist_ok=True)
     with _summary_writer(config, output) as summary:
-        bar = tqdm(total=config.optimizer.epochs, initial=run.state.epoch, disable=not progress, unit="epoch")
-        while run.state.epoch < config.optimizer.epochs:
-            row = run.epoch()
-            save_checkpoint(checkpoint, run.state, unchanging)
-            _write_metrics(output / "metrics.csv", run.state.history)
-            for name, value in row.items():
-                summary(name, value, run.state.epoch)
-            bar.update()
-            bar.set_postfix_str(_short(row))
-        bar.close()
+        epochs = config.optimizer.epochs
+        with tqdm(total=epochs, initial=run.state.epoch, disable=not progress, unit="epoch") as bar:
+            while run.state.epoch < epochs:
+                row = run.epoch()
+                save_checkpoint(checkpoint, run.state, unchanging)
+                _write_metrics(output / "metrics.csv", run.state.history)
+                for name, value in row.items():
+                    summary(name, value, run.state.epoch)
+                bar.update()
+                bar.set_postfix_str(_short(row))
     return finish(config, run.state, run.baseline, data, output)
 
 

@@ -21,6 +21,7 @@ from ase.io import write
 from ase_mlip import archive
 from ase_mlip import train as train_module
 from ase_mlip.errors import DataError
+from ase_mlip.evaluate import EvaluationResult
 from ase_mlip.model import load_model
 from ase_mlip.train import train
 from ase_mlip.train_config import LossConfig, read_config
@@ -155,6 +156,7 @@ def test_the_export_carries_its_provenance(finished):
     errors = json.loads((finished / "out" / "errors.json").read_text())
     assert training["errors"]["test"]["forces_rmse"] == errors["test"]["forces_rmse"]
     assert set(training["errors"]) == {"training", "validation", "test"}
+    assert errors["test"].keys() == json.loads(EvaluationResult().to_json()).keys()  # of `evaluate --json`
     assert model.info.outputs[0] == "energies" and "direct_forces" in model.info.outputs
 
 
