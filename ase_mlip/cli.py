@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .commands.common import check_known, read_first
+from .commands.common import check_known, read_first, require_folder_of
 from .commands.conductivity import conductivity
 from .commands.elastic import elastic
 from .commands.eos import eos
@@ -114,8 +114,7 @@ def evaluate(
     path = _find(model)
     if plot and plot.suffix.lower() not in PLOT_FORMATS:
         raise click.BadParameter(f"`{plot}` must end in {', '.join(PLOT_FORMATS)}", param_hint="--plot")
-    if plot and not plot.absolute().parent.is_dir():
-        raise click.BadParameter(f"the folder `{plot.parent}` does not exist", param_hint="--plot")
+    require_folder_of(plot, "--plot")
     from .evaluate import evaluate as compute
     from .evaluate import plot_parity
     from .model import load_model

@@ -179,6 +179,11 @@ def md_stability(
     steps = record_interval * math.ceil(max(1, round(time / timestep)) / record_interval)
     length = steps * timestep / PICOSECOND
     skipped = 0.1 * length if equilibration is None else equilibration / PICOSECOND
+    if not 0.0 <= skipped < length:
+        raise MLIPError(
+            f"`equilibration`: expected less than the {length:g} ps of a replica, got {skipped:g} ps; "
+            "averages would be over nothing"
+        )
     halves = RDFAccumulator(rmax), RDFAccumulator(rmax)
     found = []
     for n in range(replicas):

@@ -25,7 +25,7 @@ from .phonon_reference import reference_digest
 from .processes import run_in_processes
 from .provenance import hardware, versions, write_json
 from .validate_report import write_csv, write_page
-from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of
+from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of, require_reference
 
 RESULTS = "results.json"
 RELAXED = "relaxed.extxyz"
@@ -71,6 +71,8 @@ def validate(
     settings = settings or Settings()
     if not structures:
         raise StructureError("`validate` needs at least one structure, got none")
+    if settings.reference is not None:
+        require_reference(Path(settings.reference), list(structures))
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     processes = max(1, min(processes or os.cpu_count() or 1, len(structures)))

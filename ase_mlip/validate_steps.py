@@ -230,6 +230,16 @@ STEPS: dict[str, Callable[[Job], Found]] = {
 }
 
 
+def require_reference(folder: Path, names: list[str]) -> None:
+    """Raise StructureError for a folder with nothing to compare any of the structures with."""
+    if any((folder / name).is_dir() for name in names) or list(folder.glob("phonopy*.yaml")):
+        return
+    raise StructureError(
+        f"`reference`: expected a phonopy directory, or one with a phonopy directory for a structure's name "
+        f"({', '.join(names[:5])}), got `{folder}`, which has neither"
+    )
+
+
 def reference_of(job: Job) -> Path | None:
     """The phonopy directory for a structure: its own in the reference's folder, or the reference itself."""
     if job.settings.reference is None:

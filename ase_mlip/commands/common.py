@@ -33,6 +33,7 @@ class Finite(click.FloatRange):
 
 POSITIVE = Finite(min=0.0, min_open=True)
 NOT_NEGATIVE = Finite(min=0.0)
+DISPLACEMENT = Finite(0.0, 0.5, min_open=True)  # Å; force constants are derivatives, a bond is two of these
 COUNT = click.IntRange(min=1)
 FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -203,10 +204,12 @@ def show(document: dict, text: str, as_json: bool, output: Path | None) -> None:
         click.echo(f"results: {output}", err=True)
 
 
-def require_folder_of(path: Path | None, option: str) -> None:
+def require_folder_of(path: Path | None, option: str, may_be_folder: bool = False) -> None:
     """Raise click.BadParameter unless ``path`` can be created where it is to be written."""
     if path is not None and not path.absolute().parent.is_dir():
         raise click.BadParameter(f"the folder `{path.parent}` does not exist", param_hint=option)
+    if path is not None and path.is_dir() and not may_be_folder:
+        raise click.BadParameter(f"`{path}` is a folder; name a file", param_hint=option)
 
 
 def run_settings(document_sha256: str, atoms: Atoms) -> dict:

@@ -8,6 +8,7 @@ import click
 
 from .common import (
     COUNT,
+    DISPLACEMENT,
     FILE,
     POSITIVE,
     bar,
@@ -23,7 +24,7 @@ from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lin
 @click.option("--temperature", "temperatures", type=POSITIVE, multiple=True,
               default=(300.0,), show_default=True, help="K; may be repeated.")  # fmt: skip
 @click.option(
-    "--distance", default=0.03, show_default=True, type=POSITIVE, help="Displacement of an atom, Å."
+    "--distance", default=0.03, show_default=True, type=DISPLACEMENT, help="Displacement of an atom, Å."
 )
 @click.option("--pair-cutoff", type=POSITIVE, help="Leave out pairs of displaced atoms further apart, Å.")
 @click.option("--wigner/--boltzmann", default=True, show_default=True, help="With coherences or without.")

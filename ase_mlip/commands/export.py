@@ -36,7 +36,7 @@ def export(
 
     SOURCE is a checkpoint of MACE, NequIP, Allegro, SevenNet or PET, or a name that the family's installed
     package knows, such as 7net-0. The file is written only if energies, forces and stress are the family's
-    own on ten structures.
+    own on ten structures, and on more where these do not hold every species.
     """
     require_folder_of(output, "-o")
     from ..adapters import adapt, export_adapted

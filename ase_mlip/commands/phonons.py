@@ -11,6 +11,7 @@ import click
 
 from .common import (
     COUNT,
+    DISPLACEMENT,
     FILE,
     FOLDER,
     POSITIVE,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--supercell", type=COUNT, nargs=3, metavar="A B C", help="By default 2 2 2.")
 @click.option("--min-length", type=POSITIVE, help="Instead: faces of the supercell at least so far apart, Å.")
-@click.option("--distance", default=0.01, show_default=True, type=POSITIVE, help="Displacement, Å.")
+@click.option("--distance", default=0.01, show_default=True, type=DISPLACEMENT, help="Displacement, Å.")
 @click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
 @click.option("--symmetry", type=click.Choice(["none", "crystal"]), default="none", show_default=True,
               help="crystal: average the model over the point group of the relaxed crystal. The relaxation "

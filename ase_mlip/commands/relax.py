@@ -81,7 +81,7 @@ def relax(
     if output is not None and output.suffix not in (".extxyz", ".xyz"):
         raise click.BadParameter(f"`{output}` must end in .extxyz or .xyz", param_hint="--output")
     require_folder_of(output, "--output")
-    require_folder_of(plot, "--plot")
+    require_folder_of(plot, "--plot", may_be_folder=True)
     if options["smax"] is not None and cell == "none":
         raise click.BadParameter(
             "needs a cell that is relaxed: --cell full, shape or volume", param_hint="--smax"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.neighborlist import neighbor_list
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator, export_model
@@ -32,8 +33,6 @@ class PairSum(Calculator):
         self.strength, self.factor = strength, factor
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
-        from ase.neighborlist import neighbor_list
-
         super().calculate(atoms, properties, system_changes)
         i, j, distances, vectors = neighbor_list("ijdD", atoms, CUTOFF)
         decay = np.exp(2.3 - distances)
@@ -53,9 +52,9 @@ class PairSum(Calculator):
             self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
-def adapted(factor: float = 1.0, dtype=torch.float64) -> Adapted:
-    network = PairNetwork(SPECIES, CUTOFF).to(dtype)
-    calculator = PairSum(network.strength.detach().double().numpy(), factor)
+def adapted(factor: float = 1.0, dtype=torch.float64, species=SPECIES) -> Adapted:
+    network = PairNetwork(species, CUTOFF).to(dtype)
+    calculator = PairSum(network.strength.detach().double().numpy().copy(), factor)
 
     def reference(atoms: Atoms) -> Reference:
         atoms = atoms.copy()
@@ -63,7 +62,7 @@ def adapted(factor: float = 1.0, dtype=torch.float64) -> Adapted:
         stress = atoms.get_stress() if atoms.pbc.all() else None
         return Reference(atoms.get_potential_energy(), atoms.get_forces(), stress)
 
-    metadata = {"name": "pairs", "species": SPECIES, "cutoff": CUTOFF, "message_passing_layers": 1}
+    metadata = {"name": "pairs", "species": species, "cutoff": CUTOFF, "message_passing_layers": 1}
     metadata |= {"interaction_range": CUTOFF, "versions": {"pair-sum": "1.0"}, "equivariant": True}
     return Adapted(network, metadata, reference, "pair-sum 1.0")
 
@@ -104,7 +103,7 @@ def test_another_network_is_not_written(tmp_path):
 
 
 class WorseInSingle(torch.nn.Module):
-    """Right in float64; in float32 a part in a thousand off, as if from half precision."""
+    """Right in float64; in float32 three parts in ten thousand off, as if from half precision."""
 
     def __init__(self):
         super().__init__()
@@ -119,7 +118,7 @@ class WorseInSingle(torch.nn.Module):
         inputs: dict[str, torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         if edge_vectors.dtype == torch.float32:
-            edge_vectors = 1.001 * edge_vectors
+            edge_vectors = 1.0003 * edge_vectors
         return self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
 
 
@@ -142,6 +141,33 @@ def test_parity_structures_are_ten_and_use_all_kinds():
         (True, True, False),
         (True, True, True),
     }
+
+
+MANY = list(range(1, 90))
+
+
+@pytest.mark.parametrize("species", [[14], [8, 14], list(range(1, 13)), MANY], ids=len)
+def test_every_species_is_in_a_parity_structure_beside_another(species):
+    """Within the cutoff of another one, or a weight of that species would not be compared."""
+    seen, pairs = set(), set()
+    for atoms in parity_structures(species, CUTOFF).values():
+        i, j = neighbor_list("ij", atoms, CUTOFF)
+        pairs |= {(int(a), int(b)) for a, b in zip(atoms.numbers[i], atoms.numbers[j], strict=True)}
+        seen |= {a for a, b in pairs if a != b}
+        assert set(atoms.numbers.tolist()) <= set(species)
+    assert {a for a, _ in pairs} == set(species)
+    assert seen == set(species) or len(species) == 1
+    assert len(parity_structures([8, 14], CUTOFF)) == 10 and len(parity_structures(MANY, CUTOFF)) < 25
+
+
+@pytest.mark.parametrize("number", [3, 20, 57, 88])  # none of them in the self-test
+def test_a_wrong_weight_of_any_one_species_is_found(tmp_path, number):
+    foreign = adapted(species=MANY)
+    with torch.no_grad():
+        foreign.module.strength[number] *= 1 + 1e-5
+    with pytest.raises(AdapterError, match="deviates by .* from that of pair-sum"):
+        export_adapted(foreign, tmp_path / "pairs.pt")
+    assert not list(tmp_path.iterdir())
 
 
 class Pickled:
