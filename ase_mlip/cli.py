@@ -174,11 +174,24 @@ def lammps(program: str | None, plugin: Path | None, arguments: tuple[str, ...])
 @main.command()
 @click.argument("run", type=STRUCTURES)
 @click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
-def train(run: Path, resume: bool) -> None:
+@click.option(
+    "--dynamics",
+    "seconds",
+    type=click.FloatRange(min=0.0),
+    default=60.0,
+    show_default=True,
+    help="Seconds of dynamics with the exported potential, which show whether it is stable; 0 for none.",
+)
+def train(run: Path, resume: bool, seconds: float) -> None:
     """Train and export the potential that RUN (TOML) describes."""
     from .train import train as run_training
 
-    click.echo(f"exported {run_training(run, resume=resume)}")
+    exported = run_training(run, resume=resume, dynamics_seconds=seconds)
+    click.echo(f"exported {exported}")
+    if seconds > 0.0:
+        from .train_dynamics import FILE
+
+        click.echo(json.loads((exported.parent / FILE).read_text(encoding="utf-8"))["verdict"])
 
 
 @main.command()

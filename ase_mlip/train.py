@@ -30,18 +30,22 @@ from .linear_fit import fit_linear, shortened
 from .requirements import install_command
 from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .train_config import OptimizerConfig, RunConfig, read_config
+from .train_dynamics import run_dynamics
 from .train_export import finish, make_network
 from .train_loss import RunningErrors, Scales, loss, predict, residuals
 from .train_optimizer import make_optimizers
 from .visited import warn_of_unseen
 
 
-def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path:
+def train(
+    path: str | Path, resume: bool = False, progress: bool = True, dynamics_seconds: float = 0.0
+) -> Path:
     """Run the training that the TOML file describes, or continue it.
 
     Returns the path of the exported model, ``<output>/<name>.pt``. The output folder also holds
     ``checkpoint.safetensors`` (written after every epoch), ``metrics.csv``, ``learning_curve.png``
-    and ``best.safetensors`` with its JSON (the weights of the best epoch).
+    and ``best.safetensors`` with its JSON (the weights of the best epoch). With ``dynamics_seconds`` the
+    exported model then runs dynamics for that long, from the calmest validation frame: ``dynamics.json``.
 
     Raises
     ------
@@ -78,7 +82,10 @@ def train(path: str | Path, resume: bool = False, progress: bool = True) -> Path
                     summary(name, value, run.state.epoch)
                 bar.update()
                 bar.set_postfix_str(_short(row))
-    return finish(config, run.state, run.baseline, data, output)
+    exported = finish(config, run.state, run.baseline, data, output)
+    if dynamics_seconds > 0.0:
+        run_dynamics(exported, data.validation or data.train, output, dynamics_seconds, progress)
+    return exported
 
 
 class Run:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from matplotlib.figure import Figure
 
 from . import anisotropy, plots
 from .elasticity import elastic_constants
 from .errors import MLIPError, StructureError
-from .md_stability import md_stability
+from .md_budget import affordable_dynamics
 from .phonon_audit import audit_phonons
 from .phonon_cells import heights
 from .phonon_files import write_results
@@ -43,7 +43,8 @@ class Settings:
     distance: displacement for phonons, Å
     mesh: of the density of states, along each axis
     orientations: random ones, for the anisotropy
-    temperature_K, time, replicas: of the dynamics: K at the start, ps; a drift is reported from 1 ps on
+    temperature_K, time, replicas: of the dynamics: K at the start, ps at least; a drift needs 1 ps
+    seconds: of the clock, which the dynamics may fill with a longer time, all replicas together
     reference: a phonopy directory, or one with a phonopy directory for each structure's name
     """
 
@@ -56,10 +57,11 @@ class Settings:
     temperature_K: float = 300.0
     time: float = 1.0
     replicas: int = 2
+    seconds: float = 60.0
     reference: str | None = None
 
     def quick(self) -> Settings:
-        return replace(self, mesh=6, orientations=4, time=0.05)
+        return replace(self, mesh=6, orientations=4, time=0.05, seconds=0.0)
 
 
 @dataclass
@@ -202,14 +204,19 @@ def symmetry_step(job: Job) -> Found:
 
 
 def dynamics(job: Job) -> Found:
-    """Replicas at constant energy."""
+    """Replicas at constant energy: the time that is asked for, and longer where a minute allows it."""
     atoms = job.start()
     if job.is_crystal:
         atoms = atoms.repeat(np.ceil(MD_LENGTH / heights(atoms.cell.array) - 1e-6).astype(int))
         atoms.calc = job.calculator
     settings = job.settings
-    time = settings.time * 1000.0 * units.fs
-    result = md_stability(atoms, settings.temperature_K, 1.0 * units.fs, time, settings.replicas)
+    result = affordable_dynamics(
+        atoms,
+        settings.temperature_K,
+        seconds=settings.seconds,
+        least=settings.time,
+        replicas=settings.replicas,
+    )
     numbers = result.to_dict()
     if not result.shows_drift:
         numbers["drift"] = numbers["drift_error"] = None

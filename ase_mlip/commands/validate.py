@@ -45,7 +45,7 @@ from .common import (
     default=1.0,
     show_default=True,
     type=POSITIVE,
-    help="Of the dynamics, ps; a drift needs 1.",
+    help="Of the dynamics at least, ps; where a minute allows more, it is longer, up to 20. A drift needs 1.",
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Structures at a time; by default all cores.")
 @click.option("--quick", is_flag=True, help="A first look: coarse mesh, 4 orientations, 0.05 ps.")
