@@ -19,7 +19,8 @@ LARGE_FORCE = 100.0  # eV/Å: two atoms far inside each other, or numbers in ano
 FAR_OFF = 10.0  # eV/atom from what the composition says
 SAME_PLACES = 1e-3  # of scaled positions: two frames differ by a strain alone
 STRAINS = (1e-4, 0.05)  # smallest and largest that are compared
-AGREES = (0.5, 2.0)  # energy differences over the work of the stresses
+AGREES = (0.67, 1.5)  # energy differences over the work of stresses or forces
+SHIFTS = (1e-4, 0.2)  # Å: smallest and largest displacement of two frames in one cell that are compared
 MOST_COMPARED = 200  # frames of one composition
 NAMED = 5
 
@@ -56,6 +57,7 @@ def warn_of_doubtful(samples: Sequence[Sample], keys: ReferenceKeys) -> None:
         _free_energies(samples),
         _energies(samples, keys),
         _forces(samples),
+        _displaced(samples),
         _strained(samples, keys),
     ]
     for message in filter(None, found):
@@ -151,17 +153,33 @@ def _frames(samples: Sequence[Sample], chosen: np.ndarray, values: np.ndarray, u
 
 def _strained(samples: Sequence[Sample], keys: ReferenceKeys) -> str:
     """Whether energies of frames that differ by a strain alone follow from their stresses."""
-    differences, works, sources = strained_pairs(samples)
-    if len(works) == 0 or np.abs(differences).max() < 1e-3:
+    ratio, message = _contradiction(*strained_pairs(samples), "stresses", "a strain")
+    return f"{message}; {_likely_stress(ratio, keys)}" if message else ""
+
+
+def _displaced(samples: Sequence[Sample]) -> str:
+    """Whether energies of frames in one cell that differ by small displacements follow from their forces."""
+    ratio, message = _contradiction(*displaced_pairs(samples), "forces", "small displacements")
+    if not message:
         return ""
+    sign = "; their sign is that of gradients" if -AGREES[1] < ratio < -AGREES[0] else ""
+    return f"{message}{sign}; check `units`, `energy_key` and `forces_key` in `[data]`"
+
+
+def _contradiction(
+    differences: np.ndarray, works: np.ndarray, sources: list[tuple[str, str]], what: str, how: str
+) -> tuple[float, str]:
+    """Differences of energy over work, in the mean, and what there is to say if they disagree."""
+    if len(works) == 0 or np.abs(differences).max() < 1e-3:
+        return 1.0, ""
     ratio = float((differences * works).sum() / max((works * works).sum(), 1e-300))
     if AGREES[0] < ratio < AGREES[1]:
-        return ""
+        return ratio, ""
     worst = int(np.argmax(np.abs(differences - works)))
-    return (
-        f"stresses contradict energies: {len(works)} pairs of frames differ by a strain alone, and their "
-        f"energies differ by {ratio:.3g} times what the stresses say; {' and '.join(sources[worst])}: "
-        f"{differences[worst]:.4g} instead of {works[worst]:.4g} eV; {_likely_stress(ratio, keys)}"
+    return ratio, (
+        f"{what} contradict energies: {len(works)} pairs of frames differ by {how} alone, and their energies "
+        f"differ by {ratio:.3g} times what the {what} say; {' and '.join(sources[worst])}: "
+        f"{differences[worst]:.4g} instead of {works[worst]:.4g} eV"
     )
 
 
@@ -184,13 +202,8 @@ def strained_pairs(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, l
     differences of energy [n], eV; volume times mean stress times strain [n], eV, which they are up to the
     third order in the strain; the sources of both frames
     """
-    groups: dict[bytes, list[Sample]] = {}
-    for sample in samples:
-        if sample.stress is not None and sample.energy is not None:
-            groups.setdefault(sample.atoms.numbers.tobytes(), []).append(sample)
-    differences, works, sources = [], [], []
-    for group in groups.values():
-        group = group[:MOST_COMPARED]
+    found: list[tuple[float, float, tuple[str, str]]] = []
+    for group in _by_composition(samples, "stress"):
         scaled = np.array([sample.atoms.cell.scaled_positions(sample.atoms.positions) for sample in group])
         scaled -= scaled[:, :1]
         for j, second in enumerate(group):
@@ -200,10 +213,46 @@ def strained_pairs(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, l
                 strain = _strain(first, second)
                 if STRAINS[0] < np.abs(strain).max() < STRAINS[1]:
                     volume = np.sqrt(first.atoms.get_volume() * second.atoms.get_volume())
-                    differences.append(second.energy - first.energy)
-                    works.append(0.5 * volume * ((first.stress + second.stress) * strain).sum())
-                    sources.append((first.source, second.source))
-    return np.array(differences), np.array(works), sources
+                    work = 0.5 * volume * ((first.stress + second.stress) * strain).sum()
+                    found.append((second.energy - first.energy, work, (first.source, second.source)))
+    return _columns(found)
+
+
+def displaced_pairs(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
+    """Pairs of frames in one cell whose atoms differ by at most 0.2 Å.
+
+    Returns
+    -------
+    differences of energy [n], eV; minus mean forces times displacements [n], eV, which they are up to the
+    third order in the displacements; the sources of both frames
+    """
+    found: list[tuple[float, float, tuple[str, str]]] = []
+    for group in _by_composition(samples, "forces"):
+        positions = np.array([sample.atoms.positions for sample in group])
+        cells = np.array([sample.atoms.cell.array for sample in group])
+        for j, second in enumerate(group):
+            shift = np.abs(positions[:j] - positions[j]).max(axis=(1, 2), initial=0.0)
+            same = np.abs(cells[:j] - cells[j]).max(axis=(1, 2), initial=0.0) < 1e-5
+            near = same & (SHIFTS[0] < shift) & (shift < SHIFTS[1])
+            for first in (group[i] for i in np.flatnonzero(near)):
+                moved = second.atoms.positions - first.atoms.positions
+                work = -0.5 * ((first.forces + second.forces) * moved).sum()
+                found.append((second.energy - first.energy, work, (first.source, second.source)))
+    return _columns(found)
+
+
+def _by_composition(samples: Sequence[Sample], quantity: str) -> list[list[Sample]]:
+    """Frames with an energy and a quantity, in lists of the same elements in the same order."""
+    groups: dict[bytes, list[Sample]] = {}
+    for sample in samples:
+        if getattr(sample, quantity) is not None and sample.energy is not None:
+            groups.setdefault(sample.atoms.numbers.tobytes(), []).append(sample)
+    return [group[:MOST_COMPARED] for group in groups.values()]
+
+
+def _columns(found: list[tuple[float, float, tuple[str, str]]]):
+    differences, works, sources = zip(*found, strict=True) if found else ((), (), ())
+    return np.array(differences, dtype=float), np.array(works, dtype=float), list(sources)
 
 
 def _strain(first: Sample, second: Sample) -> np.ndarray:

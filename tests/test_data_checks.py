@@ -168,6 +168,44 @@ def test_stresses_that_contradict_energies_of_strained_frames_are_warned_of(tmp_
     assert advice in str(caught[0].message)
 
 
+def displaced(n=6) -> list[Atoms]:
+    """Copper with small displacements: energies follow from forces to the third order."""
+    frames = []
+    for seed in range(n):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.03, seed=seed)
+        emt = atoms.copy()
+        emt.calc = EMT()
+        atoms.calc = SinglePointCalculator(atoms, energy=emt.get_potential_energy(), forces=emt.get_forces())
+        frames.append(atoms)
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("energy", "forces", "message"),
+    [
+        (1 / units.Hartree, 1.0, "differ by 0.036"),
+        (1 / units.Hartree, units.Bohr / units.Hartree, r"differ by 1\.[89]"),
+        (1.0, -1.0, "their sign is that of gradients"),
+    ],
+)
+def test_forces_that_contradict_energies_are_warned_of(tmp_path, energy, forces, message):
+    """All frames in Hartree, or in Hartree and Hartree/Bohr, or gradients: no frame differs from the others."""
+    frames = displaced()
+    for frame in frames:
+        frame.calc.results["energy"] *= energy
+        frame.calc.results["forces"] *= forces
+    write(tmp_path / "b.xyz", frames)
+    with pytest.warns(RuntimeWarning, match=f"forces contradict energies: 15 pairs .*{message}") as caught:
+        load_data(DataConfig(train="b.xyz"), tmp_path)
+    assert len(caught) == 1
+
+
+def test_displaced_frames_cause_no_warning(tmp_path):
+    write(tmp_path / "b.xyz", displaced())
+    assert load_data(DataConfig(train="b.xyz"), tmp_path).train
+
+
 def test_strained_frames_on_disk_cause_no_warning(tmp_path):
     frames = strained()
     text = as_text(frames, stress=lambda atoms: full_3x3_to_voigt_6_stress(atoms.get_stress(voigt=False)))
@@ -187,7 +225,7 @@ VASPRUN = """<?xml version="1.0" encoding="ISO-8859-1"?>
   <scstep><energy><i name="e_fr_energy">{free}</i><i name="e_wo_entrp">-7.0</i>
    <i name="e_0_energy">{zero}</i></energy></scstep>
   <structure>{structure}</structure>
-  <varray name="forces"><v>0.1 0.0 0.0</v><v>-0.1 0.0 0.0</v></varray>
+  <varray name="forces"><v>0.1 0.0 -2.5</v><v>-0.1 0.0 2.5</v></varray>
   <varray name="stress"><v>50.0 0.0 1.0</v><v>0.0 20.0 0.0</v><v>1.0 0.0 30.0</v></varray>
   <energy><i name="e_fr_energy">{free}</i><i name="e_wo_entrp">-7.0</i><i name="e_0_energy">0.0</i></energy>
  </calculation>
@@ -201,7 +239,9 @@ STRUCTURE = """<crystal><varray name="basis"><v>3.6 0 0</v><v>0 3.6 0</v><v>0 0 
 def vaspruns(tmp_path):
     names = []
     for k in range(3):
-        text = VASPRUN.format(structure=STRUCTURE.format(z=0.45 + 0.01 * k), free=-7.5 - k, zero=-7.48 - k)
+        text = VASPRUN.format(
+            structure=STRUCTURE.format(z=0.45 + 0.01 * k), free=-7.5 - 0.1 * k, zero=-7.48 - 0.1 * k
+        )  # 2.5 eV/Å times 0.04 Å
         (tmp_path / f"vasprun-{k}.xml").write_text(text)
         names.append(f"vasprun-{k}.xml")
     return names
@@ -213,7 +253,7 @@ def test_vasprun_gives_the_energy_at_zero_broadening_and_says_that_forces_belong
     with pytest.warns(RuntimeWarning, match=r"3 of 3 frames hold a free energy.* by 10 meV/atom"):
         split = load_data(DataConfig(train=vaspruns), tmp_path)
     every = sorted(sample.energy for sample in split.train + split.validation)
-    assert every == pytest.approx([-9.48, -8.48, -7.48])
+    assert every == pytest.approx([-7.68, -7.58, -7.48])
     # VASP's kbar with the sign of a pressure; ASE converts both
     expected = -np.array([[50.0, 0, 1], [0, 20, 0], [1, 0, 30]]) * 0.1 * units.GPa
     np.testing.assert_allclose(split.train[0].stress, expected, rtol=1e-6)
@@ -221,7 +261,7 @@ def test_vasprun_gives_the_energy_at_zero_broadening_and_says_that_forces_belong
 
 def test_the_free_energy_is_a_key(tmp_path, vaspruns):
     split = load_data(DataConfig(train=vaspruns, energy_key="free_energy"), tmp_path)
-    assert sorted(s.energy for s in split.train + split.validation) == pytest.approx([-9.5, -8.5, -7.5])
+    assert sorted(s.energy for s in split.train + split.validation) == pytest.approx([-7.7, -7.6, -7.5])
     assert split.description["keys"]["energy"] == "free_energy"
 
 
