@@ -190,7 +190,7 @@ def displaced(n=6) -> list[Atoms]:
     ],
 )
 def test_forces_that_contradict_energies_are_warned_of(tmp_path, energy, forces, message):
-    """All frames in Hartree, or in Hartree and Hartree/Bohr, or gradients: no frame differs from the others."""
+    """All in Hartree, or in Hartree and Hartree/Bohr, or gradients: no frame differs from the others."""
     frames = displaced()
     for frame in frames:
         frame.calc.results["energy"] *= energy
