@@ -101,6 +101,12 @@ def band_structure(
     return bands, {_pretty(name): row for name, row in zip(names, at_special, strict=True)}
 
 
+def check_path(primitive: Atoms, path: str | None) -> None:
+    """Raise StructureError for a path with a point that the lattice does not have, before the work."""
+    if path:
+        _runs(path, special_points(primitive)[0])
+
+
 def special_points(primitive: Atoms) -> tuple[dict[str, np.ndarray], list[list[str]]]:
     """Fractional coordinates of the special points by name ("G", "X", "W2"), and the standard path's runs."""
     structure = (primitive.cell.array, primitive.get_scaled_positions(), primitive.numbers)

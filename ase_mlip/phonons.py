@@ -28,7 +28,7 @@ from .crystals import (
     with_calculator,
 )
 from .errors import StructureError
-from .phonon_bands import BandStructure, band_structure, frequencies_at
+from .phonon_bands import BandStructure, band_structure, check_path, frequencies_at
 from .phonon_cells import (
     as_mesh,
     find_supercell,
@@ -221,6 +221,7 @@ def phonons(
     calculator = averaged_calculator(work, symmetry, symprec)
     warn_if_small(work, matrix, calculator)
     calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry)
+    check_path(to_ase(calculation.primitive), path)
     calculation.generate_displacements(distance=distance, is_plusminus=is_plusminus)
     limit = np.inf if relax_first or force else max_residual
     started = time.perf_counter()
