@@ -31,6 +31,7 @@ from .crystals import (
 from .errors import MLIPError, StructureError
 from .phonon_cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
 from .phonon_files import Checkpoint
+from .phonon_supercell import find_supercell
 from .requirements import install_command
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class ConductivityResult:
 
 def thermal_conductivity(
     atoms: Atoms,
-    supercell_matrix: Sequence | np.ndarray = (2, 2, 2),
+    supercell_matrix: Sequence | np.ndarray | None = None,
     phonon_supercell_matrix: Sequence | np.ndarray | None = None,
     mesh: Sequence[int] = (11, 11, 11),
     temperatures: Sequence[float] = (300.0,),
@@ -111,8 +112,10 @@ def thermal_conductivity(
     Parameters
     ----------
     atoms: relaxed crystal with a calculator; not modified
-    supercell_matrix: for third-order force constants, of ``atoms``' cell, three numbers or a 3×3 matrix
-    phonon_supercell_matrix: for second-order ones; None takes ``supercell_matrix``
+    supercell_matrix: for third-order force constants, of ``atoms``' cell, three numbers or a 3×3 matrix; None
+        takes one with faces twice the model's cutoff apart, 10 Å if the calculator does not say
+    phonon_supercell_matrix: for second-order ones; None takes ``supercell_matrix``, or if that is None, too,
+        what :func:`ase_mlip.phonons.phonons` takes
     mesh: q-points
     temperatures: K, all above zero
     distance: length of a displacement, Å
@@ -150,10 +153,11 @@ def thermal_conductivity(
     warn_of_single_precision(work.calc, "thermal_conductivity")
     if len(temperatures) == 0 or min(temperatures) <= 0.0:
         raise ValueError(f"`temperatures` must be above zero, got {list(temperatures)} K")
-    third = as_matrix(supercell_matrix)
-    second = third
+    third = find_supercell(work, supercell_matrix, None, work.calc, only_direct=True)
     if phonon_supercell_matrix is not None:
         second = as_matrix(phonon_supercell_matrix, "phonon_supercell_matrix")
+    else:
+        second = third if supercell_matrix is not None else find_supercell(work, None, None, work.calc)
     with warnings.catch_warnings():
         # about defaults that are meant here, and about names that change from version to version
         warnings.filterwarnings("ignore", module="phono3py|phonopy")

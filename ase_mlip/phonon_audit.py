@@ -22,9 +22,11 @@ from .cosets import averaged_forces
 from .crystals import require_positive
 from .errors import PrecisionWarning
 from .phonon_bands import frequencies_at, special_points
-from .phonon_cells import new_phonopy, to_ase, to_phonopy, warn_if_small
+from .phonon_cells import new_phonopy, to_ase, to_phonopy
 from .phonon_files import Checkpoint
-from .phonons import averaged_calculator, check_input, relaxed_within_symmetry, sum_rule_error
+from .phonon_input import averaged_calculator, check_input, relaxed_within_symmetry
+from .phonon_supercell import find_supercell, warn_if_small
+from .phonons import sum_rule_error
 
 DEGENERATE = 1e-4  # THz, of frequencies from force constants that obey the space group
 ACOUSTIC = 1e-2  # THz, at Γ
@@ -85,6 +87,7 @@ def audit_phonons(
     symmetry: str | Atoms | None = None,
     relax_first: bool = True,
     force: bool = False,
+    input_symprec: float = 1e-2,
     primitive_matrix: str | np.ndarray = "auto",
     symprec: float = 1e-5,
     checkpoint: str | Path | None = None,
@@ -106,11 +109,12 @@ def audit_phonons(
         for molecules, without calculator, or where the crystal cannot be relaxed
     """
     require_positive(distance=distance)
-    work, matrix = check_input(atoms, supercell_matrix, min_length)
+    work = check_input(atoms, supercell_matrix, min_length)
     _warn_of_rounding(work.calc, distance)
     if relax_first:
-        relaxed_within_symmetry(work, force)
+        relaxed_within_symmetry(work, force, input_symprec)
     calculator = averaged_calculator(work, symmetry, symprec)
+    matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
     calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry=False)
     started = time.perf_counter()

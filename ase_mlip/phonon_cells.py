@@ -1,4 +1,4 @@
-"""Cells of a phonon calculation: from ASE to phonopy and back, supercells and their size."""
+"""Cells of a phonon calculation: from ASE to phonopy and back, matrices and meshes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from ase import Atoms
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from .errors import StructureError, SupercellWarning
-
-DEFAULT_SUPERCELL = (2, 2, 2)
+from .errors import StructureError
 
 
 def new_phonopy(
@@ -72,28 +70,6 @@ def heights(cell: np.ndarray) -> np.ndarray:
     return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
 
 
-def find_supercell(
-    atoms: Atoms, supercell_matrix: Sequence | np.ndarray | None, min_length: float | None
-) -> np.ndarray:
-    """The supercell's matrix, int [3, 3]: as given, or diagonal with faces ``min_length`` Å apart.
-
-    Raises
-    ------
-    StructureError
-        both given, or a matrix that is not regular and of integers
-    """
-    if min_length is None:
-        return as_matrix(DEFAULT_SUPERCELL if supercell_matrix is None else supercell_matrix)
-    if supercell_matrix is not None:
-        raise StructureError(
-            f"`phonons`: expected `supercell_matrix` or `min_length`, got both ({supercell_matrix} and "
-            f"{min_length} Å); leave one out"
-        )
-    if not 0.0 < min_length < np.inf:
-        raise StructureError(f"`min_length` must be positive, got {min_length} Å")
-    return np.diag(np.ceil(min_length / heights(atoms.cell.array) - 1e-6).astype(int))
-
-
 def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_matrix") -> np.ndarray:
     """Three integers or nine as int [3, 3]. Raises StructureError for others, and for mirrored cells."""
     matrix = np.array(supercell_matrix)
@@ -128,30 +104,3 @@ def require_right_handed(atoms: Atoms, what: str) -> None:
             f"`{what}` needs a right-handed cell, got {atoms.cell.array.round(4).tolist()} Å, of which the "
             "determinant is negative; exchange two of its vectors"
         )
-
-
-def warn_if_small(atoms: Atoms, supercell_matrix: np.ndarray, calculator) -> None:
-    """Warn (SupercellWarning) where a displaced atom feels its own image.
-
-    Both may change the energy of an atom between them, as far away from either as the interaction range, so
-    that faces have to be twice that far apart. Without message passing the range is the cutoff.
-    """
-    info = getattr(getattr(calculator, "model", None), "info", None)
-    if info is None:
-        return
-    shortest = heights(supercell_matrix @ atoms.cell.array).min()
-    direct, whole = 2.0 * info.cutoff, 2.0 * info.interaction_range
-    if shortest >= whole:
-        return
-    limits, how = f"twice the cutoff of `{info.name}` ({direct:g} Å)", ""
-    if whole > direct:
-        limits = f"twice the interaction range of `{info.name}` ({whole:g} Å)"
-        also = shortest < direct
-        limits += f"{' and than' if also else ', but not'} twice its cutoff ({direct:g} Å)"
-        how = "" if also else " through message passing"
-    warnings.warn(
-        f"the supercell's faces are {shortest:.2f} Å apart, less than {limits}: displaced atoms feel their "
-        f"own images{how}; a larger supercell (`min_length`) shows how much",
-        SupercellWarning,
-        stacklevel=3,
-    )

@@ -28,6 +28,7 @@ from .crystals import refuse_constraints, symmetry_dataset
 from .errors import StructureError, SupercellWarning
 from .phonon_bands import BandStructure, frequencies_at
 from .phonon_cells import to_ase
+from .phonon_supercell import find_supercell
 from .phonons import PhononResult, phonons
 
 CELLS = ("phonopy.yaml", "phonopy_params.yaml", "phonopy_disp.yaml")
@@ -107,6 +108,8 @@ def compare_phonons(
         folder = Path(reference)
         loaded = load_reference(folder)
         return compare_with(atoms, loaded, str(folder), **options)
+    if options.get("supercell_matrix") is None and options.get("min_length") is None:
+        options["supercell_matrix"] = find_supercell(atoms, None, None, atoms.calc)  # the model's
     other = atoms.copy()
     other.calc = reference
     found = phonons(other, **options)

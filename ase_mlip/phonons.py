@@ -13,39 +13,29 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.spacegroup.symmetrize import refine_symmetry
 from phonopy import Phonopy
 
 from .cosets import averaged_forces
 from .crystals import (
     largest_force,
-    refuse_constraints,
-    refuse_random,
-    require_crystal,
     require_positive,
     space_group,
-    symmetry_dataset,
-    with_calculator,
 )
 from .errors import StructureError
 from .phonon_bands import BandStructure, band_structure, check_path, frequencies_at
 from .phonon_cells import (
     as_mesh,
-    find_supercell,
     new_phonopy,
-    require_right_handed,
     to_ase,
-    warn_if_small,
 )
 from .phonon_files import Checkpoint
+from .phonon_input import averaged_calculator, check_input, preparation, relaxed_within_symmetry
+from .phonon_supercell import find_supercell, warn_if_small, width_of
 from .phonon_thermal import ThermalProperties, thermal_properties
 from .provenance import plain
-from .relax import RelaxResult, relax
+from .relax import RelaxResult
 
 IMAGINARY = -0.1  # THz; below it a mode counts as imaginary, above it as noise of an acoustic mode
-RELAXED = 1e-4  # eV/Å, what `relax=True` asks for
-MAX_STEPS = 1000
-SYMMETRY_OF_INPUT = 1e-2  # Å; files give coordinates to a few digits
 
 
 @dataclass
@@ -69,9 +59,10 @@ class PhononResult:
     evaluations: of the calculator or network in supercells, rotations counted
     seconds: for the forces in supercells
     averaging: name of the averaging over rotations, "none" without
+    supercell_width: smallest distance between opposite faces of the supercell, Å
     space_group: as phonopy used it
     primitive: primitive cell
-    relaxation: how the unit cell was relaxed, None where it was taken as it is
+    relaxation: how the unit cell was made symmetric and relaxed, None where it was taken as it is
     phonopy: the phonopy object, for everything else that phonopy does
     """
 
@@ -95,6 +86,7 @@ class PhononResult:
     averaging: str
     n_atoms_supercell: int
     supercell_matrix: np.ndarray
+    supercell_width: float
     distance: float
     mesh: tuple[int, int, int]
     space_group: str
@@ -123,9 +115,11 @@ class PhononResult:
             "space_group": self.space_group,
             "cell": self.phonopy.unitcell.cell.tolist(),
             "relaxed": self.relaxation is not None,
+            "preparation": None if self.relaxation is None else preparation(self.relaxation),
             "averaging": self.averaging,
             "supercell_matrix": self.supercell_matrix.tolist(),
             "n_atoms_supercell": self.n_atoms_supercell,
+            "supercell_width": self.supercell_width,
             "distance": self.distance,
             "mesh": list(self.mesh),
             "n_displacements": self.n_displacements,
@@ -174,6 +168,7 @@ def phonons(
     symmetry: str | Atoms | None = None,
     relax_first: bool = True,
     force: bool = False,
+    input_symprec: float = 1e-2,
     path: str | None = None,
     points: int = 200,
     is_symmetry: bool = True,
@@ -189,16 +184,18 @@ def phonons(
     Parameters
     ----------
     atoms: crystal with a calculator; not modified
-    supercell_matrix: of ``atoms``' cell, three numbers or a 3×3 matrix; (2, 2, 2) if neither it nor
-        ``min_length`` is given
+    supercell_matrix: of ``atoms``' cell, three numbers or a 3×3 matrix. If neither it nor ``min_length`` is
+        given, one with faces twice the model's interaction range apart, where that takes at most 512 atoms,
+        else twice its cutoff; 10 Å for a calculator that does not say how far it reaches
     distance: length of a displacement, Å
     mesh: q-points for the density of states
-    min_length: multiply each cell vector until opposite faces are that far apart, Å
+    min_length: make a compact supercell whose opposite faces are at least that far apart, Å
     symmetry: averaging of the calculator over rotations: ``"crystal"`` for the point group of the relaxed
         crystal, or a scheme of :func:`ase_mlip.symmetry.find_averaging`; None takes it as it is
-    relax_first: make the symmetry within 0.01 Å exact and relax atoms and cell within it; otherwise ``atoms``
-        must be relaxed
-    force: go on where the crystal is not relaxed
+    relax_first: make the symmetry within ``input_symprec`` exact and relax atoms and cell within it;
+        otherwise ``atoms`` must be relaxed
+    force: go on where the crystal is not relaxed, or went far in that
+    input_symprec: tolerance for the symmetry of the crystal as given, Å; files give a few digits
     path: special points such as ``"GXU,KGL"``; None takes the lattice's standard path (seekpath)
     points: q-points along the path, about
     is_symmetry: displace only atoms that symmetry makes distinct, and make force constants obey it (symfc)
@@ -209,6 +206,13 @@ def phonons(
     checkpoint: keep the forces of finished supercells in this .npz file, and take them from there
     progress: called as ``progress(done, total)`` after each supercell
 
+    Warns
+    -----
+    UserWarning
+        where ``relax_first`` changes the space group, and of a checkpoint that is not of this run
+    SupercellWarning
+        where displaced atoms feel their own images
+
     Raises
     ------
     StructureError
@@ -216,9 +220,10 @@ def phonons(
     """
     require_positive(distance=distance, points=points)
     mesh = as_mesh(mesh)
-    work, matrix = check_input(atoms, supercell_matrix, min_length)
-    relaxation = relaxed_within_symmetry(work, force) if relax_first else None
+    work = check_input(atoms, supercell_matrix, min_length)
+    relaxation = relaxed_within_symmetry(work, force, input_symprec) if relax_first else None
     calculator = averaged_calculator(work, symmetry, symprec)
+    matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
     calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry)
     check_path(to_ase(calculation.primitive), path)
@@ -245,75 +250,6 @@ def phonons(
         relaxation=relaxation,
         **_analyse(calculation, path, points, mesh),
     )
-
-
-def check_input(
-    atoms: Atoms, supercell_matrix: Sequence | np.ndarray | None, min_length: float | None
-) -> tuple[Atoms, np.ndarray]:
-    """A copy of a crystal that phonons can be computed of, and the supercell's matrix, int [3, 3]."""
-    work = with_calculator(atoms, "phonons")
-    require_crystal(work, "phonons")
-    require_right_handed(work, "phonons")
-    refuse_random(work.calc, "phonons")
-    refuse_constraints(work, "phonons")
-    _require_space_group(work)
-    return work, find_supercell(work, supercell_matrix, min_length)
-
-
-def _require_space_group(atoms: Atoms) -> None:
-    if symmetry_dataset(atoms, SYMMETRY_OF_INPUT) is None:
-        raise StructureError(
-            f"`phonons`: spglib finds no space group of {atoms.get_chemical_formula()} within "
-            f"{SYMMETRY_OF_INPUT} Å; are two atoms at one place?"
-        )
-
-
-def relaxed_within_symmetry(atoms: Atoms, force: bool = False) -> RelaxResult:
-    """Relax cell (where there is a stress) and atoms of ``atoms``, in place, in the space group they have
-    within 0.01 Å.
-
-    For a symmetric crystal the forces of an averaged model are the plain model's, projected on the symmetry,
-    so that this is the minimum of both.
-
-    Raises
-    ------
-    StructureError
-        without a space group, and where it does not converge, unless ``force``
-    """
-    _require_space_group(atoms)
-    calculator = atoms.calc
-    refine_symmetry(atoms, symprec=SYMMETRY_OF_INPUT)
-    has_stress = "stress" in getattr(calculator, "implemented_properties", ())
-    result = relax(
-        atoms,
-        fmax=RELAXED,
-        steps=MAX_STEPS,
-        optimizer="BFGS",
-        cell=has_stress,
-        symmetry="fix",
-        check_noise=False,
-    )
-    if not result.converged and not force:
-        raise StructureError(
-            f"`phonons`: expected the relaxation to reach {RELAXED} eV/Å, got {result.fmaxes[-1]:.2g} after "
-            f"{result.steps} steps; relax the structure by `ase_mlip.relax` first, or go on with `force=True`"
-        )
-    atoms.set_cell(result.atoms.cell)
-    atoms.positions = result.atoms.positions
-    atoms.calc = calculator
-    return result
-
-
-def averaged_calculator(atoms: Atoms, symmetry: str | Atoms | None, symprec: float):
-    """The calculator of ``atoms``, averaged as ``symmetry`` says."""
-    if symmetry is None:
-        return atoms.calc
-    from .symmetrized_calculator import symmetrized  # late: it knows model files, and those torch
-    from .symmetry import find_averaging
-
-    is_crystal = isinstance(symmetry, str) and symmetry == "crystal"
-    averaging = find_averaging(atoms if is_crystal else symmetry, symprec)
-    return symmetrized(atoms.calc, averaging)
 
 
 def compute_forces(
@@ -380,6 +316,7 @@ def _analyse(calculation: Phonopy, path: str | None, points: int, mesh: tuple[in
         "n_displacements": len(calculation.supercells_with_displacements),
         "n_atoms_supercell": len(calculation.supercell),
         "supercell_matrix": np.array(calculation.supercell_matrix),
+        "supercell_width": width_of(to_ase(calculation.unitcell), calculation.supercell_matrix),
         "mesh": mesh,
         "space_group": space_group(to_ase(calculation.unitcell), calculation.symmetry.tolerance),
         "primitive": primitive,

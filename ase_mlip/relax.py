@@ -23,7 +23,7 @@ from .crystals import SYMPRECS, largest_force, refuse_random, require_crystal, s
 from .errors import StructureError
 from .force_noise import ForceNoise, force_noise, warn_of_noise
 from .matching import displacement_rms, require_same_substance, rmsd_to_reference
-from .relax_symmetry import SYMMETRIES
+from .relax_symmetry import SYMMETRIES, Refinement
 
 _NAMES = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
 # FIRE2 came with ASE 3.24
@@ -53,6 +53,7 @@ class RelaxResult:
     noise: noise of the forces of the relaxed structure, or None where it was not measured
     trajectory: where each step was written, or None
     wall_time: seconds
+    refinement: with ``symmetry="fix"`` how far the start was from that symmetry
     """
 
     atoms: Atoms
@@ -75,6 +76,7 @@ class RelaxResult:
     noise: ForceNoise | None
     trajectory: Path | None
     wall_time: float
+    refinement: Refinement | None = None
 
     @property
     def energy(self) -> float:
@@ -130,6 +132,8 @@ def relax(
     PrecisionWarning
         when the forces' rounding or anisotropy is above ``fmax``
     UserWarning
+        where ``symmetry="fix"`` makes another space group of the start's
+    UserWarning
         where the distance to ``reference`` would need pymatgen, and it is not installed
 
     Raises
@@ -151,7 +155,7 @@ def relax(
     path = None if trajectory is None else Path(trajectory)
     resumed = resume and path is not None and _take_last_frame(work, path)
     constraints = list(work.constraints)
-    origin = _prepare_symmetry(work, atoms if reference is None else reference, symmetry, symprec)
+    origin, refinement = _prepare_symmetry(work, atoms if reference is None else reference, symmetry, symprec)
     target = _target(work, cell, origin)
     record = _Record([], [], [])
     started = time.perf_counter()
@@ -195,6 +199,7 @@ def relax(
         rmsd_to_reference=None if reference is None else rmsd_to_reference(work, reference),
         noise=noise,
         trajectory=path,
+        refinement=refinement,
         wall_time=time.perf_counter() - started,
     )
 
@@ -280,16 +285,18 @@ def _take_last_frame(atoms: Atoms, path: Path) -> bool:
     return True
 
 
-def _prepare_symmetry(work: Atoms, crystal: Atoms, symmetry: str | None, symprec: float) -> np.ndarray | None:
+def _prepare_symmetry(
+    work: Atoms, crystal: Atoms, symmetry: str | None, symprec: float
+) -> tuple[np.ndarray | None, Refinement | None]:
     """Constrain ``work`` or average its calculator; from which cell to measure deformations."""
     if symmetry == "fix":
-        relax_symmetry.fix_symmetry(work, symprec)
+        return None, relax_symmetry.fix_symmetry(work, symprec)
     if symmetry != "average":
-        return None
+        return None, None
     require_crystal(work, 'relax(symmetry="average")')
     crystal = relax_symmetry.refined(crystal, symprec)
     work.calc = relax_symmetry.averaged(work.calc, crystal, symprec)
-    return relax_symmetry.align(work, crystal)
+    return relax_symmetry.align(work, crystal), None
 
 
 def _target(atoms: Atoms, cell: bool | str, origin: np.ndarray | None):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
+
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixSymmetry
@@ -9,7 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.spacegroup.symmetrize import refine_symmetry
 from scipy.linalg import polar
 
-from .crystals import require_crystal, symmetry_dataset
+from .crystals import require_crystal, space_group, symmetry_dataset
 from .errors import StructureError
 
 SYMMETRIES = (None, "fix", "average")
@@ -43,10 +46,74 @@ class RotationFreeCellFilter(FrechetCellFilter):
         return self._known[1].copy()
 
 
-def fix_symmetry(atoms: Atoms, symprec: float) -> None:
+@dataclass(frozen=True)
+class Refinement:
+    """What making a symmetry exact did to a crystal.
+
+    Attributes
+    ----------
+    moved: largest displacement of an atom, without that of all together and the cell's strain, Å
+    strained: largest component of the cell's strain
+    given: space group that the crystal had within a tenth of the tolerance
+    made: space group that it has now
+    """
+
+    moved: float
+    strained: float
+    given: str
+    made: str
+
+
+def refine(atoms: Atoms, symprec: float) -> Refinement:
+    """Make the symmetry that a crystal has within ``symprec`` Å exact, in place (ASE's refine_symmetry).
+
+    Warns
+    -----
+    UserWarning
+        where that is another space group than within a tenth of ``symprec``, which is more than the rounding
+        of files: a weak distortion, such as an off-centring, is lost
+
+    Raises
+    ------
+    StructureError
+        where an atom would move by more than twice ``symprec``
+    """
+    before, given = atoms.copy(), space_group(atoms, 0.1 * symprec)
+    refine_symmetry(atoms, symprec)
+    moved, strained = moves(before, atoms)
+    found = Refinement(moved, strained, given, space_group(atoms, 0.1 * symprec))
+    size = f"atoms moved by up to {moved:.4f} Å, the cell strained by up to {strained:.1e}"
+    if moved > 2.0 * symprec:
+        raise StructureError(
+            f"`symprec={symprec:g}` Å: expected a symmetry from which atoms are no further away, got "
+            f"{found.made} with {size}; use a smaller tolerance"
+        )
+    if found.made != given:
+        warnings.warn(
+            f"the space group {given or 'none'}, within {0.1 * symprec:g} Å, was made {found.made}, which "
+            f"the crystal has within {symprec:g} Å: {size}. A weak distortion is lost in that; to keep it "
+            "use a smaller tolerance (`symprec`, of phonons `input_symprec`) or do without the symmetry",
+            UserWarning,
+            stacklevel=4,
+        )
+    return found
+
+
+def moves(before: Atoms, after: Atoms) -> tuple[float, float]:
+    """Largest displacement of an atom (Å), without strain and drift, and component of the cell's strain."""
+    shifts = after.get_scaled_positions(wrap=False) - before.get_scaled_positions(wrap=False)
+    shifts -= np.rint(shifts)
+    shifts = (shifts - shifts.mean(axis=0)) @ after.cell.array
+    deformation = np.linalg.solve(before.cell.array, after.cell.array)
+    strain = polar(deformation)[1] - np.eye(3)
+    return float(np.linalg.norm(shifts, axis=1).max()), float(np.abs(strain).max())
+
+
+def fix_symmetry(atoms: Atoms, symprec: float) -> Refinement:
     """Make the symmetry that ``atoms`` has within ``symprec`` Å exact, and constrain it (ASE's FixSymmetry).
 
-    Raises StructureError for molecules, where no symmetry is found, and beside other constraints.
+    Warns as :func:`refine`. Raises StructureError for molecules, where no symmetry is found, and beside other
+    constraints.
     """
     _require_symmetry(atoms, 'symmetry="fix"', symprec)
     if atoms.constraints:
@@ -55,7 +122,9 @@ def fix_symmetry(atoms: Atoms, symprec: float) -> None:
             f'`symmetry="fix"` expected a structure without constraints, got {names}, which need not have '
             "its symmetry; remove them"
         )
+    refinement = refine(atoms, symprec)
     atoms.set_constraint(FixSymmetry(atoms, symprec=symprec))
+    return refinement
 
 
 def refined(atoms: Atoms, symprec: float) -> Atoms:

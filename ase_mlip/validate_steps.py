@@ -19,8 +19,9 @@ from .md_budget import affordable_dynamics
 from .phonon_audit import audit_phonons
 from .phonon_cells import heights
 from .phonon_files import write_results
+from .phonon_input import relaxed_within_symmetry
 from .phonon_reference import compare_with, load_reference
-from .phonons import phonons, relaxed_within_symmetry
+from .phonons import phonons
 from .plots_elastic import plot_elastic
 from .plots_md import plot_stability
 from .relax import relax
@@ -39,7 +40,7 @@ class Settings:
     Attributes
     ----------
     dtype, symmetrize: of the calculator
-    phonon_length: supercells for phonons are at least so wide, Å; None takes twice the cutoff
+    phonon_length: supercells for phonons are at least so wide, Å; None is as for :func:`.phonons.phonons`
     distance: displacement for phonons, Å
     mesh: of the density of states, along each axis
     orientations: random ones, for the anisotropy
@@ -152,9 +153,13 @@ def phonon_step(job: Job) -> Found:
     """Phonons as in production, the audit, and the comparison with a reference if there is one."""
     _require_crystal(job)
     atoms = job.start()
-    length = job.settings.phonon_length or 2.0 * job.calculator.model.info.cutoff
     # relaxed it is: the forces that are left are the model's anisotropy
-    options = {"min_length": length, "distance": job.settings.distance, "relax_first": False, "force": True}
+    options = {
+        "min_length": job.settings.phonon_length,
+        "distance": job.settings.distance,
+        "relax_first": False,
+        "force": True,
+    }
     mesh = (job.settings.mesh,) * 3
     result = phonons(atoms, mesh=mesh, checkpoint=job.folder / "forces.npz", **options)
     write_results(result, job.folder)

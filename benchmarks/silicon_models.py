@@ -31,8 +31,8 @@ from ase_mlip import MLIPCalculator, lammps_run
 from ase_mlip.elasticity import elastic_constants
 from ase_mlip.evaluate import evaluate
 from ase_mlip.model_info import find_model
+from ase_mlip.phonon_input import relaxed_within_symmetry
 from ase_mlip.phonon_reference import compare_phonons
-from ase_mlip.phonons import relaxed_within_symmetry
 
 STORE = timing.ROOT / "benchmarks" / "results" / "silicon-models.json"
 REFERENCE = {"color": "0.65", "lw": 2.2}

@@ -27,8 +27,9 @@ from ase_mlip.lammps_md import run_nve_lammps
 from ase_mlip.md import draw_velocities, run_nve
 from ase_mlip.model_info import find_model
 from ase_mlip.phonon_audit import audit_phonons
+from ase_mlip.phonon_input import relaxed_within_symmetry
 from ase_mlip.phonon_reference import compare_phonons
-from ase_mlip.phonons import phonons, relaxed_within_symmetry
+from ase_mlip.phonons import phonons
 from ase_mlip.relax import relax
 
 sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package

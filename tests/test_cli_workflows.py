@@ -30,7 +30,8 @@ def run(*arguments, code=0):
 def folder(tmp_path_factory):
     """Phonons of silicon with everything but a reference."""
     folder = tmp_path_factory.mktemp("phonons")
-    result = run("phonons", "pet-si", SILICON, "--symmetry", "crystal", "--audit", "-o", folder, *FAST)
+    options = ("--symmetry", "crystal", "--audit", "--supercell", 2, 2, 2)
+    result = run("phonons", "pet-si", SILICON, *options, "-o", folder, *FAST)
     (folder / "output.txt").write_text(result.output)
     return folder
 
@@ -44,7 +45,7 @@ def test_the_crystals_group_makes_phonons_clean(folder):
     assert numbers["audit"]["splitting"] < 1e-4
     assert max(numbers["audit"]["optical"]) - min(numbers["audit"]["optical"]) < 1e-4
     output = (folder / "output.txt").read_text()
-    assert "Fd-3m (227), supercell of 64 atoms" in output
+    assert "Fd-3m (227), supercell of 64 atoms, faces 10.95 Å apart" in output
     assert "  1 displacement, 13 evaluations," in output
     assert "lowest frequency 0.000 THz: stable" in output
     (line,) = [line for line in output.splitlines() if line.startswith("warning: ")]
@@ -58,7 +59,8 @@ def test_its_own_files_are_a_reference(folder, tmp_path):
     (tmp_path / "reference").mkdir()
     for name in ("phonopy.yaml", "FORCE_SETS"):
         (tmp_path / "reference" / name).write_bytes((folder / "silicon" / name).read_bytes())
-    arguments = ("phonons", "pet-si", SILICON, "--symmetry", "crystal", "-o", tmp_path / "out", "--json")
+    options = ("--symmetry", "crystal", "--supercell", 2, 2, 2, "--json")
+    arguments = ("phonons", "pet-si", SILICON, *options, "-o", tmp_path / "out")
     output = run(*arguments, "--reference", tmp_path / "reference", *FAST).stdout
     assert json.loads(output)["silicon"]["comparison"]["mean_absolute_error"] < 1e-3
     assert (tmp_path / "out" / "silicon" / "comparison.png").stat().st_size > 10_000

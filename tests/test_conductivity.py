@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import itertools
 import json
 import sys
 from importlib.util import find_spec
@@ -10,10 +11,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import spglib
 from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.morse import MorsePotential
 from ase.io import read, write
+from ase.neighborlist import neighbor_list
 from click.testing import CliRunner
 from stillinger_weber import LATTICE_CONSTANT, export
 
@@ -21,7 +25,8 @@ from ase_mlip import MLIPCalculator
 from ase_mlip.conductivity import _has_imaginary, _shares, thermal_conductivity
 from ase_mlip.errors import DataError, MLIPError, StructureError
 from ase_mlip.kappa_srme import kappa_srme, read_references
-from ase_mlip.phonon_cells import to_phonopy
+from ase_mlip.phonon_cells import to_ase, to_phonopy
+from ase_mlip.relax import relax
 from tests.test_phonon_audit import Interrupted
 
 needs_phono3py = pytest.mark.skipif(find_spec("phono3py") is None, reason="phono3py is not installed")
@@ -75,6 +80,44 @@ def test_what_cannot_be_compared_is_refused():
         kappa_srme(two_modes([[2, 4], [5, 1]], q_points=np.full((2, 3), 0.25)), reference)
     with pytest.raises(DataError, match="temperature=400"):
         kappa_srme(reference, reference, temperature=400.0)
+
+
+def entry(mode_kappa, **changes):
+    """A row of the benchmark's table: two q-points with two bands each, as :func:`two_modes`."""
+    found = two_modes(mode_kappa)
+    row = {
+        "mp_id": "mp-1",
+        "name": "AB",
+        "temperatures": [300.0],
+        "kappa_TOT_ave": found.mean_kappa.tolist(),
+        "mode_kappa_TOT_ave": found.mode_kappa.tolist(),
+        "frequencies": [[0.0, 1.0], [2.0, 3.0]],
+        "qpoints": found.q_points.tolist(),
+        "weights": found.weights.tolist(),
+        "q_mesh": list(found.mesh),
+        "symm.no": 227,
+    }
+    return row | changes
+
+
+def test_srme_of_entries_of_a_table_is_that_by_hand(tmp_path):
+    """The benchmark's format: JSON by column, then row; packed or not."""
+    rows = [entry([[4, 0], [3, 1]]), entry([[2, 4], [5, 1]], mp_id="mp-2", name="CD")]
+    rows.append(entry([[2, 4], [5, 1]], mp_id="mp-3") | {"symm.no": 166})
+    table = {column: {str(n): row[column] for n, row in enumerate(rows)} for column in rows[0]}
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    (tmp_path / "table.json.gz").write_bytes(gzip.compress(json.dumps(table).encode()))
+    for name in ("table.json", "table.json.gz"):
+        found = read_references(tmp_path / name)
+        assert [(row.name, row.identifier) for row in found.values()] == [
+            ("AB", "mp-1"), ("CD", "mp-2"), ("AB", "mp-3")
+        ]  # fmt: skip
+        for row in found.values():
+            assert row.mode_kappa.sum(axis=(1, 2)) / row.weights.sum() == pytest.approx(row.mean_kappa)
+        first = two_modes([[4, 0], [3, 1]])
+        assert kappa_srme(first, found["mp-1"]) == 0.0
+        assert kappa_srme(first, found["mp-2"]) == pytest.approx(0.8)  # as worked out above
+        assert kappa_srme(first, found["mp-3"]) == 2.0  # another space group
 
 
 @pytest.mark.skipif(not REFERENCES.is_dir(), reason="reference data of the benchmark not found")
@@ -211,6 +254,49 @@ def test_force_constants_obey_permutation_and_translation(result):
         assert np.abs(fc3.sum(axis=axis)).max() < 1e-5 * scale
 
 
+EPSILON, R0, RHO = 0.2, 2.8, 5.0  # eV, Å
+
+
+def third_derivatives(vector):
+    """∂³φ/∂r∂r∂r [3, 3, 3] (eV/Å³) of Morse's φ = ε (E² - 2E), E = exp(-ρ (r/r0 - 1)), at ``vector``."""
+    r = np.linalg.norm(vector)
+    n, k = vector / r, RHO / R0
+    e = np.exp(-RHO * (r / R0 - 1.0))
+    first = EPSILON * (-2 * k * e**2 + 2 * k * e)
+    second = EPSILON * (4 * k**2 * e**2 - 2 * k**2 * e)
+    third = EPSILON * (-8 * k**3 * e**2 + 2 * k**3 * e)
+    unit = np.eye(3)
+    cross = (
+        np.einsum("ab,c->abc", unit, n) + np.einsum("bc,a->abc", unit, n) + np.einsum("ac,b->abc", unit, n)
+    )
+    along = third - 3 * second / r + 3 * first / r**2
+    return along * np.einsum("a,b,c->abc", n, n, n) + (second / r - first / r**2) * cross
+
+
+@needs_phono3py
+def test_third_order_force_constants_are_those_of_an_analytic_pair_potential():
+    """fcc with two shells of neighbours, in the flat part of ASE's Morse potential."""
+    atoms = bulk("Ar", a=3.9, cubic=True)
+    atoms.calc = MorsePotential(epsilon=EPSILON, r0=R0, rho0=RHO, rcut1=4.4 / R0, rcut2=4.6 / R0)
+    relaxed = relax(atoms, cell=True, symmetry="fix", fmax=1e-6, optimizer="BFGS", check_noise=False).atoms
+    relaxed.calc = atoms.calc
+    assert relaxed.cell.lengths()[0] < 4.3  # the second shell
+    found = thermal_conductivity(relaxed, (2, 2, 2), mesh=(3, 3, 3), distance=0.003)
+    assert found.stable
+    supercell = to_ase(found.phono3py.supercell)
+    expected = np.zeros((len(supercell),) * 3 + (3, 3, 3))
+    for i, j, vector in zip(*neighbor_list("ijD", supercell, 4.4), strict=True):
+        ends = ((i, -1.0), (j, 1.0))
+        for (a, s), (b, t), (c, u) in itertools.product(ends, repeat=3):
+            expected[a, b, c] += 0.5 * s * t * u * third_derivatives(vector)  # each pair comes twice
+    fc3 = found.phono3py.fc3
+    if len(fc3) < len(supercell):
+        expected = expected[found.phono3py.primitive.p2s_map]
+    scale = np.abs(expected).max()
+    assert scale > 1.0
+    assert np.abs(fc3 - expected).max() < 2e-3 * scale
+
+
 @needs_phono3py
 def test_frequencies_are_those_of_phonopy(silicon, result):
     from ase_mlip.phonons import phonons
@@ -219,6 +305,29 @@ def test_frequencies_are_those_of_phonopy(silicon, result):
     assert np.sort(result.frequencies, axis=1) == pytest.approx(
         expected.frequencies_at(result.q_points), abs=0.01
     )
+
+
+@needs_phono3py
+def test_q_points_are_one_of_each_star_in_the_order_of_the_mesh(result):
+    """Stars from spglib's rotations; modes correspond only where points and their order are the same."""
+    primitive = result.phono3py.primitive
+    cell = (primitive.cell, primitive.scaled_positions, primitive.numbers)
+    # reciprocal coordinates as rows: q → q W, for the real-space rotation W of columns; and q → -q
+    rotations = spglib.get_symmetry_dataset(cell, symprec=1e-5).rotations
+    places = np.stack(np.meshgrid(*[np.arange(5)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    stars = {}
+    for place in places:
+        images = np.concatenate([place @ rotations, -(place @ rotations)]) % 5
+        stars.setdefault(frozenset(map(tuple, images)), None)
+    found = np.rint(5 * result.q_points).astype(int)
+    assert 5 * result.q_points == pytest.approx(found, abs=1e-9)
+    assert len(found) == len(stars) == 10
+    for point, weight in zip(found % 5, result.weights, strict=True):
+        (star,) = [star for star in stars if tuple(point) in star]
+        assert weight == len(star)
+        del stars[star]
+    order = (found % 5) @ [1, 5, 25]  # the first direction runs fastest
+    assert (np.diff(order) > 0).all()
 
 
 @needs_phono3py

@@ -21,9 +21,12 @@ from ase.neighborlist import neighbor_list
 from ase.phonons import Phonons
 
 from ase_mlip.errors import StructureError
-from ase_mlip.phonon_cells import heights, to_phonopy, warn_if_small
+from ase_mlip.phonon_audit import audit_phonons
+from ase_mlip.phonon_cells import heights, to_phonopy
 from ase_mlip.phonon_files import Checkpoint, write_results
+from ase_mlip.phonon_supercell import warn_if_small
 from ase_mlip.phonons import phonons
+from ase_mlip.relax import relax
 
 THZ_PER_EV = units._e / units._hplanck / 1e12
 POINTS = {"Γ": (0.0, 0.0, 0.0), "X": (0.5, 0.0, 0.5), "L": (0.5, 0.5, 0.5)}
@@ -261,9 +264,57 @@ def test_the_structure_is_relaxed_first(copper):
     assert result.special_frequencies["X"] == pytest.approx(clean.special_frequencies["X"], abs=5e-3)
 
 
+def off_centre(shift):
+    """CuAu of caesium chloride's structure whose gold is off the centre along z."""
+    atoms = bulk("CuAu", "cesiumchloride", a=2.95)
+    atoms.positions[1, 2] += shift
+    atoms.calc = EMT()
+    return atoms
+
+
+def test_a_weak_distortion_is_not_lost_in_silence():
+    """0.004 Å, within the tolerance; and with a smaller one it is kept, as far as the model does."""
+    atoms = off_centre(0.004)
+    options = {"mesh": (2, 2, 2), "force": True}
+    lost = r"the space group P4mm \(99\), within 0\.001 Å, was made Pm-3m \(221\), .* moved by up to 0\.0020"
+    for compute in (lambda: phonons(atoms, (2, 2, 2), **options), lambda: audit_phonons(atoms, (2, 2, 2))):
+        with pytest.warns(UserWarning, match=lost):
+            found = compute()
+    with pytest.warns(UserWarning, match=lost):
+        found = phonons(atoms, (2, 2, 2), **options)
+    made = found.to_dict()["preparation"]
+    assert (made["given"], made["made"]) == ("P4mm (99)", "Pm-3m (221)")
+    assert made["moved"] == pytest.approx(0.002, abs=1e-4)  # half of it: without the drift
+    with pytest.warns(UserWarning, match=lost):
+        relax(atoms, symmetry="fix", check_noise=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kept = phonons(atoms, (2, 2, 2), input_symprec=1e-3, **options)
+    assert not [w for w in caught if "was made" in str(w.message)]
+    assert kept.relaxation.refinement.made == "P4mm (99)"
+    # whose minimum is the centre
+    assert [("from the space group P4mm (99) to Pm-3m" in str(w.message)) for w in caught] == [True]
+
+
+def test_rounded_coordinates_are_no_distortion():
+    """A file with four digits."""
+    atoms = bulk("Cu", "hcp", a=2.5612, c=4.1825)
+    atoms.set_scaled_positions(atoms.get_scaled_positions().round(4))
+    atoms.calc = EMT()
+    result = phonons(atoms, (2, 2, 2), mesh=(2, 2, 2), force=True)
+    assert 0.0 < result.relaxation.refinement.moved < 1e-3
+
+
+def test_a_crystal_that_goes_far_is_another_one():
+    atoms = bulk("Cu", a=4.1)
+    atoms.calc = EMT()
+    with pytest.raises(StructureError, match=r"strained by up to 0\.1\d\d in the relaxation, .*`force=True`"):
+        phonons(atoms, (2, 2, 2))
+
+
 def test_an_unconverged_relaxation_is_refused_unless_forced(copper, monkeypatch):
-    monkeypatch.setattr("ase_mlip.phonons.RELAXED", 0.0)
-    monkeypatch.setattr("ase_mlip.phonons.MAX_STEPS", 1)
+    monkeypatch.setattr("ase_mlip.phonon_input.RELAXED", 0.0)
+    monkeypatch.setattr("ase_mlip.phonon_input.MAX_STEPS", 1)
     with pytest.raises(StructureError, match=r"expected the relaxation to reach.*`force=True`"):
         phonons(copper, (2, 2, 2), mesh=(2, 2, 2))
     assert phonons(copper, (2, 2, 2), mesh=(2, 2, 2), force=True).stable

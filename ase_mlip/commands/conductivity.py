@@ -17,9 +17,10 @@ from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lin
 
 
 @click.command()
-@click.option("--supercell", type=COUNT, nargs=3, default=(2, 2, 2), show_default=True,
-              help="For third-order force constants.")  # fmt: skip
-@click.option("--phonon-supercell", type=COUNT, nargs=3, help="For second-order ones; by default the same.")
+@click.option("--supercell", type=COUNT, nargs=3,
+              help="For third-order force constants; by default faces twice the cutoff apart.")  # fmt: skip
+@click.option("--phonon-supercell", type=COUNT, nargs=3,
+              help="For second-order ones; by default as --supercell, or as ase-mlip phonons.")  # fmt: skip
 @click.option("--mesh", type=COUNT, nargs=3, default=(11, 11, 11), show_default=True, help="q-points.")
 @click.option("--temperature", "temperatures", type=POSITIVE, multiple=True,
               default=(300.0,), show_default=True, help="K; may be repeated.")  # fmt: skip
@@ -35,7 +36,7 @@ from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lin
 @crystal_options
 def conductivity(
     run: CrystalRun,
-    supercell: tuple[int, int, int],
+    supercell: tuple[int, int, int] | None,
     phonon_supercell: tuple[int, int, int] | None,
     mesh: tuple[int, int, int],
     temperatures: tuple[float, ...],
@@ -115,11 +116,18 @@ def _document(result) -> dict:
     return {"units": "W/m/K, K, THz; residual_force eV/Å", "space_group": result.space_group_number, **known}
 
 
+def _supercell(cell) -> str:
+    from ..phonon_cells import heights
+
+    return f"supercell of {len(cell)} atoms, faces {heights(cell.cell).min():.2f} Å apart"
+
+
 def _text(result, force: str) -> str:
     second, third = result.n_displacements
     lines = [
         f"mesh {' '.join(map(str, result.mesh))}",
-        f"displacements: {second} for second order, {third} for third",
+        f"second order: {_supercell(result.phono3py.phonon_supercell)}, displacements: {second}",
+        f"third order: {_supercell(result.phono3py.supercell)}, displacements: {third}",
         f"residual force {force}",
     ]
     if not result.stable:

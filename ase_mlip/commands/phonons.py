@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=FOLDER, default="phonons", show_default=True, help="A folder in it each."
 )
-@click.option("--supercell", type=COUNT, nargs=3, metavar="A B C", help="By default 2 2 2.")
+@click.option("--supercell", type=COUNT, nargs=3, metavar="A B C",
+              help="By default faces are twice the model's interaction range apart, where that takes at most "
+              "512 atoms, else twice its cutoff.")  # fmt: skip
 @click.option("--min-length", type=POSITIVE, help="Instead: faces of the supercell at least so far apart, Å.")
 @click.option("--distance", default=0.01, show_default=True, type=DISPLACEMENT, help="Displacement, Å.")
 @click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
 @click.option("--audit", is_flag=True, help="Also measure what the model obeys with nothing imposed.")
 @click.option("--group-velocities", is_flag=True, help="Write modes and group velocities of the mesh, too.")
 @click.option("--relax/--no-relax", default=True, show_default=True, help="Relax cell and atoms first.")
+@click.option("--symprec", default=0.01, show_default=True, type=POSITIVE,
+              help="Of the symmetry that is made exact before that, Å.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Go on where the crystal could not be relaxed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 @calculator_options("float64")
@@ -65,6 +69,7 @@ def phonons(
     audit: bool,
     group_velocities: bool,
     relax: bool,
+    symprec: float,
     force: bool,
     as_json: bool,
     calculator: dict,
@@ -83,7 +88,7 @@ def phonons(
     from ..errors import MLIPError
     from ..provenance import plain
 
-    options = {"distance": distance, "relax_first": relax, "force": force}
+    options = {"distance": distance, "relax_first": relax, "force": force, "input_symprec": symprec}
     options["symmetry"] = None if symmetry == "none" else symmetry
     options |= {"supercell_matrix": supercell, "min_length": min_length}
     drawing = {"path": path, "mesh": mesh, "is_plusminus": "auto" if plusminus is None else plusminus}
@@ -177,10 +182,18 @@ class _Run:
 
 
 def _print_result(name: str, result) -> None:
-    click.echo(f"{name}: {result.space_group}, supercell of {result.n_atoms_supercell} atoms")
+    click.echo(
+        f"{name}: {result.space_group}, supercell of {result.n_atoms_supercell} atoms, faces "
+        f"{result.supercell_width:.2f} Å apart"
+    )
     relaxation = result.relaxation
     if relaxation is not None:
         lengths = ", ".join(f"{length:.4f}" for length in relaxation.atoms.cell.lengths())
+        made = relaxation.refinement
+        click.echo(
+            f"  symmetry made exact: atoms moved by up to {made.moved:.1e} Å, cell strained by up to "
+            f"{made.strained:.1e}"
+        )
         click.echo(f"  relaxed in {relaxation.steps} steps to cell vectors of {lengths} Å")
     displaced, evaluated = (
         f"{count} {noun}{'' if count == 1 else 's'}"

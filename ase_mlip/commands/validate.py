@@ -30,7 +30,7 @@ from .common import (
 @click.option("--reference", type=FOLDER, help="A phonopy directory, or one with a directory per structure.")
 @symmetrize_options
 @click.option(
-    "--phonon-length", type=POSITIVE, help="Least width of phonon supercells, Å; else twice the cutoff."
+    "--phonon-length", type=POSITIVE, help="Least width of phonon supercells, Å; else as ase-mlip phonons."
 )
 @click.option(
     "--temperature",
