@@ -1,0 +1,49 @@
+"""Phonons by hand, as phonopy's manual has them: what docs/phonons.md says of a network without symmetry."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from phonopy import Phonopy
+
+from ase_mlip import MLIPCalculator
+from ase_mlip.phonon_cells import to_phonopy
+from ase_mlip.phonon_input import relaxed_within_symmetry
+
+DOCS = Path(__file__).parents[1] / "docs" / "phonons.md"
+
+
+def optical_at_gamma(crystal, calculator, subtract):
+    calculation = Phonopy(to_phonopy(crystal), 2 * np.eye(3, dtype=int), primitive_matrix="auto")
+    calculation.generate_displacements(distance=0.01)
+    forces = []
+    for cell in (calculation.supercell, *calculation.supercells_with_displacements):
+        atoms = Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
+        forces.append(calculator.get_property("forces", atoms))
+    calculation.forces = np.array(forces[1:]) - (forces[0] if subtract else 0.0)
+    calculation.produce_force_constants()
+    calculation.run_qpoints([[0.0, 0.0, 0.0]])
+    frequencies = calculation.qpoints.frequencies[0][3:]
+    assert np.ptp(frequencies) < 1e-3
+    return frequencies.mean()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:primitive_matrix defaulted")
+def test_the_numbers_of_the_page_are_those_found():
+    crystal = bulk("Si", cubic=True)
+    crystal.calc = plain = MLIPCalculator("pet-si", device="cpu", dtype="float64")
+    relaxed_within_symmetry(crystal)
+    averaged = MLIPCalculator(plain.model, symmetrize=crystal)
+    found = [
+        optical_at_gamma(crystal, plain, subtract=False),
+        optical_at_gamma(crystal, plain, subtract=True),
+        optical_at_gamma(crystal, averaged, subtract=False),
+    ]
+    table = DOCS.read_text().split("## By hand")[1]
+    said = [float(number) for number in re.findall(r"\| (\d\d\.\d\d) \|", table)]
+    assert said == pytest.approx(found, abs=0.02)
+    assert abs(found[1] - found[2]) < 0.05 < found[0] - found[1]
