@@ -67,8 +67,8 @@ class MLIPCalculator(Calculator):
 
     Programs of finite displacements (phonopy, matcalc) take forces as they come, and a plain network that
     does not know symmetry leaves some in the undisplaced crystal: `pet-si` then gives 16.74 THz at Γ of
-    silicon instead of 14.89. Pass the undisplaced crystal, ``symmetrize=crystal``, or subtract the forces of the
-    undisplaced supercell, as :func:`ase_mlip.phonons.phonons` does (docs/phonons.md).
+    silicon instead of 14.89. Pass the undisplaced crystal, ``symmetrize=crystal``, or subtract the
+    forces of the undisplaced supercell, as :func:`ase_mlip.phonons.phonons` does (docs/phonons.md).
 
     The calculator may be used for several structures in turn and pickles by the path of its model.
 
