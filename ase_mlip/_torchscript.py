@@ -1,9 +1,9 @@
 """The only Python file that calls ``torch.jit``: TorchScript is deprecated and must stay replaceable.
 
 TorchScript's profiling executor specialises a module for the shapes of its first calls and compiles again
-when others come, which shows as late pauses of seconds. :func:`without_profiling` runs the plain interpreter
-instead. That choice is a thread-local flag of libtorch, hence a context around every call rather than a
-setting made once.
+when others come, which shows as late pauses of seconds. :func:`calling` runs the plain interpreter instead.
+That choice is a thread-local flag of libtorch, as are gradients, inference mode and autocast, hence a context
+around every call rather than a setting made once.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import torch
+from torch import Tensor
 
 # torch up to 2.13 gives a DeprecationWarning, newer ones a FutureWarning, under Python 3.14 with another text
 DEPRECATED = r"`torch\.jit\.\w+` is (deprecated|not supported in Python)"
@@ -52,7 +53,22 @@ def load(path_or_buffer: str | BinaryIO, map_location: torch.device | str = "cpu
 
 
 @contextlib.contextmanager
-def without_profiling() -> Iterator[None]:
-    """Run scripted modules in the plain interpreter of this thread: no profiling, no late recompilation."""
-    with torch.jit.optimized_execution(False):
+def calling() -> Iterator[None]:
+    """The one state of this thread in which models are loaded, called and tested, whatever a caller has set.
+
+    Gradients on, inference mode and autocast off, and the plain interpreter: no profiling, no late
+    recompilation.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(torch.jit.optimized_execution(False))
         yield
+
+
+def ordinary(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy of one that was made in inference mode and knows no derivatives."""
+    return tensor.clone() if tensor.is_inference() else tensor

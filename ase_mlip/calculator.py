@@ -338,16 +338,24 @@ class MLIPCalculator(Calculator):
 
     def _evaluate_graph(self, graph: Graph, properties: Sequence[str]) -> dict[str, np.ndarray]:
         """The model's outputs on the CPU, for one or several structures in the graph."""
-        derivatives = self.forces == "conservative" and not NEED_DERIVATIVES.isdisjoint(properties)
+        wanted = self._wanted(properties)
         averaging = self.averaging.at(self._evaluations)
         self._evaluations += 1
         if len(averaging.rotations) > 1:
             direct = self.forces == "direct"
-            outputs = averaged(self.model, graph, derivatives, averaging, direct, self._rotations_limit)
+            outputs = averaged(self.model, graph, wanted, averaging, direct, self._rotations_limit)
         else:
-            outputs = self.model(graph, derivatives, averaging)
-        outputs.pop("gradients", None)  # one row per edge, which nobody here needs on the CPU
+            outputs = self.model(graph, wanted, averaging)
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
+
+    def _wanted(self, properties: Sequence[str]) -> list[str]:
+        """What the model must compute for ``properties``."""
+        if self.forces == "direct":
+            heads = ("direct_forces", "direct_stresses", "direct_virials")
+            return [name for name in heads if name in self.model.info.outputs]
+        if NEED_DERIVATIVES.isdisjoint(properties):
+            return []
+        return ["forces", "virial", "virials"] if "stresses" in properties else ["forces", "virial"]
 
     def _check_properties(self, properties: Sequence[str]) -> None:
         has_stress = self.forces == "conservative" or has_direct_stress(self.model.info)

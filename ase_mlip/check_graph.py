@@ -91,7 +91,7 @@ def input_not_mutated(probe: Probe) -> list[CheckResult]:
     state = probe.model.module.state_dict()
     before = {name: value.clone() for name, value in {**_tensors(graph), **state}.items()}
     first = probe.evaluate(graph)
-    probe.evaluate(graph, derivatives=False)
+    probe.evaluate(graph, ())
     after = {**_tensors(graph), **probe.model.module.state_dict()}
     changed = [name for name, value in before.items() if not torch.equal(value, after[name])]
     detail = ", ".join(changed) or f"{len(before)} compared"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from .neighbors import Graph, build_graph
 # Two orders of summing the same terms differ by some units in the last place (2e-16 and 1e-7 of the largest
 # term), which a deep network amplifies by 10 to 1000; real defects are far above either bound.
 ROUNDING = {torch.float64: 1e-10, torch.float32: 2e-4}
+DERIVED = ("forces", "virial", "virials")
 # Central differences of float64 energies, extrapolated from two steps, are good to 1e-8 eV/Å if it is smooth.
 FINITE_DIFFERENCE = 1e-6
 
@@ -103,25 +104,21 @@ class Probe:
         """The graph of ``atoms`` as an engine would build it."""
         return build_graph(atoms, self.info.cutoff, self.info.pair_cutoffs)
 
-    def evaluate(self, what: Atoms | Graph, derivatives: bool = True) -> dict[str, np.ndarray]:
-        """The model's outputs as arrays."""
+    def evaluate(self, what: Atoms | Graph, outputs: Sequence[str] = DERIVED) -> dict[str, np.ndarray]:
+        """Energies and the ``outputs`` of the model as arrays."""
         graph = self.graph(what) if isinstance(what, Atoms) else what
         self.evaluations += 1
         self.atoms_evaluated += len(graph.species)
-        outputs = self.model(graph, derivatives=derivatives)
-        return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
+        found = self.model(graph, outputs)
+        return {name: value.detach().cpu().numpy() for name, value in found.items()}
 
     def evaluate_all(self, what: Atoms | Graph) -> dict[str, np.ndarray]:
-        """The outputs with derivatives, and those that a network gives only without (PET's direct heads)."""
-        graph = self.graph(what) if isinstance(what, Atoms) else what
-        outputs = self.evaluate(graph)
-        if all(name in outputs for name in self.info.outputs):
-            return outputs
-        return {**self.evaluate(graph, derivatives=False), **outputs}
+        """All that the model has."""
+        return self.evaluate(what, [*DERIVED, "gradients", *self.info.outputs])
 
     def energy(self, atoms: Atoms) -> float:
         """Total energy in eV."""
-        return float(self.evaluate(atoms, derivatives=False)["energy"][0])
+        return float(self.evaluate(atoms, ())["energy"][0])
 
     def rounding(self, *arrays: np.ndarray) -> float:
         """Tolerance for evaluations that differ by rounding only: relative to the largest entry or 1."""

@@ -21,6 +21,7 @@ import ase_mlip
 from . import _ops, _torchscript, archive, self_test
 from .averaging import Averaging
 from .errors import MLIPError, ModelFileError
+from .first_contract import unwrapped
 from .model_info import KNOWN_OUTPUTS, ModelInfo
 from .potential import Potential
 from .symmetrized_model import SymmetrizedModel
@@ -62,15 +63,16 @@ def export_model(
         the file cannot be written
     """
     _ops.load()
-    module, metadata = _averaged(module, metadata, averaging)
-    info = _describe(module, metadata)
-    potential = _prepare(module, info)
-    _check_weights(potential)
-    buffer = io.BytesIO()
-    _torchscript.save(_torchscript.script(potential), buffer)
-    members = archive.strip(buffer.getvalue())
-    info.operators = _find_operators(members, info.operators)
-    info.self_test = _make_self_test(archive.compose(members, None), info, reference)
+    with _torchscript.calling():
+        module, metadata = _averaged(module, metadata, averaging)
+        info = _describe(module, metadata)
+        potential = _prepare(module, info)
+        _check_weights(potential)
+        buffer = io.BytesIO()
+        _torchscript.save(_torchscript.script(potential), buffer)
+        members = archive.strip(buffer.getvalue())
+        info.operators = _find_operators(members, info.operators)
+        info.self_test = _make_self_test(archive.compose(members, None), info, reference)
     info.members = archive.digests(members)
     info.validate()
     archive.write_atomically(path, archive.compose(members, info.to_json()))
@@ -158,13 +160,27 @@ def _read_references(table: Tensor, info: ModelInfo) -> dict[str, float]:
 def _prepare(module: torch.nn.Module, info: ModelInfo) -> torch.nn.Module:
     """An independent copy on the CPU, in evaluation mode, whose weights need no gradients."""
     potential = copy.deepcopy(module)
+    energies = {atomic_numbers[symbol]: energy for symbol, energy in info.reference_energies.items()}
     if not _is_potential(module):
-        energies = {atomic_numbers[symbol]: energy for symbol, energy in info.reference_energies.items()}
         potential = Potential(potential, energies)
+    elif _torchscript.is_scripted(module):
+        potential = _rewrapped(potential, energies)
     potential = potential.to("cpu").eval()
     for parameter in potential.parameters():
         parameter.requires_grad_(False)  # else every evaluation would keep what weight gradients need
     info.dtype = _stored_dtype(potential.network)
+    return potential
+
+
+def _rewrapped(loaded: torch.nn.Module, energies: dict[int, float]) -> Potential:
+    """The network of a loaded model, which may be of an older schema, in the wrappers of this."""
+    network = loaded.network
+    rotations: tuple[Tensor, ...] = ()
+    if _is_symmetrized(network):
+        rotations = (network.rotations, network.weights) if len(network.rotations) else ()
+        network = unwrapped(network.network)
+    potential = Potential(SymmetrizedModel(network, *rotations), energies)
+    potential.reference_energies = loaded.reference_energies.detach().clone()
     return potential
 
 
@@ -213,10 +229,14 @@ def _make_self_test(
         module = _torchscript.load(io.BytesIO(data))
         module.network.to(dtype)
         species, edge_index, vectors, reverse = self_test.make_graph(structure, info)
-        with _torchscript.without_profiling(), torch.no_grad():
-            outputs = module.network(species, edge_index, vectors.to(dtype), reverse, {})
+        with torch.no_grad():
+            outputs = module.network.network(
+                species, edge_index, vectors.to(dtype), reverse, {}, list(KNOWN_OUTPUTS)
+            )
         _check_outputs(outputs, info, len(species), str(dtype))
-        results[dtype] = self_test.evaluate(module, structure, info)
+        rotations = self_test.exported_rotations(module)
+        wanted = ["forces", "virial", *info.outputs]
+        results[dtype] = self_test.evaluate(module, rotations, structure, info, wanted)
         _check_finite(results[dtype], str(dtype))
     mine, single = results[torch.float64], results[torch.float32]
     exact = (

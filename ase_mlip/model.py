@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,9 @@ from .averaging import PLAIN, Averaging
 from .device import on_first_that_works
 from .errors import MLIPError, ModelFileError
 from .export import export_model
+from .first_schema import FirstSchema
 from .model_info import ModelInfo, find_model, parse_document, read_info, shipped_models
+from .self_test import exported_rotations
 from .self_test import run as run_self_test
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "ModelInfo", "export_model", "find_model", "load_model", "read_info", "shipped_models"]
 
+# what every model gives beside the outputs of its network
+OF_ANY_MODEL = ("energies", "energy", "forces", "virial", "virials", "gradients", "spread")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # glibc then keeps the large edge tensors instead of giving them back to the system and faulting them in anew
 MMAP_THRESHOLD = 2**31 - 1  # bytes, the largest it takes
@@ -44,6 +49,9 @@ _allocator_tuned = False
 @dataclass
 class Model:
     """A loaded potential. Calling it evaluates a graph; it pickles by its path.
+
+    Nothing is written on it when it is called, so that threads may share it. Files of schema 1 are the
+    exception: their calls wait for each other.
 
     Attributes
     ----------
@@ -65,64 +73,77 @@ class Model:
     batch: int = 0
     self_test: bool = True
 
+    def __post_init__(self) -> None:
+        self._potential = as_potential(self.module, self.info)
+
     def __call__(
         self,
         graph: Graph,
-        derivatives: bool = True,
+        outputs: Sequence[str] = ("forces", "virial"),
         averaging: Averaging | None = None,
-        spread: bool = False,
-        batch: int = 0,
+        at_once: int = 0,
     ) -> dict[str, Tensor]:
         """Evaluate a graph of :mod:`ase_mlip.neighbors`; every result is float64 on the model's device.
+
+        The results do not depend on the context of the caller: gradients, inference mode and autocast may be
+        on or off.
 
         Parameters
         ----------
         graph: of one or more structures
-        derivatives: whether forces and virials are wanted
+        outputs: names of what is wanted beside the energies; nothing else is computed
         averaging: rotations to average over; None takes those the file was exported with
-        spread: whether the values of every rotation are wanted, too
-        batch: rotations that are evaluated together; 0: as :attr:`batch` says
+        at_once: rotations that are evaluated together; 0: as :attr:`batch` says
 
         Returns
         -------
-        ``energies`` [N] and ``energy`` [B] in eV; with ``derivatives`` also ``forces`` [N, 3] in eV/Å,
-        ``virials`` [N, 3, 3] and ``virial`` [B, 3, 3] in eV (LAMMPS sign, not symmetrised) and ``gradients``
-        [E, 3] in eV/Å (not in files written before it existed); and the further outputs ``info.outputs``
-        declares, such as ``direct_forces`` [N, 3] in eV/Å. With ``spread`` and G rotations also
-        ``energies_by_rotation`` [N, G], and likewise forces [N, G, 3], virials and the direct outputs.
+        always ``energies`` [N] and ``energy`` [B] in eV. If wanted ``forces`` [N, 3] in eV/Å, ``virial``
+        [B, 3, 3] and ``virials`` [N, 3, 3] in eV (LAMMPS sign, not symmetrised), ``gradients`` [E, 3] in eV/Å
+        (not in files written before it existed), and what else ``info.outputs`` declares, such as
+        ``direct_forces`` [N, 3] in eV/Å. With ``spread`` and G rotations also ``energies_by_rotation``
+        [N, G], and of what is wanted ``forces_by_rotation`` [N, G, 3], ``virial_by_rotation`` [B, G, 3, 3],
+        ``virials_by_rotation`` and those of the direct heads.
+
+        Raises
+        ------
+        MLIPError
+            an output that nobody knows or that the model does not have
         """
-        self._choose(self.exported if averaging is None else averaging, spread, len(graph.species), batch)
-        graph = graph.to(self.device)
-        with _torchscript.without_profiling():
-            return self.module(
-                graph.species,
-                graph.edge_index,
-                graph.edge_vectors,
-                graph.reverse_edges,
-                graph.node_weights,
-                graph.structure,
+        wanted = self._checked(outputs)
+        averaging = self.exported if averaging is None else averaging
+        with _torchscript.calling():
+            graph = graph.to(self.device)
+            of_graph = (
+                *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges),
+                *(graph.node_weights, graph.structure),
+            )
+            return self._potential(
+                *(_torchscript.ordinary(tensor) for tensor in of_graph),
                 graph.n_structures,
-                derivatives,
                 {},
+                torch.from_numpy(averaging.rotations),
+                torch.from_numpy(averaging.weights),
+                at_once or self.batch or self._at_once(len(graph.species)),
+                wanted,
             )
 
     def rotations_on_cpu(self, n_nodes: int) -> int:
         """Rotations that are evaluated together on a CPU where nothing else is asked for."""
         return max(1, NODES_AT_ONCE // max(1, n_nodes))
 
-    def _choose(self, averaging: Averaging, spread: bool, n_nodes: int, batch: int) -> None:
-        network = self.module.network
-        if hasattr(network, "rotations"):
-            network.rotations = torch.from_numpy(averaging.rotations)
-            network.weights = torch.from_numpy(averaging.weights)
-            network.spread = spread
-            on_cpu = 0 if self.device.type == "cuda" else self.rotations_on_cpu(n_nodes)
-            network.batch = batch or self.batch or on_cpu  # 0 on a GPU: the network fills it
-        elif len(averaging.rotations) > 0:
-            raise ModelFileError(
-                f"`{self.path}` was written before models could be averaged over rotations (by ase_mlip "
-                f"{self.info.versions.get('ase_mlip')}); export it again for `symmetrize`"
-            )
+    def _at_once(self, n_nodes: int) -> int:
+        return 0 if self.device.type == "cuda" else self.rotations_on_cpu(n_nodes)  # 0: the network fills it
+
+    def _checked(self, outputs: Sequence[str]) -> list[str]:
+        if isinstance(outputs, str) or not isinstance(outputs, Sequence):
+            raise MLIPError(f"`outputs` must be a list of names such as `forces`, got {outputs!r}")
+        known = (*OF_ANY_MODEL, *self.info.outputs)
+        for name in outputs:
+            if name not in known:
+                raise MLIPError(
+                    f"`outputs`: `{self.path}` has no `{name}`; expected some of {', '.join(known)}"
+                )
+        return list(outputs)
 
     def __reduce__(self):
         dtype = str(self.dtype).removeprefix("torch.")
@@ -170,13 +191,21 @@ def load_model(
         _tune_allocator()
 
     def load_on(target: torch.device) -> Model:
-        module = _load_module(data, info, path, target, precision)
-        if self_test:
-            run_self_test(module, info, str(precision).removeprefix("torch."), target, path)
-        exported = _exported_averaging(module, info)
+        with _torchscript.calling():
+            module = _load_module(data, info, path, target, precision)
+            if self_test:
+                potential = as_potential(module, info)
+                name = str(precision).removeprefix("torch.")
+                run_self_test(potential, module, info, name, target, path)
+            exported = _exported_averaging(module, info)
         return Model(info, module, target, precision, path, exported, self_test=self_test)
 
     return on_first_that_works(device, load_on)
+
+
+def as_potential(module: torch.jit.ScriptModule, info: ModelInfo) -> Callable[..., dict[str, Tensor]]:
+    """The module, to be called with the arguments of the present schema."""
+    return module if info.schema_version > 1 else FirstSchema(module)
 
 
 # ---- steps of loading --------------------------------------------------------------------------------------
@@ -208,8 +237,7 @@ def _exported_averaging(module: torch.jit.ScriptModule, info: ModelInfo) -> Aver
     if info.symmetrization is None:
         return PLAIN
     claims = info.symmetrization
-    # attributes come to the device of the network, and NumPy reads the host's memory
-    rotations, weights = module.network.rotations.cpu().numpy(), module.network.weights.cpu().numpy()
+    rotations, weights = (tensor.numpy() for tensor in exported_rotations(module))
     lattice, cell = bool(claims.get("lattice", False)), claims.get("cell")
     return Averaging(
         claims["scheme"], rotations, weights, lattice=lattice, cell=None if cell is None else np.array(cell)

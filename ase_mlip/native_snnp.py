@@ -12,6 +12,7 @@ from ase import Atoms
 from torch import Tensor
 
 from .averaging import Averaging
+from .first_contract import unwrapped
 from .model import Model
 from .neighbors import NeighborList, pair_table
 from .self_test import check_native
@@ -23,7 +24,7 @@ class NativeSNNP:
     """The network of a model file, for one structure at a time. See :func:`native_snnp`."""
 
     def __init__(self, model: Model):
-        network = model.module.network.network
+        network = unwrapped(model.module.network.network)
         self.kinds = network.types.to(torch.int32)
         known = (self.kinds >= 0).nonzero().squeeze(1)
         species = known[self.kinds[known].argsort()]  # atomic numbers in the order of the network
@@ -100,7 +101,7 @@ def native_snnp(model: Model, averaging: Averaging | None, forces: str) -> Nativ
         the tables here do not give the numbers of the file's self-test
     """
     network = getattr(model.module.network, "network", None)  # there is none in old files
-    if network is None or network.original_name != "SNNP" or model.device.type != "cpu":
+    if network is None or unwrapped(network).original_name != "SNNP" or model.device.type != "cpu":
         return None
     plain = averaging is not None and averaging.seed is None and len(averaging.rotations) == 0
     if not plain or forces != "conservative":

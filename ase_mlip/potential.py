@@ -6,12 +6,14 @@ With ``g = ∂E/∂r`` for each edge vector ``r = r_j - r_i + S·h`` of the ener
 - the virial is ``W = -Σ r ⊗ g`` (LAMMPS sign, eV); the stress ASE wants is ``-sym(W)/V``;
 - half of each edge's ``-r ⊗ g`` goes to either end: the per-atom virials.
 
-No position, cell or strain appears: a graph is all that an engine has to supply.
+No position, cell or strain appears: a graph is all that an engine has to supply. Everything else a call needs
+is an argument, too, and nothing is written on the module: one loaded model serves many threads.
 """
 
 import torch
 from torch import Tensor
 
+from .derivatives import Graph, derived, needs_gradients
 from .symmetrized_model import SymmetrizedModel
 
 MAX_ATOMIC_NUMBER = 118
@@ -46,10 +48,13 @@ class Potential(torch.nn.Module):
         node_weights: Tensor,
         structure: Tensor,
         n_structures: int,
-        derivatives: bool,
         inputs: dict[str, Tensor],
+        rotations: Tensor,
+        weights: Tensor,
+        at_once: int,
+        outputs: list[str],
     ) -> dict[str, Tensor]:
-        """Energies and, if ``derivatives``, forces and virials; everything is returned in float64.
+        """Energies and what else is asked for by name; everything is returned in float64.
 
         Parameters
         ----------
@@ -60,57 +65,37 @@ class Potential(torch.nn.Module):
         node_weights: float64 [N], 1 for atoms that are summed, 0 for ghosts and padding
         structure: int64 [N], the structure a node belongs to
         n_structures: number of structures
-        derivatives: whether forces and virials are wanted
         inputs: extra per-node inputs by name
+        rotations: float64 [G, 3, 3] on the CPU, to average over; G = 0 is the plain network
+        weights: float64 [G] on the CPU, sum 1
+        at_once: rotations evaluated together; 0: as many as suit the device
+        outputs: names of what is wanted; nothing else is computed
 
         Returns
         -------
-        ``energies`` [N] and ``energy`` [n_structures] in eV; with derivatives ``forces`` [N, 3] in
-        eV/Å, ``virials`` [N, 3, 3] and ``virial`` [n_structures, 3, 3] in eV, LAMMPS sign, not
-        symmetrised, and ``gradients`` [E, 3], ∂E/∂edge_vectors in eV/Å, for an engine that divides the
-        virial among atoms in another way; and the network's further outputs under their own names.
+        always ``energies`` [N] and ``energy`` [n_structures] in eV. By derivatives: ``forces`` [N, 3] in
+        eV/Å, ``virial`` [n_structures, 3, 3] and ``virials`` [N, 3, 3] in eV, LAMMPS sign, not symmetrised,
+        and ``gradients`` [E, 3], ∂E/∂edge_vectors in eV/Å, for an engine that divides the virial among atoms
+        in another way. Any other name is an output of the network, left out if it has none of that name. With
+        ``spread`` also those of each rotation, ``energies_by_rotation`` [N, G], ``forces_by_rotation``
+        [N, G, 3], ``virial_by_rotation`` [n_structures, G, 3, 3] and so on, of what is wanted.
         """
-        outputs, gradients = self._evaluate(
-            species, edge_index, edge_vectors, reverse_edges, node_weights, derivatives, inputs
+        vectors = edge_vectors.detach()
+        in_dtype = vectors.to(self.network.dtype_probe.dtype)
+        graph = Graph(
+            species, edge_index, in_dtype, reverse_edges, inputs, node_weights, structure, n_structures
         )
         results: dict[str, Tensor] = {}
-        for name, value in outputs.items():
+        if needs_gradients(outputs):
+            found, gradients = self.network.average(graph, rotations, weights, at_once, outputs, True)
+            results = derived(gradients.to(torch.float64), vectors, graph, outputs)
+        else:
+            with torch.no_grad():
+                found, _ = self.network.average(graph, rotations, weights, at_once, outputs, False)
+        for name, value in found.items():
             results[name] = value.detach().to(torch.float64)
         energies = results["energies"] + self.reference_energies[species]
         results["energies"] = energies
         zeros = torch.zeros(n_structures, dtype=torch.float64, device=species.device)
         results["energy"] = zeros.index_add(0, structure, node_weights * energies)
-        if derivatives:
-            n_nodes = species.size(0)
-            vectors = edge_vectors.detach()
-            results["gradients"] = gradients
-            results["forces"] = torch.ops.ase_mlip.forces_from_gradients(gradients, edge_index, n_nodes)
-            results["virials"] = torch.ops.ase_mlip.virials_from_gradients(
-                gradients, vectors, edge_index, n_nodes
-            )
-            results["virial"] = torch.ops.ase_mlip.virial_from_gradients(
-                gradients, vectors, structure[edge_index[0]], n_structures
-            )
         return results
-
-    def _evaluate(
-        self,
-        species: Tensor,
-        edge_index: Tensor,
-        edge_vectors: Tensor,
-        reverse_edges: Tensor,
-        node_weights: Tensor,
-        derivatives: bool,
-        inputs: dict[str, Tensor],
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The network's outputs, and ∂E/∂edge_vectors [E, 3] in float64 (zeros without derivatives)."""
-        dtype = self.network.dtype_probe.dtype
-        vectors = edge_vectors.detach().to(dtype)
-        if not derivatives:
-            with torch.no_grad():
-                outputs = self.network(species, edge_index, vectors, reverse_edges, inputs)
-            return outputs, torch.zeros_like(edge_vectors)
-        outputs, gradients = self.network.energies_and_gradients(
-            species, edge_index, vectors, reverse_edges, inputs, node_weights
-        )
-        return outputs, gradients.to(torch.float64)

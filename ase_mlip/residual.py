@@ -37,10 +37,10 @@ def residual_of_forces(model: Model, graph: Graph, chosen: Averaging, direct: bo
     The plain model is turned as it is. Each of the turns costs one evaluation of the average.
     """
     samples = []
+    name = "direct_forces" if direct else "forces"
     for turn in range(TURNS + 1):
         turned = averaging_turned(chosen, random_rotation(SEED, turn) if turn else np.eye(3))
-        outputs = model(graph, not direct, turned)
-        samples.append(outputs["direct_forces" if direct else "forces"].cpu().numpy())
+        samples.append(model(graph, [name], turned)[name].cpu().numpy())
     # an unbiased estimate of the variance from few samples
     return float(np.sqrt(np.var(samples, axis=0, ddof=1).sum(axis=-1).mean()))
 

@@ -6,6 +6,8 @@ rotations as it evaluates together; of their values, sums and sums of squares ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -63,8 +65,10 @@ class Spread:
             self._add("forces", forces - net, weights)
         if "direct_stresses_by_rotation" in outputs and self._direct:
             self._add("stress", _voigt(self._mean(outputs["direct_stresses_by_rotation"])), weights)
-        elif f"{head}virials_by_rotation" in outputs:
-            self._add("virial", _voigt(self._total(outputs[f"{head}virials_by_rotation"])), weights)
+        elif "direct_virials_by_rotation" in outputs and self._direct:
+            self._add("virial", _voigt(self._total(outputs["direct_virials_by_rotation"])), weights)
+        elif "virial_by_rotation" in outputs:
+            self._add("virial", _voigt(outputs["virial_by_rotation"]), weights)
 
     def result(self) -> dict[str, Tensor]:
         """``energy_spread`` [B] in eV, ``forces_spread`` [N] in eV/Å, and either ``virial_spread`` [B, 6] in
@@ -89,13 +93,18 @@ class Spread:
 
 
 def averaged(
-    model: Model, graph: Graph, derivatives: bool, averaging: Averaging, direct: bool, limit: BatchLimit
+    model: Model,
+    graph: Graph,
+    outputs: Sequence[str],
+    averaging: Averaging,
+    direct: bool,
+    limit: BatchLimit,
 ) -> dict[str, Tensor]:
-    """Outputs of the model averaged over rotations, and those of :meth:`Spread.result`.
+    """What is wanted of the model averaged over rotations, and :meth:`Spread.result` of it.
 
     Parameters
     ----------
-    model, graph, derivatives: as for calling the model
+    model, graph, outputs: as for calling the model
     averaging: two rotations or more
     direct: see :class:`Spread`
     limit: how many edges a GPU takes at once; it learns from every call
@@ -112,7 +121,7 @@ def averaged(
         part = Averaging(averaging.name, averaging.rotations[start : start + size], weights / share)
         limit.before()
         try:
-            outputs = model(graph, derivatives, part, spread=True, batch=len(weights))
+            found = model(graph, (*outputs, "spread"), part, at_once=len(weights))
         except RuntimeError as error:
             if len(weights) == 1 or model.batch or not is_lack_of_memory(error):
                 raise
@@ -120,9 +129,9 @@ def averaged(
             limit.after_running_out()
             continue
         limit.after(len(weights) * n_edges)
-        spread.add(outputs, torch.from_numpy(weights).to(model.device))
-        for name, value in outputs.items():
-            if not name.endswith("_by_rotation") and name != "gradients":
+        spread.add(found, torch.from_numpy(weights).to(model.device))
+        for name, value in found.items():
+            if not name.endswith("_by_rotation"):
                 totals.setdefault(name, torch.zeros_like(value)).add_(value, alpha=share)
         start += len(weights)
     return totals | spread.result()

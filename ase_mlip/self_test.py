@@ -6,6 +6,7 @@ engine needs twenty lines to run it.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,22 +88,39 @@ def make_graph(
     return torch.tensor(structure["numbers"], device=device), edge_index, vectors, reverse
 
 
-def evaluate(
-    module: torch.nn.Module, structure: dict[str, Any], info: ModelInfo, device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
-    """What the scripted potential gives for the structure, as float64 tensors on the CPU.
+def exported_rotations(module: torch.nn.Module) -> tuple[Tensor, Tensor]:
+    """Rotations [G, 3, 3] and weights [G] that the module was exported with, float64 on the CPU."""
+    if not hasattr(module.network, "rotations"):  # from before there was averaging
+        return torch.zeros(0, 3, 3, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+    return module.network.rotations.cpu(), module.network.weights.cpu()
 
-    An architecture may leave its direct heads out when derivatives are wanted: they are asked for apart.
+
+def evaluate(
+    potential: Callable[..., dict[str, Tensor]],
+    averaging: tuple[Tensor, Tensor],
+    structure: dict[str, Any],
+    info: ModelInfo,
+    outputs: Sequence[str],
+    device: torch.device | str = "cpu",
+) -> dict[str, Tensor]:
+    """What a potential gives for the structure, as float64 tensors on the CPU.
+
+    Parameters
+    ----------
+    potential: called as :meth:`ase_mlip.potential.Potential.forward`
+    averaging: of :func:`exported_rotations`
+    structure: of :func:`make_structure`
+    info: of the model
+    outputs: names of what is wanted beside the energies
+    device: where the potential is
     """
-    species, edge_index, vectors, reverse = make_graph(structure, info, device)
-    weights = torch.ones(len(species), dtype=torch.float64, device=device)
-    owner = torch.zeros_like(species)
-    with _torchscript.without_profiling():
-        outputs = module(species, edge_index, vectors, reverse, weights, owner, 1, True, {})
-        if any(name not in outputs for name in info.outputs):
-            plain = module(species, edge_index, vectors, reverse, weights, owner, 1, False, {})
-            outputs = {**plain, **outputs}
-    return {name: value.detach().cpu() for name, value in outputs.items()}
+    with _torchscript.calling():
+        species, edge_index, vectors, reverse = make_graph(structure, info, device)
+        weights = torch.ones(len(species), dtype=torch.float64, device=device)
+        owner = torch.zeros_like(species)
+        graph = species, edge_index, vectors, reverse, weights, owner
+        found = potential(*graph, 1, {}, *averaging, 0, list(outputs))
+    return {name: value.detach().cpu() for name, value in found.items()}
 
 
 def record(
@@ -154,12 +172,21 @@ def compare(outputs: dict[str, Tensor], self_test: dict[str, Any], dtype: str, d
     return failures
 
 
-def run(module: torch.nn.Module, info: ModelInfo, dtype: str, device: torch.device, path) -> None:
+def run(
+    potential: Callable[..., dict[str, Tensor]],
+    module: torch.nn.Module,
+    info: ModelInfo,
+    dtype: str,
+    device: torch.device,
+    path,
+) -> None:
     """Raise ModelFileError when the model does not reproduce its self-test on this machine."""
     if not {"structure", "reference", "tolerances"} <= info.self_test.keys():
         raise ModelFileError(f"`{path}` carries no self-test; export it with `export_model`")
     try:
-        outputs = evaluate(module, info.self_test["structure"], info, device)
+        averaging = exported_rotations(module)
+        names = list(info.self_test["reference"])
+        outputs = evaluate(potential, averaging, info.self_test["structure"], info, names, device)
         failures = compare(outputs, info.self_test, dtype, device.type)
     except RuntimeError as error:
         failures = [f"it stopped with: {_last_line(error)}"]

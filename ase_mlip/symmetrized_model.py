@@ -15,6 +15,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from .derivatives import Graph, derived, of_network
+from .first_contract import in_second_contract
+
 
 class SymmetrizedModel(torch.nn.Module):
     """Average of a network over rotations.
@@ -24,8 +27,8 @@ class SymmetrizedModel(torch.nn.Module):
 
     Parameters
     ----------
-    model: a network of the contract (``docs/architecture.md``); if it has ``energies_and_gradients``, that
-        is used instead of differentiating its ``forward``
+    model: a network of the contract (``docs/architecture.md``), 2 or 1; if it has
+        ``energies_and_gradients``, that is used instead of differentiating its ``forward``
     rotations: float64 [G, 3, 3], orthogonal matrices, also improper ones; None for the plain network
     weights: float64 [G], sum 1; None for equal ones
     inversion: whether to take each rotation also with the inversion
@@ -39,8 +42,6 @@ class SymmetrizedModel(torch.nn.Module):
     blocked: Final[bool]
     rotations: Tensor
     weights: Tensor
-    spread: bool
-    batch: int
     nodes_at_once: int
 
     def __init__(
@@ -51,19 +52,16 @@ class SymmetrizedModel(torch.nn.Module):
         inversion: bool = False,
     ):
         super().__init__()
-        self.network = model
+        self.network = in_second_contract(model)
         self.blocked = hasattr(model, "energies_and_gradients")
         # Cast along with the network, so that its dtype can be asked for from TorchScript.
         dtypes = [p.dtype for p in model.parameters() if p.is_floating_point()]
         probe = torch.zeros(0, dtype=dtypes[0] if dtypes else torch.float64)
         self.register_buffer("dtype_probe", probe, persistent=False)
-        # Attributes rather than buffers: they stay float64 when the network is cast.
+        # Attributes rather than buffers: they stay float64 when the network is cast. Constants: a call names
+        # the rotations that it wants.
         self.rotations, self.weights = checked_rotations(rotations, weights, inversion)
-        # Whether the values of every rotation are returned beside their average.
-        self.spread = False
-        # Rotations evaluated together. 0: one on a CPU, where a batch is slower, and on a GPU
-        # as many as have so many nodes.
-        self.batch = 0
+        # What a GPU evaluates together; on a CPU a batch is slower than one rotation after another.
         self.nodes_at_once = 16384
 
     def forward(
@@ -73,31 +71,14 @@ class SymmetrizedModel(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
-        """The network's outputs, averaged. With ``spread`` also those of each rotation, see :meth:`_keep`."""
-        n_rotations = self.rotations.size(0)
-        if n_rotations == 0:
-            return self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
-        totals: dict[str, Tensor] = {}
-        kept: dict[str, list[Tensor]] = {}
-        start = 0
-        while start < n_rotations:
-            turns = self._turns(start, species)
-            copies = turns.size(0)
-            outputs = self.network(
-                species.repeat(copies),
-                repeat_edges(edge_index, species.size(0), copies),
-                rotate(edge_vectors, turns).flatten(0, 1),
-                repeat_reverse(reverse_edges, copies),
-                repeat_inputs(inputs, copies),
-            )
-            for name, value in outputs.items():
-                values = turn_back(name, value.unflatten(0, [copies, species.size(0)]), turns)
-                add_to(totals, name, weighted(values, self.weights, start))
-                if self.spread:
-                    self._keep(kept, name, values)
-            start += copies
-        return self._joined(totals, kept)
+        """The network's outputs, averaged over its own rotations; differentiable as the network is."""
+        owned = torch.ones(species.size(0), dtype=torch.float64, device=species.device)
+        graph = Graph(
+            species, edge_index, edge_vectors, reverse_edges, inputs, owned, torch.zeros_like(species), 1
+        )
+        return self.average(graph, self.rotations, self.weights, 0, outputs, False)[0]
 
     def energies_and_gradients(
         self,
@@ -107,102 +88,116 @@ class SymmetrizedModel(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
         node_weights: Tensor,
+        outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Outputs, and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; ``node_weights`` w are float64 [N]."""
-        n_rotations = self.rotations.size(0)
+        """Outputs, and d(Σ_i w_i E_i)/d edge_vectors [E, 3], averaged over its own rotations."""
+        structure = torch.zeros_like(species)
+        graph = Graph(species, edge_index, edge_vectors, reverse_edges, inputs, node_weights, structure, 1)
+        return self.average(graph, self.rotations, self.weights, 0, outputs, True)
+
+    def average(
+        self,
+        graph: Graph,
+        rotations: Tensor,
+        weights: Tensor,
+        at_once: int,
+        outputs: list[str],
+        differentiate: bool,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Outputs averaged over given rotations, and the gradient.
+
+        Parameters
+        ----------
+        graph: one or more structures
+        rotations, weights: float64 [G, 3, 3] and [G] on the CPU; G = 0: the plain network
+        at_once: rotations evaluated together; 0: one on a CPU, on a GPU as many as ``nodes_at_once`` hold
+        outputs: names of what is wanted, as of :class:`ase_mlip.potential.Potential`
+        differentiate: whether the gradient is wanted
+
+        Returns
+        -------
+        ``energies`` and those wanted that the network has, with ``spread`` also the values of each rotation
+        of all that is wanted, ``..._by_rotation`` [N, G, ...]; and d(Σ_i w_i E_i)/d edge_vectors [E, 3], or
+        [0, 3]
+        """
+        wanted = of_network(outputs)
+        n_rotations = rotations.size(0)
         if n_rotations == 0:
-            return self._differentiate(species, edge_index, edge_vectors, reverse_edges, inputs, node_weights)
-        n_nodes, n_edges = species.size(0), edge_vectors.size(0)
+            return self._evaluate(graph, wanted, differentiate)
+        spread = "spread" in outputs
         totals: dict[str, Tensor] = {}
         kept: dict[str, list[Tensor]] = {}
-        gradient = torch.zeros(n_edges, 3, dtype=torch.float64, device=edge_vectors.device)
+        n_nodes = graph.species.size(0)
+        n_edges = graph.edge_vectors.size(0) if differentiate else 0
+        gradient = torch.zeros(n_edges, 3, dtype=torch.float64, device=graph.edge_vectors.device)
         start = 0
         while start < n_rotations:
-            turns = self._turns(start, species)
+            turns = self._turns(rotations, start, at_once, graph.species)
             copies = turns.size(0)
-            outputs, gradients = self._differentiate(
-                species.repeat(copies),
-                repeat_edges(edge_index, n_nodes, copies),
-                rotate(edge_vectors, turns).flatten(0, 1),
-                repeat_reverse(reverse_edges, copies),
-                repeat_inputs(inputs, copies),
-                node_weights.repeat(copies),
-            )
-            for name, value in outputs.items():
+            found, gradients = self._evaluate(copied(graph, turns), wanted, differentiate)
+            for name, value in found.items():
                 values = turn_back(name, value.unflatten(0, [copies, n_nodes]), turns)
-                add_to(totals, name, weighted(values, self.weights, start))
-                if self.spread:
-                    self._keep(kept, name, values)
-            gradients = turn_back("gradients", gradients.unflatten(0, [copies, n_edges]), turns)
-            gradient += weighted(gradients, self.weights, start)
-            if self.spread:
-                self._keep_derivatives(kept, gradients, edge_index, edge_vectors, n_nodes)
+                add_to(totals, name, weighted(values, weights, start))
+                if spread:
+                    keep(kept, name, values)
+            if differentiate:
+                gradients = turn_back("gradients", gradients.unflatten(0, [copies, n_edges]), turns)
+                gradient += weighted(gradients, weights, start)
+                if spread:
+                    keep_derived(kept, gradients, graph, outputs)
             start += copies
-        return self._joined(totals, kept), gradient
+        for name, parts in kept.items():
+            totals[name] = torch.cat(parts, dim=1)
+        return totals, gradient
 
-    def _differentiate(
-        self,
-        species: Tensor,
-        edge_index: Tensor,
-        edge_vectors: Tensor,
-        reverse_edges: Tensor,
-        inputs: dict[str, Tensor],
-        node_weights: Tensor,
+    def _evaluate(
+        self, graph: Graph, outputs: list[str], differentiate: bool
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """The network's outputs and gradient for one graph, [E, 3]."""
+        """``energies`` and those ``outputs`` the network has; the gradient [E, 3], or [0, 3]."""
+        if not differentiate:
+            return chosen(self._plain(graph, graph.edge_vectors, outputs), outputs), graph.edge_vectors[:0]
         if self.blocked:
-            return self.network.energies_and_gradients(
-                species, edge_index, edge_vectors, reverse_edges, inputs, node_weights.to(edge_vectors.dtype)
+            weights = graph.node_weights.to(graph.edge_vectors.dtype)
+            found, gradient = self.network.energies_and_gradients(
+                graph.species,
+                graph.edge_index,
+                graph.edge_vectors,
+                graph.reverse_edges,
+                graph.inputs,
+                weights,
+                outputs,
             )
-        vectors = edge_vectors.detach().requires_grad_(True)
-        outputs = self.network(species, edge_index, vectors, reverse_edges, inputs)
-        total = (node_weights * outputs["energies"].to(torch.float64)).sum()
-        gradient = torch.autograd.grad([total], [vectors], allow_unused=True)[0]
+            found = chosen(found, outputs)
+            if len(found) <= len(outputs):  # a network may leave out what costs it another evaluation
+                with torch.no_grad():
+                    for name, value in self._plain(graph, graph.edge_vectors, outputs).items():
+                        if name in outputs and name not in found:
+                            found[name] = value
+            return found, gradient
+        vectors = graph.edge_vectors.detach().requires_grad_(True)
+        found = chosen(self._plain(graph, vectors, outputs), outputs)
+        total = (graph.node_weights * found["energies"].to(torch.float64)).sum()
+        by_vectors = torch.autograd.grad([total], [vectors], allow_unused=True)[0]
         detached: dict[str, Tensor] = {}
-        for name, value in outputs.items():
+        for name, value in found.items():
             detached[name] = value.detach()
-        if gradient is None:
-            return detached, torch.zeros_like(edge_vectors)
-        return detached, gradient
+        if by_vectors is None:
+            return detached, torch.zeros_like(vectors)
+        return detached, by_vectors
 
-    def _turns(self, start: int, species: Tensor) -> Tensor:
+    def _plain(self, graph: Graph, vectors: Tensor, outputs: list[str]) -> dict[str, Tensor]:
+        return self.network(
+            graph.species, graph.edge_index, vectors, graph.reverse_edges, graph.inputs, outputs
+        )
+
+    def _turns(self, rotations: Tensor, start: int, at_once: int, species: Tensor) -> Tensor:
         """The next matrices that are evaluated together."""
-        size = self.batch
+        size = at_once
         if size == 0:
             size = 1
             if species.is_cuda:
                 size = max(1, self.nodes_at_once // max(1, species.size(0)))
-        return self.rotations[start : start + size].to(species.device)
-
-    def _keep(self, kept: dict[str, list[Tensor]], name: str, values: Tensor) -> None:
-        """Remember energies [N, G] and the direct heads' values [N, G, ...] of each rotation, by name."""
-        if name == "features":
-            return
-        key = name + "_by_rotation"
-        if key not in kept:
-            kept[key] = []
-        kept[key].append(values.detach().transpose(0, 1))
-
-    def _keep_derivatives(
-        self,
-        kept: dict[str, list[Tensor]],
-        gradients: Tensor,
-        edge_index: Tensor,
-        edge_vectors: Tensor,
-        n_nodes: int,
-    ) -> None:
-        """Forces [N, G, 3] and virials [N, G, 3, 3] of each rotation, from its gradient by the edges."""
-        vectors = edge_vectors.detach().to(torch.float64)
-        for gradient in gradients.unbind(0):
-            forces = torch.ops.ase_mlip.forces_from_gradients(gradient, edge_index, n_nodes)
-            self._keep(kept, "forces", forces[None])
-            virials = torch.ops.ase_mlip.virials_from_gradients(gradient, vectors, edge_index, n_nodes)
-            self._keep(kept, "virials", virials[None])
-
-    def _joined(self, totals: dict[str, Tensor], kept: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-        for name, parts in kept.items():
-            totals[name] = torch.cat(parts, dim=1)
-        return totals
+        return rotations[start : start + size].to(species.device)
 
 
 def checked_rotations(
@@ -225,6 +220,49 @@ def checked_rotations(
     if inversion:
         return torch.cat([rotations, -rotations]), torch.cat([weights, weights]) / 2
     return rotations, weights
+
+
+def chosen(found: dict[str, Tensor], outputs: list[str]) -> dict[str, Tensor]:
+    """``energies`` and those ``outputs`` that are there: a network may give more than it was asked for."""
+    kept = {"energies": found["energies"]}
+    for name, value in found.items():
+        if name in outputs:
+            kept[name] = value
+    return kept
+
+
+def keep(kept: dict[str, list[Tensor]], name: str, values: Tensor) -> None:
+    """Remember values [G, N, ...] of the next rotations by name, as [N, G, ...]; features have no use."""
+    if name == "features":
+        return
+    key = name + "_by_rotation"
+    if key not in kept:
+        kept[key] = []
+    kept[key].append(values.detach().transpose(0, 1))
+
+
+def keep_derived(kept: dict[str, list[Tensor]], gradients: Tensor, graph: Graph, outputs: list[str]) -> None:
+    """Remember what is wanted of forces and virials of the next rotations, from their gradients [G, E, 3]."""
+    vectors = graph.edge_vectors.detach().to(torch.float64)
+    for gradient in gradients.unbind(0):
+        for name, values in derived(gradient, vectors, graph, outputs).items():
+            if name != "gradients":
+                keep(kept, name, values[None])
+
+
+def copied(graph: Graph, turns: Tensor) -> Graph:
+    """One copy of the graph for each of the matrices ``turns`` [G, 3, 3], rotated by it."""
+    copies, n_nodes = turns.size(0), graph.species.size(0)
+    return Graph(
+        graph.species.repeat(copies),
+        repeat_edges(graph.edge_index, n_nodes, copies),
+        rotate(graph.edge_vectors, turns).flatten(0, 1),
+        repeat_reverse(graph.reverse_edges, copies),
+        repeat_inputs(graph.inputs, copies),
+        graph.node_weights.repeat(copies),
+        graph.structure,
+        graph.n_structures,
+    )
 
 
 def rotate(vectors: Tensor, turns: Tensor) -> Tensor:

@@ -91,8 +91,8 @@ def centre_direct_forces(network: PET | SNNP, samples: list[Sample], cutoff: flo
         for sample in samples:
             graph = build_graph(sample.atoms, cutoff)
             vectors = graph.edge_vectors.to(network.energy_scale.dtype)
-            outputs = network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {})
-            means.append(outputs["direct_forces"].mean(dim=0))
+            arguments = graph.species, graph.edge_index, vectors, graph.reverse_edges, {}
+            means.append(network(*arguments, ["direct_forces"])["direct_forces"].mean(dim=0))
         network.readout_forces.node_last.bias -= torch.stack(means).mean(dim=0) / network.force_scale[0]
 
 

@@ -29,7 +29,8 @@ def predict(network: torch.nn.Module, batch: Batch, baseline: Tensor, derivative
     are float64 and include ``baseline`` (float64 [119], eV by atomic number).
     """
     vectors = batch.edge_vectors.detach().requires_grad_(derivatives)
-    outputs = network(batch.species, batch.edge_index, vectors, batch.reverse_edges, {})
+    graph = batch.species, batch.edge_index, vectors, batch.reverse_edges
+    outputs = network(*graph, {}, ["direct_forces", "direct_virials"])
     zeros = torch.zeros(batch.n_structures, dtype=torch.float64, device=vectors.device)
     atomic = outputs["energies"].double() + baseline[batch.species]
     found = {"energies": zeros.index_add(0, batch.structure, atomic)}

@@ -204,7 +204,7 @@ def _operator(model: str, cells: int, dtype: str) -> Callable[[], object]:
     vectors = graph.edge_vectors.to(loaded.dtype)
     network = loaded.module.network.network
     return lambda: network.energies_and_gradients(
-        graph.species, graph.edge_index, vectors, graph.reverse_edges, {}, graph.node_weights
+        graph.species, graph.edge_index, vectors, graph.reverse_edges, {}, graph.node_weights, []
     )
 
 

@@ -189,7 +189,7 @@ def measure(element: str) -> dict[str, float]:
         network = network.eval().float().requires_grad_(False)
         graph = build_graph(atoms, network.cutoff)
         arguments = (graph.species, graph.edge_index, graph.edge_vectors.float(), graph.reverse_edges, {})
-        return lambda: network.energies_and_gradients(*arguments, graph.node_weights)
+        return lambda: network.energies_and_gradients(*arguments, graph.node_weights, [])
 
     calls = {name: call(network) for name, network in networks(element).items()}
     best = dict.fromkeys(calls, float("inf"))

@@ -64,7 +64,7 @@ def operator(filters: int, cutoff: float, dtype: torch.dtype, cells: int) -> Cal
     atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
     graph = build_graph(atoms, 5.0)
     arguments = (graph.species, graph.edge_index, graph.edge_vectors.to(dtype), graph.reverse_edges, {})
-    return lambda: network.energies_and_gradients(*arguments, graph.node_weights)
+    return lambda: network.energies_and_gradients(*arguments, graph.node_weights, [])
 
 
 if __name__ == "__main__":

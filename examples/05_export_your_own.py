@@ -60,6 +60,7 @@ class AsGraph(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         return {"energies": self.network.energies(species, edge_index[0], edge_index[1], edge_vectors)}
 

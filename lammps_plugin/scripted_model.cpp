@@ -111,6 +111,12 @@ bool is_snnp(const torch::jit::Module& network) {
     return name.starts_with("__torch__.ase_mlip.architectures.snnp.") && name.ends_with("SNNP");
 }
 
+/// A network behind the wrapper of ase_mlip/first_contract.py.
+torch::jit::Module unwrapped(const torch::jit::Module& network) {
+    const std::string name = network.type()->name() ? network.type()->name()->name() : "";
+    return name.starts_with("FirstContract") ? network.attr("network").toModule() : network;
+}
+
 // Module::to(dtype) of libtorch would convert integer buffers as well, which Python's does not.
 void convert(const torch::jit::Module& network, at::ScalarType dtype) {
     const auto convert_one = [&](const at::Tensor& tensor) {
@@ -173,40 +179,15 @@ ScriptedModel::ScriptedModel(const ModelFile& file, at::Device device, at::Scala
 
 ScriptedModel::~ScriptedModel() = default;
 
-void ScriptedModel::set_rotations(const at::Tensor& rotations, const at::Tensor& weights) {
-    torch::jit::Module network = module_->value.attr("network").toModule();
-    if (!network.hasattr("rotations")) {
-        throw std::runtime_error(
-            "the file was written before models could be averaged over rotations; export "
-            "it again for `symmetrize`");
-    }
-    network.setattr("rotations", rotations);
-    network.setattr("weights", weights);
-}
-
-at::Tensor ScriptedModel::rotations() const {
+Rotations ScriptedModel::exported() const {
     const torch::jit::Module network = module_->value.attr("network").toModule();
-    return network.hasattr("rotations") ? network.attr("rotations").toTensor().cpu() : at::Tensor();
-}
-
-at::Tensor ScriptedModel::rotation_weights() const {
-    const torch::jit::Module network = module_->value.attr("network").toModule();
-    return network.hasattr("weights") ? network.attr("weights").toTensor().cpu() : at::Tensor();
-}
-
-void ScriptedModel::set_spread(bool wanted) {
-    torch::jit::Module network = module_->value.attr("network").toModule();
-    if (network.hasattr("spread")) {
-        network.setattr("spread", wanted);
-    }
+    // loading a file moves all its tensors to the device
+    return {network.attr("rotations").toTensor().cpu(), network.attr("weights").toTensor().cpu()};
 }
 
 std::unique_ptr<SnnpTables> ScriptedModel::snnp_tables() const {
     const torch::jit::Module averaged = module_->value.attr("network").toModule();
-    if (!averaged.hasattr("network")) { // an old file
-        return nullptr;
-    }
-    const torch::jit::Module network = averaged.attr("network").toModule();
+    const torch::jit::Module network = unwrapped(averaged.attr("network").toModule());
     if (!is_snnp(network)) {
         return nullptr;
     }
@@ -214,13 +195,15 @@ std::unique_ptr<SnnpTables> ScriptedModel::snnp_tables() const {
         read_tables(network, module_->value.attr("reference_energies").toTensor()));
 }
 
-Outputs ScriptedModel::operator()(const Graph& graph, bool derivatives) const {
+Outputs ScriptedModel::operator()(const Graph& graph, const Rotations& rotations,
+                                  const std::vector<std::string>& wanted) const {
     const torch::jit::GraphOptimizerEnabledGuard no_recompilation(false);
     const c10::Dict<std::string, at::Tensor> inputs;
     const auto results =
         module_->value
             .forward({graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges,
-                      graph.node_weights, graph.node_structure, /*n_structures=*/1, derivatives, inputs})
+                      graph.node_weights, graph.node_structure, /*n_structures=*/1, inputs,
+                      rotations.matrices, rotations.weights, /*at_once=*/0, wanted})
             .toGenericDict();
     Outputs outputs;
     for (const auto& entry : results) {

@@ -22,6 +22,12 @@ struct Graph {
     at::Tensor node_structure; // int64 [N], zeros
 };
 
+/// To average over, float64 on the CPU whatever the device; G = 0 is the plain network.
+struct Rotations {
+    at::Tensor matrices; // [G, 3, 3]
+    at::Tensor weights;  // [G], sum 1
+};
+
 /// What the potential returns, by name: float64 tensors on its device.
 using Outputs = std::map<std::string, at::Tensor>;
 
@@ -35,20 +41,16 @@ class ScriptedModel {
     ScriptedModel(const ModelFile& file, at::Device device, at::ScalarType dtype);
     ~ScriptedModel();
 
-    /// Average over rotations [G, 3, 3] with weights [G], float64; over none if G is 0. Throws
-    /// std::runtime_error for a file that was written before there was averaging.
-    void set_rotations(const at::Tensor& rotations, const at::Tensor& weights);
-    /// The rotations [G, 3, 3] it averages over, and their weights [G]; on the host, wherever the network is.
-    at::Tensor rotations() const;
-    at::Tensor rotation_weights() const;
-    /// Whether outputs also hold those of each rotation, `..._by_rotation` [N, G, ...].
-    void set_spread(bool wanted);
+    /// What the file was exported with, on the host, wherever the network is.
+    Rotations exported() const;
 
     /// The tables of an s-NNP in the dtype that the network has; nothing for another architecture.
     std::unique_ptr<SnnpTables> snnp_tables() const;
 
-    /// With `derivatives`, an architecture may leave its direct heads out.
-    Outputs operator()(const Graph& graph, bool derivatives) const;
+    /// `energies`, `energy` and what else is asked for by the names of ase_mlip/potential.py, as far as the
+    /// file has it; nothing else is computed. Writes nothing on the module.
+    Outputs operator()(const Graph& graph, const Rotations& rotations,
+                       const std::vector<std::string>& wanted) const;
 
   private:
     struct Module; // keeps TorchScript's headers out of the others' compilation

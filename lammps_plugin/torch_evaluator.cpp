@@ -7,6 +7,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
@@ -17,6 +18,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <stdexcept>
 
@@ -140,21 +142,18 @@ class TorchEvaluator : public Evaluator {
     /// After the self-test, whose numbers are those of the file as it was exported.
     void choose_averaging(const std::optional<Averaging>& chosen) {
         Description& model = file_.description;
-        const bool knows = model_.rotation_weights().defined();
         if (!chosen) {
-            model.rotations = knows ? static_cast<int>(model_.rotation_weights().size(0)) : 0;
+            rotations_ = model_.exported();
+            model.rotations = static_cast<int>(rotations_.weights.size(0));
             model.averaging = model.rotations > 0 ? "as exported" : "none";
             keep_operations(file_.keeps_lattice);
             return;
         }
-        if (chosen->rotations.empty() && !knows) {
-            return; // an old file, which is plain
-        }
         const auto count = static_cast<int64_t>(chosen->rotations.size());
-        at::Tensor rotations = at::zeros({count, 3, 3}, at::kDouble);
+        rotations_.matrices = at::zeros({count, 3, 3}, at::kDouble);
         std::copy_n(count == 0 ? nullptr : chosen->rotations[0].data(), 9 * count,
-                    rotations.data_ptr<double>());
-        model_.set_rotations(rotations, at::tensor(at::ArrayRef<double>(chosen->weights), at::kDouble));
+                    rotations_.matrices.data_ptr<double>());
+        rotations_.weights = at::tensor(at::ArrayRef<double>(chosen->weights), at::kDouble);
         model.rotations = static_cast<int>(count);
         model.averaging = chosen->name;
         keep_operations(chosen->lattice);
@@ -163,7 +162,7 @@ class TorchEvaluator : public Evaluator {
     /// The operations of a crystal's group, which the boxes it is used in have to keep.
     void keep_operations(bool lattice) {
         if (lattice) {
-            const at::Tensor matrices = model_.rotations().contiguous();
+            const at::Tensor matrices = rotations_.matrices.contiguous();
             const double* begin = matrices.data_ptr<double>();
             file_.description.operations.assign(begin, begin + matrices.numel());
         }
@@ -181,13 +180,13 @@ class TorchEvaluator : public Evaluator {
         using Clock = std::chrono::steady_clock;
         const auto start = Clock::now();
         const bool spread = request.spread && file_.description.rotations > 0;
-        model_.set_spread(spread);
-        Outputs outputs = model_(graph, !request.direct);
+        Outputs outputs = model_(graph, rotations_, wanted(request, spread));
         auto end = Clock::now();
+        std::vector<std::string> names = returned(request, outputs);
         if (request.centroid_virials) {
-            outputs["centroid_virials"] = centroid_virials(graph, gradients_of(outputs, request));
+            outputs["centroid_virials"] = centroid_virials(graph, outputs.at("gradients"));
+            names.emplace_back("centroid_virials");
         }
-        std::vector<std::string> names = wanted(request, outputs);
         if (spread) {
             add_samples(graph, request, outputs, names);
         }
@@ -214,46 +213,58 @@ class TorchEvaluator : public Evaluator {
         outputs["forces_by_sample"] = outputs.at(head + "forces_by_rotation");
         outputs["energy_by_sample"] = at::matmul(weights, outputs.at("energies_by_rotation").to(at::kDouble));
         names.insert(names.end(), {"forces_by_sample", "energy_by_sample"});
-        for (const std::string& name : {head + "virials_by_rotation", head + "stresses_by_rotation"}) {
-            if (outputs.contains(name)) { // a derivative's virial is that of all nodes, a head's of the owned
-                const at::Tensor values = outputs.at(name).to(at::kDouble).flatten(1);
-                outputs["virial_by_sample"] = request.direct ? at::matmul(weights, values) : values.sum(0);
+        if (!request.direct) { // a derivative's virial is that of all nodes, a head's of the owned
+            outputs["virial_by_sample"] = outputs.at("virial_by_rotation");
+            names.push_back("virial_by_sample");
+        }
+        for (const char* name : {"direct_virials_by_rotation", "direct_stresses_by_rotation"}) {
+            if (request.direct && outputs.contains(name)) {
+                outputs["virial_by_sample"] =
+                    at::matmul(weights, outputs.at(name).to(at::kDouble).flatten(1));
                 names.push_back("virial_by_sample");
             }
         }
     }
 
-    std::vector<std::string> wanted(const Request& request, const Outputs& outputs) const {
-        std::vector<std::string> names{"energies", "energy"};
+    /// What the model has to compute beside the energies.
+    std::vector<std::string> wanted(const Request& request, bool spread) const {
+        std::vector<std::string> names;
         if (request.direct) {
-            names.push_back("direct_forces");
-            for (const char* name : {"direct_stresses", "direct_virials"}) {
-                if (outputs.contains(name)) {
-                    names.push_back(name);
+            if (request.centroid_virials) {
+                throw std::runtime_error(
+                    "`" + file_.description.path +
+                    "` gives no centroid virials with direct forces; use conservative ones");
+            }
+            for (const char* name : {"direct_forces", "direct_stresses", "direct_virials"}) {
+                if (file_.has_output(name)) {
+                    names.emplace_back(name);
                 }
             }
-            return names;
+        } else {
+            names = {"forces", "virial"};
+            if (request.virials) {
+                names.emplace_back("virials");
+            }
+            if (request.centroid_virials) {
+                names.emplace_back("gradients");
+            }
         }
-        names.insert(names.end(), {"forces", "virial"});
-        if (request.virials) {
-            names.push_back("virials");
-        }
-        if (request.centroid_virials) {
-            names.push_back("centroid_virials");
+        if (spread) {
+            names.emplace_back("spread");
         }
         return names;
     }
 
-    const at::Tensor& gradients_of(const Outputs& outputs, const Request& request) const {
-        const auto found = outputs.find("gradients");
-        if (found == outputs.end()) {
-            const std::string problem =
-                request.direct ? "` gives no centroid virials with direct forces; use conservative ones"
-                               : "` was exported without `gradients`, which centroid virials need; export it "
-                                 "again with `ase_mlip.export_model`";
-            throw std::runtime_error("`" + file_.description.path + problem);
+    /// Those of the outputs that go to the host as they are.
+    static std::vector<std::string> returned(const Request& request, const Outputs& outputs) {
+        std::vector<std::string> names{"energies", "energy"};
+        const std::vector<const char*> heads{"direct_forces", "direct_stresses", "direct_virials"};
+        for (const char* name : request.direct ? heads : std::vector{"forces", "virial", "virials"}) {
+            if (outputs.contains(name)) {
+                names.emplace_back(name);
+            }
         }
-        return found->second;
+        return names;
     }
 
     /// The model saw R x: forces F become R^T F, tensors W become R^T W R.
@@ -310,7 +321,7 @@ class TorchEvaluator : public Evaluator {
         results_.energy_by_sample = data("energy_by_sample");
         results_.virial_by_sample = data("virial_by_sample");
         if (results_.forces_by_sample != nullptr) {
-            host_["sample_weights"] = model_.rotation_weights().contiguous();
+            host_["sample_weights"] = rotations_.weights.contiguous();
             results_.sample_weights = data("sample_weights");
             results_.samples = file_.description.rotations;
         }
@@ -325,6 +336,7 @@ class TorchEvaluator : public Evaluator {
     at::Device device_;
     ModelFile file_;
     ScriptedModel model_;
+    Rotations rotations_; // to average over
     DomainGraph graph_;
     std::unique_ptr<SnnpTables> tables_;
     at::Tensor rotation_;                    // float64 [3, 3] or undefined
@@ -332,10 +344,33 @@ class TorchEvaluator : public Evaluator {
     Results results_;
 };
 
+/// Off while this lives, also for the compiler of TorchScript, which asks for it.
+class NoAutocast {
+  public:
+    NoAutocast() {
+        for (size_t k = 0; k < kinds.size(); ++k) {
+            before_[k] = at::autocast::is_autocast_enabled(kinds[k]);
+            at::autocast::set_autocast_enabled(kinds[k], false);
+        }
+    }
+    NoAutocast(const NoAutocast&) = delete;
+    NoAutocast& operator=(const NoAutocast&) = delete;
+    ~NoAutocast() {
+        for (size_t k = 0; k < kinds.size(); ++k) {
+            at::autocast::set_autocast_enabled(kinds[k], before_[k]);
+        }
+    }
+
+  private:
+    static constexpr std::array kinds{at::kCPU, at::kCUDA};
+    std::array<bool, kinds.size()> before_{};
+};
+
 template <typename Call> decltype(auto) guarded(Call&& call) {
-    // derivatives are taken inside, whatever a program around us has switched off
+    // as `calling` of ase_mlip/_torchscript.py: whatever a program around us has switched on or off
     const c10::InferenceMode no_inference_mode(false);
     const at::AutoGradMode with_gradients(true);
+    const NoAutocast no_autocast;
     try {
         return call();
     } catch (const std::exception& error) {

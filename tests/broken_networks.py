@@ -23,7 +23,7 @@ class MessagePassing(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor(0.3))
 
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs, outputs):
         centres, neighbours = edge_index
         distances = torch.linalg.vector_norm(edge_vectors, dim=1)
         window = smooth_cutoff(distances, CUTOFF) * (1 + 0.01 * species[neighbours])
@@ -51,7 +51,7 @@ class Broken(PairNetwork):
         zeros = torch.zeros(species.size(0), dtype=energies.dtype)
         return zeros.index_add(0, edge_index[0], energies)
 
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs, outputs):
         energies = self.pair_energies(species, edge_index, edge_vectors)
         return {"energies": self.reduce(energies, species, edge_index)}
 
@@ -95,7 +95,7 @@ class Average(Broken):
 class InfiniteSlope(Broken):
     """Energies are finite everywhere, but the slope of the root is infinite where the sum is zero."""
 
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs, outputs):
         energies = self.reduce(
             self.window(torch.linalg.vector_norm(edge_vectors, dim=1)) ** 2, species, edge_index
         )
@@ -106,9 +106,9 @@ class InfiniteSlope(Broken):
 
 
 class WritesInput(Broken):
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs, outputs):
         reverse_edges.zero_()
-        return super().forward(species, edge_index, edge_vectors, reverse_edges, inputs)
+        return super().forward(species, edge_index, edge_vectors, reverse_edges, inputs, outputs)
 
 
 class Remembers(Broken):
@@ -161,9 +161,9 @@ class ForgetsBeyondBlocks(Broken):
 
 
 class Undeclared(Broken):
-    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs):
-        outputs = super().forward(species, edge_index, edge_vectors, reverse_edges, inputs)
-        return {**outputs, "features": outputs["energies"][:, None]}
+    def forward(self, species, edge_index, edge_vectors, reverse_edges, inputs, outputs):
+        found = super().forward(species, edge_index, edge_vectors, reverse_edges, inputs, outputs)
+        return {**found, "features": found["energies"][:, None]}
 
 
 class BrokenPotential(Potential):

@@ -17,17 +17,17 @@ def rattled_silica(seed: int = 0) -> Atoms:
     return atoms
 
 
-def count_evaluations(calculator: MLIPCalculator, monkeypatch) -> list[bool]:
-    """A list that grows by ``derivatives`` of every evaluation of the calculator's model."""
+def count_evaluations(calculator: MLIPCalculator, monkeypatch) -> list[list[str]]:
+    """A list that grows by what every evaluation of the calculator's model was asked for."""
     calls = []
 
     class Counting:
         def __getattr__(self, name):
             return getattr(original, name)
 
-        def __call__(self, graph, derivatives=True, *others, **options):
-            calls.append(derivatives)
-            return original(graph, derivatives, *others, **options)
+        def __call__(self, graph, outputs, *others, **options):
+            calls.append(list(outputs))
+            return original(graph, outputs, *others, **options)
 
     original = calculator.model
     monkeypatch.setattr(calculator, "model", Counting())

@@ -29,6 +29,7 @@ class StillingerWeber(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """Energies [N] in eV from edge_vectors [E, 3] in Å."""
         centres = edge_index[0]

@@ -64,7 +64,7 @@ def test_shared_rotations_are_evaluated_once(model):
     graph = build_graph(atoms, model.info.cutoff)
     for row, name in zip(together, schemes, strict=True):
         turned = [averaging_turned(find_averaging(name), turn) for turn in uniform_rotations(3)]
-        outputs = [model(graph, True, averaging) for averaging in turned]
+        outputs = [model(graph, ("forces", "virial"), averaging) for averaging in turned]
         forces = np.array([output["forces"].numpy() for output in outputs])
         expected = np.sqrt(np.var(forces, axis=0).sum(axis=1).mean())
         assert row.forces == pytest.approx(expected, rel=1e-6)

@@ -39,7 +39,7 @@ def holding(**hypers) -> SNNP:
 
 def energies(network: SNNP, atoms: Atoms) -> torch.Tensor:
     graph = build_graph(atoms, network.cutoff)
-    inputs = graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}
+    inputs = graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}, []
     return network(*inputs)["energies"]
 
 

@@ -99,7 +99,7 @@ def test_float32_is_close_to_float64(pair_model_path):
 def test_direct_forces_have_no_net_force_and_stress_is_the_mean(anisotropic):
     atoms = rattled_silica()
     atoms.calc = MLIPCalculator(anisotropic, forces="direct")
-    outputs = anisotropic(build_graph(atoms, anisotropic.info.cutoff), derivatives=False)
+    outputs = anisotropic(build_graph(atoms, anisotropic.info.cutoff), ["direct_forces", "direct_stresses"])
     raw = outputs["direct_forces"].numpy()
     assert abs(raw.sum(axis=0)).max() > 1e-3
     np.testing.assert_allclose(atoms.get_forces(), raw - raw.mean(axis=0), atol=1e-14)
@@ -123,9 +123,10 @@ class OnlyDirectForces(torch.nn.Module):
         edge_vectors: torch.Tensor,
         reverse_edges: torch.Tensor,
         inputs: dict[str, torch.Tensor],
+        outputs: list[str],
     ) -> dict[str, torch.Tensor]:
-        outputs = self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
-        return {"energies": outputs["energies"], "direct_forces": outputs["direct_forces"]}
+        found = self.network(species, edge_index, edge_vectors, reverse_edges, inputs, ["direct_forces"])
+        return {"energies": found["energies"], "direct_forces": found["direct_forces"]}
 
 
 class VirialsInsteadOfStresses(OnlyDirectForces):
@@ -138,13 +139,15 @@ class VirialsInsteadOfStresses(OnlyDirectForces):
         edge_vectors: torch.Tensor,
         reverse_edges: torch.Tensor,
         inputs: dict[str, torch.Tensor],
+        outputs: list[str],
     ) -> dict[str, torch.Tensor]:
-        outputs = self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
-        virials = 20.0 * outputs["direct_stresses"]
+        heads = ["direct_forces", "direct_stresses"]
+        found = self.network(species, edge_index, edge_vectors, reverse_edges, inputs, heads)
+        virials = 20.0 * found["direct_stresses"]
         virials[:, 0, 2] += 1.0
         return {
-            "energies": outputs["energies"],
-            "direct_forces": outputs["direct_forces"],
+            "energies": found["energies"],
+            "direct_forces": found["direct_forces"],
             "direct_virials": virials,
         }
 
@@ -155,7 +158,7 @@ def test_direct_stress_from_virials_is_minus_their_symmetric_sum_over_the_volume
     export_toy(path, network, outputs=["energies", "direct_forces", "direct_virials"])
     atoms = rattled_silica()
     atoms.calc = MLIPCalculator(path, device="cpu", dtype="float64", forces="direct")
-    outputs = atoms.calc.model(build_graph(atoms, 4.0), derivatives=False)
+    outputs = atoms.calc.model(build_graph(atoms, 4.0), ["direct_virials"])
     virial = outputs["direct_virials"].sum(0).numpy()
     expected = full_3x3_to_voigt_6_stress(-virial / atoms.get_volume())
     np.testing.assert_allclose(atoms.get_stress(), expected, atol=1e-14)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from calls import call
 
 from ase_mlip import _ops
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
@@ -40,10 +41,7 @@ def samples(network: SNNP, count=12, species="Si", rattle=0.25) -> list[Sample]:
     data = GraphDataset(found, network.cutoff)
     for k, sample in enumerate(found):
         g = data.graph(k)
-        results = Potential(network, {z: BASE[z] for z in network.hypers.species})(
-            *(g.species, g.edge_index, g.edge_vectors, g.reverse_edges, g.node_weights, g.structure),
-            *(1, True, {}),
-        )
+        results = call(Potential(network, {z: BASE[z] for z in network.hypers.species}), g)
         virial = results["virial"][0].numpy()
         sample.energy, sample.forces = float(results["energy"]), results["forces"].numpy()
         sample.stress = -0.5 * (virial + virial.T) / sample.atoms.get_volume()
@@ -125,10 +123,7 @@ def test_without_a_pair_term_a_radial_filter_takes_its_place():
         0.5 * network.rho.coefficients[:, :1], 0.5 * expected.phi.coefficients, atol=1e-3, rtol=0
     )
     graph = data.graph(0)
-    found = Potential(network.eval().requires_grad_(False), BASE)(
-        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
-        *(graph.structure, 1, True, {}),
-    )
+    found = call(Potential(network.eval().requires_grad_(False), BASE), graph)
     assert abs(found["forces"].numpy() - data.samples[0].forces).max() < 1e-4
 
 

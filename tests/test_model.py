@@ -41,7 +41,8 @@ def test_loaded_energies_equal_the_exported_network(tmp_path):
     atoms = as_atoms(info.self_test["structure"])
     model = load_model(tmp_path / "a.pt", device="cpu")
     graph = build_graph(atoms, 4.0)
-    plain = network(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})["energies"]
+    plain = network(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}, [])
+    plain = plain["energies"]
     constants = torch.tensor([{8: -1.5, 14: -4.25}[number] for number in atoms.numbers])
     torch.testing.assert_close(model(graph)["energies"], plain.detach() + constants, rtol=0, atol=1e-12)
 
@@ -150,9 +151,10 @@ def test_later_shapes_trigger_no_recompilation(anisotropic_model_path):
         model(graph)
     with pytest.raises(RuntimeError, match="optimized_plan_"):
         model.module.get_debug_state()
+    none = torch.zeros(0, 3, 3, dtype=torch.float64)
     for graph in graphs[:3]:  # the same calls with profiling: this is what the test above can tell apart
         model.module(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges,
-                     graph.node_weights, graph.structure, 1, True, {})  # fmt: skip
+                     graph.node_weights, graph.structure, 1, {}, none, none, 0, ["forces"])  # fmt: skip
     assert model.module.get_debug_state().execution_plans
 
 
@@ -179,9 +181,9 @@ def test_allocator_is_tuned_unless_one_opts_out(pair_model_path, monkeypatch):
     assert calls == [1]
 
 
-def test_without_profiling_holds_in_this_thread_only_while_it_lasts():
+def test_the_state_of_a_call_holds_in_this_thread_only_while_it_lasts():
     before = torch._C._get_graph_executor_optimize()
-    with _torchscript.without_profiling():
+    with _torchscript.calling():
         assert not torch._C._get_graph_executor_optimize()
     assert torch._C._get_graph_executor_optimize() == before
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from calls import EVERYTHING, call
 
 from ase_mlip import _ops, _torchscript
 from ase_mlip.architectures.pet import PET, PETHypers
@@ -47,18 +48,8 @@ def silicon(repeat=2, rattle=0.1) -> Atoms:
 
 
 def run(potential, graph: Graph, derivatives=True) -> dict[str, torch.Tensor]:
-    with _torchscript.without_profiling():
-        return potential(
-            graph.species,
-            graph.edge_index,
-            graph.edge_vectors,
-            graph.reverse_edges,
-            graph.node_weights,
-            graph.structure,
-            graph.n_structures,
-            derivatives,
-            {},
-        )
+    """Derivatives, or else what the network gives beside the energies."""
+    return call(potential, graph, EVERYTHING if derivatives else ("direct_forces", "direct_virials"))
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +102,7 @@ def test_scripted_equals_eager_and_training_mode(name):
     scripted = run(_torchscript.script(Potential(network, {})), graph)
     network.train()
     vectors = graph.edge_vectors.clone().requires_grad_(True)
-    outputs = network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {})
+    outputs = network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {}, [])
     (gradients,) = torch.autograd.grad(outputs["energies"].sum(), vectors)
     forces = torch.ops.ase_mlip.forces_from_gradients(gradients, graph.edge_index, len(graph.species))
     torch.testing.assert_close(scripted["energies"], outputs["energies"].detach(), atol=1e-12, rtol=0)
@@ -129,7 +120,7 @@ def test_nodes_without_weight_cost_no_last_stage(name, owned):
     mine = run(Potential(network, {}), replace(graph, node_weights=weights))
     network.train()
     vectors = graph.edge_vectors.clone().requires_grad_(True)
-    outputs = network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {})
+    outputs = network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {}, [])
     (gradients,) = torch.autograd.grad((outputs["energies"] * weights).sum(), vectors)
     torch.testing.assert_close(mine["gradients"], gradients, atol=1e-12, rtol=0)
     torch.testing.assert_close(mine["energies"], (outputs["energies"] * weights).detach(), atol=1e-12, rtol=0)
@@ -170,7 +161,7 @@ def test_forces_can_be_trained_on():
 
     def force_loss() -> torch.Tensor:
         vectors = graph.edge_vectors.clone().requires_grad_(True)
-        outputs = network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {})
+        outputs = network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {}, [])
         (g,) = torch.autograd.grad(outputs["energies"].sum(), vectors, create_graph=True)
         return torch.ops.ase_mlip.forces_from_gradients(g, graph.edge_index, 8).square().sum()
 
@@ -222,13 +213,14 @@ def test_order_of_edges_does_not_matter():
     position = torch.empty_like(order)
     position[order] = torch.arange(len(order))
     outputs = [
-        network(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}),
+        network(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}, []),
         network(
             graph.species,
             graph.edge_index[:, order],
             graph.edge_vectors[order],
             position[graph.reverse_edges[order]],
             {},
+            [],
         ),
     ]
     torch.testing.assert_close(outputs[0]["energies"], outputs[1]["energies"], atol=1e-12, rtol=0)
@@ -304,7 +296,7 @@ def test_energies_are_linear_in_features(name):
     atoms = silicon()
     atoms.numbers[::3] = 8
     graph = build_graph(atoms, network.cutoff)
-    arguments = (graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})
+    arguments = (graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}, ["features"])
     found = network(*arguments)
     readouts = [*network.readout_energy_before, network.readout_energy]
     weights = [torch.cat([readout.node_last.weight[0], readout.edge_last.weight[0]]) for readout in readouts]

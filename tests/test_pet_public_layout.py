@@ -6,11 +6,13 @@ which is off by 1e-16 where the weight is small.
 """
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from calls import call
 
 from ase_mlip import _ops
 from ase_mlip.adapters.pet import convert_weights
@@ -126,10 +128,7 @@ def evaluate_public(theirs, hypers, atoms: list[Atoms], graph: Graph) -> dict[st
 
 def evaluate_ours(network: PET, graph: Graph) -> dict[str, torch.Tensor]:
     potential = Potential(network, {})
-    arguments = (graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges)
-    arguments += (graph.node_weights, graph.structure, graph.n_structures)
-    conservative, direct = potential(*arguments, True, {}), potential(*arguments, False, {})
-    return {**{name: conservative[name] for name in ("energies", "forces")}, **direct}
+    return call(potential, graph, ("forces", "direct_forces"))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -164,10 +163,7 @@ def influence_in_ours(network: PET, atoms: Atoms) -> torch.Tensor:
     graph = build_graph(atoms, network.cutoff)
     weights = torch.zeros(len(atoms), dtype=torch.float64)
     weights[0] = 1.0
-    found = Potential(network, {})(
-        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, weights),
-        *(graph.structure, graph.n_structures, True, {}),
-    )
+    found = call(Potential(network, {}), replace(graph, node_weights=weights))
     return found["forces"].norm(dim=1)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from calls import call
 
 from ase_mlip import _ops, lammps_run
 from ase_mlip.architectures.repulsion import fade, zbl
@@ -49,10 +50,7 @@ def make(species=(14, 8), **hypers) -> SNNP:
 def evaluate(network: SNNP, atoms: Atoms) -> dict[str, np.ndarray]:
     _ops.load()
     graph = build_graph(atoms, network.cutoff)
-    results = Potential(network.requires_grad_(False), {})(
-        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
-        *(graph.structure, 1, True, {}),
-    )
+    results = call(Potential(network.requires_grad_(False), {}), graph)
     return {name: value.numpy() for name, value in results.items()}
 
 

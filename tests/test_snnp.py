@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from calls import call
 
 from ase_mlip import _build, _ops, _torchscript
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
@@ -103,7 +104,7 @@ def test_the_formula_written_out(variant):
     network.energy_scale.fill_(0.7)
     atoms = structure()
     graph = build_graph(atoms, network.cutoff)
-    assert float(network(*arguments(graph))["energies"].sum()) == pytest.approx(
+    assert float(network(*arguments(graph), [])["energies"].sum()) == pytest.approx(
         written_out(network, atoms), rel=1e-11
     )
 
@@ -119,13 +120,13 @@ def test_derivatives_are_finite_differences(variant):
     direction = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
     def projection() -> torch.Tensor:
-        energy = network(*arguments(graph, vectors))["energies"].sum()
+        energy = network(*arguments(graph, vectors), [])["energies"].sum()
         (gradient,) = torch.autograd.grad(energy, vectors, create_graph=True)
         return (gradient * direction).sum()
 
     def energy(step: float) -> float:
         with torch.no_grad():
-            return float(network(*arguments(graph, vectors + step * direction))["energies"].sum())
+            return float(network(*arguments(graph, vectors + step * direction), [])["energies"].sum())
 
     slope = projection()
     assert slope.item() == pytest.approx((energy(1e-5) - energy(-1e-5)) / 2e-5, rel=1e-6, abs=1e-6)
@@ -145,12 +146,12 @@ def test_derivatives_are_finite_differences(variant):
 def test_scripted_and_in_blocks(variant):
     network = make(**VARIANTS[variant])
     graph = build_graph(structure().repeat((2, 1, 1)), network.cutoff)
-    whole = network(*arguments(graph))["energies"]
+    whole = network(*arguments(graph), [])["energies"]
     network.block = 3
     network.compiled_training = False
     scripted = _torchscript.script(network)
-    with _torchscript.without_profiling():
-        torch.testing.assert_close(scripted(*arguments(graph))["energies"], whole, atol=1e-12, rtol=0)
+    with _torchscript.calling():
+        torch.testing.assert_close(scripted(*arguments(graph), [])["energies"], whole, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -159,14 +160,14 @@ def test_no_atoms_and_no_neighbours(dtype):
     for atoms in (Atoms("Si", cell=[20.0] * 3, pbc=True), Atoms("SiO", [[0, 0, 0], [9, 0, 0]])):
         graph = build_graph(atoms, network.cutoff)
         outputs, gradients = network.energies_and_gradients(
-            *arguments(graph, graph.edge_vectors.to(dtype)), graph.node_weights
+            *arguments(graph, graph.edge_vectors.to(dtype)), graph.node_weights, []
         )
         assert not outputs["energies"].any()
         assert gradients.shape == (0, 3)
     nobody, nothing = torch.zeros(0, dtype=torch.int64), torch.zeros(0, 3, dtype=dtype)
     edges = torch.zeros(2, 0, dtype=torch.int64)
     outputs, gradients = network.energies_and_gradients(
-        nobody, edges, nothing, nobody, {}, nothing[:, 0].double()
+        nobody, edges, nothing, nobody, {}, nothing[:, 0].double(), []
     )
     assert outputs["energies"].shape == (0,) and gradients.shape == (0, 3)
 
@@ -176,7 +177,7 @@ def test_an_atom_that_leaves_takes_its_energy_to_zero_smoothly():
     energies = []
     for distance in (3.899, 3.9 - 1e-4, 3.9 + 1e-9):
         graph = build_graph(Atoms("Si2", [[0, 0, 0], [distance, 0, 0]]), 6.0)
-        energies.append(float(network(*arguments(graph))["energies"].sum()))
+        energies.append(float(network(*arguments(graph), [])["energies"].sum()))
     assert energies[2] == 0.0
     assert abs(energies[0]) < 1e-7 and abs(energies[1]) < 1e-10
 
@@ -218,10 +219,7 @@ def test_potential_and_float32():
     results = {}
     for dtype in (torch.float64, torch.float32):
         potential = Potential(network.to(dtype), {14: -1.0})
-        results[dtype] = potential(
-            *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
-            *(graph.structure, 1, True, {}),
-        )
+        results[dtype] = call(potential, graph)
     exact, rounded = results[torch.float64], results[torch.float32]
     torch.testing.assert_close(rounded["forces"], exact["forces"], atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(rounded["energy"], exact["energy"], atol=1e-4, rtol=1e-5)
@@ -233,14 +231,14 @@ def test_potential_and_float32():
 def differentiable(network: SNNP, graph, weights, dtype) -> tuple[torch.Tensor, torch.Tensor]:
     network.compiled_training = False
     vectors = graph.edge_vectors.to(dtype).requires_grad_(True)
-    energies = network(*arguments(graph, vectors))["energies"]
+    energies = network(*arguments(graph, vectors), [])["energies"]
     (gradients,) = torch.autograd.grad((weights.to(dtype) * energies).sum(), vectors)
     return energies.detach(), gradients
 
 
 def compiled(network: SNNP, graph, weights, dtype) -> tuple[torch.Tensor, torch.Tensor]:
     vectors = graph.edge_vectors.to(dtype)
-    outputs, gradients = network.energies_and_gradients(*arguments(graph, vectors), weights)
+    outputs, gradients = network.energies_and_gradients(*arguments(graph, vectors), weights, [])
     return outputs["energies"], gradients
 
 
@@ -323,7 +321,7 @@ def test_everything_moves_to_another_device():
     """Knots are no buffers, which a move of the network would take along."""
     network, graph = make(), build_graph(structure(), 3.9)
     inputs = [x.to("meta") if isinstance(x, torch.Tensor) else x for x in arguments(graph)]
-    found = handed_to_the_operator(network.to("meta"), [*inputs, graph.node_weights.to("meta")])
+    found = handed_to_the_operator(network.to("meta"), [*inputs, graph.node_weights.to("meta"), []])
     assert {name: {x.device.type for x in tensors} for name, tensors in found.items()} == dict.fromkeys(
         found, {"meta"}
     )
@@ -336,7 +334,7 @@ def test_tensors_on_two_devices_are_refused():
     elsewhere = graph.node_weights.to("meta")
     message = "`node_weights` must be on the device of `edge_vectors`, cpu, got meta; move the network"
     with pytest.raises(RuntimeError, match=message):
-        network.energies_and_gradients(*arguments(graph), elsewhere)
+        network.energies_and_gradients(*arguments(graph), elsewhere, [])
 
 
 # ---- the operators of training
@@ -346,7 +344,7 @@ def loss_gradients(network: SNNP, graph, compiled_training: bool) -> list[torch.
     """Energies, edge gradients, and the gradients by the parameters of a function of both."""
     network.compiled_training = compiled_training
     vectors = graph.edge_vectors.clone().requires_grad_(True)
-    energies = network(*arguments(graph, vectors))["energies"]
+    energies = network(*arguments(graph, vectors), [])["energies"]
     (gradients,) = torch.autograd.grad(energies.sum(), vectors, create_graph=True)
     weights = torch.linspace(-1.0, 1.0, len(energies), dtype=torch.float64)
     turns = torch.sin(torch.arange(gradients.numel(), dtype=torch.float64)).view_as(gradients)

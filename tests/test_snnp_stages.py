@@ -56,7 +56,7 @@ def example(kind: str, dtype: torch.dtype) -> tuple[SNNP, tuple]:
     weights = torch.ones(len(graph.species), dtype=torch.float64)
     weights[[3, 7]] = 0.0  # ghosts
     edges = graph.edge_index, graph.edge_vectors.to(dtype), graph.reverse_edges
-    return network, (graph.species, *edges, {}, weights)
+    return network, (graph.species, *edges, {}, weights, [])
 
 
 def compare(found: tuple, expected: tuple, exact: float) -> None:
@@ -96,6 +96,6 @@ def test_atoms_alone_and_no_atoms(in_stages, monkeypatch):
         empty = torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.float64)
         species = torch.full((n,), 14)
         found, gradients = network.energies_and_gradients(
-            species, *empty, empty[0][0], {}, torch.ones(n, dtype=torch.float64)
+            species, *empty, empty[0][0], {}, torch.ones(n, dtype=torch.float64), []
         )
         assert found["energies"].tolist() == [0.0] * n and gradients.shape == (0, 3)

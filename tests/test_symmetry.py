@@ -134,14 +134,14 @@ def test_a_box_that_the_group_does_not_keep_is_refused(random_path):
 def batches(monkeypatch):
     """How many rotations each evaluation of a model had at once."""
     found = []
-    choose = Model._choose
+    call = Model.__call__
 
-    def record(self, averaging, spread, n_nodes, batch):
+    def record(self, graph, outputs, averaging, at_once=0):
         found.append(len(averaging.rotations))
-        choose(self, averaging, spread, n_nodes, batch)
-        assert self.module.network.batch == len(averaging.rotations)
+        assert at_once == len(averaging.rotations)
+        return call(self, graph, outputs, averaging, at_once)
 
-    monkeypatch.setattr(Model, "_choose", record)
+    monkeypatch.setattr(Model, "__call__", record)
     return found
 
 
@@ -171,16 +171,16 @@ def test_rotations_at_once_follow_the_memory_that_is_free(random_path, batches):
     expected = calculator.results | calculator.diagnostics
     limit, n_edges = calculator._rotations_limit, build_graph(atoms, 4.0).edge_index.shape[1]
     limit.after_running_out = lambda: setattr(limit, "edges", limit.edges // 2)
-    limit.edges, choose = 10 * n_edges, Model._choose
+    limit.edges, call = 10 * n_edges, Model.__call__
 
-    def run_out(self, averaging, *others):
+    def run_out(self, graph, outputs, averaging, *others, **options):
         if len(averaging.rotations) > 3:
             raise torch.cuda.OutOfMemoryError("simulated")
-        choose(self, averaging, *others)
+        return call(self, graph, outputs, averaging, *others, **options)
 
     del batches[:]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Model, "_choose", run_out)
+        patch.setattr(Model, "__call__", run_out)
         calculator.calculate(atoms)
     assert batches == [2] * 12  # after 10 and 5
     for name, value in expected.items():

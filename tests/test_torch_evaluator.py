@@ -10,6 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from calls import EVERYTHING
 from plugin_driver import ROOT, Domain, Driver, Results, compile_driver, part, whole
 from scipy.spatial.transform import Rotation
 from toy import PairNetwork, export_toy
@@ -46,11 +47,13 @@ def moved(atoms: Atoms) -> Atoms:
     return later
 
 
-def in_python(model: Model, atoms: Atoms, rotation=None, derivatives=True) -> dict[str, np.ndarray]:
+def in_python(model: Model, atoms: Atoms, rotation=None) -> dict[str, np.ndarray]:
+    """All that the model has."""
     graph = build_graph(atoms, model.info.cutoff, model.info.pair_cutoffs)
     if rotation is not None:
         graph.edge_vectors = graph.edge_vectors @ torch.from_numpy(rotation.T.copy())
-    outputs = {name: value.numpy() for name, value in model(graph, derivatives).items()}
+    wanted = (*EVERYTHING, *model.info.outputs)
+    outputs = {name: value.numpy() for name, value in model(graph, wanted).items()}
     return {**outputs, "edges": graph.edge_index.numpy(), "vectors": graph.edge_vectors.numpy()}
 
 
@@ -142,7 +145,7 @@ def test_with_a_rotation_the_model_sees_the_rotated_structure(driver, name, dire
         driver, find_model(name), atoms, direct=direct, virials=True, centroid=not direct, rotation=ROTATION
     )
     model = load_model(name, device="cpu", dtype="float64")
-    exact = in_python(model, atoms, ROTATION, derivatives=not direct)
+    exact = in_python(model, atoms, ROTATION)
     assert results.energy == pytest.approx(float(exact["energy"][0]), rel=1e-12)
     assert same(results.forces, exact["direct_forces" if direct else "forces"] @ ROTATION)
     if direct:
@@ -161,7 +164,7 @@ def test_direct_heads_give_forces_and_virials_or_stresses(driver, head, anisotro
     path = find_model("pet-si") if head == "direct_virials" else anisotropic_model_path
     atoms = rattled("pet-si" if head == "direct_virials" else "toy")
     results = run(driver, path, atoms, direct=True)
-    exact = in_python(load_model(path, device="cpu", dtype="float64"), atoms, derivatives=False)
+    exact = in_python(load_model(path, device="cpu", dtype="float64"), atoms)
     assert same(results.forces, exact["direct_forces"]) and same(results.virials, exact[head])
     assert not results.virial.any()
 

@@ -190,7 +190,7 @@ def test_direct_forces_have_no_constant(finished):
 
     model = load_model(finished / "out" / "toy.pt", device="cpu")
     means = [
-        model(build_graph(atoms, 3.5), derivatives=False)["direct_forces"].mean(dim=0)
+        model(build_graph(atoms, 3.5), ["direct_forces"])["direct_forces"].mean(dim=0)
         for atoms in frames(10, 0)
     ]
     means = torch.stack(means)

@@ -38,6 +38,7 @@ class PairNetwork(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """Energies [N] in eV from edge_vectors [E, 3] in Å."""
         distances = torch.linalg.vector_norm(edge_vectors, dim=1)
@@ -77,6 +78,7 @@ class AnisotropicNetwork(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """Energies [N] in eV, and with ``direct`` forces [N, 3] in eV/Å and stresses [N, 3, 3] in eV/Å^3."""
         centres, neighbours = edge_index[0], edge_index[1]
@@ -88,12 +90,13 @@ class AnisotropicNetwork(torch.nn.Module):
         zeros = torch.zeros(n, tokens.size(1), dtype=tokens.dtype, device=tokens.device)
         sums = zeros.index_add(0, centres, tokens)
         hidden = torch.tanh(sums @ self.mix + self.embedding[species])
-        outputs = {"energies": hidden @ self.readout}
-        if self.direct:
-            outputs["direct_forces"] = hidden @ self.force_readout
+        found = {"energies": hidden @ self.readout}
+        if self.direct and "direct_forces" in outputs:
+            found["direct_forces"] = hidden @ self.force_readout
+        if self.direct and "direct_stresses" in outputs:
             stresses = (hidden @ self.stress_readout).reshape(n, 3, 3)
-            outputs["direct_stresses"] = 0.5 * (stresses + stresses.transpose(1, 2))
-        return outputs
+            found["direct_stresses"] = 0.5 * (stresses + stresses.transpose(1, 2))
+        return found
 
 
 def export_toy(path: str | Path, network: torch.nn.Module | None = None, **metadata):

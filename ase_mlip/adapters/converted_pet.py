@@ -36,17 +36,11 @@ class ConvertedPET(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
-        """All outputs of the PET, energies and direct heads times their factors."""
-        outputs = self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
-        outputs["energies"] = outputs["energies"] * self.energy
-        if "direct_forces" in outputs:
-            forces = outputs["direct_forces"]
-            factors = self.forces.to(forces.device)[species].to(forces.dtype)
-            outputs["direct_forces"] = forces * factors[:, None]
-        if "direct_virials" in outputs:
-            outputs["direct_virials"] = outputs["direct_virials"] * self.virial
-        return outputs
+        """What is wanted of the PET, energies and direct heads times their factors."""
+        found = self.network(species, edge_index, edge_vectors, reverse_edges, inputs, outputs)
+        return self._scaled(found, species)
 
     def energies_and_gradients(
         self,
@@ -56,10 +50,20 @@ class ConvertedPET(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
         node_weights: Tensor,
+        outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3], as of :class:`PET`, times their factor."""
-        outputs, gradients = self.network.energies_and_gradients(
-            species, edge_index, edge_vectors, reverse_edges, inputs, node_weights
+        """The same, and d(Σ_i w_i E_i)/d edge_vectors [E, 3], as of :class:`PET`, times their factor."""
+        found, gradients = self.network.energies_and_gradients(
+            species, edge_index, edge_vectors, reverse_edges, inputs, node_weights, outputs
         )
-        outputs["energies"] = outputs["energies"] * self.energy
-        return outputs, gradients * self.energy
+        return self._scaled(found, species), gradients * self.energy
+
+    def _scaled(self, found: dict[str, Tensor], species: Tensor) -> dict[str, Tensor]:
+        found["energies"] = found["energies"] * self.energy
+        if "direct_forces" in found:
+            forces = found["direct_forces"]
+            factors = self.forces.to(forces.device)[species].to(forces.dtype)
+            found["direct_forces"] = forces * factors[:, None]
+        if "direct_virials" in found:
+            found["direct_virials"] = found["direct_virials"] * self.virial
+        return found

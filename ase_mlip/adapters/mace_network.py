@@ -31,8 +31,7 @@ MAX_ATOMIC_NUMBER = 118
 class MACENetwork(torch.nn.Module):
     """MACE or ScaleShiftMACE as a module of the contract, without the atomic reference energies.
 
-    Outputs ``energies`` [N] (eV) and, from :meth:`forward` only, ``features`` [N, F], the invariant features
-    of all layers.
+    Outputs ``energies`` [N] (eV) and ``features`` [N, F], the invariant features of all layers.
 
     Parameters
     ----------
@@ -81,6 +80,7 @@ class MACENetwork(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """Energies and features of all nodes; differentiable."""
         types = self.types[species]
@@ -94,8 +94,10 @@ class MACENetwork(torch.nn.Module):
             energies = energies + read
             if layer.invariant:
                 invariant.append(nodes[0][:, 0])
-        features = torch.cat(invariant, dim=1)
-        return {"energies": energies * self.scale + self.shift, "features": features}
+        found = {"energies": energies * self.scale + self.shift}
+        if "features" in outputs:
+            found["features"] = torch.cat(invariant, dim=1)
+        return found
 
     def energies_and_gradients(
         self,
@@ -105,8 +107,9 @@ class MACENetwork(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
         node_weights: Tensor,
+        outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3].
+        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; no features, which :meth:`forward` has.
 
         Only what the nodes with a weight need is evaluated; the energies of the others are zero.
         """

@@ -92,6 +92,7 @@ class SevenNet(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """``energies`` [N] in eV, without the energies of the elements, and the last ``features`` [N, F]."""
         types = self.types[species]
@@ -103,7 +104,10 @@ class SevenNet(torch.nn.Module):
             sums = layer.convolution.sums(layer.before(x, types), harmonics, basis, blocks)
             rows = layer.finish(sums, x.index_select(0, order), types.index_select(0, order))
             x = x.new_zeros(x.size(0), rows.size(1)).index_copy(0, order, rows)
-        return {"energies": self._energies(x, types), "features": x}
+        found = {"energies": self._energies(x, types)}
+        if "features" in outputs:
+            found["features"] = x
+        return found
 
     def energies_and_gradients(
         self,
@@ -113,8 +117,9 @@ class SevenNet(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
         node_weights: Tensor,
+        outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; energies without weight are zero.
+        """What is wanted, and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight give zero.
 
         Layers are evaluated only for nodes that a node with a weight can still see.
         """
@@ -147,7 +152,10 @@ class SevenNet(torch.nn.Module):
         ends[-1] = rows
         given = node_weights.to(rows.dtype).index_select(0, last)
         by_edges = self._backwards(plans, xs, mixed, sums, ends, given, harmonics, basis)
-        return {"energies": energies}, pulled_back(on_edges, by_edges, [vectors])[0]
+        found = {"energies": energies}
+        if "features" in outputs:
+            found["features"] = x
+        return found, pulled_back(on_edges, by_edges, [vectors])[0]
 
     def _backwards(
         self,

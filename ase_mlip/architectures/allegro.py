@@ -171,6 +171,7 @@ class Allegro(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """Energies of all nodes; differentiable."""
         types = self.types[species]
@@ -197,6 +198,7 @@ class Allegro(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
         node_weights: Tensor,
+        outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Energies, and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight are left out."""
         types = self.types[species]

@@ -66,8 +66,9 @@ class NequIP(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
-        """Energies and features of all nodes; differentiable."""
+        """What is wanted of energies and features, of all nodes; differentiable."""
         types = self.types[species]
         radial, harmonics, pairs = self.edges(types, edge_index, edge_vectors)
         radial, harmonics = with_empty_row(radial), with_empty_row(harmonics)
@@ -84,7 +85,10 @@ class NequIP(torch.nn.Module):
                 sums.append(layer.gather(neighbours, rows_of(harmonics, table), weights))
             x = layer.after(torch.cat(sums), x, types, self.embedding)
         energies = self._read(x, types).index_add(0, edge_index[0], pairs)
-        return {"energies": energies, "features": x}
+        found = {"energies": energies}
+        if "features" in outputs:
+            found["features"] = x
+        return found
 
     def energies_and_gradients(
         self,
@@ -94,6 +98,7 @@ class NequIP(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
         node_weights: Tensor,
+        outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Outputs, and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes that no weight needs are left out."""
         types = self.types[species]
@@ -111,7 +116,10 @@ class NequIP(torch.nn.Module):
         n_edges = vectors.size(0)
         given = [by_radial[:n_edges], by_harmonics[:n_edges], node_weights[edge_index[0]]]
         gradient = pulled_back([radial, harmonics, pairs], given, [vectors])[0]
-        return {"energies": energies, "features": x}, gradient
+        found = {"energies": energies}
+        if "features" in outputs:
+            found["features"] = x
+        return found, gradient
 
     def _read(self, x: Tensor, types: Tensor) -> Tensor:
         """Energies [N] in eV of the last features."""

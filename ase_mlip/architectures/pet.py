@@ -10,7 +10,7 @@ edges' messages. The last one, with the read-out, is differentiated block by blo
 tables per layer live for the whole graph (:meth:`PET.energies_and_gradients`).
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,14 +34,22 @@ from .pet_layers import Combination, GNNLayer, PETHypers, Readout
 MAX_ATOMIC_NUMBER = 118
 
 
+class Wanted(NamedTuple):
+    """What a call asks for beside the energies, as far as the network has it."""
+
+    features: bool
+    forces: bool
+    virials: bool
+
+
 class PET(torch.nn.Module):
     """Point-edge transformer; a module of the contract.
 
     Outputs ``energies`` [N] (eV) and, with the direct heads, ``direct_forces`` [N, 3] (eV/Å) and
     ``direct_virials`` [N, 3, 3] (eV, LAMMPS sign, symmetric). Not in training mode also ``features`` [N, F],
     which the energies' last linear maps act on: for each read-out, of the first layer first, d_head of the
-    node, then the sum of d_head of each edge times its cutoff weight, as the public PET has them.
-    :meth:`energies_and_gradients` leaves features and direct heads out.
+    node, then the sum of d_head of each edge times its cutoff weight, as the public PET has them. Heads and
+    features that nobody asked for are not evaluated.
     """
 
     combine_last: Final[bool]
@@ -111,10 +119,12 @@ class PET(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
-        """All outputs; differentiable twice in training mode, once otherwise."""
+        """What is wanted; differentiable twice in training mode, once otherwise."""
+        wanted = self._wanted(outputs)
         graph, _ = self._neighbourhoods(species, edge_index, edge_vectors, reverse_edges)
-        state = self._before_last_stage(graph, not self.training, not self.training)
+        state = self._before_last_stage(graph, not self.training, wanted)
         sizes = self._blocks(graph, graph.types.size(0), not self.training)
         energies: list[Tensor] = []
         forces: list[Tensor] = []
@@ -123,19 +133,14 @@ class PET(torch.nn.Module):
         parts = split_state(state, graph, sizes)
         for b, block in enumerate(split(graph, sizes)):
             part = self._stage(self.n_stages - 1, block, parts[b])
-            energy, of_block = self._energies(block, part, not self.training)
+            energy, of_block = self._energies(block, part, wanted.features)
             energies.append(energy)
             features.append(of_block)
-            forces.append(self._forces(block, part))
-            virials.append(self._virials(block, part))
-        outputs = {"energies": torch.cat(energies)}
-        if self.direct_forces:
-            outputs["direct_forces"] = torch.cat(forces)
-        if self.direct_stress:
-            outputs["direct_virials"] = torch.cat(virials)
-        if not self.training:
-            outputs["features"] = torch.cat(features)
-        return outputs
+            if wanted.forces:
+                forces.append(self._forces(block, part))
+            if wanted.virials:
+                virials.append(self._virials(block, part))
+        return self._named(wanted, energies, forces, virials, features)
 
     def energies_and_gradients(
         self,
@@ -145,20 +150,47 @@ class PET(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
         node_weights: Tensor,
+        outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3], without the direct heads and features.
+        """What is wanted, and d(Σ_i w_i E_i)/d edge_vectors [E, 3].
 
-        The last stage of the nodes behind the last with a weight is left out: their energies are zero.
+        The last stage of the nodes behind the last with a weight is left out: what they give is zero.
         """
+        wanted = self._wanted(outputs)
         vectors = edge_vectors.detach().requires_grad_(True)
         graph, _ = self._neighbourhoods(species, edge_index, vectors, reverse_edges)
-        state = self._before_last_stage(graph, True, False)
-        energies, by_last_stage = self._last_stage(graph, state, node_weights)
+        state = self._before_last_stage(graph, True, wanted)
+        found, by_last_stage = self._last_stage(graph, state, node_weights, wanted)
         given: list[Tensor | None] = []
         for gradient in by_last_stage:
             given.append(gradient)
         gradient = torch.autograd.grad(differentiable(graph, state), [vectors], given, allow_unused=True)[0]
-        return {"energies": energies}, or_zeros(gradient, vectors)
+        return found, or_zeros(gradient, vectors)
+
+    def _wanted(self, outputs: list[str]) -> Wanted:
+        return Wanted(
+            "features" in outputs and not self.training,
+            "direct_forces" in outputs and self.direct_forces,
+            "direct_virials" in outputs and self.direct_stress,
+        )
+
+    def _named(
+        self,
+        wanted: Wanted,
+        energies: list[Tensor],
+        forces: list[Tensor],
+        virials: list[Tensor],
+        features: list[Tensor],
+    ) -> dict[str, Tensor]:
+        """Outputs of all blocks by name."""
+        found = {"energies": torch.cat(energies)}
+        if wanted.forces:
+            found["direct_forces"] = torch.cat(forces)
+        if wanted.virials:
+            found["direct_virials"] = torch.cat(virials)
+        if wanted.features:
+            found["features"] = torch.cat(features)
+        return found
 
     def _neighbourhoods(
         self, species: Tensor, edge_index: Tensor, edge_vectors: Tensor, reverse_edges: Tensor
@@ -209,23 +241,23 @@ class PET(torch.nn.Module):
             sizes.append(n % size)
         return sizes
 
-    def _first_state(self, graph: Neighbourhoods) -> State:
+    def _first_state(self, graph: Neighbourhoods, wanted: Wanted) -> State:
         messages = self.embed_edge(graph.neighbour_types)
         nodes = self.embed_node(graph.types)
         width = 0
         if self.residual:
-            width = 1 + (3 if self.direct_forces else 0) + (9 if self.direct_stress else 0)
+            width = 1 + (3 if wanted.forces else 0) + (9 if wanted.virials else 0)
         read = torch.zeros(nodes.size(0), width, dtype=nodes.dtype, device=nodes.device)
         return State(nodes, messages, messages, messages, read, read[:, :0])
 
-    def _before_last_stage(self, graph: Neighbourhoods, blocked: bool, features: bool) -> State:
-        state = self._first_state(graph)
+    def _before_last_stage(self, graph: Neighbourhoods, blocked: bool, wanted: Wanted) -> State:
+        state = self._first_state(graph, wanted)
         for stage in range(self.n_stages - 1):
-            state = self._stage_in_blocks(stage, graph, state, blocked, features)
+            state = self._stage_in_blocks(stage, graph, state, blocked, wanted)
         return state
 
     def _stage_in_blocks(
-        self, stage: int, graph: Neighbourhoods, state: State, blocked: bool, features: bool
+        self, stage: int, graph: Neighbourhoods, state: State, blocked: bool, wanted: Wanted
     ) -> State:
         sizes = self._blocks(graph, graph.types.size(0), blocked)
         nodes: list[Tensor] = []
@@ -237,7 +269,7 @@ class PET(torch.nn.Module):
         for b, block in enumerate(split(graph, sizes)):
             part = self._stage(stage, block, parts[b])
             if self.residual:
-                part = self._read_before(stage, block, part, features)
+                part = self._read_before(stage, block, part, wanted)
             nodes.append(part.nodes)
             messages.append(part.messages)
             edges.append(part.edges)
@@ -270,21 +302,23 @@ class PET(torch.nn.Module):
                     nodes, edges = layer(nodes, incoming, graph.neighbour_types, graph.vectors, layout)
         return State(nodes, messages, edges, edges, state.read, state.features)
 
-    def _read_before(self, stage: int, graph: Neighbourhoods, state: State, features: bool) -> State:
+    def _read_before(self, stage: int, graph: Neighbourhoods, state: State, wanted: Wanted) -> State:
         """The state with what a layer before the last reads out: energy, forces, virial; features."""
         weights = graph.log_weights.exp()
         parts: list[Tensor] = []
         found = [state.features]
         for k, readout in enumerate(self.readout_energy_before):
             if stage == k:
-                energies, of_layer = readout(state.nodes, state.edges, graph.centres, weights, features)
+                energies, of_layer = readout(
+                    state.nodes, state.edges, graph.centres, weights, wanted.features
+                )
                 parts.append(energies)
                 found.append(of_layer)
         for k, readout in enumerate(self.readout_forces_before):
-            if stage == k:
+            if stage == k and wanted.forces:
                 parts.append(readout(state.nodes, state.edges, graph.centres, weights)[0])
         for k, readout in enumerate(self.readout_virial_before):
-            if stage == k:
+            if stage == k and wanted.virials:
                 parts.append(readout(state.nodes, state.edges, graph.centres, weights)[0])
         read = state.read + torch.cat(parts, dim=1)
         return State(
@@ -292,9 +326,9 @@ class PET(torch.nn.Module):
         )
 
     def _last_stage(
-        self, graph: Neighbourhoods, state: State, node_weights: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Energies [N], and the gradients of Σ_i w_i E_i by the ``differentiable`` tensors of its input."""
+        self, graph: Neighbourhoods, state: State, node_weights: Tensor, wanted: Wanted
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """What is wanted, and the gradients of Σ_i w_i E_i by the ``differentiable`` tensors of its input."""
         n = graph.types.size(0)
         weighted = upto_last_nonzero(node_weights)
         sizes = self._blocks(graph, weighted, True)
@@ -302,14 +336,24 @@ class PET(torch.nn.Module):
         sizes.append(n - weighted)
         weights = node_weights.split_with_sizes(sizes)
         energies: list[Tensor] = []
+        forces: list[Tensor] = []
+        virials: list[Tensor] = []
+        features: list[Tensor] = []
         gradients = [torch.zeros_like(x) for x in differentiable(graph, state)]
         rows = [0 for _ in gradients]
         parts = split_state(state, graph, sizes)
         wholes = split(graph, sizes)
         for b in range(blocks):
             block, part = as_leaves(wholes[b], parts[b])
-            energy = self._energies(block, self._stage(self.n_stages - 1, block, part), False)[0]
+            after = self._stage(self.n_stages - 1, block, part)
+            energy, of_block = self._energies(block, after, wanted.features)
             energies.append(energy.detach())
+            features.append(of_block.detach())
+            with torch.no_grad():
+                if wanted.forces:
+                    forces.append(self._forces(block, after))
+                if wanted.virials:
+                    virials.append(self._virials(block, after))
             sources = differentiable(block, part)
             found = torch.autograd.grad([(weights[b] * energy).sum()], sources, allow_unused=True)
             for k, gradient in enumerate(found):
@@ -317,8 +361,12 @@ class PET(torch.nn.Module):
                 if gradient is not None:
                     gradients[k].narrow(0, rows[k], rows_of_block).copy_(gradient)
                 rows[k] += rows_of_block
-        energies.append(torch.zeros_like(weights[blocks], dtype=graph.vectors.dtype))
-        return torch.cat(energies), gradients
+        zeros = torch.zeros(n - weighted, dtype=graph.vectors.dtype, device=graph.vectors.device)
+        energies.append(zeros)
+        features.append(zeros[:, None].expand(-1, features[0].size(1)))
+        forces.append(zeros[:, None].expand(-1, 3))
+        virials.append(zeros[:, None, None].expand(-1, 3, 3))
+        return self._named(wanted, energies, forces, virials, features), gradients
 
     def _edge_features(self, state: State) -> Tensor:
         if self.combine_last:
@@ -338,7 +386,7 @@ class PET(torch.nn.Module):
 
     def _forces(self, graph: Neighbourhoods, state: State) -> Tensor:
         """[B, 3], eV/Å; empty without the head"""
-        if not self.direct_forces:
+        if not self.direct_forces:  # the compiler must not look for a head that is not there
             return graph.vectors[:0]
         weights = graph.log_weights.exp()
         read = self.readout_forces(state.nodes, self._edge_features(state), graph.centres, weights)[0]

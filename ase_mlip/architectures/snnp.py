@@ -208,6 +208,7 @@ class SNNP(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """Energies [N] in eV; differentiable twice, by edge vectors and parameters.
 
@@ -236,6 +237,7 @@ class SNNP(torch.nn.Module):
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
         node_weights: Tensor,
+        outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight may get no energy.
 

@@ -116,10 +116,11 @@ class WorseInSingle(torch.nn.Module):
         edge_vectors: torch.Tensor,
         reverse_edges: torch.Tensor,
         inputs: dict[str, torch.Tensor],
+        outputs: list[str],
     ) -> dict[str, torch.Tensor]:
         if edge_vectors.dtype == torch.float32:
             edge_vectors = 1.0003 * edge_vectors
-        return self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
+        return self.network(species, edge_index, edge_vectors, reverse_edges, inputs, outputs)
 
 
 def test_a_network_that_is_another_in_float32_is_not_written(tmp_path):

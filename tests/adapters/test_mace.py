@@ -145,7 +145,8 @@ def test_features_are_the_invariant_descriptors(checkpoint, exported):
         expected = calculator.get_descriptors(atoms)
     module = adapt("mace", checkpoint("two-layers"), allow_pickle=True).module
     graph = build_graph(atoms, CUTOFF, None)
-    found = module(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})["features"]
+    arguments = graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}
+    found = module(*arguments, ["features"])["features"]
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
     assert read_info(exported("two-layers")).outputs == ["energies", "features"]
 
@@ -163,9 +164,9 @@ def test_gradients_of_blocks_are_those_of_autograd(checkpoint, name, edges):
     arguments, rest = (graph.species, graph.edge_index), (graph.reverse_edges, {})
     weights = torch.tensor([1.0, 0.0, 0.5, 1.0, 0.0, 0.0, 2.0, 0.0], dtype=torch.float64)
     vectors = graph.edge_vectors.clone().requires_grad_(True)
-    energies = module(*arguments, vectors, *rest)["energies"]
+    energies = module(*arguments, vectors, *rest, [])["energies"]
     (gradient,) = torch.autograd.grad((weights * energies).sum(), vectors)
-    outputs, found = module.energies_and_gradients(*arguments, graph.edge_vectors, *rest, weights)
+    outputs, found = module.energies_and_gradients(*arguments, graph.edge_vectors, *rest, weights, [])
     expected = torch.where(weights > 0, energies.detach(), 0.0)
     torch.testing.assert_close(outputs["energies"], expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(found, gradient, rtol=0, atol=1e-12)

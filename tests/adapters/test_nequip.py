@@ -132,9 +132,9 @@ def test_blocks_and_their_gradient_are_those_of_autograd(folder, name):
     rest = (graph.reverse_edges, {})
     weights = torch.tensor([1.0, 0.0, 0.5, 1.0, 0.0, 0.0, 2.0, 0.0], dtype=torch.float64)
     vectors = graph.edge_vectors.clone().requires_grad_(True)
-    energies = module(*arguments, vectors, *rest)["energies"]
+    energies = module(*arguments, vectors, *rest, [])["energies"]
     (gradient,) = torch.autograd.grad((weights * energies).sum(), vectors)
-    outputs, found = module.energies_and_gradients(*arguments, graph.edge_vectors, *rest, weights)
+    outputs, found = module.energies_and_gradients(*arguments, graph.edge_vectors, *rest, weights, [])
     owned = weights > 0
     torch.testing.assert_close(outputs["energies"][owned], energies[owned].detach(), rtol=0, atol=1e-13)
     torch.testing.assert_close(found, gradient, rtol=0, atol=1e-13)
@@ -147,10 +147,10 @@ def test_radial_weights_may_be_made_again(folder):
     graph = build_graph(silica(), 4.0, None)
     arguments = (graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})
     weights = torch.ones(8, dtype=torch.float64)
-    _, kept = module.energies_and_gradients(*arguments, weights)
+    _, kept = module.energies_and_gradients(*arguments, weights, [])
     for layer in module.layers:
         layer.most_kept = 0
-    _, again = module.energies_and_gradients(*arguments, weights)
+    _, again = module.energies_and_gradients(*arguments, weights, [])
     assert torch.equal(kept, again)
 
 

@@ -11,6 +11,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
     pytest.importorskip("metatrain.pet", reason="needs metatrain (2026.4.1), the oracle")
 
+from calls import call
+
 from ase_mlip import _ops
 from ase_mlip.adapters import adapt, common
 from ase_mlip.adapters.structures import parity_structures
@@ -51,8 +53,7 @@ def test_the_published_widths(name, tmp_path):
     composition = adapted.metadata["reference_energies"]
     for atoms, reference in zip(structures, expected, strict=True):
         graph = build_graph(atoms, cutoff)
-        rest = (graph.reverse_edges, graph.node_weights, graph.structure, 1, True, {})
-        found = potential(graph.species, graph.edge_index, graph.edge_vectors, *rest)
+        found = call(potential, graph)
         energy = float(found["energy"]) + sum(composition[symbol] for symbol in atoms.symbols)
         assert energy == pytest.approx(reference.energy, rel=common.ENERGY)
         np.testing.assert_allclose(found["forces"].numpy(), reference.forces, atol=common.FORCES, rtol=0)

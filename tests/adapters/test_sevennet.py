@@ -151,13 +151,13 @@ def test_blocks_and_the_chain_over_layers_are_autograd_of_the_whole(small):
     graph = build_graph(parity_structures([8, 14, 22], 4.0)["slab"], 4.0)
     vectors = graph.edge_vectors.clone().requires_grad_(True)
     arguments = (graph.species, graph.edge_index, vectors, graph.reverse_edges, {})
-    whole = network(*arguments)
+    whole = network(*arguments, [])
     for weights in (torch.ones(len(graph.species)), torch.arange(len(graph.species)) % 3 == 0):
         weights = weights.to(torch.float64)
         total = (weights * whole["energies"]).sum()
         expected = torch.autograd.grad(total, vectors, retain_graph=True)[0]
         for network.edges_cpu in (1, 40, 10**6):
-            outputs, gradient = network.energies_and_gradients(*arguments, weights)
+            outputs, gradient = network.energies_and_gradients(*arguments, weights, [])
             torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-13)
             wanted = weights * whole["energies"]
             torch.testing.assert_close(weights * outputs["energies"], wanted, rtol=0, atol=1e-13)
@@ -167,9 +167,9 @@ def test_edges_beyond_the_cutoff_do_not_count(small):
     network = adapt("sevennet", small, allow_pickle=True).module.to(torch.float64)
     graph = build_graph(bulk("Si", cubic=True), 5.0)
     short = graph.edge_vectors.norm(dim=1) < 4.0
-    everything = network(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})
+    everything = network(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}, [])
     inside = graph.edge_index[:, short], graph.edge_vectors[short], graph.reverse_edges[short]
-    expected = network(graph.species, *inside, {})
+    expected = network(graph.species, *inside, {}, [])
     assert (~short).any()
     torch.testing.assert_close(everything["energies"], expected["energies"], rtol=0, atol=1e-13)
 

@@ -39,6 +39,7 @@ class Census(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """Energies [N] in eV from edge_vectors [E, 3] in Å."""
         i, j = edge_index[0], edge_index[1]
@@ -71,6 +72,7 @@ class Morse(torch.nn.Module):
         edge_vectors: Tensor,
         reverse_edges: Tensor,
         inputs: dict[str, Tensor],
+        outputs: list[str],
     ) -> dict[str, Tensor]:
         """Energies [N] in eV from edge_vectors [E, 3] in Å."""
         r = torch.linalg.vector_norm(edge_vectors, dim=1)
