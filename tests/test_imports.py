@@ -11,7 +11,7 @@ import pytest
 import ase_mlip
 
 PACKAGE = Path(ase_mlip.__file__).parent
-MODEL = {"model", "model_document", "model_info", "export", "self_test", "archive"}
+MODEL = {"model", "model_document", "model_info", "export", "self_test", "archive", "first_schema"}
 FOUNDATION = {
     "device",
     "errors",
@@ -22,6 +22,8 @@ FOUNDATION = {
     "potential",
     "neighbors",
     "averaging",
+    "derivatives",
+    "first_contract",
     "symmetrized_model",
 }
 LAMMPS_START = {"_build", "_build_files", "_build_lammps", "_lammps", "lammps_plugin_path"}
