@@ -62,6 +62,7 @@ class Model:
     exported: the averaging the file was exported with
     batch: rotations of an averaging that are evaluated together; 0: what is fastest
     self_test: whether the file had to reproduce its own self-test, and has to wherever else it is evaluated
+    potential: the module, or what calls one of schema 1, with the arguments of ``Potential.forward``
     """
 
     info: ModelInfo
@@ -74,7 +75,7 @@ class Model:
     self_test: bool = True
 
     def __post_init__(self) -> None:
-        self._potential = as_potential(self.module, self.info)
+        self.potential = as_potential(self.module, self.info)
 
     def __call__(
         self,
@@ -117,7 +118,7 @@ class Model:
                 *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges),
                 *(graph.node_weights, graph.structure),
             )
-            return self._potential(
+            return self.potential(
                 *(_torchscript.ordinary(tensor) for tensor in of_graph),
                 graph.n_structures,
                 {},

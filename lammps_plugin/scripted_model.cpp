@@ -3,6 +3,7 @@
 #include "library_sums.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/zeros.h>
 #include <dlfcn.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
@@ -111,6 +112,57 @@ bool is_snnp(const torch::jit::Module& network) {
     return name.starts_with("__torch__.ase_mlip.architectures.snnp.") && name.ends_with("SNNP");
 }
 
+Outputs call(torch::jit::Module& module, const Graph& graph, std::vector<c10::IValue> further) {
+    std::vector<c10::IValue> arguments{graph.species,       graph.edge_index,   graph.edge_vectors,
+                                       graph.reverse_edges, graph.node_weights, graph.node_structure,
+                                       /*n_structures=*/1};
+    arguments.insert(arguments.end(), further.begin(), further.end());
+    Outputs outputs;
+    for (const auto& entry : module.forward(std::move(arguments)).toGenericDict()) {
+        outputs[entry.key().toStringRef()] = entry.value().toTensor().detach();
+    }
+    return outputs;
+}
+
+// ---- files of schema 1, as in ase_mlip/first_schema.py
+
+/// Whether a module is of schema 1, where a call says only that derivatives are wanted.
+bool takes_derivatives(const torch::jit::Module& module) {
+    const auto& arguments = module.get_method("forward").function().getSchema().arguments();
+    return std::any_of(arguments.begin(), arguments.end(),
+                       [](const c10::Argument& argument) { return argument.name() == "derivatives"; });
+}
+
+/// Rotations are written on the module, which no other thread of this process uses; direct heads may be left
+/// out beside derivatives, and are asked for apart.
+Outputs of_first_schema(torch::jit::Module& module, const Graph& graph, const Rotations& rotations,
+                        const std::vector<std::string>& wanted) {
+    const auto wants = [&](const std::string& name) {
+        return std::find(wanted.begin(), wanted.end(), name) != wanted.end();
+    };
+    torch::jit::Module network = module.attr("network").toModule();
+    if (network.hasattr("rotations")) {
+        network.setattr("rotations", rotations.matrices);
+        network.setattr("weights", rotations.weights);
+        network.setattr("spread", wants("spread"));
+    } else if (rotations.weights.size(0) > 0) {
+        throw std::runtime_error("the file was written before models could be averaged over rotations; "
+                                 "export it again for `symmetrize`");
+    }
+    const c10::Dict<std::string, at::Tensor> inputs;
+    const bool derivatives = wants("forces") || wants("virial") || wants("virials") || wants("gradients");
+    Outputs outputs = call(module, graph, {derivatives, inputs});
+    if (derivatives && std::any_of(wanted.begin(), wanted.end(), [&](const std::string& name) {
+            return name.starts_with("direct_") && !outputs.contains(name);
+        })) {
+        outputs.merge(call(module, graph, {false, inputs}));
+    }
+    if (const auto found = outputs.find("virials_by_rotation"); found != outputs.end()) {
+        outputs["virial_by_rotation"] = found->second.sum(0, /*keepdim=*/true);
+    }
+    return outputs;
+}
+
 /// A network behind the wrapper of ase_mlip/first_contract.py.
 torch::jit::Module unwrapped(const torch::jit::Module& network) {
     const std::string name = network.type()->name() ? network.type()->name()->name() : "";
@@ -181,12 +233,18 @@ ScriptedModel::~ScriptedModel() = default;
 
 Rotations ScriptedModel::exported() const {
     const torch::jit::Module network = module_->value.attr("network").toModule();
+    if (!network.hasattr("rotations")) { // from before there was averaging
+        return {at::zeros({0, 3, 3}, at::kDouble), at::zeros({0}, at::kDouble)};
+    }
     // loading a file moves all its tensors to the device
     return {network.attr("rotations").toTensor().cpu(), network.attr("weights").toTensor().cpu()};
 }
 
 std::unique_ptr<SnnpTables> ScriptedModel::snnp_tables() const {
     const torch::jit::Module averaged = module_->value.attr("network").toModule();
+    if (!averaged.hasattr("network")) { // from before there was averaging
+        return nullptr;
+    }
     const torch::jit::Module network = unwrapped(averaged.attr("network").toModule());
     if (!is_snnp(network)) {
         return nullptr;
@@ -198,18 +256,12 @@ std::unique_ptr<SnnpTables> ScriptedModel::snnp_tables() const {
 Outputs ScriptedModel::operator()(const Graph& graph, const Rotations& rotations,
                                   const std::vector<std::string>& wanted) const {
     const torch::jit::GraphOptimizerEnabledGuard no_recompilation(false);
-    const c10::Dict<std::string, at::Tensor> inputs;
-    const auto results =
-        module_->value
-            .forward({graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges,
-                      graph.node_weights, graph.node_structure, /*n_structures=*/1, inputs,
-                      rotations.matrices, rotations.weights, /*at_once=*/0, wanted})
-            .toGenericDict();
-    Outputs outputs;
-    for (const auto& entry : results) {
-        outputs[entry.key().toStringRef()] = entry.value().toTensor().detach();
+    if (takes_derivatives(module_->value)) {
+        return of_first_schema(module_->value, graph, rotations, wanted);
     }
-    return outputs;
+    const c10::Dict<std::string, at::Tensor> inputs;
+    return call(module_->value, graph,
+                {inputs, rotations.matrices, rotations.weights, /*at_once=*/0, wanted});
 }
 
 at::Tensor reverse_edges(const at::Tensor& edge_index, const at::Tensor& shifts) {

@@ -1,5 +1,6 @@
 // The torch side of the pair style: implements Evaluator with a model file and libtorch.
 
+#include "call_state.h"
 #include "domain_graph.h"
 #include "rotations.h"
 #include "self_test.h"
@@ -7,18 +8,14 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/autocast_mode.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
-#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <stdexcept>
 
@@ -245,7 +242,7 @@ class TorchEvaluator : public Evaluator {
             if (request.virials) {
                 names.emplace_back("virials");
             }
-            if (request.centroid_virials) {
+            if (request.centroid_virials) { // not in files written before there were any
                 names.emplace_back("gradients");
             }
         }
@@ -344,33 +341,8 @@ class TorchEvaluator : public Evaluator {
     Results results_;
 };
 
-/// Off while this lives, also for the compiler of TorchScript, which asks for it.
-class NoAutocast {
-  public:
-    NoAutocast() {
-        for (size_t k = 0; k < kinds.size(); ++k) {
-            before_[k] = at::autocast::is_autocast_enabled(kinds[k]);
-            at::autocast::set_autocast_enabled(kinds[k], false);
-        }
-    }
-    NoAutocast(const NoAutocast&) = delete;
-    NoAutocast& operator=(const NoAutocast&) = delete;
-    ~NoAutocast() {
-        for (size_t k = 0; k < kinds.size(); ++k) {
-            at::autocast::set_autocast_enabled(kinds[k], before_[k]);
-        }
-    }
-
-  private:
-    static constexpr std::array kinds{at::kCPU, at::kCUDA};
-    std::array<bool, kinds.size()> before_{};
-};
-
 template <typename Call> decltype(auto) guarded(Call&& call) {
-    // as `calling` of ase_mlip/_torchscript.py: whatever a program around us has switched on or off
-    const c10::InferenceMode no_inference_mode(false);
-    const at::AutoGradMode with_gradients(true);
-    const NoAutocast no_autocast;
+    const CallState state;
     try {
         return call();
     } catch (const std::exception& error) {
