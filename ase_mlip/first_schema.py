@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from . import _torchscript
 from .derivatives import needs_gradients
 from .errors import ModelFileError
 
 # not to be had by evaluating without derivatives
 NEVER_APART = ("energy", "energies", "spread", "forces", "virial", "virials", "gradients")
+
+
+def in_present_schema(module: torch.nn.Module) -> Callable[..., dict[str, Tensor]]:
+    """The potential of a model file, to be called as :meth:`ase_mlip.potential.Potential.forward`."""
+    if not _torchscript.is_scripted(module):
+        return module
+    names = [argument.name for argument in module.forward.schema.arguments]
+    return FirstSchema(module) if "derivatives" in names else module
 
 
 class FirstSchema:

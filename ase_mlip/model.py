@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from .averaging import PLAIN, Averaging
 from .device import on_first_that_works
 from .errors import MLIPError, ModelFileError
 from .export import export_model
-from .first_schema import FirstSchema
+from .first_schema import in_present_schema
 from .model_info import ModelInfo, find_model, parse_document, read_info, shipped_models
 from .self_test import exported_rotations
 from .self_test import run as run_self_test
@@ -75,7 +75,7 @@ class Model:
     self_test: bool = True
 
     def __post_init__(self) -> None:
-        self.potential = as_potential(self.module, self.info)
+        self.potential = in_present_schema(self.module)
 
     def __call__(
         self,
@@ -195,18 +195,13 @@ def load_model(
         with _torchscript.calling():
             module = _load_module(data, info, path, target, precision)
             if self_test:
-                potential = as_potential(module, info)
+                potential = in_present_schema(module)
                 name = str(precision).removeprefix("torch.")
                 run_self_test(potential, module, info, name, target, path)
             exported = _exported_averaging(module, info)
         return Model(info, module, target, precision, path, exported, self_test=self_test)
 
     return on_first_that_works(device, load_on)
-
-
-def as_potential(module: torch.jit.ScriptModule, info: ModelInfo) -> Callable[..., dict[str, Tensor]]:
-    """The module, to be called with the arguments of the present schema."""
-    return module if info.schema_version > 1 else FirstSchema(module)
 
 
 # ---- steps of loading --------------------------------------------------------------------------------------

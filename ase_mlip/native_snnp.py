@@ -6,6 +6,8 @@ cheap that this takes longer than the network. Here one pass in C++ (csrc/snnp_a
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import torch
 from ase import Atoms
@@ -21,9 +23,13 @@ from .visited import Coverage
 
 
 class NativeSNNP:
-    """The network of a model file, for one structure at a time. See :func:`native_snnp`."""
+    """The network of a model file, for one structure at a time. See :func:`native_snnp`.
+
+    Threads may share one, and wait for each other; copies of a calculator have one each.
+    """
 
     def __init__(self, model: Model):
+        self._lock = threading.Lock()
         network = unwrapped(model.module.network.network)
         self.kinds = network.types.to(torch.int32)
         known = (self.kinds >= 0).nonzero().squeeze(1)
@@ -69,15 +75,14 @@ class NativeSNNP:
         where the file does not know); the shortest distance of the list, Å
         """
         places = stored.places()
-        energies, forces, of_atoms, virial, counts, shortest = self._compiled.evaluate(
-            torch.from_numpy(positions),
-            self.kinds[stored.species],
-            places.owners,
-            stored.offsets.index_select(0, places.edges),
-            places.starts,
-            places.neighbours,
-            virials,
+        arguments = (
+            *(torch.from_numpy(positions), self.kinds[stored.species], places.owners),
+            *(stored.offsets.index_select(0, places.edges), places.starts, places.neighbours),
         )
+        with self._lock:  # its work space is its own
+            energies, forces, of_atoms, virial, counts, shortest = self._compiled.evaluate(
+                *arguments, virials
+            )
         outputs = {
             "energies": energies,
             "energy": energies.sum(dim=0, keepdim=True),
