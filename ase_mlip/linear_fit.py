@@ -188,9 +188,11 @@ def _system(
 
 
 def _answers(potential: Potential, batch: Batch) -> np.ndarray:
+    none = torch.zeros(0, 3, 3, dtype=torch.float64)
     results = potential(
         *(batch.species, batch.edge_index, batch.edge_vectors, batch.reverse_edges, batch.node_weights),
-        *(batch.structure, batch.n_structures, True, {}),
+        *(batch.structure, batch.n_structures, {}),
+        *(none, none[:, 0, 0], 0, ["forces", "virial"]),
     )
     virials = results["virial"]
     stresses = -0.5 * (virials + virials.transpose(1, 2)) / batch.volumes[:, None, None]

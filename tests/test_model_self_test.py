@@ -86,7 +86,9 @@ def test_tolerance_in_single_precision_is_small_and_not_exceeded(anisotropic_mod
     tolerances = model.info.self_test["tolerances"]
     assert tolerances["float32"]["cpu"]["forces"] < 1e-3
     assert tolerances["float64"]["cpu"]["forces"] < 1e-7
-    outputs = self_test.evaluate(model.module, model.info.self_test["structure"], model.info)
+    rotations, structure = self_test.exported_rotations(model.module), model.info.self_test["structure"]
+    wanted = list(model.info.self_test["reference"])
+    outputs = self_test.evaluate(model.module, rotations, structure, model.info, wanted)
     assert not self_test.compare(outputs, model.info.self_test, "float32", "cpu")
     assert self_test.compare(outputs, model.info.self_test, "float64", "cpu")
 

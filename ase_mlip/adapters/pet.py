@@ -314,8 +314,9 @@ def _prove_direct_heads(
     atoms = parity_structures(hypers.species, hypers.cutoff)["triclinic crystal"]
     expected = reference(atoms)
     graph = build_graph(atoms, hypers.cutoff)
+    arguments = graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {}
     with torch.no_grad():
-        found = ours(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, {})
+        found = ours(*arguments, ["direct_forces", "direct_virials"])
     if hypers.direct_forces:
         forces = found["direct_forces"]
         error = float((forces - forces.mean(dim=0) - torch.as_tensor(expected.forces)).abs().max())

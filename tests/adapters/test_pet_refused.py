@@ -10,6 +10,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers
+from calls import call
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
@@ -212,8 +213,7 @@ def test_every_checkpoint_that_metatrain_ships(name, tmp_path):
     _ops.load()
     potential = Potential(adapted.module.to(torch.float64), numbered(adapted.metadata["reference_energies"]))
     graph = build_graph(atoms, hypers.cutoff)
-    rest = (graph.reverse_edges, graph.node_weights, graph.structure, 1, True, {})
-    found = potential(graph.species, graph.edge_index, graph.edge_vectors, *rest)
+    found = call(potential, graph)
     assert float(found["energy"]) == pytest.approx(expected.energy, rel=common.ENERGY)
     np.testing.assert_allclose(found["forces"].numpy(), expected.forces, atol=common.FORCES, rtol=0)
     stress = -found["virial"][0].numpy() / atoms.get_volume()

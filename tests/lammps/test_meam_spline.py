@@ -8,6 +8,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, graphene, molecule
 from ase.data import atomic_numbers
+from calls import call
 from harness import Case, read_frames
 from structures import cluster, diamond, one_atom, slab, triclinic, two_atoms
 
@@ -60,10 +61,7 @@ def evaluate(network, atoms: Atoms, dtype=torch.float64) -> dict[str, np.ndarray
     _ops.load()
     graph = build_graph(atoms, network.cutoff)
     potential = Potential(network.to(dtype).requires_grad_(False), {})
-    results = potential(
-        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
-        *(graph.structure, 1, True, {}),
-    )
+    results = call(potential, graph)
     return {name: value.numpy() for name, value in results.items()}
 
 
