@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.io import read
+from scipy.spatial.transform import Rotation
 
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.model_info import find_model, read_info, shipped_models
@@ -119,3 +121,24 @@ def test_results_of_least_squares_and_of_the_shipped_files_stand_on_the_page_of_
             values = (1e3 * errors["energy_rmse"], errors["forces_rmse"])
             for value, text in zip(values, file.split(","), strict=True):
                 assert rounds_to(value, text.strip())
+
+
+@pytest.mark.skipif("pet-si" not in NAMES, reason="pet-si is not in the package")
+def test_what_rotations_change_in_the_first_test_frame():
+    """Rotated by hand, in float64: the largest change of the energy per atom and of a force component."""
+    atoms = read(ROOT / "tests" / "data" / "mlearn" / "Si.xyz", 0)
+    calculator = MLIPCalculator("pet-si", device="cpu", dtype="float64")
+    energies, forces = [], []
+    for matrix in Rotation.create_group("O").as_matrix():
+        rotated = atoms.copy()
+        rotated.set_cell(atoms.cell.array @ matrix.T)
+        rotated.positions = atoms.positions @ matrix.T
+        rotated.calc = calculator
+        energies.append(rotated.get_potential_energy() / len(atoms))
+        forces.append(rotated.get_forces() @ matrix)
+    (texts,) = re.findall(
+        r"cube: energy (\S+) meV/atom, forces (\S+) eV/Å at most, of (\S+)\. ", section("pet-si")
+    )
+    assert rounds_to(1e3 * np.abs(np.array(energies) - energies[0]).max(), texts[0])
+    assert rounds_to(np.abs(np.array(forces) - forces[0]).max(), texts[1])
+    assert rounds_to(np.abs(forces[0]).max(), texts[2])

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.evaluate import evaluate
 from ase_mlip.model_info import find_model, read_info, shipped_models
 
@@ -84,6 +85,29 @@ def test_the_page_says_what_the_frames_give(name):
         for (quantity, value), text in zip(expected.items(), rows[group], strict=True):
             digits = len(text.partition(".")[2])
             assert float(text) == pytest.approx(UNITS[quantity] * value, abs=0.5001 * 10.0**-digits), group
+
+
+HEADS = [name for name in NAMES if "direct_forces" in STORED[name][0]]
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if "all, direct heads" in page_of(name)])
+def test_the_page_says_what_the_direct_heads_give(name):
+    rows = [{**row, "forces": row["direct_forces"], "stress": row["direct_stress"]} for row in STORED[name]]
+    expected = overall(rows)
+    for quantity, text in zip(("forces", "stress"), page_of(name)["all, direct heads"][1:], strict=True):
+        digits = len(text.partition(".")[2])
+        assert float(text) == pytest.approx(UNITS[quantity] * expected[quantity], abs=0.5001 * 10.0**-digits)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_direct_heads_give_the_stored_errors_on_a_frame_kept_here(name):
+    from ase.io import read
+
+    frame = read(KEPT / f"{name.split('-')[1].capitalize()}.xyz", 0)
+    found = evaluate(MLIPCalculator(name, forces="direct"), [frame])
+    row = STORED[name][int(frame.info["frame"])]
+    assert found.forces_rmse == pytest.approx(row["direct_forces"], rel=1e-3)
+    assert found.stress_rmse == pytest.approx(row["direct_stress"], rel=1e-3)
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_models() if name not in STORED])
