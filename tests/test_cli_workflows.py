@@ -123,12 +123,12 @@ def test_broken_structures_are_named(tmp_path, command):
         '2\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3 pbc="T T T"\nSi nan 0 0\nSi 1 1 1\n'
     )
     output = run(command, "pet-si", tmp_path / "nan.xyz", "-o", tmp_path / "a", code=1).output
-    assert "NaN or infinity in the positions" in output
+    assert "NaN or infinity in the positions" in output or "expected finite numbers, got [nan" in output
     twice = bulk("Si", cubic=True)
     twice.positions[1] = twice.positions[0]
     write(tmp_path / "twice.xyz", twice)
     output = run(command, "pet-si", tmp_path / "twice.xyz", "-o", tmp_path / "b", code=1).output
-    assert "are two atoms at one place?" in output
+    assert "are two atoms at one place?" in output or "remove duplicates or check the cell" in output
 
 
 def test_wrong_input_is_answered_at_once(tmp_path):
