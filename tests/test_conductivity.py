@@ -25,7 +25,7 @@ from ase_mlip import MLIPCalculator
 from ase_mlip.conductivity import _has_imaginary, _shares, thermal_conductivity
 from ase_mlip.errors import DataError, MLIPError, StructureError
 from ase_mlip.kappa_srme import kappa_srme, read_references
-from ase_mlip.phonon_cells import to_ase, to_phonopy
+from ase_mlip.phonon_cells import heights, to_ase, to_phonopy
 from ase_mlip.relax import relax
 from tests.test_phonon_audit import Interrupted
 
@@ -372,6 +372,21 @@ def test_imaginary_modes_end_before_the_third_order():
     assert seen[-1][0] == 2 and seen[-1][1] > 5
     reference = two_modes([[2, 4], [5, 1]], space_group_number=229)
     assert kappa_srme(found, reference) == 2.0
+
+
+@needs_phono3py
+def test_supercells_are_as_wide_as_the_model_needs(sw_path):
+    """Seen where modes are imaginary, which ends before the many supercells of third order."""
+    atoms = bulk("Si", "bcc", a=3.2)
+    atoms.calc = MLIPCalculator(sw_path, device="cpu", dtype="float64")
+    found = thermal_conductivity(atoms, mesh=(3, 3, 3))
+    assert not found.stable
+    calculation = found.phono3py
+    for cell in (calculation.supercell, calculation.phonon_supercell):
+        assert heights(cell.cell).min() >= 2 * atoms.calc.model.info.cutoff
+        assert len(cell) <= 64
+    given = thermal_conductivity(atoms, (3, 3, 3), mesh=(3, 3, 3)).phono3py
+    assert len(given.supercell) == len(given.phonon_supercell) == 27
 
 
 @needs_phono3py
