@@ -37,7 +37,9 @@ def build_lammps(package: Path | None) -> None:
     home = Path(sysconfig.get_path("platlib")).resolve() / "ase_mlip"
     target = _build_lammps.describe_target(lammps, home)
     operators = home / _build.installed_folder().name / _build.LIBRARY
-    _build_lammps.build(target, lammps, operators, package / _build_lammps.installed_folder().name)
+    folder = package / _build_lammps.installed_folder().name
+    operators_now = package / _build.installed_folder().name
+    _build_lammps.build(target, lammps, operators, folder, operators_at=operators_now)
 
 
 def attempt(what: str, build, *arguments) -> None:

@@ -5,6 +5,10 @@ Standard library only (torch is asked for its version and folders when a target 
 
 A build is a folder holding the operator library, the build-information module and ``build.json``, which says
 what it was built against. It lies in the package when it was made at install time, else in the user's cache.
+
+Kernels for CUDA are compiled along where nvcc is found. A build without them is a complete one, because each
+operator also has a form composed of torch's own (``csrc/composed.cpp``): what is found later, or goes, makes
+no build unfit. ``ase-mlip build --force`` tries again.
 """
 
 from __future__ import annotations
@@ -34,9 +38,11 @@ RECORD = "build.json"
 OPERATOR_SOURCES = (  # without .cpp
     "operators", "transformer_operators", "snnp_operators", "kernels_cpu", "near_edges",
     "transformer_cpu", "snnp_cpu", "snnp_on_atoms", "snnp_training", "allocator",
+    "composed", "composed_snnp", "composed_operators",
 )  # fmt: skip
 MEMORY_OF_A_COMPILER = 1.1e9  # bytes; g++ 12 took at most 1.01e9 for one of our files, operators.cpp
 CUDA_SOURCES = ("kernels_cuda", "snnp_cuda")
+OLDEST_ARCHITECTURE = 60  # the first with atomicAdd(double)
 
 
 class Described:
@@ -54,7 +60,7 @@ class Target(Described):
     """What a build of the operators has to fit."""
 
     torch: str
-    cuda: str  # version torch was built for, if the kernels are compiled too; else ""
+    cuda: str  # version torch was built for, or ""
     python: str
     machine: str
     sources: str  # hash of csrc/
@@ -104,22 +110,46 @@ def compiler_version(compiler: str) -> str:
     return release.group() if release else output.partition("\n")[0].strip()
 
 
-def usable_nvcc(cuda: str | None) -> str | None:
-    """nvcc, if it has the major version of the CUDA torch was built for."""
+def usable_nvcc(cuda: str | None) -> tuple[str | None, str]:
+    """nvcc, if it has the major version of the CUDA torch was built for; else None and the reason."""
     nvcc = find_nvcc()
-    if not cuda or nvcc is None:
-        return None
-    release = re.search(r"release (\d+)", compiler_version(nvcc))
-    return nvcc if release and release.group(1) == cuda.partition(".")[0] else None
+    if not cuda:
+        return None, "this torch is for the CPU"
+    major = cuda.partition(".")[0]
+    if nvcc is None:
+        return None, f"nvcc of CUDA {major} was not found"
+    version = compiler_version(nvcc)
+    release = re.search(r"release (\d+)", version)
+    if release and release.group(1) == major:
+        return nvcc, ""
+    return None, f"`{nvcc}` has {version}, expected nvcc of CUDA {major}, for which torch was built"
+
+
+def list_architectures(nvcc: str) -> list[int]:
+    """Compute capabilities (90 is 9.0) nvcc compiles for and which add float64 atomically: from 6.0 on."""
+    result = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=False)
+    listed = {int(number) for number in re.findall(r"^compute_(\d+)\s*$", result.stdout, re.M)}
+    return sorted(number for number in listed if number >= OLDEST_ARCHITECTURE)
+
+
+def choose_architectures(listed: list[int], devices: list[int]) -> list[int]:
+    """What to compile for: the devices' own, or without devices the first of each major version.
+
+    A device that nvcc does not know gets the closest that is older, which serves it as machine code if the
+    major version is the same, else as PTX (of the highest that is compiled, translated when it is loaded).
+    """
+    if devices:
+        older = [[number for number in listed if number <= device] for device in devices]
+        return sorted({numbers[-1] for numbers in older if numbers})
+    return sorted({min(n for n in listed if n // 10 == number // 10) for number in listed})
 
 
 def describe_target() -> Target:
     import torch
 
-    cuda = torch.version.cuda or ""
     return Target(
         torch=torch.__version__,
-        cuda=cuda if usable_nvcc(cuda) else "",
+        cuda=torch.version.cuda or "",
         python=sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag,
         machine=f"{sys.platform}-{platform.machine()}",
         sources=source_hash(),
@@ -145,38 +175,57 @@ def read_record(folder: Path, libraries: tuple[str, ...] = (LIBRARY,)) -> dict:
 
 
 def find_build(target: Target) -> Path | None:
-    """The folder of a build that fits, installed or cached; nothing is loaded or compiled."""
-    if target.fits(read_record(installed_folder())):
-        return installed_folder()
+    """The folder of a build that fits, installed or cached; nothing is loaded or compiled.
+
+    One with compiled CUDA kernels comes first, by whatever compiler; then the newest.
+    """
     compiler = find_compiler()
-    if compiler is not None:
-        folder = _cached_folder(target, compiler_version(compiler))
-        return folder if target.fits(read_record(folder)) else None
-    # Without a compiler nothing newer can be made, so one that was built by any compiler is as good.
-    candidates = sorted(cache_folder().glob("ops-*"))
-    return next((folder for folder in candidates if target.fits(read_record(folder))), None)
+    own = _cached_folder(target, compiler_version(compiler)) if compiler else None
+    fitting = []
+    for folder in (installed_folder(), *sorted(cache_folder().glob("ops-*"))):
+        record = read_record(folder)
+        # Without a compiler nothing newer can be made, so one that was built by any compiler is as good.
+        wanted = folder in (installed_folder(), own) or compiler is None or record.get("cuda_kernels")
+        if wanted and target.fits(record):
+            fitting.append((bool(record.get("cuda_kernels")), record.get("built", 0.0), folder))
+    return max(fitting)[2] if fitting else None
 
 
-def find_or_build() -> Path:
-    """The folder of a build that fits this process' torch, compiled now if there is none.
+def find_or_build(force: bool = False) -> Path:
+    """The folder of a build that fits this process' torch, compiled now if there is none, or by ``force``.
 
     Raises
     ------
     CompilationError
-        no compiler, a failing compiler (with its output), or a cache that cannot be written
+        no compiler, a failing compiler (with its output), or a cache that cannot be written; with ``force``
+        also an nvcc that fails where an earlier build has the kernels, which then stays
     """
     target = describe_target()
-    folder = find_build(target)
-    if folder is not None:
-        return folder
-    compiler = require_compiler()
-    folder = _cached_folder(target, compiler_version(compiler))
+    found = find_build(target)
+    if found is not None and not force:
+        return found
+    folder = _cached_folder(target, compiler_version(require_compiler()))
     with lock(folder):
-        if not target.fits(read_record(folder)):  # another process may have built it while we waited
+        if force or not target.fits(read_record(folder)):  # another process may have built it meanwhile
             message = f"ase_mlip: compiling the operators for torch {target.torch}"
             print(f"{message} (once; a minute, more with CUDA)", file=sys.stderr, flush=True)
             build(target, folder)
-    return folder
+    return find_build(target) or folder
+
+
+def describe_kernels(record: dict) -> str:
+    """What a build holds for CUDA, in words."""
+    if record.get("cuda_kernels"):
+        return f"compiled for {', '.join(record['cuda_architectures'])} by nvcc {record['nvcc']}"
+    reason = (record.get("cuda_error") or "not asked for").strip().splitlines()
+    cause = next((line for line in reason if "error" in line.lower()), reason[0])
+    return f"not compiled, torch's own operators take their place: {cause.strip()}"
+
+
+def operators_key(record: dict) -> str:
+    """Identifies what a build of the operators was made for and by; one of equal key may replace it."""
+    names = ("torch", "cuda", "python", "machine", "sources", "compiler")
+    return short_hash([str(record.get(name)) for name in names])
 
 
 def require_compiler() -> str:
@@ -198,17 +247,20 @@ def build(target: Target, folder: Path) -> None:
     with replacing(folder) as scratch:
         commands = Commands(target, require_compiler(), scratch)
         run_all(commands.compile())
-        # nvcc refuses many host compilers; that must not keep anyone from working on the CPU
-        cuda_error = _attempt(commands.compile_cuda()) if commands.nvcc else ""
-        with_cuda = bool(commands.nvcc) and not cuda_error
-        run_all(commands.link(with_cuda))
+        # nvcc refuses many host compilers; that must not keep anyone from working
+        cuda_error = commands.why_no_nvcc or _attempt(commands.compile_cuda())
+        if cuda_error and read_record(folder).get("cuda_kernels"):
+            raise CompilationError(f"{cuda_error}; the earlier build with CUDA kernels stays: {folder}")
+        run_all(commands.link(not cuda_error))
         record = {
             **asdict(target),
             "compiler": compiler_version(commands.compiler),
             "openmp": commands.openmp,
-            "cuda_kernels": with_cuda,
-            "cuda_architectures": commands.architectures if with_cuda else [],
+            "cuda_kernels": not cuda_error,
+            "nvcc": compiler_version(commands.nvcc) if commands.nvcc else "",
+            "cuda_architectures": commands.code_for() if not cuda_error else [],
             "cuda_error": cuda_error,
+            "built": time.time(),
             "seconds": round(time.monotonic() - started, 1),
         }
         (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n")
@@ -224,9 +276,13 @@ class Commands:
         self.folder = folder
         self.sources = source_folder()
         self.torch = Path(torch.__file__).resolve().parent
-        self.nvcc = usable_nvcc(target.cuda)
+        self.nvcc, self.why_no_nvcc = usable_nvcc(target.cuda)
         self.openmp = _accepts(compiler, "-fopenmp", "#include <omp.h>\n")
-        self.architectures = _cuda_architectures() if self.nvcc else []  # empty: all major ones
+        self.architectures = (
+            choose_architectures(list_architectures(self.nvcc), _devices()) if self.nvcc else []
+        )
+        if self.nvcc and not self.architectures:
+            self.why_no_nvcc = f"`{self.nvcc} --list-gpu-arch` names none that serves: {_devices() or 'none'}"
         includes = [self.torch / "include", self.torch / "include/torch/csrc/api/include"]
         self.common = [
             "-std=c++20",
@@ -246,10 +302,14 @@ class Commands:
 
     def compile_cuda(self) -> list[list[str]]:
         options = ["-Xcompiler", "-fPIC", "--expt-relaxed-constexpr", "--expt-extended-lambda", "--threads=0"]
-        options += [f"-gencode=arch=compute_{n},code=sm_{n}" for n in self.architectures]
-        options += [] if self.architectures else ["-arch=all-major"]
+        for name in self.code_for():
+            options += [f"-gencode=arch=compute_{name.partition('_')[2]},code={name}"]
         nvcc = [str(self.nvcc), "-ccbin", self.compiler, *self.common, *options]
         return [[*nvcc, "-c", self._source(f"{name}.cu"), "-o", self._object(name)] for name in CUDA_SOURCES]
+
+    def code_for(self) -> list[str]:
+        """Machine code for each architecture, and PTX of the highest: ``["sm_80", "compute_80"]``."""
+        return [*(f"sm_{n}" for n in self.architectures), *(f"compute_{n}" for n in self.architectures[-1:])]
 
     def link(self, with_cuda: bool) -> list[list[str]]:
         # No run path: the process has loaded its own libtorch before, and must never get a second one.
@@ -286,14 +346,14 @@ class Commands:
         return str(self.folder / f"{name}.o")
 
 
-def _cuda_architectures() -> list[str]:
-    """Compute capabilities of the devices that are here ("90"), sorted; empty means all major ones."""
+def _devices() -> list[int]:
+    """Compute capabilities of the devices that are here, sorted (90 is 9.0)."""
     import torch
 
     if not torch.cuda.is_available():
         return []
     capabilities = {torch.cuda.get_device_capability(n) for n in range(torch.cuda.device_count())}
-    return [f"{major}{minor}" for major, minor in sorted(capabilities)]
+    return sorted(10 * major + minor for major, minor in capabilities)
 
 
 def _accepts(compiler: str, flag: str, program: str) -> bool:
@@ -376,7 +436,7 @@ def _attempt(commands: list[list[str]]) -> str:
 
 
 def _cached_folder(target: Target, compiler: str) -> Path:
-    kind = f"cuda{target.cuda}" if target.cuda else "cpu"
+    kind = f"cuda{target.cuda}" if target.cuda else "cpu"  # of torch
     return cache_folder() / f"ops-torch{target.torch}-{kind}-{short_hash([*target.values(), compiler])}"
 
 

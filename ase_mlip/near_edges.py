@@ -18,7 +18,7 @@ def near_edges(
     shifts: Tensor,
     squared_cutoffs: Tensor,
 ) -> Selected:
-    """Choose among E candidates, in one pass on a CPU.
+    """Choose among E candidates: in one pass on a CPU, by torch's own operators on a GPU.
 
     Parameters
     ----------
@@ -34,36 +34,5 @@ def near_edges(
     edge_index [2, K], vectors [K, 3], reverse [K] and shifts [K, 3] of those within the cutoff, in order, and
     the shortest distance of all candidates (Å; infinite without any)
     """
-    if positions.is_cuda:
-        return by_tensors(positions, edge_index, offsets, reverse, shifts, squared_cutoffs)
     _ops.load()
     return torch.ops.ase_mlip.near_edges(positions, edge_index, offsets, reverse, shifts, squared_cutoffs)
-
-
-def by_tensors(
-    positions: Tensor,
-    edge_index: Tensor,
-    offsets: Tensor,
-    reverse: Tensor,
-    shifts: Tensor,
-    squared_cutoffs: Tensor,
-) -> Selected:
-    """The same to the last bit with torch's own operators."""
-    # Element by element and in this order, so that r_ij and r_ji are each other's negative to the last
-    # bit: otherwise one of the two could be cut off without the other.
-    vectors = positions.index_select(0, edge_index[1])
-    vectors -= positions.index_select(0, edge_index[0])
-    vectors += offsets
-    x, y, z = vectors.unbind(1)
-    squares = x * x + y * y + z * z
-    keep = squares <= squared_cutoffs
-    kept = keep.nonzero().squeeze(1)
-    new_index = torch.cumsum(keep, 0) - 1
-    shortest = float(squares.min()) ** 0.5 if len(squares) else float("inf")
-    return (
-        edge_index.index_select(1, kept),
-        vectors.index_select(0, kept),
-        new_index.index_select(0, reverse.index_select(0, kept)),
-        shifts.index_select(0, kept),
-        shortest,
-    )

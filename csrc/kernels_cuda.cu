@@ -1,107 +1,112 @@
-#include "formulas.h"
 #include "kernels.h"
+#include "launch.cuh"
+#include "runs.h"
 
 #include <ATen/Dispatch.h>
-#include <c10/cuda/CUDAException.h>
+#include <ATen/ops/sort.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime.h>
 
-#include <algorithm>
+#include <array>
+#include <atomic>
+#include <string>
 
 namespace ase_mlip::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int64_t kMaxBlocks = 65535;
+// Edges of a thread. A centre has its edges in a row; neighbours come in any order unless they are sorted.
+constexpr int64_t kAlone = 1, kOfAtom = 16, kOfStructure = 64;
 
-int blocks_for(int64_t work) {
-    return static_cast<int>(std::min<int64_t>((work + kThreads - 1) / kThreads, kMaxBlocks));
-}
-
-// Atomic additions: the order of a row's sum, and with it the last bits, may change from run to run.
-template <typename T, typename Term>
-__global__ void sum_over_edges(Term term, const int64_t* centres, const int64_t* neighbours, int64_t n_edges,
-                               int64_t n_rows, T* rows) {
-    const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-    for (int64_t n = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; n < n_edges * Term::width;
-         n += step) {
-        const int64_t edge = n / Term::width;
-        const int k = static_cast<int>(n % Term::width);
-        const int64_t i = centres[edge];
-        CUDA_KERNEL_ASSERT(i >= 0 && i < n_rows);
-        atomicAdd(rows + Term::width * i + k, term.to_centre(edge, k));
-        if (neighbours != nullptr) {
-            const int64_t j = neighbours[edge];
-            CUDA_KERNEL_ASSERT(j >= 0 && j < n_rows);
-            atomicAdd(rows + Term::width * j + k, term.to_neighbour(edge, k));
-        }
-    }
-}
-
-template <typename T, typename Term>
-void launch_sum(const Term& term, const int64_t* centres, const int64_t* neighbours, int64_t n_edges,
-                at::Tensor& output) {
-    if (n_edges == 0) {
-        return; // an empty grid is a launch error
-    }
-    const c10::cuda::CUDAGuard guard(output.device());
-    sum_over_edges<T, Term>
-        <<<blocks_for(n_edges * Term::width), kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
-            term, centres, neighbours, n_edges, output.size(0), output.data_ptr<T>());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
-}
-
-__global__ void find_reverse_edges(SortedEdges edges, int64_t* found) {
-    const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-    for (int64_t edge = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; edge < edges.count;
-         edge += step) {
+struct ReverseEdgesJob {
+    SortedEdges edges;
+    int64_t* found;
+    __device__ void operator()(int64_t edge) const {
         CUDA_KERNEL_ASSERT(edge == 0 || edges.centres[edge - 1] <= edges.centres[edge]);
         found[edge] = find_reverse(edges, edge, first_edge_of(edges, edges.neighbours[edge]));
     }
+};
+
+template <End end, typename T, typename Term>
+void add_runs(const Term& term, const at::Tensor& row_of, const at::Tensor* order, int64_t length,
+              at::Tensor& rows) {
+    const RunsJob<T, Term, end> job{term,
+                                    row_of.const_data_ptr<int64_t>(),
+                                    order == nullptr ? nullptr : order->const_data_ptr<int64_t>(),
+                                    row_of.numel(),
+                                    rows.size(0),
+                                    length,
+                                    rows.data_ptr<T>()};
+    Launch{256}(job.count(), job);
+}
+
+/// Whether the driver finds code for the current device, as machine code or as PTX it can translate.
+bool has_code() {
+    cudaFuncAttributes attributes;
+    const bool found = cudaFuncGetAttributes(&attributes, for_each<ReverseEdgesJob>) == cudaSuccess;
+    cudaGetLastError(); // nobody else is to see what was found out here
+    return found;
 }
 
 } // namespace
 
+bool fits(c10::DeviceIndex device) {
+    static std::array<std::atomic<int>, C10_COMPILE_TIME_MAX_GPUS> known{}; // 0 not asked, 1 no, 2 yes
+    auto& entry = known.at(device);
+    if (entry.load() == 0) {
+        const c10::cuda::CUDAGuard guard(device);
+        entry.store(has_code() ? 2 : 1);
+    }
+    return entry.load() == 2;
+}
+
+Build build() {
+    const std::string version =
+        std::to_string(__CUDACC_VER_MAJOR__) + "." + std::to_string(__CUDACC_VER_MINOR__);
+    Build found{version, {__CUDA_ARCH_LIST__}}; // 900 is sm_90
+    for (int64_t& architecture : found.architectures) {
+        architecture /= 10;
+    }
+    return found;
+}
+
 void reverse_edges(const at::Tensor& edge_index, const at::Tensor& shifts, at::Tensor& reverse) {
     const int64_t count = edge_index.size(1);
-    if (count == 0) {
-        return;
-    }
     const c10::cuda::CUDAGuard guard(edge_index.device());
-    const int64_t* centres = edge_index.data_ptr<int64_t>();
-    const SortedEdges edges{centres, centres + count, shifts.data_ptr<int64_t>(), count};
-    find_reverse_edges<<<blocks_for(count), kThreads, 0, c10::cuda::getCurrentCUDAStream()>>>(
-        edges, reverse.data_ptr<int64_t>());
-    C10_CUDA_KERNEL_LAUNCH_CHECK();
+    const int64_t* centres = edge_index.const_data_ptr<int64_t>();
+    const SortedEdges edges{centres, centres + count, shifts.const_data_ptr<int64_t>(), count};
+    Launch{256}(count, ReverseEdgesJob{edges, reverse.data_ptr<int64_t>()});
 }
 
 void forces(const at::Tensor& gradients, const at::Tensor& edge_index, at::Tensor& forces) {
-    const int64_t count = edge_index.size(1);
-    const int64_t* centres = edge_index.data_ptr<int64_t>();
+    const c10::cuda::CUDAGuard guard(gradients.device());
     AT_DISPATCH_FLOATING_TYPES(gradients.scalar_type(), "forces_from_gradients", [&] {
-        const ForceTerm<scalar_t> term{gradients.data_ptr<scalar_t>()};
-        launch_sum<scalar_t>(term, centres, centres + count, count, forces);
+        const ForceTerm<scalar_t> term{gradients.const_data_ptr<scalar_t>()};
+        add_runs<End::centre, scalar_t>(term, edge_index[0], nullptr, kOfAtom, forces);
+        add_runs<End::neighbour, scalar_t>(term, edge_index[1], nullptr, kAlone, forces);
     });
 }
 
+/// Nine numbers for each edge: sorting the neighbours costs less than adding all of them atomically.
 void atom_virials(const at::Tensor& gradients, const at::Tensor& edge_vectors, const at::Tensor& edge_index,
                   at::Tensor& virials) {
-    const int64_t count = edge_index.size(1);
-    const int64_t* centres = edge_index.data_ptr<int64_t>();
-    AT_DISPATCH_FLOATING_TYPES(gradients.scalar_type(), "virials_from_gradients", [&] {
-        const AtomVirialTerm<scalar_t> term{gradients.data_ptr<scalar_t>(),
-                                            edge_vectors.data_ptr<scalar_t>()};
-        launch_sum<scalar_t>(term, centres, centres + count, count, virials);
+    const c10::cuda::CUDAGuard guard(gradients.device());
+    const auto [neighbours, order] = at::sort(edge_index[1]);
+    const at::Tensor& sorted = order; // a structured binding cannot be captured
+    AT_DISPATCH_FLOATING_TYPES(gradients.scalar_type(), "virials_from_gradients", [&, &to = neighbours] {
+        const AtomVirialTerm<scalar_t> term{gradients.const_data_ptr<scalar_t>(),
+                                            edge_vectors.const_data_ptr<scalar_t>()};
+        add_runs<End::centre, scalar_t>(term, edge_index[0], nullptr, kOfAtom, virials);
+        add_runs<End::neighbour, scalar_t>(term, to, &sorted, kOfAtom, virials);
     });
 }
 
 void structure_virials(const at::Tensor& gradients, const at::Tensor& edge_vectors,
                        const at::Tensor& edge_structure, at::Tensor& virials) {
-    const int64_t count = edge_structure.size(0);
+    const c10::cuda::CUDAGuard guard(gradients.device());
     AT_DISPATCH_FLOATING_TYPES(gradients.scalar_type(), "virial_from_gradients", [&] {
-        const StructureVirialTerm<scalar_t> term{gradients.data_ptr<scalar_t>(),
-                                                 edge_vectors.data_ptr<scalar_t>()};
-        launch_sum<scalar_t>(term, edge_structure.data_ptr<int64_t>(), nullptr, count, virials);
+        const StructureVirialTerm<scalar_t> term{gradients.const_data_ptr<scalar_t>(),
+                                                 edge_vectors.const_data_ptr<scalar_t>()};
+        add_runs<End::centre, scalar_t>(term, edge_structure, nullptr, kOfStructure, virials);
     });
 }
 

@@ -1,5 +1,5 @@
-// Stands in for kernels_cuda.cu and snnp_cuda.cu where no CUDA compiler was used, so that callers carry no
-// #ifdef.
+// Stands in for kernels_cuda.cu and snnp_cuda.cu where they were not compiled, so that callers carry no
+// #ifdef. Nobody calls the kernels then: they fit no GPU.
 #include "kernels.h"
 #include "snnp.h"
 
@@ -9,14 +9,13 @@ namespace ase_mlip::cuda {
 namespace {
 
 [[noreturn]] void not_compiled() {
-    TORCH_CHECK(false,
-                "`ase_mlip` operators were not compiled with CUDA: expected tensors on the CPU, got tensors "
-                "on a CUDA device; use `device=\"cpu\"`, or install nvcc of the CUDA version `torch` was "
-                "built for and rebuild (`ase-mlip doctor` says how)");
+    TORCH_CHECK(false, "the CUDA kernels of `ase_mlip` were not compiled; `ase-mlip doctor` says why");
 }
 
 } // namespace
 
+bool fits(c10::DeviceIndex) { return false; }
+Build build() { return {}; }
 void reverse_edges(const at::Tensor&, const at::Tensor&, at::Tensor&) { not_compiled(); }
 void forces(const at::Tensor&, const at::Tensor&, at::Tensor&) { not_compiled(); }
 void atom_virials(const at::Tensor&, const at::Tensor&, const at::Tensor&, at::Tensor&) { not_compiled(); }

@@ -1,6 +1,7 @@
 // The operators torch.ops.ase_mlip.*: checks, dispatch by device, derivatives.
 
 #include "allocator.h"
+#include "composed.h"
 #include "kernels.h"
 #include "version.h"
 
@@ -57,6 +58,9 @@ void check_pair(const Tensor& gradients, const Tensor& edge_vectors, int64_t n_e
 // ---- values
 // ------------------------------------------------------------------------------------------------
 
+/// Whether the tensors are on a GPU for which no kernel was compiled.
+bool has_no_kernels(const Tensor& tensor) { return tensor.is_cuda() && !cuda::fits(tensor.get_device()); }
+
 Tensor reverse_edges(const Tensor& edge_index, const Tensor& shifts) {
     check_edge_index(edge_index);
     TORCH_CHECK(shifts.dim() == 2 && shifts.size(0) == edge_index.size(1) && shifts.size(1) == 3,
@@ -65,6 +69,9 @@ Tensor reverse_edges(const Tensor& edge_index, const Tensor& shifts) {
     TORCH_CHECK(shifts.scalar_type() == at::kLong, "`shifts` must have dtype int64, got ",
                 shifts.scalar_type(), "; convert it with `.to(torch.int64)`");
     check_alike(shifts, "shifts", edge_index, "edge_index");
+    if (has_no_kernels(edge_index)) {
+        return composed::reverse_edges(edge_index, shifts);
+    }
     Tensor reverse = at::empty({edge_index.size(1)}, edge_index.options());
     const auto kernel = edge_index.is_cuda() ? cuda::reverse_edges : cpu::reverse_edges;
     kernel(edge_index.contiguous(), shifts.contiguous(), reverse);
@@ -76,6 +83,9 @@ Tensor forces_from_gradients(const Tensor& gradients, const Tensor& edge_index, 
     check_edge_vectors(gradients, edge_index.size(1), "gradients");
     check_alike(edge_index, "edge_index", gradients, "gradients");
     check_count(n_nodes, "n_nodes");
+    if (has_no_kernels(gradients)) {
+        return composed::forces(gradients, edge_index, n_nodes);
+    }
     Tensor forces = at::zeros({n_nodes, 3}, gradients.options());
     const auto kernel = gradients.is_cuda() ? cuda::forces : cpu::forces;
     kernel(gradients.contiguous(), edge_index.contiguous(), forces);
@@ -88,6 +98,9 @@ Tensor virials_from_gradients(const Tensor& gradients, const Tensor& edge_vector
     check_pair(gradients, edge_vectors, edge_index.size(1));
     check_alike(edge_index, "edge_index", gradients, "gradients");
     check_count(n_nodes, "n_nodes");
+    if (has_no_kernels(gradients)) {
+        return composed::atom_virials(gradients, edge_vectors, edge_index, n_nodes);
+    }
     Tensor virials = at::zeros({n_nodes, 3, 3}, gradients.options());
     const auto kernel = gradients.is_cuda() ? cuda::atom_virials : cpu::atom_virials;
     kernel(gradients.contiguous(), edge_vectors.contiguous(), edge_index.contiguous(), virials);
@@ -102,6 +115,9 @@ Tensor virial_from_gradients(const Tensor& gradients, const Tensor& edge_vectors
     check_pair(gradients, edge_vectors, edge_structure.size(0));
     check_alike(edge_structure, "edge_structure", gradients, "gradients");
     check_count(n_structures, "n_structures");
+    if (has_no_kernels(gradients)) {
+        return composed::structure_virials(gradients, edge_vectors, edge_structure, n_structures);
+    }
     Tensor virials = at::zeros({n_structures, 3, 3}, gradients.options());
     const auto kernel = gradients.is_cuda() ? cuda::structure_virials : cpu::structure_virials;
     kernel(gradients.contiguous(), edge_vectors.contiguous(), edge_structure.contiguous(), virials);
@@ -194,6 +210,14 @@ Tensor differentiable_structure_virials(const Tensor& gradients, const Tensor& e
 
 int64_t schema_version() { return kSchemaVersion; }
 
+/// nvcc's version and the architectures the kernels were compiled for; "" and none without.
+std::tuple<std::string, std::vector<int64_t>> cuda_build() {
+    cuda::Build build = cuda::build();
+    return {build.nvcc, build.architectures};
+}
+
+bool cuda_kernels_fit(int64_t device) { return cuda::fits(static_cast<c10::DeviceIndex>(device)); }
+
 void register_kernels(torch::Library& library) {
     library.impl("reverse_edges", reverse_edges);
     library.impl("forces_from_gradients", forces_from_gradients);
@@ -213,6 +237,8 @@ TORCH_LIBRARY(ase_mlip, library) {
                 "int n_structures) -> Tensor");
     library.def("tune_allocator(int mmap_threshold, int trim_threshold) -> bool", tune_allocator);
     library.def("schema_version() -> int", schema_version);
+    library.def("cuda_build() -> (str, int[])", cuda_build);
+    library.def("cuda_kernels_fit(int device) -> bool", cuda_kernels_fit);
 }
 
 TORCH_LIBRARY_IMPL(ase_mlip, CPU, library) { register_kernels(library); }

@@ -3,6 +3,8 @@
 // differentiable form in ase_mlip/architectures/snnp.py. Numbers on a GPU are not checked: that would mean
 // waiting for them.
 
+#include "composed.h"
+#include "kernels.h"
 #include "snnp.h"
 
 #include <ATen/core/grad_mode.h>
@@ -151,6 +153,9 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& edge_vectors, const Tensor& st
     }
     check_weights(weights);
     check_inputs(inputs, weights.cases[3].size(0));
+    if (vectors.is_cuda() && !cuda::fits(vectors.get_device())) {
+        return composed::snnp(inputs, weights, scale.detach().to(at::kDouble));
+    }
     if (vectors.is_cuda()) {
         return cuda::snnp(inputs, weights, scale.detach().to(at::kDouble));
     }

@@ -3,6 +3,7 @@
 // one of them. The formulas are those of snnp_formulas.h. Everything is read and written by plain pointers,
 // so that a loop on the host can do the same.
 
+#include "runs.h"
 #include "snnp_formulas.h"
 
 #include <cmath>
@@ -127,11 +128,11 @@ template <typename T> struct Stages {
         if (phi.channels > 0) {
             phi.at(pair_cases[pair], 0, r, value, slope);
             along[e] = T(0.5) * slope;
-            add(pair_energies + i, T(0.5) * value);
+            add_to(pair_energies + i, T(0.5) * value);
         }
         for (int64_t a = 0; a < rho.channels; ++a) {
             rho.at(radial_cases[pair], a, r, value, d_rho[e * rho.channels + a]);
-            add(sums_of_features + i * features + a, value);
+            add_to(sums_of_features + i * features + a, value);
         }
         for (int64_t b = 0; near[e] && b < f.channels; ++b) {
             f.at(radial_cases[pair], b, r, f_values[e * f.channels + b], f_slopes[e * f.channels + b]);
@@ -166,7 +167,8 @@ template <typename T> struct Stages {
             for (int k = 0; k < 3; ++k) {
                 vector_sums[3 * (e * channels + b) + k] = v[k];
             }
-            add(sums_of_features + i * features + rho.channels + b, T(0.5) * f_values[e * channels + b] * s);
+            add_to(sums_of_features + i * features + rho.channels + b,
+                   T(0.5) * f_values[e * channels + b] * s);
         }
     }
 
@@ -229,15 +231,6 @@ template <typename T> struct Stages {
     }
 
   private:
-    /// Many threads may add to one number: the order, and with it the last bits, may change from run to run.
-    static ASE_MLIP_INLINE void add(T* to, T value) {
-#if defined(__CUDA_ARCH__)
-        atomicAdd(to, value);
-#else
-        *to += value;
-#endif
-    }
-
     /// The node i with starts[i] <= e < starts[i + 1].
     ASE_MLIP_INLINE int64_t centre_of(int64_t e) const {
         int64_t low = 0, high = n_nodes;

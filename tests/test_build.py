@@ -123,14 +123,90 @@ def test_a_damaged_build_is_replaced(compiler):
     assert _build.read_record(folder)
 
 
-@pytest.mark.parametrize("works", [True, False])
-def test_a_failing_nvcc_leaves_a_build_for_the_cpu(compiler, monkeypatch, works):
-    text = FAKE_COMPILER if works else "#!/bin/sh\necho unsupported host compiler\nexit 1\n"
-    nvcc = write_program(compiler.parent / "fake-nvcc", text)
-    monkeypatch.setattr(_build, "usable_nvcc", lambda cuda: str(nvcc))
+# ---- CUDA kernels: what was built, and what is there --------------------------------------------------
+
+# Stands in for nvcc of CUDA 13 as the fake compiler does for a compiler.
+FAKE_NVCC = FAKE_COMPILER.replace(
+    'echo "fake 1.0"; exit 0; fi',
+    """echo "release 13.0"; exit 0; fi
+if [ "$1" = --list-gpu-arch ]; then for n in 50 52 60 61 80 86 90; do echo compute_$n; done; exit 0; fi
+echo "$@" >> "$(dirname "$0")/nvcc-calls"
+""",
+)
+BROKEN_NVCC = FAKE_NVCC + "echo '\"crt/host_config.h\", error: unsupported GNU version'\nexit 1\n"
+
+
+@pytest.fixture
+def nvcc(compiler, monkeypatch) -> Path:
+    """A fake nvcc beside the fake compiler, and a torch that says it is for CUDA 13."""
+    path = write_program(compiler.parent / "fake-nvcc", FAKE_NVCC)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(_build, "find_nvcc", lambda: str(path) if path.exists() else None)
+    return path
+
+
+def test_kernels_are_compiled_where_nvcc_is_and_the_record_says_for_what(compiler, nvcc):
     record = _build.read_record(_build.find_or_build())
-    assert record["cuda_kernels"] == works
-    assert ("unsupported host compiler" in record["cuda_error"]) != works
+    assert record["cuda_kernels"] and record["cuda_error"] == ""
+    assert record["nvcc"] == "release 13.0"
+    assert record["cuda_architectures"] == ["sm_60", "sm_80", "sm_90", "compute_90"]
+    for line in (nvcc.parent / "nvcc-calls").read_text().splitlines():
+        assert "arch=compute_90,code=compute_90" in line and "arch=compute_60,code=sm_60" in line
+        assert "_50" not in line and "_52" not in line  # without atomicAdd(double)
+    assert "compiled for sm_60, sm_80" in _build.describe_kernels(record)
+
+
+def test_a_failing_nvcc_leaves_a_build_with_its_reason_until_force(compiler, nvcc):
+    write_program(nvcc, BROKEN_NVCC)
+    folder = _build.find_or_build()
+    record = _build.read_record(folder)
+    assert not record["cuda_kernels"] and record["cuda_architectures"] == []
+    assert "unsupported GNU version" in record["cuda_error"]
+    assert "torch's own operators take their place: " in _build.describe_kernels(record)
+    assert "unsupported GNU version" in _build.describe_kernels(record)
+    write_program(nvcc, FAKE_NVCC)
+    assert not _build.read_record(_build.find_or_build())["cuda_kernels"]  # not tried again at every start
+    assert _build.read_record(_build.find_or_build(force=True))["cuda_kernels"]
+
+
+def test_nothing_is_built_anew_because_nvcc_has_gone(compiler, nvcc):
+    folder = _build.find_or_build()
+    made = calls(compiler)
+    nvcc.unlink()
+    assert _build.find_or_build() == folder
+    assert calls(compiler) == made
+    with pytest.raises(_build.CompilationError, match="nvcc of CUDA 13 was not found; the earlier build"):
+        _build.find_or_build(force=True)
+    assert _build.read_record(folder)["cuda_kernels"]
+
+
+def test_a_build_with_kernels_comes_first_whoever_made_it(compiler, nvcc, tmp_path):
+    with_kernels = _build.find_or_build()
+    nvcc.unlink()
+    _build.build(_build.describe_target(), tmp_path / "installed")
+    write_program(compiler, FAKE_COMPILER.replace("fake 1.0", "fake 1.1"))
+    assert _build.find_or_build() == with_kernels
+
+
+def test_nvcc_of_another_cuda_is_named(compiler, nvcc, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    record = _build.read_record(_build.find_or_build())
+    assert not record["cuda_kernels"]
+    assert "has release 13.0, expected nvcc of CUDA 12" in record["cuda_error"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "devices", "expected"),
+    [
+        ([75, 80, 86, 87, 89, 90, 100, 103, 120], [], [75, 80, 90, 100, 120]),
+        ([75, 80, 86, 90], [90], [90]),
+        ([75, 80, 86, 90], [87], [86]),  # machine code of the same major version
+        ([75, 80, 86, 90], [80, 120], [80, 90]),  # a newer GPU takes the PTX
+        ([75, 80], [61], []),
+    ],
+)
+def test_architectures_to_compile_for(listed, devices, expected):
+    assert _build.choose_architectures(listed, devices) == expected
 
 
 def load_anew(monkeypatch):
@@ -256,16 +332,23 @@ def test_cmake_builds_the_pair_style_against_another_lammps(tmp_path):
 
 
 @needs("nvcc")
+@pytest.mark.parametrize(
+    "number", [pytest.param(75, marks=pytest.mark.slow), pytest.param(80, marks=pytest.mark.slow), 90]
+)
 @pytest.mark.parametrize("name", _build.CUDA_SOURCES)
-def test_the_cuda_kernels_compile(tmp_path, name):
+def test_the_cuda_kernels_compile(tmp_path, name, number):
     """Compile only: neither a GPU nor a CUDA build of torch is needed."""
+    listed = _build.list_architectures(shutil.which("nvcc"))
+    if number not in listed:
+        pytest.skip(f"this nvcc compiles for {listed}")
     header = tmp_path / "c10" / "cuda" / "impl" / "cuda_cmake_macros.h"
     header.parent.mkdir(parents=True)
     header.write_text("#define C10_CUDA_BUILD_SHARED_LIBS\n")  # all that torch's CPU wheel lacks
-    includes = [tmp_path, TORCH / "include", TORCH / "include/torch/csrc/api/include"]
-    command = ["nvcc", "-std=c++20", "-arch=sm_90", "--expt-relaxed-constexpr", "--expt-extended-lambda"]
-    command += [flag for folder in includes for flag in ("-isystem", folder)]
-    run([*command, "-c", ROOT / "csrc" / f"{name}.cu", "-o", tmp_path / f"{name}.o"])
+    commands = _build.Commands(_build.describe_target(), _build.require_compiler(), tmp_path)
+    commands.nvcc, commands.architectures = shutil.which("nvcc"), [number]
+    (command,) = (line for line in commands.compile_cuda() if line[-1].endswith(f"{name}.o"))
+    run([*command[:1], "-isystem", tmp_path, *command[1:]])
+    assert (tmp_path / f"{name}.o").stat().st_size > 0
 
 
 def copy_of_the_sources(folder: Path) -> Path:

@@ -1,0 +1,109 @@
+// torch.ops.ase_mlip_composed.*: the composed operators under the names and with the arguments of the
+// kernels' on any device, for tests and comparisons; and those that have no CUDA kernel as the CUDA version
+// of torch.ops.ase_mlip.*.
+
+#include "composed.h"
+
+#include <torch/library.h>
+
+namespace ase_mlip {
+namespace {
+
+using at::Tensor;
+using at::TensorList;
+using composed::FeatureInputs;
+
+FeatureInputs feature_inputs(const Tensor& vectors, const Tensor& starts, const Tensor& types,
+                             const Tensor& neighbour_types, TensorList coefficients, TensorList grids,
+                             TensorList cases, double cutoff, double angular_cutoff) {
+    return {vectors,     starts,      types,  neighbour_types, coefficients.vec(),
+            grids.vec(), cases.vec(), cutoff, angular_cutoff};
+}
+
+Tensor snnp_features(const Tensor& vectors, const Tensor& starts, const Tensor& types,
+                     const Tensor& neighbour_types, TensorList coefficients, TensorList grids,
+                     TensorList cases, double cutoff, double angular_cutoff) {
+    return composed::snnp_features(feature_inputs(vectors, starts, types, neighbour_types, coefficients,
+                                                  grids, cases, cutoff, angular_cutoff));
+}
+
+Tensor snnp_features_backward(const Tensor& slopes, const Tensor& vectors, const Tensor& starts,
+                              const Tensor& types, const Tensor& neighbour_types, TensorList coefficients,
+                              TensorList grids, TensorList cases, double cutoff, double angular_cutoff) {
+    return composed::snnp_features_backward(slopes, feature_inputs(vectors, starts, types, neighbour_types,
+                                                                   coefficients, grids, cases, cutoff,
+                                                                   angular_cutoff));
+}
+
+std::vector<Tensor> snnp_features_parameters(const Tensor& values, const Tensor& slopes,
+                                             const Tensor& directions, const Tensor& vectors,
+                                             const Tensor& starts, const Tensor& types,
+                                             const Tensor& neighbour_types, TensorList coefficients,
+                                             TensorList grids, TensorList cases, double cutoff,
+                                             double angular_cutoff) {
+    return composed::snnp_features_parameters(values, slopes, directions,
+                                              feature_inputs(vectors, starts, types, neighbour_types,
+                                                             coefficients, grids, cases, cutoff,
+                                                             angular_cutoff));
+}
+
+std::tuple<Tensor, Tensor> evaluate(const Tensor& edge_vectors, const Tensor& starts, const Tensor& types,
+                                    const Tensor& neighbour_types, const Tensor& node_weights,
+                                    TensorList coefficients, TensorList grids, TensorList cases,
+                                    const Tensor& skip, TensorList layers, const Tensor& scale, double cutoff,
+                                    double angular_cutoff) {
+    const cpu::SnnpInputs inputs{edge_vectors, starts, types, neighbour_types,
+                                 node_weights.to(edge_vectors.dtype())};
+    const cpu::SnnpWeights weights{coefficients.vec(), grids.vec(), cases.vec(), skip,
+                                   layers.vec(),       1.0,         cutoff,      angular_cutoff};
+    return composed::snnp(inputs, weights, scale);
+}
+
+std::tuple<Tensor, Tensor> attention_block(const Tensor& nodes, const Tensor& edges,
+                                           const Tensor& log_weights, const Tensor& starts,
+                                           const Tensor& norm, const Tensor& enter_weight,
+                                           const Tensor& enter_bias, const Tensor& leave_weight,
+                                           const Tensor& leave_bias, int64_t heads, double scale,
+                                           double eps) {
+    return composed::attention({nodes, edges, log_weights, starts, heads, scale},
+                               {norm, enter_weight, enter_bias, leave_weight, leave_bias, eps});
+}
+
+Tensor feedforward_block(const Tensor& x, const Tensor& norm, const Tensor& enter_weight,
+                         const Tensor& enter_bias, const Tensor& leave_weight, const Tensor& leave_bias,
+                         double eps) {
+    return composed::feedforward(x, {norm, enter_weight, enter_bias, leave_weight, leave_bias, eps});
+}
+
+void register_tokens(torch::Library& library) {
+    library.impl("attention_block", attention_block);
+    library.impl("feedforward_block", feedforward_block);
+}
+
+} // namespace
+
+TORCH_LIBRARY(ase_mlip_composed, library) {
+    library.def("reverse_edges", composed::reverse_edges);
+    library.def("forces_from_gradients", composed::forces);
+    library.def("virials_from_gradients", composed::atom_virials);
+    library.def("virial_from_gradients", composed::structure_virials);
+    library.def("near_edges", composed::near_edges);
+    library.def("attention_block", attention_block);
+    library.def("feedforward_block", feedforward_block);
+    library.def("snnp", evaluate);
+    library.def("snnp_features", snnp_features);
+    library.def("snnp_features_backward", snnp_features_backward);
+    library.def("snnp_features_parameters", snnp_features_parameters);
+}
+
+TORCH_LIBRARY_IMPL(ase_mlip, CUDA, library) {
+    library.impl("near_edges", composed::near_edges);
+    library.impl("snnp_features", snnp_features);
+    library.impl("snnp_features_backward", snnp_features_backward);
+    library.impl("snnp_features_parameters", snnp_features_parameters);
+    register_tokens(library);
+}
+
+TORCH_LIBRARY_IMPL(ase_mlip, AutogradCUDA, library) { register_tokens(library); }
+
+} // namespace ase_mlip
