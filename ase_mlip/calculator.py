@@ -131,10 +131,11 @@ class MLIPCalculator(Calculator):
                 f"`MLIPCalculator` has no argument `{unknown[0]}`; "
                 "expected model, device, dtype, forces, skin, symmetrize, tolerance, check_lattice or kernel"
             )
-        self.model = resolve_model(model, device, dtype)
+        self.kernel = check_kernel(kernel)
+        native_only = kernel == "native" and str(device) == "auto"  # which needs the processor
+        self.model = resolve_model(model, "cpu" if native_only else device, dtype)
         self.forces = forces
         self.skin = skin
-        self.kernel = check_kernel(kernel)
         self.virial_antisymmetric: np.ndarray | None = None
         self.diagnostics: dict[str, float | np.ndarray] = {}
         check_forces(forces, self.model)

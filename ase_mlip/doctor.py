@@ -29,6 +29,7 @@ def diagnose(*names: str) -> list[Finding]:
         ("CUDA device", _cuda),
         ("nvcc", _nvcc),
         ("operators", _operators),
+        ("CUDA kernels", _kernels),
         ("allocator", _allocator),
         *_package_checks(),
         ("shipped models", _models),
@@ -94,28 +95,72 @@ def _cuda() -> Finding:
     import torch
 
     if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-        return Finding("CUDA device", OK, ", ".join(names))
+        return _usable_gpus()
     if torch.version.cuda is None:
         return Finding("CUDA device", OK, "not used: this torch is for the CPU")
     return Finding("CUDA device", OK, "none visible: the CPU is used")
 
 
+def _usable_gpus() -> Finding:
+    import torch
+
+    from .device import devices_to_try, find_gpus
+    from .errors import MLIPError
+
+    gpus, found, problems = find_gpus(), [], []
+    for index in range(len(gpus.capabilities)):
+        found.append(torch.cuda.get_device_name(index))
+        try:
+            devices_to_try(f"cuda:{index}", gpus)
+        except MLIPError as error:
+            problems.append(str(error))
+    if problems:
+        return Finding(
+            "CUDA device", WARN, "; ".join(problems), "a build of torch for these GPUs, or the CPU"
+        )
+    return Finding("CUDA device", OK, ", ".join(found))
+
+
 def _nvcc() -> Finding:
     import torch
 
-    nvcc = _build.find_nvcc()
     wanted = torch.version.cuda
     if wanted is None:
         return Finding("nvcc", OK, "not needed: this torch is for the CPU")
-    found = f"{nvcc}: {_build.compiler_version(nvcc)}" if nvcc else "not found"
-    if _build.usable_nvcc(wanted):
-        return Finding("nvcc", OK, found)
-    major = wanted.partition(".")[0]
+    nvcc, problem = _build.usable_nvcc(wanted)
+    if nvcc is not None:
+        return Finding("nvcc", OK, f"{nvcc}: {_build.compiler_version(nvcc)}")
+    return Finding("nvcc", OK, f"{problem}; not needed, but the compiled kernels are faster on a GPU")
+
+
+def _kernels() -> Finding:
+    """What was built for CUDA, and whether the GPUs that are here can run it."""
+    import torch
+
+    from .device import covers, find_gpus
+
+    name = "CUDA kernels"
+    target = _build.describe_target()
+    if not target.cuda:
+        return Finding(name, OK, "not needed: this torch is for the CPU")
+    folder = _build.find_build(target)
+    if folder is None:
+        return Finding(name, OK, f"not built yet: {BUILD_COMMAND}")
+    record, gpus = _build.read_record(folder), find_gpus()
+    found = _build.describe_kernels(record)
+    if not gpus.capabilities:
+        return Finding(name, OK, found)
+    built_for = record.get("cuda_architectures", [])
+    without = [index for index, each in enumerate(gpus.capabilities) if not covers(built_for, each)]
+    names = [f"{torch.cuda.get_device_name(k)} ({'{}.{}'.format(*gpus.capabilities[k])})" for k in without]
+    if not names:
+        return Finding(name, OK, f"{found}; for every GPU that is here")
+    found += f"; none for {', '.join(names)}, where torch's own operators are used"
+    nvcc, _ = _build.usable_nvcc(target.cuda)
     remedy = (
-        f"install nvcc of CUDA {major} to compile the operators for the GPU; without it they run on the CPU"
+        f"{BUILD_COMMAND} --force" if nvcc else "install nvcc of torch's CUDA, then build --force, for speed"
     )
-    return Finding("nvcc", WARN if torch.cuda.is_available() else OK, found, remedy)
+    return Finding(name, WARN, found, remedy)
 
 
 def _operators() -> Finding:
@@ -136,14 +181,11 @@ def _operators() -> Finding:
 
 def _try_to_load(folder: Path) -> Finding:
     record = _build.read_record(folder)
-    kind = f"CPU and CUDA {record['cuda']}" if record.get("cuda_kernels") else "CPU"
-    found = f"{folder} ({kind}, for torch {record['torch']}, by {record.get('compiler')})"
+    found = f"{folder} (for torch {record['torch']}, by {record.get('compiler')})"
     library = str(folder / _build.LIBRARY)
     code = "import sys, torch; torch.ops.load_library(sys.argv[1]); torch.ops.ase_mlip.schema_version()"
     trial = subprocess.run([sys.executable, "-c", code, library], capture_output=True, text=True, check=False)
     remedy = f"rm -r {folder} && {BUILD_COMMAND}"
-    if trial.returncode == 0 and record.get("cuda_error"):
-        return Finding("operators", WARN, f"{found}; nvcc failed, see {folder / _build.RECORD}", remedy)
     if trial.returncode == 0:
         return Finding("operators", OK, found)
     last_line = (trial.stderr.strip().splitlines() or [f"exit status {trial.returncode}"])[-1]

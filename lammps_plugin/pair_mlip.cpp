@@ -2,6 +2,7 @@
 
 #include "pair_mlip.h"
 
+#include "agreement.h"
 #include "committee.h"
 #include "elements.h"
 #include "rotation_file.h"
@@ -169,7 +170,7 @@ void PairMLIP::coeff(int narg, char** arg) {
     }
     load_models(paths);
     check_elements();
-    choose_kernel(paths);
+    choose_kernel();
     watch_extrapolation();
     allocate_tables();
     map_element2type(n_types, arg + 2 + n_models);
@@ -188,15 +189,35 @@ void PairMLIP::allocate_tables() {
     allocated = 1;
 }
 
-/// Every rank loads the files; rank 0 alone lets them reproduce their self-tests, and all stop if anybody
-/// fails.
+/// Every rank loads the files; rank 0 alone lets them reproduce their self-tests on a CPU, every rank on its
+/// GPU. With `device auto` all take the same kind of device; all stop if anybody fails.
 void PairMLIP::load_models(const std::vector<std::string>& paths) {
     mlip::Options options;
-    options.device = device_;
     options.dtype = dtype_;
     options.threads = choose_threads(options.local_rank);
     options.self_test = comm->me == 0;
-    std::string problem;
+    options.device = device_ == "auto" && kernel_ == "native" ? "cpu" : device_;
+    const bool is_auto = options.device == "auto";
+    std::string problem = try_to_load(paths, options);
+    const bool on_cpu = problem.empty() && evaluator_->description().device == "cpu";
+    mlip::Attempt attempt = mlip::Attempt::explicit_device;
+    if (is_auto) {
+        attempt = !problem.empty() ? mlip::Attempt::failed
+                  : on_cpu         ? mlip::Attempt::took_cpu
+                                   : mlip::Attempt::took_gpu;
+    }
+    const mlip::Decision decision = mlip::agree(attempt, on_cpu ? "torch sees no GPU" : problem, world);
+    why_cpu_ = decision.reason;
+    if (is_auto && decision.all_on_cpu && !on_cpu) {
+        options.device = "cpu";
+        problem = try_to_load(paths, options);
+    }
+    stop_together(problem);
+    topology_call_ = -1;
+}
+
+/// What went wrong, or nothing.
+std::string PairMLIP::try_to_load(const std::vector<std::string>& paths, mlip::Options options) {
     evaluator_.reset();
     try {
         if (!averaging_.empty()) {
@@ -210,26 +231,18 @@ void PairMLIP::load_models(const std::vector<std::string>& paths) {
         }
         evaluator_ = mlip::as_one(std::move(members));
     } catch (const std::exception& failure) {
-        problem = failure.what();
+        return failure.what();
     }
-    stop_together(std::move(problem));
-    topology_call_ = -1;
+    return {};
 }
 
 /// Ends the run on all ranks with the message of the first that has one.
-void PairMLIP::stop_together(std::string problem) {
-    const int mine = problem.empty() ? comm->nprocs : comm->me;
-    int first = 0;
-    MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
-    if (first == comm->nprocs) {
-        return;
+void PairMLIP::stop_together(const std::string& mine) {
+    const std::string problem = mlip::first_problem(mine, world);
+    if (!problem.empty()) {
+        evaluator_.reset();
+        error->all(FLERR, "pair_style mlip: {}", problem);
     }
-    int length = static_cast<int>(problem.size());
-    MPI_Bcast(&length, 1, MPI_INT, first, world);
-    problem.resize(length);
-    MPI_Bcast(problem.data(), length, MPI_CHAR, first, world);
-    evaluator_.reset();
-    error->all(FLERR, "pair_style mlip: {}", problem);
 }
 
 void PairMLIP::check_elements() {
@@ -307,6 +320,7 @@ void PairMLIP::log_model() {
         const bool same = utils::trim(model.device) == device;
         where += rank == 0 || !same ? fmt::format("{}rank {}: {}", rank == 0 ? "" : ", ", rank, device) : "";
     }
+    where += why_cpu_.empty() ? "" : fmt::format(" (device auto: {})", why_cpu_);
     std::string averaged;
     if (random_) {
         averaged = fmt::format(

@@ -42,7 +42,8 @@ class PairMLIP : public Pair {
     static constexpr int kExtra = 10; // values for compute pair
     // pair_mlip.cpp: settings
     void load_models(const std::vector<std::string>& paths);
-    void stop_together(std::string problem);
+    std::string try_to_load(const std::vector<std::string>& paths, mlip::Options options);
+    void stop_together(const std::string& mine);
     void check_elements();
     void choose_averaging(const std::string& name, bool is_file);
     void allocate_tables();
@@ -51,7 +52,7 @@ class PairMLIP : public Pair {
 
     // pair_mlip_native.cpp: an s-NNP without libtorch
     std::string why_torch() const;
-    void choose_kernel(const std::vector<std::string>& paths);
+    void choose_kernel();
     std::string kernel_name() const;
     void compute_native();
     mlip::NativeDomain native_domain() const;
@@ -108,6 +109,7 @@ class PairMLIP : public Pair {
     [[noreturn]] void stop(const std::string& message);
 
     std::string device_ = "auto", dtype_;
+    std::string why_cpu_;  // with `device auto`
     std::string kernel_;   // native, torch; empty: native where it can be
     std::string fallback_; // why it cannot
     bool direct_ = false;

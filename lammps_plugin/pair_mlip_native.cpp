@@ -40,11 +40,11 @@ std::string PairMLIP::why_torch() const {
     if (random_ || model.rotations > 0) {
         return random_ || !averaging_.empty() ? "`symmetrize`" : "a file that was exported with an averaging";
     }
-    return device_ != "auto" && device_ != "cpu" ? fmt::format("`device {}`", device_) : "";
+    return model.device != "cpu" ? fmt::format("`device {}`", model.device) : "";
 }
 
-/// By default an s-NNP runs natively where it can. `device auto` then means this processor.
-void PairMLIP::choose_kernel(const std::vector<std::string>& paths) {
+/// By default an s-NNP runs natively where it can: on this processor. Ranks agree because their devices do.
+void PairMLIP::choose_kernel() {
     native_.reset();
     fallback_ = why_torch();
     if (kernel_ == "native" && !fallback_.empty()) {
@@ -55,11 +55,6 @@ void PairMLIP::choose_kernel(const std::vector<std::string>& paths) {
     }
     if (kernel_ == "torch" || !fallback_.empty()) {
         return;
-    }
-    if (evaluator_->description().device != "cpu") {
-        device_ = "cpu";
-        load_models(paths);
-        device_ = "auto";
     }
     const mlip::SnnpTables& tables = *evaluator_->snnp_tables();
     stop_together(mlip::native_self_test(tables, evaluator_->description())); // which rank 0 alone has

@@ -285,7 +285,11 @@ std::string cause_of(const std::exception& error) {
             last = line;
         }
     }
-    return named.empty() ? last : named;
+    const std::string& cause = named.empty() ? last : named;
+    if (cause.find("out of memory") != std::string::npos) { // TorchScript leaves nothing but the message
+        return cause + "; use more GPUs or smaller domains, `dtype float32`, or `device cpu`";
+    }
+    return cause;
 }
 
 } // namespace mlip

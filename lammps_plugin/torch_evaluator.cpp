@@ -1,6 +1,7 @@
 // The torch side of the pair style: implements Evaluator with a model file and libtorch.
 
 #include "call_state.h"
+#include "device_policy.h"
 #include "domain_graph.h"
 #include "rotations.h"
 #include "self_test.h"
@@ -23,23 +24,8 @@ namespace mlip {
 namespace {
 
 at::Device find_device(const Options& options) {
-    const std::string& name = options.device;
-    const bool is_indexed =
-        name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
-        std::all_of(name.begin() + 5, name.end(), [](unsigned char c) { return std::isdigit(c); });
-    if (name != "auto" && name != "cpu" && name != "cuda" && !is_indexed) {
-        throw std::runtime_error("unknown `device` " + name + "; expected `auto`, `cpu`, `cuda` or `cuda:N`");
-    }
-    const auto count = name == "cpu" || !at::hasCUDA() ? 0 : static_cast<int>(at::getNumGPUs());
-    if (name == "cpu" || (name == "auto" && count == 0)) {
-        return at::kCPU;
-    }
-    const int index = is_indexed ? std::stoi(name.substr(5)) : options.local_rank % std::max(count, 1);
-    if (index >= count) {
-        throw std::runtime_error("`device` " + name + " is not there: torch sees " + std::to_string(count) +
-                                 " GPUs; use `device cpu`, or install torch for CUDA");
-    }
-    return {at::kCUDA, static_cast<c10::DeviceIndex>(index)};
+    const int gpus = options.device == "cpu" || !at::hasCUDA() ? 0 : static_cast<int>(at::getNumGPUs());
+    return at::Device(device_to_try(options.device, gpus, options.local_rank));
 }
 
 at::ScalarType find_dtype(const std::string& name) {
@@ -89,7 +75,7 @@ class TorchEvaluator : public Evaluator {
         : device_(find_device(options)), file_(read_and_choose(options, device_)),
           model_(file_, device_, find_dtype(file_.description.dtype)), graph_(file_.description, device_) {
         use_threads();
-        if (options.self_test) {
+        if (options.self_test || !device_.is_cpu()) { // every rank may have another GPU
             const c10::DeviceGuard on_device(device_);
             run_self_test(model_, file_, device_, file_.description.dtype);
         }

@@ -1,4 +1,4 @@
-"""The operators composed of torch's own, which a GPU without compiled kernels runs, against the CPU's kernels."""
+"""The operators composed of torch's own, for GPUs without compiled kernels, against the CPU's kernels."""
 
 import pytest
 import torch

@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from lower_bounds import lower_bounds
 from packaging.specifiers import SpecifierSet
 
 from ase_mlip import _build, _lammps, _ops, doctor, requirements
+from ase_mlip.device import GPUs
 
 
 def finding(name: str) -> doctor.Finding:
@@ -62,6 +64,41 @@ def test_a_library_that_does_not_load_is_found_out_in_another_process(empty_cach
     assert found.status == doctor.FAIL
     assert "does not load" in found.found
     assert found.remedy == f"rm -r {folder} && ase-mlip build"
+
+
+def write_build(folder, **changes) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / _build.LIBRARY).write_text("")
+    record = {**dataclasses.asdict(_build.describe_target()), "cuda_kernels": True, "nvcc": "release 13.0"}
+    record.update(cuda_architectures=["sm_80", "compute_80"], cuda_error="")
+    (folder / _build.RECORD).write_text(json.dumps({**record, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("capability", "status", "found"),
+    [
+        (None, doctor.OK, "compiled for sm_80, compute_80 by nvcc release 13.0"),
+        ((9, 0), doctor.OK, "for every GPU that is here"),  # by PTX
+        ((7, 5), doctor.WARN, "none for Some GPU (7.5), where torch's own operators are used"),
+    ],
+)
+def test_what_was_built_for_cuda_and_what_is_there(empty_cache, monkeypatch, capability, status, found):
+    """Facts of a machine with a GPU, told."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
+    gpus = GPUs() if capability is None else GPUs((capability,), 0, ("sm_75", "sm_90"))
+    monkeypatch.setattr("ase_mlip.device.find_gpus", lambda: gpus)
+    write_build(_build.installed_folder())
+    line = finding("CUDA kernels")
+    assert line.status == status and found in line.found
+
+
+def test_an_nvcc_that_failed_is_quoted(empty_cache, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    error = "`nvcc`: exit status 1\nhost_config.h: error: -- unsupported GNU version!"
+    write_build(_build.installed_folder(), cuda_kernels=False, cuda_error=error, cuda_architectures=[])
+    line = finding("CUDA kernels")
+    assert "torch's own operators take their place: host_config.h: error" in line.found
 
 
 def test_a_missing_package_comes_with_its_install_command(monkeypatch):
