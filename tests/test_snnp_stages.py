@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from test_ops import Edges
 
 from ase_mlip import _build, _ops
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
@@ -75,6 +76,26 @@ def test_stages_give_the_numbers_of_the_cpu(in_stages, monkeypatch, kind, dtype,
     expected = network.energies_and_gradients(*arguments)
     monkeypatch.setattr(torch.ops.ase_mlip, "snnp", in_stages)
     compare(network.energies_and_gradients(*arguments), expected, exact)
+
+
+@pytest.mark.parametrize("length", [1, 16, 64])
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("n_edges", [0, 1, 777])
+def test_virials_by_runs_of_edges(in_stages, length, shuffled, n_edges):
+    """Edges sorted by centre, as a GPU wants them, and in no order, which is only slower."""
+    edges = Edges(n_edges)
+    if shuffled:
+        order = torch.randperm(n_edges, generator=torch.Generator().manual_seed(3))
+        edges.index, edges.structure = edges.index[:, order].contiguous(), edges.structure[order]
+    arguments = edges.gradients, edges.vectors, edges.index, edges.n_nodes
+    found = torch.ops.ase_mlip_test.virials_in_runs(*arguments, length)
+    expected = torch.ops.ase_mlip.virials_from_gradients(*arguments)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    arguments = edges.gradients, edges.vectors, edges.structure, 2
+    found = torch.ops.ase_mlip_test.virial_in_runs(*arguments, length)
+    torch.testing.assert_close(
+        found, torch.ops.ase_mlip.virial_from_gradients(*arguments), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

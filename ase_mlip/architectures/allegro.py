@@ -179,7 +179,7 @@ class Allegro(torch.nn.Module):
         radial, harmonics = with_empty_row(radial), with_empty_row(harmonics)
         neighbours = torch.cat([types[edge_index[1]], types.new_zeros([1])])
         everything = torch.arange(types.size(0), device=types.device)
-        _, tables = neighbourhoods(edge_index[0], types.size(0), everything, block_size(edge_vectors))
+        tables = neighbourhoods(edge_index[0], types.size(0), [everything], block_size(edge_vectors))[1][0]
         couplings = self._tables()
         energies: list[Tensor] = [pairs.new_zeros([0])]
         start = 0
@@ -208,7 +208,10 @@ class Allegro(torch.nn.Module):
         by_radial, by_harmonics = torch.zeros_like(radial_rows), torch.zeros_like(harmonic_rows)
         neighbours = torch.cat([types[edge_index[1]], types.new_zeros([1])])
         wanted = torch.nonzero(node_weights).squeeze(1)
-        nodes, tables = neighbourhoods(edge_index[0], types.size(0), wanted, block_size(vectors))
+        found_nodes, found_tables = neighbourhoods(
+            edge_index[0], types.size(0), [wanted], block_size(vectors)
+        )
+        nodes, tables = found_nodes[0], found_tables[0]
         couplings = self._tables()
         energies: list[Tensor] = [radial_rows.new_zeros([0])]
         for b, table in enumerate(tables):

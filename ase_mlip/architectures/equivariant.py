@@ -250,6 +250,22 @@ class BlockLinear(torch.nn.Module):
             started[target] = True
         return found
 
+    def apply_weights(self, x: list[Tensor], weights: Tensor, types: Tensor) -> list[Tensor]:
+        """The same with a row of ``weights`` [T, size] for each type, node by node."""
+        found: list[Tensor] = []
+        for d, mul in self.shapes_out:
+            found.append(torch.zeros(x[0].size(0), d, mul, dtype=weights.dtype, device=weights.device))
+        for k, (source, target, offset) in enumerate(self.paths):
+            rows, columns = self.shapes_in[source][1], self.shapes_out[target][1]
+            matrices = weights.narrow(1, offset, rows * columns).unflatten(1, [rows, columns])
+            parts: list[Tensor] = []
+            for start in range(0, types.size(0), 8192):  # a matrix for each node takes memory
+                kinds = types[start : start + 8192]
+                parts.append(torch.bmm(x[source][start : start + 8192], matrices.index_select(0, kinds)))
+            if len(parts) > 0:
+                found[target] = found[target] + torch.cat(parts) * self.factors[k]
+        return found
+
 
 class TypedLinear(torch.nn.Module):
     """A :class:`BlockLinear` whose matrices depend on the node's type: Σ_v W[u, v, w] a[type, v].
@@ -280,6 +296,8 @@ class TypedLinear(torch.nn.Module):
 
     def forward(self, x: list[Tensor], types: Tensor, attributes: Tensor) -> list[Tensor]:
         """blocks [N, d, mul], types int64 [N] → blocks"""
+        if types.is_cuda:  # the host would have to wait for the types that are there
+            return self.linear.apply_weights(x, torch.matmul(attributes, self.weight), types)
         present = torch.unique(types)
         weights = torch.matmul(attributes[present], self.weight)
         if present.numel() == 1:
@@ -322,37 +340,61 @@ def block_size(vectors: Tensor) -> int:
 
 
 def neighbourhoods(
-    centres: Tensor, n_nodes: int, wanted: Tensor, size: int
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Blocks of the nodes ``wanted``, and the edges of each node of a block in a rectangular table.
+    centres: Tensor, n_nodes: int, wanted: list[Tensor], size: int
+) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
+    """Blocks of the nodes that each layer ``wanted``, and the edges of each node of a block in a table.
+
+    All layers at once, because the host has to wait for the numbers of edges.
 
     Parameters
     ----------
     centres: int64 [E], sorted
-    wanted: int64 [W], nodes
+    wanted: int64 [W] of each layer, nodes
     size: edges per block, about
 
     Returns
     -------
-    nodes int64 [b] and edges int64 [b, n] of each block. Where a node has fewer edges than n, the table has
-    E, the index of an edge that a network must give no weight.
+    nodes int64 [b] and edges int64 [b, n] of each block, for each layer. Where a node has fewer edges than n,
+    the table has E, the index of an edge that a network must give no weight.
     """
-    blocks: list[Tensor] = []
-    tables: list[Tensor] = []
-    counts = torch.bincount(centres, minlength=n_nodes)
+    counts = torch.zeros(n_nodes, dtype=torch.int64, device=centres.device)
+    counts = counts.index_add(0, centres, torch.ones_like(centres))  # torch.bincount would wait
     starts = torch.cumsum(counts, 0) - counts
-    if wanted.numel() == 0:
-        return blocks, tables
-    most = max(int(counts[wanted].max()), 1)
-    steps = torch.arange(most, device=centres.device)
-    for part in wanted.split(max(1, size // most)):
-        number = counts[part]
-        columns = steps[: max(int(number.max()), 1)]
-        table = starts[part].unsqueeze(1) + columns
-        inside = columns < number.unsqueeze(1)
-        tables.append(torch.where(inside, table, torch.full_like(table, centres.size(0))))
-        blocks.append(part)
+    most = largest([counts[nodes] for nodes in wanted])
+    blocks: list[list[Tensor]] = []
+    numbers: list[Tensor] = []
+    for nodes, edges in zip(wanted, most):  # noqa: B905 (TorchScript knows no `strict`)
+        parts: list[Tensor] = []
+        if nodes.size(0) > 0:
+            for part in nodes.split(max(1, size // edges)):
+                parts.append(part)
+                numbers.append(counts[part])
+        blocks.append(parts)
+    widths = largest(numbers)
+    tables: list[list[Tensor]] = []
+    done = 0
+    for parts in blocks:
+        of_layer: list[Tensor] = []
+        for part in parts:
+            columns = torch.arange(widths[done], device=centres.device)
+            table = starts[part].unsqueeze(1) + columns
+            inside = columns < numbers[done].unsqueeze(1)
+            of_layer.append(torch.where(inside, table, torch.full_like(table, centres.size(0))))
+            done += 1
+        tables.append(of_layer)
     return blocks, tables
+
+
+def largest(numbers: list[Tensor]) -> list[int]:
+    """The largest of each int64 [n], at least 1; in one transfer."""
+    if len(numbers) == 0:
+        nothing: list[int] = []
+        return nothing
+    maxima: list[Tensor] = []
+    for values in numbers:
+        maxima.append(torch.cat([values, values.new_ones([1])]).max())
+    found: list[int] = torch.stack(maxima).tolist()
+    return found
 
 
 def with_empty_row(x: Tensor) -> Tensor:

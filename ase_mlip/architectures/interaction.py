@@ -21,8 +21,6 @@ from .equivariant import (
     Perceptron,
     TypedLinear,
     activate,
-    block_size,
-    neighbourhoods,
     or_zeros,
     rows_of,
     to_blocks,
@@ -252,13 +250,12 @@ class Layer(torch.nn.Module):
         row = self.gate(y)
         return row + x if self.resnet else row
 
-    def forth(self, graph: Graph, x: Tensor, nodes: Tensor, attributes: Tensor) -> Step:
-        """One layer for ``nodes``, with what its gradient needs."""
+    def forth(self, graph: Graph, x: Tensor, nodes: Tensor, tables: list[Tensor], attributes: Tensor) -> Step:
+        """One layer for ``nodes``, whose edges are in ``tables``, with what its gradient needs."""
         x = x.requires_grad_(True)
         own = x.detach().index_select(0, nodes).requires_grad_(True)
         seen = self.before(x, graph.types)
         features = seen.detach()
-        _, tables = neighbourhoods(graph.centres, x.size(0), nodes, block_size(x))
         kept = graph.centres.size(0) <= (8 if x.is_cuda else 1) * self.most_kept
         sums: list[Tensor] = [features.new_zeros([0, self.width])]
         radial: list[Tensor] = []

@@ -57,13 +57,24 @@ def starts_of(graph: Neighbourhoods) -> Tensor:
     return torch.cat([torch.zeros(1, dtype=torch.int64, device=counts.device), counts.cumsum(0)])
 
 
-def unfold(graph: Neighbourhoods) -> tuple[Tensor, Tensor]:
+def widest(graph: Neighbourhoods) -> int:
+    """The most tokens of a neighbourhood, for which the host waits; see :class:`Cut`."""
+    if graph.types.size(0) == 0:
+        return 1
+    return int(counts_of(graph).max().item()) + 1
+
+
+def counts_of(graph: Neighbourhoods) -> Tensor:
+    """Edges of each node, int64 [B]; torch.bincount would wait for the device."""
+    centres = graph.centres
+    nothing = torch.zeros(graph.types.size(0), dtype=torch.int64, device=centres.device)
+    return nothing.index_add(0, centres, torch.ones_like(centres))
+
+
+def unfold(graph: Neighbourhoods, width: int) -> tuple[Tensor, Tensor]:
     """Row of each token in the flat [B, M + 1] table, and the bias [B, M + 1] of the scores."""
     n, centres = graph.types.size(0), graph.centres
-    counts = torch.bincount(centres, minlength=n)
-    width = 1
-    if n > 0:
-        width = int(counts.max().item()) + 1
+    counts = counts_of(graph)
     first = counts.cumsum(0) - counts
     rank = torch.arange(centres.size(0), device=centres.device) - first[centres]
     node_slots = torch.arange(n, device=centres.device) * width
@@ -74,30 +85,43 @@ def unfold(graph: Neighbourhoods) -> tuple[Tensor, Tensor]:
     return slots, empty.index_copy(0, slots, values).view(n, width)
 
 
-def layout_of(graph: Neighbourhoods, compiled: bool) -> Layout:
+def layout_of(graph: Neighbourhoods, compiled: bool, width: int = 0) -> Layout:
+    """Of the tokens of a block, whose largest neighbourhood has ``width`` tokens (0: it is asked for)."""
     if compiled:
         nothing = graph.centres[:0]
         return Layout(nothing, nothing, starts_of(graph), graph.log_weights, compiled)
-    slots, bias = unfold(graph)
+    slots, bias = unfold(graph, width if width > 0 else widest(graph))
     return Layout(slots, bias, slots, graph.log_weights, compiled)
 
 
-def edges_per_block(graph: Neighbourhoods, sizes: list[int]) -> list[int]:
-    if len(sizes) == 1:
-        return [graph.centres.size(0)]
-    ends = torch.tensor(sizes, device=graph.centres.device).cumsum(0)
-    upto: list[int] = torch.searchsorted(graph.centres, ends).tolist()
-    counts: list[int] = []
-    before = 0
-    for end in upto:
-        counts.append(end - before)
-        before = end
-    return counts
+class Cut(NamedTuple):
+    """A graph in blocks of centres. Made once for all stages: the host waits for the numbers of edges."""
+
+    nodes: list[int]  # centres of each block
+    edges: list[int]  # edges of each block
+    widths: list[int]  # tokens of its largest neighbourhood
 
 
-def split(graph: Neighbourhoods, sizes: list[int]) -> list[Neighbourhoods]:
-    edge_sizes = edges_per_block(graph, sizes)
-    types = graph.types.split_with_sizes(sizes)
+def cut_of(graph: Neighbourhoods, sizes: list[int]) -> Cut:
+    """The graph cut into blocks of ``sizes`` centres."""
+    counts = counts_of(graph)
+    nothing = counts.new_zeros([1])
+    rows: list[Tensor] = []
+    for part in counts.split_with_sizes(sizes):
+        rows.append(part.sum())
+        rows.append(torch.cat([nothing, part]).max())
+    numbers: list[int] = torch.stack(rows).tolist()
+    edges: list[int] = []
+    widths: list[int] = []
+    for b in range(len(sizes)):
+        edges.append(numbers[2 * b])
+        widths.append(numbers[2 * b + 1] + 1)
+    return Cut(sizes, edges, widths)
+
+
+def split(graph: Neighbourhoods, cut: Cut) -> list[Neighbourhoods]:
+    edge_sizes = cut.edges
+    types = graph.types.split_with_sizes(cut.nodes)
     neighbour_types = graph.neighbour_types.split_with_sizes(edge_sizes)
     centres = graph.centres.split_with_sizes(edge_sizes)
     reverse = graph.reverse.split_with_sizes(edge_sizes)
@@ -105,7 +129,7 @@ def split(graph: Neighbourhoods, sizes: list[int]) -> list[Neighbourhoods]:
     log_weights = graph.log_weights.split_with_sizes(edge_sizes)
     blocks: list[Neighbourhoods] = []
     start = 0
-    for b, size in enumerate(sizes):
+    for b, size in enumerate(cut.nodes):
         blocks.append(
             Neighbourhoods(
                 types[b], neighbour_types[b], centres[b] - start, reverse[b], vectors[b], log_weights[b]
@@ -115,17 +139,17 @@ def split(graph: Neighbourhoods, sizes: list[int]) -> list[Neighbourhoods]:
     return blocks
 
 
-def split_state(state: State, graph: Neighbourhoods, sizes: list[int]) -> list[State]:
-    edge_sizes = edges_per_block(graph, sizes)
-    nodes = state.nodes.split_with_sizes(sizes)
+def split_state(state: State, cut: Cut) -> list[State]:
+    edge_sizes = cut.edges
+    nodes = state.nodes.split_with_sizes(cut.nodes)
     messages = state.messages.split_with_sizes(edge_sizes)
     edges = state.edges.split_with_sizes(edge_sizes)
     reversed_edges = state.reversed_edges.split_with_sizes(edge_sizes)
-    read = state.read.split_with_sizes(sizes)
-    features = state.features.split_with_sizes(sizes)
+    read = state.read.split_with_sizes(cut.nodes)
+    features = state.features.split_with_sizes(cut.nodes)
     return [
         State(nodes[b], messages[b], edges[b], reversed_edges[b], read[b], features[b])
-        for b in range(len(sizes))
+        for b in range(len(cut.nodes))
     ]
 
 

@@ -74,12 +74,12 @@ class NequIP(torch.nn.Module):
         radial, harmonics = with_empty_row(radial), with_empty_row(harmonics)
         sources = torch.cat([edge_index[1], edge_index[1].new_zeros([1])])
         everything = torch.arange(types.size(0), device=types.device)
-        nodes, tables = neighbourhoods(edge_index[0], types.size(0), everything, block_size(edge_vectors))
+        _, tables = neighbourhoods(edge_index[0], types.size(0), [everything], block_size(edge_vectors))
         x = self.embedding[types]
         for layer in self.layers:
             seen = layer.before(x, types)
             sums: list[Tensor] = [seen.new_zeros([0, layer.width])]
-            for table in tables:
+            for table in tables[0]:
                 weights = layer.radial(rows_of(radial, table))
                 neighbours = rows_of(seen, sources[table])
                 sums.append(layer.gather(neighbours, rows_of(harmonics, table), weights))
@@ -129,10 +129,11 @@ class NequIP(torch.nn.Module):
     def _there_and_back(self, graph: Graph, node_weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features and energies of the nodes; the gradients by the radial embedding and the harmonics."""
         needed = self._needed(graph, node_weights)
+        tables = neighbourhoods(graph.centres, graph.types.size(0), needed, block_size(graph.radial))[1]
         x = self.embedding[graph.types].detach()
         steps: list[Step] = []
         for k, layer in enumerate(self.layers):
-            step = layer.forth(graph, x, needed[k], self.embedding)
+            step = layer.forth(graph, x, needed[k], tables[k], self.embedding)
             steps.append(step)
             x = torch.zeros(x.size(0), step.given.size(1), dtype=x.dtype, device=x.device)
             x = x.index_copy(0, step.nodes, step.given.detach())
@@ -154,16 +155,24 @@ class NequIP(torch.nn.Module):
         return gradient
 
     def _needed(self, graph: Graph, node_weights: Tensor) -> list[Tensor]:
-        """Nodes that each layer must give: those with a weight, and neighbours of what later layers need."""
+        """Nodes that each layer must give: those with a weight, and neighbours of what later layers need.
+
+        Nodes are sorted by the layers that are behind the last one to need them, so that those of each layer
+        come first; the host waits for their numbers once.
+        """
         mask = node_weights != 0
-        masks = [mask]
-        for _ in range(self.n_layers - 1):
-            if not bool(mask.all()):
-                wider = mask.clone()
-                wider[graph.neighbours[:-1][mask[graph.centres]]] = True
-                mask = wider
-            masks.append(mask)
+        behind = torch.where(mask, 0, self.n_layers)
+        numbers = [mask.sum()]
+        for k in range(1, self.n_layers):
+            seen = torch.zeros_like(behind).index_add(
+                0, graph.neighbours[:-1], mask[graph.centres].to(behind.dtype)
+            )
+            mask = mask | (seen > 0)
+            behind = torch.where(mask, torch.clamp(behind, max=k), behind)
+            numbers.append(mask.sum())
+        order = torch.argsort(behind, stable=True)
+        counts: list[int] = torch.stack(numbers).tolist()
         found: list[Tensor] = []
         for k in range(self.n_layers):
-            found.append(torch.nonzero(masks[self.n_layers - 1 - k]).squeeze(1))
+            found.append(order[: counts[self.n_layers - 1 - k]])
         return found

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from .cutoff import adaptive_radii, adaptive_radii_on_grid, log_bump, log_cosine
 from .neighbourhoods import (
+    Cut,
     Neighbourhoods,
     State,
     as_leaves,
+    cut_of,
     differentiable,
     layout_of,
     of_reverse,
@@ -124,15 +126,15 @@ class PET(torch.nn.Module):
         """What is wanted; differentiable twice in training mode, once otherwise."""
         wanted = self._wanted(outputs)
         graph, _ = self._neighbourhoods(species, edge_index, edge_vectors, reverse_edges)
-        state = self._before_last_stage(graph, not self.training, wanted)
-        sizes = self._blocks(graph, graph.types.size(0), not self.training)
+        cut = cut_of(graph, self._blocks(graph, graph.types.size(0), not self.training))
+        state = self._before_last_stage(graph, cut, wanted)
         energies: list[Tensor] = []
         forces: list[Tensor] = []
         virials: list[Tensor] = []
         features: list[Tensor] = []
-        parts = split_state(state, graph, sizes)
-        for b, block in enumerate(split(graph, sizes)):
-            part = self._stage(self.n_stages - 1, block, parts[b])
+        parts = split_state(state, cut)
+        for b, block in enumerate(split(graph, cut)):
+            part = self._stage(self.n_stages - 1, block, parts[b], cut.widths[b])
             energy, of_block = self._energies(block, part, wanted.features)
             energies.append(energy)
             features.append(of_block)
@@ -159,8 +161,12 @@ class PET(torch.nn.Module):
         wanted = self._wanted(outputs)
         vectors = edge_vectors.detach().requires_grad_(True)
         graph, _ = self._neighbourhoods(species, edge_index, vectors, reverse_edges)
-        state = self._before_last_stage(graph, True, wanted)
-        found, by_last_stage = self._last_stage(graph, state, node_weights, wanted)
+        weighted = upto_last_nonzero(node_weights)
+        sizes = self._blocks(graph, weighted, True)
+        blocks = len(sizes)  # the others hold nodes without weight
+        cut = cut_of(graph, sizes + self._blocks(graph, graph.types.size(0) - weighted, True))
+        state = self._before_last_stage(graph, cut, wanted)
+        found, by_last_stage = self._last_stage(graph, state, cut, blocks, node_weights, wanted)
         given: list[Tensor | None] = []
         for gradient in by_last_stage:
             given.append(gradient)
@@ -250,24 +256,23 @@ class PET(torch.nn.Module):
         read = torch.zeros(nodes.size(0), width, dtype=nodes.dtype, device=nodes.device)
         return State(nodes, messages, messages, messages, read, read[:, :0])
 
-    def _before_last_stage(self, graph: Neighbourhoods, blocked: bool, wanted: Wanted) -> State:
+    def _before_last_stage(self, graph: Neighbourhoods, cut: Cut, wanted: Wanted) -> State:
         state = self._first_state(graph, wanted)
         for stage in range(self.n_stages - 1):
-            state = self._stage_in_blocks(stage, graph, state, blocked, wanted)
+            state = self._stage_in_blocks(stage, graph, state, cut, wanted)
         return state
 
     def _stage_in_blocks(
-        self, stage: int, graph: Neighbourhoods, state: State, blocked: bool, wanted: Wanted
+        self, stage: int, graph: Neighbourhoods, state: State, cut: Cut, wanted: Wanted
     ) -> State:
-        sizes = self._blocks(graph, graph.types.size(0), blocked)
         nodes: list[Tensor] = []
         messages: list[Tensor] = []
         edges: list[Tensor] = []
         read: list[Tensor] = []
         found: list[Tensor] = []
-        parts = split_state(state, graph, sizes)
-        for b, block in enumerate(split(graph, sizes)):
-            part = self._stage(stage, block, parts[b])
+        parts = split_state(state, cut)
+        for b, block in enumerate(split(graph, cut)):
+            part = self._stage(stage, block, parts[b], cut.widths[b])
             if self.residual:
                 part = self._read_before(stage, block, part, wanted)
             nodes.append(part.nodes)
@@ -282,7 +287,7 @@ class PET(torch.nn.Module):
             torch.cat(nodes), all_messages, all_edges, reversed_edges, torch.cat(read), torch.cat(found)
         )
 
-    def _stage(self, stage: int, graph: Neighbourhoods, state: State) -> State:
+    def _stage(self, stage: int, graph: Neighbourhoods, state: State, width: int) -> State:
         """Combination with the reverse edges (from stage 1 on), then the transformer (if one is left)."""
         nodes, messages, edges = state.nodes, state.messages, state.edges
         if self.residual and stage > 0:
@@ -295,7 +300,7 @@ class PET(torch.nn.Module):
                 messages = combination(messages, edges, state.reversed_edges)
         if stage < self.n_layers:
             compiled = self.has_operators and not self.training and not graph.vectors.is_cuda
-            layout = layout_of(graph, compiled)
+            layout = layout_of(graph, compiled, width)
             for k, layer in enumerate(self.gnn_layers):
                 if stage == k:
                     incoming = self.embed_edge.weight if k == 0 else messages
@@ -326,26 +331,22 @@ class PET(torch.nn.Module):
         )
 
     def _last_stage(
-        self, graph: Neighbourhoods, state: State, node_weights: Tensor, wanted: Wanted
+        self, graph: Neighbourhoods, state: State, cut: Cut, blocks: int, node_weights: Tensor, wanted: Wanted
     ) -> tuple[dict[str, Tensor], list[Tensor]]:
         """What is wanted, and the gradients of Σ_i w_i E_i by the ``differentiable`` tensors of its input."""
-        n = graph.types.size(0)
-        weighted = upto_last_nonzero(node_weights)
-        sizes = self._blocks(graph, weighted, True)
-        blocks = len(sizes)
-        sizes.append(n - weighted)
-        weights = node_weights.split_with_sizes(sizes)
+        weights = node_weights.split_with_sizes(cut.nodes)
+        rest = sum(cut.nodes[blocks:])
         energies: list[Tensor] = []
         forces: list[Tensor] = []
         virials: list[Tensor] = []
         features: list[Tensor] = []
         gradients = [torch.zeros_like(x) for x in differentiable(graph, state)]
         rows = [0 for _ in gradients]
-        parts = split_state(state, graph, sizes)
-        wholes = split(graph, sizes)
+        parts = split_state(state, cut)
+        wholes = split(graph, cut)
         for b in range(blocks):
             block, part = as_leaves(wholes[b], parts[b])
-            after = self._stage(self.n_stages - 1, block, part)
+            after = self._stage(self.n_stages - 1, block, part, cut.widths[b])
             energy, of_block = self._energies(block, after, wanted.features)
             energies.append(energy.detach())
             features.append(of_block.detach())
@@ -361,7 +362,7 @@ class PET(torch.nn.Module):
                 if gradient is not None:
                     gradients[k].narrow(0, rows[k], rows_of_block).copy_(gradient)
                 rows[k] += rows_of_block
-        zeros = torch.zeros(n - weighted, dtype=graph.vectors.dtype, device=graph.vectors.device)
+        zeros = torch.zeros(rest, dtype=graph.vectors.dtype, device=graph.vectors.device)
         energies.append(zeros)
         features.append(zeros[:, None].expand(-1, features[0].size(1)))
         forces.append(zeros[:, None].expand(-1, 3))

@@ -1,9 +1,12 @@
-// The stages that a GPU works through, one index after another on the host, as an operator for the tests:
-// torch.ops.ase_mlip_test.snnp_in_stages has the arguments of torch.ops.ase_mlip.snnp.
+// The jobs that a GPU works through, one index after another on the host, as operators for the tests:
+// torch.ops.ase_mlip_test.snnp_in_stages has the arguments of torch.ops.ase_mlip.snnp, virials_in_runs and
+// virial_in_runs those of virials_from_gradients and virial_from_gradients and the length of a run.
 
+#include "runs.h"
 #include "snnp_staged.h"
 
 #include <ATen/Dispatch.h>
+#include <ATen/ops/sort.h>
 #include <torch/library.h>
 
 namespace {
@@ -44,9 +47,50 @@ std::tuple<Tensor, Tensor> evaluate(const Tensor& edge_vectors, const Tensor& st
     return found;
 }
 
+template <End end, typename T, typename Term>
+void add_runs(const Term& term, const Tensor& row_of, const int64_t* order, int64_t length, Tensor& rows) {
+    const RunsJob<T, Term, end> job{term,
+                                    row_of.const_data_ptr<int64_t>(),
+                                    order,
+                                    row_of.numel(),
+                                    rows.size(0),
+                                    length,
+                                    rows.data_ptr<T>()};
+    Loop{}(job.count(), job);
+}
+
+/// As csrc/kernels_cuda.cu does.
+Tensor virials_in_runs(const Tensor& gradients, const Tensor& vectors, const Tensor& edge_index,
+                       int64_t n_nodes, int64_t length) {
+    Tensor virials = at::zeros({n_nodes, 3, 3}, gradients.options());
+    const auto sorted = at::sort(edge_index[1]);
+    const Tensor neighbours = std::get<0>(sorted), order = std::get<1>(sorted);
+    AT_DISPATCH_FLOATING_TYPES(gradients.scalar_type(), "virials_in_runs", [&] {
+        const AtomVirialTerm<scalar_t> term{gradients.const_data_ptr<scalar_t>(),
+                                            vectors.const_data_ptr<scalar_t>()};
+        add_runs<End::centre, scalar_t>(term, edge_index[0], nullptr, length, virials);
+        add_runs<End::neighbour, scalar_t>(term, neighbours, order.const_data_ptr<int64_t>(), length,
+                                           virials);
+    });
+    return virials;
+}
+
+Tensor virial_in_runs(const Tensor& gradients, const Tensor& vectors, const Tensor& edge_structure,
+                      int64_t n_structures, int64_t length) {
+    Tensor virials = at::zeros({n_structures, 3, 3}, gradients.options());
+    AT_DISPATCH_FLOATING_TYPES(gradients.scalar_type(), "virial_in_runs", [&] {
+        const StructureVirialTerm<scalar_t> term{gradients.const_data_ptr<scalar_t>(),
+                                                 vectors.const_data_ptr<scalar_t>()};
+        add_runs<End::centre, scalar_t>(term, edge_structure, nullptr, length, virials);
+    });
+    return virials;
+}
+
 } // namespace
 
 TORCH_LIBRARY(ase_mlip_test, library) {
+    library.def("virials_in_runs", virials_in_runs);
+    library.def("virial_in_runs", virial_in_runs);
     library.def("snnp_in_stages(Tensor edge_vectors, Tensor starts, Tensor types, Tensor neighbour_types, "
                 "Tensor node_weights, Tensor[] coefficients, Tensor[] grids, Tensor[] cases, Tensor skip, "
                 "Tensor[] layers, Tensor scale, float cutoff, float angular_cutoff) -> (Tensor, Tensor)",
