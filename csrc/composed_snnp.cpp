@@ -26,7 +26,7 @@ struct Splines {
         const Tensor u = (x - rows.select(1, 0).to(x.dtype())) / rows.select(1, 1).to(x.dtype()) + 1.0;
         const Tensor piece = at::minimum(u.detach().floor().to(at::kLong).clamp_min(0), intervals + 1);
         const Tensor first = at::minimum((piece - 1).clamp_min(0), intervals - 1);
-        const Tensor table = coefficients.transpose(1, 2).reshape({-1, channels()});
+        const Tensor table = coefficients.transpose(1, 2).reshape({coefficients.size(0) * size, channels()});
         Tensor c[4];
         for (int64_t k = 0; k < 4; ++k) {
             c[k] = table.index_select(0, cases * size + first + k);

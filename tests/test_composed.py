@@ -148,7 +148,7 @@ def operator_arguments(kind: str, dtype: torch.dtype, monkeypatch, edges: bool =
     if not edges:
         species, *_, weights = arguments
         nothing = torch.zeros(2, 0, dtype=torch.int64)
-        arguments = species, nothing, torch.zeros(0, 3, dtype=dtype), nothing[0], weights
+        arguments = species, nothing, torch.zeros(0, 3, dtype=dtype), nothing[0], {}, weights
     seen = []
 
     def listen(*given):
@@ -157,8 +157,7 @@ def operator_arguments(kind: str, dtype: torch.dtype, monkeypatch, edges: bool =
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.ops.ase_mlip, "snnp", listen)
-        species, index, vectors, reverse, weights = arguments
-        network.energies_and_gradients(species, index, vectors, reverse, {}, weights)
+        network.energies_and_gradients(*arguments)
     return seen
 
 
