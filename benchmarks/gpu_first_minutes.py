@@ -217,7 +217,7 @@ def a_short_training_gives_the_losses_of_the_cpu(device: str) -> str:
         graph = build_graph(silicon(1), 4.0).to(where)
         for _ in range(3):
             vectors = graph.edge_vectors.float().requires_grad_(True)
-            inputs = graph.species, graph.edge_index, vectors, graph.reverse_edges, {}
+            inputs = graph.species, graph.edge_index, vectors, graph.reverse_edges, {}, ["energies"]
             energy = network(*inputs)["energies"].sum()
             gradients = torch.autograd.grad(energy, vectors, create_graph=True)[0]
             forces = torch.ops.ase_mlip.forces_from_gradients(gradients, graph.edge_index, len(graph.species))

@@ -83,14 +83,15 @@ def waits(network: torch.nn.Module, training: bool, owned: int | None = None) ->
     vectors = graph.edge_vectors.to(dtype)
     graph.node_weights[owned or len(graph.species) :] = 0.0
     arguments = graph.species, graph.edge_index, vectors, graph.reverse_edges, {}
+    wanted = ["energies"]
     OnGPU.reads.clear()
     with Waits() as counted:
         if training:
             vectors.requires_grad_(True)
-            energy = network(*arguments)["energies"].sum()
+            energy = network(*arguments, wanted)["energies"].sum()
             torch.autograd.grad(energy, vectors, create_graph=True)[0].square().sum().backward()
         else:
-            network.energies_and_gradients(*arguments, graph.node_weights.to(dtype))
+            network.energies_and_gradients(*arguments, graph.node_weights.to(dtype), wanted)
     return counted.found + OnGPU.reads
 
 
@@ -119,8 +120,8 @@ def test_matrices_of_types_node_by_node_give_the_same_numbers():
     """As on a GPU, where the nodes of each type cannot be picked without waiting."""
     network, graph = random_nequip(3, [8, 14], 4.0), graph_on_gpu()
     tensors = graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges
-    on_gpu = network(*tensors, {})["energies"].as_subclass(torch.Tensor)
-    on_cpu = network(*(tensor.as_subclass(torch.Tensor) for tensor in tensors), {})["energies"]
+    on_gpu = network(*tensors, {}, ["energies"])["energies"].as_subclass(torch.Tensor)
+    on_cpu = network(*(tensor.as_subclass(torch.Tensor) for tensor in tensors), {}, ["energies"])["energies"]
     torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-12, atol=1e-12)
     assert float(on_cpu.abs().max()) > 1e-3
 
