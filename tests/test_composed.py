@@ -146,9 +146,9 @@ def operator_arguments(kind: str, dtype: torch.dtype, monkeypatch, edges: bool =
     """What `SNNP.energies_and_gradients` gives to the operator."""
     network, arguments = example(kind, dtype)
     if not edges:
-        species, *_, weights = arguments
+        species, *_, weights, wanted = arguments
         nothing = torch.zeros(2, 0, dtype=torch.int64)
-        arguments = species, nothing, torch.zeros(0, 3, dtype=dtype), nothing[0], {}, weights
+        arguments = species, nothing, torch.zeros(0, 3, dtype=dtype), nothing[0], {}, weights, wanted
     seen = []
 
     def listen(*given):
