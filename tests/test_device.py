@@ -143,13 +143,13 @@ class Greedy(torch.nn.Module):
         self.most = most
 
     def forward(self, species: Tensor, edge_index: Tensor, edge_vectors: Tensor, reverse_edges: Tensor,
-                inputs: dict[str, Tensor]) -> dict[str, Tensor]:  # fmt: skip
+                inputs: dict[str, Tensor], outputs: list[str]) -> dict[str, Tensor]:  # fmt: skip
         # an error of libtorch, as the allocator's is: `raise` would be one of TorchScript's own
         fits = torch.tensor(species.size(0) <= self.most)
         text = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity ..."
         nothing = torch._functional_assert_async(fits, text, torch.zeros_like(edge_vectors))
         edge_vectors = edge_vectors + nothing  # or the assertion would be left out as dead code
-        return self.network(species, edge_index, edge_vectors, reverse_edges, inputs)
+        return self.network(species, edge_index, edge_vectors, reverse_edges, inputs, outputs)
 
 
 @pytest.fixture(scope="module")
