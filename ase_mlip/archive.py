@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import ModelFileError
+from .model_code import check_code
 
 DOCUMENT = "extra/ase_mlip.json"
 DIGEST = "extra/ase_mlip.sha256"
@@ -61,7 +62,10 @@ def read_document(path: str | Path) -> Document:
 
 
 def verify_members(data: bytes, expected: dict[str, str], path: str | Path) -> None:
-    """Raise ModelFileError unless the archive holds exactly the ``expected`` members (name → SHA-256)."""
+    """Raise ModelFileError unless the archive holds exactly the ``expected`` members (name → SHA-256).
+
+    Their code must call operators that compute, and no others (:mod:`ase_mlip.model_code`).
+    """
     with _open(io.BytesIO(data), path) as zipped:
         names = [_inner_name(name) for name in zipped.namelist()]
         ours = {DOCUMENT, DIGEST} & set(names)
@@ -74,8 +78,13 @@ def verify_members(data: bytes, expected: dict[str, str], path: str | Path) -> N
         for full_name, name in zip(zipped.namelist(), names, strict=True):
             if name in ours:
                 continue
-            if hashlib.sha256(_read(zipped, full_name, path)).hexdigest() != expected[name]:
+            content = _read(zipped, full_name, path)
+            if hashlib.sha256(content).hexdigest() != expected[name]:
                 raise _altered(name, path)
+            try:
+                check_code({name: content})
+            except ModelFileError as error:
+                raise ModelFileError(f"`{path}`: {error}") from None
 
 
 def strip(data: bytes) -> dict[str, tuple[bytes, int]]:

@@ -24,6 +24,7 @@ from .check import format_checks, passed, run_checks
 from .crystals import space_group
 from .eos import equation_of_state
 from .errors import BuildError, MLIPError, SupercellWarning
+from .folder_lock import locked
 from .lammps_md import LammpsMD, run_nve_lammps
 from .md import draw_velocities, run_nve
 from .model import load_model
@@ -108,10 +109,12 @@ def run_demo(output_dir: str | Path, model: str | Path = "pet-si", quick: bool =
     OSError
         when the folder cannot be written
     """
+    with locked(output_dir):
+        return _run_all(Path(output_dir), QUICK if quick else Settings(), model)
+
+
+def _run_all(output: Path, settings: Settings, model: str | Path) -> dict:
     started = time.perf_counter()
-    output = Path(output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    settings = QUICK if quick else Settings()
     demo = _load(output, settings, model)
     steps: list[tuple[str, str, Callable[[Demo], None]]] = [
         ("relaxation", "Relaxing a distorted silicon crystal", _relaxation),

@@ -21,6 +21,10 @@ class ConfigurationError(DataError):
     """A training's TOML file that cannot be used: one line for each problem."""
 
 
+class OutputInUseError(MLIPError):
+    """An output that another process is writing at this moment."""
+
+
 class BuildError(RuntimeError):
     """The compiled operators are missing and could not be built."""
 

@@ -22,6 +22,7 @@ from . import _ops, _torchscript, archive, self_test
 from .averaging import Averaging
 from .errors import MLIPError, ModelFileError
 from .first_contract import unwrapped
+from .model_code import NAMESPACES, check_code
 from .model_info import KNOWN_OUTPUTS, ModelInfo
 from .potential import Potential
 from .symmetrized_model import SymmetrizedModel
@@ -55,7 +56,8 @@ def export_model(
     Raises
     ------
     ModelFileError
-        a claim of ``metadata`` is unknown or not true of the module
+        a claim of ``metadata`` is unknown or not true of the module, or its code calls operators that do
+        something else than compute
     MLIPError
         the module has weights that are not finite, gives wrong shapes or values on the self-test, or is not
         what ``reference`` describes
@@ -71,6 +73,8 @@ def export_model(
         buffer = io.BytesIO()
         _torchscript.save(_torchscript.script(potential), buffer)
         members = archive.strip(buffer.getvalue())
+        namespaces = {*NAMESPACES, *info.operators}
+        check_code({name: content for name, (content, _) in members.items()}, namespaces)
         info.operators = _find_operators(members, info.operators)
         info.self_test = _make_self_test(archive.compose(members, None), info, reference)
     info.members = archive.digests(members)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,24 +56,31 @@ class Checkpoint:
         if self.path is not None:
             buffer = io.BytesIO()
             # one array, since supercells of two sizes may be in it
+            forces, counts = np.concatenate(self.forces), np.array(self.evaluations)
             np.savez(
                 buffer,
                 key=self.key,
                 made_with=json.dumps(self.made_with),
-                forces=np.concatenate(self.forces),
-                evaluations=self.evaluations,
+                forces=forces,
+                evaluations=counts,
+                sha256=_content(self.key, forces, counts),
             )
             write_atomically(self.path, buffer.getvalue())
 
     def _read(self, supercells: Sequence[PhonopyAtoms], calculator) -> None:
         try:
             with self.path.open("rb") as stream, np.load(stream) as stored:
-                evaluations = [int(count) for count in stored["evaluations"]]
+                counts = stored["evaluations"]
+                if str(stored["sha256"]) != _content(str(stored["key"]), stored["forces"], counts):
+                    raise ValueError("damaged or altered")
+                evaluations = [int(count) for count in counts]
                 ends = np.cumsum(self.sizes[: len(evaluations)])
                 same = str(stored["key"]) == self.key
                 forces = np.split(stored["forces"], ends[:-1]) if same else []
                 why = difference(json.loads(str(stored["made_with"])), self.made_with)
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not ours, or of a full disk
+        except OSError:
+            raise  # it is there and cannot be read
+        except Exception:  # not ours, or damaged: numpy and zipfile raise whatever they stumble over
             self._warn("holds no forces that can be read")
             return
         if not same:
@@ -94,6 +100,14 @@ def _agrees(supercells: Sequence[PhonopyAtoms], forces: list[np.ndarray], calcul
     again = calculator.get_property("forces", to_ase(supercells[largest]))
     change = np.abs(again - forces[largest]).max()
     return bool(change <= SAME_FORCES * np.abs(forces[largest]).max() + SMALLEST_FORCE)
+
+
+def _content(key: str, forces: np.ndarray, counts: np.ndarray) -> str:
+    """SHA-256 of what a checkpoint holds."""
+    digest = hashlib.sha256(key.encode())
+    for array in (forces, counts):
+        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def _key(supercells: Sequence[PhonopyAtoms], made_with: dict) -> str:

@@ -66,6 +66,7 @@ def to_frame(result: RelaxResult, name: str, key: str, settings: str) -> Atoms:
         "trajectory": result.trajectory and str(result.trajectory),
     }
     frame.info |= {label: value for label, value in optional.items() if value is not None}
+    frame.info["relax_sha256"] = _content(frame)
     return frame
 
 
@@ -117,6 +118,15 @@ class Store:
         self._duration = self._written - started
 
 
+def _content(frame: Atoms) -> str:
+    """A short name for the numbers of a frame, with the eight decimals that the file has."""
+    parts = [frame.get_potential_energy(), frame.get_forces(), frame.positions, frame.cell.array]
+    parts += [frame.get_stress()] if "stress" in frame.calc.results else []
+    text = "\n".join(" ".join(f"{value:.8f}" for value in np.ravel(part)) for part in parts)
+    kept = [str(frame.info[key]) for key in ("relax_key", "converged", "steps")]
+    return _named(hashlib.sha256("\n".join([text, *frame.get_chemical_symbols(), *kept]).encode()))
+
+
 def _named(content) -> str:
     return "x" + content.hexdigest()[:16]  # a letter first: the file's format would take some for numbers
 
@@ -135,6 +145,9 @@ def _read(path: Path, settings: str) -> dict[str, Atoms]:
                 if known
                 else "other structures",
             )
+        if frame.info.get("relax_sha256") != _content(frame):
+            name = frame.info.get("name")
+            raise _foreign(path, f"numbers of `{name}` that were damaged or altered since they were written")
     return {frame.info["relax_key"]: frame for frame in frames}
 
 

@@ -26,6 +26,7 @@ from .data import DataSplit, load_data
 from .device import on_first_that_works
 from .errors import DataError, MLIPError
 from .first_knot import Distances
+from .folder_lock import locked
 from .linear_fit import fit_linear, shortened
 from .requirements import install_command
 from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
@@ -52,10 +53,19 @@ def train(
     DataError
         for anything wrong with the configuration or the data, or when the output folder already
         holds a run and ``resume`` is False
+    OutputInUseError
+        another process is training in the output folder
     """
     path = Path(path)
     config = read_config(path)
     output = path.parent / config.output
+    with locked(output):
+        return _train(config, path.parent, output, resume, progress, dynamics_seconds)
+
+
+def _train(
+    config: RunConfig, base: Path, output: Path, resume: bool, progress: bool, dynamics_seconds: float
+) -> Path:
     checkpoint = output / "checkpoint.safetensors"
     if checkpoint.exists() and not resume:
         raise DataError(
@@ -65,12 +75,11 @@ def train(
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     device = _device(config.device)
-    data = load_data(config.data, path.parent)
+    data = load_data(config.data, base)
     run = Run(config, data, device, progress)
     unchanging = _unchanging(config, data)
     if resume and checkpoint.exists():
         load_checkpoint(checkpoint, run.state, unchanging)
-    output.mkdir(parents=True, exist_ok=True)
     with _summary_writer(config, output) as summary:
         epochs = config.optimizer.epochs
         with tqdm(total=epochs, initial=run.state.epoch, disable=not progress, unit="epoch") as bar:

@@ -1,5 +1,6 @@
 """What a training run needs to continue exactly where it stopped, in one safetensors file."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,15 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+def _digest(tensors: dict[str, Tensor], header: dict) -> str:
+    """SHA-256 of all tensors with their names, types and shapes, and of the header."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def save_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]) -> None:
     """Store ``state`` with the entries that must be the same when it is continued."""
     tensors: dict[str, Tensor] = {}
@@ -52,6 +62,7 @@ def save_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]
         "history": state.history,
     }
     content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    header["sha256"] = _digest(content, header)
     write_atomically(path, save(content, {"ase_mlip_training": json.dumps(header)}))
 
 
@@ -68,10 +79,17 @@ def load_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["ase_mlip_training"])
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+            stored = header.pop("sha256", None)
     except Exception as error:
         raise DataError(
             f"`{path}` cannot be read as a training checkpoint: {error}; delete it or train without --resume"
         ) from None
+    if stored != _digest(tensors, header):
+        raise DataError(
+            f"`{path}` was damaged or altered since it was written, or is of an older version (its SHA-256 "
+            "does not agree); "
+            "restore it, or choose another `output` and train anew"
+        )
     _refuse_changes(path, header.get("configuration"), configuration)
     with torch.no_grad():
         for k, (name, parameter) in enumerate(state.network.named_parameters()):

@@ -20,7 +20,8 @@ from ase import Atoms
 from ase.io import read, write
 
 from .errors import MLIPError, StructureError
-from .model_info import find_model, read_info
+from .folder_lock import locked
+from .model_info import ModelInfo, find_model, read_info
 from .phonon_reference import reference_digest
 from .processes import run_in_processes
 from .provenance import hardware, versions, write_json
@@ -62,7 +63,7 @@ def validate(
     Raises
     ------
     MLIPError, FileNotFoundError
-        an unknown model, no structures
+        an unknown model, no structures, or another process that writes to ``output``
     OSError
         where ``output`` cannot be written
     """
@@ -74,7 +75,20 @@ def validate(
     if settings.reference is not None:
         require_reference(Path(settings.reference), list(structures))
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        return _validate(path, info, structures, output, settings, device, processes, progress)
+
+
+def _validate(
+    path: Path,
+    info: ModelInfo,
+    structures: Mapping[str, Atoms],
+    output: Path,
+    settings: Settings,
+    device: str,
+    processes: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> dict:
     processes = max(1, min(processes or os.cpu_count() or 1, len(structures)))
     threads = max(1, (os.cpu_count() or 1) // processes)
     started = time.perf_counter()

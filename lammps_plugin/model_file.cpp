@@ -2,6 +2,7 @@
 
 #include "document.h"
 #include "elements.h"
+#include "model_code.h"
 #include "sha256.h"
 
 #include <caffe2/serialize/inline_container.h>
@@ -143,8 +144,14 @@ void verify_members(Archive& archive, const json& document, const std::string& p
             fail(path, ": the archive was altered: `" + name +
                            "` was removed since the export; fetch the file again");
         }
-        if (Sha256::hex(archive.read(name)) != digest) {
+        const std::string content = archive.read(name);
+        if (Sha256::hex(content) != digest) {
             archive.fail_altered(name);
+        }
+        if (const std::string problem = forbidden_in(name, content); !problem.empty()) {
+            fail(path, ": `" + name + "` uses " + problem +
+                           "; a model may call operators that compute, and none that read or write files or "
+                           "run while the file is opened: remove it from the network, and export again");
         }
     }
 }

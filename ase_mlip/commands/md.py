@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..folder_lock import locked_file
 from .common import (
     FILE,
     NOT_NEGATIVE,
@@ -116,7 +117,11 @@ def md(
         choose_averaging(atoms.calc, {structure.stem: atoms})
     elif calculator["symmetrize"] == "auto":
         calculator["symmetrize"] = chosen_scheme(str(path), {structure.stem: atoms}, **calculator)
-    with bar("step") as progress, tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder:
+    with (
+        locked_file(output),
+        bar("step") as progress,
+        tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder,
+    ):
         result = md_stability(
             atoms,
             temperature,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..folder_lock import locked
 from .common import (
     COUNT,
     DISPLACEMENT,
@@ -99,7 +100,7 @@ def phonons(
     for name, atoms in named.items():
         atoms.calc = calculator
         try:
-            with warnings_as_lines():
+            with warnings_as_lines(), locked(output / name):
                 found[name] = run.do(name, atoms, output / name)
         except MLIPError as error:
             failed.append(name)
@@ -129,7 +130,6 @@ class _Run:
         from ..provenance import write_json
 
         loaded = None if self.reference is None else self._load(atoms)  # before the work, not after it
-        folder.mkdir(parents=True, exist_ok=True)
         with bar("supercell") as progress:
             checkpoint = folder / "forces.npz"
             result = compute(atoms, **self.options, **self.drawing, checkpoint=checkpoint, progress=progress)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..folder_lock import locked_file
 from .common import (
     FILE,
     POSITIVE,
@@ -106,14 +107,15 @@ def relax(
         "reference": read_first(reference) if reference else None,
     }
     settings = digest(kept | {"reference": key_of("", options["reference"], "") if reference else None})
-    run = _Run(Store(output, settings), settings, output, plot, len(found) > 1, options)
-    try:
-        with bar("structure") as progress:
-            for done, (name, atoms) in enumerate(found.items()):
-                run.do(name, atoms, key_of(name, atoms, settings), calculator)
-                progress(done + 1, len(found))
-    finally:
-        run.store.flush()
+    with locked_file(output):
+        run = _Run(Store(output, settings), settings, output, plot, len(found) > 1, options)
+        try:
+            with bar("structure") as progress:
+                for done, (name, atoms) in enumerate(found.items()):
+                    run.do(name, atoms, key_of(name, atoms, settings), calculator)
+                    progress(done + 1, len(found))
+        finally:
+            run.store.flush()
     click.echo(json.dumps(run.rows, indent=1) if as_json else _table(run.rows))
     if not all(row.get("converged") for row in run.rows):
         sys.exit(1)

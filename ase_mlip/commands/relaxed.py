@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..folder_lock import locked_file
 from .common import (
     FILE,
     POSITIVE,
@@ -165,7 +166,8 @@ def crystal_options(command: Callable) -> Callable:
         run = CrystalRun(
             name, model, structure, relax_first, symmetry, fmax, as_json, output, plot, calculator
         )
-        command(run, **own)
+        with locked_file(output):
+            command(run, **own)
 
     wrapped = calculator_options("float64")(wrapped)  # differences and curvatures of energies and forces
     for option in reversed(_OPTIONS):
