@@ -1,0 +1,88 @@
+"""Runs a command in one piece, then kills copies of it at random moments: killed_runs.py TIMES SEED COMMAND
+
+Works in the folders ``whole`` and ``killed`` of the current one, and prints what happened as JSON. Everything
+is imported once; the copies are forked, so that no kill is wasted on imports, which write nothing.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def run(folder: Path, arguments: list[str]) -> None:
+    from ase_mlip.cli import main
+
+    os.chdir(folder)
+    with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
+        main(arguments, standalone_mode=False)
+
+
+def start(folder: Path, arguments: list[str]) -> int:
+    """The number of a process that runs the command and ends with status 0 if it succeeds."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            run(folder, arguments)
+            status = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(status)
+    return child
+
+
+def finish(folder: Path, arguments: list[str]) -> float:
+    started = time.monotonic()
+    _, status = os.waitpid(start(folder, arguments), 0)
+    if status != 0:
+        sys.exit(f"the command failed with {status}")
+    return time.monotonic() - started
+
+
+def kill(folder: Path, arguments: list[str], delay: float) -> bool:
+    """SIGKILL after ``delay`` seconds; False if it was done by then."""
+    child = start(folder, arguments)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0:
+        sys.exit(f"the command failed with {status} after {delay:.2f} s")
+    return os.WIFSIGNALED(status)
+
+
+def main() -> None:
+    times, seed, arguments = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    here = Path.cwd()
+    inputs = sorted(here.glob("*.extxyz"))
+    whole, killed = here / "whole", here / "killed"
+    for folder in (whole, killed, here / "warm"):
+        folder.mkdir()
+        for path in inputs:
+            shutil.copy(path, folder)
+    run(here / "warm", arguments)
+    seconds = finish(whole, arguments)
+    rng = random.Random(seed)
+    kills, delays = 0, []
+    while kills < times:
+        delays.append(rng.uniform(0.0, seconds))
+        if kill(killed, arguments, delays[-1]):
+            kills += 1
+        else:  # it was done: begin anew
+            shutil.rmtree(killed)
+            killed.mkdir()
+            for path in inputs:
+                shutil.copy(path, killed)
+    finish(killed, arguments)
+    os.chdir(here)
+    print(json.dumps({"seconds": seconds, "kills": kills, "delays": delays}))
+
+
+if __name__ == "__main__":
+    main()

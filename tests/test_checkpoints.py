@@ -1,0 +1,145 @@
+"""Checkpoints that lost or changed a bit are refused or computed anew, never taken as they are."""
+
+import hashlib
+import random
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from phonopy import Phonopy
+
+from ase_mlip.errors import DataError
+from ase_mlip.phonon_cells import to_phonopy
+from ase_mlip.phonon_files import Checkpoint
+from ase_mlip.relax import relax
+from ase_mlip.relax_store import Store, digest, to_frame
+from ase_mlip.train_checkpoint import TrainState, load_checkpoint, save_checkpoint
+
+FLIPS = 60
+
+
+def flipped(content: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(content)
+    changed[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def training_state(seed: int) -> TrainState:
+    torch.manual_seed(seed)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8))
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.randn(4, 3)).square().sum().backward()
+    optimizer.step()
+    average = [parameter.detach().clone() for parameter in network.parameters()]
+    best = {name: value.detach() for name, value in network.named_parameters()}
+    return TrainState(network, [optimizer], average, 3, 17, 0.125, best, [{"epoch": 1, "loss": 0.1}])
+
+
+def test_every_flipped_bit_of_a_training_checkpoint_is_refused(tmp_path):
+    path, rng = tmp_path / "checkpoint.safetensors", random.Random(0)
+    save_checkpoint(path, training_state(0), "a configuration")
+    content = path.read_bytes()
+    fresh = training_state(1)
+    load_checkpoint(path, fresh, "a configuration")
+    assert torch.equal(fresh.network[0].weight, training_state(0).network[0].weight)
+    for _ in range(FLIPS):
+        path.write_bytes(flipped(content, rng))
+        with pytest.raises(DataError, match=r"damaged or altered since it was written|cannot be read as a"):
+            load_checkpoint(path, training_state(1), "a configuration")
+
+
+def test_a_training_checkpoint_of_other_numbers_is_refused(tmp_path):
+    """As a foreign program would write it: a whole file, but for the digest."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, training_state(0), "a configuration")
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors["parameter/0.weight"][0, 0] += 1e-3
+    save_file(tensors, path, metadata)
+    with pytest.raises(DataError, match="damaged or altered since it was written"):
+        load_checkpoint(path, training_state(1), "a configuration")
+
+
+def test_every_flipped_bit_of_phonon_forces_is_found(tmp_path):
+    """The forces are computed anew, with a warning; a flip in a date of the archive may change nothing."""
+    path, rng = tmp_path / "forces.npz", random.Random(0)
+    phonopy = Phonopy(to_phonopy(bulk("Cu")), np.diag([2, 2, 2]))
+    phonopy.generate_displacements()
+    cells = [phonopy.supercell, *phonopy.supercells_with_displacements]
+    calculator = EMT()
+    kept = Checkpoint(path, cells, calculator)
+    forces = np.random.default_rng(0).normal(size=(len(cells), len(cells[0]), 3))
+    for part in forces:
+        kept.add(part, 1)
+    content = path.read_bytes()
+    found = 0
+    for _ in range(FLIPS):
+        path.write_bytes(flipped(content, rng))
+        read = Reader(path)
+        assert read.forces is None or np.array_equal(read.forces, forces.reshape(-1, 3))
+        found += read.forces is None
+    assert found > FLIPS // 2
+
+
+class Reader:
+    """What a checkpoint says without a calculator that could contradict it."""
+
+    def __init__(self, path):
+        from ase_mlip.phonon_files import _content
+
+        try:
+            with path.open("rb") as stream, np.load(stream) as stored:
+                key, forces, counts = str(stored["key"]), stored["forces"], stored["evaluations"]
+                self.forces = forces if str(stored["sha256"]) == _content(key, forces, counts) else None
+        except Exception:
+            self.forces = None
+
+
+def relaxed_file(path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=0)
+    atoms.calc = EMT()
+    settings = digest({"a": 1})
+    store = Store(path, settings)
+    store.add(to_frame(relax(atoms, cell=True), "copper", "x1", settings))
+    store.flush()
+    return settings
+
+
+def test_relaxed_structures_are_taken_as_they_were_written(tmp_path):
+    path = tmp_path / "out.extxyz"
+    settings = relaxed_file(path)
+    assert list(Store(path, settings).frames) == ["x1"]
+
+
+def test_a_changed_number_of_a_relaxed_structure_is_refused(tmp_path):
+    path, rng = tmp_path / "out.extxyz", random.Random(0)
+    settings = relaxed_file(path)
+    text = path.read_text()
+    header, *rows = text.splitlines()[1:]
+    digits = [k for k, letter in enumerate(text) if letter.isdigit() and k > len(text) - sum(map(len, rows))]
+    for _ in range(FLIPS):
+        place = rng.choice(digits)
+        other = str((int(text[place]) + 1) % 10)
+        path.write_text(text[:place] + other + text[place + 1 :])
+        with pytest.raises(DataError, match="damaged or altered|nothing that ASE reads"):
+            Store(path, settings)
+    energy = header.split(" energy=")[1].split()[0]
+    path.write_text(text.replace(f" energy={energy}", f" energy={float(energy) - 1e-3}"))
+    with pytest.raises(DataError, match="numbers of `copper` that were damaged or altered"):
+        Store(path, settings)
+
+
+def test_sums_do_not_depend_on_the_order_of_tensors():
+    from ase_mlip.train_checkpoint import _digest
+
+    tensors = {"a": torch.zeros(2), "b": torch.ones(3, dtype=torch.float64), "c": torch.tensor(5)}
+    assert _digest(tensors, {}) == _digest(dict(reversed(tensors.items())), {})
+    assert _digest(tensors, {}) != _digest({**tensors, "a": -torch.zeros(2)}, {})
+    assert len(_digest(tensors, {})) == len(hashlib.sha256().hexdigest())

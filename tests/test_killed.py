@@ -1,0 +1,122 @@
+"""Commands killed at random moments and given once more: the results are those of a run in one piece."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+
+HERE = Path(__file__).resolve().parent
+NOT_RESULTS = {"seconds", "wall_time", "hardware", "created", "evaluations"}
+
+
+def silicon(folder: Path) -> None:
+    """A crystal, one with a vacancy, and rattled ones."""
+    ase.io.write(folder / "crystal.extxyz", bulk("Si", cubic=True))
+    vacancy = bulk("Si", cubic=True)
+    del vacancy[0]
+    ase.io.write(folder / "vacancy.extxyz", vacancy)
+    frames = []
+    for seed in range(6):
+        frames.append(bulk("Si", cubic=True))
+        frames[-1].rattle(0.1, seed=seed)
+    ase.io.write(folder / "many.extxyz", frames)
+
+
+MODEL = ["snnp-si"]
+DOUBLE = ["--dtype", "float64"]
+COMMANDS = {
+    "relax": ["relax", *MODEL, "many.extxyz", *DOUBLE, "--fmax", "1e-4", "-o", "out.extxyz"],
+    "phonons": [
+        "phonons",
+        *MODEL,
+        "vacancy.extxyz",
+        *DOUBLE,
+        "--supercell",
+        "1",
+        "1",
+        "1",
+        "--force",
+        "-o",
+        "out",
+    ],
+    "conductivity": [
+        *("conductivity", *MODEL, "crystal.extxyz", *DOUBLE, "--supercell", "1", "1", "1"),
+        *("--mesh", "3", "3", "3", "-o", "out.json"),
+    ],
+    "elastic": ["elastic", *MODEL, "crystal.extxyz", *DOUBLE, "-o", "out.json"],
+    "md": ["md", *MODEL, "crystal.extxyz", *DOUBLE, "--time", "0.2", "--replicas", "2", "-o", "out.json"],
+}
+
+
+def numbers_of(folder: Path, command: str) -> dict:
+    """What the command is for, without times."""
+    if command == "relax":
+        frames = {frame.info["name"]: frame for frame in ase.io.read(folder / "out.extxyz", ":")}
+        assert len(frames) == 6 and all(frame.info["converged"] for frame in frames.values())
+        return {name: [frame.get_potential_energy()] for name, frame in frames.items()}
+    path = folder / ("out/vacancy/phonons.json" if command == "phonons" else "out.json")
+    return json.loads(path.read_text())
+
+
+def assert_same(found, expected, tolerance: float, place: str = "") -> None:
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), place
+        for key in expected.keys() - NOT_RESULTS:
+            assert_same(found[key], expected[key], tolerance, f"{place}.{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), place
+        for k, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_same(one, other, tolerance, f"{place}[{k}]")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=tolerance, abs=tolerance), place
+    else:
+        assert found == expected, place
+
+
+def whole_files(folder: Path) -> None:
+    """Nothing that a kill left is half a file under the name of a result."""
+    for path in folder.rglob("*.json"):
+        if not path.name.startswith("."):
+            json.loads(path.read_text())
+    for path in folder.rglob("*.npz"):
+        with np.load(path) as stored:
+            assert all(np.isfinite(stored[key]).all() for key in ("forces", "evaluations"))
+    if (folder / "out.extxyz").exists():
+        ase.io.read(folder / "out.extxyz", ":")
+
+
+def killed_often(folder: Path, command: str, times: int, seed: int) -> None:
+    if command == "conductivity":
+        pytest.importorskip("phono3py", reason="the extra `kappa` is not installed")
+    silicon(folder)
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
+    program = [sys.executable, "-W", "ignore", HERE / "killed_runs.py", str(times), str(seed)]
+    done = subprocess.run(
+        [*program, *COMMANDS[command]], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    print(command, done.stdout)
+    assert json.loads(done.stdout.splitlines()[-1])["kills"] == times
+    whole_files(folder / "killed")
+    # a relaxation goes on with a new optimiser: it ends in the same minimum, within the forces of --fmax
+    tolerance = 1e-6 if command == "relax" else 1e-9
+    assert_same(numbers_of(folder / "killed", command), numbers_of(folder / "whole", command), tolerance)
+    found, expected = ({path.name for path in (folder / name).rglob("*")} for name in ("killed", "whole"))
+    assert found == expected, "temporary files and locks are gone"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_ten_kills_at_random_moments_change_no_result(tmp_path, command):
+    killed_often(tmp_path, command, times=10, seed=len(command))
+
+
+@pytest.mark.parametrize("command", ["relax", "phonons"])
+def test_two_kills_at_random_moments_change_no_result(tmp_path, command):
+    killed_often(tmp_path, command, times=2, seed=1)
