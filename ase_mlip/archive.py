@@ -5,6 +5,7 @@ from schema 2 on, ``extra/ase_mlip.sha256``: the SHA-256 of that document's byte
 they are read.
 """
 
+import glob
 import hashlib
 import io
 import json
@@ -133,7 +134,9 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write `{path}`: there is no folder `{path.parent}`; create it first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    own = f".{path.name}.{os.uname().nodename}-"
+    temporary = path.with_name(f"{own}{os.getpid()}.tmp")
+    _remove_abandoned(path.parent, own)
     try:
         with temporary.open("wb") as stream:
             stream.write(data)
@@ -151,6 +154,25 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _remove_abandoned(folder: Path, start: str) -> None:
+    """Remove what killed processes of this machine were writing when they ended."""
+    for path in folder.glob(f"{glob.escape(start)}*.tmp"):
+        number = path.name.removeprefix(start).removesuffix(".tmp")
+        with suppress(OSError):
+            if number.isdigit() and not _is_running(int(number)):
+                path.unlink()
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 # ---- the archive's members ---------------------------------------------------------------------------------

@@ -84,13 +84,13 @@ def load_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]
         raise DataError(
             f"`{path}` cannot be read as a training checkpoint: {error}; delete it or train without --resume"
         ) from None
+    _refuse_changes(path, header.get("configuration"), configuration)
     if stored != _digest(tensors, header):
         raise DataError(
             f"`{path}` was damaged or altered since it was written, or is of an older version (its SHA-256 "
             "does not agree); "
             "restore it, or choose another `output` and train anew"
         )
-    _refuse_changes(path, header.get("configuration"), configuration)
     with torch.no_grad():
         for k, (name, parameter) in enumerate(state.network.named_parameters()):
             parameter.copy_(tensors[f"parameter/{name}"])

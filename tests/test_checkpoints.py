@@ -2,6 +2,9 @@
 
 import hashlib
 import random
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from phonopy import Phonopy
 
+from ase_mlip.archive import write_atomically
 from ase_mlip.errors import DataError
 from ase_mlip.phonon_cells import to_phonopy
 from ase_mlip.phonon_files import Checkpoint
@@ -29,25 +33,24 @@ def flipped(content: bytes, rng: random.Random) -> bytes:
 def training_state(seed: int) -> TrainState:
     torch.manual_seed(seed)
     network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8))
-    optimizer = torch.optim.AdamW(network.parameters())
-    network(torch.randn(4, 3)).square().sum().backward()
-    optimizer.step()
     average = [parameter.detach().clone() for parameter in network.parameters()]
     best = {name: value.detach() for name, value in network.named_parameters()}
-    return TrainState(network, [optimizer], average, 3, 17, 0.125, best, [{"epoch": 1, "loss": 0.1}])
+    return TrainState(network, [], average, 3, 17, 0.125, best, [{"epoch": 1, "loss": 0.1}])
 
 
 def test_every_flipped_bit_of_a_training_checkpoint_is_refused(tmp_path):
     path, rng = tmp_path / "checkpoint.safetensors", random.Random(0)
-    save_checkpoint(path, training_state(0), "a configuration")
+    save_checkpoint(path, training_state(0), {"model": "a"})
     content = path.read_bytes()
     fresh = training_state(1)
-    load_checkpoint(path, fresh, "a configuration")
+    load_checkpoint(path, fresh, {"model": "a"})
     assert torch.equal(fresh.network[0].weight, training_state(0).network[0].weight)
     for _ in range(FLIPS):
         path.write_bytes(flipped(content, rng))
-        with pytest.raises(DataError, match=r"damaged or altered since it was written|cannot be read as a"):
-            load_checkpoint(path, training_state(1), "a configuration")
+        with pytest.raises(
+            DataError, match="damaged or altered since|cannot be read as a|another config|earlier version"
+        ):
+            load_checkpoint(path, training_state(1), {"model": "a"})
 
 
 def test_a_training_checkpoint_of_other_numbers_is_refused(tmp_path):
@@ -56,14 +59,14 @@ def test_a_training_checkpoint_of_other_numbers_is_refused(tmp_path):
     from safetensors.torch import load_file, save_file
 
     path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, training_state(0), "a configuration")
+    save_checkpoint(path, training_state(0), {"model": "a"})
     tensors = load_file(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
     tensors["parameter/0.weight"][0, 0] += 1e-3
     save_file(tensors, path, metadata)
     with pytest.raises(DataError, match="damaged or altered since it was written"):
-        load_checkpoint(path, training_state(1), "a configuration")
+        load_checkpoint(path, training_state(1), {"model": "a"})
 
 
 def test_every_flipped_bit_of_phonon_forces_is_found(tmp_path):
@@ -107,7 +110,9 @@ def relaxed_file(path):
     atoms.calc = EMT()
     settings = digest({"a": 1})
     store = Store(path, settings)
-    store.add(to_frame(relax(atoms, cell=True), "copper", "x1", settings))
+    store.add(
+        to_frame(relax(atoms, fmax=0.1, optimizer="LBFGS", check_noise=False), "copper", "x1", settings)
+    )
     store.flush()
     return settings
 
@@ -143,3 +148,21 @@ def test_sums_do_not_depend_on_the_order_of_tensors():
     assert _digest(tensors, {}) == _digest(dict(reversed(tensors.items())), {})
     assert _digest(tensors, {}) != _digest({**tensors, "a": -torch.zeros(2)}, {})
     assert len(_digest(tensors, {})) == len(hashlib.sha256().hexdigest())
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
+    code = """
+import os, signal, sys
+from ase_mlip import archive
+os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+archive.write_atomically(sys.argv[1], b"half")
+"""
+    path = tmp_path / "a[1].json"
+    killed = subprocess.run([sys.executable, "-c", code, path])
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    running = left.with_name(left.name.replace(left.name.split("-")[-1], "1.tmp"))
+    running.write_text("of a process that runs")
+    write_atomically(path, b"whole")
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, running.name}
+    assert path.read_bytes() == b"whole"
