@@ -17,7 +17,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_mlip import MLIPCalculator, _build, _ops
+from ase_mlip import MLIPCalculator, _build, _ops, check_physics, check_probe, load_model
 from ase_mlip.architectures.pet import PETHypers
 from ase_mlip.architectures.snnp import SNNPHypers
 from ase_mlip.check import CHECKS
@@ -121,6 +121,23 @@ def test_every_check_is_described():
     text = read("checks.md")
     names = {row.strip("` ") for row in re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)}
     assert {check.__name__.replace("_", " ") for check in CHECKS} <= names
+
+
+def test_limits_of_the_checks_are_those_of_the_code(pair_model_path):
+    """Also how much is evaluated: some hundred times, for a structure of tens of atoms."""
+
+    def written(number: float) -> str:
+        return f"{number:.0e}".replace("e-0", "e-")
+
+    text = read("checks.md")
+    assert f"**rounding limit**: {written(check_probe.ROUNDING[torch.float64])} times" in text
+    assert f"**difference limit**: {written(check_probe.FINITE_DIFFERENCE)} times" in text
+    assert f"steps of {written(check_physics.STEP)} and {written(check_physics.STEP / 2)} Å" in text
+    model = load_model(pair_model_path, device="cpu", dtype="float64")
+    probe = check_probe.Probe(model, [bulk("Si", cubic=True)])
+    for check in CHECKS:
+        check(probe)
+    assert 100 <= probe.evaluations <= 999
 
 
 def test_every_command_is_in_the_readme():
