@@ -56,17 +56,22 @@ def load(path_or_buffer: str | BinaryIO, map_location: torch.device | str = "cpu
 def calling() -> Iterator[None]:
     """The one state of this thread in which models are loaded, called and tested, whatever a caller has set.
 
-    Gradients on, inference mode and autocast off, and the plain interpreter: no profiling, no late
-    recompilation.
+    Gradients on, inference mode and autocast off, new tensors on the CPU unless told otherwise, and the plain
+    interpreter: no profiling, no late recompilation.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        for device in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
-        stack.enter_context(torch.jit.optimized_execution(False))
+    with torch.inference_mode(False), torch.enable_grad(), torch.jit.optimized_execution(False), _set_back():
         yield
+
+
+def _set_back() -> contextlib.AbstractContextManager:
+    """What a caller has rarely set, and costs time to set back."""
+    stack = contextlib.ExitStack()
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            stack.enter_context(torch.autocast(device, enabled=False))
+    if torch.empty(0).device.type != "cpu":
+        stack.enter_context(torch.device("cpu"))
+    return stack
 
 
 def ordinary(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from tqdm import tqdm
 
+from . import _torchscript
 from .averaging import Averaging
 from .batch_limit import BatchLimit
 from .calculator_arguments import (
@@ -112,6 +113,7 @@ class MLIPCalculator(Calculator):
             return Ensemble([cls(one, *options, **named_options) for one in model])
         return super().__new__(cls)
 
+    @_torchscript.calling()
     def __init__(
         self,
         model: str | os.PathLike | Model,
@@ -161,6 +163,7 @@ class MLIPCalculator(Calculator):
             kernel="torch" if self._native is None else "native",
         )
 
+    @_torchscript.calling()
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -196,6 +199,7 @@ class MLIPCalculator(Calculator):
             virial = outputs["virial"][0]
             self.virial_antisymmetric = 0.5 * (virial - virial.T)
 
+    @_torchscript.calling()
     def evaluate(
         self,
         structures: Iterable[Atoms],
@@ -272,6 +276,7 @@ class MLIPCalculator(Calculator):
         """Neighbour lists, which may be larger than the model, and tables are made again on arrival."""
         return {**self.__dict__, "_neighbors": None, "_native": None}
 
+    @_torchscript.calling()
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._neighbors = self._new_neighbors()

@@ -15,7 +15,7 @@ import vesin
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
 
-from . import _ops
+from . import _ops, _torchscript
 from .errors import StructureError
 from .near_edges import near_edges
 from .stored_list import StoredList, lattice_vectors, spanning_cell
@@ -59,6 +59,7 @@ class Graph:
         return replace(self, **{name: value.to(device) for name, value in tensors.items()})
 
 
+@_torchscript.calling()
 def build_graph(atoms: Atoms, cutoff: float, pair_cutoffs: Mapping[str, float] | None = None) -> Graph:
     """The graph of one structure with all edges up to ``cutoff`` (Å), on the CPU.
 
