@@ -101,10 +101,9 @@ def band_structure(
     return bands, {_pretty(name): row for name, row in zip(names, at_special, strict=True)}
 
 
-def check_path(primitive: Atoms, path: str | None) -> None:
-    """Raise StructureError for a path with a point that the lattice does not have, before the work."""
-    if path:
-        _runs(path, special_points(primitive)[0])
+def check_path(primitive: Atoms, path: str) -> None:
+    """Raise StructureError for a path with a point that the lattice does not have."""
+    _runs(path, special_points(primitive)[0])
 
 
 def special_points(primitive: Atoms) -> tuple[dict[str, np.ndarray], list[list[str]]]:

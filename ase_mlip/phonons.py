@@ -221,12 +221,14 @@ def phonons(
     require_positive(distance=distance, points=points)
     mesh = as_mesh(mesh)
     work = check_input(atoms, supercell_matrix, min_length)
+    if path is not None:  # before the work
+        crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, symprec, is_symmetry)
+        check_path(to_ase(crystal.primitive), path)
     relaxation = relaxed_within_symmetry(work, force, input_symprec) if relax_first else None
     calculator = averaged_calculator(work, symmetry, symprec)
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
     calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry)
-    check_path(to_ase(calculation.primitive), path)
     calculation.generate_displacements(distance=distance, is_plusminus=is_plusminus)
     limit = np.inf if relax_first or force else max_residual
     started = time.perf_counter()
