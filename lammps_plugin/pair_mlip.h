@@ -55,7 +55,7 @@ class PairMLIP : public Pair {
     void choose_kernel();
     std::string kernel_name() const;
     void compute_native();
-    mlip::NativeDomain native_domain() const;
+    mlip::NativeDomain native_domain();
     mlip::NativeSums evaluate_native(const mlip::NativeDomain& domain, const mlip::NativeTargets& targets);
     void collect(int width);
     void tally_native(std::vector<double>& tensors, double** target, bool nine);
@@ -66,6 +66,12 @@ class PairMLIP : public Pair {
     void count_extrapolating();
     void tally_extrapolating(double shortest);
     void* extrapolating_array();
+
+    // pair_mlip_exclusion.cpp: atoms that LAMMPS has taken out of all interactions
+    void update_excluded();
+    void find_excluded_types();
+    bool is_excluded(int place) const;
+    const int* visible_types();
 
     // pair_mlip_init.cpp: what a run needs
     void check_system();
@@ -96,10 +102,10 @@ class PairMLIP : public Pair {
     bool wants_spread() const;
     void find_spread(const mlip::Results& results, bool direct);
     void find_forces_spread(const mlip::Results& results, bool direct);
-    std::vector<double> find_virial_spread(const mlip::Results& results, bool direct);
+    std::vector<double> find_virial_spread(const mlip::Results& results, bool direct, double n_atoms);
     double find_energy_spread(const mlip::Results& results);
     void remove_net_forces(std::vector<double>& forces, int width);
-    void write_deviation(const std::vector<double>& virial, const double* extremes);
+    void write_deviation(const std::vector<double>& virial, const double* extremes, double n_atoms);
 
     // pair_mlip_compute.cpp
     void choose_rotation();
@@ -130,6 +136,11 @@ class PairMLIP : public Pair {
     std::vector<int> types_;     // [n_places] as they were when the topology was made
     bigint topology_call_ = -1;  // neighbor->ncalls of the topology
     int topology_owned_ = -1;
+
+    std::vector<unsigned char> excluded_;       // [n_places] of the list in use; empty if there are none
+    std::vector<unsigned char> excluded_types_; // [ntypes + 1]
+    std::vector<int> visible_types_;            // [n_places]
+    bigint excluded_call_ = -1;                 // neighbor->ncalls of these
 
     std::vector<double> direct_forces_;   // [n_owned, 3] without their net force, eV/Å
     std::vector<double> inner_positions_; // [nlocal, 3] at which respa's inner level had them

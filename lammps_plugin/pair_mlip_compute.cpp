@@ -35,6 +35,7 @@ double seconds_now() {
 void PairMLIP::compute(int eflag, int vflag) {
     const double start = seconds_now();
     ev_init(eflag, vflag);
+    update_excluded();
     if (native_) {
         compute_native();
     } else {
@@ -50,6 +51,7 @@ void PairMLIP::compute(int eflag, int vflag) {
 
 void PairMLIP::compute_inner() {
     const double start = seconds_now();
+    update_excluded();
     update_topology();
     add_forces(evaluate(true, false, false), true, 1.0);
     inner_positions_.assign(positions_begin(), positions_begin() + 3 * atom->nlocal);
@@ -59,6 +61,7 @@ void PairMLIP::compute_inner() {
 void PairMLIP::compute_outer(int eflag, int vflag) {
     const double start = seconds_now();
     ev_init(eflag, vflag);
+    update_excluded();
     update_topology();
     if (inner_forces_are_current()) {
         apply_direct_forces(-1.0);
@@ -137,8 +140,9 @@ void PairMLIP::gather_places(mlip::Places& places) {
     comm->forward_comm(this);
     places.owner = owner_;
     places.species.resize(places.n_places);
+    const int* const types = visible_types();
     for (int i = 0; i < places.n_places; ++i) {
-        places.species[i] = species_of_type_[atom->type[i]];
+        places.species[i] = species_of_type_[types[i]];
     }
 }
 

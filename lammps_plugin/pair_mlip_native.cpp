@@ -73,7 +73,7 @@ std::string PairMLIP::kernel_name() const {
 }
 
 /// LAMMPS' own arrays.
-mlip::NativeDomain PairMLIP::native_domain() const {
+mlip::NativeDomain PairMLIP::native_domain() {
     mlip::NativeDomain domain;
     domain.n_centres = list->inum;
     domain.n_places = atom->nlocal + atom->nghost;
@@ -81,7 +81,7 @@ mlip::NativeDomain PairMLIP::native_domain() const {
     domain.counts = list->numneigh;
     domain.first = list->firstneigh;
     domain.mask = NEIGHMASK;
-    domain.kinds = atom->type;
+    domain.kinds = visible_types();
     domain.positions = domain.n_places > 0 ? atom->x[0] : nullptr;
     return domain;
 }

@@ -71,8 +71,6 @@ void PairMLIP::find_spread(const mlip::Results& results, bool direct) {
         return; // zero everywhere
     }
     find_forces_spread(results, direct);
-    const double energy = find_energy_spread(results);
-    const std::vector<double> virial = find_virial_spread(results, direct);
     double extremes[3] = {0.0, 0.0, -std::numeric_limits<double>::max()}; // largest, sum, -smallest
     for (int64_t node = 0; node < topology().n_owned; ++node) {
         const double value = spread_[candidates_.place_of_node[node]];
@@ -83,8 +81,11 @@ void PairMLIP::find_spread(const mlip::Results& results, bool direct) {
     double sums[2] = {extremes[1], static_cast<double>(topology().n_owned)};
     MPI_Allreduce(MPI_IN_PLACE, extremes, 3, MPI_DOUBLE, MPI_MAX, world);
     MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
-    extremes[1] = sums[0] / std::max(1.0, sums[1]);
+    const double n_atoms = std::max(1.0, sums[1]); // that the model sees
+    extremes[1] = sums[0] / n_atoms;
     extremes[2] = sums[1] > 0.0 ? -extremes[2] : 0.0;
+    const double energy = find_energy_spread(results);
+    const std::vector<double> virial = find_virial_spread(results, direct, n_atoms);
     if (comm->me == 0) { // compute pair adds up what the ranks have
         constexpr int kVoigt[6] = {0, 4, 8, 1, 2, 5};
         const double pressure = force->nktv2p / (domain->xprd * domain->yprd * domain->zprd);
@@ -95,7 +96,7 @@ void PairMLIP::find_spread(const mlip::Results& results, bool direct) {
         std::copy_n(extremes, 3, pvector + 7);
     }
     if (out_freq_ > 0 && update->ntimestep % out_freq_ == 0) {
-        write_deviation(virial, extremes);
+        write_deviation(virial, extremes, n_atoms);
     }
 }
 
@@ -135,8 +136,11 @@ void PairMLIP::remove_net_forces(std::vector<double>& forces, int width) {
         sums[k % width] += forces[k];
     }
     MPI_Allreduce(MPI_IN_PLACE, sums.data(), width + 1, MPI_DOUBLE, MPI_SUM, world);
-    for (size_t k = 0; k < forces.size(); ++k) {
-        forces[k] -= sums[k % width] / sums[width];
+    for (int64_t node = 0; node < topology().n_owned; ++node) { // other atoms keep their zeros
+        double* of_atom = forces.data() + static_cast<ptrdiff_t>(width) * candidates_.place_of_node[node];
+        for (int k = 0; k < width; ++k) {
+            of_atom[k] -= sums[k] / sums[width];
+        }
     }
 }
 
@@ -148,7 +152,7 @@ double PairMLIP::find_energy_spread(const mlip::Results& results) {
 
 /// Of the nine components of the symmetric virial, in LAMMPS' unit of energy; zero for direct forces without
 /// one.
-std::vector<double> PairMLIP::find_virial_spread(const mlip::Results& results, bool direct) {
+std::vector<double> PairMLIP::find_virial_spread(const mlip::Results& results, bool direct, double n_atoms) {
     std::vector<double> spread(9, 0.0);
     if (results.virial_by_sample == nullptr) {
         return spread;
@@ -163,7 +167,7 @@ std::vector<double> PairMLIP::find_virial_spread(const mlip::Results& results, b
     }
     double factor = energy_unit_;
     if (direct && evaluator_->description().direct_stresses) { // a mean over atoms, eV/Å^3
-        factor *= domain->xprd * domain->yprd * domain->zprd / static_cast<double>(atom->natoms);
+        factor *= domain->xprd * domain->yprd * domain->zprd / n_atoms;
     }
     for (int k = 0; k < 9; ++k) {
         spread[k] =
@@ -174,8 +178,7 @@ std::vector<double> PairMLIP::find_virial_spread(const mlip::Results& results, b
 
 /// A line as DeePMD-kit writes it: of the virial per atom and of the forces the largest, the smallest and the
 /// mean deviation (that of the virial as a root mean square).
-void PairMLIP::write_deviation(const std::vector<double>& virial, const double* extremes) {
-    const double n_atoms = std::max(1.0, static_cast<double>(atom->natoms));
+void PairMLIP::write_deviation(const std::vector<double>& virial, const double* extremes, double n_atoms) {
     if (comm->me == 0) {
         if (deviations_ == nullptr) {
             deviations_ = std::fopen(out_file_.c_str(), "w");
