@@ -1,5 +1,7 @@
 #include "committee.h"
 
+#include "elements.h"
+
 #include <iterator>
 #include <stdexcept>
 
@@ -50,12 +52,30 @@ void Committee::describe() {
                                            model.operations.end());
         }
     }
+    if (description_.species.empty()) {
+        throw std::runtime_error("a committee's models must know the same elements, and these have none in "
+                                 "common: " +
+                                 known_elements());
+    }
     description_.name = "committee of " + std::to_string(members_.size()) + ": " + names;
     description_.path = paths;
     description_.interaction_range = hops * description_.cutoff;
     description_.pair_cutoffs.clear(); // every member applies its own
     description_.rotations = 0;
     description_.members = static_cast<int>(members_.size());
+}
+
+/// "`a.pt` knows Si, O; `b.pt` knows Ge"
+std::string Committee::known_elements() const {
+    std::string text;
+    for (const EvaluatorHandle& member : members_) {
+        const Description& model = member->description();
+        text += (text.empty() ? "`" : "; `") + model.path + "` knows ";
+        for (size_t k = 0; k < model.species.size(); ++k) {
+            text += (k == 0 ? "" : ", ") + element_symbol(model.species[k]);
+        }
+    }
+    return text;
 }
 
 void Committee::set_topology(const Topology& topology) {

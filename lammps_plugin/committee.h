@@ -22,6 +22,7 @@ class Committee : public Evaluator {
 
   private:
     void describe();
+    std::string known_elements() const;
     void add(const Results& results, const Request& request, size_t member);
     void point(const Request& request, bool has_virials);
 

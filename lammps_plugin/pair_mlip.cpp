@@ -127,6 +127,7 @@ void PairMLIP::settings(int narg, char** arg) {
             error->all(FLERR, "pair_style mlip: unexpected `{} {}`; expected: {}", key, value, kSyntax);
         }
     }
+    respa_enable = force->pair == this ? 1 : 0; // in a hybrid only once a model has direct forces
     if (out_freq_ < 0 || !(stop_above_ >= 0.0)) {
         error->all(FLERR, "pair_style mlip: `out_freq` and `stop_above` must not be negative, got {} and {}",
                    out_freq_, stop_above_);
@@ -155,6 +156,11 @@ void PairMLIP::coeff(int narg, char** arg) {
                    "symbols or NULL, one for each atom type; got {} arguments",
                    n_types, narg);
     }
+    allocate_tables();
+    for (int type = 0; type <= n_types; ++type) { // what fails below leaves no type with a model
+        std::fill_n(setflag[type], n_types + 1, 0);
+    }
+    warned_masses_ = false;
     species_of_type_.assign(n_types + 1, 0);
     for (int type = 1; type <= n_types; ++type) {
         const std::string symbol = arg[1 + n_models + type];
@@ -172,7 +178,6 @@ void PairMLIP::coeff(int narg, char** arg) {
     check_elements();
     choose_kernel();
     watch_extrapolation();
-    allocate_tables();
     map_element2type(n_types, arg + 2 + n_models);
     log_model();
 }
@@ -240,7 +245,6 @@ std::string PairMLIP::try_to_load(const std::vector<std::string>& paths, mlip::O
 void PairMLIP::stop_together(const std::string& mine) {
     const std::string problem = mlip::first_problem(mine, world);
     if (!problem.empty()) {
-        evaluator_.reset();
         error->all(FLERR, "pair_style mlip: {}", problem);
     }
 }
@@ -277,7 +281,8 @@ void PairMLIP::check_elements() {
                    "pair_style mlip: `out_freq` writes how much the models of a committee deviate from "
                    "each other; give several in pair_coeff: * * a.pt b.pt Si");
     }
-    respa_enable = description.direct_forces && !direct_ ? 1 : 0;
+    // alone, the style itself says why there is no inner level
+    respa_enable = (description.direct_forces && !direct_) || force->pair == this ? 1 : 0;
     centroidstressflag = hops_ == 1 && !direct_ ? CENTROID_AVAIL : CENTROID_NOTAVAIL;
 }
 

@@ -44,6 +44,7 @@ class PairMLIP : public Pair {
     void load_models(const std::vector<std::string>& paths);
     std::string try_to_load(const std::vector<std::string>& paths, mlip::Options options);
     void stop_together(const std::string& mine);
+    template <typename Work> void together(const Work& work);
     void check_elements();
     void choose_averaging(const std::string& name, bool is_file);
     void allocate_tables();
@@ -66,6 +67,10 @@ class PairMLIP : public Pair {
     void count_extrapolating();
     void tally_extrapolating(double shortest);
     void* extrapolating_array();
+
+    // pair_mlip_masses.cpp: whether the types are the elements that their masses say
+    void check_masses();
+    std::vector<double> masses_of_types() const;
 
     // pair_mlip_exclusion.cpp: atoms that LAMMPS has taken out of all interactions
     void update_excluded();
@@ -105,14 +110,14 @@ class PairMLIP : public Pair {
     std::vector<double> find_virial_spread(const mlip::Results& results, bool direct, double n_atoms);
     double find_energy_spread(const mlip::Results& results);
     void remove_net_forces(std::vector<double>& forces, int width);
+    void open_deviations();
     void write_deviation(const std::vector<double>& virial, const double* extremes, double n_atoms);
 
     // pair_mlip_compute.cpp
     void choose_rotation();
-    void check_finite(const mlip::Results& results);
+    void check_finite(const mlip::Results& results, bool direct);
     std::string name_of(int place) const;
     static std::string not_finite(const std::string& what);
-    [[noreturn]] void stop(const std::string& message);
 
     std::string device_ = "auto", dtype_;
     std::string why_cpu_;  // with `device auto`
@@ -162,9 +167,25 @@ class PairMLIP : public Pair {
     double stop_above_ =
         0.0; // largest deviation of a force, in LAMMPS' unit, at which a run ends; 0 for none
     FILE* deviations_ = nullptr;
+    bool writes_deviations_ = false; // on all ranks, once rank 0 has opened the file
     double seconds_model_ = 0.0, seconds_total_ = 0.0;
     int64_t n_edges_ = 0; // of the last evaluation
     bool warned_no_virial_ = false;
+    bool warned_masses_ = false;
 };
+
+/// What this rank does by itself, without messages to others. If it fails on any rank, all stop with the
+/// message of the first: one that stopped alone would leave the others waiting for its next message, for ever
+/// in a program that calls LAMMPS as a library.
+template <typename Work> void PairMLIP::together(const Work& work) {
+    std::string problem;
+    try {
+        work();
+    } catch (const std::exception& failure) {
+        problem = failure.what();
+        problem = problem.empty() ? "an error without a message" : problem;
+    }
+    stop_together(problem);
+}
 
 } // namespace LAMMPS_NS

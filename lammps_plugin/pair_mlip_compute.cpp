@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <stdexcept>
 
 using namespace LAMMPS_NS;
 
@@ -51,6 +52,15 @@ void PairMLIP::compute(int eflag, int vflag) {
 
 void PairMLIP::compute_inner() {
     const double start = seconds_now();
+    if (direct_ || !evaluator_->description().direct_forces) {
+        error->all(
+            FLERR,
+            "pair_style mlip with `run_style respa ... inner`: the innermost level takes direct forces, "
+            "and {}; expected {}, or use `run_style verlet`",
+            direct_ ? "`forces direct` leaves none for the outermost to add"
+                    : fmt::format("`{}` has none", evaluator_->description().path),
+            direct_ ? "`forces conservative`" : "a model with a head for forces");
+    }
     update_excluded();
     update_topology();
     add_forces(evaluate(true, false, false), true, 1.0);
@@ -87,8 +97,6 @@ bool PairMLIP::inner_forces_are_current() const {
     return current == 1;
 }
 
-void PairMLIP::stop(const std::string& message) { error->one(FLERR, "pair_style mlip: {}", message); }
-
 // ---- graph ---------------------------------------------------------------------------------------------
 
 /// A list made in this step is new to us, although `rerun` sets their count back for every snapshot. Types
@@ -116,13 +124,11 @@ void PairMLIP::update_topology() {
     }
     neighbours.first = list->firstneigh;
     neighbours.mask = NEIGHMASK;
-    try {
+    together([&] {
         const double reach = evaluator_->description().cutoff + neighbor->skin;
         candidates_ = mlip::build_candidates(places, neighbours, reach, hops_);
         evaluator_->set_topology(candidates_.topology);
-    } catch (const std::exception& failure) {
-        stop(failure.what());
-    }
+    });
     inner_positions_.clear(); // direct forces of another graph
     topology_call_ = neighbor->ncalls;
     topology_owned_ = atom->nlocal;
@@ -169,16 +175,15 @@ const mlip::Results& PairMLIP::evaluate(bool direct, bool virials, bool centroid
     request.spread = wants_spread();
     choose_rotation();
     request.rotation = is_rotated_ ? rotation_.data() : nullptr;
-    try {
-        const double* positions = topology().n_places > 0 ? atom->x[0] : nullptr;
-        const mlip::Results& results = evaluator_->evaluate(positions, request);
-        seconds_model_ += results.seconds_model;
-        n_edges_ = results.n_edges;
-        check_finite(results);
-        return results;
-    } catch (const std::exception& failure) {
-        stop(failure.what());
-    }
+    const double* positions = topology().n_places > 0 ? atom->x[0] : nullptr;
+    const mlip::Results* results = nullptr;
+    together([&] {
+        results = &evaluator_->evaluate(positions, request);
+        check_finite(*results, direct);
+    });
+    seconds_model_ += results->seconds_model;
+    n_edges_ = results->n_edges;
+    return *results;
 }
 
 /// An unconstrained model's energy depends on the frame: it is the user's, or a random one at every step.
@@ -193,10 +198,12 @@ void PairMLIP::choose_rotation() {
     }
 }
 
-void PairMLIP::check_finite(const mlip::Results& results) {
+/// Also of the ghosts' shares, which go to their owners.
+void PairMLIP::check_finite(const mlip::Results& results, bool direct) {
     bool finite = std::isfinite(results.energy);
     int64_t worst = -1;
-    for (int64_t node = 0; node < topology().n_owned; ++node) {
+    const auto n_nodes = static_cast<int64_t>(candidates_.place_of_node.size());
+    for (int64_t node = 0; node < (direct ? topology().n_owned : n_nodes); ++node) {
         const double* force = results.forces + 3 * node;
         if (!std::isfinite(force[0] + force[1] + force[2])) {
             finite = false;
@@ -329,9 +336,9 @@ void PairMLIP::tally_virial(const mlip::Results& results, bool direct) {
     }
     if (results.virials == nullptr) {
         if (vflag_atom) {
-            stop("forces direct: per-atom virials were asked for, but the model has no direct virial or "
-                 "stress; "
-                 "use `forces conservative`");
+            error->all(FLERR,
+                       "pair_style mlip forces direct: per-atom virials were asked for, but the model has no "
+                       "direct virial or stress; use `forces conservative`");
         }
         if (!warned_no_virial_ && comm->me == 0) {
             error->warning(FLERR,

@@ -30,6 +30,7 @@ void PairMLIP::init_style() {
     }
     check_system();
     check_special_bonds();
+    check_masses();
     check_virial_consumers();
     check_random();
     check_lattice();

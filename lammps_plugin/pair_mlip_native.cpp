@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <stdexcept>
 
 using namespace LAMMPS_NS;
 
@@ -57,8 +58,13 @@ void PairMLIP::choose_kernel() {
         return;
     }
     const mlip::SnnpTables& tables = *evaluator_->snnp_tables();
-    stop_together(mlip::native_self_test(tables, evaluator_->description())); // which rank 0 alone has
-    native_ = mlip::make_native_snnp(tables, evaluator_->description(), species_of_type_);
+    together([&] {
+        const std::string problem = mlip::native_self_test(tables, evaluator_->description());
+        if (!problem.empty()) { // rank 0 alone has the self-test
+            throw std::runtime_error(problem);
+        }
+        native_ = mlip::make_native_snnp(tables, evaluator_->description(), species_of_type_);
+    });
 }
 
 /// For the log; nothing for an architecture that has one kernel only.
@@ -126,16 +132,17 @@ void PairMLIP::compute_native() {
 mlip::NativeSums PairMLIP::evaluate_native(const mlip::NativeDomain& domain,
                                            const mlip::NativeTargets& targets) {
     const auto start = std::chrono::steady_clock::now();
-    try {
-        const mlip::NativeSums sums = native_->evaluate(domain, targets);
+    mlip::NativeSums sums;
+    together([&] {
+        try {
+            sums = native_->evaluate(domain, targets);
+        } catch (const mlip::NotFinite& failure) {
+            throw std::runtime_error(not_finite("the energy of or the force on " + name_of(failure.place)));
+        }
         seconds_model_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-        n_edges_ = sums.n_edges;
-        return sums;
-    } catch (const mlip::NotFinite& failure) {
-        stop(not_finite("the energy of or the force on " + name_of(failure.place)));
-    } catch (const std::exception& failure) {
-        stop(failure.what());
-    }
+    });
+    n_edges_ = sums.n_edges;
+    return sums;
 }
 
 /// What stands at ghosts in home_ [n_places, width] goes to their owners, also on this rank.

@@ -22,6 +22,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
 
 using namespace LAMMPS_NS;
 
@@ -176,19 +177,27 @@ std::vector<double> PairMLIP::find_virial_spread(const mlip::Results& results, b
     return spread;
 }
 
+/// On rank 0.
+void PairMLIP::open_deviations() {
+    if (comm->me != 0) {
+        return;
+    }
+    deviations_ = std::fopen(out_file_.c_str(), "w");
+    if (deviations_ == nullptr) {
+        throw std::runtime_error("`out_file` " + out_file_ + " cannot be written: " + utils::getsyserror());
+    }
+    utils::print(deviations_, "#{:>11} {:>18} {:>18} {:>18} {:>18} {:>18} {:>18}\n", "step", "max_devi_v",
+                 "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f", "avg_devi_f");
+}
+
 /// A line as DeePMD-kit writes it: of the virial per atom and of the forces the largest, the smallest and the
 /// mean deviation (that of the virial as a root mean square).
 void PairMLIP::write_deviation(const std::vector<double>& virial, const double* extremes, double n_atoms) {
+    if (!writes_deviations_) {
+        together([&] { open_deviations(); });
+        writes_deviations_ = true;
+    }
     if (comm->me == 0) {
-        if (deviations_ == nullptr) {
-            deviations_ = std::fopen(out_file_.c_str(), "w");
-            if (deviations_ == nullptr) {
-                error->one(FLERR, "pair_style mlip out_file: `{}` cannot be written: {}", out_file_,
-                           utils::getsyserror());
-            }
-            utils::print(deviations_, "#{:>11} {:>18} {:>18} {:>18} {:>18} {:>18} {:>18}\n", "step",
-                         "max_devi_v", "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f", "avg_devi_f");
-        }
         double squares = 0.0;
         for (const double value : virial) {
             squares += value * value / 9.0;
