@@ -3,15 +3,21 @@
 
 #include <ATen/detail/CUDAHooksInterface.h>
 
+#include <utility>
+
 namespace at {
 
-struct OneBrokenGPU : CUDAHooksInterface {
-    explicit OneBrokenGPU(CUDAHooksArgs) {}
+// the name is the key that libtorch looks for
+struct CUDAHooks : CUDAHooksInterface {
+    explicit CUDAHooks(CUDAHooksArgs) {}
     void init() const override {}
     bool hasCUDA() const override { return true; }
-    int deviceCount() const override { return 1; }
+    // whose type differs between releases of torch
+    decltype(std::declval<const CUDAHooksInterface&>().deviceCount()) deviceCount() const override {
+        return 1;
+    }
 };
 
-REGISTER_CUDA_HOOKS(OneBrokenGPU)
+REGISTER_CUDA_HOOKS(CUDAHooks)
 
 } // namespace at
