@@ -13,10 +13,11 @@ from ase.build import bulk, molecule
 from calls import EVERYTHING
 from plugin_driver import ROOT, Domain, Driver, Results, compile_driver, part, whole
 from scipy.spatial.transform import Rotation
-from toy import PairNetwork, export_toy
+from toy import PairNetwork, export_toy, silica
 
 from ase_mlip import _build, _build_lammps, _lammps, _ops
 from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.export_again import export_again
 from ase_mlip.model import Model, load_model
 from ase_mlip.model_info import find_model, read_info
 from ase_mlip.neighbors import build_graph
@@ -88,6 +89,25 @@ def test_energies_forces_and_virials_are_those_of_the_calculator(driver, name):
     assert results.n_edges == exact["edges"].shape[1]
     assert same(results.virial, exact["virial"][0]) and same(results.virials, exact["virials"])
     assert results.seconds_model > 0
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_file_of_either_schema_with_the_rotations_it_was_exported_with(driver, tmp_path, schema, direct):
+    path = Path(__file__).parent / "data" / "schema_1_unconstrained.pt"
+    if schema == 2:
+        export_again(path, tmp_path / "new.pt")
+        path = tmp_path / "new.pt"
+    atoms = silica()
+    results = run(driver, path, atoms, direct=direct, virials=True)
+    model = load_model(path, device="cpu", dtype="float64")
+    assert model.info.schema_version == schema and len(model.exported.rotations) == 24
+    wanted = ("direct_forces", "direct_stresses") if direct else ("forces", "virial", "virials")
+    exact = {name: value.numpy() for name, value in model(build_graph(atoms, 4.0), wanted).items()}
+    assert results.energy == pytest.approx(float(exact["energy"][0]), rel=1e-12)
+    assert same(results.forces, exact[wanted[0]])
+    assert same(results.virials, exact["direct_stresses" if direct else "virials"])
+    assert direct or same(results.virial, exact["virial"][0])
 
 
 @pytest.mark.parametrize("name", ["pet-si", "pet-water"])
