@@ -70,6 +70,7 @@ def export_model(
         info = _describe(module, metadata)
         potential = _prepare(module, info)
         _check_weights(potential)
+        self_test.check_species(potential, info)
         buffer = io.BytesIO()
         _torchscript.save(_torchscript.script(potential), buffer)
         members = archive.strip(buffer.getvalue())

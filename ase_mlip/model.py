@@ -25,7 +25,7 @@ from .errors import MLIPError, ModelFileError
 from .export import export_model
 from .first_schema import in_present_schema
 from .model_info import ModelInfo, find_model, parse_document, read_info, shipped_models
-from .self_test import exported_rotations
+from .self_test import check_species, exported_rotations
 from .self_test import run as run_self_test
 
 if TYPE_CHECKING:
@@ -217,6 +217,10 @@ def _load_module(
             f"`{path}` is intact, but torch {torch.__version__} cannot load it "
             f"(written with torch {info.versions.get('torch')}): {error}"
         ) from None
+    try:
+        check_species(module, info)
+    except ModelFileError as error:
+        raise ModelFileError(f"`{path}`: {error}; fetch the file again") from None
     module.network.to(precision)
     return module
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 from torch import Tensor
 
 from . import _torchscript
@@ -23,6 +23,22 @@ UNITS.update(direct_forces="eV/Å", direct_stresses="eV/Å^3", direct_virials="e
 PREFACTOR = {"cpu": 1.0, "cuda": 10.0}  # accelerators sum in another order, and in a changing one
 MEASURED_MARGIN = 10.0
 FLOOR = {"float32": 1e-5, "float64": 1e-9}  # relative to the size of what is compared
+
+
+def check_species(module: torch.nn.Module, info: ModelInfo) -> None:
+    """Raise ModelFileError where ``info.species`` names elements for which a network has no weights.
+
+    Networks hold a table ``types`` [119], the type of each atomic number. Where an unknown number has type 0,
+    as the first species has, one species too many cannot be told apart from the first.
+    """
+    for name, types in module.named_buffers():
+        if name.rpartition(".")[2] != "types" or list(types.shape) != [119]:
+            continue
+        has_gaps = int(types[1:].min()) < 0
+        missing = [number for number in info.species if int(types[number]) < (0 if has_gaps else 1)]
+        if len(missing) > (0 if has_gaps else 1):
+            symbols = ", ".join(chemical_symbols[number] for number in missing)
+            raise ModelFileError(f"`species` lists {symbols}, which the weights do not have")
 
 
 def make_structure(info: ModelInfo) -> dict[str, Any]:

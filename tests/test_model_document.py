@@ -340,3 +340,17 @@ def test_a_document_cannot_be_exported_that_would_be_refused(tmp_path, monkeypat
 def test_strict_json_takes_what_python_writes():
     document = {"a": [1, -2.5, True, None, {"b": "Å"}], "c": 10**17}
     assert model_document.parse(json.dumps(document).encode()) == document
+
+
+def test_species_without_weights_are_refused(tmp_path):
+    """Every architecture of ours has a table of its species."""
+    from ase_mlip.model import export_model
+
+    path = rewrite(find_model("snnp-si"), tmp_path / "a.pt", document={"species": [14, 26, 29]})
+    with pytest.raises(ModelFileError, match=r"a.pt`: `species` lists Fe, Cu, which the weights do not have"):
+        load_model(path, device="cpu")
+    model = load_model("snnp-si", device="cpu")
+    claims = {"name": "x", "cutoff": 5.0, "message_passing_layers": 1, "interaction_range": 5.0}
+    with pytest.raises(ModelFileError, match="`species` lists Fe, which the weights do not have"):
+        export_model(model.module, tmp_path / "b.pt", {**claims, "species": [14, 26]})
+    assert not (tmp_path / "b.pt").exists()

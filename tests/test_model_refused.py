@@ -194,7 +194,7 @@ def test_file_size_limit_leaves_the_old_file(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "File too large" in done.stderr
+    assert f"File too large: '{path}'" in done.stderr
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096
