@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
         patched.setattr("ase_mlip.archive.os.fsync", full)
         result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
     assert result.exit_code == 1
-    assert "No space left on device" in result.stderr
+    assert "no space left on device" in result.stderr.lower()
     assert (done / "out.extxyz").read_bytes() == before
     assert not list(done.glob(".out*"))
     assert invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out.extxyz").exit_code == 0
@@ -254,7 +254,7 @@ def test_without_pymatgen_the_extra_is_a_line_on_stderr(sw_path, crystals, tmp_p
     write(tmp_path / "primitive.extxyz", bulk("Si"))
     result = invoke(sw_path, crystals[1], *FULL, "--reference", tmp_path / "primitive.extxyz")
     assert result.exit_code == 0
-    assert re.search(r"^warning: no distance to the reference: .*'ase-mlip\[match\]'$", result.stderr, re.M)
+    assert re.search(r"^warning: no distance to the ref.*pip install 'pymatgen>=", result.stderr, re.M)
 
 
 def test_noise_is_a_line_on_stderr(sw_path, crystals):
