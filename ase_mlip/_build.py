@@ -255,7 +255,6 @@ def build(target: Target, folder: Path) -> None:
         record = {
             **asdict(target),
             "compiler": compiler_version(commands.compiler),
-            "openmp": commands.openmp,
             "cuda_kernels": not cuda_error,
             "nvcc": compiler_version(commands.nvcc) if commands.nvcc else "",
             "cuda_architectures": commands.code_for() if not cuda_error else [],
@@ -277,7 +276,6 @@ class Commands:
         self.sources = source_folder()
         self.torch = Path(torch.__file__).resolve().parent
         self.nvcc, self.why_no_nvcc = usable_nvcc(target.cuda)
-        self.openmp = _accepts(compiler, "-fopenmp", "#include <omp.h>\n")
         self.architectures = (
             choose_architectures(list_architectures(self.nvcc), _devices()) if self.nvcc else []
         )
@@ -293,7 +291,6 @@ class Commands:
 
     def compile(self) -> list[list[str]]:
         flags = [self.compiler, *self.common, "-fPIC", "-fvisibility=hidden"]
-        flags += ["-fopenmp"] if self.openmp else []
         if self._has_python_header():
             flags += ["-isystem", sysconfig.get_path("include")]
         names = [*OPERATOR_SOURCES, "kernels_cuda_stub"]
@@ -313,27 +310,17 @@ class Commands:
 
     def link(self, with_cuda: bool) -> list[list[str]]:
         # No run path: the process has loaded its own libtorch before, and must never get a second one.
-        # The CUDA run time is not named either: it comes with libc10_cuda.
+        # The CUDA run time is not named either: it comes with libc10_cuda. Nor is OpenMP: see csrc/parallel.h.
         shared = [self.compiler, "-shared"]
         shared += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
         names = [*OPERATOR_SOURCES, *(CUDA_SOURCES if with_cuda else ("kernels_cuda_stub",))]
         libraries = [f"-L{self.torch / 'lib'}", "-lc10", "-ltorch_cpu"]
         libraries += ["-lc10_cuda", "-ltorch_cuda"] if with_cuda else []
-        libraries += self._openmp_library()
         objects = [self._object(name) for name in names]
         commands = [[*shared, *objects, *libraries, "-o", str(self.folder / LIBRARY)]]
         if self._has_python_header():
             commands += [[*shared, self._object("build_info"), "-o", str(self.folder / INFO_MODULE)]]
         return commands
-
-    def _openmp_library(self) -> list[str]:
-        """The OpenMP run time that torch itself uses: two of them in one process would not share threads."""
-        if not self.openmp:
-            return []
-        folders = [self.torch / "lib", self.torch.parent / "torch.libs"]  # the second: of repaired wheels
-        names = ("libgomp*.so*", "libomp.*")
-        found = [path for folder in folders for name in names for path in folder.glob(name)]
-        return [str(min(found))] if found else ["-fopenmp"]
 
     def _has_python_header(self) -> bool:
         # Python's development files are often missing; build.json then has to do for the information module.
@@ -354,11 +341,6 @@ def _devices() -> list[int]:
         return []
     capabilities = {torch.cuda.get_device_capability(n) for n in range(torch.cuda.device_count())}
     return sorted(10 * major + minor for major, minor in capabilities)
-
-
-def _accepts(compiler: str, flag: str, program: str) -> bool:
-    command = [compiler, flag, "-x", "c++", "-fsyntax-only", "-"]
-    return subprocess.run(command, input=program, capture_output=True, text=True, check=False).returncode == 0
 
 
 def run_all(commands: list[list[str]], progress: Callable[[int], None] | None = None) -> None:

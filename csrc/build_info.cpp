@@ -20,17 +20,11 @@ std::string compiler() {
 }
 
 pybind11::dict build_info() {
-#if defined(_OPENMP)
-    const int openmp = _OPENMP;
-#else
-    const int openmp = 0;
-#endif
     pybind11::dict info;
     info["schema_version"] = ase_mlip::kSchemaVersion;
     info["compiler"] = compiler();
     info["cxx_standard"] = static_cast<int64_t>(__cplusplus);
     info["torch"] = TORCH_VERSION;
-    info["openmp"] = openmp;
     return info;
 }
 
@@ -38,7 +32,5 @@ pybind11::dict build_info() {
 
 PYBIND11_MODULE(_build_info, module) {
     module.doc() = "What the compiled parts of ase_mlip were built with.";
-    module.def(
-        "build_info", &build_info,
-        "Schema version, compiler, C++ standard, torch and date of the OpenMP specification (0 without).");
+    module.def("build_info", &build_info, "Schema version, compiler, C++ standard and torch.");
 }

@@ -1,7 +1,8 @@
 // torch.ops.ase_mlip.near_edges: the edges of a stored neighbour list that are within the cutoff now, on a
 // CPU. For ase_mlip/neighbors.py; model files do not call it.
 
-#include <ATen/Parallel.h>
+#include "index_check.h"
+
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <vector>
 
 namespace ase_mlip {
@@ -42,16 +44,18 @@ struct List {
 
 /// For every candidate its vector and, by task, its number among the kept ones of the task, or -1.
 struct Selection {
-    std::vector<double> vectors;
-    std::vector<int64_t> number, first; // [E], [tasks + 1]
-    double smallest = INFINITY;         // squared
+    std::unique_ptr<double[]> vectors; // [E, 3]
+    std::unique_ptr<int64_t[]> number; // [E]
+    std::vector<int64_t> first;        // [tasks + 1]
+    double smallest = INFINITY;        // squared
 
     explicit Selection(const List& list)
-        : vectors(3 * list.count), number(list.count),
-          first((list.count + kEdgesPerTask - 1) / kEdgesPerTask + 1) {
+        : vectors(std::make_unique_for_overwrite<double[]>(3 * list.count)),
+          number(std::make_unique_for_overwrite<int64_t[]>(list.count)),
+          first(chunks_of(list.count, kEdgesPerTask) + 1) {
         const auto tasks = static_cast<int64_t>(first.size()) - 1;
         std::vector<double> shortest(tasks, INFINITY);
-        at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+        parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
             for (int64_t task = begin; task < end; ++task) {
                 first[task + 1] = select(list, task, shortest[task]);
             }
@@ -71,7 +75,7 @@ struct Selection {
         int64_t kept = 0;
         const int64_t end = std::min(list.count, (task + 1) * kEdgesPerTask);
         for (int64_t edge = task * kEdgesPerTask; edge < end; ++edge) {
-            const double squared = list.vector(edge, vectors.data() + 3 * edge);
+            const double squared = list.vector(edge, vectors.get() + 3 * edge);
             const bool keep = squared <= list.squared_cutoffs[list.stride * edge];
             number[edge] = keep ? kept : -1;
             kept += keep ? 1 : 0;
@@ -80,16 +84,6 @@ struct Selection {
         return kept;
     }
 };
-
-void check_range(const int64_t* values, int64_t count, int64_t low, int64_t limit, const char* name) {
-    int64_t least = low, most = low;
-    for (int64_t k = 0; k < count; ++k) {
-        least = std::min(least, values[k]);
-        most = std::max(most, values[k]);
-    }
-    TORCH_CHECK(count == 0 || (least >= low && most < limit), "`", name, "` must lie in [", low, ", ", limit,
-                "), got ", least < low ? least : most);
-}
 
 /// edge_index [2, K], edge_vectors [K, 3], reverse [K], shifts [K, 3] of the K kept edges in order, and the
 /// shortest distance of all candidates.
@@ -118,8 +112,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, double> near_edges(const Tensor& posi
                     count,
                     nodes,
                     limits == 1 ? 0 : 1};
-    check_range(index, 2 * count, 0, nodes, "edge_index");
-    check_range(list.reverse, count, -1, count, "reverse");
+    check_indices(index, 2 * count, 0, nodes, "edge_index");
+    check_indices(list.reverse, count, -1, count, "reverse");
     const Selection selection(list);
     const int64_t kept = selection.first.back();
     Tensor new_index = at::empty({2, kept}, edge_index.options());
@@ -129,7 +123,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, double> near_edges(const Tensor& posi
     int64_t *centres = new_index.data_ptr<int64_t>(), *to_reverse = new_reverse.data_ptr<int64_t>(),
             *to_shifts = new_shifts.data_ptr<int64_t>();
     double* vectors = new_vectors.data_ptr<double>();
-    at::parallel_for(0, count, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+    parallel_for(count, kEdgesPerTask, [&](int64_t begin, int64_t end) {
         for (int64_t edge = begin; edge < end; ++edge) {
             if (selection.number[edge] < 0) {
                 continue;

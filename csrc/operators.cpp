@@ -3,6 +3,7 @@
 #include "allocator.h"
 #include "composed.h"
 #include "kernels.h"
+#include "thread_limit.h"
 #include "version.h"
 
 #include <ATen/TensorOperators.h>
@@ -10,6 +11,8 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
+
+#include <atomic>
 
 namespace ase_mlip {
 namespace {
@@ -208,6 +211,15 @@ Tensor differentiable_structure_virials(const Tensor& gradients, const Tensor& e
     return StructureVirials::apply(gradients, edge_vectors, edge_structure, n_structures);
 }
 
+/// An OpenMP run time that cannot make a thread ends the process, so it is tried before one is asked for.
+void require_threads(int64_t count) {
+    static std::atomic<int64_t> proven{1};
+    if (count > proven) {
+        try_threads(count);
+        proven = count;
+    }
+}
+
 int64_t schema_version() { return kSchemaVersion; }
 
 /// nvcc's version and the architectures the kernels were compiled for; "" and none without.
@@ -236,6 +248,7 @@ TORCH_LIBRARY(ase_mlip, library) {
     library.def("virial_from_gradients(Tensor gradients, Tensor edge_vectors, Tensor edge_structure, "
                 "int n_structures) -> Tensor");
     library.def("tune_allocator(int mmap_threshold, int trim_threshold) -> bool", tune_allocator);
+    library.def("require_threads(int count) -> ()", require_threads);
     library.def("schema_version() -> int", schema_version);
     library.def("cuda_build() -> (str, int[])", cuda_build);
     library.def("cuda_kernels_fit(int device) -> bool", cuda_kernels_fit);

@@ -6,6 +6,7 @@
 #include "snnp_coverage.h"
 #include "snnp_kernel.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <utility>
@@ -62,14 +63,70 @@ struct Kinds {
     size_t count() const { return type.size(); }
 };
 
+/// What a thread adds to atoms and ghosts when others do so at the same time. Places are cleared a block at a
+/// time, when the thread comes to one of them first: atoms that are near each other mostly have near numbers,
+/// so that a thread clears, and later adds up, little more than its share.
+struct OwnTargets {
+    static constexpr int64_t block = 64; // places
+    std::vector<double> forces, virials, centroid_virials;
+    std::vector<unsigned char> touched; // by block; empty: the thread writes to the caller's arrays
+
+    /// Takes the place of `targets` in what this thread is given.
+    void take(Targets& targets, int64_t n_places) {
+        touched.assign((n_places + block - 1) / block, 0);
+        const auto own = [&](std::vector<double>& values, double*& target, size_t width) {
+            values.resize(target == nullptr ? 0 : width * n_places); // what is not new is not cleared here
+            target = target == nullptr ? nullptr : values.data();
+        };
+        own(forces, targets.forces, 3);
+        own(virials, targets.virials, 9);
+        own(centroid_virials, targets.centroid_virials, 9);
+    }
+
+    void clear(int64_t number) {
+        touched[number] = 1;
+        clear_block(forces, 3, number);
+        clear_block(virials, 9, number);
+        clear_block(centroid_virials, 9, number);
+    }
+
+    void add_to(const Targets& targets, int64_t number) const {
+        add_block(forces, targets.forces, 3, number);
+        add_block(virials, targets.virials, 9, number);
+        add_block(centroid_virials, targets.centroid_virials, 9, number);
+    }
+
+    double memory() const {
+        return sizeof(double) *
+               static_cast<double>(forces.capacity() + virials.capacity() + centroid_virials.capacity());
+    }
+
+  private:
+    static size_t end_of(const std::vector<double>& values, int64_t width, int64_t number) {
+        return std::min(static_cast<size_t>(width * block * (number + 1)), values.size());
+    }
+    static void clear_block(std::vector<double>& values, int64_t width, int64_t number) {
+        const size_t end = end_of(values, width, number);
+        for (size_t k = width * block * number; k < end; ++k) {
+            values[k] = 0.0;
+        }
+    }
+    static void add_block(const std::vector<double>& values, double* target, int64_t width, int64_t number) {
+        const size_t end = end_of(values, width, number);
+        for (size_t k = width * block * number; k < end; ++k) {
+            target[k] += values[k];
+        }
+    }
+};
+
 /// What one thread needs, and what it found.
 template <typename T> struct Worker {
     std::unique_ptr<Workspace<T>> workspace;
-    int64_t room = -1;                                     // neighbours there is room for
-    std::vector<T> vectors, gradients;                     // [room, 3]
-    std::vector<int64_t> types;                            // [room]
-    std::vector<int> places;                               // [room]
-    std::vector<double> forces, virials, centroid_virials; // by place, of all threads but the first
+    int64_t room = -1;                 // neighbours there is room for
+    std::vector<T> vectors, gradients; // [room, 3]
+    std::vector<int64_t> types;        // [room]
+    std::vector<int> places;           // [room]
+    OwnTargets own;                    // of all threads but the first
     std::vector<double> scratch;
     Sums sums;
 
@@ -113,6 +170,7 @@ template <typename T, bool Few> struct Slice {
             to.extrapolating[place] += count_extrapolating(coverage, type, count, worker.vectors.data(),
                                                            worker.types.data(), worker.scratch);
         }
+        touch(place, count);
         std::fill_n(worker.gradients.data(), 3 * count, T(0));
         Centre<T> centre{model, *worker.workspace, type};
         const T found = centre.template evaluate<Few>({count, worker.vectors.data(), worker.types.data()},
@@ -159,6 +217,19 @@ template <typename T, bool Few> struct Slice {
         }
         smallest = least;
         return n;
+    }
+
+    ASE_MLIP_ALWAYS_INLINE void touch(int place, int64_t count) const {
+        const unsigned char* touched = worker.own.touched.data();
+        if (worker.own.touched.empty()) {
+            return;
+        }
+        for (int64_t n = -1; n < count; ++n) {
+            const int64_t block = (n < 0 ? place : worker.places[n]) / OwnTargets::block;
+            if (touched[block] == 0) {
+                worker.own.clear(block);
+            }
+        }
     }
 
     /// +g on the centre and -g on the neighbours; the sum of the components on the centre.
@@ -232,13 +303,20 @@ template <typename T, typename Threads> class OnAtoms {
         return sums;
     }
 
+    /// Blocks of places that the threads but the first had to clear and to add, in the last evaluation.
+    int64_t blocks_touched() const {
+        int64_t count = 0;
+        for (const Worker<T>& worker : workers_) {
+            count += std::count(worker.own.touched.begin(), worker.own.touched.end(), 1);
+        }
+        return count;
+    }
+
     /// Of the buffers that grow with the number of places, bytes.
     double memory() const {
         double bytes = 0.0;
         for (const Worker<T>& worker : workers_) {
-            bytes +=
-                sizeof(double) * static_cast<double>(worker.forces.capacity() + worker.virials.capacity() +
-                                                     worker.centroid_virials.capacity());
+            bytes += worker.own.memory();
         }
         return bytes;
     }
@@ -262,13 +340,7 @@ template <typename T, typename Threads> class OnAtoms {
         worker.make_room(model_, most);
         Targets mine = targets;
         if (thread > 0) { // the first one's are the caller's
-            const auto own = [&](std::vector<double>& values, double*& target, size_t width) {
-                values.assign(target == nullptr ? 0 : width * domain.n_places, 0.0);
-                target = target == nullptr ? nullptr : values.data();
-            };
-            own(worker.forces, mine.forces, 3);
-            own(worker.virials, mine.virials, 9);
-            own(worker.centroid_virials, mine.centroid_virials, 9);
+            worker.own.take(mine, domain.n_places);
         }
         const int first = static_cast<int>(begin), last = static_cast<int>(end);
         if (model_.few_pieces()) {
@@ -290,18 +362,13 @@ template <typename T, typename Threads> class OnAtoms {
 
     /// What the other threads found, in one order always.
     void add_up(int64_t n_places, const Targets& targets, int thread) {
-        const auto [begin, end] = share(n_places, thread);
-        for (size_t other = 1; other < workers_.size(); ++other) {
-            const Worker<T>& worker = workers_[other];
-            const auto add = [&, first = begin, last = end](const std::vector<double>& from, double* target,
-                                                            int64_t width) {
-                for (int64_t k = width * first; target != nullptr && k < width * last; ++k) {
-                    target[k] += from[k];
+        const auto [begin, end] = share((n_places + OwnTargets::block - 1) / OwnTargets::block, thread);
+        for (int64_t block = begin; block < end; ++block) {
+            for (size_t other = 1; other < workers_.size(); ++other) {
+                if (workers_[other].own.touched[block] != 0) {
+                    workers_[other].own.add_to(targets, block);
                 }
-            };
-            add(worker.forces, targets.forces, 3);
-            add(worker.virials, targets.virials, 9);
-            add(worker.centroid_virials, targets.centroid_virials, 9);
+            }
         }
     }
 

@@ -1,8 +1,8 @@
+#include "parallel.h"
 #include "snnp.h"
 #include "snnp_kernel.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -64,7 +64,7 @@ template <typename T>
 void evaluate(const SnnpInputs& inputs, const SnnpWeights& weights, T* energies, T* gradients) {
     const Model<T> model = snnp::make_model<T>(model_data(weights));
     const T* node_weights = inputs.node_weights.const_data_ptr<T>();
-    at::parallel_for(0, inputs.types.size(0), kCentresPerTask, [&](int64_t begin, int64_t end) {
+    parallel_for(inputs.types.size(0), kCentresPerTask, [&](int64_t begin, int64_t end) {
         Workspace<T> workspace(model, most_neighbours(inputs.starts, begin, end));
         if (model.few_pieces()) {
             simd::run(

@@ -1,6 +1,7 @@
 // The class torch.classes.ase_mlip.SnnpOnAtoms: an s-NNP straight from positions and a stored neighbour list
 // to energies, forces and virials on a CPU, for the ASE calculator. The pair style of LAMMPS does the same.
 
+#include "parallel.h"
 #include "snnp.h"
 #include "snnp_atoms.h"
 
@@ -26,7 +27,7 @@ using snnp::Targets;
 struct TorchThreads {
     int count() const { return at::get_num_threads(); }
     template <typename Job> void run(const Job& job) const {
-        at::parallel_for(0, count(), 1, [&](int64_t begin, int64_t end) {
+        parallel_for(count(), 1, [&](int64_t begin, int64_t end) {
             for (int64_t number = begin; number < end; ++number) {
                 job(static_cast<int>(number));
             }

@@ -4,6 +4,7 @@
 // waiting for them.
 
 #include "composed.h"
+#include "index_check.h"
 #include "kernels.h"
 #include "snnp.h"
 
@@ -40,13 +41,9 @@ void check_shape(const Tensor& tensor, const char* name, at::IntArrayRef shape, 
 }
 
 void check_numbers(const Tensor& numbers, const char* name, int64_t limit) {
-    if (!numbers.is_cpu()) {
-        return;
-    }
-    const int64_t* from = numbers.const_data_ptr<int64_t>();
-    for (int64_t k = 0; k < numbers.numel(); ++k) {
-        TORCH_CHECK(from[k] >= 0 && from[k] < limit, "`", name, "` must lie in [0, ", limit, "), got ",
-                    from[k], "; does the potential know all species?");
+    if (numbers.is_cpu()) {
+        check_indices(numbers.const_data_ptr<int64_t>(), numbers.numel(), 0, limit, name,
+                      "; does the potential know all species?");
     }
 }
 

@@ -2,8 +2,8 @@
 // which ase_mlip/architectures/snnp_training.py makes functions that autograd knows.
 
 #include "snnp_training.h"
+#include "parallel.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -87,7 +87,7 @@ struct Problem {
         simd::run(Centres<pass>{tables, graph, arrays, begin, end, neighbours, numbers});
     }
     template <Pass pass> void run_all(const Arrays& arrays) const {
-        at::parallel_for(0, nodes, 64, [&](int64_t begin, int64_t end) { run<pass>(begin, end, arrays); });
+        parallel_for(nodes, 64, [&](int64_t begin, int64_t end) { run<pass>(begin, end, arrays); });
     }
     at::TensorOptions options() const { return held[0].options().dtype(at::kDouble); }
 };
@@ -155,7 +155,7 @@ std::vector<Tensor> features_parameters(const Tensor& values, const Tensor& slop
         const size_t size = problem.tables.banks[b].coefficients.size();
         parts[b].assign(kParts, std::vector<double>(size, 0.0));
     }
-    at::parallel_for(0, kParts, 1, [&](int64_t first, int64_t last) {
+    parallel_for(kParts, 1, [&](int64_t first, int64_t last) {
         for (int64_t part = first; part < last; ++part) {
             Arrays arrays;
             arrays.values = v.const_data_ptr<double>();

@@ -1,10 +1,10 @@
 #include "transformer.h"
 
+#include "parallel.h"
 #include "products.h"
 #include "tokens.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
@@ -69,7 +69,7 @@ template <typename T> struct Maps {
 
 /// Calls f(piece) for every piece, several at a time; f may call operators of torch.
 template <typename F> void in_parallel(int64_t pieces, const F& f) {
-    at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
+    parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
         const at::AutoDispatchBelowADInplaceOrView no_autograd;
         for (int64_t piece = begin; piece < end; ++piece) {
             f(piece);

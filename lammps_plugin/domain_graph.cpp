@@ -1,5 +1,7 @@
 #include "domain_graph.h"
 
+#include "../csrc/parallel.h"
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -11,8 +13,11 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
+#include <utility>
 
 namespace mlip {
 namespace {
@@ -20,7 +25,17 @@ namespace {
 constexpr double kSmallestDistance = 1e-3; // Å, as for the calculator in Python
 constexpr int kMaxAtomicNumber = 118;
 
+constexpr int64_t kEdgesPerTask = 8192;
+
+using ase_mlip::chunks_of, ase_mlip::parallel_chunks, ase_mlip::parallel_for;
 using Flags = std::vector<unsigned char>;
+
+unsigned char read(unsigned char& flag) {
+    return std::atomic_ref<unsigned char>(flag).load(std::memory_order_relaxed);
+}
+void write(unsigned char& flag, unsigned char value) {
+    std::atomic_ref<unsigned char>(flag).store(value, std::memory_order_relaxed);
+}
 
 void check_range(const std::vector<int64_t>& values, int64_t low, int64_t high, const char* name) {
     for (const int64_t value : values) {
@@ -55,13 +70,15 @@ void check(const Topology& topology) {
 }
 
 void check_positions(const double* positions, int64_t n_places) {
-    for (int64_t k = 0; k < 3 * n_places; ++k) {
-        if (!std::isfinite(positions[k])) {
-            throw std::runtime_error("positions: expected finite numbers, got " +
-                                     std::to_string(positions[k]) +
-                                     "; check the input, or reduce the timestep that led here");
+    parallel_for(3 * n_places, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+        for (int64_t k = begin; k < end; ++k) {
+            if (!std::isfinite(positions[k])) {
+                throw std::runtime_error("positions: expected finite numbers, got " +
+                                         std::to_string(positions[k]) +
+                                         "; check the input, or reduce the timestep that led here");
+            }
         }
-    }
+    });
 }
 
 void check_smallest(double squared_distance) {
@@ -126,24 +143,29 @@ Graph DomainGraph::build(const double* positions) const {
 /// Which candidate edges are within the cutoff. An edge and its reverse may differ by rounding of the places
 /// they are measured between; one without the other would be wrong.
 Flags DomainGraph::near_edges(const double* positions) const {
-    const size_t n_edges = topology_.centre.size();
-    const size_t stride = squared_cutoffs_.size() > 1 ? 1 : 0;
-    Flags near(n_edges);
-    double smallest = INFINITY;
-    for (size_t e = 0; e < n_edges; ++e) {
-        const double* const from = positions + 3 * topology_.centre_place[e];
-        const double* const to = positions + 3 * topology_.neighbour_place[e];
-        const double x = to[0] - from[0], y = to[1] - from[1], z = to[2] - from[2];
-        const double squared = x * x + y * y + z * z;
-        smallest = std::min(smallest, squared);
-        near[e] = squared <= squared_cutoffs_[stride * e];
-    }
-    check_smallest(smallest);
-    Flags both(n_edges);
-    for (size_t e = 0; e < n_edges; ++e) {
-        const int64_t reverse = topology_.reverse[e];
-        both[e] = near[e] && (reverse < 0 || near[reverse]);
-    }
+    const auto n_edges = static_cast<int64_t>(topology_.centre.size());
+    const int64_t stride = squared_cutoffs_.size() > 1 ? 1 : 0;
+    Flags near(n_edges), both(n_edges);
+    std::vector<double> smallest(chunks_of(n_edges, kEdgesPerTask), INFINITY);
+    parallel_chunks(n_edges, kEdgesPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
+        double least = INFINITY;
+        for (int64_t e = begin; e < end; ++e) {
+            const double* const from = positions + 3 * topology_.centre_place[e];
+            const double* const to = positions + 3 * topology_.neighbour_place[e];
+            const double x = to[0] - from[0], y = to[1] - from[1], z = to[2] - from[2];
+            const double squared = x * x + y * y + z * z;
+            least = std::min(least, squared);
+            near[e] = squared <= squared_cutoffs_[stride * e];
+        }
+        smallest[chunk] = least;
+    });
+    check_smallest(smallest.empty() ? INFINITY : *std::min_element(smallest.begin(), smallest.end()));
+    parallel_for(n_edges, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+        for (int64_t e = begin; e < end; ++e) {
+            const int64_t reverse = topology_.reverse[e];
+            both[e] = near[e] && (reverse < 0 || near[reverse]);
+        }
+    });
     return both;
 }
 
@@ -152,52 +174,74 @@ Flags DomainGraph::kept_edges(const Flags& near) const {
     if (!has_ghosts()) {
         return near;
     }
+    const auto n_edges = static_cast<int64_t>(near.size());
     Flags reached(n_nodes(), 0); // 1 + the number of edges from an owned node, or 0
     std::fill_n(reached.begin(), n_owned(), 1);
     for (int hop = 1; hop < hops_; ++hop) {
-        for (size_t e = 0; e < near.size(); ++e) {
-            unsigned char& neighbour = reached[topology_.neighbour[e]];
-            if (near[e] && reached[topology_.centre[e]] == hop && neighbour == 0) {
-                neighbour = static_cast<unsigned char>(hop + 1);
+        const auto next =
+            static_cast<unsigned char>(hop + 1); // several threads may find a node: all say this
+        parallel_for(n_edges, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+            for (int64_t e = begin; e < end; ++e) {
+                if (near[e] && read(reached[topology_.centre[e]]) == hop &&
+                    read(reached[topology_.neighbour[e]]) == 0) {
+                    write(reached[topology_.neighbour[e]], next);
+                }
             }
-        }
+        });
     }
     Flags kept(near.size());
-    for (size_t e = 0; e < near.size(); ++e) {
-        kept[e] = near[e] && reached[topology_.centre[e]] != 0;
-    }
+    parallel_for(n_edges, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+        for (int64_t e = begin; e < end; ++e) {
+            kept[e] = near[e] && reached[topology_.centre[e]] != 0;
+        }
+    });
     return kept;
+}
+
+/// The number of each kept edge among them, -1 for the others, and how many there are.
+std::pair<std::vector<int64_t>, int64_t> DomainGraph::number_edges(const Flags& kept) const {
+    const auto n_edges = static_cast<int64_t>(kept.size());
+    std::vector<int64_t> numbers(n_edges), first(chunks_of(n_edges, kEdgesPerTask) + 1, 0);
+    parallel_chunks(n_edges, kEdgesPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
+        first[chunk + 1] = std::count(kept.begin() + begin, kept.begin() + end, 1);
+    });
+    std::partial_sum(first.begin(), first.end(), first.begin());
+    parallel_chunks(n_edges, kEdgesPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
+        int64_t next = first[chunk];
+        for (int64_t e = begin; e < end; ++e) {
+            numbers[e] = kept[e] ? next++ : -1;
+        }
+    });
+    return {std::move(numbers), first.back()};
 }
 
 Graph DomainGraph::build_with_loops(const double* positions) const {
     check_positions(positions, topology_.n_places);
-    const Flags kept = kept_edges(near_edges(positions));
-    std::vector<int64_t> renumbered(kept.size());
-    int64_t n_kept = 0;
-    for (size_t e = 0; e < kept.size(); ++e) {
-        renumbered[e] = kept[e] ? n_kept++ : -1;
-    }
+    const auto [numbers, n_kept] = number_edges(kept_edges(near_edges(positions)));
     Graph graph = nodes_;
     graph.edge_index = at::empty({2, n_kept}, at::kLong);
     graph.reverse_edges = at::empty({n_kept}, at::kLong);
     graph.edge_vectors = at::empty({n_kept, 3}, at::kDouble);
-    auto* centre = graph.edge_index.data_ptr<int64_t>();
-    auto* neighbour = centre + n_kept;
-    auto* reverse = graph.reverse_edges.data_ptr<int64_t>();
-    auto* vector = graph.edge_vectors.data_ptr<double>();
-    for (size_t e = 0; e < kept.size(); ++e) {
-        if (!kept[e]) {
-            continue;
+    auto* const centres = graph.edge_index.data_ptr<int64_t>();
+    auto* const neighbours = centres + n_kept;
+    auto* const reverses = graph.reverse_edges.data_ptr<int64_t>();
+    auto* const vectors = graph.edge_vectors.data_ptr<double>();
+    parallel_for(static_cast<int64_t>(numbers.size()), kEdgesPerTask, [&](int64_t begin, int64_t end) {
+        for (int64_t e = begin; e < end; ++e) {
+            const int64_t number = numbers[e];
+            if (number < 0) {
+                continue;
+            }
+            centres[number] = topology_.centre[e];
+            neighbours[number] = topology_.neighbour[e];
+            reverses[number] = topology_.reverse[e] < 0 ? -1 : numbers[topology_.reverse[e]];
+            const double* const from = positions + 3 * topology_.centre_place[e];
+            const double* const to = positions + 3 * topology_.neighbour_place[e];
+            for (int k = 0; k < 3; ++k) {
+                vectors[3 * number + k] = to[k] - from[k];
+            }
         }
-        *centre++ = topology_.centre[e];
-        *neighbour++ = topology_.neighbour[e];
-        *reverse++ = topology_.reverse[e] < 0 ? -1 : renumbered[topology_.reverse[e]];
-        const double* const from = positions + 3 * topology_.centre_place[e];
-        const double* const to = positions + 3 * topology_.neighbour_place[e];
-        for (int k = 0; k < 3; ++k) {
-            *vector++ = to[k] - from[k];
-        }
-    }
+    });
     return graph;
 }
 

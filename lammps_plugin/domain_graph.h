@@ -4,6 +4,9 @@
 
 #include "scripted_model.h"
 
+#include <utility>
+#include <vector>
+
 namespace mlip {
 
 class DomainGraph {
@@ -26,6 +29,7 @@ class DomainGraph {
   private:
     std::vector<unsigned char> near_edges(const double* positions) const;
     std::vector<unsigned char> kept_edges(const std::vector<unsigned char>& near) const;
+    std::pair<std::vector<int64_t>, int64_t> number_edges(const std::vector<unsigned char>& kept) const;
     at::Tensor kept_edges(const at::Tensor& near) const;
     bool has_ghosts() const { return n_nodes() > n_owned(); }
 

@@ -12,6 +12,7 @@
 #include "error.h"
 #include "force.h"
 #include "memory.h"
+#include "modify.h"
 #include "universe.h"
 #include "utils.h"
 
@@ -298,7 +299,8 @@ int PairMLIP::choose_threads(int& local_rank) {
         local_rank = universe->me;
         ranks = std::max(ranks, universe->nprocs);
     }
-    if (std::getenv("OMP_NUM_THREADS") != nullptr || comm->nthreads > 1) {
+    const bool asked = modify->get_fix_by_id("package_omp") != nullptr; // what `package omp` leaves behind
+    if (asked || std::getenv("OMP_NUM_THREADS") != nullptr || comm->nthreads > 1) {
         return std::max(1, comm->nthreads);
     }
     cpu_set_t allowed;

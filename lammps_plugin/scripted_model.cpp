@@ -216,6 +216,10 @@ void load_operators(const ModelFile& file) {
     tune_allocator();
 }
 
+void require_threads(int count) {
+    require_operator("ase_mlip::require_threads").typed<void(int64_t)>().call(count);
+}
+
 ScriptedModel::ScriptedModel(const ModelFile& file, at::Device device, at::ScalarType dtype) {
     std::istringstream stream(file.bytes);
     try {

@@ -35,6 +35,9 @@ using Outputs = std::map<std::string, at::Tensor>;
 /// std::runtime_error.
 void load_operators(const ModelFile& file);
 
+/// Throws std::runtime_error unless the system lets this process have so many threads.
+void require_threads(int count);
+
 class ScriptedModel {
   public:
     /// The network gets `dtype`; sums and reference energies stay in float64.

@@ -1,16 +1,25 @@
 #include "threads.h"
 
+#include "../csrc/thread_limit.h"
+
 #include <utility>
 
 namespace mlip {
 
 Threads::Threads(int count) {
-    for (int number = 1; number < count; ++number) {
-        others_.emplace_back([this, number] { serve(number); });
+    try {
+        for (int number = 1; number < count; ++number) {
+            others_.emplace_back([this, number] { serve(number); });
+        }
+    } catch (const std::system_error& cause) {
+        end_all(); // a thread that is destroyed while it runs would end the process
+        ase_mlip::refuse_threads(count, cause);
     }
 }
 
-Threads::~Threads() {
+Threads::~Threads() { end_all(); }
+
+void Threads::end_all() {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         stop_ = true;

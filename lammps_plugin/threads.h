@@ -12,7 +12,7 @@ namespace mlip {
 
 class Threads {
   public:
-    /// `count` with the one that calls.
+    /// `count` with the one that calls. Throws std::runtime_error if the system refuses one.
     explicit Threads(int count);
     ~Threads();
     Threads(const Threads&) = delete;
@@ -25,6 +25,7 @@ class Threads {
 
   private:
     void serve(int number);
+    void end_all();
     void call(const std::function<void(int)>& job, int number);
 
     std::mutex mutex_;

@@ -5,9 +5,9 @@
 #include "domain_graph.h"
 #include "rotations.h"
 #include "self_test.h"
+#include "torch_threads.h"
 
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
@@ -41,6 +41,7 @@ ModelFile read_and_choose(const Options& options, at::Device device) {
     file.description.device = device.str();
     file.description.threads = options.threads;
     load_operators(file);
+    require_threads(options.threads);
     return file;
 }
 
@@ -74,7 +75,7 @@ class TorchEvaluator : public Evaluator {
     explicit TorchEvaluator(const Options& options)
         : device_(find_device(options)), file_(read_and_choose(options, device_)),
           model_(file_, device_, find_dtype(file_.description.dtype)), graph_(file_.description, device_) {
-        use_threads();
+        const TorchThreads threads(options.threads);
         if (options.self_test || !device_.is_cpu()) { // every rank may have another GPU
             const c10::DeviceGuard on_device(device_);
             run_self_test(model_, file_, device_, file_.description.dtype);
@@ -100,7 +101,7 @@ class TorchEvaluator : public Evaluator {
 
     const Results& evaluate(const double* positions, const Request& request) override {
         const c10::DeviceGuard on_device(device_);
-        use_threads();
+        const TorchThreads threads(file_.description.threads);
         results_ = Results();
         host_.clear();
         if (graph_.n_owned() == 0) {
@@ -148,13 +149,6 @@ class TorchEvaluator : public Evaluator {
             const at::Tensor matrices = rotations_.matrices.contiguous();
             const double* begin = matrices.data_ptr<double>();
             file_.description.operations.assign(begin, begin + matrices.numel());
-        }
-    }
-
-    /// Another library, or a second evaluator, may have chosen another number meanwhile.
-    void use_threads() const {
-        if (at::get_num_threads() != file_.description.threads) {
-            at::set_num_threads(file_.description.threads);
         }
     }
 

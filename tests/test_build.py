@@ -82,7 +82,7 @@ def test_a_build_leaves_nothing_else_behind(compiler):
 
 def test_processes_that_start_together_build_once(compiler):
     threads = [threading.Thread(target=_build.find_or_build) for _ in range(4)]
-    single_build = 2 + len(list(_build.source_folder().glob("*.cpp"))) + 1  # compile, link two, OpenMP probe
+    single_build = 2 + len(list(_build.source_folder().glob("*.cpp")))  # compile, link two
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -247,7 +247,6 @@ def test_build_info_names_what_was_used():
     if "compiled" in info:  # missing without Python's development files
         assert info["compiled"]["schema_version"] == 4
         assert torch.__version__.startswith(info["compiled"]["torch"])
-        assert bool(info["compiled"]["openmp"]) == info["openmp"]
 
 
 def test_importing_the_package_loads_nothing():
