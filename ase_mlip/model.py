@@ -177,7 +177,7 @@ def load_model(
     ModelFileError
         the file is damaged, foreign, too new, altered, or fails its self-test
     MLIPError
-        unknown dtype or device
+        unknown dtype or device, or the system refuses the threads that torch is set to
     BuildError
         the operators are missing and cannot be built
     """
@@ -188,6 +188,7 @@ def load_model(
     archive.verify_members(data, info.members, path)
     _ops.load()
     _check_operators(info, path)
+    _require_threads()
     if tune_allocator:
         _tune_allocator()
 
@@ -257,6 +258,14 @@ def _check_operators(info: ModelInfo, path: Path) -> None:
                 f"`{path}` needs version {version} of the operators `{name}`, expected at most "
                 f"{available[name]}; upgrade ase_mlip"
             )
+
+
+def _require_threads() -> None:
+    """An OpenMP run time that cannot make a thread ends the process, so it is tried before."""
+    try:
+        torch.ops.ase_mlip.require_threads(torch.get_num_threads())
+    except RuntimeError as error:
+        raise MLIPError(str(error)) from error
 
 
 def _tune_allocator() -> None:

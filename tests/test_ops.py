@@ -75,18 +75,69 @@ def test_forces_cancel(ops):
     torch.testing.assert_close(total, torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
-def test_sums_do_not_depend_on_the_number_of_threads(ops):
-    edges = Edges(50_000, n_nodes=500, dtype=torch.float32)
-    threads = torch.get_num_threads()
-    results = []
+def with_threads(counts, call):
+    before = torch.get_num_threads()
     try:
-        for count in (1, 2, 3):
+        for count in counts:
             torch.set_num_threads(count)
-            results.append(ops.forces_from_gradients(edges.gradients, edges.index, edges.n_nodes))
+            yield call()
     finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
+        torch.set_num_threads(before)
+
+
+SUMS = {
+    "forces": lambda ops, e: ops.forces_from_gradients(e.gradients, e.index, e.n_nodes),
+    "virials": lambda ops, e: ops.virials_from_gradients(e.gradients, e.vectors, e.index, e.n_nodes),
+    "virial": lambda ops, e: ops.virial_from_gradients(e.gradients, e.vectors, e.structure, 3),
+}
+
+
+@pytest.mark.parametrize("n_nodes", [3, 64, 500, 40_000])
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_do_not_depend_on_the_number_of_threads(ops, name, n_nodes):
+    """To the last bit. With 3 nodes a row is the work of many chunks of edges; 500 are several to a block."""
+    edges = Edges(50_000, n_nodes=n_nodes, dtype=torch.float32)
+    first, *others = with_threads((1, 2, 3, 7), lambda: SUMS[name](ops, edges))
+    assert all(torch.equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n_nodes", [6, 5000])
+def test_sums_of_unsorted_edges(ops, threads, n_nodes):
+    edges = Edges(30_000, n_nodes=n_nodes)
+    order = torch.randperm(30_000, generator=torch.Generator().manual_seed(1))
+    for name in ("index", "structure", "gradients", "vectors"):
+        tensor = getattr(edges, name)
+        setattr(edges, name, tensor[..., order] if name == "index" else tensor[order])
+    forces, virials, virial = next(
+        with_threads([threads], lambda: [SUMS[name](ops, edges) for name in ("forces", "virials", "virial")])
+    )
+    np.testing.assert_allclose(forces, numpy_forces(edges), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(virials, numpy_virials(edges), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(virial.sum(0), numpy_virials(edges).sum(0), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_index_out_of_range_is_found_by_every_thread(ops, threads):
+    edges = Edges(50_000, n_nodes=500)
+    for place, wrong in ((0, -1), (49_999, 500), (25_000, 500)):
+        index = edges.index.clone()
+        index[1, place] = wrong
+        with pytest.raises(RuntimeError, match=rf"`edge_index` must lie in \[0, 500\), got {wrong}"):
+            next(with_threads([threads], lambda i=index: ops.forces_from_gradients(edges.gradients, i, 500)))
+
+
+def test_reverse_edges_do_not_depend_on_the_number_of_threads(ops):
+    edges = Edges(50_000, n_nodes=5000)
+    shifts = torch.zeros(50_000, 3, dtype=torch.int64)
+    one, three = with_threads((1, 3), lambda: ops.reverse_edges(edges.index, shifts))
+    assert torch.equal(one, three)
+    found = one >= 0
+    assert torch.equal(edges.index[:, one[found]].flip(0), edges.index[:, found])
+
+
+def test_threads_that_can_be_made_are_granted(ops):
+    ops.require_threads(3)
 
 
 @pytest.mark.parametrize("order", ["gradcheck", "gradgradcheck"])

@@ -388,3 +388,14 @@ def test_every_instruction_set_of_this_processor(tmp_path):
     result = subprocess.run([program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
     assert result.stdout.count("finite differences") == 2
+
+
+def test_threads_share_the_arrays_of_atoms(tmp_path):
+    """A program without torch counts what each thread clears and adds, and compares with one thread."""
+    program, root = tmp_path / "test_snnp_threads", Path(__file__).parents[1]
+    flags = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    flags += ["-I", str(_build.source_folder()), "-I", str(root / "lammps_plugin")]
+    sources = [str(root / "tests/cpp/test_snnp_threads.cpp"), str(root / "lammps_plugin/threads.cpp")]
+    subprocess.run([_build.require_compiler(), *flags, *sources, "-o", str(program)], check=True)
+    result = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
