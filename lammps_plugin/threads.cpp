@@ -4,16 +4,36 @@
 
 #include <utility>
 
-namespace mlip {
+// What GCC makes of `#pragma omp parallel`; the run times of LLVM and Intel have it, too. Null in a process
+// without any: this library links none, so that it never brings a second one.
+extern "C" {
+void GOMP_parallel(void (*function)(void*), void* data, unsigned threads, unsigned flags)
+    __attribute__((weak));
+int omp_get_thread_num() __attribute__((weak));
+int omp_get_num_threads() __attribute__((weak));
+}
 
-Threads::Threads(int count) {
+namespace mlip {
+namespace {
+
+bool has_openmp() {
+    return GOMP_parallel != nullptr && omp_get_thread_num != nullptr && omp_get_num_threads != nullptr;
+}
+
+} // namespace
+
+Threads::Threads(int count) : count_(count < 1 ? 1 : count) {
+    if (has_openmp()) {
+        ase_mlip::try_threads(count_); // libgomp ends the process if it cannot make one
+        return;
+    }
     try {
-        for (int number = 1; number < count; ++number) {
+        for (int number = 1; number < count_; ++number) {
             others_.emplace_back([this, number] { serve(number); });
         }
     } catch (const std::system_error& cause) {
         end_all(); // a thread that is destroyed while it runs would end the process
-        ase_mlip::refuse_threads(count, cause);
+        ase_mlip::refuse_threads(count_, cause);
     }
 }
 
@@ -31,10 +51,32 @@ void Threads::end_all() {
 }
 
 void Threads::run(const std::function<void(int)>& job) {
-    if (others_.empty()) {
+    if (count_ == 1) {
         job(0);
         return;
     }
+    if (has_openmp()) {
+        run_with_openmp(job);
+    } else {
+        run_with_own(job);
+    }
+    if (failure_) {
+        std::rethrow_exception(std::exchange(failure_, nullptr));
+    }
+}
+
+void Threads::run_with_openmp(const std::function<void(int)>& job) {
+    std::pair<Threads*, const std::function<void(int)>*> given{this, &job};
+    const auto work = [](void* data) {
+        const auto [threads, wanted] = *static_cast<decltype(given)*>(data);
+        for (int number = omp_get_thread_num(); number < threads->count_; number += omp_get_num_threads()) {
+            threads->call(*wanted, number);
+        }
+    };
+    GOMP_parallel(work, &given, static_cast<unsigned>(count_), 0);
+}
+
+void Threads::run_with_own(const std::function<void(int)>& job) {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         job_ = &job;
@@ -45,9 +87,6 @@ void Threads::run(const std::function<void(int)>& job) {
     call(job, 0);
     std::unique_lock<std::mutex> lock(mutex_);
     end_.wait(lock, [this] { return working_ == 0; });
-    if (failure_) {
-        std::rethrow_exception(std::exchange(failure_, nullptr));
-    }
 }
 
 void Threads::call(const std::function<void(int)>& job, int number) {
