@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import thread_sums
 from timing import Row, Spread, interleaved, ratio, spread, usable_cores
 
 REQUIRED = 0.9  # of the gain in ASE
@@ -113,7 +114,7 @@ def measure(lmp: Path, environment: dict[str, str], repeats: int, quick: bool, f
         if quick:
             case = Case(case.name, case.model, 3, 1, case.options, case.keywords)
         rows += _gains(case, lmp, free, repeats)
-    return rows
+    return rows + thread_sums.measure(repeats, quick)
 
 
 def _gains(case: Case, lmp: Path, environment: dict[str, str], repeats: int) -> list[Row]:
