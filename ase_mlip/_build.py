@@ -310,7 +310,7 @@ class Commands:
 
     def link(self, with_cuda: bool) -> list[list[str]]:
         # No run path: the process has loaded its own libtorch before, and must never get a second one.
-        # The CUDA run time is not named either: it comes with libc10_cuda. Nor is OpenMP: see csrc/parallel.h.
+        # The CUDA run time is not named either: it comes with libc10_cuda. Nor is OpenMP, see parallel.h.
         shared = [self.compiler, "-shared"]
         shared += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
         names = [*OPERATOR_SOURCES, *(CUDA_SOURCES if with_cuda else ("kernels_cuda_stub",))]

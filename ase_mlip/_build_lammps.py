@@ -241,8 +241,8 @@ class Commands:
         return [[*plugin, "-o", str(self.folder / PLUGIN)], [*torch, "-o", str(self.folder / TORCH_SIDE)]]
 
     def _openmp_library(self) -> list[str]:
-        """LAMMPS' own OpenMP run time, before libtorch: libtorch then finds its symbols there first, so that one
-        set of threads serves both. With two, each would wait actively on the cores that the other works on.
+        """LAMMPS' own OpenMP run time, before libtorch: libtorch then finds its symbols there first, and one set
+        of threads serves both. With two, each would wait actively on the cores that the other works on.
         """
         path = _lammps.find_openmp_library(self.lammps)
         return [f"-Wl,-rpath,{path.parent}", str(path)] if path else []
