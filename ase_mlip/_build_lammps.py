@@ -241,7 +241,7 @@ class Commands:
         return [[*plugin, "-o", str(self.folder / PLUGIN)], [*torch, "-o", str(self.folder / TORCH_SIDE)]]
 
     def _openmp_library(self) -> list[str]:
-        """LAMMPS' own OpenMP run time, before libtorch: libtorch then finds its symbols there first, and one set
+        """LAMMPS' own OpenMP run time, before libtorch, which then finds its symbols there first: one set
         of threads serves both. With two, each would wait actively on the cores that the other works on.
         """
         path = _lammps.find_openmp_library(self.lammps)
