@@ -55,11 +55,13 @@ std::vector<int64_t> first_edges(const int64_t* centres, int64_t count) {
 void reverse_edges(const at::Tensor& edge_index, const at::Tensor& shifts, at::Tensor& reverse) {
     const int64_t count = edge_index.size(1);
     const int64_t* centres = edge_index.data_ptr<int64_t>();
-    const bool sorted = check_indices(centres, count, 0, INT64_MAX, "edge_index", "; nodes count from 0");
+    const bool sorted = check_indices(centres, count, INT64_MIN, INT64_MAX, "edge_index");
     TORCH_CHECK(
         sorted,
         "`edge_index` must be sorted by centre (its first row must not decrease), got unsorted edges; "
         "sort the edges with a stable sort of `edge_index[0]`");
+    TORCH_CHECK(count == 0 || centres[0] >= 0, "`edge_index` must hold numbers of nodes, got ", centres[0],
+                "; nodes count from 0");
     const SortedEdges edges{centres, centres + count, shifts.data_ptr<int64_t>(), count};
     // a table instead of the binary search that CUDA uses: five times faster at 46 edges per atom
     const std::vector<int64_t> first = first_edges(centres, count);
