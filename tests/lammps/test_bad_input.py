@@ -290,3 +290,26 @@ def test_pressure_of_direct_forces_without_a_virial_is_a_warning(parallel, model
     case.write(tmp_path)
     output = parallel.run(case.script(), tmp_path, ranks=ranks)
     assert output.text.count("pressures lack its part") >= 1
+
+
+# ---- respa ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "cause"),
+    [
+        ("one", "", r"innermost level takes direct forces, and `.*one.pt` has none; expected a model with"),
+        ("direct", "forces direct", "`forces direct` leaves none.*expected `forces conservative`"),
+    ],
+)
+def test_respa_without_direct_forces(parallel, models, tmp_path, model, options, cause):
+    case = silicon(models, pair=models.pair(model, options=options))
+    case.fixes = "run_style respa 2 2 inner 1 3.0 4.0 outer 2\nfix move all nve"
+    fails(parallel, case, tmp_path, cause)
+
+
+def test_respa_with_all_forces_on_one_level(parallel, models, tmp_path):
+    """Without an inner level there is nothing to miss."""
+    case = silicon(models, fixes="run_style respa 2 2\nfix move all nve", commands="run 1")
+    case.write(tmp_path)
+    parallel.run(case.script(), tmp_path)

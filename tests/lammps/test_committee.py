@@ -166,3 +166,19 @@ def test_what_makes_no_sense_is_refused(lammps, models, tmp_path, coeff, options
     output = lammps.start(case.script(), tmp_path, timeout=60)
     assert output.status != 0
     assert re.search(message, " ".join(output.text.split())), output.text[-1500:]
+
+
+def test_models_without_a_common_element_are_named(lammps, models, tmp_path):
+    """Each with what it knows."""
+    files = [models.path("morse"), tmp_path / "germanium.pt"]
+    from networks import Morse, export
+
+    export(files[1], Morse([32], 4.5), layers=1, range_=4.5, equivariant=True)
+    pair = f"pair_style mlip device cpu\npair_coeff * * {files[0]} {files[1]} Si"
+    case = Case(diamond(1, 0.1), pair=pair)
+    case.write(tmp_path)
+    output = lammps.start(case.script(), tmp_path, timeout=60)
+    assert output.status != 0
+    found = " ".join(output.text.split())
+    assert "none in common" in found
+    assert f"`{files[0]}` knows Si; `{files[1]}` knows Ge" in found
