@@ -67,10 +67,9 @@ def shapes_and_dtypes(probe: Probe) -> list[CheckResult]:
     sizes = {"N": len(graph.species), "B": graph.n_structures, "E": graph.edge_index.shape[1]}
     promised = (*OF_THE_POTENTIAL, *probe.info.outputs)
     wrong = [f"`{name}` is missing" for name in promised if name not in outputs]
+    wrong += [f"`{name}` is not declared" for name in probe.undeclared(graph)]
     for name, value in outputs.items():
         expected = SHAPES.get(name, ("N",))
-        if name not in (*OF_THE_POTENTIAL, *OF_EDGES, *probe.info.outputs):
-            wrong.append(f"`{name}` is not declared")
         sized = tuple(sizes.get(size, size) for size in expected)
         fits = len(value.shape) >= len(sized) if name not in SHAPES else len(value.shape) == len(sized)
         if not fits or any(want not in (None, have) for want, have in zip(sized, value.shape, strict=False)):

@@ -12,6 +12,7 @@ from ase import Atoms
 
 from .check_structures import default_structures
 from .model import Model
+from .model_info import KNOWN_OUTPUTS
 from .neighbors import Graph, build_graph
 
 # Two orders of summing the same terms differ by some units in the last place (2e-16 and 1e-7 of the largest
@@ -115,6 +116,12 @@ class Probe:
     def evaluate_all(self, what: Atoms | Graph) -> dict[str, np.ndarray]:
         """All that the model has."""
         return self.evaluate(what, [*DERIVED, "gradients", *self.info.outputs])
+
+    def undeclared(self, graph: Graph) -> list[str]:
+        """Outputs that the network gives when it is asked for them, but that the file does not declare."""
+        asking = replace(self.model, info=replace(self.info, outputs=list(KNOWN_OUTPUTS)))
+        hidden = set(KNOWN_OUTPUTS) - set(self.info.outputs)
+        return sorted(hidden & asking(graph, KNOWN_OUTPUTS).keys())
 
     def energy(self, atoms: Atoms) -> float:
         """Total energy in eV."""
