@@ -48,10 +48,9 @@ def test_silicon_crystal_is_near_its_pbe_lattice_constant():
     assert calc.model.info.species == [14]
 
 
-@pytest.mark.skipif("pet-water" not in shipped_models(), reason="pet-water is not in the package")
 def test_water_molecules_repel_when_squeezed_together():
     """Two molecules in a box: the energy must rise steeply as an O–O distance falls below 2.4 Å."""
-    calc = MLIPCalculator("pet-water", device="cpu")
+    calc = MLIPCalculator("snnp-water", device="cpu")
     energies = []
     for distance in (2.2, 2.8):
         pair = molecule("H2O")

@@ -14,12 +14,13 @@ from calls import EVERYTHING
 from plugin_driver import ROOT, Domain, Driver, Results, compile_driver, part, whole
 from scipy.spatial.transform import Rotation
 from toy import PairNetwork, export_toy, silica
+from withdrawn import file_of
 
 from ase_mlip import _build, _build_lammps, _lammps, _ops
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.export_again import export_again
 from ase_mlip.model import Model, load_model
-from ase_mlip.model_info import find_model, read_info
+from ase_mlip.model_info import read_info
 from ase_mlip.neighbors import build_graph
 
 TORCH = Path(torch.__file__).parent
@@ -78,8 +79,8 @@ def run(driver: Driver, path, atoms: Atoms, create=None, **request) -> Results:
 @pytest.mark.parametrize("name", ["pet-si", "pet-water"])
 def test_energies_forces_and_virials_are_those_of_the_calculator(driver, name):
     atoms = rattled(name)
-    results = run(driver, find_model(name), atoms, virials=True)
-    atoms.calc = MLIPCalculator(name, device="cpu", dtype="float64")
+    results = run(driver, file_of(name), atoms, virials=True)
+    atoms.calc = MLIPCalculator(file_of(name), device="cpu", dtype="float64")
     assert results.energy == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
     assert same(results.energies, atoms.get_potential_energies())
     assert same(results.forces, atoms.get_forces())
@@ -113,8 +114,8 @@ def test_a_file_of_either_schema_with_the_rotations_it_was_exported_with(driver,
 @pytest.mark.parametrize("name", ["pet-si", "pet-water"])
 def test_float32_is_the_calculators_float32(driver, name):
     atoms = rattled(name)
-    results = run(driver, find_model(name), atoms, create={"dtype": ""})
-    atoms.calc = MLIPCalculator(name, device="cpu")
+    results = run(driver, file_of(name), atoms, create={"dtype": ""})
+    atoms.calc = MLIPCalculator(file_of(name), device="cpu")
     assert results.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-4)
     assert same(results.forces, atoms.get_forces(), 1e-5)
     assert results.virials is None and results.centroid_virials is None
@@ -124,11 +125,11 @@ def test_float32_is_the_calculators_float32(driver, name):
 def test_two_domains_with_halos_make_the_whole(driver, name):
     """Halos end somewhere: ghosts there have truncated surroundings, and candidates beyond the range."""
     atoms = rattled(name)
-    model = load_model(name, device="cpu", dtype="float64")
+    model = load_model(file_of(name), device="cpu", dtype="float64")
     later = moved(atoms)
     exact = in_python(model, later)
     info = model.info
-    driver.create(find_model(name))
+    driver.create(file_of(name))
     energy, virial, forces = 0.0, np.zeros((3, 3)), np.zeros((len(atoms), 3))
     energies = np.zeros(len(atoms))
     for owned in np.split(np.arange(len(atoms)), [len(atoms) // 2]):
@@ -148,7 +149,7 @@ def test_two_domains_with_halos_make_the_whole(driver, name):
 def test_only_edges_that_can_matter_are_evaluated(driver):
     """Of a long chain with one owned end: two layers see four bonds of 2.35 Å, if the cutoff is two bonds."""
     atoms = Atoms("Si30", positions=[[0, 0, 2.4 * k] for k in range(30)])
-    driver.create(find_model("pet-si"))
+    driver.create(file_of("pet-si"))
     domain = part(atoms, np.array([0]), 5.0 + SKIN, 40.0, hops=9)
     driver.set_topology(domain)
     results = driver.evaluate(domain.positions(atoms))
@@ -162,9 +163,9 @@ def test_only_edges_that_can_matter_are_evaluated(driver):
 def test_with_a_rotation_the_model_sees_the_rotated_structure(driver, name, direct):
     atoms = rattled(name)
     results = run(
-        driver, find_model(name), atoms, direct=direct, virials=True, centroid=not direct, rotation=ROTATION
+        driver, file_of(name), atoms, direct=direct, virials=True, centroid=not direct, rotation=ROTATION
     )
-    model = load_model(name, device="cpu", dtype="float64")
+    model = load_model(file_of(name), device="cpu", dtype="float64")
     exact = in_python(model, atoms, ROTATION)
     assert results.energy == pytest.approx(float(exact["energy"][0]), rel=1e-12)
     assert same(results.forces, exact["direct_forces" if direct else "forces"] @ ROTATION)
@@ -181,7 +182,7 @@ def test_with_a_rotation_the_model_sees_the_rotated_structure(driver, name, dire
 
 @pytest.mark.parametrize("head", ["direct_virials", "direct_stresses"])
 def test_direct_heads_give_forces_and_virials_or_stresses(driver, head, anisotropic_model_path):
-    path = find_model("pet-si") if head == "direct_virials" else anisotropic_model_path
+    path = file_of("pet-si") if head == "direct_virials" else anisotropic_model_path
     atoms = rattled("pet-si" if head == "direct_virials" else "toy")
     results = run(driver, path, atoms, direct=True)
     exact = in_python(load_model(path, device="cpu", dtype="float64"), atoms)
@@ -191,7 +192,7 @@ def test_direct_heads_give_forces_and_virials_or_stresses(driver, head, anisotro
 
 def test_centroid_virials_are_sums_over_edges_to_the_neighbour(driver):
     atoms = rattled("pet-si")
-    results = run(driver, find_model("pet-si"), atoms, centroid=True)
+    results = run(driver, file_of("pet-si"), atoms, centroid=True)
     exact = in_python(load_model("pet-si", device="cpu", dtype="float64"), atoms)
     by_hand = np.zeros((len(atoms), 3, 3))
     for neighbour, r, g in zip(exact["edges"][1], exact["vectors"], exact["gradients"], strict=True):
@@ -211,9 +212,9 @@ def test_pairs_of_elements_have_their_own_cutoffs(driver, tmp_path):
 
 
 def test_threads_are_set_and_change_nothing(driver):
-    one = run(driver, find_model("pet-si"), rattled("pet-si"))
-    two = run(driver, find_model("pet-si"), rattled("pet-si"), create={"threads": 2})
-    assert driver.create(find_model("pet-si"), threads=2)[3] == "2"
+    one = run(driver, file_of("pet-si"), rattled("pet-si"))
+    two = run(driver, file_of("pet-si"), rattled("pet-si"), create={"threads": 2})
+    assert driver.create(file_of("pet-si"), threads=2)[3] == "2"
     assert same(two.forces, one.forces, 1e-12)
 
 
@@ -231,7 +232,7 @@ def test_a_loaded_model_describes_itself(driver, anisotropic_model_path):
 
 @pytest.mark.parametrize("n_nodes", [0, 3])
 def test_a_domain_without_own_atoms_gives_zeros(driver, n_nodes):
-    driver.create(find_model("pet-si"))
+    driver.create(file_of("pet-si"))
     none = np.zeros(0, dtype=np.int64)
     places = np.zeros((n_nodes, 4), dtype=np.int64)
     driver.set_topology(Domain(0, places, np.arange(n_nodes), [np.full(n_nodes, 14), *[none] * 5]))
@@ -240,14 +241,14 @@ def test_a_domain_without_own_atoms_gives_zeros(driver, n_nodes):
     for values in (results.energies, results.forces, results.virials, results.centroid_virials):
         assert len(values) == n_nodes and not values.any()
     assert driver.evaluate(np.zeros((n_nodes, 3)), direct=True).virials is not None
-    driver.create(find_model("pet-water"))  # which has no direct virials: a null pointer on every rank alike
+    driver.create(file_of("pet-water"))  # which has no direct virials: a null pointer on every rank alike
     driver.set_topology(Domain(0, places, np.arange(n_nodes), [np.full(n_nodes, 8), *[none] * 5]))
     assert driver.evaluate(np.zeros((n_nodes, 3)), direct=True).virials is None
 
 
 def test_atoms_without_edges_have_their_own_energy(driver):
     atoms = Atoms("Si2", positions=[[0, 0, 0], [0, 0, 30]])
-    driver.create(find_model("pet-si"))
+    driver.create(file_of("pet-si"))
     domain = whole(atoms, 5.0 + SKIN)
     driver.set_topology(domain)
     results = driver.evaluate(domain.positions(atoms), virials=True, centroid=True)
@@ -301,7 +302,7 @@ def test_positions_that_cannot_be_are_refused(driver, pair_model_path, x, messag
 def test_the_cause_of_an_exception_in_the_model_is_one_line(driver, pair_model_path):
     """Dysprosium is no species of the toy, which has a table of all elements; PET has none for it."""
     atoms = Atoms("Si2", positions=[[0, 0, 0], [0, 0, 2.3]])
-    driver.create(find_model("pet-si"))
+    driver.create(file_of("pet-si"))
     domain = whole(atoms, 5.0)
     domain.lists[0] = np.array([14, 66])
     driver.set_topology(domain)
@@ -329,7 +330,7 @@ def test_inside_python_the_operators_of_the_process_are_used(torch_side, tmp_pat
     shared.handle.restype = ctypes.c_char_p
     driver = Driver(torch_side, tmp_path, handle=shared.handle)
     threads = torch.get_num_threads()
-    driver.create(find_model("pet-si"), threads=threads)
+    driver.create(file_of("pet-si"), threads=threads)
     domain = whole(rattled("pet-si"), 5.0 + SKIN)
     driver.set_topology(domain)
     with torch.inference_mode():  # whatever the program around us does
@@ -374,12 +375,12 @@ def test_sanitizers_find_nothing(tmp_path, pair_model_path):
     program = compile_driver(tmp_path, *sanitize)
     driver = Driver(tmp_path / "library.so", tmp_path, program, ASAN_OPTIONS="detect_leaks=0")
     for _ in range(2):
-        results = run(driver, find_model("pet-si"), rattled("pet-si"), virials=True, centroid=True)
+        results = run(driver, file_of("pet-si"), rattled("pet-si"), virials=True, centroid=True)
         assert np.isfinite(results.forces).all()
-        run(driver, find_model("pet-si"), rattled("pet-si"), direct=True, rotation=ROTATION)
+        run(driver, file_of("pet-si"), rattled("pet-si"), direct=True, rotation=ROTATION)
     atoms = rattled("pet-water")
     domain = part(atoms, np.arange(5), 4.0 + SKIN, 8.0 + SKIN, hops=2)
-    driver.create(find_model("pet-water"))
+    driver.create(file_of("pet-water"))
     driver.set_topology(domain)
     driver.evaluate(domain.positions(atoms))
     test_a_domain_without_own_atoms_gives_zeros(driver, 3)

@@ -56,9 +56,9 @@ class Models:
 
     def path(self, name: str) -> Path:
         if name in ("pet-si", "pet-water"):
-            from ase_mlip.model_info import find_model
+            from withdrawn import file_of
 
-            return Path(find_model(name))
+            return file_of(name)
         path = self.folder / f"{name}.pt"
         if not path.exists():
             RECIPES[name](path)
