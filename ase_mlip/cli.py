@@ -3,6 +3,7 @@
 import json
 import sys
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def info(model: str, as_json: bool) -> None:
     path = _find(model)
     document = read_info(path)
     if as_json:
-        click.echo(document.to_json())
+        click.echo(json.dumps(asdict(document), indent=1))
         return
     for label, value in _info_rows(document, path):
         click.echo(textwrap.fill(value, 110, initial_indent=f"{label:<29} ", subsequent_indent=" " * 30))
@@ -314,8 +315,6 @@ def _flatten(value: Any) -> str:
 
 
 def _results_json(results: list) -> str:
-    from dataclasses import asdict
-
     return json.dumps([asdict(result) for result in results], indent=1)
 
 

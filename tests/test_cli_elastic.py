@@ -5,7 +5,8 @@ import json
 import re
 
 import pytest
-from ase.build import bulk, molecule
+from ase import Atoms
+from ase.build import bulk
 from ase.io import read, write
 from ase.spacegroup import crystal
 from click.testing import CliRunner
@@ -26,7 +27,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("elastic")
     export(folder / "sw.pt")
     write(folder / "si.xyz", bulk("Si", a=LATTICE_CONSTANT * 1.004), format="extxyz")
-    write(folder / "water.xyz", molecule("H2O", vacuum=4.0), format="extxyz")
+    write(folder / "pair.xyz", Atoms("Si2", [[4, 4, 4], [6.3, 4, 4]], cell=[9, 8, 8]), format="extxyz")
     return folder
 
 
@@ -129,7 +130,7 @@ def test_what_cannot_be_done_is_said(command, files):
     assert "symmetrize='random 1'" in str(result.exception)
     result = invoke(command, files / "sw.pt", files / "si.xyz", "--plot", files / "no" / "a.png")
     assert result.exit_code == 2 and "does not exist" in result.output
-    result = invoke(command, files / "sw.pt", files / "water.xyz")
+    result = invoke(command, files / "sw.pt", files / "pair.xyz")
     assert f"`ase-mlip {command.name}` needs a crystal" in str(result.exception)
     result = invoke(elastic, files / "sw.pt", files / "si.xyz", "--points", 3)
     assert result.exit_code == 2 and "even" in result.output

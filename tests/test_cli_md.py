@@ -60,7 +60,7 @@ def test_mistakes_are_one_line(sw_path, silicon, tmp_path):
         ((sw_path, tmp_path / "none.xyz"), "none.xyz"),
         (("pet-unknown", silicon), "pet-unknown"),
         ((sw_path, silicon, "--plot", tmp_path / "missing" / "a.png"), "does not exist"),
-        ((sw_path, silicon, "--timestep", -1), "`timestep`"),
+        ((sw_path, silicon, "--timestep", -1), "--timestep"),
     ):
         result = invoke(*arguments)
         assert result.exit_code in (1, 2)

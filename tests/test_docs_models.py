@@ -24,6 +24,7 @@ TEXTS = {
     "snnp-si": r"On the training frames they are (\S+) meV/atom and (\S+) eV/Å, on the " + CHOSEN,
     "snnp-ge": BOTH,
     "snnp-mo": BOTH,
+    "snnp-water": r"Training frames: (\S+) meV/atom and (\S+) eV/Å; validation frames (\S+) and (\S+)\. ",
     "pet-si": r"Training errors \((\S+) meV/atom, (\S+) eV/Å\)",
 }
 
@@ -84,7 +85,7 @@ def test_epochs_parameters_and_hours_are_those_of_the_file(name):
         assert abs(60 * training["hours"] - int(found)) <= 0.6
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("snnp")])
+@pytest.mark.parametrize("name", [f"snnp-{symbol}" for symbol in CRYSTALS if f"snnp-{symbol}" in NAMES])
 def test_lattice_constants_and_energies_of_atoms_alone(name):
     """A parabola through energies around the stated constant; the atom alone in float64."""
     symbol = name.split("-")[1]

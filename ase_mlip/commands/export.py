@@ -36,7 +36,7 @@ def export(
     modal: str | None,
     allow_pickle: bool,
 ) -> None:
-    """Turn another program's checkpoint, or a model file of an older schema, into a model file.
+    """Turn a checkpoint into a model file.
 
     SOURCE is a checkpoint of MACE, NequIP, Allegro, SevenNet or PET, or a name that the family's installed
     package knows, such as 7net-0. The file is written only if energies, forces and stress are the family's
