@@ -7,6 +7,7 @@ printed; a document with any of them comes from no export. ``lammps_plugin/docum
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -37,20 +38,34 @@ Check = Callable[[Any, str], None]
 
 def parse(text: bytes) -> dict[str, Any]:
     """The object that ``text`` is. Raises ValueError, in one line, unless it is strict, shallow JSON."""
-    try:
-        document = json.loads(
-            text.decode(),
-            parse_constant=_no_constant,
-            parse_int=_integer,
-            parse_float=_finite,
-            object_pairs_hook=_unique,
-        )
-    except RecursionError:
-        raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+    _check_depth(text)
+    document = json.loads(
+        text.decode(),
+        parse_constant=_no_constant,
+        parse_int=_integer,
+        parse_float=_finite,
+        object_pairs_hook=_unique,
+    )
     if not isinstance(document, dict):
         raise ValueError("it is no object")
     _check_plain(document, 0)
     return document
+
+
+def _check_depth(text: bytes) -> None:
+    """Refuse deep nesting before ``json`` recurses into it.
+
+    Where another library has raised Python's limit of recursion, its stack would overflow.
+    """
+    depth = 0
+    for token in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text, re.DOTALL):
+        bracket = token.group()
+        if bracket in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+        elif bracket in (b"]", b"}"):
+            depth -= 1
 
 
 def _no_constant(text: str) -> float:
