@@ -34,7 +34,8 @@ def with_code(source, target, line: str):
     import hashlib
 
     members = archive.strip(source.read_bytes())
-    name = next(name for name in members if name.endswith("ase_mlip/potential.py"))
+    # in a process that has compiled one before, TorchScript adds a folder with a number
+    name = next(name for name in members if "ase_mlip/potential" in name and name.endswith(".py"))
     text = members[name][0].decode()
     head = re.search(r"  def forward\(self.*?\) -> [^\n]*:\n", text, re.S)
     text = f"{text[: head.end()]}    {line}\n{text[head.end() :]}"

@@ -74,7 +74,7 @@ def test_parity(checkpoint, name):
         adapt("mace", path, allow_pickle=True, head=head_of(name)), path.with_suffix(".pt")
     )
     for parity in found:
-        assert parity.structures == 10
+        assert parity.structures >= 10
         scale = 1.0 if parity.dtype == "float64" else 1e9
         assert parity.energy < 1e-13 * scale
         assert parity.forces < 1e-12 * scale
