@@ -161,7 +161,14 @@ class TorchEvaluator : public Evaluator {
         auto end = Clock::now();
         std::vector<std::string> names = returned(request, outputs);
         if (request.centroid_virials) {
-            outputs["centroid_virials"] = centroid_virials(graph, outputs.at("gradients"));
+            const auto gradients = outputs.find("gradients");
+            if (gradients == outputs.end()) { // the first files of ase_mlip 0.1
+                throw std::runtime_error(
+                    "`" + file_.description.path +
+                    "` was exported without `gradients`, which centroid virials need; export it again with "
+                    "`ase-mlip export --from model-file`");
+            }
+            outputs["centroid_virials"] = centroid_virials(graph, gradients->second);
             names.emplace_back("centroid_virials");
         }
         if (spread) {
