@@ -185,10 +185,10 @@ def test_an_atom_that_leaves_takes_its_energy_to_zero_smoothly():
 def test_order_of_species_is_the_users():
     a, b = make([14, 8]), make([8, 14])
     graph = build_graph(structure(), a.cutoff)
-    first = a(*arguments(graph))["energies"].sum()
+    first = a(*arguments(graph), [])["energies"].sum()
     swapped = structure()
     swapped.numbers = np.where(swapped.numbers == 8, 14, 8)
-    second = b(*arguments(build_graph(swapped, b.cutoff)))["energies"].sum()
+    second = b(*arguments(build_graph(swapped, b.cutoff)), [])["energies"].sum()
     torch.testing.assert_close(first, second)
 
 
