@@ -28,7 +28,7 @@ from ase_mlip.validate_steps import STEPS, Job, NotApplicable
 from tests.browser import open_page
 from tests.worker_cases import hear_interrupts
 
-QUICK = Settings(phonon_length=5.0, mesh=4, orientations=3, time=0.01, replicas=2)
+QUICK = Settings(phonon_length=5.0, mesh=4, orientations=3, time=0.01, seconds=0.0, replicas=2)
 
 
 @pytest.fixture(scope="module")
