@@ -164,7 +164,8 @@ class PET(torch.nn.Module):
         weighted = upto_last_nonzero(node_weights)
         sizes = self._blocks(graph, weighted, True)
         blocks = len(sizes)  # the others hold nodes without weight
-        cut = cut_of(graph, sizes + self._blocks(graph, graph.types.size(0) - weighted, True))
+        rest = graph.types.size(0) - weighted
+        cut = cut_of(graph, sizes + self._blocks(graph, rest, True) if rest > 0 else sizes)
         state = self._before_last_stage(graph, cut, wanted)
         found, by_last_stage = self._last_stage(graph, state, cut, blocks, node_weights, wanted)
         given: list[Tensor | None] = []
