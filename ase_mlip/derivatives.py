@@ -32,7 +32,7 @@ def of_network(outputs: list[str]) -> list[str]:
     others = ["energy", "energies", "forces", "virial", "virials", "gradients", "spread"]
     found: list[str] = []
     for name in outputs:
-        if name not in others:  # noqa: PERF401 (TorchScript has no such comprehension)
+        if name not in others:  # no comprehension: TorchScript has none with a condition
             found.append(name)
     return found
 

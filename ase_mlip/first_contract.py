@@ -10,6 +10,8 @@ import inspect
 import torch
 from torch import Tensor
 
+from . import _torchscript
+
 FIRST = 5  # arguments of `forward` in contract 1
 
 
@@ -68,7 +70,7 @@ def unwrapped(network: torch.nn.Module) -> torch.nn.Module:
 
 def _arguments(network: torch.nn.Module) -> int:
     """Number of arguments that ``forward`` takes."""
-    if isinstance(network, torch.jit.ScriptModule):
+    if _torchscript.is_scripted(network):
         return len(network.forward.schema.arguments) - 1  # without `self`
     parameters = inspect.signature(network.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
