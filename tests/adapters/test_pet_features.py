@@ -56,7 +56,7 @@ def test_features_are_those_of_metatrain(name, tmp_path):
     graph = build_graph(atoms, SMALL["cutoff"])
     arguments = (graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges)
     with torch.no_grad():
-        found = adapted.module.to(torch.float64)(*arguments, {})["features"].numpy()
+        found = adapted.module.to(torch.float64)(*arguments, {}, ["features"])["features"].numpy()
     expected = of_metatrain(model, atoms, None)
     layers = 3 if "residual" in name else 1
     assert found.shape == (7, 2 * layers * SMALL["d_head"]) and np.abs(expected).min(axis=1).max() > 0.0
