@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import thread_sums
+from random_nequip import export_nequip
 from timing import Row, Spread, interleaved, ratio, spread, usable_cores
 
 REQUIRED = 0.9  # of the gain in ASE
@@ -97,8 +98,6 @@ def measure(lmp: Path, environment: dict[str, str], repeats: int, quick: bool, f
     """Rows of all models; of the ratio of the gains, the median over rounds is what is required."""
     if usable_cores() < 2:
         return [Row("gain of a second thread", "×", None, note="this process may use one core only")]
-    from random_nequip import export_nequip
-
     from ase_mlip.model_info import find_model
 
     snnp, nequip = str(find_model("snnp-si")), str(export_nequip(folder / "random-nequip.pt"))
