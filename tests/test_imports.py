@@ -162,6 +162,16 @@ def test_architectures_import_torch_only():
             assert all(other.startswith("architectures.") for other in own), name
 
 
+def test_the_mathematics_of_optimal_design_needs_numpy_and_scipy_only():
+    standard = {"__future__", "collections", "dataclasses"}
+    names = [name for name in GRAPH if name.startswith("optimal_design.algebra.")]
+    assert names
+    for name in names:
+        own, foreign = GRAPH[name]
+        assert foreign - standard <= {"numpy", "scipy"}, name
+        assert all(other == "errors" or other.startswith("optimal_design.algebra.") for other in own), name
+
+
 @pytest.mark.parametrize("name", ["relax", "phonons", "md", "eos"])
 def test_simulations_take_any_ase_calculator(name):
     """Averaging imports the model's side late, when it is asked for."""

@@ -1,0 +1,404 @@
+"""What each candidate would add, without a decomposition per candidate; the greedy selection.
+
+Let A be the information so far, V = A⁻¹, and X a candidate's rows. By the formula of Woodbury everything
+about A + XᵀX is in matrices of the size of the block: S = X V Xᵀ and, with Z = V M V, Q = X Z Xᵀ:
+
+    D: log det(A + XᵀX) − log det A = log det(1 + S)
+    I: tr A⁻¹M − tr (A + XᵀX)⁻¹M = tr (1 + S)⁻¹Q
+    G: t A⁻¹ tᵀ falls by h (1 + S)⁻¹ hᵀ, h = t V Xᵀ
+
+Each class keeps an upper bound of every candidate's gain; gains are computed in the order of the bounds until
+no other can win, so the choice is the one that computing all of them makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import linalg
+
+from .blocks import Pool
+from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
+from .problem import Problem, slack
+
+_BATCH, _LARGEST_BATCH = 64, 1024
+_FRESH = 50  # additions after which sums that follow by updates are computed anew
+_FALL = 1e3  # of the mean variance, by which updates lose as many digits
+_DIRECTIONS = 12  # eigenvectors that bound the gain of E
+_WORST = 64  # rows of the target that bound the gain of G
+_PLATEAU = 1e-9  # of the value: gains below are rounding
+_UNKNOWN = 1e200  # a bound of what has not been computed yet
+_REGULAR = 1e-8  # of the pool's information
+
+
+def best_by_bounds(
+    bounds: np.ndarray, exact: Callable[[np.ndarray], np.ndarray], enough: float = -np.inf
+) -> tuple[int, float]:
+    """The candidate of the largest score and its score: among equals the first; −1 without any.
+
+    Parameters
+    ----------
+    bounds: [n], not below the scores; −∞ for those that are not allowed
+    exact: scores of an array of candidates
+    enough: a score that has to be exceeded
+    """
+    order = np.argsort(-bounds, kind="stable")
+    best, score, start, batch = -1, enough, 0, _BATCH
+    while start < len(order) and bounds[order[start]] > -np.inf and bounds[order[start]] >= score:
+        chosen = order[start : start + batch]
+        chosen = chosen[bounds[chosen] > -np.inf]
+        scores = exact(chosen)
+        top = scores.max()
+        if top >= score and top > enough:
+            first = int(chosen[scores == top].min())
+            best = first if top > score or best < 0 else min(best, first)
+            score = float(top)
+        start += batch
+        batch = min(2 * batch, _LARGEST_BATCH)
+    return best, score
+
+
+class DeterminantAdditions:
+    """D. Gains only fall as the selection grows (log det is submodular), so the last ones computed are upper
+    bounds: the lazy greedy selection of M. Minoux, in Optimization Techniques (1978), p. 234."""
+
+    def __init__(self, pool: Pool, goal: Determinant | None, matrix: np.ndarray, lazy: bool = True):
+        self.pool, self.matrix, self.lazy = pool, matrix, lazy
+        self.evaluated = 0
+        self._bounds = np.full(len(pool), _UNKNOWN)
+        self._factor = _whitening(matrix)
+
+    def best(self, allowed: np.ndarray, costs: np.ndarray) -> tuple[int, float]:
+        """The allowed candidate of the largest gain per cost, and its gain."""
+        if not self.lazy:
+            self._bounds[:] = _UNKNOWN
+
+        def exact(chosen: np.ndarray) -> np.ndarray:
+            self._bounds[chosen] = self.gains(chosen)
+            return self._bounds[chosen] / costs[chosen]
+
+        best, score = best_by_bounds(np.where(allowed, self._bounds / costs, -np.inf), exact)
+        return best, score * costs[best]
+
+    def gains(self, chosen: np.ndarray) -> np.ndarray:
+        """log det(1 + S) of candidates, [b]."""
+        self.evaluated += len(chosen)
+        gram = _grams(self.pool.gather(chosen), self._factor)
+        return np.linalg.slogdet(gram + np.eye(gram.shape[1]))[1]
+
+    def add(self, index: int) -> None:
+        """Take a candidate into the information."""
+        rows = self.pool.gather(np.array([index]))[0]
+        self.matrix = self.matrix + rows.T @ rows
+        self._factor = _whitening(self.matrix)
+
+
+class MeanVarianceAdditions:
+    """A and I. S and Q of all candidates follow each addition by updates of its rank."""
+
+    def __init__(self, pool: Pool, goal: MeanVariance, matrix: np.ndarray):
+        self.pool, self.root, self.matrix = pool, goal.root, matrix
+        self._refresh()
+
+    def best(self, allowed: np.ndarray, costs: np.ndarray) -> tuple[int, float]:
+        """The allowed candidate of the largest gain per cost, and its gain."""
+        # rounding of the updates must not hide the best
+        bounds = (self._upper() * (1.0 + 1e-6) + 1e-9 * self._value) / costs
+        best, score = best_by_bounds(
+            np.where(allowed, bounds, -np.inf), lambda chosen: self.gains(chosen) / costs[chosen]
+        )
+        return best, score * costs[best]
+
+    def gains(self, chosen: np.ndarray) -> np.ndarray:
+        """tr (1 + S)⁻¹Q of candidates, [b]."""
+        result = np.empty(len(chosen))
+        for number, (gram, moments) in enumerate(self._updated):
+            index = np.flatnonzero(self.pool.group_of[chosen] == number)
+            place = self.pool.place_of[chosen[index]]
+            system = gram[place] + np.eye(gram.shape[1])
+            result[index] = np.trace(np.linalg.solve(system, moments[place]), axis1=1, axis2=2)
+        return result
+
+    def add(self, index: int) -> None:
+        """Take a candidate into the information.
+
+        With K Kᵀ = V Xᵀ (1 + S)⁻¹ X V the inverse becomes V − K Kᵀ and Z becomes Z − K Eᵀ − E Kᵀ, where
+        E = V M K − ½ K (Kᵀ M K).
+        """
+        rows = self.pool.gather(np.array([index]))[0]
+        product = rows @ self._inverse
+        lower = np.linalg.cholesky(np.eye(len(rows)) + product @ rows.T)
+        k = linalg.solve_triangular(lower, product, lower=True).T
+        seen = self.root @ k
+        e = self._inverse @ (self.root.T @ seen) - 0.5 * k @ (seen.T @ seen)
+        self.matrix = self.matrix + rows.T @ rows
+        self._inverse = inverse_of(cholesky(self.matrix))
+        self._since += 1
+        if self._since >= _FRESH or self._mean() * _FALL < self._value:
+            self._refresh()
+            return
+        both, rank = np.concatenate([k, e], axis=1), k.shape[1]
+        for (_, group), (gram, moments) in zip(self.pool.groups, self._updated, strict=True):
+            for part in self.pool.batches(group):
+                product = (group[part].reshape(-1, len(k)) @ both).reshape(-1, group.shape[1], 2 * rank)
+                c, d = product[..., :rank], product[..., rank:]
+                gram[part] -= c @ c.swapaxes(1, 2)
+                cross = c @ d.swapaxes(1, 2)
+                moments[part] -= cross + cross.swapaxes(1, 2)
+
+    def _upper(self) -> np.ndarray:
+        """1/(1 + s) ≤ 1 − s/(1 + s̄) for 0 ≤ s ≤ s̄, so tr (1 + S)⁻¹Q ≤ tr Q − tr SQ/(1 + s̄), s̄ = ‖S‖,
+        [n]."""
+        upper = np.empty(len(self.pool))
+        for (index, _), (gram, moments) in zip(self.pool.groups, self._updated, strict=True):
+            largest = np.sqrt(np.einsum("nij,nij->n", gram, gram))
+            mixed = np.einsum("nij,nij->n", gram, moments)
+            upper[index] = np.einsum("nii->n", moments) - mixed / (1.0 + largest)
+        return upper
+
+    def _mean(self) -> float:
+        half = self.root @ self._inverse
+        return float(np.einsum("ij,ij->", half, self.root))
+
+    def _refresh(self) -> None:
+        """All from the matrix."""
+        factor = _whitening(self.matrix)
+        self._inverse = factor @ factor.T
+        self._value, self._since = self._mean(), 0
+        self._updated = [
+            (_grams(group, factor), _grams(group, self._inverse @ self.root.T))
+            for _, group in self.pool.groups
+        ]
+
+
+class SmallestEigenvalueAdditions:
+    """E. With u_k, λ_k the lowest eigenvectors of A the smallest eigenvalue of A + XᵀX is at most that of
+    this matrix between any of the u_k (Rayleigh and Ritz): λ_k + ‖X u_k‖² for one of them."""
+
+    def __init__(self, pool: Pool, goal: SmallestEigenvalue, matrix: np.ndarray):
+        self.pool, self.goal, self.matrix = pool, goal, matrix
+
+    def best(self, allowed: np.ndarray, costs: np.ndarray) -> tuple[int, float]:
+        """The allowed candidate of the largest gain per cost, and its gain."""
+        values, vectors = linalg.eigh(self.matrix)
+        lowest, directions = values[:_DIRECTIONS], vectors[:, :_DIRECTIONS]
+        upper = np.full(len(self.pool), np.inf)
+        for value, direction in zip(lowest, directions.T, strict=True):
+            upper = np.minimum(upper, value + self.pool.squares(direction[:, None]))
+        bounds = (upper - values[0] + 1e-12 * values[-1]) / costs
+        found = _Best()
+
+        def exact(chosen: np.ndarray) -> np.ndarray:
+            seen = self.pool.gather(chosen) @ directions
+            ritz = np.linalg.eigvalsh(np.diag(lowest) + seen.swapaxes(1, 2) @ seen)[:, 0]
+            scores = np.full(len(chosen), -np.inf)
+            for place in np.argsort(-(ritz - values[0]) / costs[chosen], kind="stable"):
+                limit = (ritz[place] - values[0] + 1e-12 * values[-1]) / costs[chosen[place]]
+                if limit < found.score:
+                    break
+                scores[place] = self.gain(chosen[place], values[0]) / costs[chosen[place]]
+                found.score = max(found.score, scores[place])
+            return scores
+
+        best, score = best_by_bounds(np.where(allowed, bounds, -np.inf), exact)
+        return best, score * costs[best]
+
+    def gain(self, index: int, before: float) -> float:
+        """The rise of the smallest eigenvalue."""
+        rows = self.pool.gather(np.array([index]))[0]
+        return smallest_eigenvalue(self.matrix + rows.T @ rows) - before
+
+    def add(self, index: int) -> None:
+        """Take a candidate into the information."""
+        rows = self.pool.gather(np.array([index]))[0]
+        self.matrix = self.matrix + rows.T @ rows
+
+
+class LargestVarianceAdditions:
+    """G. Variances only fall, so those of the worst rows after an addition bound the largest one from
+    below."""
+
+    def __init__(self, pool: Pool, goal: LargestVariance, matrix: np.ndarray):
+        self.pool, self.goal, self.matrix = pool, goal, matrix
+        self.variances, self._since = goal.variances(matrix), 0
+
+    def best(self, allowed: np.ndarray, costs: np.ndarray) -> tuple[int, float]:
+        """The allowed candidate of the largest gain per cost, and its gain."""
+        inverse, variances = inverse_of(cholesky(self.matrix)), self.variances
+        order = np.argsort(-variances, kind="stable")
+        worst = order[:_WORST]
+        images = inverse @ self.goal.target[worst].T
+        largest = variances[worst[0]]
+        lower = np.zeros(len(self.pool))
+        for index, group in self.pool.groups:
+            for part in self.pool.batches(group):
+                falls = np.square(group[part] @ images).sum(axis=1)  # (1 + S)⁻¹ is at most one
+                lower[index[part]] = (variances[worst] - falls).max(axis=1)
+        bounds = (largest - lower) * (1.0 + 1e-9) / costs
+        found = _Best()
+
+        def exact(chosen: np.ndarray) -> np.ndarray:
+            scores = np.full(len(chosen), -np.inf)
+            for place, index in enumerate(chosen):
+                if bounds[index] < found.score:
+                    break
+                half = self._half(index, inverse)
+                useless = largest - found.score * costs[index]
+                after = largest_after(self.goal.target, variances, order, half, useless)
+                scores[place] = (largest - after) / costs[index]
+                found.score = max(found.score, scores[place])
+            return scores
+
+        best, score = best_by_bounds(np.where(allowed, bounds, -np.inf), exact)
+        return best, score * costs[best]
+
+    def add(self, index: int) -> None:
+        """Take a candidate into the information."""
+        half = self._half(index, inverse_of(cholesky(self.matrix)))
+        rows = self.pool.gather(np.array([index]))[0]
+        self.matrix = self.matrix + rows.T @ rows
+        self._since += 1
+        if self._since >= _FRESH:
+            self.variances, self._since = self.goal.variances(self.matrix), 0
+            return
+        before, self.variances = self.variances, self.variances.copy()
+        for start in range(0, len(before), 8192):
+            part = slice(start, start + 8192)
+            self.variances[part] -= np.square(self.goal.target[part] @ half.T).sum(axis=1)
+        if self.variances.max() * _FALL < before.max():
+            self.variances, self._since = self.goal.variances(self.matrix), 0
+
+    def _half(self, index: int, inverse: np.ndarray) -> np.ndarray:
+        """H [m, p] with HᵀH = V Xᵀ (1 + S)⁻¹ X V."""
+        rows = self.pool.gather(np.array([index]))[0]
+        product = rows @ inverse
+        lower = np.linalg.cholesky(np.eye(len(rows)) + product @ rows.T)
+        return linalg.solve_triangular(lower, product, lower=True)
+
+
+class _Best:
+    """The best score so far, shared by the batches of one search."""
+
+    score = -np.inf
+
+
+def largest_after(
+    target: np.ndarray, variances: np.ndarray, order: np.ndarray, half: np.ndarray, useless: float = np.inf
+) -> float:
+    """max_t (v_t − ‖half t‖²), from the largest v_t on, until the others are smaller.
+
+    Parameters
+    ----------
+    target: rows [t, p]
+    variances: v [t]
+    order: rows from the largest variance to the smallest
+    half: [m, p]
+    useless: what is certainly larger need not be known better
+    """
+    largest, start, batch = -np.inf, 0, _WORST
+    while start < len(order) and variances[order[start]] > largest and largest <= useless:
+        part = order[start : start + batch]
+        fall = np.square(target[part] @ half.T).sum(axis=1)
+        largest = max(largest, float((variances[part] - fall).max()))
+        start, batch = start + batch, min(2 * batch, 8192)
+    return largest
+
+
+def smallest_eigenvalue(matrix: np.ndarray) -> float:
+    """The smallest eigenvalue of a symmetric matrix."""
+    return float(linalg.eigvalsh(matrix, subset_by_index=[0, 0], check_finite=False)[0])
+
+
+def regular(problem: Problem, base: np.ndarray) -> np.ndarray:
+    """``base``, or where it has no full rank with a little of the pool's information added.
+
+    With it a candidate that determines more directions gains more than any that does not: the start of a
+    selection without a prior has the largest rank first.
+    """
+    return base if cholesky(base) is not None else base + _REGULAR * problem.everything
+
+
+def additions_of(problem: Problem, base: np.ndarray):
+    """The additions of the problem's criterion to ``base``."""
+    kind = {
+        Determinant: DeterminantAdditions,
+        MeanVariance: MeanVarianceAdditions,
+        SmallestEigenvalue: SmallestEigenvalueAdditions,
+        LargestVariance: LargestVarianceAdditions,
+    }[type(problem.goal)]
+    return kind(problem.pool, problem.goal, base)
+
+
+def greedy(
+    problem: Problem,
+    chosen: list[int],
+    budget: float,
+    *,
+    among: np.ndarray | None = None,
+    by_cost: bool = True,
+    tick: Callable[[int], None] | None = None,
+) -> list[int]:
+    """Add to ``chosen`` the candidate of the largest gain per cost, until the budget ends. Returns all, in
+    order.
+
+    E and G, in which an addition often changes nothing, take the gain of D where they have no full rank, and
+    where the best gain is rounding.
+
+    Parameters
+    ----------
+    problem: candidates, prior, criterion, costs
+    chosen: those selected already, which come first
+    budget: of all together
+    among: bool [n], the candidates allowed; all if None
+    by_cost: divide gains by costs
+    tick: called with the number selected
+    """
+    chosen = list(chosen)
+    start = problem.matrix(chosen)
+    base = regular(problem, start)
+    own = additions_of(problem, base)
+    sharp = problem.goal.sharpens
+    helper = DeterminantAdditions(problem.pool, None, base) if sharp else None
+    allowed = np.ones(len(problem.pool), dtype=bool) if among is None else among.copy()
+    allowed[chosen] = False
+    rates = problem.costs if by_cost else np.ones(len(problem.pool))
+    left = budget - problem.costs[chosen].sum()
+    full = cholesky(start) is not None
+    while True:
+        allowed &= problem.costs <= left + slack(budget)
+        if not allowed.any():
+            return chosen
+        index = -1
+        if not sharp or full:
+            index, gain = own.best(allowed, rates)
+            if sharp and gain <= _PLATEAU * abs(problem.goal.value(problem.goal.log_efficiency(own.matrix))):
+                index = -1
+        if index < 0:
+            index, _ = (helper or own).best(allowed, rates)
+        for additions in (own, helper):
+            if additions is not None:
+                additions.add(index)
+        chosen.append(index)
+        allowed[index] = False
+        left -= problem.costs[index]
+        full = full or cholesky(problem.matrix(chosen)) is not None
+        if tick is not None:
+            tick(len(chosen))
+
+
+def _whitening(matrix: np.ndarray) -> np.ndarray:
+    """F with F Fᵀ = A⁻¹."""
+    lower = cholesky(matrix)
+    return linalg.solve_triangular(lower, np.eye(len(matrix)), lower=True, check_finite=False).T
+
+
+def _grams(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """X F Fᵀ Xᵀ of each of ``rows`` [b, m, p], [b, m, m]."""
+    grams = np.empty((len(rows), rows.shape[1], rows.shape[1]))
+    step = max(1, (1 << 20) // (rows.shape[1] * rows.shape[2]))
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        product = (part.reshape(-1, rows.shape[2]) @ factor).reshape(len(part), rows.shape[1], -1)
+        grams[start : start + step] = product @ product.swapaxes(1, 2)
+    return grams

@@ -1,0 +1,225 @@
+"""The five criteria as information functions, with the matrices that bound them.
+
+Every criterion is an increasing function of an *efficiency function* ψ(A) of F. Pukelsheim, Optimal Design of
+Experiments (1993), chapter 5: positively homogeneous, ψ(sA) = s ψ(A), concave and monotone:
+
+    D: ψ = det(A)^(1/p)    A, I: ψ = 1/tr A⁻¹M    G: ψ = 1/max_t t A⁻¹ tᵀ    E: ψ = smallest eigenvalue
+
+so that ψ(A)/ψ(A') is the efficiency of A against A', whatever the criterion.
+
+**The bound.** Let c > 0 and Z ⪰ 0 be such that ψ(A') ≤ c tr(ZA') for every A'. Then no design A' of a set is
+better than c max tr(ZA') over that set, which is a linear programme in the weights. Such pairs are
+
+- D, A, I: c = ψ(A), Z = ∇log ψ(A). A concave function lies below its tangent plane, ψ(A') ≤ ψ(A) +
+  tr(∇ψ(A)(A'−A)), and tr(∇ψ(A)A) = ψ(A) by Euler's theorem on homogeneous functions, so ψ(A') ≤ tr(∇ψ(A)A').
+- G, not differentiable: for any weights q ≥ 0, Σq = 1, of the target's rows the largest variance is at least
+  the mean Σ q_t t A'⁻¹ tᵀ = tr A'⁻¹M_q, so that ψ_G(A') is at most ψ_I of M = M_q, which is bounded as above.
+- E, not differentiable: the smallest eigenvalue is at most tr(ZA')/tr Z for every Z ⪰ 0, since tr(ZA') is a
+  sum of vᵀA'v with Σ‖v‖² = tr Z. So c = 1/tr Z.
+
+The bound is true for every q and Z; that it is close to the optimum is the work of the choice. Both come from
+a smooth function, with the power s instead of the maximum: G: ψ_s = (Σ v_t^s)^(−1/s), E: ψ_s = (tr
+A^(−s))^(−1/s), whose gradients have q_t ∝ v_t^(s−1) and Z ∝ A^(−s−1). They are Pukelsheim's matrix means for
+E, and concave for the same reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+CRITERIA = ("d", "a", "i", "e", "g")
+
+_ROUNDING = 4.0 * np.finfo(float).eps  # of a diagonal element or the largest eigenvalue, for each column
+_ROWS = 2000  # rows of G's target worked with at a time
+_NEGLIGIBLE = 1e-14  # of the largest weight of a target's row
+
+
+@dataclass
+class Slope:
+    """A smooth ψ at a matrix A, and a plane above the criterion's own ψ.
+
+    Attributes
+    ----------
+    log_value: log ψ_s(A); −∞ without full rank
+    factor: F [p, r] with ∇log ψ_s(A) = Z = F Fᵀ and tr(ZA) = 1
+    log_scale: log c, with ψ(A') ≤ c tr(ZA') for every A'
+    """
+
+    log_value: float
+    factor: np.ndarray | None = None
+    log_scale: float = -np.inf
+
+
+_FLAT = Slope(-np.inf)
+
+
+class Determinant:
+    """D: log det A + ``offset``, which a change of coordinates takes off."""
+
+    sharpens = False
+
+    def __init__(self, columns: int, offset: float = 0.0):
+        self.columns, self.offset = columns, offset
+
+    def log_efficiency(self, matrix: np.ndarray) -> float:
+        """log ψ(A)."""
+        lower = cholesky(matrix)
+        return -np.inf if lower is None else self._log(lower)
+
+    def slope(self, matrix: np.ndarray, power: float) -> Slope:
+        """ψ is smooth itself, whatever the power."""
+        lower = cholesky(matrix)
+        if lower is None:
+            return _FLAT
+        value = self._log(lower)
+        factor = _inverse_lower(lower).T / np.sqrt(self.columns)
+        return Slope(value, factor, value)
+
+    def value(self, log_efficiency: float) -> float:
+        """The criterion of an efficiency."""
+        return self.columns * log_efficiency
+
+    def _log(self, lower: np.ndarray) -> float:
+        return (2.0 * np.log(np.diag(lower)).sum() + self.offset) / self.columns
+
+
+class MeanVariance:
+    """A and I: tr A⁻¹M, M = BᵀB with ``root`` B [r, p]; A has M = 1."""
+
+    sharpens = False
+
+    def __init__(self, root: np.ndarray):
+        self.root = root
+
+    def log_efficiency(self, matrix: np.ndarray) -> float:
+        lower = cholesky(matrix)
+        if lower is None:
+            return -np.inf
+        half = linalg.solve_triangular(lower, self.root.T, lower=True, check_finite=False)
+        return -np.log(np.square(half).sum())
+
+    def slope(self, matrix: np.ndarray, power: float) -> Slope:
+        lower = cholesky(matrix)
+        if lower is None:
+            return _FLAT
+        half = linalg.solve_triangular(lower, self.root.T, lower=True, check_finite=False)
+        total = np.square(half).sum()
+        factor = linalg.solve_triangular(lower, half, lower=True, trans=1, check_finite=False) / np.sqrt(
+            total
+        )
+        return Slope(-np.log(total), factor, -np.log(total))
+
+    def value(self, log_efficiency: float) -> float:
+        return float(np.exp(-log_efficiency))
+
+
+class LargestVariance:
+    """G: the largest t A⁻¹ tᵀ over the rows of ``target`` [t, p]."""
+
+    sharpens = True
+
+    def __init__(self, target: np.ndarray):
+        self.target = target
+
+    def variances(self, matrix: np.ndarray) -> np.ndarray:
+        """t A⁻¹ tᵀ of each row, [t]; infinite without full rank."""
+        lower = cholesky(matrix)
+        if lower is None:
+            return np.full(len(self.target), np.inf)
+        factor = _inverse_lower(lower).T
+        variances = np.empty(len(self.target))
+        for start in range(0, len(self.target), 4096):
+            product = self.target[start : start + 4096] @ factor
+            variances[start : start + 4096] = np.einsum("ij,ij->i", product, product)
+        return variances
+
+    def log_efficiency(self, matrix: np.ndarray) -> float:
+        largest = self.variances(matrix).max()
+        return -np.log(largest)
+
+    def slope(self, matrix: np.ndarray, power: float) -> Slope:
+        lower = cholesky(matrix)
+        if lower is None:
+            return _FLAT
+        inverse = _inverse_lower(lower)
+        half = self.target @ inverse.T
+        variances = np.einsum("ij,ij->i", half, half)
+        largest = variances.max()
+        relative = variances / largest
+        norm = (relative**power).sum() ** (1.0 / power)
+        weights = (relative / norm) ** (power - 1.0)
+        used = weights > _NEGLIGIBLE * weights.max()
+        rows = half[used] * np.sqrt(weights[used] / (largest * norm))[:, None]
+        mean = (weights * variances).sum() / weights.sum()
+        return Slope(-np.log(largest * norm), inverse.T @ _narrow(rows).T, -np.log(mean))
+
+    def working(self, matrix: np.ndarray) -> LargestVariance:
+        """The criterion of the rows with the largest variances only: quicker, and never larger."""
+        if len(self.target) <= _ROWS:
+            return self
+        variances = self.variances(matrix)
+        return LargestVariance(self.target[np.argpartition(-variances, _ROWS)[:_ROWS]])
+
+    def value(self, log_efficiency: float) -> float:
+        return float(np.exp(-log_efficiency))
+
+
+class SmallestEigenvalue:
+    """E: the smallest eigenvalue of A."""
+
+    sharpens = True
+
+    def log_efficiency(self, matrix: np.ndarray) -> float:
+        values = linalg.eigvalsh(matrix, check_finite=False)
+        if values[0] <= _ROUNDING * len(values) * values[-1]:
+            return -np.inf
+        return float(np.log(values[0]))
+
+    def slope(self, matrix: np.ndarray, power: float) -> Slope:
+        values, vectors = linalg.eigh(matrix, check_finite=False)
+        if values[0] <= _ROUNDING * len(values) * values[-1]:
+            return _FLAT
+        relative = values[0] / values
+        total = (relative**power).sum()
+        weights = relative ** (power + 1.0) / (total * values[0])
+        used = weights > _NEGLIGIBLE * weights[0]
+        log_value = np.log(values[0]) - np.log(total) / power
+        return Slope(log_value, vectors[:, used] * np.sqrt(weights[used]), -np.log(weights[used].sum()))
+
+    def value(self, log_efficiency: float) -> float:
+        return float(np.exp(log_efficiency))
+
+
+def cholesky(matrix: np.ndarray) -> np.ndarray | None:
+    """The lower triangle L with A = LLᵀ, or None where A has no full rank up to rounding."""
+    lower, info = linalg.lapack.dpotrf(matrix, lower=1, clean=1)
+    if info != 0 or (np.square(np.diag(lower)) <= _ROUNDING * len(matrix) * np.diag(matrix)).any():
+        return None
+    return lower
+
+
+def inverse_of(lower: np.ndarray) -> np.ndarray:
+    """A⁻¹ of A = LLᵀ, [p, p]."""
+    half = _inverse_lower(lower)
+    return half.T @ half
+
+
+def _inverse_lower(lower: np.ndarray) -> np.ndarray:
+    return linalg.lapack.dtrtri(lower, lower=1)[0]
+
+
+def _narrow(rows: np.ndarray) -> np.ndarray:
+    """At most as many rows as columns with the same product RᵀR."""
+    if len(rows) <= rows.shape[1]:
+        return rows
+    return root_of(rows.T @ rows)
+
+
+def root_of(moments: np.ndarray) -> np.ndarray:
+    """B [r, p] with BᵀB = M up to rounding, r the rank of M."""
+    values, vectors = linalg.eigh(moments, check_finite=False)
+    used = values > len(values) * np.finfo(float).eps * max(values[-1], 0.0)
+    return (vectors[:, used] * np.sqrt(values[used])).T
