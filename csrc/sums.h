@@ -2,20 +2,24 @@
 // Sums over edges on a CPU, whose time falls with the number of threads and whose numbers do not depend on
 // it.
 //
-// A row gets what its edges give in two passes. As centre: the edges of a row stand together, and every
-// thread works through chunks of edges. As neighbour: a counting sort first brings together the edges of a
-// block of rows, each block in the order of the edges, and every thread works through blocks. Both add the
-// numbers of a row in one order always.
+// A row gets what its edges give in two passes, as centre and as neighbour. Every thread works through parts
+// of the edges. As centre the edges of a row stand together: only the first and the last row of a part can
+// have edges in another one. As neighbour each part has sums of its own, which are then added in the order of
+// the parts. The parts are the same for any number of threads, so a row's numbers are always added in one
+// order. (Sorting the edges by neighbour first moves three times the memory: two threads gained nothing.)
 
 #include "parallel.h"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
 namespace ase_mlip::cpu {
 
-constexpr int64_t kEdgesPerChunk = 4096;
-constexpr int64_t kMostBlocks = 64;
+constexpr int64_t kEdgesPerChunk = 8192;
+constexpr int64_t kEdgesPerPart = 32768; // of the sums to neighbours
+constexpr int64_t kMostParts = 32;       // each may need as much memory as the rows
+constexpr int64_t kRowsPerBlock = 64;
 
 /// What a run of edges with one index gives to the row of this number, if other chunks may have a part in it.
 template <typename T, int width> struct Part {
@@ -52,72 +56,74 @@ void add_sorted(const Value& value, const int64_t* index, int64_t n_edges, T* ro
     }
 }
 
-/// Numbers of edges, sorted by the block of rows they belong to.
-class EdgesByBlock {
+/// What one part of the edges gives to rows [n, width]. Only the blocks of rows that it reaches are cleared
+/// and added, as a part of the edges of a large system reaches few of them.
+template <typename T, int width> class PartialRows {
   public:
-    EdgesByBlock(const int64_t* index, int64_t n_edges, int64_t n_rows)
-        : edges_(std::make_unique_for_overwrite<int64_t[]>(n_edges)) {
-        while ((n_rows >> shift_) >= kMostBlocks) {
-            ++shift_;
-        }
-        blocks_ = n_rows == 0 ? 0 : ((n_rows - 1) >> shift_) + 1;
-        const int64_t size = std::max(kEdgesPerChunk, chunks_of(n_edges, kMostBlocks));
-        const int64_t chunks = chunks_of(n_edges, size);
-        std::vector<int64_t> next(chunks * blocks_); // place of the next edge of a chunk in a block
-        parallel_chunks(n_edges, size, [&](int64_t chunk, int64_t begin, int64_t end) {
-            for (int64_t edge = begin; edge < end; ++edge) {
-                ++next[chunk * blocks_ + (index[edge] >> shift_)];
+    explicit PartialRows(int64_t n_rows)
+        : n_rows_(n_rows), reached_(chunks_of(n_rows, kRowsPerBlock)),
+          sums_(std::make_unique_for_overwrite<T[]>(width * kRowsPerBlock * reached_.size())) {}
+
+    template <typename Value> void add(const Value& value, const int64_t* index, int64_t begin, int64_t end) {
+        for (int64_t edge = begin; edge < end; ++edge) {
+            const int64_t row = index[edge], block = row / kRowsPerBlock;
+            T* to = sums_.get() + width * row;
+            if (!reached_[block]) {
+                reached_[block] = 1;
+                std::fill_n(sums_.get() + width * kRowsPerBlock * block, width * kRowsPerBlock, T(0));
             }
-        });
-        int64_t sum = 0;
-        for (int64_t block = 0; block < blocks_; ++block) {
-            first_.push_back(sum);
-            for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-                const int64_t count = next[chunk * blocks_ + block];
-                next[chunk * blocks_ + block] = sum;
-                sum += count;
+            for (int k = 0; k < width; ++k) {
+                to[k] += value(edge, k);
             }
         }
-        first_.push_back(sum);
-        parallel_chunks(n_edges, size, [&](int64_t chunk, int64_t begin, int64_t end) {
-            for (int64_t edge = begin; edge < end; ++edge) {
-                edges_[next[chunk * blocks_ + (index[edge] >> shift_)]++] = edge;
-            }
-        });
     }
 
-    /// Calls job(edge) for all edges, those of a row always by one thread and in their order.
-    template <typename Job> void for_each(const Job& job) const {
-        parallel_for(blocks_, 1, [&](int64_t begin, int64_t end) {
-            for (int64_t n = first_[begin]; n < first_[end]; ++n) {
-                job(edges_[n]);
+    /// Adds a block to its rows, and forgets it.
+    void move_to(T* rows, int64_t block) {
+        if (reached_[block]) {
+            const int64_t end = width * std::min(n_rows_, kRowsPerBlock * (block + 1));
+            for (int64_t n = width * kRowsPerBlock * block; n < end; ++n) {
+                rows[n] += sums_[n];
             }
-        });
+            reached_[block] = 0;
+        }
     }
 
   private:
-    int64_t blocks_ = 0;
-    int shift_ = 0;
-    std::vector<int64_t> first_; // [blocks + 1]
-    std::unique_ptr<int64_t[]> edges_;
+    int64_t n_rows_;
+    std::vector<char> reached_;
+    std::unique_ptr<T[]> sums_;
 };
 
 /// The same for an `index` in any order, whose numbers lie in [0, n_rows).
 template <typename T, int width, typename Value>
 void add_unsorted(const Value& value, const int64_t* index, int64_t n_edges, T* rows, int64_t n_rows) {
-    const auto add = [&](int64_t edge) {
-        T* to = rows + width * index[edge];
-        for (int k = 0; k < width; ++k) {
-            to[k] += value(edge, k);
-        }
-    };
-    if (n_edges <= kEdgesPerChunk || at::get_num_threads() == 1) {
-        for (int64_t edge = 0; edge < n_edges; ++edge) {
-            add(edge);
+    const int64_t size = std::max(kEdgesPerPart, chunks_of(n_edges, kMostParts));
+    const int64_t blocks = chunks_of(n_rows, kRowsPerBlock);
+    if (n_edges <= size || at::in_parallel_region() || at::get_num_threads() == 1) {
+        PartialRows<T, width> sums(n_edges == 0 ? 0 : n_rows); // one for all parts stays in the cache
+        for (int64_t begin = 0; begin < n_edges; begin += size) {
+            sums.add(value, index, begin, std::min(n_edges, begin + size));
+            for (int64_t block = 0; block < blocks; ++block) {
+                sums.move_to(rows, block);
+            }
         }
         return;
     }
-    EdgesByBlock(index, n_edges, n_rows).for_each(add);
+    std::vector<PartialRows<T, width>> parts;
+    for (int64_t part = 0; part < chunks_of(n_edges, size); ++part) {
+        parts.emplace_back(n_rows);
+    }
+    parallel_chunks(n_edges, size, [&](int64_t part, int64_t begin, int64_t end) {
+        parts[part].add(value, index, begin, end);
+    });
+    parallel_for(blocks, 16, [&](int64_t begin, int64_t end) {
+        for (PartialRows<T, width>& part : parts) {
+            for (int64_t block = begin; block < end; ++block) {
+                part.move_to(rows, block);
+            }
+        }
+    });
 }
 
 } // namespace ase_mlip::cpu
