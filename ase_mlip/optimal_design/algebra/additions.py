@@ -29,6 +29,8 @@ _DIRECTIONS = 12  # eigenvectors that bound the gain of E
 _WORST = 64  # rows of the target that bound the gain of G
 _PLATEAU = 1e-9  # of the value: gains below are rounding
 _UNKNOWN = 1e200  # a bound of what has not been computed yet
+_STORED = 1 << 25  # numbers of all S that are kept: 256 MB
+_LARGE = 1e4  # a trace of S from which on S is computed anew
 _REGULAR = 1e-8  # of the pool's information
 
 
@@ -61,13 +63,21 @@ def best_by_bounds(
 
 class DeterminantAdditions:
     """D. Gains only fall as the selection grows (log det is submodular), so the last ones computed are upper
-    bounds: the lazy greedy selection of M. Minoux, in Optimization Techniques (1978), p. 234."""
+    bounds: the lazy greedy selection of M. Minoux, in Optimization Techniques (1978), p. 234.
+
+    S of a candidate computed lately follows the additions since, S − C Cᵀ with C = X K, K Kᵀ = V Xᵀ (1 + S)⁻¹ X V
+    of each addition; this is cheaper than X V Xᵀ while K has few columns.
+    """
 
     def __init__(self, pool: Pool, goal: Determinant | None, matrix: np.ndarray, lazy: bool = True):
         self.pool, self.matrix, self.lazy = pool, matrix, lazy
         self.evaluated = 0
         self._bounds = np.full(len(pool), _UNKNOWN)
         self._factor = _whitening(matrix)
+        shapes = [(len(group), group.shape[1], group.shape[1]) for _, group in pool.groups]
+        self._known = [np.zeros(shape) if np.prod(shape) <= _STORED else None for shape in shapes]
+        self._steps = np.full(len(pool), -1)  # columns of K that the known S holds; −1 for no S
+        self._updates, self._first = np.zeros((pool.columns, 0)), 0  # K, and its columns dropped already
 
     def best(self, allowed: np.ndarray, costs: np.ndarray) -> tuple[int, float]:
         """The allowed candidate of the largest gain per cost, and its gain."""
@@ -84,14 +94,44 @@ class DeterminantAdditions:
     def gains(self, chosen: np.ndarray) -> np.ndarray:
         """log det(1 + S) of candidates, [b]."""
         self.evaluated += len(chosen)
-        gram = _grams(self.pool.gather(chosen), self._factor)
-        return np.linalg.slogdet(gram + np.eye(gram.shape[1]))[1]
+        result = np.empty(len(chosen))
+        for number, (_, group) in enumerate(self.pool.groups):
+            index = np.flatnonzero(self.pool.group_of[chosen] == number)
+            place, members = self.pool.place_of[chosen[index]], chosen[index]
+            known = self._known[number]
+            if known is None:
+                grams, exact = _grams(group[place], self._factor), False
+            else:
+                lately = self._steps[members] >= self._first
+                known[place[~lately]] = _grams(group[place[~lately]], self._factor)
+                self._follow(group, known, place[lately], self._steps[members[lately]] - self._first)
+                grams = known[place]
+                # differences of large numbers would be rounding
+                exact = np.trace(grams, axis1=1, axis2=2) < _LARGE
+            result[index] = np.linalg.slogdet(grams + np.eye(grams.shape[1]))[1]
+            self._steps[members] = np.where(exact, self._first + self._updates.shape[1], -1)
+        return result
+
+    def _follow(self, group: np.ndarray, known: np.ndarray, place: np.ndarray, steps: np.ndarray) -> None:
+        """Bring S of candidates up to date that hold the first ``steps`` columns of K."""
+        if not len(place) or steps.min() == self._updates.shape[1]:
+            return
+        columns = np.arange(steps.min(), self._updates.shape[1])
+        change = group[place].reshape(-1, self.pool.columns) @ self._updates[:, columns]
+        change = change.reshape(len(place), -1, len(columns)) * (columns >= steps[:, None])[:, None, :]
+        known[place] -= change @ change.swapaxes(1, 2)
 
     def add(self, index: int) -> None:
         """Take a candidate into the information."""
         rows = self.pool.gather(np.array([index]))[0]
+        product = rows @ self._factor
+        lower = np.linalg.cholesky(np.eye(len(rows)) + product @ product.T)
+        new = linalg.solve_triangular(lower, product @ self._factor.T, lower=True).T
         self.matrix = self.matrix + rows.T @ rows
         self._factor = _whitening(self.matrix)
+        kept = self._updates[:, max(0, self._updates.shape[1] + new.shape[1] - self.pool.columns // 3) :]
+        self._first += self._updates.shape[1] - kept.shape[1]
+        self._updates = np.concatenate([kept, new], axis=1)
 
 
 class MeanVarianceAdditions:
