@@ -37,8 +37,8 @@ INFO_MODULE = "_build_info.so"
 RECORD = "build.json"
 OPERATOR_SOURCES = (  # without .cpp
     "operators", "transformer_operators", "snnp_operators", "kernels_cpu", "near_edges",
-    "transformer_cpu", "snnp_cpu", "snnp_on_atoms", "snnp_training", "allocator",
-    "composed", "composed_snnp", "composed_operators",
+    "transformer_cpu", "snnp_cpu", "snnp_on_atoms", "snnp_training", "snnp_basis",
+    "allocator", "composed", "composed_snnp", "composed_basis", "composed_operators",
 )  # fmt: skip
 MEMORY_OF_A_COMPILER = 1.1e9  # bytes; g++ 12 took at most 1.01e9 for one of our files, operators.cpp
 CUDA_SOURCES = ("kernels_cuda", "snnp_cuda")

@@ -45,7 +45,7 @@ def export_again(path: str | Path, output: str | Path) -> ModelInfo:
     old = load_model(path, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.pt"
-        for network in (_made_anew(old), _loaded_network(old)):
+        for network in (made_anew(old), _loaded_network(old)):
             if network is None:
                 continue
             info = _export(old, network, file)
@@ -73,7 +73,7 @@ def _loaded_network(old: Model) -> torch.nn.Module:
     return unwrapped(averaged.network) if hasattr(averaged, "network") else averaged
 
 
-def _made_anew(old: Model) -> torch.nn.Module | None:
+def made_anew(old: Model) -> torch.nn.Module | None:
     """The same network by the code of this version; None where that does not know it."""
     loaded = _loaded_network(old)
     try:

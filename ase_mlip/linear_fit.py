@@ -1,32 +1,38 @@
 """Least squares for the s-NNP without a network, whose energy is linear in the coefficients of φ, ρ and g.
 
 With f and the linear weights fixed, energies, forces and stresses are sums over coefficients times numbers
-that only the structures decide. Each column of that matrix is the model's own answer with one coefficient
-set to one, so nothing about the splines is written a second time here. The fit is a model of its own, and the
-start from which a network is trained.
+that only the structures decide: the rows of :mod:`ase_mlip.optimal_design.linear_basis`. The fit is a model
+of its own, and the start from which a network is trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
-from torch import Tensor
+from ase.stress import full_3x3_to_voigt_6_stress
 
-from . import _ops
 from .architectures.snnp import SNNP
-from .architectures.splines import SplineBank
-from .batches import Batch, GraphDataset
+from .batches import GraphDataset
 from .errors import DataError
+from .neighbors import concatenate
+from .optimal_design.linear_basis import (
+    LinearBasis,
+    decomposed,
+    rows_of_graph,
+    taking_part,
+    undetermined,
+    volume_of,
+)
+from .optimal_design.rows import Rows
 from .potential import Potential
+from .references import Sample
 
-# Of the largest eigenvalue of the scaled normal matrix: below, rounding decides.
-_SINGULAR = 1e-12
 _AT_ONCE = 64  # structures evaluated together
-_SHARE = 0.05  # of a coefficient in what is undetermined, from which it is named
+# Of the Voigt components of a stress: the others stand twice in the matrix, whose squares are summed.
+_TWICE = np.sqrt([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
 
 
 @dataclass
@@ -38,15 +44,6 @@ class LinearFit:
     forces_rmse: float  # eV/Å
     constants: dict[int, float]  # eV by atomic number, to be added to the reference energies; or none
     undetermined: list[str]  # coefficients that the data alone do not determine
-
-
-@dataclass
-class _Unknown:
-    bank: SplineBank
-    case: int
-    channel: int
-    index: int
-    name: str
 
 
 def fit_linear(
@@ -84,43 +81,24 @@ def fit_linear(
         the network has neither pair term nor radial filters, no skip, or has an embedding; or the data leave
         coefficients undetermined and there is no ``ridge``: the message names them
     """
-    without_skip = network.n_features > 0 and not network.has_skip
-    if not (network.has_pair or network.has_radial) or without_skip or network.has_embedding:
-        raise DataError(
-            "`network`: a linear fit needs `skip`, and a pair term or radial filters; no embedding"
-        )
-    _ops.load()
-    linear = _without_network(network)
-    unknowns = _unknowns(linear)
-    numbers = network.hypers.species if constants else []
-    matrix, right = _system(linear, unknowns, data, reference_energies, numbers)
-    weights = _row_weights(data, energy_weight, forces_weight, stress_weight)
-    names = [unknown.name for unknown in unknowns]
-    names += [f"the constant of {chemical_symbols[number]}" for number in numbers]
-    bending = curvature * _second_differences(unknowns, len(names))
-    solution, undetermined = _solve(matrix * weights[:, None], right * weights, names, ridge, bending)
-    fitted, found_constants = solution[: len(unknowns)], solution[len(unknowns) :]
+    basis = LinearBasis(network, constants)
+    by_label = (energy_weight, forces_weight, stress_weight)
+    equations = list(_equations(basis, data, reference_energies, by_label))
+    if not equations:
+        raise DataError("`data`: expected energies, forces or stresses to fit, got none; name their keys")
+    matrix, right, weights = (np.concatenate(parts) for parts in list(zip(*equations, strict=True))[:3])
+    bending = curvature * basis.curvature_form()
+    solution, left_open = _solve(matrix * weights[:, None], right * weights, basis.names, ridge, bending)
+    fitted, found_constants = solution[: len(basis.unknowns)], solution[len(basis.unknowns) :]
     with torch.no_grad():
-        for unknown, value in zip(unknowns, fitted, strict=True):
-            unknown.bank.coefficients[unknown.case, unknown.channel, unknown.index] = float(value)
-        _take_over(network, linear)
-    errors = matrix @ solution - right
-    of_energies, of_forces = _row_weights(data, 1.0, 0.0, 0.0) > 0, _row_weights(data, 0.0, 1.0, 0.0) > 0
+        for (bank, *place), value in zip(basis.unknowns, fitted, strict=True):
+            bank.coefficients[tuple(place)] = float(value)
+        _take_over(network, basis.network)
+    labels = np.concatenate([part[3] for part in equations])
+    rmse = [_rms((matrix @ solution - right)[labels == label]) for label in ("energy", "forces")]
+    numbers = basis.species if constants else []
     by_number = {number: float(value) for number, value in zip(numbers, found_constants, strict=True)}
-    rmse = [_rms(errors, of_energies), _rms(errors, of_forces)]
-    return LinearFit(len(names), *rmse, by_number, undetermined)
-
-
-def _without_network(network: SNNP) -> SNNP:
-    """A copy in float64 with φ, or one ρ, and g alone, all zero."""
-    hypers = network.hypers.__class__(**vars(network.hypers))
-    hypers.hidden, hypers.radial_filters = [], int(not network.has_pair)
-    linear = SNNP(hypers).double().eval().requires_grad_(False)
-    linear.f.coefficients.copy_(network.f.coefficients)
-    linear.skip.fill_(1.0)
-    for bank in (linear.phi, linear.rho, linear.g):
-        bank.coefficients.zero_()
-    return linear
+    return LinearFit(basis.size, *rmse, by_number, left_open)
 
 
 def _take_over(network: SNNP, linear: SNNP) -> None:
@@ -135,91 +113,69 @@ def _take_over(network: SNNP, linear: SNNP) -> None:
         network.skip[:, 0] = 1.0
 
 
-def _unknowns(network: SNNP) -> list[_Unknown]:
-    symbols = [chemical_symbols[z] for z in network.hypers.species]
-    tables = (
-        ("phi", network.phi, network.pair_cases),
-        ("rho", network.rho, network.radial_cases),
-        ("g", network.g, network.angle_cases),
-    )
-    found = []
-    for label, bank, cases in tables:
-        for case in range(bank.coefficients.size(0)):
-            served = (cases == case).nonzero()[0].tolist()
-            elements = "-".join(symbols[t] for t in served)
-            origin, step, _ = bank.grid[case].tolist()
-            origin += bank.before * step
-            for channel in range(bank.channels):
-                for index in range(bank.coefficients.size(2)):
-                    place = f"{label}{channel + 1 if label == 'g' else ''} {elements} at"
-                    name = f"{place} {origin + (index - 1) * step:.2f}"
-                    found.append(_Unknown(bank, case, channel, index, name))
-    return found
+_Equations = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _system(
-    network: SNNP,
-    unknowns: list[_Unknown],
+def _equations(
+    basis: LinearBasis,
     data: GraphDataset,
     reference_energies: Mapping[int, float],
-    constants: list[int],
-) -> tuple[np.ndarray, np.ndarray]:
-    """The matrix, a column per unknown and one per constant, and the right side; rows as :func:`_flat`'s."""
-    batches = [data.collate(range(k, min(k + _AT_ONCE, len(data)))) for k in range(0, len(data), _AT_ONCE)]
-    table = torch.zeros(119, dtype=torch.float64)
-    for number, energy in reference_energies.items():
-        table[number] = energy
-    potential = Potential(network, {})
+    weights: tuple[float, float, float],
+) -> Iterator[_Equations]:
+    """Of every structure with a reference: rows [m, p], right side, weights and label of each row, [m]."""
     # What is there without coefficients: the repulsive core, where data lie below the first knot.
-    fixed = np.concatenate([_answers(potential, batch) for batch in batches])
-    columns = []
-    for unknown in unknowns:
-        place = (unknown.case, unknown.channel, unknown.index)
-        unknown.bank.coefficients[place] = 1.0
-        columns.append(np.concatenate([_answers(potential, batch) for batch in batches]) - fixed)
-        unknown.bank.coefficients[place] = 0.0
-    for number in constants:
-        columns.append(np.concatenate([_counts(batch, number) for batch in batches]))
-    right = [
-        _flat(b, b.energies.index_add(0, b.structure, -table[b.species]), b.forces, b.stresses)
-        for b in batches
-    ]
-    return np.stack(columns, axis=1), np.concatenate(right) - fixed
+    potential = Potential(basis.network, {})
+    for start in range(0, len(data), _AT_ONCE):
+        indices = range(start, min(start + _AT_ONCE, len(data)))
+        graph = concatenate([data.graph(index) for index in indices])
+        samples = [data.samples[index] for index in indices]
+        fixed = _fixed_part(potential, graph)
+        all_rows = rows_of_graph(basis, graph, [volume_of(sample.atoms) for sample in samples])
+        first = 0
+        for k, (sample, rows) in enumerate(zip(samples, all_rows, strict=True)):
+            own = slice(first, first + rows.n_atoms)
+            first += rows.n_atoms
+            equations = _of_structure(
+                sample, rows, reference_energies, weights, (fixed[0][k], fixed[1][own], fixed[2][k])
+            )
+            if equations is not None:
+                yield equations
 
 
-def _answers(potential: Potential, batch: Batch) -> np.ndarray:
+def _of_structure(
+    sample: Sample,
+    rows: Rows,
+    reference_energies: Mapping[int, float],
+    weights: tuple[float, float, float],
+    fixed: tuple[float, np.ndarray, np.ndarray],
+) -> _Equations | None:
+    """``fixed`` are energy (eV), forces (eV/Å) and virial (eV) without coefficients; None without labels."""
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, str]] = []
+    if sample.energy is not None:
+        reference = sum(reference_energies.get(int(z), 0.0) for z in sample.atoms.numbers)
+        energy = (sample.energy - reference - fixed[0]) / rows.n_atoms
+        parts.append((rows.energy, np.array([energy]), np.array([weights[0]]), "energy"))
+    if sample.forces is not None:
+        forces = (sample.forces - fixed[1]).ravel()
+        parts.append((rows.forces, forces, np.full(len(forces), weights[1]), "forces"))
+    if sample.stress is not None:
+        stress = sample.stress + 0.5 * (fixed[2] + fixed[2].T) / volume_of(sample.atoms)
+        parts.append((rows.stress, full_3x3_to_voigt_6_stress(stress), weights[2] * _TWICE, "stress"))
+    if not parts:
+        return None
+    labels = np.concatenate([np.full(len(right), label) for _, right, _, label in parts])
+    matrix, right, of_rows = (np.concatenate([part[k] for part in parts]) for k in range(3))
+    return matrix, right, of_rows, labels
+
+
+def _fixed_part(potential: Potential, graph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     none = torch.zeros(0, 3, 3, dtype=torch.float64)
     results = potential(
-        *(batch.species, batch.edge_index, batch.edge_vectors, batch.reverse_edges, batch.node_weights),
-        *(batch.structure, batch.n_structures, {}),
+        *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
+        *(graph.structure, graph.n_structures, {}),
         *(none, none[:, 0, 0], 0, ["forces", "virial"]),
     )
-    virials = results["virial"]
-    stresses = -0.5 * (virials + virials.transpose(1, 2)) / batch.volumes[:, None, None]
-    return _flat(batch, results["energy"], results["forces"], stresses)
-
-
-def _counts(batch: Batch, number: int) -> np.ndarray:
-    """What a constant of one eV for the atoms of an element gives."""
-    own = (batch.species == number).double()
-    energies = torch.zeros_like(batch.energies).index_add(0, batch.structure, own)
-    return _flat(batch, energies, torch.zeros_like(batch.forces), torch.zeros_like(batch.stresses))
-
-
-def _flat(batch: Batch, energies: Tensor, forces: Tensor, stresses: Tensor) -> np.ndarray:
-    """Energies per atom, then forces, then stresses of all structures of a batch."""
-    return torch.cat([energies / batch.n_atoms, forces.flatten(), stresses.flatten()]).numpy()
-
-
-def _row_weights(data: GraphDataset, energy: float, forces: float, stress: float) -> np.ndarray:
-    """Zero where a reference is missing."""
-    rows = []
-    for k in range(0, len(data), _AT_ONCE):
-        batch = data.collate(range(k, min(k + _AT_ONCE, len(data))))
-        masks = [m.double() for m in (batch.energy_mask, batch.forces_mask, batch.stress_mask)]
-        weighted = [energy * masks[0], forces * masks[1].repeat_interleave(3)]
-        rows += [*weighted, stress * masks[2].repeat_interleave(9)]
-    return torch.cat(rows).numpy()
+    return tuple(results[name].numpy() for name in ("energy", "forces", "virial"))
 
 
 def _solve(
@@ -230,32 +186,17 @@ def _solve(
     Also the names of coefficients that neither the data nor anything but ``bending`` and ``ridge`` determine.
     """
     normal = matrix.T @ matrix
-    _, _, low, vectors = _decomposed(normal)
-    undetermined = _taking_part(vectors[:, low], names)
-    scale, values, low, vectors = _decomposed(normal + np.mean(np.diag(normal)) * bending)
+    left_open = undetermined(normal, names)
+    scale, values, low, vectors = decomposed(normal + np.mean(np.diag(normal)) * bending)
     if low.any() and ridge <= 0:
-        named = _taking_part(vectors[:, low], names)
+        named = taking_part(vectors[:, low], names)
         raise DataError(
             f"the data leave {int(low.sum())} of {len(names)} combinations of coefficients undetermined, "
             f"among {shortened(named)}; give a `ridge`, more data, fewer intervals, or a longer first knot "
             "`inner`"
         )
     values = np.maximum(values, 0.0) + max(ridge, 0.0)
-    return vectors @ ((vectors.T @ (matrix.T @ right / scale)) / values) / scale, undetermined
-
-
-def _decomposed(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scale of each unknown, then eigenvalues, which of them rounding decides, and eigenvectors, scaled."""
-    diagonal = np.sqrt(np.diag(normal))
-    scale = np.where(diagonal > 0, diagonal, max(diagonal.max(initial=0.0), 1.0))
-    values, vectors = np.linalg.eigh(normal / np.outer(scale, scale))
-    return scale, values, values < _SINGULAR * values[-1], vectors
-
-
-def _taking_part(vectors: np.ndarray, names: list[str]) -> list[str]:
-    """Names of the coefficients with a share in what the orthonormal columns span."""
-    shares = (vectors**2).sum(axis=1)
-    return [name for name, share in zip(names, shares, strict=True) if share > _SHARE]
+    return vectors @ ((vectors.T @ (matrix.T @ right / scale)) / values) / scale, left_open
 
 
 def shortened(names: list[str]) -> str:
@@ -263,15 +204,5 @@ def shortened(names: list[str]) -> str:
     return ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
 
 
-def _second_differences(unknowns: list[_Unknown], size: int) -> np.ndarray:
-    """The quadratic form of the squared second differences within every spline, [size, size]."""
-    total = np.zeros((size, size))
-    for k in range(1, len(unknowns) - 1):
-        a, b = unknowns[k - 1], unknowns[k + 1]
-        if a.bank is b.bank and (a.case, a.channel) == (b.case, b.channel):
-            total[k - 1 : k + 2, k - 1 : k + 2] += np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
-    return total
-
-
-def _rms(errors: np.ndarray, chosen: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(errors[chosen])))) if chosen.any() else 0.0
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(errors)))) if len(errors) else 0.0

@@ -121,18 +121,50 @@ def weights(source: torch.nn.Module | None, element: str) -> tuple[tuple[float, 
     for k in range(linear.n_features):
         linear.skip.zero_()
         linear.skip[0, k] = 1.0
-        columns.append(linear_fit._answers(potential, batch))
-    columns.append(linear_fit._counts(batch, TRANSFER[element]))
+        columns.append(answers(potential, batch))
+    columns.append(counts(batch, TRANSFER[element]))
     matrix, right = (
         np.stack(columns, axis=1),
-        linear_fit._flat(batch, batch.energies, batch.forces, batch.stresses),
+        flat(batch, batch.energies, batch.forces, batch.stresses),
     )
-    scale = linear_fit._row_weights(data, 100.0, 1.0, 100.0)
+    scale = row_weights(batch, 100.0, 1.0, 100.0)
     names = [str(k) for k in range(len(columns))]
     nothing = np.zeros((len(names), len(names)))
     solution, _ = linear_fit._solve(matrix * scale[:, None], right * scale, names, 1e-10, nothing)
     linear.skip.copy_(torch.from_numpy(solution[:-1])[None])
     return studies.residual_errors(linear, held_out, {TRANSFER[element]: float(solution[-1])}), solution
+
+
+def answers(potential, batch) -> np.ndarray:
+    """What a potential says of a batch, in the order of :func:`flat`."""
+    none = torch.zeros(0, 3, 3, dtype=torch.float64)
+    results = potential(
+        *(batch.species, batch.edge_index, batch.edge_vectors, batch.reverse_edges, batch.node_weights),
+        *(batch.structure, batch.n_structures, {}),
+        *(none, none[:, 0, 0], 0, ["forces", "virial"]),
+    )
+    virials = results["virial"]
+    stresses = -0.5 * (virials + virials.transpose(1, 2)) / batch.volumes[:, None, None]
+    return flat(batch, results["energy"], results["forces"], stresses)
+
+
+def counts(batch, number: int) -> np.ndarray:
+    """What a constant of one eV for the atoms of an element gives."""
+    own = (batch.species == number).double()
+    energies = torch.zeros_like(batch.energies).index_add(0, batch.structure, own)
+    return flat(batch, energies, torch.zeros_like(batch.forces), torch.zeros_like(batch.stresses))
+
+
+def flat(batch, energies, forces, stresses) -> np.ndarray:
+    """Energies per atom, then forces, then stresses of all structures of a batch."""
+    return torch.cat([energies / batch.n_atoms, forces.flatten(), stresses.flatten()]).numpy()
+
+
+def row_weights(batch, energy: float, forces: float, stress: float) -> np.ndarray:
+    """Zero where a reference is missing."""
+    masks = [m.double() for m in (batch.energy_mask, batch.forces_mask, batch.stress_mask)]
+    weighted = [energy * masks[0], forces * masks[1].repeat_interleave(3)]
+    return torch.cat([*weighted, stress * masks[2].repeat_interleave(9)]).numpy()
 
 
 def network(source: torch.nn.Module, element: str) -> tuple[float, float]:

@@ -8,6 +8,7 @@
 #include "transformer.h"
 
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace ase_mlip::composed {
@@ -44,5 +45,16 @@ at::Tensor snnp_features(const FeatureInputs& inputs);
 at::Tensor snnp_features_backward(const at::Tensor& slopes, const FeatureInputs& inputs);
 std::vector<at::Tensor> snnp_features_parameters(const at::Tensor& values, const at::Tensor& slopes,
                                                  const at::Tensor& directions, const FeatureInputs& inputs);
+
+/// Pairs of edges with one centre, each once; `centres` are sorted and below `nodes`. Waits for the device.
+std::pair<at::Tensor, at::Tensor> triplets(const at::Tensor& centres, int64_t nodes);
+
+/// As of csrc/snnp_basis.h; `before` coefficients of a spline of phi lie on a line.
+at::Tensor snnp_basis(int64_t before, const FeatureInputs& inputs);
+std::tuple<at::Tensor, at::Tensor, at::Tensor> snnp_basis_rows(const at::Tensor& neighbours,
+                                                               const at::Tensor& structures, int64_t before,
+                                                               const FeatureInputs& inputs);
+/// Throws c10::Error unless the banks fit together.
+void check_basis(const FeatureInputs& inputs, int64_t before);
 
 } // namespace ase_mlip::composed

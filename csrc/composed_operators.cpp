@@ -47,6 +47,24 @@ std::vector<Tensor> snnp_features_parameters(const Tensor& values, const Tensor&
                                                              angular_cutoff));
 }
 
+Tensor snnp_basis(int64_t before, const Tensor& vectors, const Tensor& starts, const Tensor& types,
+                  const Tensor& neighbour_types, TensorList coefficients, TensorList grids, TensorList cases,
+                  double cutoff, double angular_cutoff) {
+    return composed::snnp_basis(before, feature_inputs(vectors, starts, types, neighbour_types, coefficients,
+                                                       grids, cases, cutoff, angular_cutoff));
+}
+
+std::tuple<Tensor, Tensor, Tensor> snnp_basis_rows(const Tensor& neighbours, const Tensor& structures,
+                                                   int64_t before, const Tensor& vectors,
+                                                   const Tensor& starts, const Tensor& types,
+                                                   const Tensor& neighbour_types, TensorList coefficients,
+                                                   TensorList grids, TensorList cases, double cutoff,
+                                                   double angular_cutoff) {
+    return composed::snnp_basis_rows(neighbours, structures, before,
+                                     feature_inputs(vectors, starts, types, neighbour_types, coefficients,
+                                                    grids, cases, cutoff, angular_cutoff));
+}
+
 std::tuple<Tensor, Tensor> evaluate(const Tensor& edge_vectors, const Tensor& starts, const Tensor& types,
                                     const Tensor& neighbour_types, const Tensor& node_weights,
                                     TensorList coefficients, TensorList grids, TensorList cases,
@@ -94,6 +112,8 @@ TORCH_LIBRARY(ase_mlip_composed, library) {
     library.def("snnp_features", snnp_features);
     library.def("snnp_features_backward", snnp_features_backward);
     library.def("snnp_features_parameters", snnp_features_parameters);
+    library.def("snnp_basis", snnp_basis);
+    library.def("snnp_basis_rows", snnp_basis_rows);
 }
 
 TORCH_LIBRARY_IMPL(ase_mlip, CUDA, library) {
@@ -101,6 +121,8 @@ TORCH_LIBRARY_IMPL(ase_mlip, CUDA, library) {
     library.impl("snnp_features", snnp_features);
     library.impl("snnp_features_backward", snnp_features_backward);
     library.impl("snnp_features_parameters", snnp_features_parameters);
+    library.impl("snnp_basis", snnp_basis);
+    library.impl("snnp_basis_rows", snnp_basis_rows);
     register_tokens(library);
 }
 

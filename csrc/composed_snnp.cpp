@@ -44,18 +44,6 @@ struct Splines {
     }
 };
 
-/// Pairs of edges with one centre, each once; centres are sorted.
-std::pair<Tensor, Tensor> triplets(const Tensor& centres, int64_t nodes) {
-    const Tensor counts = at::zeros({nodes}, centres.options()).index_add(0, centres, at::ones_like(centres));
-    const Tensor start = (counts.cumsum(0) - counts).index_select(0, centres);
-    const Tensor edges = at::arange(centres.size(0), centres.options());
-    const Tensor before = edges - start; // edges of this centre that come first
-    const Tensor second = at::repeat_interleave(edges, before, 0);
-    const Tensor offset =
-        at::arange(second.size(0), centres.options()) - (before.cumsum(0) - before).index_select(0, second);
-    return {start.index_select(0, second) + offset, second};
-}
-
 /// Rows that stay in the sum, and no NaN of the others.
 Tensor only(const Tensor& keep, const Tensor& values) {
     return at::where(keep.unsqueeze(1), values, at::zeros_like(values));
@@ -134,6 +122,17 @@ Tensor read(const cpu::SnnpWeights& weights, const Tensor& types, const Tensor& 
 }
 
 } // namespace
+
+std::pair<Tensor, Tensor> triplets(const Tensor& centres, int64_t nodes) {
+    const Tensor counts = at::zeros({nodes}, centres.options()).index_add(0, centres, at::ones_like(centres));
+    const Tensor start = (counts.cumsum(0) - counts).index_select(0, centres);
+    const Tensor edges = at::arange(centres.size(0), centres.options());
+    const Tensor before = edges - start; // edges of this centre that come first
+    const Tensor second = at::repeat_interleave(edges, before, 0);
+    const Tensor offset =
+        at::arange(second.size(0), centres.options()) - (before.cumsum(0) - before).index_select(0, second);
+    return {start.index_select(0, second) + offset, second};
+}
 
 std::tuple<Tensor, Tensor> snnp(const cpu::SnnpInputs& inputs, const cpu::SnnpWeights& weights,
                                 const Tensor& scale) {
