@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
-from . import check_continuity, check_graph, check_physics, check_snnp
+from . import check_continuity, check_features, check_graph, check_physics, check_snnp
 from .check_probe import CheckResult, Probe, in_dtype
 from .check_structures import default_structures
 from .model import Model, load_model
@@ -36,6 +36,7 @@ CHECKS = (
     check_physics.rotations,
     check_physics.direct_heads,
     check_physics.single_precision,
+    check_features.linear_features,
     check_snnp.repulsive_core,
     check_snnp.smooth_cutoff,
     check_snnp.visited_intervals,

@@ -293,6 +293,8 @@ def test_impossible_hyper_parameters_are_named(wrong, message):
 def test_energies_are_linear_in_features(name):
     """What they are for: other last layers, such as those of an estimate of uncertainties."""
     network = make((8, 14), featurizer_type=name, num_gnn_layers=3, num_neighbors_adaptive=12.0)
+    for readout in [*network.readout_energy_before, network.readout_energy]:
+        torch.nn.init.normal_(readout.edge_last.bias)
     atoms = silicon()
     atoms.numbers[::3] = 8
     graph = build_graph(atoms, network.cutoff)
@@ -300,8 +302,9 @@ def test_energies_are_linear_in_features(name):
     found = network(*arguments)
     readouts = [*network.readout_energy_before, network.readout_energy]
     weights = [torch.cat([readout.node_last.weight[0], readout.edge_last.weight[0]]) for readout in readouts]
+    weights.append(sum(readout.edge_last.bias for readout in readouts))  # counts edges
     bias = sum(readout.node_last.bias[0] for readout in readouts)
-    assert all(not readout.edge_last.bias.any() for readout in readouts)  # it would count edges
+    assert weights[-1] != 0
     expected = network.energy_scale * (found["features"] @ torch.cat(weights) + bias)
     assert expected.std() > 1e-3
     torch.testing.assert_close(found["energies"], expected, atol=1e-13, rtol=0)

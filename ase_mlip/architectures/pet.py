@@ -50,8 +50,9 @@ class PET(torch.nn.Module):
     Outputs ``energies`` [N] (eV) and, with the direct heads, ``direct_forces`` [N, 3] (eV/Å) and
     ``direct_virials`` [N, 3, 3] (eV, LAMMPS sign, symmetric). Not in training mode also ``features`` [N, F],
     which the energies' last linear maps act on: for each read-out, of the first layer first, d_head of the
-    node, then the sum of d_head of each edge times its cutoff weight, as the public PET has them. Heads and
-    features that nobody asked for are not evaluated.
+    node, then the sum of d_head of each edge times its cutoff weight, as the public PET has them; last the
+    sum of the cutoff weights, which the maps' biases of edges multiply. An atom's energy is an affine
+    function of them. Heads and features that nobody asked for are not evaluated.
     """
 
     combine_last: Final[bool]
@@ -384,7 +385,11 @@ class PET(torch.nn.Module):
         read, found = self.readout_energy(state.nodes, edges, graph.centres, weights, features)
         if self.residual:
             read = read + state.read[:, :1]
-        return read.squeeze(-1) * self.energy_scale, torch.cat([state.features, found], dim=1)
+        parts = [state.features, found]
+        if features:  # what the bias of the edges' last map is multiplied by
+            sums = torch.zeros_like(read[:, 0]).index_add(0, graph.centres, weights)
+            parts.append(sums[:, None])
+        return read.squeeze(-1) * self.energy_scale, torch.cat(parts, dim=1)
 
     def _forces(self, graph: Neighbourhoods, state: State) -> Tensor:
         """[B, 3], eV/Å; empty without the head"""
