@@ -145,15 +145,14 @@ def warn_if_small(atoms: Atoms, supercell_matrix: np.ndarray, calculator) -> Non
     direct, whole = 2.0 * reach.cutoff, 2.0 * reach.interaction_range
     if shortest >= whole - ROUNDING:
         return
-    limits, how = f"twice the cutoff of `{reach.name}` ({direct:g} Å)", ""
-    if whole > direct:
-        limits = f"twice the interaction range of `{reach.name}` ({whole:g} Å)"
-        also = shortest < direct - ROUNDING
-        limits += f"{' and than' if also else ', but not'} twice its cutoff ({direct:g} Å)"
-        how = "" if also else " through message passing"
+    if shortest < direct - ROUNDING:
+        limit, how = f"twice the cutoff of `{reach.name}` ({direct:g} Å)", ""
+    else:
+        limit = f"twice the interaction range of `{reach.name}` ({whole:g} Å)"
+        how = " through message passing"
     warnings.warn(
-        f"the supercell's faces are {shortest:.2f} Å apart, less than {limits}: displaced atoms feel their "
-        f"own images{how}; a larger supercell (`min_length`) shows how much",
+        f"the supercell's faces are {shortest:.2f} Å apart, less than {limit}: displaced atoms feel their own "
+        f"images{how}; a larger supercell (`min_length`) shows how much",
         SupercellWarning,
         stacklevel=3,
     )

@@ -50,8 +50,8 @@ def test_the_crystals_group_makes_phonons_clean(folder):
     assert "lowest frequency 0.000 THz: stable" in output
     (line,) = [line for line in output.splitlines() if line.startswith("warning: ")]
     assert (
-        "10.95 Å apart, less than twice the interaction range of `pet-si` (20 Å), but not twice its cutoff"
-        in line
+        "10.95 Å apart, less than twice the interaction range of `pet-si` (20 Å): displaced atoms feel their "
+        "own images through message passing; a larger supercell" in line
     )
 
 
@@ -85,8 +85,7 @@ def test_a_failed_structure_is_reported_and_the_others_are_done(tmp_path):
     files = (tmp_path / "water.xyz", SILICON, tmp_path / "germanium.cif")
     options = ("--supercell", "1", "1", "1", "--dtype", "float32", "-o", tmp_path / "out", *FAST)
     result = run("phonons", "pet-si", *files, *options, code=1)
-    assert "warning: the supercell's faces are 5.47 Å apart, less than twice the interaction" in result.output
-    assert "(20 Å) and than twice its cutoff (10 Å)" in result.output
+    assert "warning: the supercell's faces are 5.47 Å apart, less than twice the cutoff of " in result.output
     assert "water: failed: `phonons` needs a crystal" in result.output
     assert "germanium: failed:" in result.output
     assert "failed: water, germanium" in result.output
