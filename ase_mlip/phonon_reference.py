@@ -28,6 +28,7 @@ from .crystals import refuse_constraints, symmetry_dataset
 from .errors import StructureError, SupercellWarning
 from .phonon_bands import BandStructure, frequencies_at
 from .phonon_cells import to_ase
+from .phonon_force_sets import check_force_sets
 from .phonon_supercell import find_supercell
 from .phonons import PhononResult, phonons
 
@@ -145,6 +146,8 @@ def load_reference(folder: Path) -> Phonopy:
     for name, keyword in FORCES.items():
         if (folder / name).is_file():
             source = folder / name
+            if name == "FORCE_SETS":
+                check_force_sets(source, len(loaded.supercell))
             loaded = _load(cells[0], source, keyword)
             break
     else:

@@ -38,7 +38,8 @@ def check_species(module: torch.nn.Module, info: ModelInfo) -> None:
         missing = [number for number in info.species if int(types[number]) < (0 if has_gaps else 1)]
         if len(missing) > (0 if has_gaps else 1):
             symbols = ", ".join(chemical_symbols[number] for number in missing)
-            raise ModelFileError(f"`species` lists {symbols}, which the weights do not have")
+            which = "which the weights do not have" if has_gaps else "of which the weights have at most one"
+            raise ModelFileError(f"`species` lists {symbols}, {which}")
 
 
 def make_structure(info: ModelInfo) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 #include "scripted_model.h"
 
+#include "elements.h"
 #include "library_sums.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -169,6 +170,34 @@ torch::jit::Module unwrapped(const torch::jit::Module& network) {
     return name.starts_with("FirstContract") ? network.attr("network").toModule() : network;
 }
 
+// ---- species, as in ase_mlip/self_test.py
+
+/// Throws where the document names elements for which a network has no weights. Networks hold a table `types`
+/// [119]; where an unknown number has type 0, as the first species has, only one of that type can be there.
+void check_species(const torch::jit::Module& module, const Description& model) {
+    for (const auto& buffer : module.named_buffers()) {
+        const bool is_table = buffer.name.substr(buffer.name.rfind('.') + 1) == "types";
+        if (!is_table || buffer.value.dim() != 1 || buffer.value.size(0) != 119) {
+            continue;
+        }
+        const std::vector<int64_t> types = integers(buffer.value);
+        const bool has_gaps = *std::min_element(types.begin() + 1, types.end()) < 0;
+        std::string symbols;
+        int count = 0;
+        for (const int number : model.species) {
+            if (types[number] < (has_gaps ? 0 : 1)) {
+                symbols += (count++ == 0 ? "" : ", ") + element_symbol(number);
+            }
+        }
+        if (count > (has_gaps ? 0 : 1)) {
+            throw std::runtime_error(
+                "`" + model.path + "`: `species` lists " + symbols +
+                (has_gaps ? ", which the weights do not have" : ", of which the weights have at most one") +
+                "; fetch the file again");
+        }
+    }
+}
+
 // Module::to(dtype) of libtorch would convert integer buffers as well, which Python's does not.
 void convert(const torch::jit::Module& network, at::ScalarType dtype) {
     const auto convert_one = [&](const at::Tensor& tensor) {
@@ -231,6 +260,7 @@ ScriptedModel::ScriptedModel(const ModelFile& file, at::Device device, at::Scala
                                  " cannot load it (written with torch " + file.torch_version +
                                  "): " + cause_of(error));
     }
+    check_species(module_->value, file.description);
 }
 
 ScriptedModel::~ScriptedModel() = default;

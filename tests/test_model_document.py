@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 import pytest
+from equivariant import random_nequip
 from model_files import rewrite, sign_as_schema_1
 from toy import PairNetwork, export_toy
 
 from ase_mlip import archive, model_document
 from ase_mlip.errors import ModelFileError
-from ase_mlip.model import find_model, load_model, read_info
+from ase_mlip.model import export_model, find_model, load_model, read_info
 
 SHIPPED = ["pet-si", "snnp-mo"]
 
@@ -348,13 +349,33 @@ def test_strict_json_takes_what_python_writes():
     assert model_document.parse(json.dumps(document).encode()) == document
 
 
-def test_species_without_weights_are_refused(tmp_path):
-    """Every architecture of ours has a table of its species."""
-    from ase_mlip.model import export_model
+def species_refused(path, driver, cause: str) -> None:
+    """The weights say it, so that the file has to be loaded; both engines in the same words."""
+    for self_test in (True, False):
+        with pytest.raises(ModelFileError) as ours:
+            load_model(path, device="cpu", self_test=self_test)
+        with pytest.raises(RuntimeError) as theirs:
+            driver.create(path, self_test=self_test)
+        expected = f"`{path}`: `species` lists {cause}; fetch the file again"
+        assert str(ours.value) == str(theirs.value) == expected
 
-    path = rewrite(find_model("snnp-si"), tmp_path / "a.pt", document={"species": [14, 26, 29]})
-    with pytest.raises(ModelFileError, match=r"a.pt`: `species` lists Fe, Cu, which the weights do not have"):
-        load_model(path, device="cpu")
+
+def test_species_without_weights_are_refused_by_both(driver, tmp_path):
+    """Every architecture of ours has a table of its species."""
+    for name in ("snnp-si", "pet-si"):
+        path = rewrite(find_model(name), tmp_path / "a.pt", document={"species": [14, 26, 29]})
+        species_refused(path, driver, "Fe, Cu, which the weights do not have")
+
+
+def test_species_of_one_type_are_refused_by_both(driver, tmp_path):
+    """NequIP gives unknown numbers the type of its first species, so that it cannot say which is which."""
+    claims = {"species": [8, 14], "cutoff": 4.0, "message_passing_layers": 2, "interaction_range": 8.0}
+    export_model(random_nequip([8, 14], 4.0), tmp_path / "a.pt", {"name": "random NequIP", **claims})
+    path = rewrite(tmp_path / "a.pt", tmp_path / "b.pt", document={"species": [8, 14, 26]})
+    species_refused(path, driver, "O, Fe, of which the weights have at most one")
+
+
+def test_species_without_weights_are_not_exported(tmp_path):
     model = load_model("snnp-si", device="cpu")
     claims = {"name": "x", "cutoff": 5.0, "message_passing_layers": 1, "interaction_range": 5.0}
     with pytest.raises(ModelFileError, match="`species` lists Fe, which the weights do not have"):

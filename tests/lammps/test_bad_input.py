@@ -12,7 +12,7 @@ from harness import Case
 from model_files import REFUSED, bad_file, rewrite
 from structures import cluster, diamond
 
-from ase_mlip.model import read_info
+from ase_mlip.model import find_model, read_info
 
 slow = pytest.mark.slow
 RANKS = pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=slow)])
@@ -86,6 +86,16 @@ def test_a_shorter_interaction_range_is_refused(parallel, models, tmp_path, docu
     path = rewrite(models.path("pet-si"), tmp_path / "shorter.pt", document=document, resign=resign)
     pair = f"pair_style mlip device cpu\npair_coeff * * {path} Si"
     fails(parallel, silicon(models, pair), tmp_path, cause, ranks)
+
+
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+def test_species_without_weights_are_refused(parallel, tmp_path, kernel):
+    """Type -1 would read beside the tables."""
+    path = rewrite(find_model("snnp-si"), tmp_path / "iron.pt", document={"species": [14, 26]})
+    pair = f"pair_style mlip device cpu kernel {kernel}\npair_coeff * * {path} Fe"
+    cause = "iron.pt`: `species` lists Fe, which the weights do not have; fetch the file again"
+    for ranks in (1, 2):
+        fails(parallel, Case(diamond(1, 0.05), pair=pair), tmp_path, cause, ranks)
 
 
 def test_a_truncated_library_is_an_error(lammps, models, tmp_path):
