@@ -1,12 +1,9 @@
-"""Thermal conductivity of Stillinger-Weber silicon, and κ_SRME worked out by hand."""
+"""Thermal conductivity of Stillinger-Weber silicon: symmetry, sums, a phonon gas, analytic derivatives."""
 
 import dataclasses
-import gzip
 import itertools
-import json
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,128 +13,19 @@ from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
-from ase.io import read, write
 from ase.neighborlist import neighbor_list
-from click.testing import CliRunner
 from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.conductivity import _has_imaginary, _shares, thermal_conductivity
-from ase_mlip.errors import DataError, MLIPError, StructureError
-from ase_mlip.kappa_srme import kappa_srme, read_references
-from ase_mlip.phonon_cells import heights, to_ase, to_phonopy
+from ase_mlip.errors import MLIPError, StructureError
+from ase_mlip.kappa_srme import kappa_srme
+from ase_mlip.phonon_cells import heights, to_ase
 from ase_mlip.relax import relax
+from tests.test_kappa_srme import two_modes
 from tests.test_phonon_audit import Interrupted
 
 needs_phono3py = pytest.mark.skipif(find_spec("phono3py") is None, reason="phono3py is not installed")
-REFERENCES = Path(__file__).resolve().parents[2] / "shared" / "data" / "phonon103"
-
-
-def two_modes(mode_kappa, weights=(1, 3), **changes):
-    """What κ_SRME needs of a result: two q-points with two bands each."""
-    mode_kappa = np.array([mode_kappa], dtype=float)
-    mean = mode_kappa.sum(axis=(1, 2)) / sum(weights)
-    known = {
-        "temperatures": np.array([300.0]),
-        "mode_kappa": mode_kappa,
-        "weights": np.array(weights),
-        "kappa": mean[:, None, None] * np.eye(3),
-        "mean_kappa": mean,
-        "stable": True,
-        "q_points": np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]),
-        "mesh": (2, 2, 1),
-        "space_group_number": 227,
-    }
-    return SimpleNamespace(**(known | changes))
-
-
-def test_srme_by_hand():
-    """Totals 8/4 and 12/4; |differences| 2 + 4 + 2 + 0 = 8: 2 · (8/4) / (2 + 3)."""
-    result, reference = two_modes([[4, 0], [3, 1]]), two_modes([[2, 4], [5, 1]])
-    assert kappa_srme(result, reference) == pytest.approx(0.8)
-    assert kappa_srme(reference, result) == pytest.approx(0.8)
-    assert kappa_srme(result, result) == 0.0
-
-
-def test_errors_of_modes_do_not_cancel():
-    """Equal totals, no mode in common: the largest error there is."""
-    assert kappa_srme(two_modes([[8, 0], [0, 0]]), two_modes([[0, 0], [8, 0]])) == pytest.approx(2.0)
-
-
-def test_failures_count_as_two():
-    reference = two_modes([[2, 4], [5, 1]])
-    assert kappa_srme(None, reference) == 2.0
-    assert kappa_srme(two_modes([[2, 4], [5, 1]], stable=False), reference) == 2.0
-    assert kappa_srme(two_modes([[2, 4], [5, 1]], space_group_number=166), reference) == 2.0
-    assert kappa_srme(two_modes([[2, 4], [5, np.nan]]), reference) == 2.0
-
-
-def test_what_cannot_be_compared_is_refused():
-    reference = two_modes([[2, 4], [5, 1]])
-    with pytest.raises(DataError, match="use its mesh"):
-        kappa_srme(two_modes([[2, 4], [5, 1]], weights=(2, 2)), reference)
-    with pytest.raises(DataError, match="use its mesh"):
-        kappa_srme(two_modes([[2, 4], [5, 1]], q_points=np.full((2, 3), 0.25)), reference)
-    with pytest.raises(DataError, match="temperature=400"):
-        kappa_srme(reference, reference, temperature=400.0)
-
-
-def entry(mode_kappa, **changes):
-    """A row of the benchmark's table: two q-points with two bands each, as :func:`two_modes`."""
-    found = two_modes(mode_kappa)
-    row = {
-        "mp_id": "mp-1",
-        "name": "AB",
-        "temperatures": [300.0],
-        "kappa_TOT_ave": found.mean_kappa.tolist(),
-        "mode_kappa_TOT_ave": found.mode_kappa.tolist(),
-        "frequencies": [[0.0, 1.0], [2.0, 3.0]],
-        "qpoints": found.q_points.tolist(),
-        "weights": found.weights.tolist(),
-        "q_mesh": list(found.mesh),
-        "symm.no": 227,
-    }
-    return row | changes
-
-
-def test_srme_of_entries_of_a_table_is_that_by_hand(tmp_path):
-    """The benchmark's format: JSON by column, then row; packed or not."""
-    rows = [entry([[4, 0], [3, 1]]), entry([[2, 4], [5, 1]], mp_id="mp-2", name="CD")]
-    rows.append(entry([[2, 4], [5, 1]], mp_id="mp-3") | {"symm.no": 166})
-    table = {column: {str(n): row[column] for n, row in enumerate(rows)} for column in rows[0]}
-    (tmp_path / "table.json").write_text(json.dumps(table))
-    (tmp_path / "table.json.gz").write_bytes(gzip.compress(json.dumps(table).encode()))
-    for name in ("table.json", "table.json.gz"):
-        found = read_references(tmp_path / name)
-        assert [(row.name, row.identifier) for row in found.values()] == [
-            ("AB", "mp-1"), ("CD", "mp-2"), ("AB", "mp-3")
-        ]  # fmt: skip
-        for row in found.values():
-            assert row.mode_kappa.sum(axis=(1, 2)) / row.weights.sum() == pytest.approx(row.mean_kappa)
-        first = two_modes([[4, 0], [3, 1]])
-        assert kappa_srme(first, found["mp-1"]) == 0.0
-        assert kappa_srme(first, found["mp-2"]) == pytest.approx(0.8)  # as worked out above
-        assert kappa_srme(first, found["mp-3"]) == 2.0  # another space group
-
-
-@pytest.mark.skipif(not REFERENCES.is_dir(), reason="reference data of the benchmark not found")
-def test_the_references_of_the_benchmark_add_up():
-    references = read_references(REFERENCES / "kappas_phononDB_PBE_noNAC.json.gz")
-    assert len(references) == 103
-    for found in references.values():
-        total = found.mode_kappa.sum(axis=(1, 2)) / found.weights.sum()
-        assert total == pytest.approx(found.mean_kappa, rel=1e-4)
-        assert found.weights.sum() == np.prod(found.mesh)
-        assert found.mode_kappa.shape[1:] == found.frequencies.shape
-
-
-def test_another_file_is_no_reference(tmp_path):
-    (tmp_path / "a.json").write_text("[1, 2]")
-    (tmp_path / "b.json.gz").write_bytes(gzip.compress(json.dumps({"mp_id": {"0": "a"}}).encode()))
-    (tmp_path / "c.json.gz").write_bytes(b"no gzip")
-    for name in ("a.json", "b.json.gz", "c.json.gz"):
-        with pytest.raises(DataError, match="table of reference conductivities"):
-            read_references(tmp_path / name)
 
 
 def test_a_pair_of_modes_is_split_by_heat_capacities():
@@ -162,14 +50,6 @@ def test_the_missing_extra_is_named(monkeypatch):
     atoms.calc = EMT()
     with pytest.raises(MLIPError, match=r"pip install 'phono3py>="):
         thermal_conductivity(atoms)
-
-
-def test_the_command_names_the_missing_extra_first(monkeypatch):
-    from ase_mlip.commands.conductivity import conductivity
-
-    monkeypatch.setitem(sys.modules, "phono3py", None)
-    result = CliRunner().invoke(conductivity, ["no-such-model", "no-such-file"])
-    assert "pip install 'phono3py>=" in str(result.exception)
 
 
 # ---- with phono3py -----------------------------------------------------------------------------------------
@@ -331,26 +211,6 @@ def test_q_points_are_one_of_each_star_in_the_order_of_the_mesh(result):
 
 
 @needs_phono3py
-@pytest.mark.skipif(not REFERENCES.is_dir(), reason="reference data of the benchmark not found")
-@pytest.mark.filterwarnings("ignore:primitive_matrix defaulted")
-@pytest.mark.parametrize("identifier", ["mp-1265", "mp-2172"])
-def test_q_points_are_those_of_the_benchmark(identifier):
-    """MgO and AlAs: modes correspond only where points and their order are the same."""
-    from phono3py import Phono3py
-    from phonopy.phonon.grid import get_ir_grid_points, get_qpoints_from_bz_grid_points
-
-    reference = read_references(REFERENCES / "kappas_phononDB_PBE_noNAC.json.gz")[identifier]
-    frames = read(REFERENCES / "phononDB-PBE-structures.extxyz", index=":")
-    atoms = next(frame for frame in frames if frame.info["mp_id"] == identifier)
-    calculation = Phono3py(to_phonopy(atoms), np.eye(3, dtype=int), primitive_matrix="auto")
-    calculation.mesh_numbers = reference.mesh
-    points, weights, _ = get_ir_grid_points(calculation.grid)
-    q_points = get_qpoints_from_bz_grid_points(calculation.grid.grg2bzg[points], calculation.grid)
-    assert np.array_equal(weights, reference.weights)
-    assert np.array(q_points) == pytest.approx(reference.q_points, abs=1e-6)
-
-
-@needs_phono3py
 def test_an_error_with_itself_is_zero_and_softer_silicon_differs(result):
     assert kappa_srme(result, result) == 0.0
     half = dataclasses.replace(result, kappa=result.kappa / 2, mode_kappa=result.mode_kappa / 2)
@@ -408,23 +268,6 @@ def test_bad_input_is_named():
 
 
 @needs_phono3py
-def test_the_command_prints_writes_and_draws(silicon, tmp_path):
-    from ase_mlip.commands.conductivity import conductivity
-
-    write(tmp_path / "si.xyz", bulk("Si", a=LATTICE_CONSTANT, cubic=True), format="extxyz")
-    arguments = f"{silicon.calc.model.path} {tmp_path}/si.xyz --supercell 1 1 1 --mesh 3 3 3 --dtype float64"
-    arguments += (
-        f" --device cpu --temperature 300 --temperature 500 -o {tmp_path}/k.json --plot {tmp_path}/k.png"
-    )
-    printed = CliRunner().invoke(conductivity, arguments.split())
-    assert printed.exit_code == 0, printed.output
-    document = json.loads((tmp_path / "k.json").read_text())
-    assert np.shape(document["kappa"]) == (2, 3, 3)
-    assert f"{np.trace(document['kappa'][0]) / 3:10.3f}" in printed.stdout
-    assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
-
-
-@needs_phono3py
 def test_a_killed_run_goes_on_with_the_supercells_it_has(tmp_path):
     """Also where supercells of second and third order have different sizes, of which both are cut."""
     atoms = bulk("Cu", a=3.58982, cubic=True)
@@ -443,32 +286,3 @@ def test_a_killed_run_goes_on_with_the_supercells_it_has(tmp_path):
     # each time one again, to see that the calculator is the same
     assert counts == [2, 3, atoms.calc.calls - 1 - 1 + 1]
     assert result.kappa == pytest.approx(whole.kappa, rel=1e-9)
-
-
-@needs_phono3py
-def test_the_command_compares_with_an_entry_of_the_benchmarks_table(silicon, tmp_path):
-    """Its own results as a table are a reference without an error."""
-    from ase_mlip.commands.conductivity import conductivity
-
-    def run(name, *more):
-        arguments = f"{silicon.calc.model.path} {tmp_path}/si.xyz --supercell 1 1 1 --mesh 3 3 3 "
-        arguments += f"--dtype float64 --device cpu -o {tmp_path}/{name}.json"
-        return CliRunner().invoke(conductivity, [*arguments.split(), *more])
-
-    write(tmp_path / "si.xyz", bulk("Si", a=LATTICE_CONSTANT, cubic=True), format="extxyz")
-    assert run("first").exit_code == 0
-    assert (tmp_path / "first.forces.npz").is_file()
-    found = json.loads((tmp_path / "first.json").read_text())
-    row = {"mp_id": "mp-149", "name": "Si", "q_mesh": [3, 3, 3], "symm.no": 227}
-    row |= {"kappa_TOT_ave": [np.trace(found["kappa"][0]) / 3], "mode_kappa_TOT_ave": found["mode_kappa"]}
-    row |= {"qpoints": found["q_points"], "weights": found["weights"], "frequencies": found["frequencies"]}
-    row["temperatures"] = found["temperatures"]
-    (tmp_path / "table.json").write_text(json.dumps({column: {"0": value} for column, value in row.items()}))
-    table = ("--reference", str(tmp_path / "table.json"))
-    compared = run("second", *table, "mp-149")
-    assert compared.exit_code == 0, compared.output
-    assert "κ_SRME against mp-149 (Si) at 300 K: 0.000" in compared.stdout
-    assert json.loads((tmp_path / "second.json").read_text())["kappa_srme"] == pytest.approx(0.0, abs=1e-6)
-    assert "expected one of mp-149, got `mp-1`" in str(run("third", *table, "mp-1").exception)
-    other = run("third", *table, "mp-149", "--mesh", "4", "4", "4")
-    assert other.exit_code == 2 and "needs --mesh 3 3 3 and --temperature 300, got 4 4 4" in other.stderr

@@ -31,7 +31,9 @@ def check(folder, lines) -> None:
     check_force_sets(folder / "FORCE_SETS", ATOMS)
 
 
-@pytest.mark.parametrize("lines", [listed(), ["", *listed(), "", ""], rows(), [rows()[0], "# rest", *rows()[1:]]])
+@pytest.mark.parametrize(
+    "lines", [listed(), ["", *listed(), "", ""], rows(), [rows()[0], "# rest", *rows()[1:]]]
+)
 def test_what_phonopy_reads_passes(tmp_path, lines):
     check(tmp_path, lines)
     is_listed = len(lines[-1].split()) in (0, 3)

@@ -1,5 +1,7 @@
 """Supercells: as wide as the model reaches, compact whatever the cell, with the crystal's symmetry."""
 
+import re
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -135,3 +137,33 @@ def test_a_supercell_as_wide_as_asked_for_is_not_small():
     """Rounding must not make it so."""
     cell = bulk("Si", cubic=True, a=5.0)
     warn_if_small(cell, 2 * np.eye(3, dtype=int), reaching(5.0))
+
+
+def test_min_length_makes_a_supercell():
+    copper = bulk("Cu", a=3.58982, cubic=True)
+    copper.calc = EMT()
+    result = phonons(copper, min_length=7.0, mesh=(2, 2, 2), relax_first=False)
+    assert result.supercell_matrix.tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
+    assert heights(result.phonopy.supercell.cell) == pytest.approx(2 * 3.58982)
+    with pytest.raises(StructureError, match="got both"):
+        phonons(copper, (2, 2, 2), min_length=7.0)
+
+
+def test_a_supercell_is_small_by_the_interaction_range():
+    """An atom between a displaced atom and its image feels both where each is within its range."""
+    atoms = bulk("Si", cubic=True, a=5.0)
+    for layers, size, message in (
+        (1, 1, r"5\.00 Å apart, less than twice the cutoff of `toy` \(8 Å\): displaced"),
+        (2, 1, r"less than twice the cutoff of `toy` \(8 Å\): displaced atoms feel their own images;"),
+        (
+            2,
+            3,
+            r"interaction range of `toy` \(16 Å\): .* their own images through message passing;",
+        ),
+        (1, 2, None),
+        (2, 4, None),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warn_if_small(atoms, size * np.eye(3, dtype=int), reaching(4.0, layers))
+        assert [bool(re.search(message, str(w.message))) for w in caught] == ([True] if message else [])

@@ -1,102 +1,25 @@
-"""Training: it learns, resumes exactly, exports, and says clearly what is wrong with its input."""
+"""Training: it learns, exports, and says clearly what is wrong with its input."""
 
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk
-from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read
+from toy_training import frames, history, leftovers, prepare
 
 from ase_mlip import archive
-from ase_mlip import train as train_module
 from ase_mlip.errors import DataError
 from ase_mlip.evaluate import EvaluationResult
 from ase_mlip.model import load_model
 from ase_mlip.train import train
-from ase_mlip.train_config import LossConfig, read_config
+from ase_mlip.train_config import read_config
 from ase_mlip.train_export import load_native
-from ase_mlip.train_loss import Scales, energy_weight, loss
-
-RUN = """
-name = "toy"
-output = "out"
-threads = 1
-functional = "EMT"
-{top}
-[data]
-train = "train.xyz"
-test = "test.xyz"
-validation_fraction = 0.2
-{data}
-[model]
-cutoff = 3.5
-d_pet = 16
-d_node = 24
-d_head = 16
-d_feedforward = 32
-num_heads = 2
-num_attention_layers = 1
-num_gnn_layers = 1
-direct_forces = true
-direct_stress = true
-{model}
-[loss]
-direct_forces = 0.1
-direct_stress = 0.01
-{loss}
-[optimizer]
-batch_size = 2
-learning_rate = 5e-3
-epochs = {epochs}
-{optimizer}
-"""
-
-
-def frames(n: int, seed: int) -> list:
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(n):
-        atoms = bulk("Cu", cubic=True)
-        atoms.set_cell(atoms.cell @ (np.eye(3) + 0.03 * rng.normal(size=(3, 3))), scale_atoms=True)
-        atoms.positions += 0.15 * rng.normal(size=atoms.positions.shape)
-        atoms.calc = EMT()
-        results = {k: atoms.calc.get_property(k, atoms) for k in ("energy", "forces", "stress")}
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        # the same under other names: a key that is changed finds something
-        atoms.info["dft"], atoms.arrays["dft_forces"] = results["energy"] + 1.0, results["forces"]
-        found.append(atoms)
-    return found
-
-
-def prepare(folder: Path, epochs: int = 3, **parts: str) -> Path:
-    write(folder / "train.xyz", frames(10, 0))
-    write(folder / "test.xyz", frames(2, 1))
-    filled = {"top": "", "data": "", "model": "", "loss": "", "optimizer": "", **parts}
-    path = folder / "run.toml"
-    path.write_text(RUN.format(epochs=epochs, **filled))
-    return path
-
-
-def history(folder: Path) -> list[dict[str, float]]:
-    with open(folder / "out" / "metrics.csv") as file:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
-def leftovers(folder: Path) -> list[Path]:
-    """Files that `write_atomically` began and did not finish; the next test holds their name."""
-    return list(folder.glob(".*.tmp"))
 
 
 def test_leftovers_are_what_an_interrupted_write_leaves(tmp_path, monkeypatch):
@@ -162,8 +85,6 @@ def test_the_export_carries_its_provenance(finished):
 
 def test_test_errors_are_those_of_the_exported_file(finished):
     """Oracle: energies of the exported model through its calculator, compared by hand."""
-    from ase.io import read
-
     from ase_mlip.calculator import MLIPCalculator
 
     calc = MLIPCalculator(finished / "out" / "toy.pt")
@@ -195,113 +116,6 @@ def test_direct_forces_have_no_constant(finished):
     ]
     means = torch.stack(means)
     assert float(means.mean(dim=0).abs().max()) < float(means.std(dim=0).max())
-
-
-@pytest.mark.parametrize("kind", ["muon", "adamw"])
-def test_resuming_gives_the_same_losses(kind, tmp_path, monkeypatch):
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    whole.mkdir(), halves.mkdir()
-    optimizer = f'kind = "{kind}"'
-    train(prepare(whole, epochs=4, optimizer=optimizer), progress=False)
-    path = prepare(halves, epochs=4, optimizer=optimizer)
-    real, calls = train_module.save_checkpoint, []
-
-    def interrupt(*arguments):
-        real(*arguments)
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train_module, "save_checkpoint", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train(path, progress=False)
-    monkeypatch.undo()
-    with pytest.raises(DataError, match="--resume"):
-        train(path, progress=False)
-    train(path, resume=True, progress=False)
-    assert history(halves) == history(whole)
-
-
-def test_a_killed_run_resumes(tmp_path):
-    """SIGKILL at an arbitrary moment, then --resume; the losses are those of an uninterrupted run."""
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    killed.mkdir(), whole.mkdir()
-    path = prepare(killed, epochs=15)
-    code = f"from ase_mlip.train import train; train({str(path)!r}, progress=False)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
-    deadline = time.monotonic() + 120
-    while not (killed / "out" / "metrics.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    done = len(history(killed))
-    assert 0 < done < 15
-    train(path, resume=True, progress=False)
-    train(prepare(whole, epochs=15), progress=False)
-    assert history(killed) == history(whole)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("learning_rate = 5e-3", "learning_rate = 1e-3", "`optimizer.learning_rate` was 0.005 and is 0.001;"),
-        ("[data]", '[data]\nenergy_key = "dft"', '`data.energy_key` was "energy" and is "dft";'),
-        (
-            "[data]",
-            '[data]\nforces_key = "dft_forces"',
-            '`data.forces_key` was "forces" and is "dft_forces";',
-        ),
-        ("[data]", '[data]\nstress_key = ""', '`data.stress_key` was "stress" and is "";'),
-        ("[data]", '[data]\nstress_sign = "vasp"', '`data.stress_sign` was "ase" and is "vasp";'),
-        (
-            "[data]",
-            "[data]\nreference_energies = { Cu = -3.0 }",
-            "`data.reference_energies.Cu` was absent and is -3",
-        ),
-        ("[data]", '[data]\nunits = { energy = "kJ/mol" }', '`data.units.energy` was "eV" and is "kJ/mol";'),
-        ("train.xyz", "train.xyz@:9", '`data.train.0.slice` was absent and is ":9";'),
-    ],
-)
-def test_resume_refuses_another_configuration_and_names_the_key(finished, old, new, message):
-    text = (finished / "run.toml").read_text()
-    assert old in text
-    other = finished / "other.toml"
-    other.write_text(text.replace(old, new, 1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of units that do not fit
-        with pytest.raises(DataError, match="another configuration") as caught:
-            train(other, resume=True, progress=False)
-    assert message in str(caught.value)
-
-
-def test_resume_refuses_other_data_under_the_same_name(finished, tmp_path):
-    import shutil
-
-    shutil.copytree(finished, tmp_path / "copy")
-    write(tmp_path / "copy" / "train.xyz", frames(10, 5))
-    with pytest.raises(DataError, match=r"`data.train.0.sha256` was .* and is"):
-        train(tmp_path / "copy" / "run.toml", resume=True, progress=False)
-
-
-def test_what_does_not_matter_may_change_before_resuming(finished, tmp_path):
-    import shutil
-
-    shutil.copytree(finished, tmp_path / "copy")
-    path = tmp_path / "copy" / "run.toml"
-    path.write_text(
-        'description = "another"\nlicense = "MIT"\n' + path.read_text().replace("threads = 1", "threads = 2")
-    )
-    model = load_model(train(path, resume=True, progress=False), device="cpu")
-    assert model.info.description == "another" and model.info.license == "MIT"
-
-
-def test_resume_refuses_a_foreign_file(tmp_path):
-    path = prepare(tmp_path)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
-    with pytest.raises(DataError, match="cannot be read as a training checkpoint"):
-        train(path, resume=True, progress=False)
 
 
 def test_a_diverging_run_stops_with_the_step(tmp_path):
@@ -353,22 +167,6 @@ def test_files_that_are_no_configuration(tmp_path):
     (tmp_path / "empty.toml").write_text('name = "x"\noutput = "y"')
     with pytest.raises(DataError, match=r"no table `\[data\]`"):
         read_config(tmp_path / "empty.toml")
-
-
-def test_huber_loss_is_quadratic_then_linear():
-    config = LossConfig(energy=2.0, energy_start=2.0, energy_delta=0.5, forces=0.0)
-    scales = Scales(energy=1.0, forces=1.0, stress=1.0)
-
-    def value(residual: float) -> float:
-        return float(loss({"energy": torch.tensor([residual])}, config, scales, done=0.3))
-
-    assert value(0.2) == pytest.approx(2.0 * 0.2**2 / 2 / 0.5)
-    assert value(3.0) - value(2.0) == pytest.approx(2.0)
-
-
-def test_energy_weight_grows_geometrically():
-    config = LossConfig(energy=1.0, energy_start=0.01)
-    assert [energy_weight(config, d) for d in (0.0, 0.5, 1.0)] == pytest.approx([0.01, 0.1, 1.0])
 
 
 # ---- without energies, without forces

@@ -1,4 +1,4 @@
-"""What the trainer predicts of a batch: derivatives of its own energy, with the sign of the references."""
+"""What the trainer predicts of a batch, with the sign of the references; how its loss and weights grow."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,8 @@ from ase_mlip.batches import GraphDataset
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.model import export_model
 from ase_mlip.references import Sample
-from ase_mlip.train_loss import predict
+from ase_mlip.train_config import LossConfig
+from ase_mlip.train_loss import Scales, energy_weight, loss, predict
 
 CUTOFF = 4.0
 
@@ -104,3 +105,19 @@ def test_predictions_are_those_of_the_exported_file_in_ase(forces, tmp_path):
         np.testing.assert_allclose((stress + stress.T) / 2, atoms.get_stress(voigt=False), atol=1e-8)
         own = found[f"{kind}forces"][8 * index : 8 * index + 8]
         np.testing.assert_allclose(own, atoms.get_forces(), atol=1e-7)
+
+
+def test_huber_loss_is_quadratic_then_linear():
+    config = LossConfig(energy=2.0, energy_start=2.0, energy_delta=0.5, forces=0.0)
+    scales = Scales(energy=1.0, forces=1.0, stress=1.0)
+
+    def value(residual: float) -> float:
+        return float(loss({"energy": torch.tensor([residual])}, config, scales, done=0.3))
+
+    assert value(0.2) == pytest.approx(2.0 * 0.2**2 / 2 / 0.5)
+    assert value(3.0) - value(2.0) == pytest.approx(2.0)
+
+
+def test_energy_weight_grows_geometrically():
+    config = LossConfig(energy=1.0, energy_start=0.01)
+    assert [energy_weight(config, d) for d in (0.0, 0.5, 1.0)] == pytest.approx([0.01, 0.1, 1.0])

@@ -1,0 +1,132 @@
+"""A training goes on exactly where it was stopped, and refuses to go on as another one."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from ase.io import write
+from toy_training import frames, history, prepare
+
+from ase_mlip import train as train_module
+from ase_mlip.errors import DataError
+from ase_mlip.model import load_model
+from ase_mlip.train import train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A short run, uninterrupted."""
+    folder = tmp_path_factory.mktemp("run")
+    train(prepare(folder, epochs=2), progress=False)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_resuming_gives_the_same_losses(kind, tmp_path, monkeypatch):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    whole.mkdir(), halves.mkdir()
+    optimizer = f'kind = "{kind}"'
+    train(prepare(whole, epochs=4, optimizer=optimizer), progress=False)
+    path = prepare(halves, epochs=4, optimizer=optimizer)
+    real, calls = train_module.save_checkpoint, []
+
+    def interrupt(*arguments):
+        real(*arguments)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "save_checkpoint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(path, progress=False)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="--resume"):
+        train(path, progress=False)
+    train(path, resume=True, progress=False)
+    assert history(halves) == history(whole)
+
+
+def test_a_killed_run_resumes(tmp_path):
+    """SIGKILL at an arbitrary moment, then --resume; the losses are those of an uninterrupted run."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed.mkdir(), whole.mkdir()
+    path = prepare(killed, epochs=15)
+    code = f"from ase_mlip.train import train; train({str(path)!r}, progress=False)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
+    deadline = time.monotonic() + 120
+    while not (killed / "out" / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = len(history(killed))
+    assert 0 < done < 15
+    train(path, resume=True, progress=False)
+    train(prepare(whole, epochs=15), progress=False)
+    assert history(killed) == history(whole)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("learning_rate = 5e-3", "learning_rate = 1e-3", "`optimizer.learning_rate` was 0.005 and is 0.001;"),
+        ("[data]", '[data]\nenergy_key = "dft"', '`data.energy_key` was "energy" and is "dft";'),
+        (
+            "[data]",
+            '[data]\nforces_key = "dft_forces"',
+            '`data.forces_key` was "forces" and is "dft_forces";',
+        ),
+        ("[data]", '[data]\nstress_key = ""', '`data.stress_key` was "stress" and is "";'),
+        ("[data]", '[data]\nstress_sign = "vasp"', '`data.stress_sign` was "ase" and is "vasp";'),
+        (
+            "[data]",
+            "[data]\nreference_energies = { Cu = -3.0 }",
+            "`data.reference_energies.Cu` was absent and is -3",
+        ),
+        ("[data]", '[data]\nunits = { energy = "kJ/mol" }', '`data.units.energy` was "eV" and is "kJ/mol";'),
+        ("train.xyz", "train.xyz@:9", '`data.train.0.slice` was absent and is ":9";'),
+    ],
+)
+def test_resume_refuses_another_configuration_and_names_the_key(finished, old, new, message):
+    text = (finished / "run.toml").read_text()
+    assert old in text
+    other = finished / "other.toml"
+    other.write_text(text.replace(old, new, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of units that do not fit
+        with pytest.raises(DataError, match="another configuration") as caught:
+            train(other, resume=True, progress=False)
+    assert message in str(caught.value)
+
+
+def test_resume_refuses_other_data_under_the_same_name(finished, tmp_path):
+
+    shutil.copytree(finished, tmp_path / "copy")
+    write(tmp_path / "copy" / "train.xyz", frames(10, 5))
+    with pytest.raises(DataError, match=r"`data.train.0.sha256` was .* and is"):
+        train(tmp_path / "copy" / "run.toml", resume=True, progress=False)
+
+
+def test_what_does_not_matter_may_change_before_resuming(finished, tmp_path):
+
+    shutil.copytree(finished, tmp_path / "copy")
+    path = tmp_path / "copy" / "run.toml"
+    path.write_text(
+        'description = "another"\nlicense = "MIT"\n' + path.read_text().replace("threads = 1", "threads = 2")
+    )
+    model = load_model(train(path, resume=True, progress=False), device="cpu")
+    assert model.info.description == "another" and model.info.license == "MIT"
+
+
+def test_resume_refuses_a_foreign_file(tmp_path):
+    path = prepare(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
+    with pytest.raises(DataError, match="cannot be read as a training checkpoint"):
+        train(path, resume=True, progress=False)
