@@ -151,8 +151,8 @@ def warn_if_small(atoms: Atoms, supercell_matrix: np.ndarray, calculator) -> Non
         limit = f"twice the interaction range of `{reach.name}` ({whole:g} Å)"
         how = " through message passing"
     warnings.warn(
-        f"the supercell's faces are {shortest:.2f} Å apart, less than {limit}: displaced atoms feel their own "
-        f"images{how}; a larger supercell (`min_length`) shows how much",
+        f"the supercell's faces are {shortest:.2f} Å apart, less than {limit}: displaced atoms feel their "
+        f"own images{how}; a larger supercell (`min_length`) shows how much",
         SupercellWarning,
         stacklevel=3,
     )
