@@ -6,35 +6,10 @@ from pathlib import Path
 import pytest
 from ase.build import bulk
 from ase.io import write
-from click.testing import CliRunner
-
-from ase_mlip.cli import main
+from doc_tables import block, lines_with_numbers, run
 
 ROOT = Path(__file__).resolve().parents[1]
 SILICON = ROOT / "examples" / "structures" / "silicon.cif"
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
-
-
-def run(*arguments) -> str:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def block(page: str, words: str) -> str:
-    """The block of a page that holds these words."""
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    (found,) = [text for text in re.findall(r"```\n(.*?)```", text, re.DOTALL) if words in text]
-    return found
-
-
-def lines_with_numbers(text: str) -> dict[str, list[float]]:
-    """The numbers of each line by its words."""
-    found = {}
-    for line in text.splitlines():
-        label = " ".join(NUMBER.sub("#", line).split())
-        found.setdefault(label, []).append([float(number) for number in NUMBER.findall(line)])
-    return found
 
 
 def test_elastic_constants_of_pet_si():

@@ -1,0 +1,157 @@
+"""Costs and errors that README.md and docs/adapters.md quote are those in benchmarks/results."""
+
+import re
+
+import numpy as np
+import pytest
+from doc_tables import RESULTS, filled, medians, numbers, sentences, shows, stored, table
+
+FAMILIES = {  # of docs/adapters.md, as the benchmark names them
+    "MACE 64x0e+64x1o, 2 layers": "MACE 64x0e+64x1o, 2 layers, random weights",
+    "SevenNet-0": "SevenNet-0",
+    "PET, 3.07 M parameters": "PET, 3.07 M parameters, random weights",
+    "the same, direct forces": "the same, direct forces",
+    "NequIP, l = 1, 32 features": "NequIP l=1 f=32, random weights",
+}
+
+
+def agree(texts, values) -> None:
+    for text, value in zip(texts, values, strict=True):
+        assert shows(text, value), f"{text} for {value}"
+
+
+# ---- README.md -----------------------------------------------------------------------------------
+
+
+def test_the_cost_of_pet_si():
+    pattern = (
+        r"`pet-si` takes (\S+) to (\S+) times as long per atom and step as quadratic SNAP on one core, "
+        r"from 512 to 110 592 atoms alike within (\d+) %, and (\d+) kB of memory per atom in large systems"
+    )
+    ((least, most, alike, memory),) = re.findall(pattern, sentences("README.md"))
+    lammps, inference = medians("lammps"), medians("inference")
+    ratios = [lammps["mlip over qsnap"], inference["cost per atom and step over quadratic SNAP's"]]
+    agree([least, most], [min(ratios), max(ratios)])
+    assert 1.0 <= lammps["dearest over cheapest of these sizes"] <= 1.0 + float(alike) / 100.0
+    bytes_per_atom = lammps["peak memory, 110592 atoms"] * 1e9 / 110592
+    assert shows(memory, bytes_per_atom / 1e3)
+
+
+# ---- docs/adapters.md: speed ---------------------------------------------------------------------
+
+
+def test_speed_beside_the_families_own_calculators():
+    notes = {row["what"]: row["note"] for row in stored("adapters")["results"]}
+    found = medians("adapters")
+    rows = filled(table("adapters.md", "threads", "Cu 256"), 1)
+    for family, threads, *cells in rows:
+        for size, text in zip(("Si64", "Si216", "Si1000", "Cu256"), cells, strict=False):
+            name = f"{FAMILIES[family]}: ours over its own, {size}, {threads} thread(s)"
+            assert shows(text, found[name]), name
+        assert notes[f"{FAMILIES[family]}: ours over its own, Si1000, {threads} thread(s)"].endswith(cells[4])
+    assert len(rows) == 10
+
+
+def test_steps_of_lammps_and_what_misses_the_aim():
+    results = {row["what"]: row for row in stored("adapters")["results"]}
+    text = sentences("adapters.md")
+    steps = {
+        name: results[f"{full}: a step of LAMMPS over ours in ASE, Si1000"] for name, full in FAMILIES.items()
+    }
+    sevennet = steps.pop("SevenNet-0")["spread"]
+    pattern = r"1000 atoms takes (\S+) to (\S+) of a step in ASE; with SevenNet-0 (\S+) \((\S+) to (\S+)\)"
+    (stated,) = re.findall(pattern, text)
+    medians_ = [row["spread"]["median"] for row in steps.values()]
+    agree(stated, [min(medians_), max(medians_), sevennet["median"], sevennet["low"], sevennet["high"]])
+    missed = [what for what, row in results.items() if row["verdict"] == "FAIL" and "LAMMPS" not in what]
+    pet = results["PET, 3.07 M parameters, random weights: ours over its own, Si64, 2 thread(s)"]
+    assert missed == [pet["what"]]
+    (stated,) = re.findall(r"64 atoms on two threads, (\S+) \((\S+) to (\S+)\)\.", text)
+    agree(stated, [pet["spread"][key] for key in ("median", "low", "high")])
+
+
+def parts(name: str, heading: str) -> tuple[float, float]:
+    """Percent of the time in compiled layers with their derivatives, and in matrix products."""
+    text = (
+        (RESULTS / f"{name}.md").read_text(encoding="utf-8").split(f"## {heading} forces")[1].split("##")[0]
+    )
+    rows = re.findall(r"^\| `(.*?)` \| [\d.]+ \| [\d.]+ \| (\d+) %", text, re.MULTILINE)
+    compiled = ("FeedforwardBlock>", "AttentionBlock>", "feedforward_block", "attention_block")
+    blocks = sum(float(part) for operator, part in rows if operator.endswith(compiled))
+    products = sum(float(part) for operator, part in rows if operator in ("aten::mm", "aten::addmm"))
+    return blocks, products
+
+
+def test_where_the_time_goes():
+    text = sentences("adapters.md")
+    (both,) = re.findall(
+        r"(\d+) % of the time that these take are in the compiled .*? and (\d+) % in torch's", text
+    )
+    assert parts("adapters-profile-2", "Conservative") == tuple(map(float, both))
+    (one,) = re.findall(
+        r"of their time (\d+) % are in the compiled layers and (\d+) % in matrix products", text
+    )
+    assert parts("adapters-profile", "Direct") == tuple(map(float, one))
+
+
+# ---- docs/adapters.md: SevenNet-0 beside DFT -----------------------------------------------------
+
+
+def test_phonons_beside_the_forces_of_dft():
+    found = stored("sevennet-phonons")["rows"]
+    rows = table("adapters.md", "a (DFT), Å", "mean error, THz")
+    for name, a, c, mean, largest, highest in rows:
+        row = found[f"{name.replace(' ', '-')}, forces"]
+        agree(numbers(a), [row["a"], row["a_dft"]])
+        if c:
+            agree(numbers(c), [row["c"], row["c_dft"]])
+        agree([mean, largest, *numbers(highest)], [row["mae_THz"], row["max_THz"], *row["optical_THz"]])
+    assert len(rows) == 5
+
+
+def of_the_data_base() -> dict[str, dict]:
+    return {name: row for name, row in stored("sevennet-phonons")["rows"].items() if "mean_THz" in row}
+
+
+def test_the_first_crystals_of_the_data_base():
+    found = of_the_data_base()
+    rows = table("adapters.md", "a deviates, %", "lowest, THz")
+    for name, a, mean, bias, absolute, lowest in rows:
+        row = found[name]
+        deviation = 100.0 * (row["a"] / row["a_dft"] - 1.0)
+        agree([a, mean, bias, absolute], [deviation, row["mean_THz"], row["bias_THz"], row["mae_THz"]])
+        assert lowest == "–" if row["lowest_THz"] > -0.05 else shows(lowest, row["lowest_THz"])
+    assert [row[0] for row in rows] == list(found)[: len(rows)] and len(rows) == 12
+
+
+def test_what_is_said_of_all_crystals():
+    found = of_the_data_base()
+    pattern = (
+        r"Of (\d+) of them, a deviates by (\S+) % on average, and frequencies on the q-mesh by (\S+) THz "
+        r"\(median (\S+)\); they are "
+        r"(\S+) % too low on average\. (\w+) of them have imaginary modes, BN most \((\S+) THz\); CuH is "
+        r"furthest off \((\S+) THz as zincblende\)"
+    )
+    ((count, a, mean, median, low, imaginary, least, most),) = re.findall(pattern, sentences("adapters.md"))
+    errors = {name: row["mae_THz"] for name, row in found.items()}
+    lowest = {name: row["lowest_THz"] for name, row in found.items()}
+    strains = [abs(row["a"] / row["a_dft"] - 1.0) for row in found.values()]
+    too_low = [-row["bias_THz"] / row["mean_THz"] for row in found.values()]
+    expected = [
+        len(found),
+        100 * np.mean(strains),
+        np.mean(list(errors.values())),
+        np.median(list(errors.values())),
+    ]
+    agree([count, a, mean, median, low], [*expected, 100 * np.mean(too_low)])
+    assert (imaginary, sum(value < -0.05 for value in lowest.values())) == ("Nine", 9)
+    assert min(lowest, key=lowest.get).startswith("BN") and shows(least, min(lowest.values()))
+    assert max(errors, key=errors.get) == "CuH-216" and shows(most, max(errors.values()))
+
+
+@pytest.mark.parametrize(
+    "name", ["lammps", "inference", "adapters", "metatomic-symmetry", "sevennet-phonons"]
+)
+def test_what_is_quoted_says_when_and_on_what_it_was_measured(name):
+    environment = stored(name)["environment"]
+    assert {"date", "commit", "cpu", "cores", "python", "torch"} <= environment.keys()
