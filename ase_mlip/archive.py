@@ -88,6 +88,13 @@ def verify_members(data: bytes, expected: dict[str, str], path: str | Path) -> N
                 raise ModelFileError(f"`{path}`: {error}") from None
 
 
+def read_member(data: bytes, name: str) -> bytes | None:
+    """The content of one member; None where the archive has none of that name. Verify the members before."""
+    with zipfile.ZipFile(io.BytesIO(data)) as zipped:
+        names = {_inner_name(full): full for full in zipped.namelist()}
+        return zipped.read(names[name]) if name in names else None
+
+
 def strip(data: bytes) -> dict[str, tuple[bytes, int]]:
     """Members of a TorchScript archive without its debug tables: name → (content, compression).
 

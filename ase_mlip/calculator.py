@@ -22,6 +22,7 @@ from .calculator_arguments import (
     resolve_averaging,
     resolve_model,
 )
+from .calculator_leverage import GraphLeverage, leverage_diagnostics
 from .calculator_results import ase_results, has_direct_stress, rotational_spreads, volume_of
 from .device import is_lack_of_memory
 from .ensemble import Ensemble
@@ -61,7 +62,10 @@ class MLIPCalculator(Calculator):
         Of averages over rotations, standard deviations over them: ``energy_spread`` (float, eV),
         ``forces_spread`` [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³). Where the file knows
         what its training data visited (s-NNPs do), ``extrapolating`` int [N]: the number of neighbours and
-        angles of each atom without any training data; one warning is given
+        angles of each atom without any training data; one warning is given. With ``leverage``, ``leverage``
+        [N], the distance of each atom from the training data, where 1 is the 99 % quantile of the training
+        atoms, each left out with its structure; ``structure_leverage`` (float), that of the mean energy; and
+        where the file is calibrated ``energy_uncertainty`` (float, eV): docs/optimal_design.md
     virial_antisymmetric: antisymmetric part of the last virial, float64 [3, 3] in eV; None without one
     averaging: the averaging over rotations; None until ``"auto"`` has chosen
     residual: with ``"auto"``, the anisotropy of the forces that the chosen averaging leaves, eV/Å
@@ -95,12 +99,14 @@ class MLIPCalculator(Calculator):
     check_lattice: whether an averaging over a crystal's group refuses a box that the group does not keep
     kernel: ``"native"``: an s-NNP straight from the neighbour list, the default where it can be; ``"torch"``:
         the general way. Both give the same numbers
+    leverage: whether the leverage is wanted, which costs up to one more evaluation without derivatives
     **kwargs: ``atoms``, ``directory`` and ``label`` of ASE calculators
 
     Raises
     ------
     MLIPError
-        unknown option, a tolerance that is not positive, or direct forces from a model without them
+        unknown option, a tolerance that is not positive, direct forces from a model without them, or a
+        leverage from a file without one
     FileNotFoundError, ModelFileError, BuildError
         see :func:`ase_mlip.load_model`
     """
@@ -125,13 +131,15 @@ class MLIPCalculator(Calculator):
         tolerance: float = 1e-3,
         check_lattice: bool = True,
         kernel: str | None = None,
+        leverage: bool = False,
         **kwargs,
     ):
         unknown = sorted(set(kwargs) - _ASE_ARGUMENTS)
         if unknown:
             raise MLIPError(
                 f"`MLIPCalculator` has no argument `{unknown[0]}`; "
-                "expected model, device, dtype, forces, skin, symmetrize, tolerance, check_lattice or kernel"
+                "expected model, device, dtype, forces, skin, symmetrize, tolerance, check_lattice, kernel "
+                "or leverage"
             )
         self.kernel = check_kernel(kernel)
         native_only = kernel == "native" and str(device) == "auto"  # which needs the processor
@@ -152,6 +160,7 @@ class MLIPCalculator(Calculator):
         self._neighbors = self._new_neighbors()
         self._native = self._new_native()
         self._watch = ExtrapolationWatch(self.model.info)
+        self._leverage = GraphLeverage(self.model) if leverage else None
         super().__init__(**kwargs)
         self.parameters.update(
             model=str(self.model.path),
@@ -194,7 +203,8 @@ class MLIPCalculator(Calculator):
         outputs, watched = self._evaluate_native(wanted) or self._evaluate_here(wanted)
         whole = (outputs, slice(None), 0, volume_of(self.atoms))
         self.results = ase_results(*whole, self.forces == "direct", stresses)
-        self.diagnostics = {**rotational_spreads(*whole), **watched}
+        leverages = leverage_diagnostics(*whole[:3])
+        self.diagnostics = {**rotational_spreads(*whole), **watched, **leverages}
         if "virial" in outputs:
             virial = outputs["virial"][0]
             self.virial_antisymmetric = 0.5 * (virial - virial.T)
@@ -274,13 +284,15 @@ class MLIPCalculator(Calculator):
 
     def __getstate__(self) -> dict:
         """Neighbour lists, which may be larger than the model, and tables are made again on arrival."""
-        return {**self.__dict__, "_neighbors": None, "_native": None}
+        has_leverage = self._leverage is not None
+        return {**self.__dict__, "_neighbors": None, "_native": None, "_leverage": has_leverage}
 
     @_torchscript.calling()
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._neighbors = self._new_neighbors()
         self._native = self._new_native()
+        self._leverage = GraphLeverage(self.model) if state["_leverage"] else None
 
     def __deepcopy__(self, memo: dict) -> MLIPCalculator:
         """A calculator of its own, with the same loaded model."""
@@ -336,11 +348,17 @@ class MLIPCalculator(Calculator):
 
     def _evaluate_native(self, properties: Sequence[str]) -> tuple[dict, dict] | None:
         """The same without a graph; None where that cannot be, or where coinciding atoms need an error."""
-        if self._native is None:
+        needs_features = self._leverage is not None and self._leverage.wanted
+        if self._native is None or needs_features:
             return None
         stored = self._neighbors.stored(self.atoms)
         outputs, counts, shortest = self._native(stored, self.atoms.positions, "stresses" in properties)
-        return (outputs, self._watch.of_counts(counts, shortest)) if shortest >= MIN_DISTANCE else None
+        if shortest < MIN_DISTANCE:
+            return None
+        if self._leverage is not None:
+            graph = self._neighbors.update(self.atoms)
+            outputs.update({name: value.numpy() for name, value in self._leverage(graph, None).items()})
+        return outputs, self._watch.of_counts(counts, shortest)
 
     def _evaluate_graph(self, graph: Graph, properties: Sequence[str]) -> dict[str, np.ndarray]:
         """The model's outputs on the CPU, for one or several structures in the graph."""
@@ -352,16 +370,21 @@ class MLIPCalculator(Calculator):
             outputs = averaged(self.model, graph, wanted, averaging, direct, self._rotations_limit)
         else:
             outputs = self.model(graph, wanted, averaging)
+        features = outputs.pop("features", None)
+        if self._leverage is not None:
+            outputs.update(self._leverage(graph, features))
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
 
     def _wanted(self, properties: Sequence[str]) -> list[str]:
         """What the model must compute for ``properties``."""
+        also = [] if self._leverage is None else self._leverage.wanted
         if self.forces == "direct":
             heads = ("direct_forces", "direct_stresses", "direct_virials")
-            return [name for name in heads if name in self.model.info.outputs]
+            return [name for name in heads if name in self.model.info.outputs] + also
         if NEED_DERIVATIVES.isdisjoint(properties):
-            return []
-        return ["forces", "virial", "virials"] if "stresses" in properties else ["forces", "virial"]
+            return [*also]
+        virials = ["virials"] if "stresses" in properties else []
+        return ["forces", "virial", *virials, *also]
 
     def _check_properties(self, properties: Sequence[str]) -> None:
         has_stress = self.forces == "conservative" or has_direct_stress(self.model.info)
@@ -430,7 +453,8 @@ class MLIPCalculator(Calculator):
             nodes = slice(start, start + len(atoms))
             one = (outputs, nodes, index, volume_of(atoms))
             own = ase_results(*one, self.forces == "direct", "stresses" in properties)
-            results.append({**_copies(own), "diagnostics": _copies(rotational_spreads(*one))})
+            known = {**rotational_spreads(*one), **leverage_diagnostics(*one[:3])}
+            results.append({**_copies(own), "diagnostics": _copies(known)})
             start += len(atoms)
         return results
 

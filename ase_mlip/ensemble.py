@@ -35,7 +35,8 @@ class Ensemble(Calculator):
     diagnostics: of the last calculation, as standard deviations over the members (dividing by their number),
         ``energy_deviation`` (float, eV), ``forces_deviation`` [N] (of the force vector, eV/Å) and
         ``stress_deviation`` [6] (of each component, eV/Å³); and of members that know what their training data
-        visited, ``extrapolating`` [N], for each atom the largest of their numbers
+        visited, ``extrapolating`` [N], for each atom the largest of their numbers; likewise ``leverage`` [N]
+        and ``structure_leverage`` of members that were made with ``leverage=True``
     members: the calculators; each has its own results and diagnostics of the same structure
 
     Parameters
@@ -170,6 +171,10 @@ def combine(of_members: list[dict]) -> tuple[dict, dict]:
     counts = [found["extrapolating"] for found in of_members if "extrapolating" in found]
     if counts:
         diagnostics["extrapolating"] = np.max(counts, axis=0)
+    for name in ("leverage", "structure_leverage"):
+        values = [found[name] for found in of_members if name in found]
+        if values:
+            diagnostics[name] = np.max(values, axis=0)
     return results, diagnostics
 
 

@@ -111,6 +111,9 @@ def _describe(module: torch.nn.Module, metadata: ModelInfo | dict) -> ModelInfo:
         raise ModelFileError(f"`metadata` needs `{missing[0]}`; it has {sorted(claims)}")
     info = ModelInfo(**{key: value for key, value in claims.items() if key not in MEASURED})
     info.species = sorted(int(number) for number in info.species)
+    # it belongs to the features of the file it was attached to (leverage_file.py)
+    if isinstance(info.training, dict):
+        info.training = {key: value for key, value in info.training.items() if key != "leverage"}
     network = module.network if _is_potential(module) else module
     info.symmetrization = _describe_averaging(network, info.symmetrization)
     network = network.network if _is_symmetrized(network) else network

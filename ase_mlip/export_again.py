@@ -16,6 +16,7 @@ from .architectures.snnp import SNNP, SNNPHypers
 from .errors import MLIPError
 from .export import export_model
 from .first_contract import unwrapped
+from .leverage_file import write_leverage
 from .model import Model, load_model
 from .model_info import ModelInfo
 from .symmetrized_model import SymmetrizedModel
@@ -51,6 +52,9 @@ def export_again(path: str | Path, output: str | Path) -> ModelInfo:
             info = _export(old, network, file)
             difference = _difference(path, file)
             if difference <= SAME:
+                if old.leverage is not None:
+                    record, whitening = old.leverage.record, old.leverage.whitening.numpy()
+                    info = write_leverage(file, file, record, whitening)
                 archive.write_atomically(output, file.read_bytes())
                 return info
     raise MLIPError(

@@ -24,6 +24,7 @@ from .device import on_first_that_works
 from .errors import MLIPError, ModelFileError
 from .export import export_model
 from .first_schema import in_present_schema
+from .leverage_file import MEMBER, Leverage, read_leverage
 from .model_info import ModelInfo, find_model, parse_document, read_info, shipped_models
 from .self_test import check_species, exported_rotations
 from .self_test import run as run_self_test
@@ -62,6 +63,7 @@ class Model:
     exported: the averaging the file was exported with
     batch: rotations of an averaging that are evaluated together; 0: what is fastest
     self_test: whether the file had to reproduce its own self-test, and has to wherever else it is evaluated
+    leverage: how far atoms are from the training data; None where the file does not say
     potential: the module, or what calls one of schema 1, with the arguments of ``Potential.forward``
     """
 
@@ -73,6 +75,7 @@ class Model:
     exported: Averaging = PLAIN
     batch: int = 0
     self_test: bool = True
+    leverage: Leverage | None = None
 
     def __post_init__(self) -> None:
         self.potential = in_present_schema(self.module)
@@ -200,7 +203,8 @@ def load_model(
                 name = str(precision).removeprefix("torch.")
                 run_self_test(potential, module, info, name, target, path)
             exported = _exported_averaging(module, info)
-        return Model(info, module, target, precision, path, exported, self_test=self_test)
+        leverage = read_leverage(info, archive.read_member(data, MEMBER), path, target)
+        return Model(info, module, target, precision, path, exported, self_test=self_test, leverage=leverage)
 
     return on_first_that_works(device, load_on)
 

@@ -20,6 +20,7 @@ MODEL = {
     "self_test",
     "archive",
     "first_schema",
+    "leverage_file",
 }
 FOUNDATION = {
     "device",

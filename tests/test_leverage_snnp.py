@@ -1,0 +1,96 @@
+"""The leverage of an s-NNP: by its least-squares basis, with a block for the centres of each element."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from test_leverage import OPTIONS, diagnostics, labelled
+
+from ase_mlip import export_model, load_model
+from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.errors import MLIPError
+from ase_mlip.model import read_info
+from ase_mlip.optimal_design.auto_basis import basis_from_model
+from ase_mlip.optimal_design.leverage import SIGMA, attach_leverage
+from ase_mlip.optimal_design.linear_basis import linear_rows
+from ase_mlip.optimal_design.whitening import PRIOR
+
+
+def oxide(seed, rattle=0.1) -> Atoms:
+    atoms = bulk("SiO", "rocksalt", a=4.4, cubic=True)
+    atoms.rattle(rattle, seed=seed)
+    return atoms
+
+
+def export_snnp(path, **changes):
+    values = {"species": [8, 14], "cutoff": 4.2, "angular_cutoff": 3.4, "inner": 1.6, "hidden": [5]}
+    values |= {"radial_intervals": 6, "angular_intervals": 5, "angle_intervals": 4, "angular_filters": 3}
+    hypers = SNNPHypers(**{**values, **changes})
+    torch.manual_seed(0)
+    claims = {"name": "snnp", "species": [8, 14], "cutoff": 4.2, "message_passing_layers": 1}
+    claims |= {"interaction_range": 4.2, "equivariant": True}
+    claims["architecture"] = {"name": "snnp", **vars(hypers)}
+    export_model(SNNP(hypers).double(), path, claims)
+    return path
+
+
+@pytest.fixture(scope="module")
+def snnp(tmp_path_factory):
+    path = export_snnp(tmp_path_factory.mktemp("leverage") / "snnp.pt")
+    attach_leverage(path, [oxide(seed) for seed in range(5)], path)
+    return path
+
+
+@pytest.mark.parametrize("kernel", ["native", "torch"])
+@pytest.mark.parametrize("pair", [True, False])
+def test_an_snnp_has_that_of_its_linear_basis_by_centre(snnp, tmp_path, kernel, pair):
+    path = snnp if pair else export_snnp(tmp_path / "rho.pt", pair=False, core=False, radial_filters=2)
+    data, new = [oxide(seed) for seed in range(5)], oxide(9, 0.3)
+    if not pair:
+        attach_leverage(path, data, path)
+    basis = basis_from_model(load_model(path, **OPTIONS), constants=False)
+    *rows, mine = (one.atoms for one in linear_rows(basis, [*data, new], atoms=True))
+    expected, left_out = np.zeros(len(new)), []
+    for number in (8, 14):
+        of_data = [r[atoms.numbers == number] / SIGMA for r, atoms in zip(rows, data, strict=True)]
+        grams = [r.T @ r for r in of_data]
+        diagonal = np.diag(sum(grams))
+        prior = PRIOR * np.diag(np.where(diagonal > 0, diagonal, diagonal.max()))
+        own = new.numbers == number
+        expected[own] = np.einsum("nf,fn->n", mine[own], np.linalg.solve(sum(grams) + prior, mine[own].T))
+        for one, gram in zip(of_data, grams, strict=True):
+            one = one * SIGMA
+            left_out.append(np.einsum("nf,fn->n", one, np.linalg.solve(sum(grams) - gram + prior, one.T)))
+    found = diagnostics(path, new, kernel=kernel)
+    scale = np.quantile(np.concatenate(left_out), 0.99)
+    np.testing.assert_allclose(found["leverage"], expected / scale, rtol=1e-5)
+    record = read_info(path).training["leverage"]
+    assert record["blocks"] == [[8], [14]] and record["basis"] == "snnp" and record["rotations"] == 1
+    assert load_model(path).leverage.record["size"] == basis.size
+
+
+def test_an_snnp_does_not_notice_rotations(snnp):
+    atoms = oxide(9, 0.3)
+    turned = atoms.copy()
+    turned.rotate(31.0, (1, 2, 3), rotate_cell=True)
+    first, second = (diagnostics(snnp, one) for one in (atoms, turned))
+    np.testing.assert_allclose(second["leverage"], first["leverage"], rtol=1e-6)
+
+
+def test_distances_without_data_are_far(snnp):
+    atoms = oxide(3)
+    atoms.positions[0] += 0.7 * (atoms.positions[1] - atoms.positions[0]) / 2.2
+    assert diagnostics(snnp, atoms)["leverage"][:2].min() > 10.0
+
+
+@pytest.mark.parametrize(("hidden", "linear"), [([], True), ([5], False)])
+def test_an_snnp_is_calibrated_where_it_is_linear(tmp_path, hidden, linear):
+    path = export_snnp(tmp_path / "snnp.pt", hidden=hidden, core=False)
+    data, new = [oxide(seed) for seed in range(5)], labelled([oxide(9), oxide(10)], [1.0, -2.0])
+    if linear:
+        attach_leverage(path, data, path, new)
+        assert diagnostics(path, new[0])["energy_uncertainty"] > 0.0
+    else:
+        with pytest.raises(MLIPError, match="`calibration`: expected a model whose energies are linear"):
+            attach_leverage(path, data, path, new)
