@@ -308,7 +308,16 @@ def _scales(data: DataSplit, baseline: dict[int, float]) -> Scales:
 def _unchanging(config: RunConfig, data: DataSplit) -> dict[str, Any]:
     """What must not change between a run and its continuation, by the keys of the TOML file."""
     parts = dataclasses.asdict(config)
-    for free in ("output", "device", "threads", "tensorboard", "description", "license", "citation"):
+    for free in (
+        "output",
+        "device",
+        "threads",
+        "tensorboard",
+        "description",
+        "license",
+        "citation",
+        "design",
+    ):
         parts.pop(free)
     for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
         parts["data"][name] = data.description["files"][name]

@@ -77,6 +77,13 @@ class OptimizerConfig:
 
 
 @dataclass
+class DesignConfig:
+    """What the exported file says of its training data (:mod:`ase_mlip.leverage_file`)."""
+
+    export: bool = False  # whether the file gets a leverage, calibrated on the validation set where it can be
+
+
+@dataclass
 class RunConfig:
     """The whole run. ``output`` is relative to the folder of the TOML file."""
 
@@ -86,6 +93,7 @@ class RunConfig:
     model: PETHypers | SNNPHypers
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    design: DesignConfig = field(default_factory=DesignConfig)
     seed: Annotated[int, Ge(0)] = 0
     device: Device = "auto"
     threads: Annotated[int, Ge(0)] = 0  # CPU threads; 0 leaves torch's choice
@@ -163,6 +171,7 @@ def read_config(path: str | Path) -> RunConfig:
         "model": hypers,
         "loss": section(LossConfig, "loss", loss),
         "optimizer": section(OptimizerConfig, "optimizer", optimizer),
+        "design": section(DesignConfig, "design", table.pop("design", {})),
     }
     config = section(RunConfig, "", table, **sections)
     problems += [] if problems else [f"`{path}` {problem}" for problem in _contradictions(config)]

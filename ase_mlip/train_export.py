@@ -17,6 +17,7 @@ from .errors import DataError
 from .evaluate import EvaluationResult, evaluate
 from .model import export_model, load_model
 from .neighbors import build_graph
+from .optimal_design.leverage import attach_leverage
 from .train_checkpoint import TrainState
 from .train_config import HYPERS, RunConfig
 from .visited import count_visits
@@ -66,7 +67,27 @@ def finish(
         k: {q: v for q, v in e.items() if q != "groups"} for k, e in errors.items()
     }
     export_model(network, path, metadata)
+    if config.design.export:
+        attach_to(path, data)
     return path
+
+
+def attach_to(path: Path, data: DataSplit) -> None:
+    """Give an exported model the leverage of its training data.
+
+    It is calibrated on the validation set, as far as that has energies, where the energies are linear in what
+    the leverage is made of.
+    """
+    validation = [sample.to_atoms() for sample in data.validation if sample.energy is not None]
+    files = data.description["files"]["train"]
+    attach_leverage(
+        path,
+        [sample.atoms for sample in data.train],
+        path,
+        validation,
+        hashes={entry["file"]: entry["sha256"] for entry in files},
+        must_calibrate=False,
+    )
 
 
 def make_network(hypers: PETHypers | SNNPHypers) -> PET | SNNP:

@@ -25,7 +25,7 @@ from ase_mlip.cli import main
 from ase_mlip.data import DataConfig
 from ase_mlip.model_info import ModelInfo, shipped_models
 from ase_mlip.train import train
-from ase_mlip.train_config import SNNP_DEFAULTS, LossConfig, OptimizerConfig, RunConfig
+from ase_mlip.train_config import SNNP_DEFAULTS, DesignConfig, LossConfig, OptimizerConfig, RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -37,6 +37,7 @@ SECTIONS = {
     "`[model]` of an s-NNP": SNNPHypers,
     "`[loss]`": LossConfig,
     "`[optimizer]`": OptimizerConfig,
+    "`[design]`": DesignConfig,
 }
 
 

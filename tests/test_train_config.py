@@ -12,7 +12,7 @@ from ase_mlip.architectures.snnp import SNNPHypers
 from ase_mlip.cli import main
 from ase_mlip.data import DataConfig
 from ase_mlip.errors import ConfigurationError
-from ase_mlip.train_config import LossConfig, OptimizerConfig, RunConfig, read_config
+from ase_mlip.train_config import DesignConfig, LossConfig, OptimizerConfig, RunConfig, read_config
 from ase_mlip.typed_table import describe, read_table
 
 RECIPES = sorted((Path(__file__).parents[1] / "examples" / "training").glob("*.toml"))
@@ -115,13 +115,15 @@ def test_a_number_without_a_point_is_a_number(tmp_path):
     assert config.model.cutoff == 5.0 and isinstance(config.model, PETHypers)
 
 
-@pytest.mark.parametrize("kind", [PETHypers, SNNPHypers, DataConfig, LossConfig, OptimizerConfig, RunConfig])
+@pytest.mark.parametrize(
+    "kind", [PETHypers, SNNPHypers, DataConfig, LossConfig, OptimizerConfig, DesignConfig, RunConfig]
+)
 def test_every_type_has_words_and_every_default_is_valid(kind):
     from typing import get_type_hints
 
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
-        if field.name in ("data", "model", "loss", "optimizer"):
+        if field.name in ("data", "model", "loss", "optimizer", "design"):
             continue
         assert describe(hints[field.name])
         if isinstance(field.default, (str, int, float)) and kind is not RunConfig:
