@@ -2,6 +2,7 @@
 
 #include "elements.h"
 
+#include <algorithm>
 #include <iterator>
 #include <stdexcept>
 
@@ -60,6 +61,9 @@ void Committee::describe() {
     description_.name = "committee of " + std::to_string(members_.size()) + ": " + names;
     description_.path = paths;
     description_.interaction_range = hops * description_.cutoff;
+    description_.leverage = std::any_of(members_.begin(), members_.end(), [](const EvaluatorHandle& member) {
+        return member->description().leverage;
+    });
     description_.pair_cutoffs.clear(); // every member applies its own
     description_.rotations = 0;
     description_.members = static_cast<int>(members_.size());
@@ -97,6 +101,7 @@ const Results& Committee::evaluate(const double* positions, const Request& reque
     virials_.assign(has_virials ? 9 * n_nodes_ : 0, 0.0);
     centroid_virials_.assign(request.centroid_virials ? 9 * n_nodes_ : 0, 0.0);
     forces_by_member_.resize(request.spread ? 3 * n_nodes_ * members_.size() : 0);
+    leverages_.assign(request.leverage ? n_nodes_ : 0, 0.0);
     energy_by_member_.assign(members_.size(), 0.0);
     virial_by_member_.assign(9 * members_.size(), 0.0);
     for (size_t m = 0; m < members_.size(); ++m) {
@@ -119,6 +124,9 @@ void Committee::add(const Results& results, const Request& request, size_t membe
     accumulate(forces_, results.forces, weight);
     accumulate(virials_, results.virials, weight);
     accumulate(centroid_virials_, results.centroid_virials, weight);
+    for (size_t node = 0; results.leverage != nullptr && node < leverages_.size(); ++node) {
+        leverages_[node] = std::max(leverages_[node], results.leverage[node]);
+    }
     if (!request.spread) {
         return;
     }
@@ -141,6 +149,7 @@ void Committee::point(const Request& request, bool has_virials) {
     results_.energies = energies_.data();
     results_.forces = forces_.data();
     results_.virials = has_virials ? virials_.data() : nullptr;
+    results_.leverage = request.leverage ? leverages_.data() : nullptr;
     results_.centroid_virials = request.centroid_virials ? centroid_virials_.data() : nullptr;
     if (!request.spread) {
         return;

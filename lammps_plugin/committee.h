@@ -30,6 +30,7 @@ class Committee : public Evaluator {
     Description description_;
     int64_t n_nodes_ = 0, n_owned_ = 0;
     std::vector<double> energies_, forces_, virials_, centroid_virials_; // means
+    std::vector<double> leverages_;                                      // the largest
     std::vector<double> forces_by_member_, energy_by_member_, virial_by_member_, weights_;
     Results results_;
 };

@@ -43,8 +43,9 @@ struct Description {
     std::string averaging = "none"; // name of the scheme: as exported, or as chosen
     int rotations = 0;              // that the model is averaged over
     std::vector<double>
-        operations;  // [n, 3, 3] that must map a periodic box onto itself: of a crystal's group
-    int members = 1; // of a committee of models
+        operations;        // [n, 3, 3] that must map a periodic box onto itself: of a crystal's group
+    int members = 1;       // of a committee of models
+    bool leverage = false; // whether it can say how far atoms are from its training data
     int threads = 1;
 
     /// Edges in a row that reach as far as the interaction range.
@@ -62,6 +63,15 @@ struct GhostedSelfTest {
     std::map<std::string, double> tolerances;             // in the dtype of the model
 };
 
+/// The leverage of a model file, by which an atom's is |W phi|^2 / scale (leverage_file.h).
+struct LeverageTables {
+    std::string basis;             // what phi is: the network's "features", or "snnp"
+    int64_t size = 0;              // F, of phi
+    double scale = 1.0;            // eV^2
+    std::vector<int64_t> block_of; // [119] block of an atomic number, -1 where the data hold no atom of it
+    std::vector<double> whitening; // [blocks, F, F] row-major, W of each block, lower triangular
+};
+
 /// The numbers of an s-NNP, for its kernel on the LAMMPS side: csrc/snnp_model.h says what they are.
 struct SnnpTables {
     struct Bank {
@@ -76,12 +86,14 @@ struct SnnpTables {
     std::vector<int64_t> type_of_number; // [119] type of an atomic number, or -1
     std::vector<double> references;      // [119] energy of an atom alone, eV
     double cutoff = 0.0, angular_cutoff = 0.0, scale = 1.0;
+    int64_t before = 0; // coefficients of phi below its first knot
     Bank phi, rho, f, g, embedding;
     std::vector<int64_t> pair_cases, radial_cases, angle_cases, network_cases;
     int64_t networks = 0, features = 0;
     std::vector<double> skip; // [networks, features]
     std::vector<Layer> layers;
     ase_mlip::snnp::Coverage coverage;
+    std::optional<LeverageTables> leverage;   // where the file has one
     std::optional<GhostedSelfTest> self_test; // where the options ask for it
 };
 
@@ -111,6 +123,7 @@ struct Request {
     bool direct = false;              // forces (and virial) of the direct heads instead of derivatives
     bool virials = false;             // per-atom virials
     bool centroid_virials = false;    // -r (x) dE/dr of each edge, all to the neighbour
+    bool leverage = false;            // of the owned nodes
     bool spread = false;              // what each sample gave: each rotation, or each member of a committee
     const double* rotation = nullptr; // [3, 3] row-major R: the model sees R x; results are turned back
 };
@@ -125,6 +138,7 @@ struct Results {
         nullptr;         // [n_nodes, 3, 3] or null; with direct_stresses their stresses, eV/Å^3, ASE's sign
     int64_t n_edges = 0; // edges within the cutoff that were evaluated
     const double* centroid_virials = nullptr; // [n_nodes, 3, 3] if asked for
+    const double* leverage = nullptr;         // [n_nodes] if asked for and known; right for owned nodes
     int samples = 0;                          // of what follows; 0 if not asked for, or without any
     const double* forces_by_sample = nullptr; // [n_nodes, samples, 3], shares as in forces
     const double* energy_by_sample = nullptr; // [samples], of the owned nodes
@@ -152,6 +166,6 @@ class Evaluator {
 /// "mlip_delete_evaluator".
 using CreateEvaluator = Evaluator* (*)(const Options&);
 using DeleteEvaluator = void (*)(Evaluator*);
-constexpr int kInterfaceVersion = 6; // exported as "mlip_interface_version"
+constexpr int kInterfaceVersion = 7; // exported as "mlip_interface_version"
 
 } // namespace mlip

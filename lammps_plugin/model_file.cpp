@@ -2,6 +2,7 @@
 
 #include "document.h"
 #include "elements.h"
+#include "leverage_file.h"
 #include "model_code.h"
 #include "sha256.h"
 
@@ -299,6 +300,16 @@ SelfTest read_self_test(const json& document) {
     return test;
 }
 
+LeverageTables read_leverage(const json& document, Archive& archive, const std::string& path) {
+    try {
+        return mlip::read_leverage(document, archive.has(kLeverage) ? archive.read(kLeverage) : "");
+    } catch (const json::exception&) {
+        throw;
+    } catch (const std::exception& error) {
+        fail(path, error.what());
+    }
+}
+
 } // namespace
 
 bool ModelFile::has_output(const std::string& name) const {
@@ -325,6 +336,9 @@ ModelFile read_model_file(const std::string& path) {
         const json& training = document.at("training");
         if (training.is_object() && training.contains("visits")) {
             training["visits"].get_to(file.visits);
+        }
+        if (training.is_object() && training.contains("leverage") && !training["leverage"].is_null()) {
+            file.leverage = read_leverage(document, archive, path);
         }
     } catch (const json::exception& error) {
         fail(path, std::string(": a field of its document is missing or of the wrong type (") + error.what() +

@@ -5,6 +5,7 @@
 #include "coverage.h"
 
 #include <map>
+#include <optional>
 
 namespace mlip {
 
@@ -31,7 +32,8 @@ struct ModelFile {
     std::string torch_version;                // that wrote the file
     bool keeps_lattice = false;               // exported with a crystal's group, for boxes that it keeps
     SelfTest self_test;
-    Visits visits; // of the training data of an s-NNP, where the file has them
+    std::optional<LeverageTables> leverage; // where the file has one
+    Visits visits;                          // of the training data of an s-NNP, where the file has them
 
     bool has_output(const std::string& name) const;
 };

@@ -179,6 +179,7 @@ void PairMLIP::coeff(int narg, char** arg) {
     check_elements();
     choose_kernel();
     watch_extrapolation();
+    watch_leverage();
     map_element2type(n_types, arg + 2 + n_models);
     log_model();
 }
@@ -351,6 +352,9 @@ void* PairMLIP::extract(const char* name, int& dim) {
     }
     if (strcmp(name, "extrapolating_flag") == 0) {
         return &extrapolating_flag_;
+    }
+    if (strcmp(name, "leverage_flag") == 0) {
+        return &leverage_flag_;
     }
     if (strcmp(name, "seconds_model") == 0) {
         return &seconds_model_;

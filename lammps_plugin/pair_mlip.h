@@ -6,6 +6,7 @@
 #include "extrapolation.h"
 #include "native_snnp.h"
 #include "rotations.h"
+#include "snnp_leverage.h"
 #include "topology.h"
 #include "torch_library.h"
 
@@ -67,6 +68,11 @@ class PairMLIP : public Pair {
     void count_extrapolating();
     void tally_extrapolating(double shortest);
     void* extrapolating_array();
+
+    // pair_mlip_leverage.cpp: how far atoms are from the training data
+    void watch_leverage();
+    void* leverage_array();
+    void tally_leverage(const mlip::Results& results);
 
     // pair_mlip_masses.cpp: whether the types are the elements that their masses say
     void check_masses();
@@ -161,6 +167,9 @@ class PairMLIP : public Pair {
     std::vector<double> extrapolating_; // [nlocal] the same, on request of fix pair
     int extrapolating_flag_ = 0;        // set by fix pair for the steps that want it
     bool warned_extrapolating_ = false;
+    std::vector<double> leverage_;                                    // [nlocal], on request of fix pair
+    std::vector<std::unique_ptr<mlip::SnnpLeverage>> snnp_leverages_; // of each s-NNP that has one
+    int leverage_flag_ = 0; // set by fix pair for the steps that want it
     bool has_compute_pair_ = false;
     bigint out_freq_ = 0; // steps between lines of the file of deviations; 0 for none
     std::string out_file_ = "model_devi.out";

@@ -45,6 +45,7 @@ void PairMLIP::compute(int eflag, int vflag) {
         add_forces(results, direct_, 1.0);
         tally(results, direct_);
         find_spread(results, direct_);
+        tally_leverage(results);
         count_extrapolating();
     }
     seconds_total_ += seconds_now() - start;
@@ -82,6 +83,7 @@ void PairMLIP::compute_outer(int eflag, int vflag) {
     add_forces(results, false, 1.0);
     tally(results, false);
     find_spread(results, false);
+    tally_leverage(results);
     seconds_total_ += seconds_now() - start;
 }
 
@@ -172,6 +174,7 @@ const mlip::Results& PairMLIP::evaluate(bool direct, bool virials, bool centroid
     request.direct = direct;
     request.virials = virials || direct; // a direct virial is known per atom only
     request.centroid_virials = centroid_virials;
+    request.leverage = leverage_flag_ != 0 && direct == direct_; // not of respa's inner level
     request.spread = wants_spread();
     choose_rotation();
     request.rotation = is_rotated_ ? rotation_.data() : nullptr;

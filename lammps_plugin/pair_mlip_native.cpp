@@ -127,6 +127,7 @@ void PairMLIP::compute_native() {
     tally_native(centroid_virials_, cvatom, true);
     tally_extrapolating(sums.shortest);
     find_spread({}, false);
+    tally_leverage({});
 }
 
 mlip::NativeSums PairMLIP::evaluate_native(const mlip::NativeDomain& domain,

@@ -49,6 +49,9 @@ void* PairMLIP::extract_peratom(const char* name, int& columns) {
     if (strcmp(name, "extrapolating") == 0) {
         return extrapolating_array();
     }
+    if (strcmp(name, "leverage") == 0) {
+        return leverage_array();
+    }
     if (strcmp(name, "forces_spread") != 0 && strcmp(name, "forces_deviation") != 0) {
         return nullptr;
     }

@@ -83,6 +83,8 @@ SnnpTables read_tables(const torch::jit::Module& network, const at::Tensor& refe
     tables.angular_cutoff = network.attr("angular_cutoff").toDouble();
     tables.scale = network.attr("energy_scale").toTensor().item<double>();
     tables.phi = bank("phi");
+    const torch::jit::Module phi = network.attr("phi").toModule();
+    tables.before = phi.hasattr("before") ? phi.attr("before").toInt() : 0;
     tables.rho = bank("rho");
     tables.f = bank("f");
     tables.g = bank("g");

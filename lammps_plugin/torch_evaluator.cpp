@@ -3,6 +3,7 @@
 #include "call_state.h"
 #include "device_policy.h"
 #include "domain_graph.h"
+#include "leverage.h"
 #include "rotations.h"
 #include "self_test.h"
 #include "torch_threads.h"
@@ -83,6 +84,18 @@ class TorchEvaluator : public Evaluator {
         file_.bytes = std::string(); // the archive is not needed any more
         choose_averaging(options.averaging);
         tables_ = model_.snnp_tables();
+        if (file_.leverage && file_.leverage->basis == "features") {
+            leverage_.emplace(*file_.leverage, device_);
+            file_.description.leverage = true;
+        }
+        if (file_.leverage && file_.leverage->basis == "snnp") {
+            if (!tables_) {
+                throw std::runtime_error("`" + file_.description.path +
+                                         "` has the leverage of an s-NNP, and is none; attach another");
+            }
+            tables_->leverage = file_.leverage;
+            file_.description.leverage = true;
+        }
         if (tables_) {
             tables_->coverage = coverage_of(file_.visits, *tables_);
             if (options.self_test) {
@@ -171,6 +184,10 @@ class TorchEvaluator : public Evaluator {
             outputs["centroid_virials"] = centroid_virials(graph, gradients->second);
             names.emplace_back("centroid_virials");
         }
+        if (request.leverage && leverage_) {
+            outputs["leverage"] = (*leverage_)(outputs.at("features"), graph.species);
+            names.emplace_back("leverage");
+        }
         if (spread) {
             add_samples(graph, request, outputs, names);
         }
@@ -233,6 +250,9 @@ class TorchEvaluator : public Evaluator {
                 names.emplace_back("gradients");
             }
         }
+        if (request.leverage && leverage_) {
+            names.emplace_back("features");
+        }
         if (spread) {
             names.emplace_back("spread");
         }
@@ -281,6 +301,9 @@ class TorchEvaluator : public Evaluator {
         if (request.centroid_virials) {
             host_["centroid_virials"] = zeros(9);
         }
+        if (request.leverage && leverage_) {
+            host_["leverage"] = zeros(1);
+        }
         if (request.spread && file_.description.rotations > 0) {
             const auto samples = static_cast<int64_t>(file_.description.rotations);
             host_["forces_by_sample"] = zeros(3 * samples);
@@ -301,6 +324,7 @@ class TorchEvaluator : public Evaluator {
         results_.forces = data("forces");
         results_.virials = data("virials");
         results_.centroid_virials = data("centroid_virials");
+        results_.leverage = data("leverage");
         results_.forces_by_sample = data("forces_by_sample");
         results_.energy_by_sample = data("energy_by_sample");
         results_.virial_by_sample = data("virial_by_sample");
@@ -323,6 +347,7 @@ class TorchEvaluator : public Evaluator {
     Rotations rotations_; // to average over
     DomainGraph graph_;
     std::unique_ptr<SnnpTables> tables_;
+    std::optional<FeatureLeverage> leverage_;
     at::Tensor rotation_;                    // float64 [3, 3] or undefined
     std::map<std::string, at::Tensor> host_; // what the results point to
     Results results_;
