@@ -99,9 +99,12 @@ def test_nothing_is_random_but_the_seed(pet):
 
 
 def test_features_that_know_no_symmetry_are_averaged(pet):
-    assert averaging_of(pet, None).name == "octahedral"
+    averaging = averaging_of(pet, None)
+    octahedral = find_averaging("octahedral").rotations
+    assert len(averaging.rotations) == 12
+    assert all(np.abs(octahedral - one).max(axis=(1, 2)).min() < 1e-12 for one in averaging.rotations)
     atoms = small()
-    turn = find_averaging("octahedral").rotations[5]
+    turn = averaging.rotations[5]
     plain, averaged = (
         [next(sketch_rows(pet, [one], 1, symmetrize=scheme)) for one in (atoms, rotated(atoms, turn))]
         for scheme in ("none", None)
