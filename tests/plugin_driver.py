@@ -126,7 +126,7 @@ class Driver:
             pipe = subprocess.PIPE
             environment = {**os.environ, **environment}
             self._process = subprocess.Popen([program], stdin=pipe, stdout=pipe, text=True, env=environment)
-        assert self.ask("open", library) == ["6"]  # kInterfaceVersion
+        assert self.ask("open", library) == ["7"]  # kInterfaceVersion
 
     def close(self) -> int:
         """End of the commands; the exit status of the program."""
