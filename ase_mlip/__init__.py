@@ -15,6 +15,7 @@ __all__ = [
     "ModelInfo",
     "SymmetrizedCalculator",
     "SymmetrizedModel",
+    "design",
     "export_model",
     "load_model",
     "__version__",
@@ -27,6 +28,7 @@ _HOMES = {
     "ModelInfo": "ase_mlip.model_info",
     "SymmetrizedCalculator": "ase_mlip.symmetrized_calculator",
     "SymmetrizedModel": "ase_mlip.symmetrized_model",
+    "design": "ase_mlip.optimal_design.workflow",
     "export_model": "ase_mlip.model",
     "load_model": "ase_mlip.model",
 }

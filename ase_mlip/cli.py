@@ -12,6 +12,7 @@ import click
 from . import __version__
 from .commands.common import check_known, read_first, require_folder_of
 from .commands.conductivity import conductivity
+from .commands.design import design
 from .commands.elastic import elastic
 from .commands.eos import eos
 from .commands.export import export
@@ -222,6 +223,7 @@ def demo(output: Path, model: str, quick: bool) -> None:
 
 
 main.add_command(conductivity)
+main.add_command(design)
 main.add_command(elastic)
 main.add_command(eos)
 main.add_command(export)

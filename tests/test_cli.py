@@ -42,7 +42,18 @@ def test_help_is_immediate_and_imports_nothing_heavy():
         start = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         durations.append(time.perf_counter() - start)
-    for command in ("build", "check", "demo", "doctor", "evaluate", "info", "lammps", "symmetry", "train"):
+    for command in (
+        "build",
+        "check",
+        "demo",
+        "design",
+        "doctor",
+        "evaluate",
+        "info",
+        "lammps",
+        "symmetry",
+        "train",
+    ):
         assert f"\n  {command} " in done.stdout
     assert "..." not in done.stdout.partition("Commands:")[2], "a description is cut"
     assert min(durations) < 1.0  # 0.1 s on an idle machine

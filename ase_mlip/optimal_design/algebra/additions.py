@@ -65,8 +65,8 @@ class DeterminantAdditions:
     """D. Gains only fall as the selection grows (log det is submodular), so the last ones computed are upper
     bounds: the lazy greedy selection of M. Minoux, in Optimization Techniques (1978), p. 234.
 
-    S of a candidate computed lately follows the additions since, S − C Cᵀ with C = X K, K Kᵀ = V Xᵀ (1 + S)⁻¹ X V
-    of each addition; this is cheaper than X V Xᵀ while K has few columns.
+    S of a candidate computed lately follows the additions since, S − C Cᵀ with C = X K and for each addition
+    K Kᵀ = V Xᵀ (1 + S)⁻¹ X V; this is cheaper than X V Xᵀ while K has few columns.
     """
 
     def __init__(self, pool: Pool, goal: Determinant | None, matrix: np.ndarray, lazy: bool = True):

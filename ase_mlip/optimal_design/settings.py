@@ -1,0 +1,173 @@
+"""What a design is asked for, checked once: the options of ``ase-mlip design`` without its files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+from ase import Atoms
+
+from ..errors import DataError
+
+CRITERIA = MappingProxyType(
+    {
+        "i": "mean predicted variance of the target",
+        "d": "volume of the coefficients' uncertainty",
+        "a": "mean variance of the coefficients",
+        "e": "worst combination of coefficients",
+        "g": "largest predicted variance of the target",
+    }
+)
+LABELS = ("energy", "forces", "stress")
+UNITS = MappingProxyType({"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"})
+# The weights of the s-NNP's least-squares fit: residuals count 100 : 1 : 100.
+SIGMA = MappingProxyType({"energy": 0.01, "forces": 1.0, "stress": 0.01})
+WHEN_NOT_D = (
+    "criterion d: it values every combination of coefficients alike, whether the target feels it or not, and "
+    "takes the model for the truth. Do not use it to choose training data for energies: force rows outnumber "
+    "them, and a misspecified model is best fitted near its target; the default, i, asks for the target"
+)
+
+
+@dataclass(frozen=True)
+class DesignSettings:
+    """Options of a design; see ``docs/optimal_design.md`` for each.
+
+    Attributes
+    ----------
+    pick: number of frames to choose; None with a ``budget``
+    budget: in the units of ``cost``; None with a ``pick``
+    basis: ``auto``, a training's TOML file, a model file or the name of a shipped potential
+    criterion: i, d, a, e or g
+    labels: which of energy, forces and stress a calculation gives
+    sigma: of one label, by name: eV/atom, eV/Å, eV/Å³
+    cost: ``count``, ``atoms^P``, or a key of the frames' ``info``
+    balance: ``groups``: each group of the target counts alike; ``frames``: each frame
+    group_key: of ``info``; None for ``group`` where it is, else the file
+    rows: ``exact``, ``sketch:K``, or None: exact for an s-NNP, sketch:8 for a model
+    seed: of the random selections and of the sketches
+    weigh_equally: whether the forces' σ is changed so that energies and forces of the pool count alike
+
+    Raises
+    ------
+    DataError
+        for whatever is not one of these
+    """
+
+    pick: int | None = None
+    budget: float | None = None
+    basis: str = "auto"
+    criterion: str = "i"
+    labels: tuple[str, ...] = ("energy", "forces")
+    sigma: Mapping[str, float] = field(default_factory=lambda: dict(SIGMA))
+    cost: str = "count"
+    balance: str = "groups"
+    group_key: str | None = None
+    rows: str | None = None
+    seed: int = 0
+    weigh_equally: bool = True
+
+    def __post_init__(self) -> None:
+        self._require_size()
+        _one_of("criterion", self.criterion, tuple(CRITERIA))
+        _one_of("balance", self.balance, ("groups", "frames"))
+        for label in self.labels:
+            _one_of("labels", label, LABELS)
+        if not self.labels:
+            raise DataError("`labels`: expected at least one of energy, forces, stress, got none")
+        object.__setattr__(self, "sigma", {**SIGMA, **_checked_sigma(self.sigma)})
+        directions(self.rows)
+        if self.seed < 0:
+            raise DataError(f"`seed`: expected a whole number of at least 0, got {self.seed}")
+
+    def _require_size(self) -> None:
+        if (self.pick is None) == (self.budget is None):
+            got = "neither" if self.pick is None else "both"
+            raise DataError(
+                f"`pick`, `budget`: expected one of them, got {got}; give the number of frames, or with "
+                "`cost` what they may cost together"
+            )
+        if self.pick is not None and self.pick < 1:
+            raise DataError(f"`pick`: expected at least 1, got {self.pick}")
+        if self.budget is not None and not 0.0 < self.budget < math.inf:
+            raise DataError(f"`budget`: expected a positive number, got {self.budget}")
+        if self.pick is not None and self.cost != "count":
+            raise DataError(
+                f"`cost`: expected `count` with `pick`, which counts frames, got {self.cost!r}; give a "
+                "`budget` instead of `pick`"
+            )
+
+
+def parse_sigma(text: str) -> dict[str, float]:
+    """``energy=0.01,forces=1`` as a dictionary. Raises DataError."""
+    found = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise DataError(f"`sigma`: expected NAME=NUMBER such as energy=0.01,forces=1, got {part!r}")
+    return _checked_sigma(found)
+
+
+def directions(rows: str | None) -> int | None:
+    """The number of random directions of ``sketch:8``; None for ``exact`` or None. Raises DataError."""
+    if rows in (None, "exact"):
+        return None
+    found = re.fullmatch(r"sketch:(\d+)", rows)
+    if not found or int(found[1]) < 1:
+        raise DataError(
+            f"`rows`: expected `exact`, or `sketch:8` for that many random directions, got {rows!r}"
+        )
+    return int(found[1])
+
+
+def costs_of(structures: Sequence[Atoms], names: Sequence[str], cost: str) -> np.ndarray:
+    """What labelling each structure costs, float64 [n]: 1, N^P, or what its ``info`` says.
+
+    Raises
+    ------
+    DataError
+        a ``cost`` that is neither, a structure without a positive number under that key
+    """
+    if cost == "count":
+        return np.ones(len(structures))
+    if cost.startswith("atoms"):
+        found = re.fullmatch(r"atoms(?:\^(\d+(?:\.\d*)?))?", cost)
+        if not found:
+            raise DataError(f"`cost`: expected atoms^P with a power such as atoms^3, got {cost!r}")
+        return np.array([float(len(atoms)) ** float(found[1] or 1.0) for atoms in structures])
+    return np.array([_stored_cost(atoms, name, cost) for atoms, name in zip(structures, names, strict=True)])
+
+
+def _stored_cost(atoms: Atoms, name: str, key: str) -> float:
+    value = atoms.info.get(key)
+    if not isinstance(value, (int, float, np.number)) or not 0.0 < value < math.inf:
+        got = "nothing" if value is None else repr(value)
+        raise DataError(
+            f"`cost`: expected count, atoms^P, or a key with a positive number in the comment line of every "
+            f"frame, got {got} under `{key}` in {name}; correct the key or the file"
+        )
+    return float(value)
+
+
+def _checked_sigma(sigma: Mapping[str, float]) -> dict[str, float]:
+    for name, value in sigma.items():
+        _one_of("sigma", name, LABELS)
+        if not 0.0 < value < math.inf:
+            raise DataError(
+                f"`sigma`: expected a positive number of {UNITS[name]} for {name}, got {value:g}; it is the "
+                "error that one label may have"
+            )
+    return {name: float(value) for name, value in sigma.items()}
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise DataError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}")

@@ -1,0 +1,117 @@
+"""``ase-mlip design``: what it prints, its exit status, how it fails."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from ase.calculators.emt import EMT
+from ase.io import read, write
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from designs import copper, labelled, pool, slab
+
+from ase_mlip import cli
+from ase_mlip.commands.design import CRITERIA
+from ase_mlip.optimal_design import settings
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, ["design", *map(str, arguments)])
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("pool.xyz", pool())
+    write("crystals.xyz", [copper("bulk", k) for k in range(8)])
+    write("slabs.xyz", [slab(60 + k) for k in range(2)])
+    return tmp_path
+
+
+def test_the_choices_are_those_of_the_function():
+    assert tuple(settings.CRITERIA) == CRITERIA
+
+
+def test_the_report_says_what_matters(files):
+    result = invoke("pool.xyz", "--pick", 5, "-o", "out")
+    assert result.exit_code == 0, result.output
+    for text in (
+        "20 frames, 20 candidates in 3 groups",
+        "linear s-NNP",
+        "of 1",  # coefficients
+        "Predicted error of the target",
+        "random selections",
+        "certificate           at least",
+        "gain per calculation",
+        "feasible: the whole pool",
+        "pool.xyz@",
+    ):
+        assert text in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 150
+    assert result.stderr == "picks: out/picks.xyz\n"
+    assert (files / "out" / "design.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_is_one_object_and_that_of_the_folder(files):
+    result = invoke("pool.xyz", "--pick", 4, "--json", "-o", "out")
+    document = json.loads(result.stdout)
+    assert document == json.loads((files / "out" / "design.json").read_text())
+    assert len(document["picks"]) == 4
+    assert document["feasible"] is True
+
+
+def test_strict_fails_where_the_pool_cannot_do_the_job(files):
+    arguments = ("crystals.xyz", "--pick", 3, "--target", "slabs.xyz")
+    loose, strict = invoke(*arguments), invoke(*arguments, "--strict")
+    assert (loose.exit_code, strict.exit_code) == (0, 1)
+    assert "NOT FEASIBLE: surface" in loose.stdout
+    assert strict.stdout == loose.stdout
+
+
+def test_criterion_d_says_when_not_to_use_it(files):
+    result = invoke("pool.xyz", "--pick", 3, "--criterion", "d")
+    assert result.exit_code == 0
+    assert "Do not use it to choose training data for energies" in result.stderr
+
+
+def test_verify_prints_forecast_beside_labels(files):
+    invoke("pool.xyz", "--pick", 10, "-o", "out")
+    write("back.xyz", labelled(read("out/picks.xyz", ":"), EMT()))
+    result = invoke("--verify", "back.xyz", "out")
+    assert result.exit_code == 0, result.output
+    assert "10 of 10 picks are labelled" in result.stdout
+    document = json.loads(invoke("--verify", "back.xyz", "out", "--json").stdout)
+    assert {one["kind"] for one in document["comparisons"]} == {"energy", "forces"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("--pick 3", "POOL"),
+        ("pool.xyz", "`pick`, `budget`"),
+        ("pool.xyz --pick 3 --budget 5", "got both"),
+        ("pool.xyz --pick 0", "--pick"),
+        ("missing.xyz --pick 3", "missing.xyz"),
+        ("pool.xyz --pick 3 --have missing.xyz", "missing.xyz"),
+        ("pool.xyz --pick 3 --sigma energy=0", "`sigma`"),
+        ("pool.xyz --pick 3 --sigma much", "`sigma`"),
+        ("pool.xyz --pick 3 --labels dipole", "`labels`"),
+        ("pool.xyz --pick 3 --rows some", "`rows`"),
+        ("pool.xyz --pick 3 --group-key phase", "`phase`"),
+        ("pool.xyz --pick 3 --basis missing.pt", "missing.pt"),
+        ("pool.xyz --pick 3 --basis missing.toml", "missing.toml"),
+        ("pool.xyz --budget 0.5", "`budget`: expected at least 1"),
+        ("pool.xyz --pick 3 --keep slabs.xyz", "`keep`"),
+        ("pool.xyz --pick 3 --have pool.xyz", "labelled already"),
+        ("pool.xyz --verify slabs.xyz out", "--verify"),
+        ("--verify slabs.xyz missing", "missing"),
+    ],
+)
+def test_wrong_arguments_are_one_message(files, arguments, text):
+    result = invoke(*arguments.split())
+    assert result.exit_code in (1, 2), result.output
+    assert text in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
