@@ -31,18 +31,18 @@ def information(blocks, chosen, prior=None, weights=None):
 
 
 def criterion_of(matrix, criterion, target):
-    """The value; the worst one without full rank."""
-    if np.linalg.matrix_rank(matrix) < len(matrix):
-        return {"d": -np.inf, "e": 0.0}.get(criterion, np.inf)
+    """The value of a matrix [..., p, p]; the worst one without full rank."""
+    full = np.linalg.matrix_rank(matrix, hermitian=True) == matrix.shape[-1]
+    safe = np.where(full[..., None, None], matrix, np.eye(matrix.shape[-1]))
     if criterion == "d":
-        return np.linalg.slogdet(matrix)[1]
+        return np.where(full, np.linalg.slogdet(safe)[1], -np.inf)
     if criterion == "e":
-        return np.linalg.eigvalsh(matrix)[0]
-    inverse = np.linalg.inv(matrix)
+        return np.where(full, np.linalg.eigvalsh(safe)[..., 0], 0.0)
+    inverse = np.linalg.inv(safe)
     if criterion == "a":
-        return np.trace(inverse)
-    variances = np.diag(target @ inverse @ target.T)
-    return variances.mean() if criterion == "i" else variances.max()
+        return np.where(full, np.trace(inverse, axis1=-2, axis2=-1), np.inf)
+    variances = np.einsum("ti,...ij,tj->...t", target, inverse, target, optimize=True)
+    return np.where(full, variances.mean(axis=-1) if criterion == "i" else variances.max(axis=-1), np.inf)
 
 
 def fraction(value, best, criterion, columns):
@@ -56,11 +56,18 @@ def fraction(value, best, criterion, columns):
 
 def brute_force(blocks, criterion, target, prior=None, size=None, costs=None, budget=None, keep=()):
     """The best value of all selections of a size, or within a budget."""
-    sizes = [size] if size is not None else range(1, len(blocks) + 1)
-    values = [
-        criterion_of(information(blocks, chosen, prior), criterion, target)
-        for count in sizes
-        for chosen in itertools.combinations(range(len(blocks)), count)
-        if set(keep) <= set(chosen) and (costs is None or costs[list(chosen)].sum() <= budget + 1e-9)
-    ]
-    return max(values) if criterion in "de" else min(values)
+    parts = np.stack([block.T @ block for block in blocks])
+    start = information(blocks, (), prior)
+    best = []
+    for count in [size] if size is not None else range(1, len(blocks) + 1):
+        all_of_them = np.array(list(itertools.combinations(range(len(blocks)), count)))
+        allowed = np.ones(len(all_of_them), dtype=bool)
+        for kept in keep:
+            allowed &= (all_of_them == kept).any(axis=1)
+        if costs is not None:
+            allowed &= costs[all_of_them].sum(axis=1) <= budget + 1e-9
+        if allowed.any():
+            matrices = start + parts[all_of_them[allowed]].sum(axis=1)
+            values = criterion_of(matrices, criterion, target)
+            best.append(values.max() if criterion in "de" else values.min())
+    return max(best) if criterion in "de" else min(best)

@@ -11,10 +11,7 @@ from .continuous import Progress, Relaxation, relax
 from .problem import Problem, check_keep, check_size, prepare, slack
 from .swaps import exchange
 
-_TOLERANCE = 1e-3  # of the certificate: what it may miss
-_MANY = (
-    2_000_000  # numbers in the pool, times selected: up to this every start is exchanged, not the best only
-)
+_TOLERANCE, _SMOOTHED = 1e-3, 5e-3  # of the certificate, what it may miss; for E and G, which converge slowly
 
 
 @dataclass
@@ -121,7 +118,8 @@ def _relaxed(problem: Problem, kept: list[int], picks: list[int], budget: float,
     fixed[:, 1] = ~fixed[:, 0] & (problem.costs > left + slack(budget))
     start = np.zeros(len(problem.pool))
     start[picks] = 1.0
-    return relax(problem, budget, True, _TOLERANCE, fixed=fixed, start=start, progress=progress)
+    tolerance = _SMOOTHED if problem.goal.sharpens else _TOLERANCE
+    return relax(problem, budget, True, tolerance, fixed=fixed, start=start, progress=progress)
 
 
 def _rounded(problem: Problem, kept: list[int], weights: np.ndarray, budget: float) -> list[int]:
@@ -145,14 +143,13 @@ def _filled(problem: Problem, chosen: list[int], budget: float) -> list[int]:
 
 
 def _best_exchange(problem: Problem, starts: list[list[int]], fixed: int, budget: float, progress):
-    """The best selection that exchanges of the starts reach; in a large pool of the best start only."""
-    ranked = sorted(starts, key=lambda chosen: -problem.goal.log_efficiency(problem.matrix(chosen)))
-    numbers = sum(group.size for _, group in problem.pool.groups)
-    if numbers * len(ranked[0]) > _MANY:
-        ranked = ranked[:1]
+    """The best selection that exchanges of the starts reach; only the best of them looks at the whole
+    pool."""
     tick = None if progress is None else (lambda number, swaps: progress("exchange", number, swaps))
-    found = [exchange(problem, chosen, fixed, budget, tick) for chosen in ranked]
-    return max(found, key=lambda pair: problem.goal.log_efficiency(problem.matrix(pair[0])))
+    found = [exchange(problem, chosen, fixed, budget, tick, wide=False) for chosen in starts]
+    chosen, swaps = max(found, key=lambda pair: problem.goal.log_efficiency(problem.matrix(pair[0])))
+    chosen, more = exchange(problem, chosen, fixed, budget, tick)
+    return chosen, swaps + more
 
 
 def _by_gain(problem: Problem, kept: list[int], chosen: list[int], budget: float) -> list[int]:

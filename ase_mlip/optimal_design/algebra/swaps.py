@@ -27,7 +27,7 @@ _FIRST = 1000  # candidates that the first rounds look at
 _PATIENCE = 8  # batches without a swap before bounds are computed anew
 _LOST = np.log(1e-10)  # a determinant that falls below this has lost rank
 _DIRECTIONS = 12  # eigenvectors that bound E
-_WORST, _ROWS = 256, 4096  # rows of G's target looked at first, and together
+_WORST, _ROWS = 64, 4096  # rows of G's target looked at first, and together
 _NEVER = 1e-300
 
 
@@ -37,6 +37,8 @@ def exchange(
     fixed: int,
     budget: float,
     tick: Callable[[int, int], None] | None = None,
+    *,
+    wide: bool = True,
 ) -> tuple[list[int], int]:
     """Swap until no swap gains more than ``TOLERANCE`` of the efficiency. Returns the selection and the swaps
     made.
@@ -53,19 +55,20 @@ def exchange(
     fixed: how many of its first stay
     budget: of all together
     tick: called as ``tick(round, swaps)``
+    wide: False to look only at the candidates that promise most, and prove nothing
     """
     swaps = 0
     if cholesky(problem.matrix(chosen)) is None:
         base = regular(problem, problem.prior)
         ranked = replace(problem, prior=base, goal=Determinant(len(base)))
-        chosen, swaps = _exchange(ranked, chosen, fixed, budget, tick)
+        chosen, swaps = _exchange(ranked, chosen, fixed, budget, tick, True)
         if cholesky(problem.matrix(chosen)) is None:
             return chosen, swaps
-    chosen, more = _exchange(problem, chosen, fixed, budget, tick)
+    chosen, more = _exchange(problem, chosen, fixed, budget, tick, wide)
     return chosen, swaps + more
 
 
-def _exchange(problem, chosen, fixed, budget, tick) -> tuple[list[int], int]:
+def _exchange(problem, chosen, fixed, budget, tick, wide) -> tuple[list[int], int]:
     state = _State(problem, list(chosen), fixed, budget)
     narrow = True
     number = 0
@@ -79,7 +82,7 @@ def _exchange(problem, chosen, fixed, budget, tick) -> tuple[list[int], int]:
             tick(number, state.swaps)
         if state.fill_up() or state.swaps > before:
             continue
-        if not narrow:
+        if not narrow or not wide:
             break
         narrow = False
     return state.chosen, state.swaps
@@ -219,25 +222,27 @@ def swap_gains(
         half = linalg.solve_triangular(cholesky(matrix), goal.root.T, lower=True)
         gains[alive] = -np.log(np.maximum(1.0 - falls / np.square(half).sum(), _NEVER))
         return gains
+    alive = np.flatnonzero(alive)
     order = np.argsort(-variances)
-    for index in np.flatnonzero(alive):
-        after = _largest_after(goal.target, variances, order, product[index], core[index])
-        gains[index] = np.log(variances[order[0]] / max(after, _NEVER))
+    largest = variances[order[0]]
+    # the worst rows say for most swaps that they gain nothing
+    after = _largest_after(goal.target, variances, order[:_WORST], product[alive], core[alive])
+    for place in np.flatnonzero(after < largest * (1.0 - 0.5 * TOLERANCE)):
+        pair = alive[place : place + 1]
+        for start in range(_WORST, len(order), _ROWS):
+            rest = order[start : start + _ROWS]
+            after[place] = max(
+                after[place], _largest_after(goal.target, variances, rest, product[pair], core[pair])[0]
+            )
+    gains[alive] = np.log(largest / np.maximum(after, _NEVER))
     return gains
 
 
-def _largest_after(target, variances, order, product, core) -> float:
-    """The largest variance after a swap, or of the worst rows before it if that is no better already."""
-    after = -np.inf
-    for rows in (order[:_WORST], order[_WORST:]):
-        for start in range(0, len(rows), _ROWS):
-            part = rows[start : start + _ROWS]
-            images = target[part] @ product.T
-            falls = np.einsum("tm,mt->t", images, np.linalg.solve(core, images.T))
-            after = max(after, float((variances[part] - falls).max()))
-        if after >= variances[order[0]] * (1.0 - 0.5 * TOLERANCE):
-            return after
-    return after
+def _largest_after(target, variances, rows, product, core) -> np.ndarray:
+    """The largest variance of some rows of the target after each swap, [b]."""
+    images = product @ target[rows].T
+    falls = np.einsum("bmt,bmt->bt", images, np.linalg.solve(core, images))
+    return (variances[rows] - falls).max(axis=1)
 
 
 def _eigenvalue_gains(matrix: np.ndarray, out: np.ndarray, into: np.ndarray) -> np.ndarray:
