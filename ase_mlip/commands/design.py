@@ -1,4 +1,4 @@
-"""``ase-mlip design``: which structures to label next, and afterwards how good the forecast was."""
+"""``ase-mlip design``: which structures to label next, how good the forecast was; what a model knows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from .common import COUNT, FILE, FOLDER, POSITIVE, bar
+from .attach import attach as attach_to
+from .common import COUNT, FILE, POSITIVE, bar
 
 # Listed here and not taken from ase_mlip.optimal_design, which would be imported for --help; a test compares
 CRITERIA = ("i", "d", "a", "e", "g")
@@ -39,14 +40,21 @@ CRITERIA = ("i", "d", "a", "e", "g")
               help="All force rows of a structure, or K random combinations.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
               help="Of the random selections and combinations.")  # fmt: skip
-@click.option("-o", "--output", type=FOLDER, help="Write picks.xyz, design.json, design.png ... here.")
+@click.option("-o", "--output", type=FILE,
+              help="Folder for picks.xyz, design.json ...; with --attach the new model file.")  # fmt: skip
 @click.option("--verify", nargs=2, type=FILE, metavar="LABELLED FOLDER",
               help="Compare the forecast in FOLDER with the labels that came back.")  # fmt: skip
+@click.option("--attach", metavar="MODEL",
+              help="Give MODEL the leverage of its training data POOL, into the new file -o.")  # fmt: skip
+@click.option("--calibration", multiple=True, type=FILE,
+              help="With --attach: labelled structures that are new to MODEL, for errors in eV.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
 @click.option("--strict", is_flag=True, help="Exit status 1 if a group of the target is not feasible.")
 def design(
     pool: tuple[Path, ...],
     verify: tuple[Path, Path] | None,
+    attach: str | None,
+    calibration: tuple[Path, ...],
     output: Path | None,
     as_json: bool,
     strict: bool,
@@ -62,14 +70,24 @@ def design(
     Optimal design: no label is needed. Prints what the selection is predicted to achieve beside random ones,
     a bound on what is missing to the best, and whether the pool can do the job at all. With --verify
     LABELLED FOLDER, it compares the forecast of an earlier design with the labels that came back.
+
+    With --attach MODEL, POOL is what MODEL was trained on: the new model file tells in ASE and LAMMPS how far
+    atoms are from it.
     """
     if verify is not None:
         if pool:
             raise click.BadParameter("takes no POOL: LABELLED and FOLDER alone", param_hint="--verify")
         _verify(*verify, as_json)
         return
+    if attach is not None:
+        attach_to(attach, pool, output, calibration, as_json)
+        return
     if not pool:
         raise click.UsageError("Missing argument 'POOL...'.")
+    if calibration:
+        raise click.UsageError("--calibration goes with --attach.")
+    if output is not None and output.is_file():
+        raise click.BadParameter(f"Directory '{output}' is a file.", param_hint="-o")
     from ..optimal_design.settings import WHEN_NOT_D, parse_sigma
 
     if options["criterion"] == "d":

@@ -1,0 +1,52 @@
+"""``ase-mlip design --attach``: the leverage of training data, into a model file."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from ase.io import write
+from click.testing import CliRunner
+from random_pet import export_random, silicon
+from test_leverage import labelled, training_data
+
+from ase_mlip.cli import main
+from ase_mlip.model import read_info
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    path = tmp_path_factory.mktemp("attach") / "plain.pt"
+    export_random(path)
+    return path
+
+
+def test_the_command_attaches_and_says_what_the_leverage_rests_on(plain, tmp_path):
+    write(tmp_path / "train.xyz", training_data(3))
+    write(tmp_path / "new.xyz", labelled([silicon(0.2, seed=7), silicon(0.2, seed=8)], [-1.0, 2.0]))
+    data = ["--calibration", str(tmp_path / "new.xyz"), str(tmp_path / "train.xyz")]
+    command = ["design", "--attach", str(plain), *data, "-o", str(tmp_path / "new.pt")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert "leverage of 24 atoms in 3 structures; the data determine" in result.output
+    assert "Si: of its atoms, each left out with its structure, 50% below" in result.output
+    assert "times the predicted deviation, by 2 structures" in result.output
+    record = read_info(tmp_path / "new.pt").training["leverage"]
+    digest = hashlib.sha256((tmp_path / "train.xyz").read_bytes()).hexdigest()
+    assert record["data"] == {"train.xyz": digest} and record["calibration"]["structures"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{model}", "-o", "new.pt"], "Missing argument 'POOL...': the data that MODEL was trained on"),
+        (["{model}", "{data}"], "--attach needs '-o NEW'"),
+        (["{model}", "{data}", "-o", "nowhere/new.pt"], "nowhere"),
+        (["{model}", "missing.xyz", "-o", "new.pt"], "missing.xyz"),
+        (["absent.pt", "{data}", "-o", "new.pt"], "absent.pt` not found"),
+    ],
+)
+def test_wrong_commands_are_explained(plain, tmp_path, arguments, message):
+    write(tmp_path / "train.xyz", silicon())
+    given = [word.format(model=plain, data=tmp_path / "train.xyz") for word in arguments]
+    result = CliRunner().invoke(main, ["design", "--attach", *given])
+    assert result.exit_code != 0 and message in result.output and not Path("new.pt").exists()
