@@ -72,8 +72,8 @@ def read_inputs(
     if not candidates:
         reasons = sorted({item.reason.partition(":")[0] for item in rejected})
         raise DataError(
-            f"`pool`: expected structures to choose from, got none of {len(frames)} that is left: "
-            f"{'; '.join(reasons)}; give others"
+            f"`pool`: expected structures to choose from, got none: its {len(frames)} frames are set aside "
+            f"({'; '.join(reasons)}); give others"
         )
     aims = candidates if _empty(target) else read_frames_of(target, "target", key)
     _require_species(aims, candidates, labelled)

@@ -80,9 +80,10 @@ def read_frames_of(
             f"`{role}`: expected at least one structure, got none; name files with structures that ASE reads"
         )
     if must_have_key and not any(group_key in frame.atoms.info for frame in found):
+        keys = ", ".join(sorted({key for frame in found for key in frame.atoms.info})) or "no keys"
         raise DataError(
             f"`group_key`: expected `{group_key}` in the comment lines of at least one file of `{role}`, got "
-            "it nowhere; correct the key, or leave it out to have one group for each file"
+            f"it nowhere, but {keys}; correct the key, or leave it out to have one group for each file"
         )
     return found
 

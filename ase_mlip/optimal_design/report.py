@@ -76,7 +76,7 @@ def _heading(result: DesignResult) -> list[str]:
     used = ", ".join(f"{name} {result.sigma[name]:.3g} {UNITS[name]}" for name in settings.labels)
     how = "with equal weight of energies and forces" if settings.weigh_equally else "as given"
     lines = [
-        ("pool", f"{total} frames, {len(inputs.candidates)} candidates in {len(groups)} groups"),
+        ("pool", f"{total} frames, {len(inputs.candidates)} candidates in {_groups_of(len(groups))}"),
         ("set aside", _set_aside(inputs.rejected)),
         ("labelled", f"{len(inputs.have)} frames" if inputs.have else "none"),
         ("target", _target(result)),
@@ -100,9 +100,13 @@ def _set_aside(rejected: Sequence[Rejected]) -> str:
 
 def _target(result: DesignResult) -> str:
     what = "the pool" if result.inputs.target is result.inputs.candidates else "--target"
-    groups = len(result.target.groups)
+    groups = _groups_of(len(result.target.groups))
     balance = "its groups" if result.settings.balance == "groups" else "its frames"
-    return f"{what}, {int(result.target.frames.sum())} frames in {groups} groups; {balance} count alike"
+    return f"{what}, {int(result.target.frames.sum())} frames in {groups}; {balance} count alike"
+
+
+def _groups_of(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'}"
 
 
 def _open(result: DesignResult) -> str:

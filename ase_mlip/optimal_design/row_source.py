@@ -41,6 +41,7 @@ class RowSource:
     names: of its coefficients
     make: structures to their rows, one after another, per unit of a coefficient
     fixed: energy per atom [1], forces [3N] and stress [6] of a structure that are there without coefficients
+    combine: forces [3N] of a structure as the force rows have them: sums of these where rows are a sketch
     prior_of: the prior A₀ [p, p] for the information [p, p] of the pool
     labels: that a calculation gives
     sigma: by which rows are divided, by label
@@ -51,6 +52,7 @@ class RowSource:
     names: list[str]
     make: Callable[[Sequence[Atoms]], Iterable[Rows]]
     fixed: Callable[[Atoms], Values]
+    combine: Callable[[Atoms, np.ndarray], np.ndarray]
     prior_of: Callable[[np.ndarray], np.ndarray]
     labels: tuple[str, ...]
     sigma: dict[str, float]
@@ -122,6 +124,11 @@ def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, num
         for rows in linear_rows(basis, structures, wanted):
             yield rows if number is None else rows.sketched(number, _seed_of(settings.seed, rows))
 
+    def combine(atoms: Atoms, forces: np.ndarray) -> np.ndarray:
+        if number is not None:
+            raise NotImplementedError("of an s-NNP's sketch; its exact rows cost little")
+        return forces
+
     name = (
         f"linear s-NNP, {basis.size} coefficients, {hypers.inner:g} to {hypers.cutoff:g} Å, "
         f"{hypers.angular_filters} angular filters; {origin}"
@@ -131,6 +138,7 @@ def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, num
         names=basis.names,
         make=make,
         fixed=_core(basis),
+        combine=combine,
         prior_of=basis.prior,
         labels=settings.labels,
         sigma=dict(settings.sigma),
@@ -143,7 +151,7 @@ def feature_source(settings: DesignSettings, smallest: Atoms) -> RowSource:
     """Of the last-layer features of a model; ``smallest`` is a structure to count them with."""
     from ..model import load_model
     from ..model_info import find_model
-    from .sketch import feature_names, sketch_rows, with_features
+    from .sketch import feature_names, force_combinations, sketch_rows, with_features
 
     model = with_features(load_model(find_model(settings.basis), dtype="float64"))
     number = directions(settings.rows) if settings.rows else SKETCH
@@ -158,6 +166,7 @@ def feature_source(settings: DesignSettings, smallest: Atoms) -> RowSource:
         names=feature_names(model, size),
         make=make,
         fixed=_predictions(settings.basis),
+        combine=lambda atoms, forces: force_combinations(model, atoms, number, settings.seed) @ forces,
         prior_of=_ridge,
         labels=settings.labels,
         sigma=dict(settings.sigma),

@@ -78,6 +78,24 @@ def sketch_rows(
     return _all_rows(loaded, averaging, list(structures), directions, seed, chosen, constants, atoms)
 
 
+def force_combinations(
+    model: Model,
+    structure: Atoms,
+    directions: int | None,
+    seed: int = 0,
+    symmetrize: str | Averaging | None = None,
+) -> np.ndarray:
+    """V/√k [k, 3N]: what the force rows of :func:`sketch_rows` are combinations of, with the same arguments.
+
+    Times the forces [3N] of a label it is what these rows times the coefficients should give.
+    """
+    every = 3 * len(structure)
+    if directions is None or directions >= every:
+        return np.eye(every)
+    features = FeatureSums(model, averaging_of(model, symmetrize), structure).of_atoms()
+    return _signs(structure, features, directions, seed) / np.sqrt(directions)
+
+
 def feature_names(model: Model, size: int, constants: bool = True) -> list[str]:
     """Names of the columns of ``size`` features: ``"feature 1"`` and so on, ``"the constant of Si"``."""
     names = [f"feature {k + 1}" for k in range(size)]

@@ -94,17 +94,15 @@ def verify(labelled: str | Path, folder: str | Path) -> Verification:
     names = [f"`{labelled}`, frame {index}" for index in range(len(frames))]
     groups = [str(picks[k].info["design_group"]) for k in _ranks(frames, names, picks, folder)]
     kinds, notes = list(stored.document["settings"]["labels"]), []
-    if stored.source.document["kind"] != "linear":
-        kinds = ["energy"]
-        notes.append(
-            "of a model's features energies alone are compared: its force rows are random combinations"
-        )
     known = _equations(stored, frames, names, kinds)
     information, right = stored.prior.copy(), np.zeros(len(stored.prior))
     for rows, values in [*known, *_of_have(stored, kinds, notes)]:
         information += sum(rows[kind].T @ rows[kind] for kind in kinds)
         right += sum(rows[kind].T @ values[kind] for kind in kinds)
-    found = [_left_out(information, right, rows, values) for rows, values in known]
+    found = [
+        _left_out(information, right, rows, values, len(atoms))
+        for (rows, values), atoms in zip(known, frames, strict=True)
+    ]
     comparisons = [_compare(kind, stored.source.sigma[kind], found, groups) for kind in kinds]
     sigma = {one.kind: one.sigma for one in comparisons}
     target = {
@@ -142,6 +140,8 @@ def _equations(
     for atoms, name, rows in zip(frames, names, source.make(frames), strict=True):
         labels, fixed = labels_of(atoms, name, kinds), source.fixed(atoms)
         values = {kind: (labels[kind] - fixed[kind]) / source.sigma[kind] for kind in kinds}
+        if "forces" in kinds:
+            values["forces"] = source.combine(atoms, values["forces"])
         found.append(({kind: getattr(rows, kind) / source.sigma[kind] for kind in kinds}, values))
     return found
 
@@ -186,17 +186,20 @@ def _of_have(stored: StoredDesign, kinds: Sequence[str], notes: list[str]) -> li
 
 
 def _left_out(
-    information: np.ndarray, right: np.ndarray, rows: Values, values: Values
+    information: np.ndarray, right: np.ndarray, rows: Values, values: Values, n_atoms: int
 ) -> dict[str, np.ndarray]:
-    """By kind [2, r]: errors of a structure's rows and their variances, over σ, without it in the fit."""
+    """By kind [2, r]: errors of a structure's rows and their variances, over σ, without it in the fit.
+
+    A force row of a sketch has the variance of 3N/r forces together, and is scaled to that of one.
+    """
     spread = covariance(information - sum(block.T @ block for block in rows.values()))
     solution = spread @ (right - sum(rows[kind].T @ values[kind] for kind in rows))
-    return {
-        kind: np.stack(
-            [values[kind] - block @ solution, 1.0 + np.einsum("rp,pq,rq->r", block, spread, block)]
-        )
-        for kind, block in rows.items()
-    }
+    found = {}
+    for kind, block in rows.items():
+        together = 3 * n_atoms / len(block) if kind == "forces" else 1.0
+        variances = 1.0 + np.einsum("rp,pq,rq->r", block, spread, block) / together
+        found[kind] = np.stack([(values[kind] - block @ solution) / np.sqrt(together), variances])
+    return found
 
 
 def _compare(kind: str, sigma: float, found: Sequence[dict], groups: Sequence[str]) -> Comparison:

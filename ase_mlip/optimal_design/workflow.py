@@ -263,6 +263,6 @@ def _notes(opened: Mapping[str, Sequence[str]]) -> list[str]:
         return []
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     return [
-        f"the whole pool leaves {len(names)} coefficients open ({shown}): expected data for each, got none "
-        "there; add structures that have them, or take a basis without them"
+        f"the whole pool leaves {len(names)} of the coefficients open ({shown}): expected data that decide "
+        "them, got none, so that they stay as the prior has them; add structures, or take a coarser basis"
     ]

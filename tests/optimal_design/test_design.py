@@ -226,7 +226,9 @@ def test_the_basis_of_a_training_is_taken_and_knots_without_data_are_named(tmp_p
     result = design(pool(), 4, basis=tmp_path / "run.toml")
     assert str(tmp_path / "run.toml") in result.rows.name
     assert any("phi Cu-Cu at 1." in name for name in result.undetermined["whole pool"])
-    assert any("the whole pool leaves" in note and "expected data" in note for note in result.notes)
+    assert any(
+        "the whole pool leaves" in note and "expected data that decide them" in note for note in result.notes
+    )
 
 
 def test_the_training_of_a_pet_is_no_basis(tmp_path):

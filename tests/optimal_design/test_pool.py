@@ -85,7 +85,8 @@ def test_what_is_labelled_already_is_no_candidate():
 def test_a_pool_that_is_labelled_already_is_refused():
     pool = frames(3)
     with pytest.raises(
-        DataError, match="`pool`: expected structures to choose from, got none of 3.*labelled already"
+        DataError,
+        match="`pool`: expected structures to choose from, got none: its 3 frames.*labelled already",
     ):
         read_inputs(pool, pool, None, None, DesignSettings(pick=1))
 
