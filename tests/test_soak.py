@@ -5,14 +5,13 @@ import resource
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ase import units
 from ase.build import bulk
-from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 from ase_mlip import MLIPCalculator
+from ase_mlip.md import draw_velocities
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +27,7 @@ def test_twenty_thousand_steps_leak_nothing():
     """The number of edges differs at nearly every step, so that every shape is met."""
     atoms = bulk("Si", cubic=True)
     atoms.calc = MLIPCalculator("pet-si")
-    thermalize_momenta(atoms, temperature_K=900, rng=np.random.default_rng(0))
+    draw_velocities(atoms, temperature_K=900.0, seed=0)
     dynamics = VelocityVerlet(atoms, timestep=1 * units.fs)
     dynamics.run(2000)
     before, energy = resident_bytes(), atoms.get_total_energy()
