@@ -337,12 +337,13 @@ void PairMLIP::log_model() {
         averaged = fmt::format(", averaged over {} rotations ({})", model.rotations, model.averaging);
     }
     const double halo = comm->nprocs > 1 ? model.interaction_range : 0.0;
-    utils::logmesg(lmp,
-                   "pair mlip: {} ({}), {} forces, {}, {}{}, cutoff {:g} Å, {} message-passing layer(s), "
-                   "halo {:g} Å, {} thread(s) per rank{}{}\n",
-                   model.name, model.path, direct_ ? "direct" : "conservative", model.dtype, where,
-                   comm->nprocs > 1 ? fmt::format(" on {} ranks", comm->nprocs) : "", model.cutoff,
-                   model.layers, halo, model.threads, averaged, kernel_name());
+    utils::logmesg(
+        lmp,
+        "pair mlip: {} ({}), {} forces, {}, {}{}, cutoff {:g} Angstrom, {} message-passing layer(s), "
+        "halo {:g} Angstrom, {} thread(s) per rank{}{}\n",
+        model.name, model.path, direct_ ? "direct" : "conservative", model.dtype, where,
+        comm->nprocs > 1 ? fmt::format(" on {} ranks", comm->nprocs) : "", model.cutoff, model.layers, halo,
+        model.threads, averaged, kernel_name());
 }
 
 void* PairMLIP::extract(const char* name, int& dim) {

@@ -81,7 +81,7 @@ void PairMLIP::tally_extrapolating(double shortest) {
         error->warning(
             FLERR,
             "pair_style mlip: {} atoms have neighbours or angles where `{}` has no training data "
-            "(the shortest distance is {:.2f} Å): energy and forces are extrapolated. "
+            "(the shortest distance is {:.2f} Angstrom): energy and forces are extrapolated. "
             "`fix ID all pair 1 mlip extrapolating 1` counts them for each atom; this is said once",
             atoms, evaluator_->description().name, shortest);
     }
