@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 from harness import Case, read_thermo
+from scipy.integrate import trapezoid
 from structures import diamond, silicon_oxygen, slow_unless
 from test_snnp import known_model
 
@@ -193,7 +194,7 @@ def second_virial_sum() -> float:
     r = np.linspace(1e-4, 4.5, 20001)
     x = np.exp(2.5 - r)
     u = (x * x - 2 * x) * (1 - (r / 4.5) ** 2) ** 3
-    return float(np.trapezoid(2 * np.pi * r**2 * np.expm1(-u / THERMAL), r))
+    return float(trapezoid(2 * np.pi * r**2 * np.expm1(-u / THERMAL), r))
 
 
 @pytest.mark.parametrize(("energy", "ranks"), [(-0.1, 1), pytest.param(0.0, 1, marks=slow), (0.1, 2)])
