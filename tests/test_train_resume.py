@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ase.io import write
-from toy_training import frames, history, prepare
+from toy_training import frames, history, needs_muon, prepare
 
 from ase_mlip import train as train_module
 from ase_mlip.errors import DataError
@@ -27,7 +27,7 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["muon", "adamw"])
+@pytest.mark.parametrize("kind", [pytest.param("muon", marks=needs_muon), "adamw"])
 def test_resuming_gives_the_same_losses(kind, tmp_path, monkeypatch):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir(), halves.mkdir()

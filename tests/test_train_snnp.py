@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.neighborlist import neighbor_list
 from click.testing import CliRunner
+from toy_training import needs_muon
 
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.cli import main
@@ -87,6 +88,7 @@ def test_it_learns_and_is_exported(trained):
     assert info.interaction_range == 4.5 and info.operators == {"ase_mlip": 4}
 
 
+@needs_muon
 def test_a_weight_of_the_curvature_makes_filters_smoother(tmp_path):
     """Nothing else differs: data, seeds and epochs are the same."""
     found, optimizer = [], 'kind = "muon"\nema_decay = 0.99\nlinear_start = 0.0'

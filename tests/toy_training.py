@@ -4,10 +4,14 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="Muon needs torch 2.9")
 
 RUN = """
 name = "toy"
@@ -64,6 +68,8 @@ def prepare(folder: Path, epochs: int = 3, **parts: str) -> Path:
     write(folder / "train.xyz", frames(10, 0))
     write(folder / "test.xyz", frames(2, 1))
     filled = {"top": "", "data": "", "model": "", "loss": "", "optimizer": "", **parts}
+    if not hasattr(torch.optim, "Muon") and "kind" not in filled["optimizer"]:
+        filled["optimizer"] += '\nkind = "adamw"'
     path = folder / "run.toml"
     path.write_text(RUN.format(epochs=epochs, **filled))
     return path
