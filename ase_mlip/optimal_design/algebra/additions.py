@@ -1,4 +1,4 @@
-"""What each candidate would add, without a decomposition per candidate; the greedy selection.
+"""What each candidate would add, without a decomposition per candidate.
 
 Let A be the information so far, V = A⁻¹, and X a candidate's rows. By the formula of Woodbury everything
 about A + XᵀX is in matrices of the size of the block: S = X V Xᵀ and, with Z = V M V, Q = X Z Xᵀ:
@@ -20,18 +20,15 @@ from scipy import linalg
 
 from .blocks import Pool
 from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
-from .problem import Problem, slack
 
 _BATCH, _LARGEST_BATCH = 64, 1024
 _FRESH = 50  # additions after which sums that follow by updates are computed anew
 _FALL = 1e3  # of the mean variance, by which updates lose as many digits
 _DIRECTIONS = 12  # eigenvectors that bound the gain of E
 _WORST = 64  # rows of the target that bound the gain of G
-_PLATEAU = 1e-9  # of the value: gains below are rounding
 _UNKNOWN = 1e200  # a bound of what has not been computed yet
 _STORED = 1 << 25  # numbers of all S that are kept: 256 MB
 _LARGE = 1e4  # a trace of S from which on S is computed anew
-_REGULAR = 1e-8  # of the pool's information
 
 
 def best_by_bounds(
@@ -73,7 +70,7 @@ class DeterminantAdditions:
         self.pool, self.matrix, self.lazy = pool, matrix, lazy
         self.evaluated = 0
         self._bounds = np.full(len(pool), _UNKNOWN)
-        self._factor = _whitening(matrix)
+        self._factor = whitening(matrix)
         shapes = [(len(group), group.shape[1], group.shape[1]) for _, group in pool.groups]
         self._known = [np.zeros(shape) if np.prod(shape) <= _STORED else None for shape in shapes]
         self._steps = np.full(len(pool), -1)  # columns of K that the known S holds; −1 for no S
@@ -100,10 +97,10 @@ class DeterminantAdditions:
             place, members = self.pool.place_of[chosen[index]], chosen[index]
             known = self._known[number]
             if known is None:
-                grams, exact = _grams(group[place], self._factor), False
+                grams, exact = grams_of(group[place], self._factor), False
             else:
                 lately = self._steps[members] >= self._first
-                known[place[~lately]] = _grams(group[place[~lately]], self._factor)
+                known[place[~lately]] = grams_of(group[place[~lately]], self._factor)
                 self._follow(group, known, place[lately], self._steps[members[lately]] - self._first)
                 grams = known[place]
                 # differences of large numbers would be rounding
@@ -128,7 +125,7 @@ class DeterminantAdditions:
         lower = np.linalg.cholesky(np.eye(len(rows)) + product @ product.T)
         new = linalg.solve_triangular(lower, product @ self._factor.T, lower=True).T
         self.matrix = self.matrix + rows.T @ rows
-        self._factor = _whitening(self.matrix)
+        self._factor = whitening(self.matrix)
         kept = self._updates[:, max(0, self._updates.shape[1] + new.shape[1] - self.pool.columns // 3) :]
         self._first += self._updates.shape[1] - kept.shape[1]
         self._updates = np.concatenate([kept, new], axis=1)
@@ -203,11 +200,11 @@ class MeanVarianceAdditions:
 
     def _refresh(self) -> None:
         """All from the matrix."""
-        factor = _whitening(self.matrix)
+        factor = whitening(self.matrix)
         self._inverse = factor @ factor.T
         self._value, self._since = self._mean(), 0
         self._updated = [
-            (_grams(group, factor), _grams(group, self._inverse @ self.root.T))
+            (grams_of(group, factor), grams_of(group, self._inverse @ self.root.T))
             for _, group in self.pool.groups
         ]
 
@@ -350,90 +347,13 @@ def smallest_eigenvalue(matrix: np.ndarray) -> float:
     return float(linalg.eigvalsh(matrix, subset_by_index=[0, 0], check_finite=False)[0])
 
 
-def regular(problem: Problem, base: np.ndarray) -> np.ndarray:
-    """``base``, or where it has no full rank with a little of the pool's information added.
-
-    With it a candidate that determines more directions gains more than any that does not: the start of a
-    selection without a prior has the largest rank first.
-    """
-    return base if cholesky(base) is not None else base + _REGULAR * problem.everything
-
-
-def additions_of(problem: Problem, base: np.ndarray):
-    """The additions of the problem's criterion to ``base``."""
-    kind = {
-        Determinant: DeterminantAdditions,
-        MeanVariance: MeanVarianceAdditions,
-        SmallestEigenvalue: SmallestEigenvalueAdditions,
-        LargestVariance: LargestVarianceAdditions,
-    }[type(problem.goal)]
-    return kind(problem.pool, problem.goal, base)
-
-
-def greedy(
-    problem: Problem,
-    chosen: list[int],
-    budget: float,
-    *,
-    among: np.ndarray | None = None,
-    by_cost: bool = True,
-    tick: Callable[[int], None] | None = None,
-) -> list[int]:
-    """Add to ``chosen`` the candidate of the largest gain per cost, until the budget ends. Returns all, in
-    order.
-
-    E and G, in which an addition often changes nothing, take the gain of D where they have no full rank, and
-    where the best gain is rounding.
-
-    Parameters
-    ----------
-    problem: candidates, prior, criterion, costs
-    chosen: those selected already, which come first
-    budget: of all together
-    among: bool [n], the candidates allowed; all if None
-    by_cost: divide gains by costs
-    tick: called with the number selected
-    """
-    chosen = list(chosen)
-    start = problem.matrix(chosen)
-    base = regular(problem, start)
-    own = additions_of(problem, base)
-    sharp = problem.goal.sharpens
-    helper = DeterminantAdditions(problem.pool, None, base) if sharp else None
-    allowed = np.ones(len(problem.pool), dtype=bool) if among is None else among.copy()
-    allowed[chosen] = False
-    rates = problem.costs if by_cost else np.ones(len(problem.pool))
-    left = budget - problem.costs[chosen].sum()
-    full = cholesky(start) is not None
-    while True:
-        allowed &= problem.costs <= left + slack(budget)
-        if not allowed.any():
-            return chosen
-        index = -1
-        if not sharp or full:
-            index, gain = own.best(allowed, rates)
-            if sharp and gain <= _PLATEAU * abs(problem.goal.value(problem.goal.log_efficiency(own.matrix))):
-                index = -1
-        if index < 0:
-            index, _ = (helper or own).best(allowed, rates)
-        for additions in (own, helper):
-            if additions is not None:
-                additions.add(index)
-        chosen.append(index)
-        allowed[index] = False
-        left -= problem.costs[index]
-        full = full or cholesky(problem.matrix(chosen)) is not None
-        if tick is not None:
-            tick(len(chosen))
-
-
-def _whitening(matrix: np.ndarray) -> np.ndarray:
+def whitening(matrix: np.ndarray) -> np.ndarray:
     """F with F Fᵀ = A⁻¹."""
     lower = cholesky(matrix)
     return linalg.solve_triangular(lower, np.eye(len(matrix)), lower=True, check_finite=False).T
 
 
-def _grams(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
+def grams_of(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """X F Fᵀ Xᵀ of each of ``rows`` [b, m, p], [b, m, m]."""
     grams = np.empty((len(rows), rows.shape[1], rows.shape[1]))
     step = max(1, (1 << 20) // (rows.shape[1] * rows.shape[2]))

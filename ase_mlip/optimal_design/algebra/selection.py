@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .additions import greedy
 from .continuous import Progress, Relaxation, relax
+from .greedy import greedy
 from .problem import Problem, check_keep, check_size, prepare, slack
 from .swaps import exchange
 

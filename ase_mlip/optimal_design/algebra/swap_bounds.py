@@ -21,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-from .additions import _grams
+from .additions import grams_of
 from .blocks import Pool
 from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
 
@@ -130,7 +130,7 @@ def _without(rows: np.ndarray, inverse: np.ndarray, root: np.ndarray | None) -> 
 
 def _with(rows, factor, inverse, root) -> tuple[np.ndarray, np.ndarray]:
     """What adding each of ``rows`` [b, m, p] gains, [b], and P [b, p, p]."""
-    system = _grams(rows, factor) + np.eye(rows.shape[1])
+    system = grams_of(rows, factor) + np.eye(rows.shape[1])
     solved = np.linalg.solve(system, rows)
     if root is None:
         gains = np.linalg.slogdet(system)[1]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import linalg
 
-from .additions import greedy, regular, smallest_eigenvalue
+from .additions import smallest_eigenvalue
 from .criteria import (
     Determinant,
     LargestVariance,
@@ -17,6 +17,7 @@ from .criteria import (
     cholesky,
     inverse_of,
 )
+from .greedy import greedy, regular
 from .problem import Problem, slack
 from .swap_bounds import swap_bounds
 
