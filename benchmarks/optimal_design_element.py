@@ -102,7 +102,7 @@ class Element:
         return scale * np.linalg.solve(matrix * np.outer(scale, scale), right)
 
     def errors(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean squared error of each group of held-out frames: energy [G] in (eV/atom)², forces [G] in (eV/Å)²."""
+        """Mean squared error of each group of the held-out: energy [G], (eV/atom)², forces [G], (eV/Å)²."""
         rows, values = self.held_out.energy
         of_energy = np.square(rows @ coefficients - values) * self.sigma["energy"] ** 2
         of_forces = [
