@@ -5,7 +5,7 @@
     python benchmarks/optimal_design.py --pet      # H8: six small trainings of PET on Mo; half an hour
     python benchmarks/optimal_design.py --stored   # the tables from the stored numbers, without data
 
-Farthest points and CUR appear beside the others where scikit-matter can be imported.
+Farthest points, CUR and QUESTS appear beside the others where scikit-matter and quests can be imported.
 """
 
 from __future__ import annotations

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.io import read
+from scipy.stats import spearmanr
+
+from ase_mlip.optimal_design.algebra import select
 from ase_mlip.optimal_design.auto_basis import auto_basis
 from ase_mlip.optimal_design.forecast import covariance
 from ase_mlip.optimal_design.row_source import RowSource, counts_of, linear_source
 from ase_mlip.optimal_design.scaling import Scaling, balanced
 from ase_mlip.optimal_design.settings import SIGMA, DesignSettings
 from ase_mlip.optimal_design.target import Target
-from scipy.stats import spearmanr
-
-from ase_mlip.optimal_design.algebra import select
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 DRAWS = 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,18 +29,37 @@ def stratified(groups: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def rivals(pool: Frames, size: int) -> dict[str, np.ndarray]:
-    """Selections by scikit-matter (where it is installed) and by counting, by name."""
+    """Selections by other packages, where they are installed, and by counting, by name."""
     features = pool.energy[0]
     used = features.std(axis=0) > 0
     scaled = (features[:, used] - features[:, used].mean(axis=0)) / features[:, used].std(axis=0)
     found = {"most extrapolating atoms": counting(pool, size)}
     try:
         from skmatter.sample_selection import CUR, FPS
-    except ImportError:
-        return found
-    found["farthest points"] = FPS(n_to_select=size, initialize=0).fit(scaled).selected_idx_
-    found["CUR"] = CUR(n_to_select=size).fit(scaled).selected_idx_
+    except ImportError as missing:
+        print(f"farthest points and CUR are left out: {missing}", file=sys.stderr)
+    else:
+        found["farthest points"] = FPS(n_to_select=size, initialize=0).fit(scaled).selected_idx_
+        found["CUR"] = CUR(n_to_select=size).fit(scaled).selected_idx_
+    try:
+        found["QUESTS"] = quests(pool, size)
+    except ImportError as missing:
+        print(f"QUESTS is left out: {missing}", file=sys.stderr)
     return found
+
+
+def quests(pool: Frames, size: int) -> np.ndarray:
+    """Maximum set coverage of QUESTS with its default descriptors and bandwidth.
+
+    Schwalbe-Koda et al., Nature Communications 16, 4014 (2025).
+    """
+    from quests.compression.fps import fps
+    from quests.descriptor import get_descriptors
+    from quests.entropy import entropy
+
+    descriptors = [get_descriptors([atoms]) for atoms in pool.atoms]
+    entropies = np.array([entropy(values) for values in descriptors])
+    return np.array(fps(descriptors, entropies, size, method="msc"))
 
 
 def counting(pool: Frames, size: int) -> np.ndarray:

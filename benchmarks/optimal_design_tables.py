@@ -6,14 +6,16 @@ import numpy as np
 from scipy.stats import rankdata
 
 DECIDE = ("Mo", "Ge", "Ta")
-RIVALS = ("stratified", "most extrapolating atoms", "farthest points", "CUR")
+RIVALS = ("stratified", "most extrapolating atoms", "farthest points", "CUR", "QUESTS")
 
 
 def text(stored: dict) -> str:
     """Everything that is stored, in Markdown."""
     elements = stored["elements"]
     parts = [selections(name, found) for name, found in elements.items()]
-    parts.append(verdicts({name: elements[name] for name in DECIDE if name in elements}))
+    decide = {name: elements[name] for name in DECIDE if name in elements}
+    if decide:
+        parts.append(verdicts(decide))
     if "pet" in stored:
         parts.append(pet(stored["pet"]))
     return "\n\n".join(parts)
