@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.io import read
 from scipy.stats import spearmanr
 
-from ase_mlip.optimal_design.algebra import select
+from ase_mlip.optimal_design.algebra import Selection, select
 from ase_mlip.optimal_design.auto_basis import auto_basis
 from ase_mlip.optimal_design.forecast import covariance
 from ase_mlip.optimal_design.row_source import RowSource, counts_of, linear_source
@@ -185,9 +185,7 @@ def _size(element: Element, size: int, gram: np.ndarray, moments: np.ndarray) ->
     def judged(chosen) -> list[float]:
         return element.rmse(element.fit(np.asarray(chosen), gram, moments))
 
-    start = time.perf_counter()
-    picked = select(blocks, size, criterion="i", prior=element.prior, target=element.target.rows())
-    seconds = time.perf_counter() - start
+    selected, seconds = picked(element, size)
     determinant = select(blocks, size, criterion="d", prior=element.prior)
     draws = [judged(np.random.default_rng(seed).permutation(n)[:size]) for seed in range(DRAWS)]
     groups = [judged(stratified(element.pool.groups, size, seed)) for seed in range(DRAWS)]
@@ -195,13 +193,21 @@ def _size(element: Element, size: int, gram: np.ndarray, moments: np.ndarray) ->
         "size": size,
         "random": draws,
         "stratified": groups,
-        "i": judged(picked.indices),
-        "i picks": [int(k) for k in picked.indices],
-        "certificate": float(picked.efficiency),
+        "i": judged(selected.indices),
+        "i picks": [int(k) for k in selected.indices],
+        "certificate": float(selected.efficiency),
         "seconds": seconds,
         "d": judged(determinant.indices),
         **{name: judged(chosen) for name, chosen in rivals(element.pool, size).items()},
     }
+
+
+def picked(element: Element, size: int) -> tuple[Selection, float]:
+    """The I-optimal selection with its certificate, and the seconds that it took."""
+    blocks, target = element.blocks(), element.target.rows()
+    start = time.perf_counter()
+    selected = select(blocks, size, criterion="i", prior=element.prior, target=target)
+    return selected, time.perf_counter() - start
 
 
 def _missing_groups(element: Element, gram: np.ndarray, moments: np.ndarray) -> dict:
