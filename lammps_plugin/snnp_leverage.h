@@ -21,6 +21,24 @@ struct Whitening {
     std::vector<double> lone_weights;
 };
 
+/// The neighbours of a centre within the cutoff of the angles, component by component.
+struct NearNeighbours {
+    std::vector<double> directions[3], lengths, f, others; // f [n, lanes]; others: sums, as of the Workspace
+    std::vector<int64_t> types;
+
+    /// For `most` neighbours and a whole vector more, and sums of `width` numbers.
+    void make_room(int64_t most, int64_t width) {
+        constexpr int64_t lanes = ase_mlip::snnp::basis::L;
+        for (std::vector<double>& component : directions) {
+            component.assign(most + lanes, 0.0);
+        }
+        lengths.assign(most + lanes, 1.0);
+        types.assign(most + lanes, 0);
+        f.assign((most + lanes) * lanes, 0.0);
+        others.assign(width, 0.0);
+    }
+};
+
 class SnnpLeverage {
   public:
     /// `species_of_type`: atomic number by LAMMPS' type, 0 for atoms that are not ours. Throws
@@ -37,6 +55,7 @@ class SnnpLeverage {
         std::vector<int64_t> starts, types, neighbour_types;
         std::vector<double> dense; // phi of one centre, with room for a whole vector more
         std::unique_ptr<ase_mlip::snnp::basis::Workspace> room;
+        NearNeighbours near;
         int64_t most = -1;
     };
 
