@@ -25,9 +25,8 @@ def agree(texts, values) -> None:
 
 def test_the_cost_of_pet_si():
     pattern = (
-        r"`pet-si` takes (\S+) times as long per atom and step as quadratic SNAP on one core of an "
-        r"(\w+) Xeon, "
-        r"from 512 to 110 592 atoms alike within (\d+) %, and (\d+) kB of memory per atom in large systems"
+        r"`pet-si` takes (\S+) times as long per atom and step as quadratic SNAP on one core of an (\w+) "
+        r"Xeon, from 512 to 110 592 atoms alike within (\d+) %, and (\d+) kB of memory per atom in large"
     )
     ((ratio, cpu, alike, memory),) = re.findall(pattern, sentences("README.md"))
     assert all(cpu in stored(name)["environment"]["cpu"] for name in ("lammps", "inference"))
