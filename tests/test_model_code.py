@@ -127,9 +127,10 @@ def test_every_operator_that_names_a_file_is_forbidden():
     for schema in torch._C._jit_get_all_schemas():
         namespace, _, name = schema.name.partition("::")
         if namespace in model_code.NAMESPACES and name not in known:
-            named = any(
-                re.search("file|path|name|address|url", argument.name) for argument in schema.arguments
-            )
+            arguments = [
+                argument.name for argument in schema.arguments if argument.name != "names"
+            ]  # of axes
+            named = any(re.search("file|path|name|address|url", argument) for argument in arguments)
             assert not named or name in model_code.FORBIDDEN, str(schema)
             assert "rpc" not in name or name in model_code.FORBIDDEN, str(schema)
 

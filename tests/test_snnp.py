@@ -2,6 +2,7 @@
 
 import itertools
 import subprocess
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -310,7 +311,8 @@ def handed_to_the_operator(network: SNNP, inputs: list) -> dict[str, list[torch.
 
     library = torch.library.Library("ase_mlip", "IMPL")
     try:
-        library.impl("snnp", take, "Meta", allow_override=True)
+        again = {"allow_override": True} if "allow_override" in signature(library.impl).parameters else {}
+        library.impl("snnp", take, "Meta", **again)
         network.energies_and_gradients(*inputs)
     finally:
         library._destroy()
