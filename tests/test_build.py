@@ -288,7 +288,9 @@ def test_a_program_without_python_uses_the_operators(tmp_path):
     command = ["c++", "-std=c++20", f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
     command += [flag for folder in includes for flag in ("-isystem", folder)]
     command += [ROOT / "tests/cpp/test_operators.cpp", "-o", program, f"-L{TORCH / 'lib'}", "-lc10"]
-    run([*command, "-ltorch_cpu", "-ldl", f"-Wl,-rpath,{TORCH / 'lib'}"])
+    # what was built with kernels for GPUs needs torch's libraries for them
+    cuda = ["-Wl,--no-as-needed", "-lc10_cuda", "-ltorch_cuda"] if torch.version.cuda else []
+    run([*command, "-ltorch_cpu", *cuda, "-ldl", f"-Wl,-rpath,{TORCH / 'lib'}"])
     assert "FAIL" not in run([program, library])
 
 

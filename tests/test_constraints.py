@@ -1,5 +1,7 @@
 """Constraints of a file: kept where atoms move, refused where forces and stresses are differentiated."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from ase import units
@@ -60,7 +62,8 @@ def test_relax_keeps_them_also_in_what_it_writes(files, tmp_path):
 
 def test_a_refused_command_names_the_remedy(files, tmp_path):
     folder, model = files
-    for command in ("phonons", "elastic", "eos", "conductivity"):
+    commands = ["phonons", "elastic", "eos"]
+    for command in commands + ["conductivity"] * (find_spec("phono3py") is not None):
         output = run(command, model, folder / "POSCAR", "-o", tmp_path / command, code=1).output
         assert "without constraints, got FixAtoms (of a POSCAR, selective dynamics)" in output, command
         assert "remove them: `atoms.set_constraint()`" in output
