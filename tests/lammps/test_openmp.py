@@ -206,10 +206,14 @@ def test_a_thread_that_cannot_be_made_is_an_error_in_lammps(lammps, tmp_path, op
 
 def test_a_thread_that_cannot_be_made_is_an_error_in_ase(lammps, tmp_path):
     environment = {**lammps.environment, "PYTHONPATH": str(ROOT)}
-    source = (
-        "import torch; torch.set_num_threads(100)\n" + CALCULATOR
-    )  # MKL bounds OMP_NUM_THREADS by the cores
-    done = without_room([sys.executable, "-c", source], tmp_path, environment)
+    # MKL bounds OMP_NUM_THREADS by the cores
+    source = "import torch; torch.set_num_threads(100); print('torch is there', flush=True)\n" + CALCULATOR
+    try:
+        done = without_room([sys.executable, "-c", source], tmp_path, environment)
+    except subprocess.TimeoutExpired as error:
+        if b"torch is there" not in (error.stdout or b""):
+            pytest.skip("torch itself waits for ever, as 2.7 does")
+        raise
     assert done.returncode == 1 and f"MLIPError: {REFUSED}" in done.stdout, done.stdout[-2000:]
 
 
