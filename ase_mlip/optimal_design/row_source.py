@@ -126,7 +126,10 @@ def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, num
 
     def combine(atoms: Atoms, forces: np.ndarray) -> np.ndarray:
         if number is not None:
-            raise NotImplementedError("of an s-NNP's sketch; its exact rows cost little")
+            raise MLIPError(
+                "`combine`: expected the exact rows of an s-NNP, got a sketch, whose sums are not kept; "
+                "make the source with `number` = None"
+            )
         return forces
 
     name = (
