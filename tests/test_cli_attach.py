@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from ase.io import write
 from click.testing import CliRunner
+from leverage_cases import labelled, training_data
 from random_pet import export_random, silicon
-from test_leverage import labelled, training_data
 
 from ase_mlip.cli import main
 from ase_mlip.model import read_info

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from ase.build import bulk
-from test_ops import Edges, as_tensors, random_periodic_edges
-from test_snnp_stages import KINDS, example
-from test_transformer_ops import COUNTS, make
+from random_edges import Edges, as_tensors, random_periodic_edges
+from snnp_kinds import KINDS, example
+from transformer_cases import COUNTS, make
 
 from ase_mlip import _ops
 from ase_mlip.neighbors import NeighborList

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_threads import in_threads
+from threads import in_threads
 from torch import Tensor
 from toy import AnisotropicNetwork, export_toy, silica
 

@@ -181,3 +181,27 @@ def test_simulations_take_any_ase_calculator(name):
         light = {"errors", "archive", "averaging", "model_code"}
         assert not modules & ((MODEL | FOUNDATION | {"calculator"}) - light)
         assert not [module for module in modules if "torch" in AT_IMPORT[module][1]]
+
+
+# ---- the tests themselves ------------------------------------------------------------------------
+
+TESTS = Path(__file__).parent
+
+
+def test_tests_share_helper_modules_and_never_each_other():
+    """Two folders may hold a ``test_snnp.py``; which one is imported depends on what was collected before."""
+    wrong = []
+    for path in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            wrong += [
+                f"{path.name} imports {name}" for name in names if name.split(".")[-1].startswith("test_")
+            ]
+    assert wrong == []
+
+
+def test_helper_modules_of_tests_have_names_of_their_own():
+    names = [path.stem for path in TESTS.rglob("*.py") if not path.stem.startswith("test_")]
+    names = [name for name in names if name != "conftest"]
+    assert sorted(names) == sorted(set(names))

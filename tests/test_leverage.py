@@ -7,9 +7,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
 from ase.build import bulk
-from ase.calculators.singlepoint import SinglePointCalculator
+from leverage_cases import OPTIONS, diagnostics, labelled, training_data
 from model_files import rewrite
 from random_pet import METADATA, export_random, random_network, silicon
 from torch import Tensor
@@ -22,12 +21,6 @@ from ase_mlip.model import read_info
 from ase_mlip.neighbors import build_graph
 from ase_mlip.optimal_design.leverage import SIGMA, attach_leverage
 from ase_mlip.optimal_design.whitening import PRIOR
-
-OPTIONS = {"device": "cpu", "dtype": "float64"}
-
-
-def training_data(count=6) -> list[Atoms]:
-    return [silicon(0.05 + 0.02 * k, seed=k) for k in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +41,6 @@ def features_of(path, structures) -> list[np.ndarray]:
     model = load_model(path, **OPTIONS)
     graphs = (build_graph(atoms, model.info.cutoff) for atoms in structures)
     return [model(graph, ["features"])["features"].numpy() for graph in graphs]
-
-
-def diagnostics(path, atoms, **options) -> dict:
-    calculator = MLIPCalculator(path, leverage=True, **{**OPTIONS, **options})
-    calculator.calculate(atoms)
-    return calculator.diagnostics
 
 
 # ---- numbers -------------------------------------------------------------------------------------
@@ -190,12 +177,6 @@ def test_elements_that_the_data_do_not_hold_are_infinitely_far(tmp_path):
 
 
 # ---- calibration ---------------------------------------------------------------------------------
-
-
-def labelled(structures, energies) -> list[Atoms]:
-    for atoms, energy in zip(structures, energies, strict=True):
-        atoms.calc = SinglePointCalculator(atoms, energy=energy)
-    return structures
 
 
 def test_calibration_finds_the_factor_of_errors_that_the_model_describes(plain, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from test_leverage import OPTIONS, diagnostics, labelled
+from leverage_cases import OPTIONS, diagnostics, labelled
 
 from ase_mlip import export_model, load_model
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
-from test_visited import CUTOFF, crystals, export, hypers
+from visited_cases import CUTOFF, crystals, export, hypers
 
 from ase_mlip import native_snnp
 from ase_mlip.calculator import MLIPCalculator

@@ -1,7 +1,6 @@
 """Threads that share one loaded model give the numbers of serial runs, whatever each of them asks for."""
 
 import copy
-import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +11,7 @@ from ase.build import bulk
 from ase.mep import NEB
 from equivariant import random_nequip
 from random_pet import silicon
+from threads import in_threads
 from toy import silica
 
 from ase_mlip import MLIPCalculator, export_model, load_model
@@ -30,27 +30,6 @@ def one_thread_each():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def in_threads(functions: list[Callable]) -> list:
-    """Results of functions that start together, each in a thread of its own."""
-    start, results, errors = threading.Barrier(len(functions)), [None] * len(functions), []
-
-    def work(k: int) -> None:
-        try:
-            start.wait()
-            results[k] = functions[k]()
-        except Exception as error:  # raised in the thread that asked
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(functions))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return results
 
 
 def results_of(calculator: MLIPCalculator, structures: list[Atoms]) -> Callable[[], list[dict]]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_train_snnp import prepare
+from snnp_training import prepare
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.model_info import read_info

@@ -5,53 +5,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformer_cases import COUNTS, make
 
 from ase_mlip import _build, _ops
-from ase_mlip.architectures.neighbourhoods import Neighbourhoods, layout_of
-from ase_mlip.architectures.transformer import TransformerLayer
+from ase_mlip.architectures.neighbourhoods import layout_of
 
 ROOT = Path(__file__).parent.parent
 # width of a head: a whole vector, half of one, and no multiple of either
 SIZES = {"wide heads": (64, 4), "narrow heads": (32, 4), "odd heads": (20, 4), "one head": (24, 1)}
-COUNTS = {
-    "ordinary": [5, 9, 3],
-    "no edges at all": [0, 0],
-    "some nodes without edges": [0, 7, 0, 0, 33, 0],
-    "no nodes": [],
-    "many pieces": [28] * 70,
-    "larger than a piece": [700, 2, 530],
-}
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
 
 
 @pytest.fixture(autouse=True)
 def operators():
     _ops.load()
-
-
-def make(counts, size=64, heads=4, dtype=torch.float64, seed=0, d_node=None):
-    """A layer, tokens of nodes and edges, and the neighbourhoods they belong to."""
-    torch.manual_seed(seed)
-    layer = TransformerLayer(size, d_node or size, 2 * size, heads, 1.3, "RMSNorm", 1e-6, "SwiGLU").to(dtype)
-    for norm in (layer.norm_attention, layer.norm_feedforward):
-        torch.nn.init.normal_(norm.weight, mean=1.0, std=0.3)
-    layer.requires_grad_(False)
-    counts = torch.tensor(counts, dtype=torch.int64)
-    n, m = len(counts), int(counts.sum())
-    centres = torch.repeat_interleave(torch.arange(n), counts)
-    nothing = torch.zeros(m, dtype=torch.int64)
-    log_weights = (-3.0 * torch.rand(m, dtype=dtype)).requires_grad_(True)
-    graph = Neighbourhoods(
-        torch.zeros(n, dtype=torch.int64),
-        nothing,
-        centres,
-        nothing,
-        torch.zeros(m, 3, dtype=dtype),
-        log_weights,
-    )
-    nodes = torch.randn(n, d_node or size, dtype=dtype, requires_grad=True)
-    edges = torch.randn(m, size, dtype=dtype, requires_grad=True)
-    return layer, nodes, edges, graph
 
 
 def evaluate(compiled, layer, nodes, edges, graph):

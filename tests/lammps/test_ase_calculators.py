@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.lammps import Prism
-from test_snnp import export
+from snnp_models import export
 
 from ase_mlip import MLIPCalculator
 

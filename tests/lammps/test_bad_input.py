@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from failures import fails, silicon
 from harness import Case
 from model_files import REFUSED, bad_file, rewrite
 from structures import cluster, diamond
@@ -17,27 +18,6 @@ from ase_mlip.model import find_model, read_info
 slow = pytest.mark.slow
 RANKS = pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=slow)])
 QUICK_FILES = ("truncated", "zip", "newer")
-
-
-def fails(lammps, script_or_case, folder, cause: str, ranks=1, environment=None) -> str:
-    """The run must end soon, with a status that says so and an error that matches ``cause``."""
-    script = script_or_case
-    if isinstance(script, Case):
-        script.write(folder)
-        script = script.script()
-    output = lammps.start(script, folder, ranks=ranks, timeout=120, environment=environment)
-    assert output.status != 0, output.text[-2000:]
-    assert output.status not in (-6, -11, 134, 139), output.text[-2000:]  # abort, segmentation fault
-    found = output.errors
-    assert found, output.text[-3000:]
-    text = output.text[output.text.index("ERROR") :]
-    assert re.search(cause, " ".join(text.split())), text[:1500]
-    assert "terminate called" not in output.text
-    return text
-
-
-def silicon(models, pair=None, **changes) -> Case:
-    return Case(diamond(1, 0.05), pair=models.pair("one") if pair is None else pair, **changes)
 
 
 # ---- model files ---------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from failures import fails, silicon
 from harness import Case
 from structures import diamond
-from test_bad_input import fails, silicon
 
 from ase_mlip import _build, _build_lammps, _lammps
 

@@ -11,8 +11,8 @@ import sys
 import pytest
 import torch
 from harness import Case
+from snnp_models import export
 from structures import diamond
-from test_snnp import export
 
 slow = pytest.mark.slow
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from harness import Case, read_thermo
 from scipy.integrate import trapezoid
+from snnp_models import known_model
 from structures import diamond, silicon_oxygen, slow_unless
-from test_snnp import known_model
 
 slow = pytest.mark.slow
 RANKS = pytest.mark.parametrize("ranks", [1, 2])

@@ -8,32 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from failures import fails
 from harness import Case, check_case, read_thermo
+from snnp_models import export, known_model
 from structures import STRUCTURES
-from test_bad_input import fails
 
-from ase_mlip import export_model
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
 from ase_mlip.calculator import MLIPCalculator
 
 slow = pytest.mark.slow
 EXACT = {"float64": 1e-10, "float32": 1e-3}
-
-
-def export(folder, training=None, **changes):
-    torch.manual_seed(0)
-    values = {"species": [14, 8], "cutoff": 4.5, "inner": 1.2, "angular_cutoff": 4.0, "hidden": [8]}
-    hypers = SNNPHypers(**{**values, **changes})
-    network = SNNP(hypers).double()
-    torch.nn.init.normal_(network.phi.coefficients, std=0.3)
-    claims = {"name": "snnp", "species": [14, 8], "cutoff": 4.5, "equivariant": True}
-    claims["reference_energies"] = {"Si": -1.5, "O": -2.25}
-    claims["architecture"] = {"name": "snnp", **vars(hypers)}
-    claims["training"] = training or {}
-    path = folder / "snnp.pt"
-    export_model(network, path, {**claims, "message_passing_layers": 1, "interaction_range": 4.5})
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -205,16 +188,6 @@ def test_atoms_at_one_place(parallel, tmp_path, model, ranks):
 # ---- where there are no training data ------------------------------------------------------------
 
 
-def known_model(folder):
-    """A model whose data hold silicon and oxygen at most 2.9 Å apart, and no pair of oxygen atoms."""
-    hypers = {"radial_intervals": 6, "angular_intervals": 6, "angle_intervals": 6}
-    silicon, pair = [0, 9, 9, 0, 0, 0, 0], [0, 9, 9, 9, 0, 0, 0]
-    visits = {"Si-Si": silicon, "Si-O": pair, "O-O": [0] * 7}
-    angles = {"Si: Si-Si": [0, 5, 0, 5, 0, 5, 0], "O: Si-Si": [0, 5, 5, 5, 5, 5, 5]}
-    training = {"visits": {"radial": visits, "angular": visits, "angle": angles}}
-    return export(folder, training=training, **hypers)
-
-
 COUNTING = {
     "native": ("", 1),
     "torch": ("kernel torch", 1),
@@ -270,7 +243,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-import test_snnp
+import snnp_models
 from ase_mlip.architectures.snnp_parts import ElementNetworks
 
 def weights_and_biases(self) -> list[Tensor]:
@@ -283,7 +256,7 @@ def weights_and_biases(self) -> list[Tensor]:
     return found
 
 ElementNetworks.weights_and_biases = weights_and_biases
-test_snnp.export(Path(sys.argv[1]))
+snnp_models.export(Path(sys.argv[1]))
 """
 
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import snnp_models
 import torch
+from failures import fails
 from harness import Case
 from networks import SMALL, export
 from structures import STRUCTURES, diamond, silicon_oxygen
-from test_bad_input import fails
 from torch import Tensor
 
 from ase_mlip import MLIPCalculator
@@ -225,9 +226,7 @@ def test_a_leverage_that_cannot_be_right_is_refused(lammps, tmp_path, model, cha
 
 @pytest.fixture(scope="module")
 def snnp(tmp_path_factory):
-    import test_snnp
-
-    path = test_snnp.export(tmp_path_factory.mktemp("leverage"))
+    path = snnp_models.export(tmp_path_factory.mktemp("leverage"))
     attach_leverage(path, training_data(), path)
     return path
 
@@ -244,9 +243,7 @@ def test_an_snnp_by_either_kernel(parallel, tmp_path, snnp, keywords, ranks):
 
 
 def test_an_snnp_on_two_threads_and_without_a_pair_term(lammps, tmp_path):
-    import test_snnp
-
-    path = test_snnp.export(tmp_path, pair=False, core=False)
+    path = snnp_models.export(tmp_path, pair=False, core=False)
     attach_leverage(path, training_data(), path)
     atoms = silicon_oxygen(2)
     case = case_of(path, atoms)
