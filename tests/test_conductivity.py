@@ -22,8 +22,8 @@ from ase_mlip.errors import MLIPError, StructureError
 from ase_mlip.kappa_srme import kappa_srme
 from ase_mlip.phonon_cells import heights, to_ase
 from ase_mlip.relax import relax
-from tests.test_kappa_srme import two_modes
-from tests.test_phonon_audit import Interrupted
+from tests.emt_variants import Interrupted
+from tests.two_modes import two_modes
 
 needs_phono3py = pytest.mark.skipif(find_spec("phono3py") is None, reason="phono3py is not installed")
 

@@ -1,30 +1,13 @@
 """Forces from coset representatives against the whole group's average."""
 
-import numpy as np
 import pytest
 from ase.build import bulk
-from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
 from ase_mlip.cosets import averaged_forces, coset_representatives, is_group, own_symmetry
 from ase_mlip.symmetrized_calculator import SymmetrizedCalculator
 from ase_mlip.symmetry import crystal_averaging, find_averaging
-
-
-class Skewed(Calculator):
-    """EMT of a structure whose edges are seen distorted: an energy that depends on orientation."""
-
-    implemented_properties = ("energy", "forces")
-
-    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
-        super().calculate(atoms, properties, system_changes)
-        metric = np.diag([1.0, 1.01, 0.98])
-        metric[0, 1] = 0.01
-        seen = self.atoms.copy()
-        seen.set_cell(seen.cell.array @ metric, scale_atoms=True)
-        seen.calc = EMT()
-        self.results = {"energy": seen.get_potential_energy(), "forces": seen.get_forces() @ metric.T}
-
+from tests.emt_variants import Skewed
 
 CRYSTALS = {
     "fcc": bulk("Cu", cubic=True),

@@ -4,7 +4,6 @@ import gzip
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,26 +12,9 @@ from ase.io import read
 from ase_mlip.errors import DataError
 from ase_mlip.kappa_srme import kappa_srme, read_references
 from ase_mlip.phonon_cells import to_phonopy
+from tests.two_modes import two_modes
 
 REFERENCES = Path(__file__).resolve().parents[2] / "shared" / "data" / "phonon103"
-
-
-def two_modes(mode_kappa, weights=(1, 3), **changes):
-    """What κ_SRME needs of a result: two q-points with two bands each."""
-    mode_kappa = np.array([mode_kappa], dtype=float)
-    mean = mode_kappa.sum(axis=(1, 2)) / sum(weights)
-    known = {
-        "temperatures": np.array([300.0]),
-        "mode_kappa": mode_kappa,
-        "weights": np.array(weights),
-        "kappa": mean[:, None, None] * np.eye(3),
-        "mean_kappa": mean,
-        "stable": True,
-        "q_points": np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]),
-        "mesh": (2, 2, 1),
-        "space_group_number": 227,
-    }
-    return SimpleNamespace(**(known | changes))
 
 
 def test_srme_by_hand():

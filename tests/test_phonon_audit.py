@@ -14,7 +14,7 @@ from ase_mlip.phonon_audit import audit_phonons
 from ase_mlip.phonon_cells import new_phonopy, to_ase
 from ase_mlip.phonons import phonons
 from ase_mlip.symmetrized_calculator import SymmetrizedCalculator
-from tests.test_cosets import Skewed
+from tests.emt_variants import Interrupted, Skewed
 
 
 def crystal(calculator):
@@ -64,20 +64,6 @@ def test_central_differences_are_those_of_phonopy():
     expected = expected if len(expected) == len(moved) else expected[moved]
     assert np.abs(expected).max() > 1.0
     assert found.force_constants == pytest.approx(expected, abs=1e-9)
-
-
-class Interrupted(EMT):
-    """Counts its evaluations, and is ended in the one of the number ``last``."""
-
-    def __init__(self, last=None):
-        super().__init__()
-        self.calls, self.last = 0, last
-
-    def calculate(self, *args, **kwargs):
-        self.calls += 1
-        if self.calls == self.last:
-            raise KeyboardInterrupt
-        super().calculate(*args, **kwargs)
 
 
 def test_a_killed_audit_goes_on_with_the_supercells_it_has(emt, tmp_path):

@@ -12,7 +12,7 @@ from ase_mlip.errors import StructureError
 from ase_mlip.phonon_files import write_results
 from ase_mlip.phonon_reference import compare_phonons, load_reference
 from ase_mlip.phonons import phonons
-from tests.test_phonon_audit import Interrupted
+from tests.emt_variants import Interrupted
 
 MESH = {"mesh": (4, 4, 4)}
 
