@@ -173,6 +173,10 @@ def test_the_mathematics_of_optimal_design_needs_numpy_and_scipy_only():
         assert all(other == "errors" or other.startswith("optimal_design.algebra.") for other in own), name
 
 
+def test_the_loss_entropy_needs_numpy_only():
+    assert GRAPH["landscapes.entropy"] == ({"errors"}, {"__future__", "collections", "numpy"})
+
+
 @pytest.mark.parametrize("name", ["relax", "phonons", "md", "eos"])
 def test_simulations_take_any_ase_calculator(name):
     """Averaging imports the model's side late, when it is asked for."""
