@@ -46,7 +46,7 @@ def export_again(path: str | Path, output: str | Path) -> ModelInfo:
     old = load_model(path, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.pt"
-        for network in (made_anew(old), _loaded_network(old)):
+        for network in (made_anew(old), loaded_network(old)):
             if network is None:
                 continue
             info = _export(old, network, file)
@@ -71,7 +71,7 @@ def _export(old: Model, network: torch.nn.Module, file: Path) -> ModelInfo:
     return export_model(averaged, file, metadata)
 
 
-def _loaded_network(old: Model) -> torch.nn.Module:
+def loaded_network(old: Model) -> torch.nn.Module:
     """The scripted network as it is in the file."""
     averaged = old.module.network
     return unwrapped(averaged.network) if hasattr(averaged, "network") else averaged
@@ -79,7 +79,7 @@ def _loaded_network(old: Model) -> torch.nn.Module:
 
 def made_anew(old: Model) -> torch.nn.Module | None:
     """The same network by the code of this version; None where that does not know it."""
-    loaded = _loaded_network(old)
+    loaded = loaded_network(old)
     try:
         if loaded.original_name == "ConvertedPET":
             inner = _with_weights(PET, PETHypers, loaded.network, old)

@@ -81,7 +81,7 @@ class RDFAccumulator:
         unit = (
             4.0 / 3.0 * np.pi * np.diff(self.edges**3) / abs(np.linalg.det(cell)) if periodic else self.width
         )
-        for name, count, chosen in _groups(numbers, i, j, periodic):
+        for name, count, chosen in pair_groups(numbers, i, j, periodic):
             if count:
                 histogram = np.bincount(bins[chosen], minlength=self.bins)
                 self._sums[name] = self._sums.get(name, 0.0) + histogram / (count * unit)
@@ -97,7 +97,7 @@ class RDFAccumulator:
         return RDF(centres, self.width, g, self.frames, bool(self._periodic), tuple(sorted(self._species)))
 
 
-def _groups(numbers: np.ndarray, i: np.ndarray, j: np.ndarray, periodic: bool):
+def pair_groups(numbers: np.ndarray, i: np.ndarray, j: np.ndarray, periodic: bool):
     """Name, number of ordered pairs in the structure, and the pairs (i, j) of each kind (bool [M])."""
     n = len(numbers)
     # a crystal's pairs include those of an atom with its own images, a molecule's do not
