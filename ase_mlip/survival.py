@@ -136,3 +136,39 @@ def _constant_hazard(failures: int, total: float, confidence: float) -> tuple[fl
     low = 2.0 * total / stats.chi2.ppf(1.0 - tail, 2 * failures + 2)
     high = 2.0 * total / stats.chi2.ppf(tail, 2 * failures) if failures else float("inf")
     return float(low), float(high)
+
+
+def median_survival(found: Survival) -> tuple[float, float, float]:
+    """Median lifetime in ps and its interval (low, high); infinite where the curve stays above one half.
+
+    The median is the first time at which the curve is at most 1/2, the interval what the curve's pointwise
+    bounds give; R. Brookmeyer and J. Crowley, Biometrics 38, 29 (1982).
+    """
+
+    def first(curve: np.ndarray) -> float:
+        below = np.flatnonzero(curve <= 0.5)
+        return float(found.times[below[0]]) if len(below) else float("inf")
+
+    return first(found.survival), first(found.low), first(found.high)
+
+
+def logrank(
+    times: Sequence[float], failed: Sequence[bool], other_times: Sequence[float], other_failed: Sequence[bool]
+) -> float:
+    """p of the log-rank test, two-sided: the probability of such a difference between equal survivals.
+
+    N. Mantel, Cancer Chemother. Rep. 50, 163 (1966), from scipy. Arguments are those of :func:`survival`, of
+    two groups. 1 where nobody failed in either.
+    """
+    groups = []
+    for lived, dead in ((times, failed), (other_times, other_failed)):
+        lived, dead = np.asarray(lived, dtype=float), np.asarray(dead, dtype=bool)
+        if lived.ndim != 1 or not len(lived) or lived.shape != dead.shape:
+            raise MLIPError(
+                f"`logrank`: expected as many times as outcomes, got {lived.size} and {dead.size}"
+            )
+        groups.append((lived, dead))
+    if not any(dead.any() for _, dead in groups):
+        return 1.0
+    samples = [stats.CensoredData(uncensored=lived[dead], right=lived[~dead]) for lived, dead in groups]
+    return float(stats.logrank(*samples).pvalue)

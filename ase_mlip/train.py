@@ -33,7 +33,7 @@ from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .train_config import OptimizerConfig, RunConfig, read_config
 from .train_dynamics import run_dynamics
 from .train_export import finish, make_network
-from .train_loss import RunningErrors, Scales, loss, predict, residuals
+from .train_loss import RunningErrors, loss, predict, residuals, scales_of
 from .train_optimizer import make_optimizers
 from .visited import warn_of_unseen
 
@@ -112,7 +112,7 @@ class Run:
         self.validation_set = GraphDataset(data.validation, config.model.cutoff)
         self.has_energies = any(sample.energy is not None for sample in data.train)
         composition = composition_baseline(data.train) if self.has_energies else {}
-        self.scales = _scales(data, composition)
+        self.scales = scales_of(data.train, composition)
         _check_something_is_learned(config, data)
         if isinstance(self.network, SNNP):
             self.network.set_energy_scale(self.scales.forces)
@@ -282,27 +282,6 @@ def _check_something_is_learned(config: RunConfig, data: DataSplit) -> None:
             "[loss]: expected a weight of a quantity that the data have, got weights of "
             f"{', '.join(weighted)} and data of {there}; nothing would be learned"
         )
-
-
-def _scales(data: DataSplit, baseline: dict[int, float]) -> Scales:
-    def rms(values: list[torch.Tensor]) -> float:
-        if not values:
-            return 1.0
-        return max(float(torch.cat(values).square().mean().sqrt()), 1e-8)
-
-    energies, forces, stresses = [], [], []
-    for sample in data.train:
-        numbers = sample.atoms.numbers
-        if sample.energy is not None:
-            rest = sample.energy - sum(baseline[int(z)] for z in numbers)
-            energies.append(torch.tensor([rest / len(numbers)], dtype=torch.float64))
-        if sample.forces is not None:
-            forces.append(torch.as_tensor(sample.forces, dtype=torch.float64).flatten())
-        if sample.stress is not None:
-            stresses.append(torch.as_tensor(sample.stress, dtype=torch.float64).flatten())
-    of_forces = rms(forces)
-    of_energies = max(rms(energies), 0.1 * of_forces if forces else 0.0)
-    return Scales(of_energies, of_forces, rms(stresses))
 
 
 def _unchanging(config: RunConfig, data: DataSplit) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from .archive import write_atomically
 from .errors import DataError
 
+_KIND = "ase_mlip_training"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")  # of AdamW, of Muon
 
 
@@ -40,44 +41,25 @@ def _digest(tensors: dict[str, Tensor], header: dict) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]) -> None:
-    """Store ``state`` with the entries that must be the same when it is continued."""
-    tensors: dict[str, Tensor] = {}
-    names = [name for name, _ in state.network.named_parameters()]
-    for name, parameter, average in zip(names, state.network.parameters(), state.average, strict=True):
-        tensors[f"parameter/{name}"] = parameter.detach()
-        tensors[f"average/{name}"] = average
-        for optimizer in state.optimizers:
-            for moment, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"{moment}/{name}"] = torch.as_tensor(value)
-    for name, value in state.network.named_buffers():
-        tensors[f"buffer/{name}"] = value
-    for name, value in state.best.items():
-        tensors[f"best/{name}"] = value
-    header = {
-        "configuration": configuration,
-        "epoch": state.epoch,
-        "step": state.step,
-        "best_loss": state.best_loss,
-        "history": state.history,
-    }
+def write_tensors(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write a checkpoint, all or nothing: tensors, and JSON beside them under the key ``kind``."""
     content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    header["sha256"] = _digest(content, header)
-    write_atomically(path, save(content, {"ase_mlip_training": json.dumps(header)}))
+    header = header | {"sha256": _digest(content, header)}
+    write_atomically(path, save(content, {kind: json.dumps(header)}))
 
 
-def load_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]) -> None:
-    """Restore ``state`` in place.
+def read_tensors(path: Path, kind: str, configuration: dict[str, Any]) -> tuple[dict[str, Tensor], dict]:
+    """What :func:`write_tensors` wrote, whose header has the same ``configuration``.
 
     Raises
     ------
     DataError
-        when the file is not a checkpoint of a training run, or belongs to another configuration: the message
+        when the file is not such a checkpoint, was damaged, or belongs to another configuration: the message
         names the keys, what they were and what they are
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["ase_mlip_training"])
+            header = json.loads((file.metadata() or {})[kind])
             tensors = {name: file.get_tensor(name) for name in list(file.keys())}
             stored = header.pop("sha256", None)
     except Exception as error:
@@ -91,18 +73,68 @@ def load_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]
             "does not agree); "
             "restore it, or choose another `output` and train anew"
         )
+    return tensors, header
+
+
+def moments(name: str, parameter: Tensor, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """What the optimizers remember of one parameter, as tensors of a checkpoint."""
+    return {
+        f"{moment}/{name}": torch.as_tensor(value)
+        for optimizer in optimizers
+        for moment, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_moments(
+    name: str, parameter: Tensor, optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]
+) -> None:
+    """Give the optimizers back what :func:`moments` took."""
+    found = {m: tensors[f"{m}/{name}"] for m in _MOMENTS if f"{m}/{name}" in tensors}
+    for optimizer in optimizers:
+        if found and any(p is parameter for g in optimizer.param_groups for p in g["params"]):
+            # torch keeps the step count on the CPU
+            optimizer.state[parameter] = {
+                m: value if m == "step" else value.to(parameter.device) for m, value in found.items()
+            }
+
+
+def save_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]) -> None:
+    """Store ``state`` with the entries that must be the same when it is continued."""
+    tensors: dict[str, Tensor] = {}
+    names = [name for name, _ in state.network.named_parameters()]
+    for name, parameter, average in zip(names, state.network.parameters(), state.average, strict=True):
+        tensors[f"parameter/{name}"] = parameter.detach()
+        tensors[f"average/{name}"] = average
+        tensors |= moments(name, parameter, state.optimizers)
+    for name, value in state.network.named_buffers():
+        tensors[f"buffer/{name}"] = value
+    for name, value in state.best.items():
+        tensors[f"best/{name}"] = value
+    header = {
+        "configuration": configuration,
+        "epoch": state.epoch,
+        "step": state.step,
+        "best_loss": state.best_loss,
+        "history": state.history,
+    }
+    write_tensors(path, _KIND, tensors, header)
+
+
+def load_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]) -> None:
+    """Restore ``state`` in place.
+
+    Raises
+    ------
+    DataError
+        when the file is not a checkpoint of a training run, or belongs to another configuration: the message
+        names the keys, what they were and what they are
+    """
+    tensors, header = read_tensors(path, _KIND, configuration)
     with torch.no_grad():
         for k, (name, parameter) in enumerate(state.network.named_parameters()):
             parameter.copy_(tensors[f"parameter/{name}"])
             state.average[k].copy_(tensors[f"average/{name}"])
-            moments = {m: tensors[f"{m}/{name}"] for m in _MOMENTS if f"{m}/{name}" in tensors}
-            for optimizer in state.optimizers:
-                if moments and any(p is parameter for g in optimizer.param_groups for p in g["params"]):
-                    # torch keeps the step count on the CPU
-                    optimizer.state[parameter] = {
-                        m: value if m == "step" else value.to(parameter.device)
-                        for m, value in moments.items()
-                    }
+            restore_moments(name, parameter, state.optimizers, tensors)
         for name, value in state.network.named_buffers():
             value.copy_(tensors[f"buffer/{name}"])
     prefix = "best/"

@@ -1,11 +1,13 @@
 """Residuals of a batch, their weighted sum, and the errors reported per epoch."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .batches import Batch
+from .references import Sample
 from .train_config import LossConfig
 
 
@@ -20,6 +22,29 @@ class Scales:
     energy: float
     forces: float
     stress: float
+
+
+def scales_of(samples: Sequence[Sample], baseline: Mapping[int, float]) -> Scales:
+    """Of a training set; ``baseline`` is an energy in eV for each atomic number, taken off the energies."""
+
+    def rms(values: list[torch.Tensor]) -> float:
+        if not values:
+            return 1.0
+        return max(float(torch.cat(values).square().mean().sqrt()), 1e-8)
+
+    energies, forces, stresses = [], [], []
+    for sample in samples:
+        numbers = sample.atoms.numbers
+        if sample.energy is not None:
+            rest = sample.energy - sum(baseline[int(z)] for z in numbers)
+            energies.append(torch.tensor([rest / len(numbers)], dtype=torch.float64))
+        if sample.forces is not None:
+            forces.append(torch.as_tensor(sample.forces, dtype=torch.float64).flatten())
+        if sample.stress is not None:
+            stresses.append(torch.as_tensor(sample.stress, dtype=torch.float64).flatten())
+    of_forces = rms(forces)
+    of_energies = max(rms(energies), 0.1 * of_forces if forces else 0.0)
+    return Scales(of_energies, of_forces, rms(stresses))
 
 
 def predict(network: torch.nn.Module, batch: Batch, baseline: Tensor, derivatives: bool) -> dict[str, Tensor]:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from ase_mlip.errors import MLIPError
-from ase_mlip.survival import survival
+from ase_mlip.survival import logrank, median_survival, survival
 
 TIMES, FAILED = [1.0, 2.0, 2.0, 3.0, 4.0], [True, True, False, True, False]
 
@@ -73,7 +74,41 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say(confidence, binomial)
     assert 0.0 < np.mean(low > 1.0) < missed + noise and 0.0 < np.mean(high < 1.0) < missed + noise
 
 
+def test_the_median_and_its_interval():
+    found = survival(TIMES, FAILED)
+    median, low, high = median_survival(found)
+    assert median == 3.0  # S(2) = 0.6, S(3) = 0.3
+    assert low == found.times[np.flatnonzero(found.low <= 0.5)[0]] and high == np.inf
+    assert median_survival(survival([2.0] * 4, [False] * 4)) == (np.inf,) * 3
+
+
+def test_logrank_by_hand():
+    """At 1, one of 3 + 3 fails, at 2 two of 2 + 3: observed 2, expected 0.5 + 0.8, variance 0.25 + 0.36."""
+    p = logrank([1.0, 2.0, 3.0], [True, True, False], [2.0, 4.0, 5.0], [True, True, True])
+    assert p == pytest.approx(2.0 * norm.sf(0.7 / np.sqrt(0.61)))
+    assert logrank([2.0, 2.0], [False] * 2, [3.0], [False]) == 1.0
+
+
+def test_logrank_of_a_textbook():
+    """J. M. Bland and D. G. Altman, BMJ 328, 1073 (2004): weeks with two kinds of glioma, P < 0.01."""
+    censored = {31, 47, 80, 82, 149}
+    first = [6, 13, 21, 30, 31, 37, 38, 47, 49, 50, 63, 79, 80, 82, 82, 86, 98, 149, 202, 219]
+    second = (
+        "10 10 12 13 14 15 16 17 18 20 24 24 25 28 30 33 34+ 35 37 40 40 40+ 46 48 70+ 76 81 82 91 112 181"
+    )
+    words = second.split()
+    p = logrank(
+        first,
+        [time not in censored for time in first],
+        [float(word.rstrip("+")) for word in words],
+        [not word.endswith("+") for word in words],
+    )
+    assert p == pytest.approx(0.0062, abs=1e-4)
+
+
 def test_bad_input_is_refused():
+    with pytest.raises(MLIPError, match="`logrank`"):
+        logrank([1.0], [True], [1.0, 2.0], [True])
     for times, failed in (([], []), ([1.0], [True, False]), ([-1.0], [True])):
         with pytest.raises(MLIPError, match="`survival`"):
             survival(times, failed)
