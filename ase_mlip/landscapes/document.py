@@ -12,7 +12,7 @@
                   "dtype",                      of the network
                   "frames", "atoms",            how many
                   "of_frames",                  how many there were before a sample was taken
-                  "frame_hashes": [SHA-256],    of each frame in order: numbers, positions, cell and references
+                  "frame_hashes": [SHA-256],    of each frame in order: its atoms, cell and references
                   "kT_energy", "kT_forces", "force_weight", "confidence"},
      "x": [points],                             position along a line, in units of the weights' norm; has 0
      "energy_losses": [lines][points],          RMSE, eV/atom; null where a network overflowed
@@ -63,8 +63,8 @@ def read_document(path: str | Path) -> dict:
         raise DataError(f"`{path}` is no landscape; expected what `ase-mlip landscape` wrote")
     if document.get("version") != VERSION:
         raise DataError(
-            f"`{path}` has version {document.get('version')!r} of a landscape, expected {VERSION}; compute it "
-            "again, or upgrade ase_mlip"
+            f"`{path}` has version {document.get('version')!r} of a landscape, expected {VERSION}; compute "
+            "it again, or upgrade ase_mlip"
         )
     missing = [name for name in NEEDED if name not in document]
     if not missing:
