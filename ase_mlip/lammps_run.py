@@ -34,6 +34,15 @@ def nve_lines(atoms) -> str:
 
     Raises StructureError for constraints other than fixed atoms.
     """
+    lines, group = free_group(atoms)
+    return f"{lines}fix 1 {group} nve"
+
+
+def free_group(atoms) -> tuple[str, str]:
+    """Lines that make a group of the atoms which are not held fixed, and its name; without lines, "all".
+
+    Raises StructureError for constraints other than fixed atoms.
+    """
     from ase.constraints import FixAtoms  # late: `ase-mlip lammps` needs nothing of ASE
 
     others = [type(held).__name__ for held in atoms.constraints if not isinstance(held, FixAtoms)]
@@ -44,8 +53,8 @@ def nve_lines(atoms) -> str:
         )
     fixed = sorted({int(index) + 1 for held in atoms.constraints for index in held.index})
     if not fixed:
-        return "fix 1 all nve"
-    return f"group fixed id {' '.join(map(str, fixed))}\ngroup free subtract all fixed\nfix 1 free nve"
+        return "", "all"
+    return f"group fixed id {' '.join(map(str, fixed))}\ngroup free subtract all fixed\n", "free"
 
 
 def prepare(program: str | None = None, plugin: Path | None = None) -> tuple[Path, dict[str, str]]:

@@ -161,18 +161,25 @@ def degrees_of_freedom(atoms: Atoms) -> int:
     return max(1, free - 3 if len(atoms) > 1 and not atoms.constraints else free)
 
 
-def energy_statistics(rows: np.ndarray, atoms: Atoms, equilibration: float) -> dict:
-    """The fields of MDResult that follow from times (ASE units), potential and kinetic energies, [n, 3]."""
+def energy_statistics(
+    rows: np.ndarray, atoms: Atoms, equilibration: float, conserved: np.ndarray | None = None
+) -> dict:
+    """The fields of MDResult that follow from times (ASE units), potential and kinetic energies, [n, 3].
+
+    ``conserved`` [n] is the energy (eV) whose drift is asked for; by default the sum of the two. NaN where it
+    is not known, and then there is no drift.
+    """
     n_atoms = len(atoms)
     times, potential, kinetic = rows[:, 0] / PICOSECOND, rows[:, 1], rows[:, 2]
     temperatures = 2.0 * kinetic / (degrees_of_freedom(atoms) * units.kB)
     used = times >= equilibration
     slope = fluctuation = mean_temperature = float("nan")
     if used.sum() > 2:
-        per_atom = 1000.0 * (potential + kinetic)[used] / n_atoms
-        # relative to the mean, so that the fit is not lost in the size of total energies
-        slope = np.polyfit(times[used], per_atom - per_atom.mean(), 1)[0]
-        fluctuation = np.std(per_atom - slope * times[used])
+        per_atom = 1000.0 * (potential + kinetic if conserved is None else conserved)[used] / n_atoms
+        if np.isfinite(per_atom).all():
+            # relative to the mean, so that the fit is not lost in the size of total energies
+            slope = np.polyfit(times[used], per_atom - per_atom.mean(), 1)[0]
+            fluctuation = np.std(per_atom - slope * times[used])
         mean_temperature = temperatures[used].mean()
     return {
         "times": times,

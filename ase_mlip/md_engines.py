@@ -1,26 +1,29 @@
-"""Constant-energy dynamics as a stream of frames, by ASE or by LAMMPS: the reader decides when to stop."""
+"""Dynamics as a stream of frames, by ASE or by LAMMPS: the reader decides when to stop."""
 
 from __future__ import annotations
 
 import itertools
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculatorError
 from ase.io.lammpsdata import write_lammps_data
-from ase.md.verlet import VelocityVerlet
 
 from . import lammps_run
-from .errors import MLIPError, StructureError
+from .errors import MLIPError
+from .lammps_thermostats import stages
 from .md import PICOSECOND
+from .md_ase import EngineStopped, ase_frames
 from .stability import Frame
+from .thermostats import Thermostat
+
+__all__ = ["EngineStopped", "ase_frames", "lammps_frames"]
 
 MARGIN = 5.0  # Å around a molecule in its first box; LAMMPS fits the box to the atoms afterwards
 INPUT = """units metal
@@ -30,61 +33,13 @@ read_data start.data
 pair_style mlip {options}
 pair_coeff * * "{model}" {symbols}
 timestep {timestep:.17g}
-{integrate}
 dump 1 all custom {interval} frames.dump id xu yu zu
 dump_modify 1 sort id format float %.17g flush yes
 thermo {interval}
-thermo_style custom step pe ke
+thermo_style custom step pe ke econserve
 thermo_modify format float %.17g flush yes
-run {steps}
+{stages}
 """
-
-
-class EngineStopped(Exception):
-    """The simulation itself ended before its time; the message says why.
-
-    Attributes
-    ----------
-    kind: which of :data:`ase_mlip.stability.KINDS` that is
-    positions: where the atoms were, Å, [N, 3], as far as it is known
-    lost_atoms: how many LAMMPS has lost
-    """
-
-    def __init__(self, message: str, positions: np.ndarray | None = None):
-        super().__init__(message)
-        self.positions = positions
-        lost = re.search(r"Lost atoms: original (\d+) current (\d+)", message)
-        self.lost_atoms = int(lost[1]) - int(lost[2]) if lost else 0
-        self.kind = "lost atom" if lost else "non-finite" if "Non-numeric" in message else "engine stopped"
-
-
-def ase_frames(atoms: Atoms, timestep: float, steps: int, interval: int) -> Iterator[Frame]:
-    """Velocity-Verlet dynamics of ``atoms`` (with calculator and momenta; moved in place), by ASE.
-
-    Parameters
-    ----------
-    timestep: in ASE's unit of time
-    steps: a multiple of ``interval``, the number of steps between two frames
-
-    Raises
-    ------
-    EngineStopped
-        the calculator failed or refused a structure that the dynamics led to. At the start its own error
-        is passed on, for then it is the input's.
-    """
-    dynamics = VelocityVerlet(atoms, timestep=timestep, logfile=None)
-    for step in range(0, steps + 1, interval):
-        try:
-            with np.errstate(all="ignore"):  # infinities are the reader's to judge
-                if step:
-                    dynamics.run(interval)
-                energies = atoms.get_potential_energy(), atoms.get_kinetic_energy()
-        except (CalculatorError, StructureError, ArithmeticError, np.linalg.LinAlgError) as error:
-            if step == 0:
-                raise
-            message = " ".join(str(error).split()) or type(error).__name__
-            raise EngineStopped(message, atoms.positions.copy()) from error
-        yield Frame(step, step * timestep / PICOSECOND, atoms.positions.copy(), *energies)
 
 
 def lammps_frames(
@@ -94,6 +49,8 @@ def lammps_frames(
     steps: int,
     interval: int,
     options: Mapping[str, str] | None = None,
+    thermostat: Thermostat | None = None,
+    seed: int = 0,
 ) -> Iterator[Frame]:
     """The same dynamics by a LAMMPS process of its own with ``pair_style mlip``, ended when the reader stops.
 
@@ -101,7 +58,7 @@ def lammps_frames(
     ----------
     atoms: periodic in all directions or in none, with momenta, in LAMMPS' frame (a lower triangular cell)
     model: model file
-    timestep, steps, interval: as for :func:`ase_frames`
+    timestep, steps, interval, thermostat, seed: as for :func:`ase_frames`
     options: of the pair style: ``dtype``, ``device``, ``symmetrize``
 
     Raises
@@ -116,6 +73,7 @@ def lammps_frames(
     boxed, shift = _boxed(atoms)
     program, environment = lammps_run.prepare()
     symbols = sorted(set(atoms.get_chemical_symbols()))
+    parts = stages(atoms, thermostat, timestep / PICOSECOND, steps, seed)
     with tempfile.TemporaryDirectory(prefix="ase_mlip-lammps-") as name:
         folder = Path(name)
         write_lammps_data(
@@ -127,13 +85,12 @@ def lammps_frames(
             model=Path(model).absolute(),
             symbols=" ".join(symbols),
             timestep=timestep / PICOSECOND,
-            integrate=lammps_run.nve_lines(atoms),
             interval=interval,
-            steps=steps,
+            stages="\n".join(f"{lines}\nrun {length}" for lines, length in parts),
         )
-        (folder / "in.nve").write_text(text, encoding="utf-8")
+        (folder / "in.md").write_text(text, encoding="utf-8")
         with subprocess.Popen(
-            [str(program), "-in", "in.nve", "-log", "none"],
+            [str(program), "-in", "in.md", "-log", "none"],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -142,7 +99,9 @@ def lammps_frames(
             text=True,
         ) as process:
             try:
-                yield from _read(process, folder / "frames.dump", len(atoms), shift, timestep, steps)
+                dump = folder / "frames.dump"
+                for frame in _read(process, dump, len(atoms), shift, timestep, steps, interval):
+                    yield frame if thermostat is None else _with_thermostat(frame, thermostat)
             finally:
                 process.kill()
 
@@ -164,10 +123,24 @@ def _boxed(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
     return atoms, np.zeros(3)
 
 
+def _with_thermostat(frame: Frame, thermostat: Thermostat) -> Frame:
+    """The frame with its target. LAMMPS' account of the heat is that of ``fix nvt`` at a constant target."""
+    conserves = thermostat.kind == "nose-hoover" and thermostat.ramp_K is None
+    conserves |= thermostat.kind == "langevin" and thermostat.friction == 0.0
+    energy = frame.conserved_energy if conserves else None
+    return replace(frame, target_K=thermostat.target_K(frame.time_ps), conserved_energy=energy)
+
+
 def _read(
-    process: subprocess.Popen, path: Path, n_atoms: int, shift: np.ndarray, timestep: float, steps: int
+    process: subprocess.Popen,
+    path: Path,
+    n_atoms: int,
+    shift: np.ndarray,
+    timestep: float,
+    steps: int,
+    interval: int,
 ) -> Iterator[Frame]:
-    """A frame for each line of thermodynamic output.
+    """A frame for each line of thermodynamic output, but those where one `run` ends and the next starts.
 
     The positions of a line are certain to be in the dump when the next line has come, or the end.
     """
@@ -180,13 +153,22 @@ def _read(
             if numbers is None and line:
                 others.append(line)
                 continue
+            if numbers is not None and (numbers[0] % interval or (row and numbers[0] == row[0])):
+                continue
             if row is not None:
                 dump = dump or stack.enter_context(path.open(encoding="utf-8"))
                 positions = _next_positions(dump, n_atoms)
                 if positions is None:
                     break
                 last = int(row[0])
-                yield Frame(last, last * timestep / PICOSECOND, positions - shift, row[1], row[2])
+                yield Frame(
+                    last,
+                    last * timestep / PICOSECOND,
+                    positions - shift,
+                    row[1],
+                    row[2],
+                    conserved_energy=row[3],
+                )
             row = numbers
     status = process.wait()
     if status == 0 and last == steps:
@@ -196,13 +178,13 @@ def _read(
     raise MLIPError(message) if last is None else EngineStopped(message)
 
 
-def _numbers(line: str) -> tuple[float, float, float] | None:
-    """Step, potential and kinetic energy (eV); None for other output."""
+def _numbers(line: str) -> tuple[float, ...] | None:
+    """Step, potential, kinetic and conserved energy (eV); None for other output."""
     words = line.split()
-    if len(words) != 3 or not words[0].isdigit():
+    if len(words) != 4 or not words[0].isdigit():
         return None
     try:
-        return float(words[0]), float(words[1]), float(words[2])
+        return tuple(map(float, words))
     except ValueError:
         return None
 

@@ -1,4 +1,4 @@
-"""Molecular dynamics as a test: replicas at constant energy, watched by :mod:`ase_mlip.stability`."""
+"""Molecular dynamics as a test: replicas at constant energy or temperature, watched by their criteria."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .provenance import plain
 from .rdf import RDF, RDFAccumulator, rdf, rdf_error
 from .stability import Criteria, Failure, Frame, Monitor
 from .survival import Survival, survival
+from .thermostats import Thermostat
 
 ENGINES = ("ase", "lammps")
 STATISTICS = ("drift", "fluctuation", "mean_temperature")
@@ -31,11 +32,14 @@ class Replica:
 
     Attributes
     ----------
-    seed: of its velocities
+    seed: of its velocities and its noise
     survived: ps until the record that failed, or the length of the run
     failure: the first, or None
     times, total_energies, temperatures: of the sound records, ps, eV and K, [n]
-    drift: slope of the total energy, meV/atom/ps; NaN with fewer than three records after the equilibration
+    conserved_energies: what the dynamics conserves, eV, [n]: the total energy, with a thermostat less what
+        that has given; NaN where the engine does not say
+    drift: slope of the conserved energy, meV/atom/ps; NaN with fewer than three records after the
+        equilibration, or where that energy is not known
     fluctuation: root mean square deviation from that line, meV/atom
     mean_temperature: K
     min_distance: shortest distance between two atoms in any record, Å
@@ -48,6 +52,7 @@ class Replica:
     failure: Failure | None
     times: np.ndarray = field(repr=False)
     total_energies: np.ndarray = field(repr=False)
+    conserved_energies: np.ndarray = field(repr=False)
     temperatures: np.ndarray = field(repr=False)
     drift: float
     fluctuation: float
@@ -66,6 +71,7 @@ class StabilityResult:
     ----------
     engine: "ase" or "lammps"
     n_atoms, temperature_K, timestep (fs), time (ps), record_interval (steps), equilibration (ps): of the runs
+    thermostat: of the runs, None at constant energy
     criteria: what was called unstable
     replicas: one by one
     survival: estimated lifetimes with their intervals, see :class:`ase_mlip.survival.Survival`
@@ -86,6 +92,7 @@ class StabilityResult:
     time: float
     record_interval: int
     equilibration: float
+    thermostat: Thermostat | None
     criteria: Criteria
     replicas: list[Replica]
     survival: Survival
@@ -108,6 +115,11 @@ class StabilityResult:
         return self.time > SHORTEST_DRIFT - 1e-6
 
     @property
+    def knows_conserved(self) -> bool:
+        """Whether there is a record whose conserved energy the engine says."""
+        return any(np.isfinite(replica.conserved_energies).any() for replica in self.replicas)
+
+    @property
     def min_distance(self) -> float:
         """The shortest distance in any replica, Å."""
         return min(replica.min_distance for replica in self.replicas)
@@ -128,6 +140,7 @@ def md_stability(
     engine: str = "ase",
     model: str | Path | None = None,
     lammps_options: Mapping[str, str] | None = None,
+    thermostat: Thermostat | None = None,
     criteria: Criteria | None = None,
     reference: Iterable[Atoms] | str | Path | None = None,
     rmax: float = 6.0,
@@ -137,28 +150,31 @@ def md_stability(
     confidence: float = 0.95,
     progress: Callable[[int, int], None] | None = None,
 ) -> StabilityResult:
-    """Run replicas at constant energy until they end or become unstable.
+    """Run replicas at constant energy, or with a thermostat, until they end or become unstable.
 
     Both engines start from the same velocities, and the same criteria are asked of their frames at the same
-    steps, so that they give the same verdict as long as chaos has not separated their trajectories. A replica
-    ends at its first failure.
+    steps, so that they give the same verdict as long as chaos has not separated their trajectories. (Their
+    random numbers differ, so that Langevin's trajectories do from the first step.) A replica ends at its
+    first failure.
 
     Parameters
     ----------
     atoms: structure with a calculator (``engine="ase"``); not modified
     temperature_K: velocities are drawn at exactly this temperature, K, without net momentum; a crystal that
-        starts in its minimum keeps about half of it. None keeps the momenta ``atoms`` has, for one replica.
+        starts in its minimum keeps about half of it at constant energy. None keeps the momenta ``atoms`` has,
+        for one replica.
     timestep, time: in ASE's unit of time; ``time`` is rounded up to whole record intervals
     replicas: simulations that differ in their velocities
     engine: "ase" or "lammps"
     model: model file for ``engine="lammps"``
     lammps_options: of ``pair_style mlip``: ``dtype``, ``device``, ``symmetrize``
+    thermostat: holds or raises the temperature; None is constant energy
     criteria: what is unstable, by default ``Criteria()``
     reference: frames, or a file ASE reads, to compare the distribution of distances with
     rmax: longest distance in it, Å
     record_interval: steps from one examined frame to the next
     equilibration: what drift, temperature and distributions leave out, ASE's unit; None is a tenth of the run
-    seed: of the first replica's velocities; the others count on
+    seed: of the first replica's velocities and noise; the others count on
     confidence: level of all intervals
     progress: called as ``progress(steps done, steps)`` of all replicas together
 
@@ -184,6 +200,7 @@ def md_stability(
             f"`equilibration`: expected less than the {length:g} ps of a replica, got {skipped:g} ps; "
             "averages would be over nothing"
         )
+    thermostat = None if thermostat is None else thermostat.over(length)
     halves = RDFAccumulator(rmax), RDFAccumulator(rmax)
     found = []
     for n in range(replicas):
@@ -197,9 +214,11 @@ def md_stability(
                 progress(before + step, replicas * steps)
 
         if engine == "ase":
-            frames = ase_frames(work, timestep, steps, record_interval)
+            frames = ase_frames(work, timestep, steps, record_interval, thermostat, seed + n)
         else:
-            frames = lammps_frames(work, Path(model), timestep, steps, record_interval, lammps_options)
+            frames = lammps_frames(
+                work, Path(model), timestep, steps, record_interval, lammps_options, thermostat, seed + n
+            )
         monitor = Monitor(work, criteria, temperature_K)
         sound = _sound_frames(frames, monitor, record_interval, timestep, reached)
         found.append(
@@ -216,6 +235,7 @@ def md_stability(
         time=length,
         record_interval=record_interval,
         equilibration=skipped,
+        thermostat=thermostat,
         criteria=monitor.criteria,
         survival=survival([r.survived for r in found], [r.failure is not None for r in found], confidence),
     )
@@ -243,11 +263,8 @@ def _sound_frames(
             yield frame
     except EngineStopped as error:
         step += interval
-        moment = step, step * timestep / PICOSECOND
-        if error.positions is not None and monitor.check(Frame(*moment, error.positions)) is not None:
-            return  # what the engine refused has a name
         monitor.lost_atoms = error.lost_atoms
-        monitor.stop(*moment, error.kind, str(error))
+        monitor.stop(step, step * timestep / PICOSECOND, error.kind, str(error), error.positions)
     finally:
         frames.close()
 
@@ -263,14 +280,15 @@ def _watch(
     index: int | None,
 ) -> Replica:
     """Read one simulation to its end; its distances go to a half by ``index``, by record if that is None."""
-    rows = []
+    rows, conserved = [], []
     cell, pbc, numbers = atoms.cell.array.copy(), np.array(atoms.pbc), atoms.numbers
     for frame in frames:
         rows.append((frame.time_ps * PICOSECOND, frame.potential_energy, frame.kinetic_energy))
+        conserved.append(math.nan if frame.conserved is None else frame.conserved)
         if frame.time_ps >= equilibration:
             half = index % 2 if index is not None else int(frame.time_ps > 0.5 * (equilibration + length))
             halves[half].add(numbers, frame.positions, cell, pbc)
-    statistics = energy_statistics(np.array(rows).reshape(-1, 3), atoms, equilibration)
+    statistics = energy_statistics(np.array(rows).reshape(-1, 3), atoms, equilibration, np.array(conserved))
     failure = monitor.failure
     return Replica(
         seed=seed,
@@ -278,6 +296,7 @@ def _watch(
         failure=failure,
         times=statistics["times"],
         total_energies=statistics["potential_energies"] + statistics["kinetic_energies"],
+        conserved_energies=np.array(conserved),
         temperatures=statistics["temperatures"],
         **{name: statistics[name] for name in STATISTICS},
         min_distance=monitor.min_distance,

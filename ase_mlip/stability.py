@@ -25,6 +25,7 @@ KINDS = (
     "non-finite",
     "lost atom",
     "close contact",
+    "bond length",
     "broken bond",
     "formed bond",
     "temperature",
@@ -42,21 +43,26 @@ class Criteria:
     min_distance: shortest distance allowed, as a factor on the sum of the pair's covalent radii
     min_distance_absolute: the same for all pairs, Å; both hold
     bonds: whether a broken or formed bond is a failure: True, False, or "auto", which is True for molecules
-        (no periodic direction) only, because bonds of liquids and hot solids change without harm
+        (no periodic direction) only, because bonds of liquids and hot solids change without harm, and False
+        where ``bond_deviation`` or ``bond_length`` says what a failure is
+    bond_deviation: largest change of a bond from its length at the start, to either side, Å
+    bond_length: longest bond allowed, Å
     bond_stretch: a bond is broken when longer than this factor times its length at the start
     bond_formed: one is formed when a pair not bonded at the start is closer than this factor times the sum
         of its covalent radii
     lost_distance: an atom further than this from every other (and from its own images) is lost, Å, unless it
         was alone at the start; so is one that moves further from one record to the next and by more than
         ten times its thermal way, which LAMMPS may lose altogether
-    temperature_factor: highest temperature, as a factor on that of the run
-    energy_jump: largest change of the total energy from one record to the next, eV/atom; meant for constant
-        energy
+    temperature_factor: highest temperature, as a factor on that of the run; in a ramp on the present target
+    energy_jump: largest change of the conserved energy from one record to the next, eV/atom: of the total
+        energy, or with a thermostat of what that conserves; not asked where an engine does not know it
     """
 
     min_distance: float | None = 0.5
     min_distance_absolute: float | None = None
     bonds: bool | str = "auto"
+    bond_deviation: float | None = None
+    bond_length: float | None = None
     bond_stretch: float = 1.5
     bond_formed: float = 1.1
     lost_distance: float | None = 8.0
@@ -98,6 +104,9 @@ class Frame:
     positions: [N, 3], Å, followed through periodic boundaries (not wrapped)
     potential_energy, kinetic_energy: of the whole structure, eV; None where not yet known
     cell: [3, 3], Å; None for that of the start
+    target_K: what a thermostat aims at at this time, K; None at constant energy
+    conserved_energy: what dynamics with a thermostat conserves, eV; None where there is none, or where it is
+        not known
     """
 
     step: int
@@ -106,6 +115,15 @@ class Frame:
     potential_energy: float | None = None
     kinetic_energy: float | None = None
     cell: np.ndarray | None = None
+    target_K: float | None = None
+    conserved_energy: float | None = None
+
+    @property
+    def conserved(self) -> float | None:
+        """The energy that should not change, eV, as far as it is known: the total one without thermostat."""
+        if self.target_K is not None or self.potential_energy is None or self.kinetic_energy is None:
+            return self.conserved_energy
+        return self.potential_energy + self.kinetic_energy
 
 
 class Monitor:
@@ -142,12 +160,15 @@ class Monitor:
         self._cell, self._pbc = atoms.cell.array.copy(), np.array(atoms.pbc)
         self._symbols = atoms.get_chemical_symbols()
         self._radii = covalent_radii[atoms.numbers]
-        self._bonds_fail = not self._pbc.any() if self.criteria.bonds == "auto" else self.criteria.bonds
+        own_limit = self.criteria.bond_deviation is not None or self.criteria.bond_length is not None
+        automatic = not self._pbc.any() and not own_limit
+        self._bonds_fail = automatic if self.criteria.bonds == "auto" else self.criteria.bonds
         self._reach = max(BOND, self.criteria.bond_formed, self.criteria.min_distance or 0.0)
         self._reach = max(2.0 * self._reach * self._radii.max(), self.criteria.min_distance_absolute or 0.0)
-        self._last_total: float | None = None
+        self._last_conserved: float | None = None
         self._last: tuple[float, np.ndarray] = (0.0, self.start)  # time in ps, positions
-        self._speeds = np.sqrt(3.0 * units.kB * self.temperature_K / atoms.get_masses()) * 1000.0 * units.fs
+        # of 1 K, in Å/ps
+        self._unit_speeds = np.sqrt(3.0 * units.kB / atoms.get_masses()) * 1000.0 * units.fs
         self._alone = np.zeros(self.n_atoms, dtype=bool)
         self._find_bonds(self.start)
 
@@ -167,15 +188,25 @@ class Monitor:
             self.failure = found
         return found
 
-    def stop(self, step: int, time_ps: float, kind: str, detail: str) -> Failure:
-        """The engine could not go on before it reached the record at ``step``."""
+    def stop(
+        self, step: int, time_ps: float, kind: str, detail: str, positions: np.ndarray | None = None
+    ) -> Failure:
+        """The engine could not go on before it reached the record at ``step``.
+
+        ``positions`` [N, 3] (Å) are those it refused, as far as they are known: they may be a failure that
+        has a name.
+        """
+        named = None if positions is None else self.check(Frame(step, time_ps, positions))
+        if named is not None:
+            return named
         failure = Failure(time_ps, step, kind, detail)
         self.failure = self.failure or failure
         return failure
 
     def _examine(self, frame: Frame) -> tuple[str, str] | None:
         """Kind and detail of what is wrong with the frame; criteria in the order of ``KINDS``."""
-        energies = [e for e in (frame.potential_energy, frame.kinetic_energy) if e is not None]
+        energies = (frame.potential_energy, frame.kinetic_energy, frame.conserved_energy)
+        energies = [energy for energy in energies if energy is not None]
         cell = self._cell if frame.cell is None else np.asarray(frame.cell)
         for name, values in (("positions", frame.positions), ("energies", energies), ("cell", cell)):
             if not np.isfinite(values).all():
@@ -186,9 +217,8 @@ class Monitor:
             return "lost atom", f"a coordinate of {furthest:.3g} Å"
         thrown = self._thrown(frame)
         reason = thrown or self._geometry(frame.positions, cell)
-        total = sum(energies) if len(energies) == 2 else None
-        reason = reason or self._energies(frame.kinetic_energy, total)
-        self._last_total = total
+        reason = reason or self._energies(frame)
+        self._last_conserved = frame.conserved
         self._last = frame.time_ps, frame.positions
         return reason
 
@@ -197,9 +227,8 @@ class Monitor:
         if self.criteria.lost_distance is None:
             return None
         time, before = self._last
-        allowed = np.maximum(
-            self.criteria.lost_distance, THERMAL_WAYS * self._speeds * abs(frame.time_ps - time)
-        )
+        speeds = self._unit_speeds * np.sqrt(self._target_K(frame))
+        allowed = np.maximum(self.criteria.lost_distance, THERMAL_WAYS * speeds * abs(frame.time_ps - time))
         moved = np.linalg.norm(frame.positions - before, axis=1)
         self.lost_atoms = int((moved > allowed).sum())
         if not self.lost_atoms:
@@ -215,7 +244,8 @@ class Monitor:
         self.lost_atoms = int(lost.sum())
         if len(distances):
             self.min_distance = min(self.min_distance, float(distances.min()))
-        broken = self._broken(positions, cell)
+        lengths = self._bond_lengths(positions, cell)
+        broken = np.flatnonzero(lengths > limits.bond_stretch * self._lengths)
         formed = self._formed(np.column_stack([i, j, shifts])[distances < limits.bond_formed * sums])
         self.broken_bonds, self.formed_bonds = len(broken), len(formed)
         if lost.any():
@@ -228,36 +258,55 @@ class Monitor:
             worst = int((distances - allowed).argmin())
             pair = f"{self._name(i[worst])} and {self._name(j[worst])}"
             return "close contact", f"{pair} at {distances[worst]:.3f} Å, allowed {allowed[worst]:.3f} Å"
-        if self._bonds_fail and broken:
-            pair, length, start = broken[0]
-            return "broken bond", f"{pair} at {length:.3f} Å, {start:.3f} Å at the start"
+        if (reason := self._beyond(lengths)) is not None:
+            return "bond length", reason
+        if self._bonds_fail and len(broken):
+            return "broken bond", self._bond_text(broken[0], lengths)
         if self._bonds_fail and formed:
             return "formed bond", f"{self._name(formed[0][0])} and {self._name(formed[0][1])}"
         return None
 
-    def _broken(self, positions: np.ndarray, cell: np.ndarray) -> list[tuple[str, float, float]]:
-        """Bonds of the start that are too long: the pair, its length and that at the start, Å."""
+    def _bond_lengths(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        """Of the bonds of the start, Å, [B]."""
         i, j = self._bonds[:, 0], self._bonds[:, 1]
-        lengths = np.linalg.norm(positions[j] - positions[i] + self._bonds[:, 2:] @ cell, axis=1)
-        long = np.flatnonzero(lengths > self.criteria.bond_stretch * self._lengths)
-        return [
-            (f"{self._name(i[n])}-{self._name(j[n])}", float(lengths[n]), float(self._lengths[n]))
-            for n in long
-        ]
+        return np.linalg.norm(positions[j] - positions[i] + self._bonds[:, 2:] @ cell, axis=1)
+
+    def _beyond(self, lengths: np.ndarray) -> str | None:
+        """What is wrong with the bond that breaks the limits on bond lengths most, if one does."""
+        longest, deviation = self.criteria.bond_length, self.criteria.bond_deviation
+        excess = np.full(len(lengths), -np.inf)
+        if longest is not None:
+            excess = lengths - longest
+        if deviation is not None:
+            excess = np.maximum(excess, np.abs(lengths - self._lengths) - deviation)
+        if not (excess > 0.0).any():
+            return None
+        texts = [] if longest is None else [f"at most {longest:g} Å"]
+        texts += [] if deviation is None else [f"a change of {deviation:g} Å"]
+        return f"{self._bond_text(int(excess.argmax()), lengths)}, allowed {' and '.join(texts)}"
+
+    def _bond_text(self, n: int, lengths: np.ndarray) -> str:
+        pair = f"{self._name(self._bonds[n, 0])}-{self._name(self._bonds[n, 1])}"
+        return f"{pair} at {lengths[n]:.3f} Å, {self._lengths[n]:.3f} Å at the start"
 
     def _formed(self, near: np.ndarray) -> list[tuple[int, ...]]:
         """Pairs (i, j, S) among ``near`` that were not bonded at the start."""
         near = near[near[:, 0] < near[:, 1]]
         return [pair for pair in map(tuple, near.tolist()) if pair not in self._bonded]
 
-    def _energies(self, kinetic: float | None, total: float | None) -> tuple[str, str] | None:
+    def _target_K(self, frame: Frame) -> float:
+        """The temperature that the frame should have."""
+        return self.temperature_K if frame.target_K is None else frame.target_K
+
+    def _energies(self, frame: Frame) -> tuple[str, str] | None:
         factor, jump = self.criteria.temperature_factor, self.criteria.energy_jump
-        if factor is not None and kinetic is not None and self.temperature_K > 0.0:
-            found = temperature(kinetic, self.n_atoms)
-            if found > factor * self.temperature_K:
-                return "temperature", f"{found:.0f} K in a run at {self.temperature_K:.0f} K"
-        if jump is not None and total is not None and self._last_total is not None:
-            change = (total - self._last_total) / self.n_atoms
+        target = self._target_K(frame)
+        if factor is not None and frame.kinetic_energy is not None and target > 0.0:
+            found = temperature(frame.kinetic_energy, self.n_atoms)
+            if found > factor * target:
+                return "temperature", f"{found:.0f} K in a run at {target:.0f} K"
+        if jump is not None and frame.conserved is not None and self._last_conserved is not None:
+            change = (frame.conserved - self._last_conserved) / self.n_atoms
             if abs(change) > jump:
                 return "energy jump", f"{change:+.3g} eV/atom in one record, allowed {jump:g}"
         return None

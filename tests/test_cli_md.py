@@ -55,6 +55,49 @@ def test_json_is_all_that_is_printed(sw_path, silicon):
     assert found["drift_error"] is None
 
 
+def test_a_thermostat_and_a_ramp(sw_path, silicon):
+    common = ("--time", 0.06, "--replicas", 2, "--temperature", 200, "--dtype", "float64")
+    arguments = (
+        *common,
+        "--thermostat",
+        "nose-hoover",
+        "--damping",
+        0.02,
+        "--ramp",
+        600,
+        "--ramp-time",
+        0.03,
+    )
+    text = invoke(sw_path, silicon, *arguments)
+    assert text.exit_code == 0, text.output
+    assert "thermostat: Nosé-Hoover, damping 0.02 ps, 200 to 600 K in 0.03 ps" in text.output
+    assert "meV/atom/ps of the conserved energy" in text.output
+    found = json.loads(invoke(sw_path, silicon, *arguments, "--json").stdout)
+    assert found["thermostat"]["ramp_K"] == 600.0 and found["thermostat"]["kind"] == "nose-hoover"
+    assert found["criteria"]["bond_length"] is None
+    (first, _) = found["replicas"]
+    assert len(first["conserved_energies"]) == len(first["times"]) == 7
+    plain = json.loads(invoke(sw_path, silicon, *common, "--json").stdout)
+    assert plain["thermostat"] is None
+    assert plain["replicas"][0]["conserved_energies"] == plain["replicas"][0]["total_energies"]
+
+
+def test_what_comparisons_of_models_read(sw_path, silicon):
+    """Times, censoring and restricted mean of the survival, and which model it was of."""
+    arguments = ("--thermostat", "langevin", "--temperature", 3000, "--friction", 50, "--time", 0.5)
+    failing = ("--bond-deviation", 0.3, "--replicas", 2, "--seed", 1)
+    result = invoke(sw_path, silicon, *arguments, *failing, "--json")
+    found = json.loads(result.stdout)
+    assert found["model"]["sha256"] == found["settings"]["model_document_sha256"]
+    assert found["model"]["name"] and "architecture" in found["model"]
+    assert found["settings"]["thermostat"] == found["thermostat"]["kind"] == "langevin"
+    failed = [replica["failure"]["kind"] for replica in found["replicas"] if replica["failure"]]
+    assert result.exit_code == 1 and set(failed) == {"bond length"}
+    times = [replica["survived"] for replica in found["replicas"]]
+    assert found["survival"]["failures"] == len(failed)
+    assert found["survival"]["restricted_mean"] == pytest.approx(sum(times) / 2)  # none was censored before
+
+
 def test_mistakes_are_one_line(sw_path, silicon, tmp_path):
     for arguments, message in (
         ((sw_path, tmp_path / "none.xyz"), "none.xyz"),

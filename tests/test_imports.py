@@ -177,7 +177,7 @@ def test_the_loss_entropy_needs_numpy_only():
     assert GRAPH["landscapes.entropy"] == ({"errors"}, {"__future__", "collections", "numpy"})
 
 
-@pytest.mark.parametrize("name", ["relax", "phonons", "md", "eos"])
+@pytest.mark.parametrize("name", ["relax", "phonons", "md", "nvt", "replicas", "eos"])
 def test_simulations_take_any_ase_calculator(name):
     """Averaging imports the model's side late, when it is asked for."""
     if name in GRAPH:

@@ -86,6 +86,34 @@ def test_a_stretched_bond_is_broken(water):
     assert kind(water, moved(water, 1, water.positions[0] + 1.51 * bond)) == "broken bond"
 
 
+def test_a_bond_fails_by_its_length_or_by_its_change(water):
+    """The bond is 0.9686 Å long at the start."""
+    bond = water.positions[1] - water.positions[0]
+    unit = bond / np.linalg.norm(bond)
+    longer, shorter = (moved(water, 1, water.positions[1] + change * unit) for change in (0.55, -0.35))
+    within = moved(water, 1, water.positions[1] + 0.45 * unit)
+    change = Criteria(bond_deviation=0.5)
+    failure = Monitor(water, change).check(frame(longer))
+    assert failure.kind == "bond length"
+    assert failure.detail == "O0-H1 at 1.519 Å, 0.969 Å at the start, allowed a change of 0.5 Å"
+    assert kind(water, within, change) is None
+    assert kind(water, shorter, Criteria(bond_deviation=0.3)) == "bond length"
+    assert kind(water, longer, Criteria(bond_length=1.5)) == "bond length"
+    both = Monitor(water, Criteria(bond_length=1.6, bond_deviation=0.5)).check(frame(longer))
+    assert both.detail.endswith("allowed at most 1.6 Å and a change of 0.5 Å")
+
+
+def test_limits_on_bond_lengths_take_the_place_of_the_factor(water):
+    bond = water.positions[1] - water.positions[0]
+    stretched = moved(water, 1, water.positions[0] + 1.7 * bond)  # 1.65 Å
+    monitor = Monitor(water, Criteria(bond_length=2.0))
+    assert monitor.check(frame(stretched)) is None and monitor.broken_bonds == 1
+    assert kind(water, stretched, Criteria(bond_length=2.0, bonds=True)) == "broken bond"
+    crystal = bulk("Si", cubic=True)
+    apart = moved(crystal, 0, crystal.positions[0] - [0.4] * 3)
+    assert kind(crystal, apart, Criteria(bond_deviation=0.5)) == "bond length"  # whatever the boundaries
+
+
 def test_a_new_bond_is_formed(water):
     other = water.positions[2] + [0.0, 0.65, 0.0]  # 0.65 Å < 1.1 * 0.62 Å
     near_oxygen = Criteria(bond_stretch=10.0)
@@ -123,6 +151,34 @@ def test_temperature_is_bounded(water):
     assert kind(water, water.positions, Criteria(temperature_factor=None), kinetic=hot) is None
 
 
+def test_temperature_is_judged_by_the_present_target(water):
+    hot = 0.5 * 6 * units.kB * 1600.0
+    for target, found in ((310.0, "temperature"), (330.0, None)):
+        heated = Frame(1, 0.001, water.positions, 0.0, hot, target_K=target, conserved_energy=0.0)
+        failure = Monitor(water, temperature_K=10.0).check(heated)
+        assert (failure and failure.kind) == found
+
+
+def test_with_a_thermostat_the_energy_that_may_not_jump_is_the_conserved_one(water):
+    def frames(conserved):
+        for step, energy in enumerate(conserved):
+            yield Frame(step, 0.001 * step, water.positions, 3.0 * step, 0.0, None, 300.0, energy)
+
+    assert first_failure(water, frames([0.0, 0.1, 0.2])) is None
+    failure = first_failure(water, frames([0.0, 0.1, 0.3]))
+    assert (failure.kind, failure.step) == ("energy jump", 2)
+    assert first_failure(water, frames([None, None, None])) is None  # what is not known is not asked
+    assert first_failure(water, frames([0.0, np.nan])).kind == "non-finite"
+
+
+def test_what_an_engine_refused_may_have_a_name(water):
+    for positions, found in ((None, "engine stopped"), (water.positions, "engine stopped"),
+                             (np.full((3, 3), np.nan), "non-finite")):  # fmt: skip
+        monitor = Monitor(water)
+        failure = monitor.stop(10, 0.01, "engine stopped", "no energy", positions)
+        assert failure == monitor.failure and (failure.kind, failure.step) == (found, 10)
+
+
 def test_a_jump_of_the_total_energy_counts_not_a_drift(water):
     energies = 3 * np.array([0.0, 0.04, 0.08, 0.12, 0.18])  # eV
     frames = [frame(water.positions, step, potential=energy) for step, energy in enumerate(energies)]
@@ -151,6 +207,8 @@ def test_the_first_failure_is_kept(water):
 def test_impossible_criteria_are_refused():
     with pytest.raises(MLIPError, match=r"`Criteria.bond_stretch`: expected a positive number"):
         Criteria(bond_stretch=-1.0)
+    with pytest.raises(MLIPError, match=r"`Criteria.bond_length`: expected a positive number"):
+        Criteria(bond_length=0.0)
     with pytest.raises(MLIPError, match=r"`Criteria.bonds`"):
         Criteria(bonds="sometimes")
     with pytest.raises(StructureError, match="at least one atom"):

@@ -26,11 +26,13 @@ from .common import (
     run_settings,
     show,
 )
+from .thermostat import make_thermostat, thermostat_options
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from ..md_stability import Replica, StabilityResult
+    from ..model_info import ModelInfo
 
 
 @click.command()
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
     default=300.0,
     type=NOT_NEGATIVE,
     show_default=True,
-    help="Of the velocities at the start, K; a crystal keeps about half.",
+    help="Of the velocities at the start, K; a crystal keeps about half. With a thermostat also its target.",
 )
+@thermostat_options
 @click.option("--timestep", default=1.0, show_default=True, type=POSITIVE, help="fs.")
 @click.option(
     "--time", "picoseconds", default=1.0, show_default=True, type=POSITIVE, help="Length of a replica, ps."
@@ -57,14 +60,25 @@ if TYPE_CHECKING:
     "--equilibration", type=NOT_NEGATIVE, help="ps left out of averages; by default a tenth of the time."
 )
 @click.option(
-    "--bonds/--no-bonds", default=None, help="Fail on broken or formed bonds; by default molecules do."
+    "--bonds/--no-bonds",
+    default=None,
+    help="Fail on broken or formed bonds; by default molecules do, unless one of the next two is given.",
+)
+@click.option(
+    "--bond-deviation",
+    type=POSITIVE,
+    metavar="LENGTH",
+    help="Fail when a bond is longer or shorter than at the start by more than this, Å.",
+)
+@click.option(
+    "--bond-length", type=POSITIVE, metavar="LENGTH", help="Fail when a bond of the start is longer, Å."
 )
 @click.option(
     "--seed",
     default=0,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Of the first replica's velocities.",
+    help="Of the first replica's velocities and noise; the others count on.",
 )
 @calculator_options()
 @click.option("-o", "--output", type=FILE, help="Write all results to this JSON file.")
@@ -79,7 +93,10 @@ def md(
     equilibration: float | None,
     interval: int,
     supercell: tuple[int, int, int] | None,
+    thermostat: dict,
     bonds: bool | None,
+    bond_deviation: float | None,
+    bond_length: float | None,
     output: Path | None,
     plot: Path | None,
     as_json: bool,
@@ -91,13 +108,14 @@ def md(
 ) -> None:
     """Run dynamics as a test of stability.
 
-    Replicas at constant energy start from the first frame of STRUCTURE. Exit status 1 if one becomes
-    unstable.
+    Replicas at constant energy, or with a thermostat, start from the first frame of STRUCTURE. Exit status 1
+    if one becomes unstable.
     """
     require_folder_of(output, "--output")
     require_folder_of(plot, "--plot")
     if engine == "lammps" and calculator["forces"] == "direct":
         raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")
+    held = make_thermostat(temperature, **thermostat)
     from ..model_info import find_model, read_info
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
@@ -131,14 +149,20 @@ def md(
             engine=engine,
             model=path,
             lammps_options=_lammps_options(path, calculator, Path(folder)) if engine == "lammps" else None,
-            criteria=Criteria(bonds="auto" if bonds is None else bonds),
+            thermostat=held,
+            criteria=Criteria(
+                bonds="auto" if bonds is None else bonds,
+                bond_deviation=bond_deviation,
+                bond_length=bond_length,
+            ),
             reference=read_structures(reference) if reference else None,
             record_interval=interval,
             equilibration=None if equilibration is None else equilibration * 1000.0 * units.fs,
             seed=seed,
             progress=progress,
         )
-    show({"settings": settings} | result.to_dict(), "\n".join(_lines(result, atoms, model)), as_json, output)
+    known = {"settings": settings, "model": _identity(info)}
+    show(known | result.to_dict(), "\n".join(_lines(result, atoms, model)), as_json, output)
     if plot:
         from ..plots import save_figure
         from ..plots_md import plot_stability
@@ -147,6 +171,15 @@ def md(
         click.echo(f"plot: {plot}", err=True)
     if not result.stable:
         sys.exit(1)
+
+
+def _identity(info: ModelInfo) -> dict:
+    """Which model it was, for programs that compare the results of several."""
+    return {
+        "name": info.name,
+        "sha256": info.document_sha256,
+        "architecture": info.architecture.get("name"),
+    }
 
 
 def _lammps_options(path: Path, calculator: dict, folder: Path) -> dict[str, str]:
@@ -170,21 +203,17 @@ def _lammps_options(path: Path, calculator: dict, folder: Path) -> dict[str, str
 
 def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:
     """The report: a line for each replica, what they have in common, the verdict."""
-    from ..md_stability import SHORTEST_DRIFT
-
     lines = [
         f"{atoms.get_chemical_formula()} with {model}: {len(result.replicas)} x {result.time:.3g} ps from "
         f"{result.temperature_K:g} K, {result.timestep:g} fs, {result.engine}",
+        *([] if result.thermostat is None else [f"thermostat: {result.thermostat}"]),
         "",
         "replica  survived     T      slope  fluctuation  shortest    bonds",
         "               ps     K  meV/atom/ps   meV/atom         Å   -    +",
         *(_row(n, replica) for n, replica in enumerate(result.replicas)),
         "",
     ]
-    error = f" ± {result.drift_error:.2g}" if result.drift_error == result.drift_error else ""
-    label = "drift" if result.shows_drift else "slope"
-    why = "" if result.shows_drift else f", no drift: that shows in runs of {SHORTEST_DRIFT:g} ps and more"
-    lines.append(f"{label}               {result.drift:+.3g}{error} meV/atom/ps{why}")
+    lines.append(_drift_line(result))
     found = result.survival
     low, high = found.mean_time_interval
     level = f"{100 * found.confidence:g}%"
@@ -202,6 +231,19 @@ def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:
             lines.append(f"distances {name:<9} {value:.3g}{unit} from the reference{noise}")
     verdict = "stable" if result.stable else f"UNSTABLE: {found.failures} of {found.n} replicas failed"
     return [*lines, f"verdict             {verdict}"]
+
+
+def _drift_line(result: StabilityResult) -> str:
+    """Of what the dynamics conserves, as far as that is known."""
+    from ..md_stability import SHORTEST_DRIFT
+
+    if result.engine == "lammps" and not result.knows_conserved:
+        return "drift               not known: LAMMPS does not account for the heat of this thermostat"
+    error = f" ± {result.drift_error:.2g}" if result.drift_error == result.drift_error else ""
+    label = "drift" if result.shows_drift else "slope"
+    why = "" if result.shows_drift else f", no drift: that shows in runs of {SHORTEST_DRIFT:g} ps and more"
+    what = "" if result.thermostat is None else " of the conserved energy"
+    return f"{label}               {result.drift:+.3g}{error} meV/atom/ps{what}{why}"
 
 
 def _row(number: int, replica: Replica) -> str:
