@@ -1,4 +1,4 @@
-"""Rank correlations: SciPy's own, residuals of a regression, coverage in simulations, the published models."""
+"""Rank correlations: SciPy's own, residuals of a regression, simulated coverage, the published models."""
 
 import csv
 from pathlib import Path
