@@ -123,7 +123,9 @@ def evaluate(
 
     loaded = load_model(path, device=device, dtype=dtype)
     result = compute(loaded, list(structures), progress=sys.stderr.isatty())
-    click.echo(result.to_json() if as_json else result.to_text())
+    about = {"model": {"name": loaded.info.name, "sha256": loaded.info.document_sha256}}
+    about["files"] = [str(file) for file in structures]
+    click.echo(result.to_json(about) if as_json else result.to_text())
     if plot:
         plot_parity(result, plot)
         click.echo(f"parity plot: {plot}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -73,12 +73,11 @@ class EvaluationResult(Errors):
     parity: dict[str, np.ndarray] = field(default_factory=dict)
     parity_groups: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """One JSON object: the errors, the counts and the same for each of ``groups``."""
+    def to_json(self, about: Mapping[str, object] | None = None) -> str:
+        """One JSON object: ``about``, the errors, the counts and the same for each of ``groups``."""
         numbers = {entry.name: getattr(self, entry.name) for entry in fields(Errors)}
-        return json.dumps(
-            {**numbers, "groups": {name: asdict(group) for name, group in self.groups.items()}}, indent=1
-        )
+        groups = {name: asdict(group) for name, group in self.groups.items()}
+        return json.dumps({**(about or {}), **numbers, "groups": groups}, indent=1)
 
     def to_text(self) -> str:
         """An aligned table with one line per group and one for all."""

@@ -216,6 +216,11 @@ def test_evaluate_json_has_the_promised_keys_and_the_known_errors(pair_model_pat
     assert errors["stress_rmse"] is None
     assert (errors["n_structures"], errors["n_atoms"]) == (2, 16)
     assert errors["groups"]["as computed"]["forces_rmse"] == pytest.approx(0.0, abs=1e-6)
+    from ase_mlip.model_info import read_info
+
+    # of which model and of what: `landscape --compare` needs to know
+    assert errors["model"]["sha256"] == read_info(pair_model_path).document_sha256
+    assert errors["files"] == [str(referenced_path)]
 
 
 def test_evaluate_prints_a_table_and_writes_the_plot(pair_model_path, referenced_path, tmp_path):
