@@ -143,9 +143,9 @@ def evaluate(
     calculator = model if isinstance(model, BaseCalculator) else MLIPCalculator(model)
     if isinstance(calculator, MLIPCalculator):
         _check_species(calculator, named)
-    predictions = _predict(calculator, frames, wanted, progress)
+    found = predictions(calculator, frames, wanted, progress)
     groups = np.array([str(atoms.info.get(group_key, "")) if group_key else "" for atoms in frames])
-    return _summarise(samples, predictions, groups)
+    return _summarise(samples, found, groups)
 
 
 def plot_parity(result: EvaluationResult, path: str | Path) -> None:
@@ -183,7 +183,7 @@ def _check_species(calculator: MLIPCalculator, named: list[tuple[str, Atoms]]) -
             raise StructureError(f"{source}: {error}") from None
 
 
-def _predict(
+def predictions(
     calculator: BaseCalculator, frames: list[Atoms], wanted: list[str], progress: bool
 ) -> list[dict[str, np.ndarray]]:
     """Energy (eV), forces and stress (Voigt-6), as far as the calculator has them."""
