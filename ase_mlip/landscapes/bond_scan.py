@@ -1,7 +1,7 @@
 """A potential along every bond of a structure: how rough its force is, and how far from a reference scan.
 
-Each bond is stretched and compressed by up to 20 % in steps of 0.01 Å while all other atoms rest. With f(r) the
-force along the bond on the atom that moves, the roughness is the root mean square of the second difference
+Each bond is stretched and compressed by up to 20 % in steps of 0.01 Å while all other atoms rest. With f(r)
+the force along the bond on the atom that moves, the roughness is the rms of the second difference
 
     (f(r + h) - 2 f(r) + f(r - h)) / h²,
 
@@ -193,8 +193,8 @@ def scan_bonds(
     bonds = bonds_of(atoms)
     if not bonds:
         raise StructureError(
-            f"`atoms`: expected bonds, pairs closer than {BOND} times the sum of their covalent radii, got none "
-            f"in {atoms.get_chemical_formula()}"
+            f"`atoms`: expected bonds, pairs closer than {BOND} times the sum of their covalent radii, "
+            f"got none in {atoms.get_chemical_formula()}"
         )
     chosen = [bonds[k] for k in np.unique(np.linspace(0, len(bonds) - 1, min(most, len(bonds))).astype(int))]
     if round(stretch * min(bond.length for bond in chosen) / step) < 1:
