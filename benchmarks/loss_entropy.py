@@ -1,6 +1,6 @@
 """Does loss entropy say how far a potential extrapolates? The study registered in docs/loss_entropy_study.md.
 
-    python benchmarks/loss_entropy.py --train --family snnp  # the trainings alone; reads no test frame
+python benchmarks/loss_entropy.py --train --family snnp  # the trainings alone; reads no test frame
 """
 
 from __future__ import annotations
