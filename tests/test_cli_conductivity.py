@@ -2,18 +2,16 @@
 
 import json
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
 from click.testing import CliRunner
+from optional_packages import needs_phono3py
 from stillinger_weber import LATTICE_CONSTANT
 
 from ase_mlip.commands.conductivity import conductivity
-
-needs_phono3py = pytest.mark.skipif(find_spec("phono3py") is None, reason="phono3py is not installed")
 
 
 def test_the_command_names_the_missing_extra_first(monkeypatch):

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import sys
-from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +13,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
 from ase.neighborlist import neighbor_list
+from optional_packages import needs_phono3py
 from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
@@ -24,8 +24,6 @@ from ase_mlip.phonon_cells import heights, to_ase
 from ase_mlip.relax import relax
 from tests.emt_variants import Interrupted
 from tests.two_modes import two_modes
-
-needs_phono3py = pytest.mark.skipif(find_spec("phono3py") is None, reason="phono3py is not installed")
 
 
 def test_a_pair_of_modes_is_split_by_heat_capacities():

@@ -1,7 +1,5 @@
 """Constraints of a file: kept where atoms move, refused where forces and stresses are differentiated."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 from ase import units
@@ -10,6 +8,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixCartesian
 from ase.io import read, write
 from click.testing import CliRunner
+from optional_packages import HAS_PHONO3PY
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.cli import main
@@ -63,7 +62,7 @@ def test_relax_keeps_them_also_in_what_it_writes(files, tmp_path):
 def test_a_refused_command_names_the_remedy(files, tmp_path):
     folder, model = files
     commands = ["phonons", "elastic", "eos"]
-    for command in commands + ["conductivity"] * (find_spec("phono3py") is not None):
+    for command in commands + ["conductivity"] * HAS_PHONO3PY:
         output = run(command, model, folder / "POSCAR", "-o", tmp_path / command, code=1).output
         assert "without constraints, got FixAtoms (of a POSCAR, selective dynamics)" in output, command
         assert "remove them: `atoms.set_constraint()`" in output

@@ -1,11 +1,11 @@
 """Conductivities in docs/conductivity.md are those that the command gives."""
 
 import re
-from importlib.util import find_spec
 
 import pytest
 from ase.build import bulk
 from doc_tables import ROOT, block, lines_with_numbers, parsed, run, sentences, shows, stored, table
+from optional_packages import needs_phono3py
 from stillinger_weber import LATTICE_CONSTANT
 
 from ase_mlip import MLIPCalculator
@@ -14,7 +14,6 @@ from ase_mlip.conductivity import thermal_conductivity
 SILICON = ROOT / "examples" / "structures" / "silicon.cif"
 ROWS = table("conductivity.md", "third-order supercell", "W/m/K")
 ROW = "# # # # # # # #"  # temperature, mean, components
-needs_phono3py = pytest.mark.skipif(find_spec("phono3py") is None, reason="phono3py is not installed")
 
 
 def shown() -> dict[str, list[list[float]]]:

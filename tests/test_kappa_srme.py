@@ -2,12 +2,12 @@
 
 import gzip
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.io import read
+from optional_packages import needs_phono3py
 
 from ase_mlip.errors import DataError
 from ase_mlip.kappa_srme import kappa_srme, read_references
@@ -106,7 +106,7 @@ def test_another_file_is_no_reference(tmp_path):
             read_references(tmp_path / name)
 
 
-@pytest.mark.skipif(find_spec("phono3py") is None, reason="phono3py is not installed")
+@needs_phono3py
 @pytest.mark.skipif(not REFERENCES.is_dir(), reason="reference data of the benchmark not found")
 @pytest.mark.filterwarnings("ignore:primitive_matrix defaulted")
 @pytest.mark.parametrize("identifier", ["mp-1265", "mp-2172"])

@@ -1,7 +1,6 @@
 """Structures from files: what ASE would change without a word is refused by name, in every command."""
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,12 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import read, write
 from click.testing import CliRunner
+from optional_packages import HAS_PHONO3PY, needs_phono3py
 
 from ase_mlip.cli import main
 from ase_mlip.data import DataConfig, load_data, read_structures
 from ase_mlip.errors import DataError, StructureError
 from ase_mlip.relax import relax
-
-needs_phono3py = pytest.mark.skipif(find_spec("phono3py") is None, reason="phono3py is not installed")
 
 CIF = """data_alloy
 _cell_length_a 5.43
@@ -148,7 +146,7 @@ def test_the_first_of_several_frames_is_said(tmp_path):
     """Commands that take one structure."""
     write(tmp_path / "two.xyz", [Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), bulk("Si", cubic=True)])
     commands = [("elastic",), ("eos",), ("md",), ("symmetry", "--no-plot")]
-    for command in commands + [("conductivity",)] * (find_spec("phono3py") is not None):
+    for command in commands + [("conductivity",)] * HAS_PHONO3PY:
         arguments = [command[0], "pet-si", str(tmp_path / "two.xyz"), *command[1:]]
         result = CliRunner().invoke(main, arguments)
         assert f"{tmp_path / 'two.xyz'}: the first of 2 structures is taken" in result.output, command

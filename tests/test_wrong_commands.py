@@ -4,7 +4,6 @@ import re
 import shutil
 import signal
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner
 from model_files import bad_file
+from optional_packages import HAS_PHONO3PY
 from toy import AnisotropicNetwork, PairNetwork, export_toy
 
 from ase_mlip import cli
@@ -358,7 +358,7 @@ def what_needs_phono3py(request):
     """The command names the missing package before it looks at anything."""
     values = getattr(request.node, "callspec", None)
     named = [str(value) for value in values.params.values()] if values else []
-    if find_spec("phono3py") is None and any(value.startswith("conductivity") for value in named):
+    if not HAS_PHONO3PY and any(value.startswith("conductivity") for value in named):
         pytest.skip("phono3py is not installed")
 
 
