@@ -10,10 +10,10 @@ from ase.calculators.emt import EMT
 
 from ase_mlip.architectures.pet import PETHypers
 from ase_mlip.data import DataConfig, DataSplit, Sample
-from ase_mlip.train import Run, _learning_rate, _scales
+from ase_mlip.train import Run, _learning_rate
 from ase_mlip.train_config import LossConfig, OptimizerConfig, RunConfig
 from ase_mlip.train_export import _parts
-from ase_mlip.train_loss import Scales, loss
+from ase_mlip.train_loss import Scales, loss, scales_of
 
 SMALL = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2, "num_gnn_layers": 1}
 
@@ -62,13 +62,13 @@ def test_scales_are_root_mean_squares_of_the_training_set():
     forces[0] = [3.0, 0.0, 0.0]
     atoms = bulk("Cu", cubic=True)
     pair = [Sample(atoms, 4 * (3.0 + e), forces, s * np.eye(3)) for e, s in ((2.0, 0.1), (-1.0, 0.3))]
-    found = _scales(DataSplit(pair, [], [], {}), {29: 3.0})
+    found = scales_of(pair, {29: 3.0})
     assert found.energy == pytest.approx(np.sqrt((4 + 1) / 2)) and found.forces == pytest.approx(
         np.sqrt(9 / 12)
     )
     assert found.stress == pytest.approx(np.sqrt((0.01 + 0.09) / 2 / 3))
     quiet = [dataclasses.replace(sample, energy=12.0) for sample in pair]
-    assert _scales(DataSplit(quiet, [], [], {}), {29: 3.0}).energy == pytest.approx(0.1 * np.sqrt(9 / 12))
+    assert scales_of(quiet, {29: 3.0}).energy == pytest.approx(0.1 * np.sqrt(9 / 12))
 
 
 def test_mean_squares_and_weights_of_zero():
