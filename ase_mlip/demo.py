@@ -346,7 +346,7 @@ def _dynamics(demo: Demo) -> None:
         "milliseconds_per_step": 1000.0 * result.seconds_per_step,
         "microseconds_per_atom_and_step": 1e6 * result.seconds_per_step / len(result.atoms),
     }
-    print(f"  drift {result.drift:+.4f} meV/atom/ps at {result.mean_temperature:.0f} K")
+    print(f"  drift {result.drift:+.2g} meV/atom/ps at {result.mean_temperature:.0f} K")
     if result.steps > 2:
         demo.draw("dynamics", plots.plot_md(result))
     if not result.completed:
@@ -389,7 +389,7 @@ def _lammps(demo: Demo) -> None:
     }
     numbers = demo.numbers["lammps"]
     forces, forces_64 = (numbers[key]["forces"] for key in ("difference", "difference_float64"))
-    print(f"  drift {run.result.drift:+.4f} meV/atom/ps; largest difference of forces from ASE:")
+    print(f"  drift {run.result.drift:+.2g} meV/atom/ps; largest difference of forces from ASE:")
     print(f"  {forces:.1e} eV/Å after {steps} steps in the stored precision, {forces_64:.1e} in float64")
     if not forces_64 <= 1e-8:
         demo.warn("lammps", f"forces in LAMMPS and ASE differ by {forces_64:.1e} eV/Å in float64")

@@ -184,7 +184,7 @@ def _dynamics(demo: Demo, results: dict) -> Section:
         )
         rows = [
             ("steps", f"{numbers['steps']}"),
-            ("energy drift", f"{numbers['drift']:+.4f} meV/atom/ps"),
+            ("energy drift", f"{numbers['drift']:+.2g} meV/atom/ps"),
             ("energy fluctuation", f"{numbers['fluctuation']:.4f} meV/atom"),
             ("mean temperature", f"{numbers['mean_temperature']:.0f} K"),
             ("farthest atom from its site at the end", f"{numbers['max_displacement']:.3f} Å"),
@@ -204,7 +204,7 @@ def _lammps(demo: Demo, results: dict) -> Section:
             "The same start in LAMMPS, with pair_style mlip and the same model file. The last structure is "
             "given to the ASE calculator: differences are those of rounding."
         )
-        rows = [("steps", f"{numbers['steps']}"), ("energy drift", f"{numbers['drift']:+.4f} meV/atom/ps")]
+        rows = [("steps", f"{numbers['steps']}"), ("energy drift", f"{numbers['drift']:+.2g} meV/atom/ps")]
         for key, name in (("difference", "stored precision"), ("difference_float64", "float64")):
             difference = numbers[key]
             rows.append((f"energy, LAMMPS against ASE ({name})", f"{difference['energy']:.1e} eV/atom"))

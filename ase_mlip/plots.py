@@ -206,7 +206,7 @@ def plot_md(result: MDResult) -> Figure:
         used = result.times >= result.equilibration
         line = result.drift * result.times[used]
         line += (total[used] - line).mean()
-        label = f"drift {result.drift:+.4f} meV/atom/ps"
+        label = f"drift {result.drift:+.2g} meV/atom/ps"
         upper.plot(result.times[used], line, color=ORANGE, label=label)
         upper.set_ylabel("total energy change\n(meV/atom)")
         span = max(np.ptp(total), 1e-6)

@@ -210,7 +210,7 @@ def _dynamics_rows(n: dict) -> list[tuple[str, str]]:
     ]
     drift = f"left out, {n['time']:g} ps are too short for one"
     if n["drift"] is not None:
-        drift = f"{n['drift']:+.4f} meV/atom/ps"
+        drift = f"{n['drift']:+.2g} meV/atom/ps"
     rows.append(("drift of the energy", drift))
     rows += [("failure", f"{f['kind']}: {f['detail']}") for f in n["failures"] if f]
     return rows
