@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,54 +13,19 @@ from ase.io import iread
 
 from .crystals import with_calculator
 from .errors import MLIPError, StructureError
-from .md import PICOSECOND, draw_velocities, energy_statistics
-from .md_engines import EngineStopped, ase_frames, lammps_frames
+from .integrators import Evaluate
+from .md import PICOSECOND, draw_velocities
+from .md_engines import ase_frames, lammps_frames
+from .md_replica import Replica, Watcher, sound_frames
 from .provenance import plain
 from .rdf import RDF, RDFAccumulator, rdf, rdf_error
-from .stability import Criteria, Failure, Frame, Monitor
+from .replicas import Replicas
+from .stability import Criteria, Monitor
 from .survival import Survival, survival
 from .thermostats import Thermostat
 
 ENGINES = ("ase", "lammps")
-STATISTICS = ("drift", "fluctuation", "mean_temperature")
 SHORTEST_DRIFT = 1.0  # ps; in shorter runs the slope is that of slow oscillations (docs/md_stability.md)
-
-
-@dataclass
-class Replica:
-    """One simulation. Energies are those of the whole structure, eV.
-
-    Attributes
-    ----------
-    seed: of its velocities and its noise
-    survived: ps until the record that failed, or the length of the run
-    failure: the first, or None
-    times, total_energies, temperatures: of the sound records, ps, eV and K, [n]
-    conserved_energies: what the dynamics conserves, eV, [n]: the total energy, with a thermostat less what
-        that has given; NaN where the engine does not say
-    drift: slope of the conserved energy, meV/atom/ps; NaN with fewer than three records after the
-        equilibration, or where that energy is not known
-    fluctuation: root mean square deviation from that line, meV/atom
-    mean_temperature: K
-    min_distance: shortest distance between two atoms in any record, Å
-    broken_bonds, formed_bonds: in the last record, relative to the start, whether or not they are a failure
-    lost_atoms: in the last record, or as LAMMPS counts them
-    """
-
-    seed: int
-    survived: float
-    failure: Failure | None
-    times: np.ndarray = field(repr=False)
-    total_energies: np.ndarray = field(repr=False)
-    conserved_energies: np.ndarray = field(repr=False)
-    temperatures: np.ndarray = field(repr=False)
-    drift: float
-    fluctuation: float
-    mean_temperature: float
-    min_distance: float
-    broken_bonds: int
-    formed_bonds: int
-    lost_atoms: int
 
 
 @dataclass
@@ -141,6 +106,7 @@ def md_stability(
     model: str | Path | None = None,
     lammps_options: Mapping[str, str] | None = None,
     thermostat: Thermostat | None = None,
+    evaluate: Evaluate | None = None,
     criteria: Criteria | None = None,
     reference: Iterable[Atoms] | str | Path | None = None,
     rmax: float = 6.0,
@@ -169,6 +135,8 @@ def md_stability(
     model: model file for ``engine="lammps"``
     lammps_options: of ``pair_style mlip``: ``dtype``, ``device``, ``symmetrize``
     thermostat: holds or raises the temperature; None is constant energy
+    evaluate: energies and forces of many replicas at once in place of the calculator
+        (:class:`ase_mlip.batch_evaluator.BatchEvaluator`): the replicas of ``engine="ase"`` then run in step
     criteria: what is unstable, by default ``Criteria()``
     reference: frames, or a file ASE reads, to compare the distribution of distances with
     rmax: longest distance in it, Å
@@ -188,7 +156,8 @@ def md_stability(
         no LAMMPS is installed, or no plugin fits it
     """
     _check_arguments(len(atoms), engine, model, timestep, time, replicas, record_interval, temperature_K)
-    start = with_calculator(atoms, "md_stability") if engine == "ase" else atoms.copy()
+    needs_calculator = engine == "ase" and evaluate is None
+    start = with_calculator(atoms, "md_stability") if needs_calculator else atoms.copy()
     wanted = _read_reference(reference, rmax)
     if wanted is not None:
         rdf_error(rdf([start], rmax), wanted)  # a reference of another substance is refused before the work
@@ -202,108 +171,67 @@ def md_stability(
         )
     thermostat = None if thermostat is None else thermostat.over(length)
     halves = RDFAccumulator(rmax), RDFAccumulator(rmax)
-    found = []
-    for n in range(replicas):
-        work = start.copy()
-        work.calc = start.calc
-        if temperature_K is not None:
-            draw_velocities(work, temperature_K, seed + n)
+    watchers = [Watcher(start, skipped, length, halves, n if replicas > 1 else None) for n in range(replicas)]
+    seeds = [seed + n for n in range(replicas)]
+    if evaluate is not None:
+        settings = timestep, record_interval, temperature_K, seeds, criteria
+        together = Replicas([start] * replicas, evaluate, thermostat, *settings)
+        _run_together(together, steps, watchers, progress)
+        monitors = together.monitors
+    else:
+        monitors = []
+        for n, watcher in enumerate(watchers):
+            work = start.copy()
+            work.calc = start.calc
+            if temperature_K is not None:
+                draw_velocities(work, temperature_K, seeds[n])
 
-        def reached(step: int, before: int = n * steps) -> None:
-            if progress is not None:
-                progress(before + step, replicas * steps)
+            def reached(step: int, before: int = n * steps) -> None:
+                if progress is not None:
+                    progress(before + step, replicas * steps)
 
-        if engine == "ase":
-            frames = ase_frames(work, timestep, steps, record_interval, thermostat, seed + n)
-        else:
-            frames = lammps_frames(
-                work, Path(model), timestep, steps, record_interval, lammps_options, thermostat, seed + n
-            )
-        monitor = Monitor(work, criteria, temperature_K)
-        sound = _sound_frames(frames, monitor, record_interval, timestep, reached)
-        found.append(
-            _watch(work, monitor, sound, seed + n, skipped, length, halves, n if replicas > 1 else None)
-        )
-        reached(steps)
+            run = timestep, steps, record_interval
+            if engine == "ase":
+                frames = ase_frames(work, *run, thermostat, seeds[n])
+            else:
+                frames = lammps_frames(work, Path(model), *run, lammps_options, thermostat, seeds[n])
+            monitors.append(Monitor(work, criteria, temperature_K))
+            for frame in sound_frames(frames, monitors[n], record_interval, timestep, reached):
+                watcher.add(frame)
+            reached(steps)
+    found = [
+        watcher.replica(monitor, own) for watcher, monitor, own in zip(watchers, monitors, seeds, strict=True)
+    ]
     return _summarize(
         found,
         _distributions(halves, wanted),
         engine=engine,
         n_atoms=len(atoms),
-        temperature_K=float(monitor.temperature_K),
+        temperature_K=float(monitors[0].temperature_K),
         timestep=timestep / units.fs,
         time=length,
         record_interval=record_interval,
         equilibration=skipped,
         thermostat=thermostat,
-        criteria=monitor.criteria,
+        criteria=monitors[0].criteria,
         survival=survival([r.survived for r in found], [r.failure is not None for r in found], confidence),
     )
 
 
-def _sound_frames(
-    frames: Iterator[Frame],
-    monitor: Monitor,
-    interval: int,
-    timestep: float,
-    reached: Callable[[int], None],
-) -> Iterator[Frame]:
-    """Frames up to the first failure. What stops an engine counts at the record it did not reach."""
-    # the start's geometry comes first: a potential need not have an answer for atoms on top of each other
-    start = Frame(0, 0.0, monitor.start)
-    if monitor.check(start) is not None:
-        return
-    step = -interval
-    try:
-        for frame in frames:
-            step = frame.step
-            if monitor.check(frame) is not None:
-                return
-            reached(step)
-            yield frame
-    except EngineStopped as error:
-        step += interval
-        monitor.lost_atoms = error.lost_atoms
-        monitor.stop(step, step * timestep / PICOSECOND, error.kind, str(error), error.positions)
-    finally:
-        frames.close()
-
-
-def _watch(
-    atoms: Atoms,
-    monitor: Monitor,
-    frames: Iterator[Frame],
-    seed: int,
-    equilibration: float,
-    length: float,
-    halves: tuple[RDFAccumulator, RDFAccumulator],
-    index: int | None,
-) -> Replica:
-    """Read one simulation to its end; its distances go to a half by ``index``, by record if that is None."""
-    rows, conserved = [], []
-    cell, pbc, numbers = atoms.cell.array.copy(), np.array(atoms.pbc), atoms.numbers
-    for frame in frames:
-        rows.append((frame.time_ps * PICOSECOND, frame.potential_energy, frame.kinetic_energy))
-        conserved.append(math.nan if frame.conserved is None else frame.conserved)
-        if frame.time_ps >= equilibration:
-            half = index % 2 if index is not None else int(frame.time_ps > 0.5 * (equilibration + length))
-            halves[half].add(numbers, frame.positions, cell, pbc)
-    statistics = energy_statistics(np.array(rows).reshape(-1, 3), atoms, equilibration, np.array(conserved))
-    failure = monitor.failure
-    return Replica(
-        seed=seed,
-        survived=length if failure is None else failure.time_ps,
-        failure=failure,
-        times=statistics["times"],
-        total_energies=statistics["potential_energies"] + statistics["kinetic_energies"],
-        conserved_energies=np.array(conserved),
-        temperatures=statistics["temperatures"],
-        **{name: statistics[name] for name in STATISTICS},
-        min_distance=monitor.min_distance,
-        broken_bonds=monitor.broken_bonds,
-        formed_bonds=monitor.formed_bonds,
-        lost_atoms=monitor.lost_atoms,
-    )
+def _run_together(
+    together: Replicas,
+    steps: int,
+    watchers: list[Watcher],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """All replicas in step, those alive."""
+    for step, frames in together.records(steps):
+        for index, frame, _ in frames:
+            watchers[index].add(frame)
+        if progress is not None:
+            progress(step * len(watchers), steps * len(watchers))
+    if progress is not None:
+        progress(steps * len(watchers), steps * len(watchers))
 
 
 def _distributions(halves: tuple[RDFAccumulator, RDFAccumulator], reference: RDF | None) -> dict:

@@ -106,6 +106,7 @@ def test_benchmarks_explain_themselves():
     assert "--quick" in done.stdout and "--lmp" in done.stdout
     assert "--quick" in run_benchmark("lammps", "--help").stdout
     assert "--quick" in run_benchmark("snnp", "--help").stdout
+    assert "--quick" in run_benchmark("replicas", "--help").stdout
 
 
 @pytest.mark.slow

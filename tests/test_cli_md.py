@@ -98,6 +98,22 @@ def test_what_comparisons_of_models_read(sw_path, silicon):
     assert found["survival"]["restricted_mean"] == pytest.approx(sum(times) / 2)  # none was censored before
 
 
+@pytest.mark.parametrize("thermostat", ["none", "langevin"])
+def test_replicas_of_a_molecule_in_batches_are_the_same_runs(sw_path, tmp_path, thermostat):
+    cluster = bulk("Si", cubic=True, a=5.431)
+    cluster.pbc = False
+    write(tmp_path / "cluster.extxyz", cluster)
+    arguments = (sw_path, tmp_path / "cluster.extxyz", "--time", 0.03, "--replicas", 3, "--dtype", "float64",
+                 "--thermostat", thermostat, "--no-bonds", "--json")  # fmt: skip
+    together, one_by_one = (json.loads(invoke(*arguments, *more).stdout) for more in ((), ("--no-batch",)))
+    for first, second in zip(together["replicas"], one_by_one["replicas"], strict=True):
+        assert first["failure"] == second["failure"]
+        assert first["total_energies"] == pytest.approx(second["total_energies"], abs=1e-8)
+        assert first["min_distance"] == pytest.approx(second["min_distance"], abs=1e-8)
+    refused = invoke(*arguments, "--engine", "lammps", "--batch")
+    assert refused.exit_code == 2 and "--batch" in refused.output
+
+
 def test_mistakes_are_one_line(sw_path, silicon, tmp_path):
     for arguments, message in (
         ((sw_path, tmp_path / "none.xyz"), "none.xyz"),

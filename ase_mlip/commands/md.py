@@ -31,6 +31,7 @@ from .thermostat import make_thermostat, thermostat_options
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ..batch_evaluator import BatchEvaluator
     from ..md_stability import Replica, StabilityResult
     from ..model_info import ModelInfo
 
@@ -52,6 +53,11 @@ if TYPE_CHECKING:
 )
 @click.option("--replicas", default=4, show_default=True, type=click.IntRange(min=1))
 @click.option("--engine", type=click.Choice(["ase", "lammps"]), default="ase", show_default=True)
+@click.option(
+    "--batch/--no-batch",
+    default=None,
+    help="Evaluate the replicas of the ase engine together; by default those of molecules of up to 64 atoms.",
+)
 @click.option("--supercell", nargs=3, type=click.IntRange(min=1), metavar="A B C", help="Repeat the cell.")
 @click.option("--reference", type=FILE, help="Frames whose distribution of distances is the right one.")
 @click.option("--interval", default=10, show_default=True, type=click.IntRange(min=1),
@@ -103,6 +109,7 @@ def md(
     reference: Path | None,
     calculator: dict,
     engine: str,
+    batch: bool | None,
     seed: int,
     replicas: int,
 ) -> None:
@@ -115,6 +122,8 @@ def md(
     require_folder_of(plot, "--plot")
     if engine == "lammps" and calculator["forces"] == "direct":
         raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")
+    if engine == "lammps" and batch:
+        raise click.BadParameter("the lammps engine runs its replicas one by one", param_hint="--batch")
     held = make_thermostat(temperature, **thermostat)
     from ..model_info import find_model, read_info
 
@@ -150,6 +159,7 @@ def md(
             model=path,
             lammps_options=_lammps_options(path, calculator, Path(folder)) if engine == "lammps" else None,
             thermostat=held,
+            evaluate=_together(atoms, calculator, replicas, batch) if engine == "ase" else None,
             criteria=Criteria(
                 bonds="auto" if bonds is None else bonds,
                 bond_deviation=bond_deviation,
@@ -180,6 +190,17 @@ def _identity(info: ModelInfo) -> dict:
         "sha256": info.document_sha256,
         "architecture": info.architecture.get("name"),
     }
+
+
+def _together(atoms: Atoms, options: dict, replicas: int, batch: bool | None) -> BatchEvaluator | None:
+    """What evaluates all replicas at once, where that is wanted or certain to be faster."""
+    from ..batch_evaluator import COMPLETE, BatchEvaluator
+
+    small = not atoms.pbc.any() and len(atoms) <= COMPLETE
+    if replicas == 1 or not (small if batch is None else batch):
+        return None
+    kept = {name: options[name] for name in ("forces", "check_lattice")}
+    return BatchEvaluator(atoms.calc.model, atoms, atoms.calc.averaging, **kept)
 
 
 def _lammps_options(path: Path, calculator: dict, folder: Path) -> dict[str, str]:
