@@ -72,6 +72,7 @@ class BatchEvaluator:
         self._largest = largest
         self._lists: dict[tuple[int, int], _List] = {}  # by first and last replica
         self._evaluations = 0
+        self._edges_of_one: int | None = None
 
     @_torchscript.calling()
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,8 +101,11 @@ class BatchEvaluator:
             return max(1, NATIVE_NODES // n_atoms)
         if self._model.device.type != "cuda":
             return self._model.rotations_on_cpu(n_atoms)
-        edges = [found.edges_of_one for found in self._lists.values()]
-        return max(1, self._limit.edges // max([1, *edges]))
+        if self._edges_of_one is None:
+            self._edges_of_one = _List(
+                self._model, self._atoms, self._atoms.positions[None], self._skin
+            ).n_edges
+        return max(1, self._limit.edges // max(1, self._edges_of_one))
 
     def _evaluate(self, start: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         key = start, start + len(positions)
@@ -135,7 +139,7 @@ class BatchEvaluator:
             )
         else:
             outputs = self._model(graph, wanted, averaging)
-        self._limit.after(graph.edge_index.shape[1])
+        self._limit.after(kept.n_edges)
         names = ("energies", *wanted)
         return {name: outputs[name].detach().cpu().numpy() for name in names}
 
@@ -153,7 +157,7 @@ class _List:
         else:
             parts = [_stored(model, atoms, places, skin) for places in positions]
         self.stored = _join(parts, model.device)
-        self.edges_of_one = self.stored.edge_index.shape[1] // len(positions)
+        self.n_edges = self.stored.edge_index.shape[1]
         self._n_copies = len(positions)
         cutoff = torch.full((1,), model.info.cutoff**2, dtype=torch.float64, device=model.device)
         self._limits = cutoff if self.stored.squared_cutoffs is None else self.stored.squared_cutoffs

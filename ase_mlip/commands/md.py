@@ -196,7 +196,7 @@ def _together(atoms: Atoms, options: dict, replicas: int, batch: bool | None) ->
     """What evaluates all replicas at once, where that is wanted or certain to be faster."""
     from ..batch_evaluator import COMPLETE, BatchEvaluator
 
-    small = not atoms.pbc.any() and len(atoms) <= COMPLETE
+    small = not atoms.pbc.any() and len(atoms) <= COMPLETE and not atoms.constraints
     if replicas == 1 or not (small if batch is None else batch):
         return None
     kept = {name: options[name] for name in ("forces", "check_lattice")}
