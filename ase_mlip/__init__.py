@@ -17,6 +17,7 @@ __all__ = [
     "SymmetrizedModel",
     "design",
     "export_model",
+    "landscape",
     "load_model",
     "__version__",
 ]
@@ -30,6 +31,7 @@ _HOMES = {
     "SymmetrizedModel": "ase_mlip.symmetrized_model",
     "design": "ase_mlip.optimal_design.workflow",
     "export_model": "ase_mlip.model",
+    "landscape": "ase_mlip.landscapes.landscape",
     "load_model": "ase_mlip.model",
 }
 

@@ -16,6 +16,7 @@ from .commands.design import design
 from .commands.elastic import elastic
 from .commands.eos import eos
 from .commands.export import export
+from .commands.landscape import landscape
 from .commands.md import md
 from .commands.phonons import phonons
 from .commands.plot_filters import plot_filters
@@ -229,6 +230,7 @@ main.add_command(design)
 main.add_command(elastic)
 main.add_command(eos)
 main.add_command(export)
+main.add_command(landscape)
 main.add_command(md)
 main.add_command(phonons)
 main.add_command(plot_filters)

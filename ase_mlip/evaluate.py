@@ -131,7 +131,7 @@ def evaluate(
     StructureError
         a structure the model cannot evaluate
     """
-    named = _named_frames(structures)
+    named = named_frames(structures)
     frames = [atoms for _, atoms in named]
     samples = [sample_from_atoms(atoms, ReferenceKeys(), source) for source, atoms in named]
     wanted = [name for name in QUANTITIES if any(getattr(sample, name) is not None for sample in samples)]
@@ -162,7 +162,7 @@ def plot_parity(result: EvaluationResult, path: str | Path) -> None:
     write_atomically(path, stream.getvalue())
 
 
-def _named_frames(structures) -> list[tuple[str, Atoms]]:
+def named_frames(structures) -> list[tuple[str, Atoms]]:
     """Every structure with what an error calls it: its place in the list, or its file and frame."""
     items = [structures] if isinstance(structures, (Atoms, str, Path)) else structures
     frames: list[tuple[str, Atoms]] = []

@@ -32,6 +32,7 @@ MODEL_COMMANDS = {  # how each command is called with a model and a structure
     "conductivity": ["conductivity", "MODEL", "good.xyz"],
     "md": ["md", "MODEL", "good.xyz"],
     "validate": ["validate", "MODEL", "good.xyz", "-o", "out-validate"],
+    "landscape": ["landscape", "MODEL", "good.xyz"],
     "plot-filters": ["plot-filters", "MODEL", "-o", "out.png"],
     "demo": ["demo", "--model", "MODEL", "--quick", "-o", "out-demo"],
 }
@@ -61,6 +62,7 @@ WITH_STRUCTURE = (
     "conductivity",
     "md",
     "validate",
+    "landscape",
 )
 NUMBERS = {  # option: command, wrong values
     ("relax", "--fmax"): ["-1", "0", "nan", "inf", "much"],
@@ -113,6 +115,12 @@ NUMBERS = {  # option: command, wrong values
     ("phonons", "--symmetrize"): ["random 3"],
     ("elastic", "--symmetrize"): ["random 3"],
     ("md", "--engine"): ["gromacs"],
+    ("landscape", "--span"): ["0", "-0.5", "nan"],
+    ("landscape", "--lines"): ["0", "few"],
+    ("landscape", "--points"): ["0", "8"],
+    ("landscape", "--frames"): ["1", "0"],
+    ("landscape", "--seed"): ["-1"],
+    ("landscape", "--directions"): ["uniform"],
 }  # fmt: skip
 INPUTS = ["missing.xyz", "folder", "empty.xyz", "binary.xyz", "words"]
 REFERENCES = {
@@ -137,6 +145,7 @@ OUTPUTS = {
     ("validate", "-o"): ["words", "words/out"],
     ("plot-filters", "-o"): ["missing/out.png"],
     ("demo", "-o"): ["words", "words/out"],
+    ("landscape", "-o"): ["words"],
 }
 OTHERS = [  # command line, what the message names
     ("simulate pet-si", "simulate"),
@@ -163,6 +172,10 @@ OTHERS = [  # command line, what the message names
     ("rotations octahedral -o missing/out.txt", "missing"),
     ("rotations octahedral -o folder", "folder"),
     ("plot-filters model.pt -o out.png", "model.pt|s-NNP"),
+    ("landscape", "MODEL"),
+    ("landscape model.pt", "FILES"),
+    ("landscape model.pt good.xyz", "good.xyz|energy"),
+    ("landscape model.pt good.xyz --plot", "--plot"),
     ("export --from mace missing.model -o out.pt", "missing.model|mace"),
     ("export --from pet words -o out.pt", "words|metatrain|pet"),
     ("export --from gap words -o out.pt", "gap"),

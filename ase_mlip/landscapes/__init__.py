@@ -4,7 +4,12 @@
   else curves say; NumPy only, and public here, too.
 - :mod:`.weights`: ``model_weights(model)``, the weights of a loaded model as named filters that can be moved.
 - :mod:`.families`: which stored numbers are weights, for each family.
+- :mod:`.directions`: ``direction(weights, kind, seed, number)``, normalised filter by filter.
+- :mod:`.losses`: ``FrameLosses(model, samples)``, L_E and L_F with the weights as they are.
+- :mod:`.curves`: losses along lines and in a plane, point after point, resumed after a kill.
+- :mod:`.sample`: a stratified sample of frames.
 - :mod:`.document`: the layout of a landscape's JSON, ``read_document(path)``.
+- :mod:`.landscape`: ``landscape(model, frames)``, all of it together; public as :func:`ase_mlip.landscape`.
 
 The package may import the layers below training (CONTRIBUTING.md). Nothing but the mathematics is imported
 here, so that it needs no torch.

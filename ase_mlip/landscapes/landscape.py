@@ -1,0 +1,375 @@
+"""The loss landscape of a model on its training frames: curves, entropies, a document, a picture."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from ..errors import DataError, MLIPError
+from ..evaluate import named_frames
+from ..folder_lock import locked
+from ..model import Model, load_model
+from ..provenance import hardware, versions, write_json
+from ..references import ReferenceKeys, Sample, sample_from_atoms
+from . import entropy
+from .curves import PLANE_POINTS, Computed, Plan, Progress, compute, of_lines, of_plane, positions
+from .directions import DIRECTIONS
+from .document import KIND, VERSION, read_document
+from .losses import FrameLosses
+from .sample import frame_hash, stratified
+from .weights import Weights, model_weights
+
+RESULT, PARTIAL = "landscape.json", "landscape-points.json"
+FRAMES_FOR_EFFECT = 3  # frames on which a tensor without effect is looked for
+LABELS = {
+    "S_E": "S_E, of energies",
+    "S_F": "S_F, of forces",
+    "S": "S = 0.2 S_E + 0.8 S_F",
+    "S_E_plus": "S_E of L - L(0)",
+    "S_F_plus": "S_F of L - L(0)",
+    "S_plus": "S+ of L - L(0)",
+    "curvature_energy": "curvature of L_E² (eV/atom)²",
+    "curvature_forces": "curvature of L_F² (eV/Å)²",
+    "rise_energy": "rise of L_E (eV/atom)",
+    "rise_forces": "rise of L_F (eV/Å)",
+}
+
+
+@dataclass
+class Landscape:
+    """Losses along lines through the weights of a model, and what they say.
+
+    Attributes
+    ----------
+    model, settings: as in the document (:mod:`.document`)
+    x: positions along the lines, in units of the norm of the weights, [points]
+    energy_losses, force_losses: RMSE in eV/atom and eV/Å, [lines, points]; infinite where it overflowed
+    numbers: entropies, mean curvature of L² at 0, and largest rise near 0, by name
+    intervals: bootstrap over lines, (low, high) by the same names; NaN of one line
+    scan: the entropies under other kT and weights
+    plane: positions and losses of a plane, or None
+    cost: seconds, evaluations and threads of this call
+    notes: what a reader has to know
+    """
+
+    model: dict
+    settings: dict
+    x: np.ndarray
+    energy_losses: np.ndarray
+    force_losses: np.ndarray
+    numbers: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    scan: dict[str, list[dict]]
+    plane: dict | None = None
+    cost: dict = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def S(self) -> float:
+        """0.2 S_E + 0.8 S_F."""
+        return self.numbers["S"]
+
+    def to_dict(self) -> dict:
+        """The document of :mod:`.document`, for JSON."""
+        pairs = {key: self.numbers[key] for key in self.numbers if key.startswith("S")}
+        return {
+            "kind": KIND,
+            "version": VERSION,
+            "model": self.model,
+            "settings": self.settings,
+            "x": self.x,
+            "energy_losses": self.energy_losses,
+            "force_losses": self.force_losses,
+            "entropy": pairs,
+            "intervals": self.intervals,
+            "curvature": {kind: self.numbers[f"curvature_{kind}"] for kind in ("energy", "forces")},
+            "rise": {kind: self.numbers[f"rise_{kind}"] for kind in ("energy", "forces")}
+            | {"radius": self.settings["radius"]},
+            "scan": self.scan,
+            "plane": self.plane,
+            "cost": self.cost,
+            "notes": self.notes,
+            "versions": versions(),
+            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        }
+
+    def to_text(self) -> str:
+        """An aligned table of the numbers with their intervals."""
+        settings, middle = self.settings, len(self.x) // 2
+        level = f"{100 * settings['confidence']:g} %"
+        lines = [
+            f"{self.model['name']} ({self.model['family']}): {settings['lines']} {settings['directions']} "
+            f"lines of {settings['points']} points, span {settings['span']:g}, {settings['frames']} frames",
+            f"training error: {1e3 * self.energy_losses[0, middle]:.2f} meV/atom, "
+            f"{self.force_losses[0, middle]:.4f} eV/Å",
+            f"{'':<30}{'value':>12}   {level} interval over lines",
+        ]
+        for name, label in LABELS.items():
+            low, high = self.intervals[name]
+            interval = "-" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
+            lines.append(f"{label:<30}{self.numbers[name]:>12.4g}   {interval}")
+        return "\n".join(lines)
+
+    def plot(self, path: str | Path) -> None:
+        """Write the picture: curves with bands and S, with a plane also its contours; PNG, PDF or SVG."""
+        from ..plots import save_figure
+        from ..plots_landscape import plot_landscape
+
+        save_figure(plot_landscape(self), path)
+
+
+def landscape(
+    model: Model | str | Path,
+    frames: Sequence[Atoms] | str | Path | Sequence[str | Path],
+    *,
+    lines: int = 20,
+    points: int = 81,
+    span: float = 0.5,
+    directions: str = "gaussian",
+    plane: bool = False,
+    sample: int | None = None,
+    group_key: str = "group",
+    seed: int = 0,
+    output: str | Path | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
+    progress: Progress | None = None,
+) -> Landscape:
+    """How the training error of a model rises along random lines through its weights.
+
+    J. A. Vita and D. Schwalbe-Koda, Mach. Learn.: Sci. Technol. 4, 035031 (2023), arXiv 2302.05823, with
+    directions of H. Li et al., arXiv 1712.09913. Numbers are comparable between models of one family on the
+    same frames with the same settings, and between no others.
+
+    Parameters
+    ----------
+    model: a model, its file, or the name of a shipped one. One that is given keeps its device and dtype, and
+        nobody else may use it meanwhile; its weights are the same bit by bit afterwards
+    frames: the **training** frames with energies and forces, or files that ASE reads
+    lines, points: lines through the weights, and points on each, an odd number
+    span: length of the lines in units of the norm of the weights, half of it to either side
+    directions: ``gaussian`` or ``legacy`` (:mod:`.directions`)
+    plane: whether to compute a plane of the first two directions as well, at most 25 × 25 points
+    sample: take this many frames, a stratified sample; None takes all
+    group_key: key of ``atoms.info`` that names a frame's group, for the sample
+    seed: of directions, sample and bootstrap
+    output: folder for ``landscape.json``. A call that was killed is continued there with the same numbers
+    device, dtype: of a model that is loaded here; by default the precision of its weights
+    progress: called as progress(done, total) after each point
+
+    Raises
+    ------
+    DataError
+        fewer than two frames, a frame without energy or forces, an output folder with something else
+    StructureError
+        a frame with species that the model does not know
+    MLIPError
+        settings that cannot be, or a model whose weights cannot be moved
+    OutputInUseError
+        another process computes into the same folder
+    """
+    x = positions(points, span)
+    kind, lines = _checked_directions(directions), _checked_lines(lines, plane)
+    samples = [
+        sample_from_atoms(atoms, ReferenceKeys(group=group_key), source)
+        for source, atoms in named_frames(frames)
+    ]
+    notes = []
+    chosen = samples
+    if sample is not None:
+        chosen, note = stratified(samples, sample, seed)
+        notes.append(note)
+    loaded = model if isinstance(model, Model) else load_model(model, device=device, dtype=dtype)
+    weights = model_weights(loaded)
+    losses = FrameLosses(loaded, chosen)
+    grid = x if len(x) <= PLANE_POINTS else positions(PLANE_POINTS, span)
+    plan = Plan(kind, seed, lines, x, grid if plane else None)
+    settings = _settings(plan, span, loaded, chosen, len(samples))
+    about = _about(loaded, weights)
+    work = _Work(weights, losses, plan, settings, about, notes)
+    if output is None:
+        return work.run(Computed({}), progress)
+    with locked(output):
+        return work.run_in(Path(output), progress)
+
+
+@dataclass
+class _Work:
+    """One landscape to compute, with everything it depends on."""
+
+    weights: Weights
+    losses: FrameLosses
+    plan: Plan
+    settings: dict
+    about: dict
+    notes: list[str]
+
+    def run_in(self, folder: Path, progress: Progress | None) -> Landscape:
+        """The same with the result, and until then the points, in a folder."""
+        depends_on = {"model": self.about["sha256"], "settings": self.settings}
+        path = folder / RESULT
+        stored = self._stored(path)
+        computed = Computed(depends_on, folder / PARTIAL)
+        if stored is not None and not computed.points:
+            computed.points = _stored_points(stored, self.plan)
+        found = self.run(computed, progress)
+        if stored is not None and self.losses.evaluations == 0:
+            found.cost = stored["cost"]
+        write_json(path, found.to_dict())
+        computed.finished()
+        return found
+
+    def run(self, computed: Computed, progress: Progress | None) -> Landscape:
+        wall, cpu = time.monotonic(), time.process_time()
+        compute(self.weights, self.losses, self.plan, computed, progress)
+        energy, forces = of_lines(computed, self.plan)
+        cost = {
+            "cpu_seconds": time.process_time() - cpu,
+            "network_cpu_seconds": self.losses.network_seconds,
+            "wall_seconds": time.monotonic() - wall,
+            "evaluations": self.losses.evaluations,
+            **hardware(str(self.losses.model.device), torch.get_num_threads()),
+        }
+        plane = None
+        if self.plan.plane is not None:
+            first, second = of_plane(computed, self.plan)
+            axis = self.plan.plane
+            plane = {"x": axis, "y": axis, "energy_losses": first, "force_losses": second}
+        without = self.about["without_effect"] = self._without_effect()
+        notes = list(self.notes)
+        if without:
+            names = ", ".join(without[:3]) + (" ..." if len(without) > 3 else "")
+            which = f"{len(without)} of {len(self.weights.tensors)} tensors of weights"
+            notes.append(f"{which} have no effect on energies and forces of these frames: {names}")
+        endless = int((~np.isfinite(energy) | ~np.isfinite(forces)).sum())
+        if endless:
+            notes.append(
+                f"at {endless} of {energy.size} points the network overflowed: their loss is infinite"
+            )
+        return _summary(self, energy, forces, plane, cost, notes)
+
+    def _without_effect(self) -> list[str]:
+        """On a few of the frames."""
+        few = self.losses.some(FRAMES_FOR_EFFECT)
+
+        def results() -> torch.Tensor:
+            return torch.cat([part.flatten() for part in few.results()])
+
+        return self.weights.without_effect(results)
+
+    def _stored(self, path: Path) -> dict | None:
+        """The finished document in the folder, if there is one. Raises DataError where it is another's."""
+        if not path.exists():
+            return None
+        try:
+            found = read_document(path)
+            same = found["model"]["sha256"] == self.about["sha256"] and found["settings"] == self.settings
+        except (DataError, KeyError):
+            same = False
+        if not same:
+            raise DataError(
+                f"`{path}` exists; expected a landscape of the same model, frames and settings to replace; "
+                "choose another folder or remove the file"
+            )
+        return found
+
+
+def _summary(work: _Work, energy, forces, plane: dict | None, cost: dict, notes: list[str]) -> Landscape:
+    x, radius = work.plan.x, work.settings["radius"]
+
+    def numbers(e: np.ndarray, f: np.ndarray) -> dict[str, float]:
+        return entropy.entropies(e, f, x) | {
+            "curvature_energy": float(entropy.curvature(e, x).mean()),
+            "curvature_forces": float(entropy.curvature(f, x).mean()),
+            "rise_energy": entropy.largest_rise(e, x, radius),
+            "rise_forces": entropy.largest_rise(f, x, radius),
+        }
+
+    return Landscape(
+        model=work.about,
+        settings=work.settings,
+        x=x,
+        energy_losses=energy,
+        force_losses=forces,
+        numbers=numbers(energy, forces),
+        intervals=entropy.bootstrap(numbers, energy, forces, seed=work.plan.seed),
+        scan=entropy.scan(energy, forces, x),
+        plane=plane,
+        cost=cost,
+        notes=notes,
+    )
+
+
+# ---- the document ------------------------------------------------------------------------------------------
+
+
+def _about(model: Model, weights: Weights) -> dict:
+    info = model.info
+    return {
+        "name": info.name,
+        "path": str(model.path),
+        "sha256": hashlib.sha256(model.path.read_bytes()).hexdigest(),
+        "family": weights.family,
+        "architecture": info.architecture,
+        "weights": weights.size,
+        "filters": len(weights.filters),
+        "without_effect": [],
+    }
+
+
+def _settings(plan: Plan, span: float, model: Model, chosen: Sequence[Sample], of: int) -> dict:
+    step = float(plan.x[len(plan.x) // 2 + 1])
+    return {
+        "lines": plan.lines,
+        "points": len(plan.x),
+        "span": float(span),
+        "directions": plan.directions,
+        "seed": plan.seed,
+        "plane": 0 if plan.plane is None else len(plan.plane),
+        "radius": max(float(span) / 10, step),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "frames": len(chosen),
+        "atoms": sum(len(sample.atoms) for sample in chosen),
+        "of_frames": of,
+        "frame_hashes": [frame_hash(sample) for sample in chosen],
+        "kT_energy": entropy.KT_ENERGY,
+        "kT_forces": entropy.KT_FORCES,
+        "force_weight": entropy.FORCE_WEIGHT,
+        "confidence": entropy.CONFIDENCE,
+    }
+
+
+def _stored_points(found: dict, plan: Plan) -> dict[str, tuple[float, float]]:
+    """The points in a finished document of the same plan."""
+    points = {}
+    for line in range(plan.lines):
+        for k in range(len(plan.x)):
+            losses = float(found["energy_losses"][line, k]), float(found["force_losses"][line, k])
+            points[plan.on_line(line, k)] = losses
+    for i in range(0 if plan.plane is None else len(plan.plane)):
+        for j in range(len(plan.plane)):
+            both = (found["plane"][name][i][j] for name in ("energy_losses", "force_losses"))
+            points[plan.in_plane(i, j)] = tuple(np.inf if loss is None else loss for loss in both)
+    return points
+
+
+def _checked_directions(directions: str) -> str:
+    if directions not in DIRECTIONS:
+        raise MLIPError(f"`directions`: expected `gaussian` or `legacy`, got {directions!r}")
+    return directions
+
+
+def _checked_lines(lines: int, plane: bool) -> int:
+    least = 2 if plane else 1
+    if isinstance(lines, bool) or not isinstance(lines, int | np.integer) or lines < least:
+        why = "; a plane has two directions" if plane else ""
+        raise MLIPError(f"`lines`: expected at least {least}, got {lines!r}{why}")
+    return int(lines)

@@ -1,0 +1,83 @@
+"""Small models and frames for landscapes: a linear s-NNP, a random PET, silicon with references."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from random_pet import random_network
+
+from ase_mlip import export_model, load_model
+from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.model import Model
+
+CUTOFF = 4.0
+
+
+def linear_snnp() -> SNNP:
+    """Without hidden layer, float64: linear in the coefficients of φ and g, whose features count once."""
+    torch.manual_seed(1)
+    network = SNNP(
+        SNNPHypers(
+            species=[14],
+            cutoff=CUTOFF,
+            radial_filters=0,
+            angular_filters=2,
+            radial_intervals=6,
+            angular_intervals=5,
+            angle_intervals=4,
+            hidden=[],
+            core=False,
+        )
+    ).double()
+    torch.nn.init.normal_(network.phi.coefficients, std=0.3)
+    return network
+
+
+def export(network: torch.nn.Module, path: Path, layers: int = 1) -> Model:
+    """The model file of a network of silicon, loaded in float64."""
+    claims = {"name": "toy", "species": [14], "cutoff": CUTOFF, "message_passing_layers": layers}
+    export_model(network, path, {**claims, "interaction_range": CUTOFF * layers})
+    return load_model(path, device="cpu", dtype="float64")
+
+
+def pet(path: Path) -> Model:
+    return export(random_network(), path, 2)
+
+
+def silicon(n: int, seed: int = 0, repeat: int = 1) -> list[Atoms]:
+    """Crystals whose references are random numbers of the size of a model's errors."""
+    generator = np.random.default_rng(seed)
+    frames = []
+    for k in range(n):
+        atoms = bulk("Si", cubic=k % 2 == 1) * (1, 1, repeat)
+        atoms.rattle(0.15, rng=generator)
+        results = {
+            "energy": generator.normal(0.0, 0.1 * len(atoms)),
+            "forces": generator.normal(0.0, 0.2, (len(atoms), 3)),
+        }
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        atoms.info["group"] = "large" if k % 2 else "small"
+        frames.append(atoms)
+    return frames
+
+
+def labelled(model: Model, frames: list[Atoms], seed: int = 0) -> list[Atoms]:
+    """The same with references that the model misses by a hundredth of an eV/atom and of an eV/Å."""
+    from ase_mlip import MLIPCalculator
+
+    generator = np.random.default_rng(seed)
+    calculator = MLIPCalculator(model)
+    found = []
+    for atoms in frames:
+        copy = atoms.copy()
+        copy.calc = calculator
+        energy, forces = copy.get_potential_energy(), copy.get_forces()
+        energy += generator.normal(0.0, 0.01 * len(atoms))
+        copy.calc = SinglePointCalculator(
+            copy, energy=energy, forces=forces + generator.normal(0.0, 0.01, forces.shape)
+        )
+        found.append(copy)
+    return found
