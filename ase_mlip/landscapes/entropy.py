@@ -26,7 +26,8 @@ FORCE_WEIGHT = 0.8  # of S_F in S; S_E has the rest
 KT_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of a scan
 FORCE_WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of a scan
 CONFIDENCE = 0.95
-RESAMPLES = 2000  # of a bootstrap
+MAX_LOSS = 1e280  # beyond it a loss is as good as infinite
+RESAMPLES = 1000  # of a bootstrap
 
 
 def loss_entropy(losses: Sequence, kT: float) -> float:
@@ -228,20 +229,9 @@ def curvature(losses: Sequence, x: Sequence, name: str = "losses") -> np.ndarray
     MLIPError
         as :func:`mean_losses`; points around 0 that are missing or unevenly spaced
     """
-    values = as_lines(losses, name) ** 2
-    middle = _place_of_zero(x, values)
-    points = np.asarray(x, dtype=np.float64)
-    reach = min(2, middle, len(points) - 1 - middle)
-    near = points[middle - reach : middle + reach + 1]
-    if reach == 0 or not np.allclose(np.diff(near), near[-1] / reach, rtol=1e-6, atol=0.0):
-        raise MLIPError(
-            f"`x`: expected evenly spaced points on both sides of 0 for the curvature, got {near.tolist()}"
-        )
-    step = near[-1] / reach
-    stencil = np.array([-1.0, 16.0, -30.0, 16.0, -1.0]) / 12.0 if reach == 2 else np.array([1.0, -2.0, 1.0])
-    with np.errstate(invalid="ignore"):
-        found = values[:, middle - reach : middle + reach + 1] @ stencil / step**2
-    return np.where(np.isfinite(found), found, np.inf)
+    values = as_lines(losses, name)
+    near, stencil = _stencil(x, _place_of_zero(x, values))
+    return _applied(stencil, values[:, near] ** 2)
 
 
 def largest_rise(losses: Sequence, x: Sequence, radius: float, name: str = "losses") -> float:
@@ -254,22 +244,53 @@ def largest_rise(losses: Sequence, x: Sequence, radius: float, name: str = "loss
         as :func:`excess`; a radius that reaches no other point
     """
     rise = excess(losses, x, name)
-    points = np.abs(np.asarray(x, dtype=np.float64))
-    near = points <= radius * (1.0 + 1e-9)
-    if not (near & (points > 0.0)).any():
-        raise MLIPError(
-            f"`radius`: expected at least the distance of the next point, "
-            f"{np.min(points[points > 0.0]):.4g}, got {radius}"
-        )
-    return float(rise[:, near].max())
+    return float(rise[:, _within(x, radius)].max())
+
+
+class LineNumbers:
+    """All numbers that curves at the points x give, of any choice of lines, without checking them again.
+
+    ``S_E, S_F, S``, the same of L - L(0) as ``…_plus``, ``curvature_energy`` and ``curvature_forces``, the
+    mean over lines of :func:`curvature`, and ``rise_energy`` and ``rise_forces``, :func:`largest_rise`.
+
+    Raises
+    ------
+    MLIPError
+        where these functions do
+    """
+
+    def __init__(self, energy_losses: Sequence, force_losses: Sequence, x: Sequence, radius: float):
+        self.energy, self.forces = _pair(energy_losses, force_losses)
+        excess(self.energy, x, "energy_losses")
+        excess(self.forces, x, "force_losses")
+        self._middle = _place_of_zero(x, self.energy)
+        self._near, self._stencil = _stencil(x, self._middle)
+        self._within = _within(x, radius)
+
+    def __call__(self, energy: np.ndarray, forces: np.ndarray) -> dict[str, float]:
+        """Of losses float64 [lines, points]; those of the lines given, or any of them, also repeatedly."""
+        found: dict[str, float] = {}
+        middle = self._middle
+        for suffix in ("", "_plus"):
+            parts = []
+            for name, losses, kT in (("S_E", energy, KT_ENERGY), ("S_F", forces, KT_FORCES)):
+                mean = losses.mean(axis=0)
+                found[name + suffix] = _log_sum(mean - mean[middle] if suffix else mean, kT)
+                parts.append(found[name + suffix])
+            found[f"S{suffix}"] = _combined(*parts, FORCE_WEIGHT)
+        for name, losses in (("energy", energy), ("forces", forces)):
+            squares = (losses[:, self._near] ** 2).mean(axis=0)
+            found[f"curvature_{name}"] = float(_applied(self._stencil, squares))
+            rise = losses[:, self._within].max(axis=1) - losses[:, middle]
+            found[f"rise_{name}"] = float(rise.max())
+        return found
 
 
 # ---- steps -------------------------------------------------------------------------------------------------
 
 
 def _log_sum(losses: np.ndarray, kT: float) -> float:
-    with np.errstate(over="ignore"):  # a loss beyond 1e308 kT is as good as infinite
-        exponents = -losses / kT
+    exponents = np.divide(-losses, kT, where=losses < MAX_LOSS, out=np.full(losses.shape, -np.inf))
     largest = exponents.max()
     if largest == -np.inf:
         return -np.inf
@@ -323,3 +344,35 @@ def _place_of_zero(x: Sequence, values: np.ndarray) -> int:
     if len(found) != 1:
         raise MLIPError("`x`: expected the point 0, the model itself, once; give an odd number of points")
     return int(found[0])
+
+
+def _stencil(x: Sequence, middle: int) -> tuple[slice, np.ndarray]:
+    """Points around 0, and what the second derivative multiplies their values by."""
+    points = np.asarray(x, dtype=np.float64)
+    reach = min(2, middle, len(points) - 1 - middle)
+    near = points[middle - reach : middle + reach + 1]
+    if reach == 0 or not np.allclose(np.diff(near), near[-1] / reach, rtol=1e-6, atol=0.0):
+        raise MLIPError(
+            f"`x`: expected evenly spaced points on both sides of 0 for the curvature, got {near.tolist()}"
+        )
+    weights = np.array([-1.0, 16.0, -30.0, 16.0, -1.0]) / 12.0 if reach == 2 else np.array([1.0, -2.0, 1.0])
+    return slice(middle - reach, middle + reach + 1), weights / (near[-1] / reach) ** 2
+
+
+def _within(x: Sequence, radius: float) -> np.ndarray:
+    """Which points are within a radius, bool [points]."""
+    points = np.abs(np.asarray(x, dtype=np.float64))
+    near = points <= radius * (1.0 + 1e-9)
+    if not (near & (points > 0.0)).any():
+        raise MLIPError(
+            f"`radius`: expected at least the distance of the next point, "
+            f"{np.min(points[points > 0.0]):.4g}, got {radius}"
+        )
+    return near
+
+
+def _applied(stencil: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Σ_j values[..., j] stencil[j]; infinite where infinities are subtracted from one another."""
+    with np.errstate(invalid="ignore"):
+        found = (values * stencil).sum(axis=-1)
+    return np.where(np.isfinite(found), found, np.inf)

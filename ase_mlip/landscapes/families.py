@@ -46,6 +46,9 @@ class Table:
     tied: bool = False
 
 
+# Lists of modules are walked by ``children``: a scripted one that was loaded is no list to Python.
+
+
 def class_of(module: torch.nn.Module) -> str:
     """The name of a module's class, also of a scripted one."""
     return getattr(module, "original_name", type(module).__name__)
@@ -146,14 +149,14 @@ def _mace(network: torch.nn.Module) -> Iterator[Table]:
     """Matrices between irreps for each species; radial networks and read-outs are mace-torch's own."""
     embedding = network.embedding
     yield Table("embedding", ROW, (embedding,), filters_along(embedding.shape, (0,)))
-    for k, layer in enumerate(network.layers):
+    for k, layer in enumerate(network.layers.children()):
         prefix = f"layers.{k}."
         linears = {"up": layer.up, "skip": layer.skip, "linear": layer.linear}
-        linears |= {f"convolutions.{i}": part for i, part in enumerate(layer.convolutions)}
+        linears |= {f"convolutions.{i}": part for i, part in enumerate(layer.convolutions.children())}
         for name, module in linears.items():
-            for j, matrices in enumerate(module.matrices):
+            for j, matrices in enumerate(module.matrices.children()):
                 yield _by_species(f"{prefix}{name}.matrices.{j}.weight", matrices.weight)
-        for j, matrices in enumerate(layer.product.weights):
+        for j, matrices in enumerate(layer.product.weights.children()):
             yield _by_species(f"{prefix}product.weights.{j}.weight", matrices.weight)
         for name in ("radial", "density", "readout"):
             if hasattr(layer, name):
@@ -183,12 +186,12 @@ def _sevennet(network: torch.nn.Module) -> Iterator[Table]:
         if kind == "SevenNet":
             yield _halves("embedding", module.embedding, ROW, (0,))
         elif kind == "SlotLinear":
-            for j, table in enumerate(module.tables):  # [in, out], or one for each species
+            for j, table in enumerate(module.tables.children()):  # [in, out], or one for each species
                 axes = (0,) if table.high.dim() == 3 else ()
                 yield _halves(f"{prefix}tables.{j}", table, BLOCK, axes)
             yield _scalars(f"{prefix}bias", module)
         elif kind == "Perceptron":  # [in, out]
-            for j, table in enumerate(module.tables):
+            for j, table in enumerate(module.tables.children()):
                 yield _halves(f"{prefix}tables.{j}", table, ROW, (1,))
         elif kind == "Radial" and _trained(module.wavenumbers, math.pi / module.cutoff):
             waves = module.wavenumbers

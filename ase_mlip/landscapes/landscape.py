@@ -283,16 +283,8 @@ class _Work:
 
 
 def _summary(work: _Work, energy, forces, plane: dict | None, cost: dict, notes: list[str]) -> Landscape:
-    x, radius = work.plan.x, work.settings["radius"]
-
-    def numbers(e: np.ndarray, f: np.ndarray) -> dict[str, float]:
-        return entropy.entropies(e, f, x) | {
-            "curvature_energy": float(entropy.curvature(e, x).mean()),
-            "curvature_forces": float(entropy.curvature(f, x).mean()),
-            "rise_energy": entropy.largest_rise(e, x, radius),
-            "rise_forces": entropy.largest_rise(f, x, radius),
-        }
-
+    x = work.plan.x
+    numbers = entropy.LineNumbers(energy, forces, x, work.settings["radius"])
     return Landscape(
         model=work.about,
         settings=work.settings,

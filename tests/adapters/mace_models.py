@@ -55,6 +55,7 @@ def make(
     zbl: bool = False,
     heads: list[str] | None = None,
     dtype: torch.dtype = torch.float64,
+    seed: int = 1,
     **options,
 ) -> torch.nn.Module:
     """A model of mace-torch; forces are some eV/Å where atoms are close."""
@@ -94,7 +95,7 @@ def make(
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng():
-            torch.manual_seed(1)
+            torch.manual_seed(seed)
             return getattr(modules, kind)(**settings)
     finally:
         torch.set_default_dtype(before)
@@ -107,3 +108,34 @@ def write(path, change=None, **settings) -> None:
         if change is not None:
             model = change(model) or model
         torch.save(model, path)
+
+
+def write_trained(path, frames, **settings) -> None:
+    """A model of its own ``seed`` after a few steps of training towards energies and forces of zero."""
+    with mace_packages():
+        model = make(**settings)
+        train(model, frames, settings.get("dtype", torch.float64))
+        torch.save(model, path)
+
+
+def train(model: torch.nn.Module, frames: list, dtype: torch.dtype, steps: int = 3) -> None:
+    from mace import data
+    from mace.tools import AtomicNumberTable
+    from mace.tools.torch_geometric.dataloader import DataLoader
+
+    table = AtomicNumberTable([int(number) for number in model.atomic_numbers])
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        configurations = [data.config_from_atoms(atoms) for atoms in frames]
+        cutoff = float(model.r_max)
+        graphs = [data.AtomicData.from_config(c, z_table=table, cutoff=cutoff) for c in configurations]
+        batch = next(iter(DataLoader(graphs, batch_size=len(graphs)))).to_dict()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            found = model(dict(batch), training=True)
+            (found["energy"].square().sum() + found["forces"].square().sum()).backward()
+            optimizer.step()
+    finally:
+        torch.set_default_dtype(before)

@@ -1,5 +1,7 @@
 """Writes checkpoints of NequIP and Allegro with random weights: ``python nequip_models.py FOLDER``.
 
+``python nequip_models.py FOLDER trained NAME...`` writes those of two seeds after some steps of training.
+
 A program of its own, because nequip's builders and tools change the state of the process they run in.
 """
 
@@ -114,8 +116,8 @@ BAD = {
 WRITTEN_BY = {"old": "0.6.2", "new": "1.2.0"}
 
 
-def write(name: str, model: dict, folder: Path) -> None:
-    """One checkpoint, as Lightning writes it at the end of a training of no steps."""
+def write(name: str, model: dict, folder: Path, train_on=None) -> None:
+    """One checkpoint, as Lightning writes it at the end of a training of no or some steps on a structure."""
     import lightning
     from nequip.train.lightning import NequIPLightningModule
     from nequip.utils.versions import get_current_code_versions
@@ -132,6 +134,8 @@ def write(name: str, model: dict, folder: Path) -> None:
     }
     numbers = {"train": 1, "val": 1, "test": 0, "predict": 0}
     module = NequIPLightningModule(model=model, num_datasets=numbers, info_dict=info)
+    if train_on is not None:
+        train(next(iter(module.model.values())), model, train_on)
     trainer = lightning.Trainer(
         accelerator="cpu",
         logger=False,
@@ -164,6 +168,40 @@ def data(model: dict, file: Path) -> dict:
     }
 
 
+def train(network, model: dict, atoms, steps: int = 3) -> None:
+    """Towards an energy and forces of zero."""
+    import torch
+    from nequip.data import from_ase
+    from nequip.integrations.utils import basic_transforms
+
+    names = model["type_names"]
+    transforms = basic_transforms(
+        dict(network.metadata), model["r_max"], names, {name: name for name in names}
+    )
+    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-3)
+    for _ in range(steps):
+        data = from_ase(atoms)
+        for transform in transforms:
+            data = transform(data)
+        optimizer.zero_grad()
+        found = network(data)
+        (found["total_energy"].square().sum() + found["forces"].square().sum()).backward()
+        optimizer.step()
+
+
+def write_trained(folder: Path, names: list[str]) -> None:
+    """``NAME-SEED.ckpt`` for two seeds each, after some steps of training on quartz."""
+    from nequip.utils.global_state import set_global_state
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from toy import silica
+
+    set_global_state()
+    for name in names:
+        for seed in (1, 2):
+            write(f"{name}-{seed}", {**GOOD[name], "seed": seed}, folder, train_on=silica())
+
+
 def main(folder: Path) -> None:
     import numpy as np
     from ase.build import bulk
@@ -184,4 +222,7 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    main(Path(sys.argv[1]))
+    if sys.argv[2:3] == ["trained"]:
+        write_trained(Path(sys.argv[1]), sys.argv[3:])
+    else:
+        main(Path(sys.argv[1]))

@@ -181,7 +181,7 @@ class Ended(Exception):
 
 @pytest.mark.parametrize("error", [Ended, KeyboardInterrupt])
 def test_weights_are_back_and_a_run_that_was_ended_goes_on(error, tmp_path, monkeypatch):
-    model = pet(tmp_path / "pet.pt")
+    model = export(linear_snnp(), tmp_path / "snnp.pt")
     frames = labelled(model, silicon(2))
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
     whole = landscape(model, frames, output=tmp_path / "whole", **SHORT)
@@ -205,7 +205,7 @@ def test_weights_are_back_and_a_run_that_was_ended_goes_on(error, tmp_path, monk
 def test_what_a_killed_run_has_written_is_taken_over(tmp_path, monkeypatch):
     """The folder as it is at some moment, which is what is left when the process is killed then."""
     monkeypatch.setattr(curves, "SECONDS", 0.0)
-    model = pet(tmp_path / "pet.pt")
+    model = export(linear_snnp(), tmp_path / "snnp.pt")
     frames = labelled(model, silicon(2))
 
     def copy(done, total):
@@ -220,7 +220,7 @@ def test_what_a_killed_run_has_written_is_taken_over(tmp_path, monkeypatch):
 
 
 def test_a_finished_landscape_is_not_computed_again_and_another_is_refused(tmp_path):
-    model = pet(tmp_path / "pet.pt")
+    model = export(linear_snnp(), tmp_path / "snnp.pt")
     frames = labelled(model, silicon(2))
     first = landscape(model, frames, output=tmp_path / "out", **SHORT)
     again = landscape(model, frames, output=tmp_path / "out", **SHORT)

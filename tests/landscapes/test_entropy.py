@@ -166,3 +166,18 @@ def test_the_largest_rise_is_within_the_radius():
     assert entropy.largest_rise(lines, x, 0.5) == pytest.approx(0.25)
     with pytest.raises(MLIPError, match="`radius`: expected at least the distance of the next point, 0.1"):
         entropy.largest_rise(lines, x, 0.05)
+
+
+def test_numbers_of_lines_are_those_of_the_single_functions():
+    x = np.linspace(-0.25, 0.25, 21)
+    slopes = np.random.default_rng(0).uniform(1.0, 3.0, (2, 5, 1))
+    energy, forces = 0.01 * np.hypot(0.2, slopes[0] * x), np.hypot(0.02, slopes[1] * x)
+    found = entropy.LineNumbers(energy, forces, x, 0.05)(energy, forces)
+    expected = entropy.entropies(energy, forces, x)
+    expected["curvature_energy"] = entropy.curvature(energy, x).mean()
+    expected["curvature_forces"] = entropy.curvature(forces, x).mean()
+    expected["rise_energy"] = entropy.largest_rise(energy, x, 0.05)
+    expected["rise_forces"] = entropy.largest_rise(forces, x, 0.05)
+    assert found == pytest.approx(expected, rel=1e-12)
+    with pytest.raises(MLIPError, match="`radius`"):
+        entropy.LineNumbers(energy, forces, x, 0.01)
