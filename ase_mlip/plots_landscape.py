@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .landscapes.landscape import Landscape
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
+
+if TYPE_CHECKING:
+    from .landscapes.landscape import Landscape
 
 ENTROPIES = {"S_E": "$S_E$", "S_F": "$S_F$", "S": "$S$"}
 BAND = (5.0, 95.0)  # percentiles over lines

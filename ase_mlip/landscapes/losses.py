@@ -88,11 +88,6 @@ class FrameLosses:
 
 def check_samples(model: Model, samples: Sequence[Sample]) -> None:
     """Raise as :class:`FrameLosses`."""
-    if len(samples) < 2:
-        raise DataError(
-            f"`frames`: expected at least two training frames, got {len(samples)}; a loss is a mean over "
-            "frames"
-        )
     for sample in samples:
         for name in ("energy", "forces"):
             if getattr(sample, name) is None:
@@ -104,6 +99,11 @@ def check_samples(model: Model, samples: Sequence[Sample]) -> None:
             check_structure(sample.atoms, model.info.species)
         except StructureError as error:
             raise StructureError(f"{sample.source}: {error}") from None
+    if len(samples) < 2:
+        raise DataError(
+            f"`frames`: expected at least two training frames, got {len(samples)}; a loss is a mean over "
+            "frames"
+        )
 
 
 def parts(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
