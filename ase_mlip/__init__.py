@@ -19,6 +19,7 @@ __all__ = [
     "export_model",
     "landscape",
     "load_model",
+    "stabilize",
     "__version__",
 ]
 
@@ -33,6 +34,7 @@ _HOMES = {
     "export_model": "ase_mlip.model",
     "landscape": "ase_mlip.landscapes.landscape",
     "load_model": "ase_mlip.model",
+    "stabilize": "ase_mlip.stability_training.workflow",
 }
 
 

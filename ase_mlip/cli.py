@@ -22,6 +22,7 @@ from .commands.phonons import phonons
 from .commands.plot_filters import plot_filters
 from .commands.relax import relax
 from .commands.rotations import rotations
+from .commands.stabilize import stabilize
 from .commands.symmetry import symmetry
 from .commands.validate import validate
 from .errors import BuildError, ConfigurationError, MLIPError
@@ -236,6 +237,7 @@ main.add_command(phonons)
 main.add_command(plot_filters)
 main.add_command(rotations)
 main.add_command(relax)
+main.add_command(stabilize)
 main.add_command(symmetry)
 main.add_command(validate)
 

@@ -35,6 +35,7 @@ from .train_dynamics import run_dynamics
 from .train_export import finish, make_network
 from .train_loss import RunningErrors, loss, predict, residuals, scales_of
 from .train_optimizer import make_optimizers
+from .train_start import Start, check_species, read_start, same_hypers
 from .visited import warn_of_unseen
 
 
@@ -76,7 +77,7 @@ def _train(
         torch.set_num_threads(config.threads)
     device = _device(config.device)
     data = load_data(config.data, base)
-    run = Run(config, data, device, progress)
+    run = Run(config, data, device, progress, base)
     unchanging = _unchanging(config, data)
     if resume and checkpoint.exists():
         load_checkpoint(checkpoint, run.state, unchanging)
@@ -86,7 +87,7 @@ def _train(
             while run.state.epoch < epochs:
                 row = run.epoch()
                 save_checkpoint(checkpoint, run.state, unchanging)
-                _write_metrics(output / "metrics.csv", run.state.history)
+                write_metrics(output / "metrics.csv", run.state.history)
                 for name, value in row.items():
                     summary(name, value, run.state.epoch)
                 bar.update()
@@ -100,12 +101,23 @@ def _train(
 class Run:
     """One training run: network, data and optimizer; :meth:`epoch` is called until done."""
 
-    def __init__(self, config: RunConfig, data: DataSplit, device: torch.device, progress: bool = False):
+    def __init__(
+        self,
+        config: RunConfig,
+        data: DataSplit,
+        device: torch.device,
+        progress: bool = False,
+        base: Path = Path(),
+    ):
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
-        config.model.species = sorted({int(z) for s in data.train for z in s.atoms.numbers})
+        species = sorted({int(z) for s in data.train for z in s.atoms.numbers})
+        if config.init_from:
+            check_species(config.model.species, species)
+        else:
+            config.model.species = species
         self.train_set = GraphDataset(data.train, config.model.cutoff)
-        if isinstance(config.model, SNNPHypers):
+        if isinstance(config.model, SNNPHypers) and not config.init_from:
             _set_first_knot(config.model, self.train_set, progress)
         self.network = make_network(config.model).to(device)
         self.baseline = atomic_baseline(data.train, config.data.reference_energies)
@@ -114,11 +126,10 @@ class Run:
         composition = composition_baseline(data.train) if self.has_energies else {}
         self.scales = scales_of(data.train, composition)
         _check_something_is_learned(config, data)
-        if isinstance(self.network, SNNP):
-            self.network.set_energy_scale(self.scales.forces)
+        if config.init_from:
+            self._start_from(read_start(config.init_from, base))
         else:
-            self.network.energy_scale.fill_(self.scales.forces)
-        self.network.force_scale.fill_(self.scales.forces)
+            self._set_scales()
         if isinstance(self.network, SNNP):
             warn_of_unseen(map(self.train_set.graph, range(len(self.train_set))), config.model)
         if config.optimizer.linear_start > 0:
@@ -131,6 +142,21 @@ class Run:
         optimizers = make_optimizers(self.network, config.optimizer)
         self.state = TrainState(self.network, optimizers, average)
         self.steps_per_epoch = math.ceil(len(data.train) / config.optimizer.batch_size)
+
+    def _set_scales(self) -> None:
+        """The network works in units of the forces' root mean square."""
+        if isinstance(self.network, SNNP):
+            self.network.set_energy_scale(self.scales.forces)
+        else:
+            self.network.energy_scale.fill_(self.scales.forces)
+        self.network.force_scale.fill_(self.scales.forces)
+
+    def _start_from(self, start: Start) -> None:
+        """Given weights with their own units, and reference energies unless the data have others."""
+        same_hypers(start, self.config.model)
+        self.network.load_state_dict(start.network.state_dict())
+        if not self.config.data.reference_energies:
+            self.baseline = dict(start.reference_energies)
 
     def _start_from_least_squares(self) -> None:
         given = bool(self.config.data.reference_energies)
@@ -296,6 +322,7 @@ def _unchanging(config: RunConfig, data: DataSplit) -> dict[str, Any]:
         "license",
         "citation",
         "design",
+        "init_from",  # a continuation has its weights from the checkpoint
     ):
         parts.pop(free)
     for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
@@ -311,7 +338,8 @@ def _device(name: str) -> torch.device:
         raise DataError(str(error)) from None
 
 
-def _write_metrics(path: Path, history: list[dict[str, float]]) -> None:
+def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
+    """A row for each epoch as CSV, with the columns that any of them has."""
     columns: list[str] = []
     for row in history:
         columns += [name for name in row if name not in columns]

@@ -14,6 +14,7 @@ from .architectures.pet import PETHypers
 from .architectures.snnp import SNNPHypers
 from .data import DataConfig
 from .errors import ConfigurationError
+from .train_hypers import starting_hypers
 from .typed_table import read_table
 
 if sys.version_info >= (3, 11):
@@ -94,6 +95,8 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     design: DesignConfig = field(default_factory=DesignConfig)
+    # A model file, a shipped potential or a run's folder: its network and weights, in the place of `[model]`.
+    init_from: str = ""
     seed: Annotated[int, Ge(0)] = 0
     device: Device = "auto"
     threads: Annotated[int, Ge(0)] = 0  # CPU threads; 0 leaves torch's choice
@@ -139,6 +142,18 @@ def read_config(path: str | Path) -> RunConfig:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"`{path}` is not valid TOML: {error}") from None
+    start = table.get("init_from")
+    fine_tuning = isinstance(start, str) and bool(start)
+    if fine_tuning:
+        if "model" in table:
+            raise ConfigurationError(
+                f"`{path}` [model]: expected no such table beside `init_from`, whose file says what the "
+                "network is; leave it out"
+            )
+        try:
+            table["model"] = starting_hypers(start, path.parent)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"`{path}` {error}") from None
     for section in ("data", "model"):
         if section not in table:
             raise ConfigurationError(
@@ -165,7 +180,7 @@ def read_config(path: str | Path) -> RunConfig:
     loss, optimizer = table.pop("loss", {}), table.pop("optimizer", {})
     if architecture == "snnp" and isinstance(loss, dict) and isinstance(optimizer, dict):
         loss = {**SNNP_DEFAULTS["loss"], **loss}
-        optimizer = {**_optimizer_defaults(hypers), **optimizer}
+        optimizer = {**_optimizer_defaults(hypers, fine_tuning), **optimizer}
     sections = {
         "data": section(DataConfig, "data", table.pop("data")),
         "model": hypers,
@@ -180,10 +195,10 @@ def read_config(path: str | Path) -> RunConfig:
     return config
 
 
-def _optimizer_defaults(hypers: SNNPHypers | None) -> dict[str, Any]:
-    """Of an s-NNP; without the least-squares start where the network has nothing to fit."""
+def _optimizer_defaults(hypers: SNNPHypers | None, has_weights: bool) -> dict[str, Any]:
+    """Of an s-NNP; without the least-squares start where there is nothing to fit, or weights are given."""
     defaults = SNNP_DEFAULTS["optimizer"]
-    if hypers is not None and not _has_linear_fit(hypers):
+    if has_weights or (hypers is not None and not _has_linear_fit(hypers)):
         return {key: value for key, value in defaults.items() if key != "linear_start"}
     return defaults
 
@@ -210,6 +225,11 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield (
             "[optimizer] epochs: expected at least 1, got 0, which is for the least-squares fit of an s-NNP "
             "alone (`linear_start`, hidden = [])"
+        )
+    if config.init_from and optimizer.linear_start > 0:
+        yield (
+            "[optimizer] linear_start: expected 0 with `init_from`, as a fit would replace its weights, got "
+            f"{optimizer.linear_start}; leave it out"
         )
     if not snnp:
         for section, name in (("loss", "curvature"), ("optimizer", "linear_start")):

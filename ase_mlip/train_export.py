@@ -179,6 +179,7 @@ def _provenance(config: RunConfig, state: TrainState, data: DataSplit, output: P
     return {
         "data": data.description,
         "functional": config.functional,
+        **({"init_from": config.init_from} if config.init_from else {}),
         "loss": dataclasses.asdict(config.loss),
         "optimizer": dataclasses.asdict(config.optimizer),
         "seed": config.seed,

@@ -51,6 +51,7 @@ def test_help_is_immediate_and_imports_nothing_heavy():
         "evaluate",
         "info",
         "lammps",
+        "stabilize",
         "symmetry",
         "train",
     ):

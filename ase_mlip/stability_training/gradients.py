@@ -48,17 +48,21 @@ def add_weighted_energies(
 
 @_torchscript.calling()
 def add_errors(
-    trainable: Trainable, data: GraphDataset, indices: Sequence[int], weights: LossConfig, scales: Scales
-) -> tuple[float, int]:
-    """Add the gradient of training's own loss of the samples ``indices``; returns the loss before weighting.
-
-    The second number is how many samples it was of.
-    """
+    trainable: Trainable,
+    data: GraphDataset,
+    indices: Sequence[int],
+    weights: LossConfig,
+    scales: Scales,
+    factor: float = 1.0,
+) -> float:
+    """Add ``factor`` times the gradient of training's own loss of some samples; returns that loss."""
     batch = data.collate(indices, None, trainable.dtype, trainable.device)
     found = residuals(predict(trainable.network, batch, trainable.table, True), batch)
     value = loss(found, weights, scales, done=1.0)
-    value.backward()
-    return float(value.detach()), len(indices)
+    if weights.curvature > 0.0 and hasattr(trainable.inner, "roughness"):
+        value = value + weights.curvature * trainable.inner.roughness()
+    (factor * value).backward()
+    return float(value.detach())
 
 
 @_torchscript.calling()

@@ -105,7 +105,7 @@ class Trainable:
         if self._live is None:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "model.pt"
-                self.export(file, {})
+                self.export_for_dynamics(file)
                 self._live = load_model(file, self.device, self_test=False)
         target = loaded_network(self._live)
         target.load_state_dict(self.inner.state_dict())
@@ -125,6 +125,16 @@ class Trainable:
         )
         with self.evaluating():
             return export_model(self.network, path, metadata)
+
+    def export_for_dynamics(self, path: Path) -> None:
+        """The same without what the training data visited: runs are meant to leave them, without warnings."""
+        info = self.info
+        training = {key: value for key, value in info.training.items() if key != "visits"}
+        self.info = replace(info, training=training)
+        try:
+            self.export(path, {})
+        finally:
+            self.info = info
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -1,0 +1,209 @@
+"""Gradient steps from the samples of a simulation: observables, with errors of energies and forces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms, units
+
+from ..batches import GraphDataset
+from ..errors import DataError, MLIPError
+from ..pairs import find_pairs
+from ..train_config import LossConfig
+from ..train_loss import Scales
+from .estimator import (
+    boltzmann_weights,
+    cross_fitted_coefficients,
+    effective_sample_size,
+    local_coefficients,
+)
+from .gradients import add_errors, add_pressures, add_weighted_energies
+from .reference import Target
+from .samplers import Track
+from .settings import LearningConfig
+from .trainable import Trainable
+
+
+@dataclass
+class Samples:
+    """Frames of several replicas, and which half each belongs to for the cross-fitted gradient.
+
+    Attributes
+    ----------
+    frames: [n]
+    second_half: bool [n]; of other replicas than the first half, if there are two with samples
+    """
+
+    frames: list[Atoms]
+    second_half: np.ndarray
+
+    @classmethod
+    def of(cls, tracks: Sequence[Track]) -> Samples:
+        given = [track.frames for track in tracks if track.frames]
+        frames = [atoms for one in given for atoms in one]
+        if len(given) < 2:
+            return cls(frames, np.arange(len(frames)) >= len(frames) // 2)
+        # by size, the next to the smaller half: replicas that failed early have few samples
+        half = np.zeros(len(given), dtype=bool)
+        counts = [0, 0]
+        for n in sorted(range(len(given)), key=lambda k: (-len(given[k]), k)):
+            side = int(counts[1] < counts[0])
+            half[n] = bool(side)
+            counts[side] += len(given[n])
+        return cls(frames, np.repeat(half, [len(one) for one in given]))
+
+    @property
+    def enough(self) -> bool:
+        """Whether either half can have a covariance."""
+        return min(int(self.second_half.sum()), int((~self.second_half).sum())) >= 2
+
+
+class Learner:
+    """Weights, optimizer and targets of a run; :meth:`learn` takes the steps of one simulation.
+
+    Parameters
+    ----------
+    trainable: whose weights change
+    targets: observables with references
+    data: training frames with references; may be empty where λ is 0
+    config: the ``[learning]`` table
+    loss, scales: of the errors, as in training
+    temperature_K: of the simulation
+    seed: of the batches
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        targets: Sequence[Target],
+        data: GraphDataset,
+        config: LearningConfig,
+        loss: LossConfig,
+        scales: Scales,
+        temperature_K: float,
+        seed: int,
+    ):
+        self.trainable, self.targets, self.data, self.config = trainable, list(targets), data, config
+        self.loss, self.scales, self.seed = loss, scales, seed
+        self.beta = 1.0 / (units.kB * temperature_K)
+        parameters = [p for _, p in trainable.parameters()]
+        self.optimizer: torch.optim.Optimizer
+        if config.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(parameters, lr=config.learning_rate)
+        else:
+            self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
+        self.steps = 0
+
+    def learn(self, tracks: Sequence[Track], learning_rate: float) -> dict[str, float]:
+        """Take one step, and more while the samples, reweighted, are as good as new ones.
+
+        Returns what the first step saw (``loss`` of the observables, ``error_loss``), the number of ``steps``
+        and ``effective_samples`` / n at the last.
+
+        Raises
+        ------
+        MLIPError
+            too few samples; a loss that is not finite
+        """
+        samples = Samples.of(tracks)
+        if not samples.enough:
+            raise MLIPError(
+                f"`replicas`: expected at least two samples in either half, got {len(samples.frames)} in "
+                "all: replicas fail before the first record after the equilibration; lower `record_interval` "
+                "or `equilibration`"
+            )
+        before = self.trainable.potential_energies(samples.frames)
+        row: dict[str, float] = {}
+        weights, fraction = np.full(len(before), 1.0 / len(before)), 1.0
+        for step in range(self.config.steps):
+            if step:
+                changes = self.trainable.potential_energies(samples.frames) - before
+                if not np.isfinite(changes).all():
+                    raise DataError("`learning_rate`: energies of the samples became infinite; lower it")
+                weights = boltzmann_weights(changes, self.beta)
+                fraction = effective_sample_size(weights) / len(weights)
+                if fraction < self.config.min_sample_fraction:
+                    break
+            seen = self._step(samples, weights, learning_rate)
+            row = row or seen
+            row["steps"] = step + 1
+        return row | {"effective_samples": fraction}
+
+    def _step(self, samples: Samples, weights: np.ndarray, learning_rate: float) -> dict[str, float]:
+        self.optimizer.zero_grad(set_to_none=True)
+        row = {"loss": self.add_observables(samples, weights)}
+        if self.config.error_weight > 0.0:
+            row["error_loss"] = self._add_errors()
+        parameters = [p for _, p in self.trainable.parameters()]
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        clip = self.config.gradient_clip if self.config.gradient_clip > 0.0 else math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+        if not math.isfinite(norm):
+            raise DataError(
+                f"the gradient became {norm} in step {self.steps}; lower `learning.learning_rate`, or see "
+                "that the criteria end a replica before its forces overflow"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.steps += 1
+        return row | {"gradient_norm": norm}
+
+    def add_observables(self, samples: Samples, weights: np.ndarray) -> float:
+        """Add the gradient of the observables' losses to the weights' ``.grad``; returns the loss."""
+        total = 0.0
+        coefficients: np.ndarray | list[np.ndarray] = np.zeros(len(samples.frames))
+        local = self.config.estimator == "local"
+        if local:
+            coefficients = [np.zeros(len(atoms)) for atoms in samples.frames]
+        for target in self.targets:
+            if local:
+                mean, found = self._local(target, samples, weights)
+                coefficients = [a + b for a, b in zip(coefficients, found, strict=True)]
+            else:
+                values = target.observable.values(samples.frames, self.trainable)
+                mean = weights @ values
+                coefficients = coefficients + cross_fitted_coefficients(
+                    values, target.derivative, self.beta, samples.second_half, weights
+                )
+                if target.observable.depends_on_weights:
+                    slope = float(target.derivative(mean)[0]) / units.GPa
+                    add_pressures(self.trainable, samples.frames, weights * slope)
+            total += target.loss(mean)
+        add_weighted_energies(self.trainable, samples.frames, coefficients)
+        return total
+
+    def _local(
+        self, target: Target, samples: Samples, weights: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Mean of the observable, and coefficients of single atoms, cross-fitted as the global ones."""
+        parts = np.array([target.observable.contributions(atoms) for atoms in samples.frames])
+        values, second = parts.sum(axis=1), samples.second_half
+        near = [_near(atoms, self.config.radius) for atoms in samples.frames] if self.config.radius else None
+        found = np.zeros(parts.shape[:2])
+        for half in (second, ~second):
+            mean = weights[~half] @ values[~half] / weights[~half].sum()
+            chosen = None if near is None else [near[k] for k in np.flatnonzero(half)]
+            slope = target.derivative(mean)
+            found[half] = 0.5 * local_coefficients(parts[half], slope, self.beta, chosen, weights[half])
+        return weights @ values, list(found)
+
+    def _add_errors(self) -> float:
+        """λ times training's loss of the next batch; returns the loss without λ."""
+        size = min(self.config.batch_size, len(self.data))
+        rng = np.random.default_rng([self.seed, self.steps])
+        indices = rng.choice(len(self.data), size=size, replace=False)
+        weight = self.config.error_weight
+        return add_errors(self.trainable, self.data, indices, self.loss, self.scales, weight)
+
+
+def _near(atoms: Atoms, radius: float) -> np.ndarray:
+    """Ordered pairs of different atoms within ``radius`` Å, each once, int64 [2, M]."""
+    i, j, _, _ = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, radius)
+    return np.unique(np.stack([i, j])[:, i != j], axis=1)

