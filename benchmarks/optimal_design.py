@@ -2,7 +2,7 @@
 
     python benchmarks/optimal_design.py            # H1 to H7 for Mo, Ge and Ta; minutes; needs ../shared/data
     python benchmarks/optimal_design.py Si         # the element it was developed on; decides nothing
-    python benchmarks/optimal_design.py --seconds  # the time of H7 alone, on a machine that does nothing else
+    python benchmarks/optimal_design.py --seconds  # the selections of H7 again: their processor time
     python benchmarks/optimal_design.py --pet      # H8: six small trainings of PET on Mo; half an hour
     python benchmarks/optimal_design.py --stored   # the tables from the stored numbers, without data
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("elements", nargs="*", help="Mo, Ge, Ta, Si; by default the three that decide")
     parser.add_argument("--pet", action="store_true", help="H8 alone")
-    parser.add_argument("--seconds", action="store_true", help="measure the time of H7 again")
+    parser.add_argument("--seconds", action="store_true", help="make H7's selections again")
     parser.add_argument("--stored", action="store_true", help="print what is stored")
     parser.add_argument("--output", type=Path, default=RESULT, help="file of the numbers")
     options = parser.parse_args(arguments)
@@ -47,14 +47,14 @@ def _measure(options: argparse.Namespace, stored: dict) -> None:
         stored["pet"] = {**optimal_design_pet.measure(), "environment": timing.environment()}
         _store(options.output, stored)
         return
-    from optimal_design_element import Element, hypotheses, picked
+    from optimal_design_element import Element, hypotheses, repeated
 
     for name in options.elements or ELEMENTS:
         if options.seconds:
             found, element = stored["elements"][name], Element.read(name)
             for size in found["sizes"].values():
-                _, size["seconds"] = picked(element, size["size"])
-            found["environment of seconds"] = timing.environment()
+                size["again"] = repeated(element, size)
+            found["environment of again"] = timing.environment()
             _store(options.output, stored)
             continue
         print(f"{name}: rows", file=sys.stderr)

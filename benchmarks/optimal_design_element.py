@@ -210,6 +210,21 @@ def picked(element: Element, size: int) -> tuple[Selection, float]:
     return selected, time.perf_counter() - start
 
 
+def repeated(element: Element, stored: dict) -> dict:
+    """The I-optimal selection of a stored size once more: its processor time, and what became of it."""
+    start = time.process_time()
+    selected, _ = picked(element, stored["size"])
+    seconds = time.process_time() - start
+    found = element.fit(selected.indices, element.pool.gram(), element.pool.moments())
+    return {
+        "processor seconds": seconds,
+        "certificate": float(selected.efficiency),
+        "i": element.rmse(found),
+        "i picks": [int(k) for k in selected.indices],
+        "other picks": len(set(selected.indices.tolist()) - set(stored["i picks"])),
+    }
+
+
 def _missing_groups(element: Element, gram: np.ndarray, moments: np.ndarray) -> dict:
     """Leverage of held-out frames where a group was deleted from the pool."""
     n, groups = len(gram), element.pool.groups

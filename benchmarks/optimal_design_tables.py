@@ -16,6 +16,13 @@ def text(stored: dict) -> str:
     decide = {name: elements[name] for name in DECIDE if name in elements}
     if decide:
         parts.append(verdicts(decide))
+    repeated = {
+        name: found
+        for name, found in elements.items()
+        if all("again" in size for size in found["sizes"].values())
+    }
+    if repeated:
+        parts.append(again(repeated))
     if "pet" in stored:
         parts.append(pet(stored["pet"]))
     return "\n\n".join(parts)
@@ -114,6 +121,22 @@ def _h7(found: dict) -> tuple[str, bool]:
     return f"{size['certificate']:.1%} in {size['seconds']:.0f} s", size["certificate"] >= 0.95 and size[
         "seconds"
     ] <= 60
+
+
+def again(elements: dict[str, dict]) -> str:
+    """I-optimal selections made once more, with later code."""
+    lines = [
+        "| I once more | share | processor time, s | certificate | other picks | meV/atom | eV/Å |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, found in elements.items():
+        for share, size in found["sizes"].items():
+            one = size["again"]
+            lines.append(
+                f"| {name} | {share} | {one['processor seconds']:.0f} | {one['certificate']:.1%} | "
+                f"{one['other picks']} of {size['size']} | {1e3 * one['i'][0]:.1f} | {one['i'][1]:.3f} |"
+            )
+    return "\n".join(lines)
 
 
 def _missing_groups_line(label: str, elements: dict[str, dict]) -> str:

@@ -16,7 +16,7 @@ from model_files import bad_file
 from optional_packages import HAS_PHONO3PY
 from toy import AnisotropicNetwork, PairNetwork, export_toy
 
-from ase_mlip import cli
+from ase_mlip import cli, design
 
 CPU_SECONDS = 60  # of all
 EACH = 10  # before a command counts as one that started its work
@@ -209,6 +209,36 @@ OTHERS = [  # command line, what the message names
     ("conductivity model.pt good.xyz --reference missing.gz mp-1", "missing.gz"),
     ("phonons model.pt good.xyz --symmetry crystal --symmetrize octahedral", "--symmetry"),
     ("symmetry model.pt good.xyz --crystal molecule.xyz --no-plot", "molecule|period|cell"),
+    ("design", "POOL"),
+    ("design missing.xyz --pick 2", "missing.xyz"),
+    ("design empty.xyz --pick 2", "empty.xyz"),
+    ("design coinciding.xyz --pick 1", "structures to choose from.*too close"),
+    ("design nan.xyz --pick 1", "nan.xyz.*frame 0.*NaN"),
+    ("design placeholder.xyz --pick 1", "placeholder.xyz.*elements"),
+    ("design references.xyz", "pick.*budget"),
+    ("design references.xyz --pick 0", "--pick"),
+    ("design references.xyz --pick 2 --budget 3", "pick.*budget"),
+    ("design references.xyz --budget 1 --cost atoms^2", "budget.*at least 64"),
+    ("design references.xyz --budget 1 --cost price", "cost.*price"),
+    ("design references.xyz --pick 2 --sigma energy=0", "sigma.*positive"),
+    ("design references.xyz --pick 2 --sigma forces=-1", "sigma.*positive"),
+    ("design references.xyz --pick 2 --sigma energy", "sigma.*NAME=NUMBER"),
+    ("design references.xyz --pick 2 --basis model.pt", "model.*features"),
+    ("design references.xyz --pick 2 --basis words", "words"),
+    ("design references.xyz --pick 2 --labels charges", "labels.*charges"),
+    ("design references.xyz --pick 2 --rows sketch:0", "rows.*sketch"),
+    ("design references.xyz --pick 2 --have references.xyz", "labelled already"),
+    ("design references.xyz --pick 2 --target copper.xyz", "pool.*Cu"),
+    ("design references.xyz --pick 2 --keep copper.xyz", "keep.*copper.xyz"),
+    ("design references.xyz --pick 2 --calibration good.xyz", "--calibration"),
+    ("design references.xyz --pick 2 -o words", "words"),
+    ("design grouped.xyz --pick 2", "grouped.xyz.*3 of 6 frames"),
+    ("design references.xyz --pick 2 --group-key kind", "group_key.*kind"),
+    ("design --verify copper.xyz designed", "copper.xyz.*picks.xyz"),
+    ("design --verify good.xyz folder", "design.json"),
+    ("design --verify missing.xyz designed", "missing.xyz"),
+    ("design --attach model.pt good.xyz", "--attach"),
+    ("design --attach model.pt good.xyz -o out.pt", "features"),
     ("train", "RUN"),
     ("train missing.toml", "missing.toml"),
     ("train folder", "folder"),
@@ -291,6 +321,9 @@ def folder(tmp_path_factory) -> Path:
         frame.info["energy"], frame.arrays["forces"] = -30.0 + seed, np.zeros((8, 3))
         references.append(frame)
     write(folder / "references.xyz", references)
+    for frame in references[::2]:
+        frame.info["group"] = "even"
+    write(folder / "grouped.xyz", references)
     (folder / "none.xyz").write_text("0\n\n")
     random = np.random.default_rng(0).bytes(400)
     for name in ("binary.xyz", "binary.cif"):
@@ -304,6 +337,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "folder.png").mkdir()
     (folder / "folder.xyz").mkdir()
     (folder / "good.toml").write_text(RUN)
+    design(folder / "references.xyz", 3, output=folder / "designed")
     export_toy(folder / "model.pt", PairNetwork([8, 14], 4.0))
     export_toy(folder / "direct.pt", AnisotropicNetwork([8, 14], 4.0, direct=True))
     for kind in ("empty", "text", "truncated", "pickle", "zip"):

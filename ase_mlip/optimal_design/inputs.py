@@ -122,7 +122,7 @@ def _size(settings: DesignSettings, costs: np.ndarray, keep: Sequence[int]) -> t
     if settings.budget < costs.min():
         raise DataError(
             f"`budget`: expected at least {costs.min():g}, the cost of the cheapest frame ({settings.cost}), "
-            f"got {settings.budget:g}"
+            f"got {settings.budget:g}; raise it"
         )
     if kept > settings.budget:
         raise DataError(

@@ -109,12 +109,14 @@ class Pool:
     ----------
     groups: pairs of candidates [b] and their rows [b, m, p]; every candidate is in one group
     group_of, place_of: the group of each candidate and its place there, [n]
+    widest: rows of the longest
     """
 
     def __init__(self, groups: list[tuple[np.ndarray, np.ndarray]]):
         self.groups = groups
         self.count = sum(len(index) for index, _ in groups)
         self.columns = groups[0][1].shape[2] if groups else 0
+        self.widest = max((rows.shape[1] for _, rows in groups), default=0)
         self.group_of = np.zeros(self.count, dtype=np.int64)
         self.place_of = np.zeros(self.count, dtype=np.int64)
         for number, (index, _) in enumerate(groups):

@@ -22,7 +22,7 @@ from .problem import Problem, slack
 from .swap_bounds import swap_bounds
 
 TOLERANCE = 1e-6  # of the efficiency: what a swap has to gain
-_FEW = 20_000  # pairs up to which all are computed, without bounds
+_FEW, _QUICK = 20_000, 3e7  # pairs, and multiplications, up to which all are computed, without bounds
 _BATCH = 64  # pairs computed together
 _FIRST = 1000  # candidates that the first rounds look at
 _PATIENCE = 8  # batches without a swap before bounds are computed anew
@@ -152,10 +152,12 @@ class _State:
         movable = np.array(self.chosen[self.fixed :])
         costs = self.problem.costs
         fits = costs[others][None, :] <= costs[movable][:, None] + self.left
-        if len(movable) * len(others) <= _FEW:
+        pool = self.problem.pool
+        count = len(movable) * len(others)
+        # bounds take about as long as a few pairs of each candidate, and leave a small part of the pairs
+        if count <= _FEW and 2 * count * pool.widest * pool.columns**2 <= _QUICK:
             bounds = np.full(fits.shape, np.inf)
         else:
-            pool = self.problem.pool
             bounds = swap_bounds(
                 self.problem.goal, self.matrix, pool.subset(movable), pool.subset(others), TOLERANCE
             )
