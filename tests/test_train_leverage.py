@@ -23,7 +23,7 @@ PET = "d_pet = 8\nd_node = 8\nd_head = 8\nd_feedforward = 16\nnum_heads = 1\nnum
 @pytest.mark.filterwarnings("ignore:.*do not determine these coefficients")
 def test_a_training_exports_it(tmp_path, architecture, model, epochs, calibrated):
     """Calibrated on the validation set where the energies are linear in what the leverage is made of."""
-    start = "linear_start = 1e-3" if architecture == "snnp" else ""
+    start = "linear_start = 1e-3" if architecture == "snnp" else 'kind = "adamw"'
     end = f"{start}\n[design]\nexport = true"
     path, frames = prepare(tmp_path, architecture, model, optimizer=end, epochs=epochs)
     exported = train(path, progress=False)

@@ -201,8 +201,8 @@ def model_weights(model: Model) -> Weights:
     if not tables:
         raise MLIPError(
             f"`{model.path}` has no weights that can be moved: its network `{family}` keeps none as tensors "
-            "(a formula, or a module that was frozen); expected a trained network, exported without "
-            "`torch.jit.freeze`"
+            "(a formula, or a module that TorchScript froze); expected a trained network that was exported "
+            "as it is, without freezing"
         )
     return Weights(family, tables)
 

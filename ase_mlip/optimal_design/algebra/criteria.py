@@ -32,7 +32,7 @@ from scipy import linalg
 
 CRITERIA = ("d", "a", "i", "e", "g")
 
-_ROUNDING = 4.0 * np.finfo(float).eps  # of a diagonal element or the largest eigenvalue, for each column
+_ROUNDING = 4.0 * np.finfo(float).eps  # of the largest eigenvalue, for each column
 _ROWS = 2000  # rows of G's target worked with at a time
 _NEGLIGIBLE = 1e-14  # of the largest weight of a target's row
 
@@ -194,11 +194,18 @@ class SmallestEigenvalue:
 
 
 def cholesky(matrix: np.ndarray) -> np.ndarray | None:
-    """The lower triangle L with A = LLᵀ, or None where A has no full rank up to rounding."""
+    """The lower triangle L with A = LLᵀ, or None where A has no full rank up to rounding.
+
+    Rounding can leave a matrix without full rank with positive pivots of any size, so the condition number
+    decides: LAPACK's estimate for A with columns scaled to a diagonal of ones.
+    """
     lower, info = linalg.lapack.dpotrf(matrix, lower=1, clean=1)
-    if info != 0 or (np.square(np.diag(lower)) <= _ROUNDING * len(matrix) * np.diag(matrix)).any():
+    if info != 0:
         return None
-    return lower
+    scale = 1.0 / np.sqrt(np.diag(matrix))
+    norm = np.abs(matrix * (scale * scale[:, None])).sum(axis=0).max()
+    inverse_condition, _ = linalg.lapack.dpocon(lower * scale[:, None], norm, uplo="L")
+    return lower if inverse_condition > _ROUNDING * len(matrix) else None
 
 
 def inverse_of(lower: np.ndarray) -> np.ndarray:
