@@ -20,6 +20,7 @@ from .stored_list import StoredList
 from .visited import ExtrapolationWatch
 
 COMPLETE = 64  # atoms of a molecule up to which its list has all pairs, and is never made again
+TORCH_NODES = 512  # atoms of one call to torch on a CPU: PET gains up to here (benchmarks/replicas.py)
 NATIVE_NODES = 1024  # atoms that the s-NNP's own kernel takes in one call; more gain nothing
 
 
@@ -27,8 +28,8 @@ class BatchEvaluator:
     """A function from positions [R, N, 3] (Å) to energies [R] (eV) and forces [R, N, 3] (eV/Å).
 
     Replicas are evaluated together as far as that is faster: on a GPU in batches that fill its memory; on a
-    CPU up to 128 atoms at once by torch, above which batches are a slowdown, and up to 1024 by the s-NNP's
-    own kernel. The neighbour list is one for a batch.
+    CPU up to 512 atoms at once by torch, beyond which nothing is gained, and up to 1024 by the s-NNP's own
+    kernel. The neighbour list is one for a batch.
 
     What a replica gets does not depend on the others with the s-NNP's kernel; with torch it does by rounding,
     because matrix products of other sizes sum in another order.
@@ -97,10 +98,8 @@ class BatchEvaluator:
         n_atoms = len(self._atoms)
         if self._largest is not None:
             return self._largest
-        if self._native is not None:
-            return max(1, NATIVE_NODES // n_atoms)
         if self._model.device.type != "cuda":
-            return self._model.rotations_on_cpu(n_atoms)
+            return max(1, (TORCH_NODES if self._native is None else NATIVE_NODES) // n_atoms)
         if self._edges_of_one is None:
             self._edges_of_one = _List(
                 self._model, self._atoms, self._atoms.positions[None], self._skin

@@ -14,7 +14,7 @@ MAX_PAIRS = 3  # distributions drawn in one panel
 
 
 def plot_stability(result: StabilityResult) -> Figure:
-    """Total energy and temperature of each replica, distances against the reference, survival."""
+    """Energy (the conserved one, where it is known) and temperature of each replica, distances against the reference, survival."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 6.0), layout="constrained")
         energy, distances, heat, alive = figure.subplots(2, 2).ravel()
@@ -28,13 +28,15 @@ def _draw_replicas(energy: Axes, heat: Axes, result: StabilityResult) -> None:
     shades = matplotlib.colormaps["Blues"](np.linspace(0.9, 0.4, len(result.replicas)))
     for shade, replica in zip(shades, result.replicas, strict=True):
         if len(replica.times):
-            total = 1000.0 * (replica.total_energies - replica.total_energies[0]) / result.n_atoms
-            energy.plot(replica.times, total, color=shade, lw=0.9)
+            energies = replica.conserved_energies if result.knows_conserved else replica.total_energies
+            change = 1000.0 * (energies - energies[0]) / result.n_atoms
+            energy.plot(replica.times, change, color=shade, lw=0.9)
             heat.plot(replica.times, replica.temperatures, color=shade, lw=0.9)
         if replica.failure is not None:
             for axes in (energy, heat):
                 axes.axvline(replica.survived, color=ORANGE, lw=0.8, ls=":")
-    energy.set_ylabel("total energy change (meV/atom)")
+    conserved = result.thermostat is not None and result.knows_conserved
+    energy.set_ylabel(f"{'conserved' if conserved else 'total'} energy change (meV/atom)")
     heat.set_ylabel("temperature (K)")
     heat.set_ylim(bottom=0.0)
     for axes in (energy, heat):

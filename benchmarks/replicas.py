@@ -57,7 +57,7 @@ def measure_steps(repeats: int, steps: int) -> list[Row]:
         return cpu_time(dynamics, n * steps)
 
     cases = {
-        f"ethanol, {kind}, {n} replicas, {'a record' if interval < steps else 'records only'} "
+        f"ethanol, {kind}, {n} replica{'' if n == 1 else 's'}, {'a record' if interval < steps else 'records only'} "
         f"{f'every {interval} steps' if interval < steps else 'at both ends'}": run(kind, n, interval)
         for kind in ("constant energy", "langevin", "nose-hoover")
         for n, interval in ((1, steps), (REPLICAS, steps), (REPLICAS, 10))
