@@ -14,7 +14,7 @@ MAX_PAIRS = 3  # distributions drawn in one panel
 
 
 def plot_stability(result: StabilityResult) -> Figure:
-    """Energy (the conserved one, where it is known) and temperature of each replica, distances against the reference, survival."""
+    """Conserved energy (else the total one) and temperature of each replica, distances, survival."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 6.0), layout="constrained")
         energy, distances, heat, alive = figure.subplots(2, 2).ravel()

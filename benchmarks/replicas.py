@@ -56,12 +56,11 @@ def measure_steps(repeats: int, steps: int) -> list[Row]:
 
         return cpu_time(dynamics, n * steps)
 
-    cases = {
-        f"ethanol, {kind}, {n} replica{'' if n == 1 else 's'}, {'a record' if interval < steps else 'records only'} "
-        f"{f'every {interval} steps' if interval < steps else 'at both ends'}": run(kind, n, interval)
-        for kind in ("constant energy", "langevin", "nose-hoover")
-        for n, interval in ((1, steps), (REPLICAS, steps), (REPLICAS, 10))
-    }
+    cases = {}
+    for kind in ("constant energy", "langevin", "nose-hoover"):
+        for n, interval in ((1, steps), (REPLICAS, steps), (REPLICAS, 10)):
+            when = f"a record every {interval} steps" if interval < steps else "records at both ends"
+            cases[f"ethanol, {kind}, replicas: {n}, {when}"] = run(kind, n, interval)
     values = interleaved(cases, repeats, 1, "steps")
     return [Row(name, "µs", spread(found)) for name, found in values.items()]
 
