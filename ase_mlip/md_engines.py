@@ -25,7 +25,8 @@ from .thermostats import Thermostat
 
 __all__ = ["EngineStopped", "ase_frames", "lammps_frames"]
 
-MARGIN = 5.0  # Å around a molecule in its first box; LAMMPS fits the box to the atoms afterwards
+# Å around a molecule in its box, which grows with it; one that fits a plane molecule is too thin for LAMMPS
+MARGIN = 5.0
 INPUT = """units metal
 atom_style atomic
 boundary {boundary}
@@ -80,7 +81,7 @@ def lammps_frames(
             folder / "start.data", boxed, specorder=symbols, masses=True, velocities=True, units="metal"
         )
         text = INPUT.format(
-            boundary="p p p" if atoms.pbc.all() else "s s s",
+            boundary="p p p" if atoms.pbc.all() else "m m m",
             options=" ".join(f"{key} {value}" for key, value in (options or {}).items()),
             model=Path(model).absolute(),
             symbols=" ".join(symbols),

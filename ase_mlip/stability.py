@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms, units
 from ase.data import covalent_radii
+from scipy import stats
 
 from .errors import MLIPError, StructureError
 from .pairs import find_pairs
 
 MAX_COORDINATE = 1e6  # Å; beyond it an atom has left, and neighbour lists become unreliable
 THERMAL_WAYS = 10.0  # times √(3kT/m) · time: no atom moves further from one record to the next
+RARE = 1e-9  # probability with which a canonical record is hotter than what is allowed with a thermostat
 BOND = 1.25  # a pair closer than this times the sum of its covalent radii is bonded at the start
 KINDS = (
     "non-finite",
@@ -53,7 +55,9 @@ class Criteria:
     lost_distance: an atom further than this from every other (and from its own images) is lost, Å, unless it
         was alone at the start; so is one that moves further from one record to the next and by more than
         ten times its thermal way, which LAMMPS may lose altogether
-    temperature_factor: highest temperature, as a factor on that of the run; in a ramp on the present target
+    temperature_factor: highest temperature, as a factor on that of the run; in a ramp on the present target.
+        With a thermostat the temperature of few atoms fluctuates: what it reaches in one record of a billion
+        is allowed, whatever the factor
     energy_jump: largest change of the conserved energy from one record to the next, eV/atom: of the total
         energy, or with a thermostat of what that conserves; not asked where an engine does not know it
     """
@@ -169,6 +173,8 @@ class Monitor:
         self._last: tuple[float, np.ndarray] = (0.0, self.start)  # time in ps, positions
         # of 1 K, in Å/ps
         self._unit_speeds = np.sqrt(3.0 * units.kB / atoms.get_masses()) * 1000.0 * units.fs
+        freedom = max(3 * len(atoms) - 3, 3)
+        self._canonical_factor = float(stats.chi2.isf(RARE, freedom)) / freedom
         self._alone = np.zeros(self.n_atoms, dtype=bool)
         self._find_bonds(self.start)
 
@@ -303,6 +309,7 @@ class Monitor:
         target = self._target_K(frame)
         if factor is not None and frame.kinetic_energy is not None and target > 0.0:
             found = temperature(frame.kinetic_energy, self.n_atoms)
+            factor = factor if frame.target_K is None else max(factor, self._canonical_factor)
             if found > factor * target:
                 return "temperature", f"{found:.0f} K in a run at {target:.0f} K"
         if jump is not None and frame.conserved is not None and self._last_conserved is not None:

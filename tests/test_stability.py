@@ -152,11 +152,23 @@ def test_temperature_is_bounded(water):
 
 
 def test_temperature_is_judged_by_the_present_target(water):
-    hot = 0.5 * 6 * units.kB * 1600.0
-    for target, found in ((310.0, "temperature"), (330.0, None)):
+    hot = 0.5 * 6 * units.kB * 4000.0
+    # of six degrees of freedom, one canonical record of a billion is hotter than 8.89 times the target
+    for target, found in ((445.0, "temperature"), (455.0, None)):
         heated = Frame(1, 0.001, water.positions, 0.0, hot, target_K=target, conserved_energy=0.0)
         failure = Monitor(water, temperature_K=10.0).check(heated)
         assert (failure and failure.kind) == found
+
+
+def test_canonical_fluctuations_of_few_atoms_are_no_failure():
+    """Two atoms have three degrees of freedom; one record of 500 is hotter than five times the target."""
+    atoms = Atoms("N2", positions=[[0, 0, 0], [0, 0, 1.1]])
+    kinetic = 0.5 * units.kB * 300.0 * np.random.default_rng(0).chisquare(3, 5000)
+    assert kinetic.max() > 5.0 * 1.5 * units.kB * 300.0
+    frames = [
+        Frame(n, 0.01 * n, atoms.positions, 0.0, energy, target_K=300.0) for n, energy in enumerate(kinetic)
+    ]
+    assert first_failure(atoms, frames) is None
 
 
 def test_with_a_thermostat_the_energy_that_may_not_jump_is_the_conserved_one(water):

@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 from scipy import stats
 
@@ -15,6 +15,7 @@ from ase_mlip.lammps_thermostats import stages
 from ase_mlip.md import draw_velocities
 from ase_mlip.md_engines import ase_frames, lammps_frames
 from ase_mlip.md_stability import md_stability
+from ase_mlip.model_info import find_model
 from ase_mlip.thermostats import Thermostat
 
 FS = units.fs
@@ -101,6 +102,16 @@ def test_nose_hoover_follows_the_ase_engine(sw_path, crystal):
         assert a.target_K == b.target_K == 300.0
     total = [frame.potential_energy + frame.kinetic_energy for frame in lammps]
     assert np.ptp(total) > 20.0 * np.ptp([frame.conserved for frame in lammps])
+
+
+@pytest.mark.parametrize("thermostat", [None, Thermostat("nose-hoover", 300.0, damping=0.02)])
+def test_a_plane_molecule_has_a_box_that_lammps_can_use(thermostat):
+    atoms = molecule("H2O")
+    draw_velocities(atoms, 300.0, seed=0)
+    ase, lammps = both(atoms, find_model("snnp-water"), thermostat)
+    for a, b in zip(ase, lammps, strict=True):
+        assert a.positions == pytest.approx(b.positions, abs=5e-4)
+        assert a.conserved == pytest.approx(b.conserved, abs=2e-3)
 
 
 def test_langevin_holds_the_centre_and_without_friction_conserves_the_energy(sw_path, crystal):
