@@ -20,7 +20,7 @@ def first(tmp_path_factory):
     return train(path, progress=False)
 
 
-def further(first, folder, init_from, lines="", epochs=0, rate=1e-9):
+def further(first, folder, init_from, lines="", epochs=1, rate=1e-9):
     text = (first.parent.parent / "run.toml").read_text()
     head, data = text.split("[data]")
     data = data.split("[model]")[0]
@@ -36,7 +36,7 @@ def further(first, folder, init_from, lines="", epochs=0, rate=1e-9):
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_the_weights_and_reference_energies_are_those_given(kind, first, tmp_path):
     start = first if kind == "file" else first.parent
-    path = further(first, tmp_path, start, epochs=1)
+    path = further(first, tmp_path, start)
     exported = train(path, progress=False)
     before, references = load_native(first.parent / "best.safetensors")
     after, same = load_native(exported.parent / "best.safetensors")
@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_refused(first, tmp_path):
     path.write_text(path.read_text() + "linear_start = 1e-6\n")
     with pytest.raises(ConfigurationError, match="linear_start: expected 0 with `init_from`"):
         read_config(path)
-    path = further(first, tmp_path, first, epochs=1)
+    path = further(first, tmp_path, first)
     frames = read(tmp_path / "train.xyz", ":")
     for atoms in frames:
         atoms.numbers[0] = 28

@@ -58,6 +58,7 @@ class LoopState:
     epoch: finished ones
     best_fraction, waited: smallest unstable fraction, and epochs since
     quiet: epochs in a row without an unstable replica
+    setbacks: for each replica, epochs in a row in which it failed
     history: a row for each epoch, as in stability.csv
     points: judged weights, the first as the potential came
     ended: why the run is over, or None
@@ -69,6 +70,7 @@ class LoopState:
     best_fraction: float = float("inf")
     waited: int = 0
     quiet: int = 0
+    setbacks: list[int] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     ended: str | None = None
@@ -81,6 +83,9 @@ class LoopState:
 
 class Work(Protocol):
     """What an epoch consists of."""
+
+    def first_walkers(self) -> list[Atoms]:
+        """Where the replicas of the first epoch begin."""
 
     def simulate(self, walkers: Sequence[Atoms], epoch: int) -> list[Track]:
         """Runs of one epoch from where the replicas are."""
@@ -129,8 +134,7 @@ def run_epoch(state: LoopState, work: Work, config: LearningConfig, every: int) 
         row |= work.learn(tracks, state.learning_rate)
     errors = work.force_errors()
     row |= {f"validation_{name}_mae": value for name, value in errors.items()}
-    # who failed begins again where the epoch did, the others go on
-    state.walkers = [track.start if track.failure else track.end for track in tracks]
+    _move(state, tracks, work.first_walkers())
     state.epoch = epoch
     _decide(state, fraction, errors["forces"], config)
     if state.ended or epoch % every == 0:
@@ -139,6 +143,22 @@ def run_epoch(state: LoopState, work: Work, config: LearningConfig, every: int) 
         row |= {"validation_survival": point.mean_survival, "validation_failures": point.failures}
     state.history.append(row)
     return row
+
+
+def _move(state: LoopState, tracks: Sequence[Track], first: Sequence[Atoms]) -> None:
+    """Who failed begins again where the epoch did, the others go on.
+
+    Who fails twice in a row may have been left where no weights help, as on the way into a hole when the
+    simulation phase ended: it begins where the run began.
+    """
+    setbacks = state.setbacks or [0] * len(tracks)
+    state.setbacks = [
+        count + 1 if track.failure else 0 for count, track in zip(setbacks, tracks, strict=True)
+    ]
+    state.walkers = []
+    for track, count, origin in zip(tracks, state.setbacks, first, strict=True):
+        again = track.start if count == 1 else origin
+        state.walkers.append(again if track.failure else track.end)
 
 
 def _decide(state: LoopState, fraction: float, force_error: float, config: LearningConfig) -> None:

@@ -27,8 +27,8 @@ from ase_mlip.train import train
 HERE = Path(__file__).resolve().parent
 TEMPERATURE = 1200.0  # K
 NOISE = 0.05  # eV/Å, of the forces in train, validation and test, as of calculations with loose settings
-BEGIN = 2.08  # Å, below which the hole is
-DEPTH = 0.5  # eV, by which each coefficient of the pair spline is lower for each knot further below
+BEGIN = 2.0  # Å, below which the hole is
+DEPTH = 1.0  # eV, by which each coefficient of the pair spline is lower for each knot further below
 RUN = """
 name = "fit"
 output = "fit"

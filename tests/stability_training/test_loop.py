@@ -28,6 +28,9 @@ class Script:
         self.failures, self.errors, self.survival = failures, errors or {}, survival or {}
         self.step, self.epoch, self.learned = step, 0, []
 
+    def first_walkers(self):
+        return start().walkers
+
     def simulate(self, walkers, epoch):
         self.epoch = epoch
         failed = self.failures[min(epoch, len(self.failures)) - 1]
@@ -76,6 +79,15 @@ def test_who_failed_begins_again_and_the_others_go_on():
     assert script.learned == [(1, 1e-3)]
     assert row["mean_lived"] == pytest.approx((1.0 + 0.1 + 0.1 + 1.0) / 4)
     assert state.ended is None and state.history == [row]
+
+
+def test_who_fails_twice_in_a_row_begins_where_the_run_began():
+    state, script = start(), Script([set(), {1}, {1, 2}, {1}])
+    places = []
+    for _ in range(4):
+        run_epoch(state, script, LearningConfig(stable_epochs=5), 10)
+        places.append([atoms.positions[0, 0] for atoms in state.walkers[1:3]])
+    assert places == [[11.0, 21.0], [11.0, 22.0], [10.0, 22.0], [10.0, 23.0]]
 
 
 def test_it_ends_when_no_replica_failed_for_some_epochs_in_a_row():
