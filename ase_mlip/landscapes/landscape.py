@@ -28,7 +28,7 @@ from .sample import frame_hash, stratified
 from .weights import Weights, model_weights
 
 RESULT, PARTIAL = "landscape.json", "landscape-points.json"
-FRAMES_FOR_EFFECT = 3  # frames on which a tensor without effect is looked for
+FRAMES_FOR_EFFECT = 2  # frames on which a tensor without effect is looked for
 LABELS = {
     "S_E": "S_E, of energies",
     "S_F": "S_F, of forces",

@@ -76,10 +76,10 @@ class FrameLosses:
         return energies, forces
 
     def some(self, n: int) -> FrameLosses:
-        """The same of n of the frames or two, with as many elements as they can have."""
+        """The same of n of the frames or two: with all elements, if that is possible, and few atoms."""
         left, chosen, seen = list(self.samples), [], set()
         while left and len(chosen) < max(n, 2):
-            best = max(left, key=lambda sample: len(set(sample.atoms.numbers.tolist()) - seen))
+            best = max(left, key=lambda s: (len(set(s.atoms.numbers.tolist()) - seen), -len(s.atoms)))
             seen |= set(best.atoms.numbers.tolist())
             chosen.append(best)
             left = [sample for sample in left if sample is not best]

@@ -19,6 +19,7 @@ SPECIES = [1, 8, 14]
 UNITS = {"energy": "eV", "non_conservative_force": "eV/Angstrom", "non_conservative_stress": "eV/Angstrom^3"}
 
 TRAINING = """
+seed: {seed}
 architecture:
   name: pet
   model: {hypers}
@@ -108,12 +109,13 @@ def write(path: Path, model) -> Path:
     return path
 
 
-def train(folder: Path, baseline: dict) -> Path:
+def train(folder: Path, baseline: dict, seed: int = 0) -> Path:
     """A checkpoint of `mtt train`: three epochs on copper and gold as EMT has them.
 
     Parameters
     ----------
     baseline: metatrain's `atomic_baseline`; empty: fitted
+    seed: of the weights and batches
     """
     frames = []
     for seed in range(10):
@@ -126,7 +128,7 @@ def train(folder: Path, baseline: dict) -> Path:
         frames.append(atoms)
     write_structures(folder / "train.xyz", frames)
     hypers = {**SMALL, "num_neighbors_adaptive": 8}
-    text = TRAINING.format(hypers=json.dumps(hypers), baseline=str(baseline).replace("'", ""))
+    text = TRAINING.format(seed=seed, hypers=json.dumps(hypers), baseline=str(baseline).replace("'", ""))
     (folder / "options.yaml").write_text(text)
     command = [str(Path(sys.executable).with_name("mtt")), "train", "options.yaml", "-o", "model.pt"]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
