@@ -1,5 +1,6 @@
 """The command line. Every command imports what it needs when it runs, so that ``--help`` is immediate."""
 
+import hashlib
 import json
 import sys
 import textwrap
@@ -125,8 +126,9 @@ def evaluate(
 
     loaded = load_model(path, device=device, dtype=dtype)
     result = compute(loaded, list(structures), progress=sys.stderr.isatty())
-    about = {"model": {"name": loaded.info.name, "sha256": loaded.info.document_sha256}}
-    about["files"] = [str(file) for file in structures]
+    info, digest = loaded.info, hashlib.sha256(path.read_bytes()).hexdigest()
+    known = {"name": info.name, "sha256": digest, "document_sha256": info.document_sha256}
+    about = {"model": known, "files": [str(file) for file in structures]}
     click.echo(result.to_json(about) if as_json else result.to_text())
     if plot:
         plot_parity(result, plot)

@@ -220,7 +220,7 @@ def test_evaluate_json_has_the_promised_keys_and_the_known_errors(pair_model_pat
     from ase_mlip.model_info import read_info
 
     # of which model and of what: `landscape --compare` needs to know
-    assert errors["model"]["sha256"] == read_info(pair_model_path).document_sha256
+    assert errors["model"]["document_sha256"] == read_info(pair_model_path).document_sha256
     assert errors["files"] == [str(referenced_path)]
 
 

@@ -141,14 +141,15 @@ def _check_once(entries: list[Entry]) -> None:
 
 
 def _add_targets(entries: list[Entry], others: Iterable[str | Path]) -> None:
-    by_model = {entry.sha256: entry for entry in entries}
+    by_digest = {digest: entry for entry in entries for digest in entry.digests}
     conditions: tuple[Path, dict] | None = None
     for path in map(Path, others):
-        sha256, targets, settings = read_targets(path)
-        if sha256 not in by_model:
+        digests, targets, settings = read_targets(path)
+        entry = next((by_digest[digest] for digest in digests if digest in by_digest), None)
+        if entry is None:
             raise DataError(
-                f"`{path}` is of a model without a landscape here (SHA-256 {sha256[:12]}…); expected one of "
-                f"{', '.join(f'{entry.name} ({entry.sha256[:12]}…)' for entry in entries)}"
+                f"`{path}` is of a model without a landscape here (SHA-256 {min(digests)[:12]}…); expected "
+                f"one of {', '.join(f'{entry.name} ({entry.sha256[:12]}…)' for entry in entries)}"
             )
         if settings:
             if conditions and settings != conditions[1]:
@@ -158,13 +159,10 @@ def _add_targets(entries: list[Entry], others: Iterable[str | Path]) -> None:
                     "lifetimes of other conditions cannot be compared"
                 )
             conditions = path, settings
-        known = by_model[sha256].targets
-        twice = [target.name for target in targets if target in known]
+        twice = [target.name for target in targets if target in entry.targets]
         if twice:
-            raise DataError(
-                f"`{path}`: `{twice[0]}` of `{by_model[sha256].name}` is given twice; leave one out"
-            )
-        known |= targets
+            raise DataError(f"`{path}`: `{twice[0]}` of `{entry.name}` is given twice; leave one out")
+        entry.targets |= targets
 
 
 def _family(name: str, entries: list[Entry], control: str | None) -> Family:
@@ -179,6 +177,7 @@ def _family(name: str, entries: list[Entry], control: str | None) -> Family:
         worths = [
             _worth(models, p, t, chosen)
             for t in targets
+            if t != chosen
             for p in [*common, *_rival(chosen, common)]
             if p != t
         ]
@@ -275,7 +274,8 @@ def _family_text(family: Family) -> str:
             f"{target.name}: rank correlation with 95 % interval; partial given `{family.control.name}`",
             "",
         ]
-        lines += _table(_worth_rows([worth for worth in family.worths if worth.target == target]))
+        own = [worth for worth in family.worths if worth.target == target]
+        lines += [*_table(_worth_rows(own)), *_reasons(own)]
     return "\n".join(lines)
 
 
@@ -296,9 +296,18 @@ def _worth_rows(worths: list[Worth]) -> list[list[str]]:
     rows = [["predictor", "ρ", "partial ρ", ""]]
     for worth in sorted(worths, key=lambda w: -np.nan_to_num(abs(w.plain.value))):
         unexpected = "" if worth.agrees or worth.plain.reason else "the other way round"
-        partial = "" if worth.partial is None else str(worth.partial)
-        rows.append([worth.predictor.name, str(worth.plain), partial, unexpected])
+        rows.append([worth.predictor.name, _cell(worth.plain), _cell(worth.partial), unexpected])
     return rows
+
+
+def _cell(found: Correlation | None) -> str:
+    return "-" if found is None or found.reason else str(found)
+
+
+def _reasons(worths: list[Worth]) -> list[str]:
+    """Why there are no correlations, each once."""
+    found = [c.reason for worth in worths for c in (worth.plain, worth.partial) if c is not None and c.reason]
+    return list(dict.fromkeys(found))
 
 
 def _table(rows: list[list[str]]) -> list[str]:

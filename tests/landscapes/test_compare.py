@@ -9,6 +9,7 @@ from ase_mlip.errors import DataError
 from ase_mlip.landscapes.compare import compare
 from ase_mlip.landscapes.comparison_files import TRAINING_ERROR, read_landscape
 from ase_mlip.landscapes.entropy import loss_entropy
+from ase_mlip.plots_compare import plot_comparison
 from tests.landscapes.landscape_files import X, sha256_of, write_dynamics, write_errors, write_landscape
 
 CURVATURES = {"steep": 4.0, "flat": 0.5, "middle": 1.0, "flatter": 0.25, "steeper": 8.0, "soft": 2.0}
@@ -62,10 +63,10 @@ def test_five_models_with_errors_and_dynamics_are_correlated(tmp_path):
     assert worths["S", "survival"].plain.value == pytest.approx(1.0)
     assert worths["curvature of L_F²", "survival"].plain.value == pytest.approx(-1.0)
     assert worths["S⁺", "force error 1200K"].partial.value == pytest.approx(-1.0)
-    assert all(worths[name].agrees for name in worths if name[0] == "S" and "300K" not in name[1])
+    assert all(worths[name].agrees for name in worths if name[0] == "S")
     # the trivial rival is among the predictors, without a partial correlation given itself
     assert worths["force error 300K", "force error 1200K"].partial is None
-    assert worths["S", "force error 300K"].partial is None
+    assert ("S", "force error 300K") not in worths
     # six models have the same training error: nothing to rank by
     assert "the same for all 6" in worths["force loss at x = 0", "survival"].plain.reason
 
@@ -170,6 +171,27 @@ def test_files_that_do_not_belong_are_named(tmp_path):
     (tmp_path / "old.json").write_text(json.dumps(old))
     with pytest.raises(DataError, match="does not say of which model it is"):
         compare([mine], [tmp_path / "old.json"])
+
+
+def test_a_model_is_known_by_its_file_or_by_the_document_in_it(tmp_path):
+    path = write_landscape(tmp_path, "a", 1.0)
+    document = json.loads(path.read_text())
+    document["model"] |= {"sha256": "of the file", "document_sha256": sha256_of("a")}
+    path.write_text(json.dumps(document))
+    targets = compare([path], [write_dynamics(tmp_path, "a", 3.0)]).families[0].models[0].targets
+    assert [target.name for target in targets] == ["survival"]
+
+
+def test_picture_has_a_row_for_each_family_and_a_panel_for_each_target(tmp_path):
+    files = [*six(tmp_path), write_landscape(tmp_path, "other", 1.0, family="PET")]
+    others = [write_errors(tmp_path, n, {"300K": 0.01, "1200K": 0.1 * v}) for n, v in CURVATURES.items()]
+    others += [write_dynamics(tmp_path, name, 6.0 - 0.5 * value) for name, value in CURVATURES.items()]
+    shown = [axes for axes in plot_comparison(compare(files, others)).axes if axes.get_visible()]
+    titles = [axes.get_title(loc="left") for axes in shown]
+    assert titles == ["s-NNP, 6 models", "survival", "force error 1200K", "PET, 1 model"]
+    entropies = shown[0].lines[0]
+    assert np.all(np.diff(entropies.get_xdata()) < 0.0)
+    assert len(shown[1].get_yticklabels()) == 10  # nine from curves, and the error at 300 K
 
 
 def test_lifetimes_of_other_conditions_are_refused(tmp_path):
