@@ -121,6 +121,7 @@ NUMBERS = {  # option: command, wrong values
     ("landscape", "--frames"): ["1", "0"],
     ("landscape", "--seed"): ["-1"],
     ("landscape", "--directions"): ["uniform"],
+    ("landscape", "--predictors"): ["luck", "sharpness,luck"],
 }  # fmt: skip
 INPUTS = ["missing.xyz", "folder", "empty.xyz", "binary.xyz", "words"]
 REFERENCES = {
@@ -176,6 +177,12 @@ OTHERS = [  # command line, what the message names
     ("landscape model.pt", "FILES"),
     ("landscape model.pt good.xyz", "good.xyz|energy"),
     ("landscape model.pt good.xyz --plot", "--plot"),
+    ("landscape model.pt good.xyz --with document.json", "--with"),
+    ("landscape model.pt good.xyz --control x", "--control"),
+    ("landscape --compare document.json", "document.json"),
+    ("landscape --compare missing.json", "missing.json"),
+    ("landscape --compare document.json --plot", "--plot"),
+    ("landscape --compare document.json --span 0.3", "--span"),
     ("export --from mace missing.model -o out.pt", "missing.model|mace"),
     ("export --from pet words -o out.pt", "words|metatrain|pet"),
     ("export --from gap words -o out.pt", "gap"),

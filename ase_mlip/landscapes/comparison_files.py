@@ -1,6 +1,6 @@
 """What a comparison reads: landscapes, and what ``evaluate --json`` and ``md --json`` say of the same models.
 
-A model is known by the SHA-256 of its document, whatever its file is called. A landscape's numbers are made
+A model is known by a SHA-256, whatever its file is called. A landscape's numbers are made
 again from its curves, so that all are made alike.
 """
 
@@ -11,13 +11,15 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import DataError, MLIPError
+from .document import read_document
 from .entropy import curvature, entropies, largest_rise, mean_losses
 
-LANDSCAPE_VERSION = 1
 RADIUS = 0.05  # of the largest rise
-# What may differ between landscapes that are compared: what a curve does not depend on, or by chance only.
-FREE_SETTINGS = ("seed", "lines", "device", "dtype", "threads", "files", "command", "model", "predictors")
+# What may differ between landscapes that are compared: curves do not depend on it, or by chance only.
+FREE_SETTINGS = ("seed", "lines", "dtype", "plane", "of_frames", "confidence")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Entry:
     Attributes
     ----------
     name, sha256, family: of the model
+    digests: SHA-256 that other files may know the model by: of its file, and of the document in it
     path: of the landscape's file
     settings: of the landscape, with its points as ``x``
     predictors: what may say how far the model extrapolates
@@ -76,47 +79,42 @@ class Entry:
     path: Path
     settings: dict
     predictors: dict[Quantity, float]
+    digests: set[str] = field(default_factory=set)
     targets: dict[Quantity, float] = field(default_factory=dict)
 
 
 def read_landscape(path: str | Path) -> Entry:
-    """Read what ``ase-mlip landscape`` wrote.
+    """One model of a comparison, from what ``ase-mlip landscape`` wrote.
 
     Raises
     ------
     DataError
-        not such a file, or one without a part of it
+        a file that cannot be read, is of another kind or lacks a part; curves without numbers
     """
     path = Path(path)
-    document = _read(path, "what `ase-mlip landscape` wrote")
-    if document.get("kind") != "landscape":
-        raise DataError(
-            f"`{path}`: expected a landscape, what `ase-mlip landscape MODEL FILES` wrote, got "
-            f"{_kind_of(document)}; errors and dynamics are given with `--with`"
-        )
-    if document.get("version") != LANDSCAPE_VERSION:
-        raise DataError(
-            f"`{path}`: expected a landscape of version {LANDSCAPE_VERSION}, got "
-            f"{document.get('version')!r}; compute it again, or upgrade ase_mlip"
-        )
     try:
-        model, x = document["model"], [float(value) for value in document["x"]]
-        energy, forces = (_with_infinity(document[key]) for key in ("energy_losses", "force_losses"))
-        settings = dict(document["settings"]) | {"x": x}
-        predictors = _of_curves(energy, forces, x) | _of_others(document.get("predictors") or {})
-        return Entry(
-            str(model["name"]), str(model["sha256"]), str(model["family"]), path, settings, predictors
-        )
-    except KeyError as error:
-        raise DataError(f"`{path}`: expected {error} in a landscape, got none; compute it again") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, MLIPError):
-            raise DataError(f"`{path}`: {error}") from None
-        raise DataError(f"`{path}`: not a landscape as `ase-mlip landscape` writes it: {error}") from None
+        document = read_document(path)
+    except OSError as error:
+        raise DataError(
+            f"`{path}`: expected what `ase-mlip landscape` wrote, and it cannot be read: {error.strerror}"
+        ) from None
+    model, x = document["model"], document["x"].tolist()
+    try:
+        predictors = _of_curves(document["energy_losses"], document["force_losses"], x)
+    except MLIPError as error:
+        raise DataError(f"`{path}`: {error}") from None
+    predictors |= _of_others(document.get("predictors") or {})
+    name, sha256, family = (str(model[key]) for key in ("name", "sha256", "family"))
+    settings = dict(document["settings"]) | {"x": x}
+    return Entry(name, sha256, family, path, settings, predictors, _digests(model))
 
 
-def read_targets(path: str | Path) -> tuple[str, dict[Quantity, float], dict]:
-    """The SHA-256 of the model, what is to be predicted, and the settings of dynamics, of one JSON file.
+def read_targets(path: str | Path) -> tuple[set[str], dict[Quantity, float], dict]:
+    """What a file of errors or of dynamics says of its model.
+
+    Returns
+    -------
+    SHA-256 of the model, of its file or of the document in it; what is to be predicted; settings of dynamics
 
     Raises
     ------
@@ -127,17 +125,16 @@ def read_targets(path: str | Path) -> tuple[str, dict[Quantity, float], dict]:
     document = _read(path, "what `ase-mlip evaluate --json` or `ase-mlip md --json` wrote")
     settings = document.get("settings")
     if isinstance(settings, dict) and settings.get("command") == "md" and "survival" in document:
-        known = settings.get("model_document_sha256")
+        digests = _digests(document.get("model")) | {settings.get("model_document_sha256")}
         targets = {SURVIVAL: float(document["survival"]["restricted_mean"])}
         conditions = {
             name: document.get(name)
             for name in ("time", "temperature_K", "timestep", "thermostat", "criteria")
             if name in document
         }
-        return _known(known, path), targets, conditions
+        return _known(digests, path), targets, conditions
     if "forces_rmse" in document and "n_structures" in document:
-        known = (document.get("model") or {}).get("sha256")
-        return _known(known, path), _errors(document, path), {}
+        return _known(_digests(document.get("model")), path), _errors(document, path), {}
     raise DataError(
         f"`{path}`: expected what `ase-mlip evaluate --json` or `ase-mlip md --json` wrote, got "
         f"{_kind_of(document)}"
@@ -181,12 +178,7 @@ def _kind_of(document: dict) -> str:
     )
 
 
-def _with_infinity(lines: list) -> list[list[float]]:
-    """Losses as JSON keeps them: null where a network overflowed."""
-    return [[math.inf if value is None else float(value) for value in line] for line in lines]
-
-
-def _of_curves(energy: list, forces: list, x: list[float]) -> dict[Quantity, float]:
+def _of_curves(energy: np.ndarray, forces: np.ndarray, x: list[float]) -> dict[Quantity, float]:
     found = entropies(energy, forces, x)
     middle = x.index(0.0)
     values = [found[name] for name in _STORED]
@@ -228,13 +220,19 @@ def _errors(document: dict, path: Path) -> dict[Quantity, float]:
     return found
 
 
-def _known(sha256: object, path: Path) -> str:
-    if not isinstance(sha256, str) or not sha256:
+def _digests(model: object) -> set:
+    """What a document says of its model."""
+    return {model.get(key) for key in ("sha256", "document_sha256")} if isinstance(model, dict) else set()
+
+
+def _known(digests: set, path: Path) -> set[str]:
+    found = {digest for digest in digests if isinstance(digest, str) and digest}
+    if not found:
         raise DataError(
             f"`{path}` does not say of which model it is; expected the model's SHA-256, which this version "
             "writes: run the command again"
         )
-    return sha256
+    return found
 
 
 def _close(here: object, there: object) -> bool:

@@ -4,6 +4,7 @@
 
     {"kind": "landscape", "version": 1,
      "model": {"name", "path", "sha256",        the file's SHA-256
+               "document_sha256",               that of the document in it
                "family",                        models are comparable within one: PET, s-NNP, MACE ...
                "architecture": {...},           what the file says of its network
                "weights", "filters",            their numbers
@@ -22,6 +23,9 @@
                                                 "curvature" and "rise"; null of one line
      "curvature": {"energy", "forces"},         mean of d²(L²)/dx² at 0 over lines, (eV/atom)², (eV/Å)²
      "rise": {"energy", "forces", "radius"},    largest L(x) - L(0) within the radius, eV/atom, eV/Å
+     "predictors": {"bond_roughness":           those that were asked for (:mod:`.predictors`)
+                    {"value", "unit", "sense"}, "error" where there is one; "sense" is -1 where less is
+                    better, ...},
      "scan": {"kT": [{"factor", "S", ...}], "force_weight": [{"force_weight", "S", ...}]},
      "plane": null, or {"x", "y",               positions along two directions
                         "energy_losses": [x][y], "force_losses": [x][y]},
@@ -60,7 +64,10 @@ def read_document(path: str | Path) -> dict:
     except ValueError as error:
         raise DataError(f"`{path}` is not JSON ({error}); expected what `ase-mlip landscape` wrote") from None
     if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise DataError(f"`{path}` is no landscape; expected what `ase-mlip landscape` wrote")
+        raise DataError(
+            f"`{path}` is no landscape; expected what `ase-mlip landscape` wrote (errors and dynamics "
+            "are given with `--with`)"
+        )
     if document.get("version") != VERSION:
         raise DataError(
             f"`{path}` has version {document.get('version')!r} of a landscape, expected {VERSION}; compute "

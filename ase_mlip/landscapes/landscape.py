@@ -24,6 +24,8 @@ from .curves import PLANE_POINTS, Computed, Plan, Progress, compute, of_lines, o
 from .directions import DIRECTIONS
 from .document import KIND, VERSION, read_document
 from .losses import FrameLosses
+from .predictors import checked_names
+from .predictors import predictors as predictors_of
 from .sample import frame_hash, stratified
 from .weights import Weights, model_weights
 
@@ -55,6 +57,7 @@ class Landscape:
     numbers: entropies, mean curvature of L² at 0, and largest rise near 0, by name
     intervals: bootstrap over lines, (low, high) by the same names; NaN of one line
     scan: the entropies under other kT and weights
+    predictors: those of :mod:`.predictors` that were asked for, as the document has them
     plane: positions and losses of a plane, or None
     cost: seconds, evaluations and threads of this call
     notes: what a reader has to know
@@ -69,6 +72,7 @@ class Landscape:
     intervals: dict[str, tuple[float, float]]
     scan: dict[str, list[dict]]
     plane: dict | None = None
+    predictors: dict[str, dict] = field(default_factory=dict)
     cost: dict = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -93,6 +97,7 @@ class Landscape:
             "curvature": {kind: self.numbers[f"curvature_{kind}"] for kind in ("energy", "forces")},
             "rise": {kind: self.numbers[f"rise_{kind}"] for kind in ("energy", "forces")}
             | {"radius": self.settings["radius"]},
+            "predictors": self.predictors,
             "scan": self.scan,
             "plane": self.plane,
             "cost": self.cost,
@@ -116,6 +121,10 @@ class Landscape:
             low, high = self.intervals[name]
             interval = "-" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
             lines.append(f"{label:<30}{self.numbers[name]:>12.4g}   {interval}")
+        for name, entry in self.predictors.items():
+            label = ", ".join(part for part in (name.replace("_", " "), entry["unit"]) if part)
+            error = f"± {entry['error']:.2g}, of the probes" if "error" in entry else ""
+            lines.append(f"{label:<30}{entry['value']:>12.4g}   {error}".rstrip())
         return "\n".join(lines)
 
     def plot(self, path: str | Path) -> None:
@@ -138,6 +147,7 @@ def landscape(
     sample: int | None = None,
     group_key: str = "group",
     seed: int = 0,
+    predictors: Sequence[str] = (),
     output: str | Path | None = None,
     device: str = "auto",
     dtype: str | None = None,
@@ -161,6 +171,7 @@ def landscape(
     sample: take this many frames, a stratified sample; None takes all
     group_key: key of ``atoms.info`` that names a frame's group, for the sample
     seed: of directions, sample and bootstrap
+    predictors: names of others to compute beside the curves (:mod:`.predictors`)
     output: folder for ``landscape.json``. A call that was killed is continued there with the same numbers
     device, dtype: of a model that is loaded here; by default the precision of its weights
     progress: called as progress(done, total) after each point
@@ -176,7 +187,7 @@ def landscape(
     OutputInUseError
         another process computes into the same folder
     """
-    x = positions(points, span)
+    x, wanted = positions(points, span), checked_names(predictors)
     kind, lines = _checked_directions(directions), _checked_lines(lines, plane)
     samples = [
         sample_from_atoms(atoms, ReferenceKeys(group=group_key), source)
@@ -194,7 +205,7 @@ def landscape(
     plan = Plan(kind, seed, lines, x, grid if plane else None)
     settings = _settings(plan, span, loaded, chosen, len(samples))
     about = _about(loaded, weights)
-    work = _Work(weights, losses, plan, settings, about, notes)
+    work = _Work(weights, losses, plan, settings, about, notes, wanted)
     if output is None:
         return work.run(Computed({}), progress)
     with locked(output):
@@ -211,6 +222,7 @@ class _Work:
     settings: dict
     about: dict
     notes: list[str]
+    wanted: tuple[str, ...]  # other predictors
 
     def run_in(self, folder: Path, progress: Progress | None) -> Landscape:
         """The same with the result, and until then the points, in a folder."""
@@ -223,6 +235,8 @@ class _Work:
         found = self.run(computed, progress)
         if stored is not None and self.losses.evaluations == 0:
             found.cost = stored["cost"]
+        if stored is not None:
+            found.predictors = stored.get("predictors", {}) | found.predictors
         write_json(path, found.to_dict())
         computed.finished()
         return found
@@ -254,7 +268,13 @@ class _Work:
             notes.append(
                 f"at {endless} of {energy.size} points the network overflowed: their loss is infinite"
             )
-        return _summary(self, energy, forces, plane, cost, notes)
+        others, more = {}, []
+        if self.wanted:
+            model, samples, seed = self.losses.model, self.losses.samples, self.plan.seed
+            others, more = predictors_of(self.wanted, model, samples, seed=seed)
+        found = _summary(self, energy, forces, plane, cost, [*notes, *more])
+        found.predictors = others
+        return found
 
     def _without_effect(self) -> list[str]:
         """On a few of the frames."""
@@ -309,6 +329,7 @@ def _about(model: Model, weights: Weights) -> dict:
         "name": info.name,
         "path": str(model.path),
         "sha256": hashlib.sha256(model.path.read_bytes()).hexdigest(),
+        "document_sha256": info.document_sha256,
         "family": weights.family,
         "architecture": info.architecture,
         "weights": weights.size,

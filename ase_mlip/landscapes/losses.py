@@ -9,18 +9,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ..errors import DataError, StructureError
 from ..model import Model
-from ..neighbors import build_graph, check_structure, concatenate
+from ..neighbors import Graph, build_graph, check_structure, concatenate
 from ..references import Sample
 
 # nodes of frames that are evaluated together: an s-NNP of 27 atoms is three times as fast as one by one on a
 # CPU, a PET 1.4 times; both gain nothing from more
 NODES_AT_ONCE = {"cpu": 1024, "cuda": 16384}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B frames with N atoms that are evaluated together, on the model's device.
+
+    Attributes
+    ----------
+    graph: of all of them
+    energies, forces: the references, float64 [B] in eV and [N, 3] in eV/Å
+    n_atoms: float64 [B]
+    """
+
+    graph: Graph
+    energies: torch.Tensor
+    forces: torch.Tensor
+    n_atoms: torch.Tensor
+
+
+def _batch(graph: Graph, samples: Sequence[Sample], device: torch.device) -> Batch:
+    energies = torch.tensor([sample.energy for sample in samples], dtype=torch.float64)
+    forces = torch.from_numpy(np.concatenate([sample.forces for sample in samples]))
+    n_atoms = torch.tensor([len(sample.atoms) for sample in samples], dtype=torch.float64)
+    return Batch(graph.to(device), energies.to(device), forces.to(device), n_atoms.to(device))
 
 
 class FrameLosses:
@@ -50,13 +75,23 @@ class FrameLosses:
         self.network_seconds, self.evaluations = 0.0, 0
         graphs = [build_graph(s.atoms, model.info.cutoff, model.info.pair_cutoffs) for s in samples]
         sizes = [len(sample.atoms) for sample in samples]
-        self._batches = [
-            concatenate([graphs[k] for k in part]).to(model.device)
-            for part in parts(sizes, NODES_AT_ONCE["cuda" if model.device.type == "cuda" else "cpu"])
+        most = NODES_AT_ONCE["cuda" if model.device.type == "cuda" else "cpu"]
+        self.batches = [
+            _batch(concatenate([graphs[k] for k in part]), [samples[k] for k in part], model.device)
+            for part in parts(sizes, most)
         ]
         self._n_atoms = torch.tensor(sizes, dtype=torch.float64)
         self._energies = torch.tensor([sample.energy for sample in samples], dtype=torch.float64)
         self._forces = torch.from_numpy(np.concatenate([sample.forces for sample in samples]))
+
+    @property
+    def n_frames(self) -> int:
+        return len(self._n_atoms)
+
+    @property
+    def n_atoms(self) -> int:
+        """Of all frames together."""
+        return len(self._forces)
 
     def __call__(self) -> tuple[float, float]:
         """(L_E in eV/atom, L_F in eV/Å) with the weights as they are; infinite where it overflowed."""
@@ -68,7 +103,7 @@ class FrameLosses:
     def results(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Energies [frames] in eV and forces [atoms, 3] in eV/Å, float64 on the CPU."""
         before = time.process_time()
-        found = [self.model(batch, ["forces"]) for batch in self._batches]
+        found = [self.model(batch.graph, ["forces"]) for batch in self.batches]
         energies = torch.cat([results["energy"] for results in found]).cpu()
         forces = torch.cat([results["forces"] for results in found]).cpu()
         self.network_seconds += time.process_time() - before

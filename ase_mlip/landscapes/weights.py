@@ -95,6 +95,17 @@ class StoredTensor:
             rest[self._elements] = given[self._elements]
             tensor.copy_(rest.view(stored.shape))
 
+    def gradient(self, of_tensor: Tensor | None) -> Tensor:
+        """A gradient by the weights, float64 [stop - start] on the CPU, from one by the (first) tensor.
+
+        Copies that move together count together; None is a tensor that nothing depends on.
+        """
+        found = torch.zeros(self.stop - self.start, dtype=torch.float64)
+        if of_tensor is not None:
+            flat = of_tensor.detach().to("cpu", torch.float64).flatten()
+            found.index_add_(0, self._places, flat[self._elements])
+        return found
+
     def restore(self) -> None:
         for tensor, stored in zip(self.tensors, self._stored, strict=True):
             tensor.copy_(stored)

@@ -36,6 +36,7 @@ def write_landscape(
         "energy_losses": [(0.1 * line).tolist() for line in lines],
         "force_losses": [line.tolist() for line in lines],
         "entropy": {},
+        "intervals": {},
     }
     if predictors:
         document["predictors"] = predictors

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from ase_mlip.cli import main
 from ase_mlip.errors import DataError
 from ase_mlip.landscapes.compare import compare
 from ase_mlip.landscapes.comparison_files import TRAINING_ERROR, read_landscape
@@ -147,24 +149,22 @@ def test_files_that_do_not_belong_are_named(tmp_path):
     errors = write_errors(tmp_path, "mine", {"a": 1.0})
     with pytest.raises(DataError, match="`force error a` of `mine` is given twice"):
         compare([mine], [errors, errors])
-    with pytest.raises(
-        DataError, match="expected a landscape, .*errors and dynamics are given with `--with`"
-    ):
+    with pytest.raises(DataError, match="is no landscape; .*errors and dynamics are given with `--with`"):
         compare([errors])
     with pytest.raises(DataError, match="expected what `ase-mlip evaluate --json` .* got a `landscape`"):
         compare([mine], [mine])
     (tmp_path / "text.json").write_text("no JSON")
     with pytest.raises(DataError, match="is not JSON"):
         compare([tmp_path / "text.json"])
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match="cannot be read: No such file"):
         compare([tmp_path / "missing.json"])
     document = json.loads(mine.read_text())
     (tmp_path / "new.json").write_text(json.dumps(document | {"version": 7}))
-    with pytest.raises(DataError, match="expected a landscape of version 1, got 7"):
+    with pytest.raises(DataError, match="has version 7 of a landscape, expected 1"):
         compare([tmp_path / "new.json"])
     document.pop("force_losses")
     (tmp_path / "half.json").write_text(json.dumps(document))
-    with pytest.raises(DataError, match="expected 'force_losses' in a landscape"):
+    with pytest.raises(DataError, match="has no `force_losses`, which a landscape has"):
         compare([tmp_path / "half.json"])
     old = json.loads(errors.read_text())
     old.pop("model")
@@ -192,6 +192,20 @@ def test_picture_has_a_row_for_each_family_and_a_panel_for_each_target(tmp_path)
     entropies = shown[0].lines[0]
     assert np.all(np.diff(entropies.get_xdata()) < 0.0)
     assert len(shown[1].get_yticklabels()) == 10  # nine from curves, and the error at 300 K
+
+
+def test_command_prints_writes_and_draws(tmp_path):
+    files = [str(path) for path in six(tmp_path)]
+    others = [write_errors(tmp_path, name, {"": 0.1 * value}) for name, value in CURVATURES.items()]
+    given = [word for path in others for word in ("--with", str(path))]
+    command = ["landscape", "--compare", *files, *given, "-o", str(tmp_path / "out")]
+    run = CliRunner().invoke(main, [*command, "--plot"])
+    assert run.exit_code == 0, run.output
+    assert run.stdout.startswith("s-NNP: 6 models")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.json", "comparison.png"]
+    again = CliRunner().invoke(main, [*command, "--json"])
+    assert json.loads(again.stdout) == json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert json.loads(again.stdout) == compare(files, others).to_dict()
 
 
 def test_lifetimes_of_other_conditions_are_refused(tmp_path):
