@@ -13,13 +13,14 @@ import loss_entropy_models as models
 import numpy as np
 from ase import Atoms, units
 from ase.io import read
-from ase_mlip.landscapes.landscape import landscape
 from loss_entropy_models import RUNS, Recipe
 
+from ase_mlip.batch_evaluator import BatchEvaluator
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.evaluate import evaluate
 from ase_mlip.landscapes import predictors
 from ase_mlip.landscapes.bond_scan import scan_bonds
+from ase_mlip.landscapes.landscape import landscape
 from ase_mlip.landscapes.losses import FrameLosses
 from ase_mlip.landscapes.sharpness import sharpness
 from ase_mlip.landscapes.weights import model_weights
@@ -136,20 +137,20 @@ def _rotation(recipe: Recipe) -> dict | None:
 
 
 def _survival(recipe: Recipe) -> dict:
-    atoms = start().copy()
-    atoms.calc = MLIPCalculator(recipe.file, device="cpu")
+    atoms = start()
     found = md_stability(
         atoms,
         COLD,
         TIMESTEP * units.fs,
         1000.0 * LENGTH * units.fs,
         REPLICAS,
+        evaluate=BatchEvaluator(load_model(recipe.file, "cpu"), atoms),
         thermostat=Thermostat("langevin", COLD, friction=FRICTION, ramp_K=HOT, ramp_time=RISE),
         criteria=Criteria(bond_length=LONGEST_BOND, temperature_factor=None, energy_jump=None),
     )
     return {
         "restricted_mean": found.survival.restricted_mean,
-        "interval": list(found.survival.restricted_mean_interval),
+        "interval": [float(end) for end in found.survival.restricted_mean_interval],
         "times": [replica.survived for replica in found.replicas],
         "failures": [replica.failure.kind if replica.failure else "" for replica in found.replicas],
     }
