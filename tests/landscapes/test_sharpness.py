@@ -169,7 +169,7 @@ class Deaf(torch.nn.Module):
 def test_weights_without_gradients_are_an_error_not_a_zero(tmp_path):
     model = exported(Deaf(), tmp_path / "deaf.pt")
     losses, weights = FrameLosses(model, samples(2)), model_weights(model)
-    with pytest.raises(MLIPError, match="deaf.pt`: the sharpness of a Deaf network cannot be computed"):
+    with pytest.raises(MLIPError, match="deaf.pt`: the sharpness of this Deaf network cannot be computed"):
         sharpness(losses, weights)
     assert float(model.module.network.network.depth) == 2.0
 
