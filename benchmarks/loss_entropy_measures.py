@@ -38,11 +38,14 @@ TIMESTEP, FRICTION = 1.0, 10.0  # fs, 1/ps
 SHARPNESS_FRAMES, PROBES = 20, 32
 
 
-def measured(recipe: Recipe, stored: dict, store: Callable[[dict], None]) -> dict:
-    """Everything that is not stored yet of a trained model; ``store`` is called after each measurement."""
+def measured(recipe: Recipe, stored: dict, store: Callable[[dict], None], late: bool = False) -> dict:
+    """What is not stored yet of a trained model; ``store`` is called after each measurement.
+
+    ``LATE`` measurements wait until all models have the others.
+    """
     stored["training"] = models.trained(recipe)
     for name, measure in MEASURES.items():
-        if name not in stored:
+        if name not in stored and (name in LATE) == late:
             before = time.process_time()
             found = measure(recipe)
             if found is not None:
@@ -176,3 +179,4 @@ MEASURES: dict[str, Callable[[Recipe], dict | None]] = {
     "errors": _errors,
     "committee": _committee,
 }
+LATE = ("committee",)
