@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read, write
+from click.testing import CliRunner
 
+from ase_mlip.cli import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
 from ase_mlip.model import load_model
 from ase_mlip.stability_training import workflow
@@ -212,3 +214,12 @@ def test_other_estimators_run(learning, tmp_path):
     rows = result.document["history"]
     assert np.isfinite([row["loss"] for row in rows if "loss" in row]).all()
     assert ("error_loss" in rows[0]) == (learning != "error_weight = 0.0")
+
+
+def test_the_command_says_each_wrong_entry_and_writes_nothing(tmp_path):
+    path = prepare(tmp_path, simulation="friction = -1.0", learning="error_weight = -1.0")
+    done = CliRunner().invoke(main, ["stabilize", str(path)])
+    assert done.exit_code == 1
+    lines = done.output.splitlines()
+    assert len(lines) == 2 and "friction" in lines[0] and "error_weight" in lines[1]
+    assert not (tmp_path / "out").exists()
