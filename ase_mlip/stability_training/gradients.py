@@ -1,6 +1,7 @@
 """Gradients by the weights of a network: of weighted energies, of errors, of pressures.
 
-All of them add to ``.grad`` of the weights, frame by frame, so that memory does not grow with their number.
+All of them add to ``.grad`` of the weights, some frames at a time, so that memory does not grow with their
+number.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..batches import Batch, GraphDataset
 from ..references import Sample
 from ..train_config import LossConfig
 from ..train_loss import Scales, loss, predict, residuals
-from .trainable import Trainable
+from .trainable import Trainable, parts
 
 
 @_torchscript.calling()
@@ -34,12 +35,15 @@ def add_weighted_energies(
     -------
     the weighted sum itself, eV times the unit of c
     """
+    if len(frames) != len(coefficients):
+        raise ValueError(
+            f"`coefficients`: expected {len(frames)}, one for each frame, got {len(coefficients)}"
+        )
     total = 0.0
-    for atoms, c in zip(frames, coefficients, strict=True):
-        weights = torch.as_tensor(np.broadcast_to(c, len(atoms)).copy(), dtype=torch.float64)
-        if not bool(weights.any()):
-            continue
-        energies = trainable.energies(trainable.graph([atoms]))
+    for part in parts(frames):
+        pairs = zip(frames[part], coefficients[part], strict=True)
+        weights = torch.from_numpy(np.concatenate([np.broadcast_to(c, len(atoms)) for atoms, c in pairs]))
+        energies = trainable.energies(trainable.graph(frames[part]))
         value = (weights.to(energies.device) * energies).sum()
         value.backward()
         total += float(value.detach())
