@@ -2,42 +2,16 @@
 // How far the atoms of an s-NNP are from its training data, from the neighbour list alone: the least-squares
 // basis of csrc/snnp_basis.h for each atom, whitened. Knows neither libtorch nor a LAMMPS class.
 
+#include "basis_sums.h"
 #include "native_snnp.h"
 #include "threads.h"
-
-#include "../csrc/snnp_basis.h"
+#include "whitening.h"
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 namespace mlip {
-
-/// A lower triangular matrix whose rows are mostly the diagonal alone: what is more lies densely.
-struct Whitening {
-    std::vector<int64_t> dense; // columns of phi, ascending
-    std::vector<double> rows;   // of these, each up to its diagonal, filled up with zeros to whole vectors
-    std::vector<int64_t> lone;  // columns that no other row or column has to do with
-    std::vector<double> lone_weights;
-};
-
-/// The neighbours of a centre within the cutoff of the angles, component by component.
-struct NearNeighbours {
-    std::vector<double> directions[3], lengths, f, others; // f [n, lanes]; others: sums, as of the Workspace
-    std::vector<int64_t> types;
-
-    /// For `most` neighbours and a whole vector more, and sums of `width` numbers.
-    void make_room(int64_t most, int64_t width) {
-        constexpr int64_t lanes = ase_mlip::snnp::basis::L;
-        for (std::vector<double>& component : directions) {
-            component.assign(most + lanes, 0.0);
-        }
-        lengths.assign(most + lanes, 1.0);
-        types.assign(most + lanes, 0);
-        f.assign((most + lanes) * lanes, 0.0);
-        others.assign(width, 0.0);
-    }
-};
 
 class SnnpLeverage {
   public:
@@ -51,18 +25,18 @@ class SnnpLeverage {
   private:
     /// Some centres at a time, of one thread.
     struct Worker {
-        std::vector<double> vectors, values; // [E, 3], [centres, P]
-        std::vector<int64_t> starts, types, neighbour_types;
-        std::vector<double> dense; // phi of one centre, with room for a whole vector more
-        std::unique_ptr<ase_mlip::snnp::basis::Workspace> room;
-        NearNeighbours near;
-        int64_t most = -1;
+        std::vector<int> places;
+        std::vector<double> values; // [places, P]
+        std::vector<size_t> own;    // numbers of the places whose elements belong to a block
+        std::vector<double> dense;  // their phi, as the block's whitening takes it
+        Numbers squares;
+        BasisRoom room;
     };
+    struct Sums;
 
     void work(const NativeDomain& domain, double* leverages, int64_t begin, int64_t end,
               Worker& worker) const;
-    void gather(const NativeDomain& domain, int place, Worker& worker) const;
-    double leverage(const Whitening& whitening, const double* values, Worker& worker) const;
+    void whiten(const NativeDomain& domain, double* leverages, int64_t block, Worker& worker) const;
 
     SnnpTables held_; // what the tables point into
     ase_mlip::snnp::Kinds kinds_;

@@ -1,5 +1,8 @@
 """The leverage of an s-NNP: by its least-squares basis, with a block for the centres of each element."""
 
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from leverage_cases import OPTIONS, diagnostics, labelled
 
-from ase_mlip import export_model, load_model
+from ase_mlip import _build, export_model, load_model
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
 from ase_mlip.errors import MLIPError
 from ase_mlip.model import read_info
@@ -94,3 +97,16 @@ def test_an_snnp_is_calibrated_where_it_is_linear(tmp_path, hidden, linear):
     else:
         with pytest.raises(MLIPError, match="`calibration`: expected a model whose energies are linear"):
             attach_leverage(path, data, path, new)
+
+
+def test_lammps_sums_of_whole_vectors_are_those_of_the_operator(tmp_path):
+    """A program without torch, also with arguments beyond the knots and with none, one and few neighbours."""
+    program, root = tmp_path / "test_basis_sums", Path(__file__).parents[1]
+    flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror"]
+    flags += ["-I", str(_build.source_folder()), "-I", str(root / "lammps_plugin")]
+    source = str(root / "tests/cpp/test_basis_sums.cpp")
+    subprocess.run([_build.require_compiler(), *flags, source, "-o", str(program)], check=True)
+    result = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("sums of the basis") == 18
+    assert result.stdout.count("whitened squares") == 15

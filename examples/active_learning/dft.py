@@ -9,7 +9,6 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 
 def labelled(structures):
@@ -30,7 +29,8 @@ def dynamics(temperature, frames, seed):
     generator = np.random.default_rng(seed)
     atoms = bulk("Cu", cubic=True, a=3.61).repeat(3)
     atoms.calc = EMT()
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2 * temperature, rng=generator)
+    widths = np.sqrt(units.kB * 2 * temperature * atoms.get_masses())
+    atoms.set_momenta(generator.standard_normal((len(atoms), 3)) * widths[:, None])
     run = Langevin(
         atoms, 5 * units.fs, temperature_K=temperature, friction=0.02 / units.fs, rng=generator, fixcm=False
     )

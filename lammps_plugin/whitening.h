@@ -1,0 +1,112 @@
+#pragma once
+// |W phi|^2 of many atoms, W lower triangular: a matrix product that keeps nothing but sums of squares.
+
+#include "aligned.h"
+
+#include "../csrc/simd.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace mlip {
+
+/// A lower triangular matrix of which many rows are the diagonal alone; what is more lies densely.
+struct Whitening {
+    static constexpr int64_t kLanes = ase_mlip::simd::lanes<double>;
+    static constexpr int64_t kRows = 2 * kLanes, kAtoms = 8; // of a panel; of a product
+
+    std::vector<int64_t> dense; // columns of phi, ascending
+    Numbers panels;             // kRows rows each, [columns up to the last row's diagonal, kRows]
+    std::vector<int64_t> lone;  // columns that no other row or column has to do with
+    std::vector<double> lone_weights;
+
+    Whitening(const double* matrix, int64_t size) {
+        std::vector<unsigned char> is_dense(size, 0);
+        for (int64_t row = 0; row < size; ++row) {
+            for (int64_t column = 0; column < row; ++column) {
+                if (matrix[row * size + column] != 0.0) {
+                    is_dense[row] = is_dense[column] = 1;
+                }
+            }
+        }
+        for (int64_t column = 0; column < size; ++column) {
+            if (is_dense[column] != 0) {
+                dense.push_back(column);
+            } else if (const double weight = matrix[column * size + column]; weight != 0.0) {
+                lone.push_back(column);
+                lone_weights.push_back(weight);
+            }
+        }
+        const auto count = static_cast<int64_t>(dense.size());
+        for (int64_t begin = 0; begin < count; begin += kRows) {
+            for (int64_t k = 0; k < std::min(begin + kRows, count); ++k) {
+                for (int64_t row = begin; row < begin + kRows; ++row) {
+                    const bool is_there = row < count && k <= row;
+                    panels.push_back(is_there ? matrix[dense[row] * size + dense[k]] : 0.0);
+                }
+            }
+        }
+    }
+
+    /// Numbers of phi of one atom that lie densely, and these numbers.
+    int64_t width() const { return static_cast<int64_t>(dense.size()); }
+    void choose(const double* phi, double* to) const {
+        for (size_t k = 0; k < dense.size(); ++k) {
+            to[k] = phi[dense[k]];
+        }
+    }
+
+    double lone_square(const double* phi) const {
+        double total = 0.0;
+        for (size_t k = 0; k < lone.size(); ++k) {
+            const double white = lone_weights[k] * phi[lone[k]];
+            total += white * white;
+        }
+        return total;
+    }
+};
+
+/// Adds the squares of the dense part, lane by lane, to `squares` [n, lanes]; n is a multiple of kAtoms.
+struct DenseSquares {
+    using V = ase_mlip::simd::Vector<double>;
+    static constexpr int64_t L = Whitening::kLanes;
+
+    const Whitening& whitening;
+    int64_t atoms;
+    const double* phi; // [n, width]
+    double* squares;
+
+    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+        const int64_t width = whitening.width();
+        const double* panel = whitening.panels.data();
+        for (int64_t begin = 0; begin < width; begin += Whitening::kRows) {
+            const int64_t length = std::min(begin + Whitening::kRows, width);
+            for (int64_t atom = 0; atom < atoms; atom += Whitening::kAtoms) {
+                product(panel, length, phi + atom * width, width, squares + atom * L);
+            }
+            panel += length * Whitening::kRows;
+        }
+    }
+
+    static ASE_MLIP_ALWAYS_INLINE void product(const double* panel, int64_t length, const double* phi,
+                                               int64_t width, double* squares) {
+        V low[Whitening::kAtoms] = {}, high[Whitening::kAtoms] = {};
+        for (int64_t k = 0; k < length; ++k) {
+            const V a = ase_mlip::simd::load(panel + k * Whitening::kRows);
+            const V b = ase_mlip::simd::load(panel + k * Whitening::kRows + L);
+            for (int64_t atom = 0; atom < Whitening::kAtoms; ++atom) {
+                const double value = phi[atom * width + k];
+                low[atom] += a * value;
+                high[atom] += b * value;
+            }
+        }
+        for (int64_t atom = 0; atom < Whitening::kAtoms; ++atom) {
+            double* to = squares + atom * L;
+            ase_mlip::simd::store<double>(to, ase_mlip::simd::load(to) + low[atom] * low[atom] +
+                                                  high[atom] * high[atom]);
+        }
+    }
+};
+
+} // namespace mlip

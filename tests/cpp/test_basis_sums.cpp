@@ -1,0 +1,193 @@
+// Without torch: the sums of an s-NNP's basis with whole vectors of neighbours and angles are those of
+// csrc/snnp_basis.h, and whitened squares those of a plain product.
+
+#include "basis_sums.h"
+#include "whitening.h"
+
+#include <cstdio>
+#include <random>
+
+using namespace ase_mlip;
+using mlip::BasisRoom;
+using mlip::BasisSums;
+using mlip::Whitening;
+
+namespace {
+
+int failures = 0;
+std::mt19937 generator(7);
+
+double normal() {
+    static std::normal_distribution<double> distribution;
+    return distribution(generator);
+}
+
+void expect(bool passed, const char* what, double value) {
+    std::printf("%s  %s: %.3g\n", passed ? "ok  " : "FAIL", what, value);
+    failures += passed ? 0 : 1;
+}
+
+double largest_difference(const std::vector<double>& one, const std::vector<double>& other) {
+    double largest = 0.0, scale = 0.0;
+    for (size_t k = 0; k < one.size(); ++k) {
+        largest = std::max(largest, std::fabs(one[k] - other[k]));
+        scale = std::max(scale, std::fabs(other[k]));
+    }
+    return largest / std::max(scale, 1.0);
+}
+
+/// Splines with random coefficients; cosines reach beyond the knots of g, lengths below those of phi.
+struct Random {
+    std::vector<int64_t> pairs, radial, angles;
+    std::vector<std::vector<double>> coefficients, grids;
+    snnp::training::Tables tables;
+
+    Random(int64_t species, int64_t filters, bool has_pair) {
+        const int64_t kinds = species * (species + 1) / 2;
+        const auto pair = [](int64_t i, int64_t j) {
+            return std::max(i, j) * (std::max(i, j) + 1) / 2 + std::min(i, j);
+        };
+        for (int64_t i = 0; i < species; ++i) {
+            for (int64_t j = 0; j < species; ++j) {
+                pairs.push_back(pair(i, j));
+                radial.push_back(j);
+                for (int64_t k = 0; k < species; ++k) {
+                    angles.push_back(i * kinds + pair(j, k));
+                }
+            }
+        }
+        coefficients.reserve(4); // banks point into what is here
+        grids.reserve(4);
+        tables.species = species;
+        tables.cutoff = 5.0;
+        tables.angular_cutoff = 4.0;
+        tables.banks[0] = bank(kinds, has_pair ? 1 : 0, 17, 1.5, 5.0, true);
+        tables.banks[1] = bank(species, has_pair ? 0 : 1, 15, 1.0, 5.0, true);
+        tables.banks[2] = bank(species, filters, 13, 1.0, 4.0, true);
+        tables.banks[3] = bank(species * kinds, filters, 11, -0.8, 0.9, false);
+        tables.pair_cases = pairs.data();
+        tables.radial_cases = radial.data();
+        tables.angle_cases = angles.data();
+    }
+
+    snnp::training::Bank bank(int64_t cases, int64_t channels, int64_t size, double begin, double end,
+                              bool varies) {
+        std::vector<double> values(cases * channels * size), grid;
+        for (double& value : values) {
+            value = normal();
+        }
+        for (int64_t m = 0; m < cases; ++m) {
+            const double shift = varies ? 0.1 * static_cast<double>(m) : 0.0;
+            const auto pieces = static_cast<double>(size - 3);
+            grid.insert(grid.end(), {begin + shift, (end - begin - shift) / pieces, pieces});
+        }
+        coefficients.push_back(values);
+        grids.push_back(grid);
+        return snnp::training::make_bank(coefficients.back().data(), grids.back().data(), cases, channels,
+                                         size);
+    }
+};
+
+struct Sums {
+    const BasisSums& sums;
+    int64_t type, count;
+    double* to;
+    ASE_MLIP_ALWAYS_INLINE void operator()() const { sums.centre(type, count, to); }
+};
+
+double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t before) {
+    const Random random(species, filters, has_pair);
+    const auto columns = snnp::basis::columns_of(random.tables, before);
+    const auto cases = snnp::basis::cases_of(random.tables);
+    BasisRoom room;
+    double largest = 0.0;
+    for (const int64_t count : {0, 1, 2, 3, 40, 9, 16}) {
+        std::vector<double> vectors;
+        std::vector<int64_t> starts{0, count}, types{static_cast<int64_t>(generator() % species)}, others;
+        for (int64_t k = 0; k < count; ++k) {
+            double v[3] = {normal(), normal(), normal()};
+            const double length = 0.6 + 4.3 * (generator() % 1000) / 1000.0;
+            const double scale = length / std::sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
+            vectors.insert(vectors.end(), {scale * v[0], scale * v[1], scale * v[2]});
+            others.push_back(static_cast<int64_t>(generator() % species));
+        }
+        std::vector<double> expected(columns.count, 0.0), found(columns.count, 0.0);
+        snnp::basis::Workspace workspace(random.tables, cases, std::max<int64_t>(count, 1), false);
+        const snnp::training::Graph graph{vectors.data(), starts.data(), types.data(), others.data()};
+        snnp::basis::Sums to;
+        to.values = expected.data();
+        simd::run(snnp::basis::Centres<false>{random.tables, columns, cases, graph, to, 0, 1, workspace});
+        room.make_room(random.tables, count);
+        for (int64_t k = 0; k < count; ++k) {
+            room.x[k] = vectors[3 * k];
+            room.y[k] = vectors[3 * k + 1];
+            room.z[k] = vectors[3 * k + 2];
+            room.types[k] = others[k];
+        }
+        for (int64_t k = count; k % BasisRoom::lanes != 0; ++k) {
+            room.x[k] = 1.0;
+            room.types[k] = 0;
+        }
+        const BasisSums sums{random.tables, columns, cases, room};
+        simd::run(Sums{sums, types[0], count, found.data()});
+        largest = std::max(largest, largest_difference(found, expected));
+    }
+    return largest;
+}
+
+double compare_squares(int64_t size, int64_t atoms) {
+    std::vector<double> matrix(size * size, 0.0), phi, expected, found;
+    for (int64_t row = 0; row < size; ++row) { // every fifth column has nothing to do with others
+        for (int64_t column = 0; column <= row; ++column) {
+            const bool alone = row % 5 == 2 || column % 5 == 2;
+            matrix[row * size + column] = row == column || !alone ? normal() : 0.0;
+        }
+    }
+    for (int64_t k = 0; k < atoms * size; ++k) {
+        phi.push_back(normal());
+    }
+    const Whitening whitening(matrix.data(), size);
+    const int64_t padded = (atoms + Whitening::kAtoms - 1) / Whitening::kAtoms * Whitening::kAtoms;
+    std::vector<double> dense(padded * whitening.width(), 0.0), squares(padded * Whitening::kLanes, 0.0);
+    for (int64_t atom = 0; atom < atoms; ++atom) {
+        whitening.choose(phi.data() + atom * size, dense.data() + atom * whitening.width());
+    }
+    simd::run(mlip::DenseSquares{whitening, padded, dense.data(), squares.data()});
+    for (int64_t atom = 0; atom < atoms; ++atom) {
+        double total = 0.0;
+        for (int64_t row = 0; row < size; ++row) {
+            double white = 0.0;
+            for (int64_t column = 0; column < size; ++column) {
+                white += matrix[row * size + column] * phi[atom * size + column];
+            }
+            total += white * white;
+        }
+        expected.push_back(total);
+        double own = whitening.lone_square(phi.data() + atom * size);
+        for (int64_t lane = 0; lane < Whitening::kLanes; ++lane) {
+            own += squares[atom * Whitening::kLanes + lane];
+        }
+        found.push_back(own);
+    }
+    return largest_difference(found, expected);
+}
+
+} // namespace
+
+int main() {
+    for (const int64_t species : {1, 2, 3}) {
+        for (const int64_t filters : {0, 3, 9}) {
+            for (const bool has_pair : {true, false}) {
+                const double found = compare_sums(species, filters, has_pair, has_pair ? 2 : 0);
+                expect(found < 1e-13, "sums of the basis", found);
+            }
+        }
+    }
+    for (const int64_t size : {1, 7, 16, 17, 61}) {
+        for (const int64_t atoms : {1, 8, 11}) {
+            const double found = compare_squares(size, atoms);
+            expect(found < 1e-13, "whitened squares", found);
+        }
+    }
+    return failures > 0 ? 1 : 0;
+}
