@@ -118,10 +118,10 @@ def train(folder: Path, baseline: dict, seed: int = 0) -> Path:
     seed: of the weights and batches
     """
     frames = []
-    for seed in range(10):
+    for k in range(10):
         atoms = bulk("Cu", cubic=True)
-        atoms.symbols[seed % 4] = "Au"
-        atoms.rattle(0.1, seed=seed)
+        atoms.symbols[k % 4] = "Au"
+        atoms.rattle(0.1, seed=k)
         atoms.calc = EMT()
         results = {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces", "stress")}
         atoms.calc = SinglePointCalculator(atoms, **results)
