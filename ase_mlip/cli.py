@@ -137,7 +137,7 @@ def evaluate(
 
 @main.command()
 def doctor() -> None:
-    """Show what is installed and built, and how to mend it."""
+    """Show what is installed and built, and how to fix it."""
     from .doctor import run
 
     sys.exit(run())

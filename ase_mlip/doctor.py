@@ -48,7 +48,7 @@ def format_findings(findings: list[Finding]) -> str:
             lines.append(f"{'':>4}  {'':<{width}}  -> {finding.remedy}")
     failed = sum(finding.status == FAIL for finding in findings)
     warned = sum(finding.status == WARN for finding in findings)
-    summary = "everything works" if not failed + warned else f"{failed} to mend, {warned} to know about"
+    summary = "everything works" if not failed + warned else f"{failed} to fix, {warned} to know about"
     return "\n".join([*lines, summary])
 
 

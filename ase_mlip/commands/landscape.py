@@ -49,7 +49,7 @@ def landscape(
     control: str | None,
     **options,
 ) -> None:
-    """How the training error of MODEL rises along random lines through its weights.
+    """Measure how the training error rises around the weights.
 
     FILES are the frames MODEL was trained on, with energies and forces. Prints the loss entropy: the higher,
     the lower and flatter the error is around the weights. Numbers are comparable between models of one

@@ -13,11 +13,11 @@ from .common import FILE
 @click.argument("run", type=FILE)
 @click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
 def stabilize(run: Path, resume: bool) -> None:
-    """Make a potential survive its dynamics, as RUN (TOML) describes.
+    """Train a potential until its dynamics is stable (StABlE).
 
-    StABlE training: replicas run until they fail, and the weights learn from a reference observable and from
-    energies and forces. Writes stability.csv, stabilize.json, report.html and, if weights within the budget
-    of the force error survive longer, a model file; else it says why not.
+    RUN is a TOML file. Replicas run until they fail, and the weights learn from a reference observable and
+    from energies and forces. Writes stability.csv, stabilize.json, report.html and, if weights within the
+    budget of the force error survive longer, a model file; else it says why not.
     """
     from ..stability_training.workflow import stabilize as compute
 
