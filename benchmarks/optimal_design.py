@@ -3,7 +3,7 @@
     python benchmarks/optimal_design.py            # H1 to H7 for Mo, Ge and Ta; minutes; needs ../shared/data
     python benchmarks/optimal_design.py Si         # the element it was developed on; decides nothing
     python benchmarks/optimal_design.py --seconds  # the selections of H7 again: their processor time
-    python benchmarks/optimal_design.py --pet      # H8: six small trainings of PET on Mo; about 12 minutes of CPU time
+    python benchmarks/optimal_design.py --pet      # H8: six small trainings of PET on Mo; 12 CPU minutes
     python benchmarks/optimal_design.py --stored   # the tables from the stored numbers, without data
 
 Farthest points, CUR and QUESTS appear beside the others where scikit-matter and quests can be imported.
