@@ -89,23 +89,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=RESULT, help="file of the numbers")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "stability_training", help="folder")
     options = parser.parse_args(arguments)
-    store = Store(options.output)
+    store = Store(options.output, options.work.resolve())
     if not options.stored:
         if options.water:
-            water(store, options.water.resolve(), options.work / "water")
+            water(store, options.water.resolve(), store.work / "water")
         else:
-            data = ethanol_files(options.work / "data")
+            data = ethanol_files(store.work / "data")
             for name in options.potentials or POTENTIALS:
-                ethanol(store, name, options.work, data)
+                ethanol(store, name, store.work, data)
     print(text(store.document))
     return 0
 
 
 class Store:
-    """Numbers by step; a step that is there is not done again."""
+    """Numbers by step; a step that is there is not done again. Paths are stored relative to ``work``."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, work: Path):
+        self.path, self.work = path, work
         self.document: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
     def step(self, case: str, name: str, compute: Callable[[], Any]) -> Any:
@@ -117,7 +117,8 @@ class Store:
             entries[name] = {"result": found, "cpu_seconds": time.process_time() - started}
             entries["environment"] = timing.environment()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            timing._write(self.path, json.dumps(self.document, indent=1, ensure_ascii=False) + "\n")
+            written = json.dumps(self.document, indent=1, ensure_ascii=False).replace(f"{self.work}/", "")
+            timing._write(self.path, written + "\n")
         return entries[name]["result"]
 
 
@@ -181,7 +182,7 @@ def ethanol(store: Store, name: str, work: Path, data: Path) -> None:
         return stabilize(run, resume=(folder / "stable" / "checkpoint.safetensors").exists()).document
 
     document = store.step(name, "stabilize", healed)
-    for factor in (2, 4):
+    for factor in (1, 2, 4):
         store.step(name, f"timestep/{factor}", lambda f=factor: lived(model, data, timestep=0.5 / f))
     if document["chosen"] is None:
         return
@@ -192,7 +193,7 @@ def ethanol(store: Store, name: str, work: Path, data: Path) -> None:
         store.step(name, f"errors {label}", lambda p=path: errors(p, data))
     seconds = store.document[name]["stabilize"]["cpu_seconds"]
     longer = store.step(name, "plain training", lambda: further(folder, model, n, data, seconds))
-    store.step(name, "plain training lived", lambda: lived(Path(longer), data))
+    store.step(name, "plain training lived", lambda: lived(store.work / longer, data))
     if 10 * n <= 800:
         more = trained(store, f"{name} ten times the data", folder / "ten", kind, seed, 10 * n, data)
         store.step(name, "ten times the data lived", lambda: lived(more, data))
@@ -222,7 +223,7 @@ def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int
         )
         return str(train(path, resume=(folder / "checkpoint.safetensors").exists()))
 
-    return Path(store.step(label, "train", compute))
+    return store.work / store.step(label, "train", compute)
 
 
 def further(folder: Path, model: Path, n: int, data: Path, seconds: float) -> str:
