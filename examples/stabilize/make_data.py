@@ -19,7 +19,6 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from ase_mlip.stability_training.trainable import open_trainable
 from ase_mlip.train import train
@@ -60,7 +59,8 @@ def dynamics(n: int, seed: int, interval: int = 40) -> list[Atoms]:
     rng = np.random.default_rng(seed)
     atoms = crystal()
     atoms.calc = EMT()
-    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=rng)
+    widths = np.sqrt(atoms.get_masses() * units.kB * TEMPERATURE)  # of Maxwell and Boltzmann
+    atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * widths[:, None])
     run = Langevin(
         atoms, 2.0 * units.fs, temperature_K=TEMPERATURE, friction=0.01 / units.fs, fixcm=False, rng=rng
     )
