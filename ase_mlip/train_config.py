@@ -1,7 +1,6 @@
 """A training run: one TOML file that maps onto the dataclasses below, key by key."""
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,7 @@ from .architectures.snnp import SNNPHypers
 from .data import DataConfig
 from .errors import ConfigurationError
 from .train_hypers import starting_hypers
-from .typed_table import read_table
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .typed_table import read_table, read_toml
 
 Positive = Annotated[float, Gt(0)]
 Weight = Annotated[float, Ge(0)]  # zero switches off
@@ -134,14 +128,7 @@ def read_config(path: str | Path) -> RunConfig:
         when the file is missing, is not TOML, or has unknown, missing or impossible entries: a line for each
     """
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"`{path}` does not exist; expected the TOML file of a training run"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"`{path}` is not valid TOML: {error}") from None
+    table = read_toml(path, "the TOML file of a training run")
     start = table.get("init_from")
     fine_tuning = isinstance(start, str) and bool(start)
     if fine_tuning:

@@ -13,6 +13,7 @@ import sys
 import types
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -28,6 +29,22 @@ else:
 T = TypeVar("T")
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 _NOUNS = {bool: "true or false", int: "integer", float: "number", str: "text in quotes"}
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a TOML file; ``what`` says in an error which file was expected.
+
+    Raises
+    ------
+    ConfigurationError
+        the file is missing or is not TOML
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(f"`{path}` does not exist; expected {what}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"`{path}` is not valid TOML: {error}") from None
 
 
 def read_table(kind: type[T], table: Any, where: str, **given: Any) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,12 +12,7 @@ from ..data import DataConfig
 from ..errors import ConfigurationError
 from ..stability import Criteria
 from ..train_config import Device, LossConfig, Name, Positive, Weight
-from ..typed_table import read_table
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..typed_table import read_table, read_toml
 
 Fraction = Annotated[float, Gt(0), Le(1)]
 Count = Annotated[int, Ge(1)]
@@ -155,14 +149,7 @@ def read_settings(path: str | Path) -> StabilizeConfig:
         when the file is missing, is not TOML, or has unknown, missing or impossible entries: a line for each
     """
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"`{path}` does not exist; expected the TOML file of a StABlE training"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"`{path}` is not valid TOML: {error}") from None
+    table = read_toml(path, "the TOML file of a StABlE training")
     problems = [
         f"`{path}` has no table `[{name}]`; see docs/stability_training.md for an example"
         for name in REQUIRED
