@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..architectures.needed import counts_of_edges
+
 
 class Basis(NamedTuple):
     """Functions of the edges alone: harmonics [E, (l+1)²], radial [E, n], cutoffs [E, 1]."""
@@ -26,37 +28,67 @@ class Block(NamedTuple):
     neighbours: Tensor  # int64 [B · J], 0 where there is no edge
 
 
-def plan(types: Tensor, edge_index: Tensor, wanted: Tensor, target: int) -> list[Block]:
-    """The nodes ``wanted`` (bool [N]) in blocks of about ``target`` edges.
+def plans(
+    types: Tensor, edge_index: Tensor, needed: list[Tensor], n_kinds: int, target: int
+) -> list[list[Block]]:
+    """For each layer its ``needed`` nodes (bool [N]) in blocks of about ``target`` edges.
 
-    Nodes are sorted by species and by their number of edges, so that hardly any edge has to be invented.
+    Nodes are sorted by species and by their number of edges, so that hardly any edge has to be invented. All
+    layers are planned at once: the host reads values twice, however many layers and blocks there are.
     """
     n_edges = edge_index.size(1)
-    counts = torch.bincount(edge_index[0], minlength=types.size(0))
+    counts = counts_of_edges(edge_index[0], types.size(0))
+    orders: list[Tensor] = []
+    for mask in needed:
+        places = torch.where(mask, types, n_kinds) * (n_edges + 1) + counts
+        orders.append(torch.argsort(places, stable=True))
+    cuts = _cuts(types, counts, needed, n_kinds, target)
+    widest: list[Tensor] = [counts[:0]]
+    for k, cut in enumerate(cuts):
+        last = torch.tensor([stop - 1 for _, _, stop in cut], dtype=torch.int64, device=types.device)
+        widest.append(counts[orders[k][last]])
+    widths: list[int] = torch.cat(widest).tolist()
     first = counts.cumsum(0) - counts
-    chosen = torch.nonzero(wanted).squeeze(1)
-    chosen = chosen[torch.argsort(types[chosen] * (n_edges + 1) + counts[chosen], stable=True)]
     ends = torch.cat([edge_index[1], torch.zeros(1, dtype=torch.int64, device=types.device)])
-    blocks: list[Block] = []
-    kinds, numbers = torch.unique_consecutive(types[chosen], return_counts=True)
-    totals: list[int] = numbers.tolist()
-    start = 0
-    for k, total in enumerate(totals):
-        most = int(counts[chosen[start + total - 1]].item())
-        size = max(1, target // max(1, most))
-        for nodes in chosen.narrow(0, start, total).split(size):
-            own = counts[nodes]
-            slots = torch.arange(max(1, int(own[-1].item())), device=types.device)
-            edges = torch.where(slots < own[:, None], first[nodes][:, None] + slots, n_edges).flatten()
-            blocks.append(Block(int(kinds[k].item()), nodes, edges, ends[edges]))
-        start += total
-    return blocks
+    found: list[list[Block]] = []
+    done = 0
+    for k, cut in enumerate(cuts):
+        blocks: list[Block] = []
+        for kind, start, stop in cut:
+            nodes = orders[k][start:stop]
+            slots = torch.arange(max(1, widths[done]), device=types.device)
+            edges = torch.where(slots < counts[nodes][:, None], first[nodes][:, None] + slots, n_edges)
+            edges = edges.flatten()
+            blocks.append(Block(kind, nodes, edges, ends[edges]))
+            done += 1
+        found.append(blocks)
+    return found
 
 
-def reached(wanted: Tensor, edge_index: Tensor) -> Tensor:
-    """The nodes ``wanted`` (bool [N]) and their neighbours, bool [N]."""
-    neighbours = edge_index[1][wanted[edge_index[0]]]
-    return wanted.index_fill(0, neighbours, True)
+def _cuts(
+    types: Tensor, counts: Tensor, needed: list[Tensor], n_kinds: int, target: int
+) -> list[list[tuple[int, int, int]]]:
+    """The blocks of each layer: species, and the first place and the one behind the last in its order."""
+    rows: list[Tensor] = []
+    for mask in needed:
+        present = mask.to(torch.int64)
+        nothing = torch.zeros(n_kinds, dtype=torch.int64, device=types.device)
+        rows.append(nothing.index_add(0, types, present))
+        rows.append(nothing.scatter_reduce(0, types, counts * present, "amax"))
+    numbers: list[list[int]] = torch.stack(rows).tolist()
+    cuts: list[list[tuple[int, int, int]]] = []
+    for k in range(len(needed)):
+        totals, most = numbers[2 * k], numbers[2 * k + 1]
+        cut: list[tuple[int, int, int]] = []
+        start = 0
+        for kind in range(n_kinds):
+            size = max(1, target // max(1, most[kind]))
+            stop = start + totals[kind]
+            while start < stop:
+                cut.append((kind, start, min(start + size, stop)))
+                start = min(start + size, stop)
+        cuts.append(cut)
+    return cuts
 
 
 def with_zero_row(x: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from .mace_blocks import Basis, Block, add_rows, gather, plan, reached, rows_of, with_zero_row
+from ..architectures.needed import needed_by_layers
+from .mace_blocks import Basis, Block, add_rows, gather, plans, rows_of, with_zero_row
 from .mace_layer import Layer
 
 MAX_ATOMIC_NUMBER = 118
@@ -86,11 +87,11 @@ class MACENetwork(torch.nn.Module):
         types = self.types[species]
         basis, energies = self._basis(types, edge_index, edge_vectors)
         padded = self._padded(basis)
-        blocks = plan(types, edge_index, torch.ones_like(types, dtype=torch.bool), self._target(species))
+        blocks = self._plans(types, edge_index, torch.ones_like(types, dtype=torch.bool))
         nodes = [self.embedding[types]]
         invariant: list[Tensor] = []
         for k, layer in enumerate(self.layers):
-            nodes, read = self._evaluate(k, nodes, padded, blocks)
+            nodes, read = self._evaluate(k, nodes, padded, blocks[k])
             energies = energies + read
             if layer.invariant:
                 invariant.append(nodes[0][:, 0])
@@ -118,7 +119,7 @@ class MACENetwork(torch.nn.Module):
         basis, pair = self._basis(types, edge_index, vectors)
         padded = self._padded(Basis(basis.harmonics.detach(), basis.radial.detach(), basis.cutoffs.detach()))
         weights = node_weights * self.scale
-        blocks = self._plans(types, edge_index, node_weights)
+        blocks = self._plans(types, edge_index, node_weights != 0.0)
         states = [[self.embedding[types]]]
         energies = pair.detach().clone()
         with torch.no_grad():
@@ -141,19 +142,13 @@ class MACENetwork(torch.nn.Module):
     def _target(self, species: Tensor) -> int:
         return self.edges_gpu if species.is_cuda else self.edges_cpu
 
-    def _plans(self, types: Tensor, edge_index: Tensor, node_weights: Tensor) -> list[list[Block]]:
-        """Blocks of each layer: of the nodes that one with a weight depends on."""
-        wanted = node_weights != 0.0
-        plans: list[list[Block]] = []
-        everything = bool(wanted.all())
-        for step in range(self.n_layers):
-            if step > 0 and everything:
-                plans.append(plans[0])
-            else:
-                plans.append(plan(types, edge_index, wanted, self._target(types)))
-                wanted = reached(wanted, edge_index)
-        plans.reverse()
-        return plans
+    def _plans(self, types: Tensor, edge_index: Tensor, wanted: Tensor) -> list[list[Block]]:
+        """Blocks of each layer: of the nodes that a ``wanted`` one (bool [N]) depends on."""
+        n_kinds, target = self.atomic_numbers.size(0), self._target(types)
+        if bool(wanted.all()):
+            return plans(types, edge_index, [wanted], n_kinds, target) * self.n_layers
+        needed = needed_by_layers(edge_index[0], edge_index[1], wanted, self.n_layers)
+        return plans(types, edge_index, needed, n_kinds, target)
 
     def _padded(self, basis: Basis) -> Basis:
         return Basis(

@@ -4,22 +4,12 @@ For a centre with n neighbours and a path from degree l to l', the sum is a prod
 [n (2l+1), m]: messages are never stored. Neighbourhoods are padded to the longest in their block.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from ..architectures.equivariant import pulled_back
+from .sevennet_blocks import Block
 from .sevennet_parts import Exact, Perceptron
-
-
-class Block(NamedTuple):
-    """Centres that are worked through together, each with as many edges as the first of them has."""
-
-    centres: Tensor  # int64 [B]
-    edges: Tensor  # int64 [B n], edge 0 where a neighbourhood is padded
-    neighbours: Tensor  # int64 [B n]
-    mask: Tensor  # [B n, 1], 0 where a neighbourhood is padded
 
 
 class Convolution(torch.nn.Module):
@@ -173,11 +163,3 @@ class Convolution(torch.nn.Module):
             gradients[0].index_add_(0, block.neighbours, found[0])
             gradients[1].index_add_(0, block.edges, found[1] * block.mask)
             gradients[2].index_add_(0, block.edges, found[2])
-
-
-def in_order(blocks: list[Block], like: Tensor) -> Tensor:
-    """The centres of all blocks in a row, int64; on the device of ``like``."""
-    centres = [torch.zeros(0, dtype=torch.int64, device=like.device)]
-    for block in blocks:
-        centres.append(block.centres)
-    return torch.cat(centres)

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from ..architectures.equivariant import pulled_back, types_of
-from .sevennet_convolution import Block, Convolution, in_order
+from ..architectures.needed import needed_by_layers
+from .sevennet_blocks import Kinds, Plan, counts_of_types, plans
+from .sevennet_convolution import Convolution
 from .sevennet_parts import Exact, Gate, Harmonics, Perceptron, Radial, SlotLinear
 
 
@@ -40,9 +42,9 @@ class Layer(torch.nn.Module):
         self.connection = connection
         self.gate = gate
 
-    def finish(self, sums: Tensor, x: Tensor, types: Tensor) -> Tensor:
-        """New features [B, D'] of nodes from their sums [B, C], features [B, D] and types [B]."""
-        return self.gate(self.after(sums, types) + self.connection(x, types))
+    def finish(self, sums: Tensor, x: Tensor, kinds: Kinds) -> Tensor:
+        """New features [B, D'] of nodes from their sums [B, C], features [B, D] and kinds."""
+        return self.gate(self.after(sums, kinds) + self.connection(x, kinds))
 
 
 class SevenNet(torch.nn.Module):
@@ -97,14 +99,14 @@ class SevenNet(torch.nn.Module):
         """``energies`` [N] in eV, without the energies of the elements, and the last ``features`` [N, F]."""
         types = self.types[species]
         harmonics, basis = self._edges(edge_vectors)
-        blocks = self._blocks(edge_index, torch.ones_like(types, dtype=torch.bool))
-        order = in_order(blocks, types)
+        everything = self._all(types)
+        plan = self._plans(types, edge_index, torch.ones_like(types, dtype=torch.bool))[0]
         x = self.embedding()[types]
         for layer in self.layers:
-            sums = layer.convolution.sums(layer.before(x, types), harmonics, basis, blocks)
-            rows = layer.finish(sums, x.index_select(0, order), types.index_select(0, order))
-            x = x.new_zeros(x.size(0), rows.size(1)).index_copy(0, order, rows)
-        found = {"energies": self._energies(x, types)}
+            sums = layer.convolution.sums(layer.before(x, everything), harmonics, basis, plan.blocks)
+            rows = layer.finish(sums, x.index_select(0, plan.nodes), plan.kinds)
+            x = x.new_zeros(x.size(0), rows.size(1)).index_copy(0, plan.nodes, rows)
+        found = {"energies": self._energies(x, everything)}
         if "features" in outputs:
             found["features"] = x
         return found
@@ -127,7 +129,8 @@ class SevenNet(torch.nn.Module):
         types = self.types[species]
         on_edges = self._edges(vectors)
         harmonics, basis = on_edges[0].detach(), on_edges[1].detach()
-        plans = self._plans(edge_index, node_weights != 0)
+        everything = self._all(types)
+        layers = self._plans(types, edge_index, node_weights != 0)
         xs: list[Tensor] = []
         mixed: list[Tensor] = []
         sums: list[Tensor] = []
@@ -135,23 +138,23 @@ class SevenNet(torch.nn.Module):
         x = self.embedding()[types]
         for k, layer in enumerate(self.layers):
             x = x.detach().requires_grad_(True)
-            order = in_order(plans[k], types)
-            before = layer.before(x, types)
+            plan = layers[k]
+            before = layer.before(x, everything)
             with torch.no_grad():
-                summed = layer.convolution.sums(before.detach(), harmonics, basis, plans[k])
+                summed = layer.convolution.sums(before.detach(), harmonics, basis, plan.blocks)
             summed.requires_grad_(True)
-            end = layer.finish(summed, x.index_select(0, order), types.index_select(0, order))
+            end = layer.finish(summed, x.index_select(0, plan.nodes), plan.kinds)
             xs.append(x)
             mixed.append(before)
             sums.append(summed)
             ends.append(end)
-            x = x.new_zeros(x.size(0), end.size(1)).index_copy(0, order, end.detach())
-        last = in_order(plans[-1], types)
-        rows = self._energies(ends[-1], types.index_select(0, last))
-        energies = rows.new_zeros(types.size(0)).index_copy(0, last, rows.detach())
+            x = x.new_zeros(x.size(0), end.size(1)).index_copy(0, plan.nodes, end.detach())
+        last = layers[-1]
+        rows = self._energies(ends[-1], last.kinds)
+        energies = rows.new_zeros(types.size(0)).index_copy(0, last.nodes, rows.detach())
         ends[-1] = rows
-        given = node_weights.to(rows.dtype).index_select(0, last)
-        by_edges = self._backwards(plans, xs, mixed, sums, ends, given, harmonics, basis)
+        given = node_weights.to(rows.dtype).index_select(0, last.nodes)
+        by_edges = self._backwards(layers, xs, mixed, sums, ends, given, harmonics, basis)
         found = {"energies": energies}
         if "features" in outputs:
             found["features"] = x
@@ -159,7 +162,7 @@ class SevenNet(torch.nn.Module):
 
     def _backwards(
         self,
-        plans: list[list[Block]],
+        layers: list[Plan],
         xs: list[Tensor],
         mixed: list[Tensor],
         sums: list[Tensor],
@@ -170,19 +173,19 @@ class SevenNet(torch.nn.Module):
     ) -> list[Tensor]:
         """Gradients by harmonics and basis; ``given`` is that by the end of the last layer."""
         by_harmonics, by_basis = torch.zeros_like(harmonics), torch.zeros_like(basis)
-        for back in range(len(plans)):
-            step = len(plans) - 1 - back
+        for back in range(len(layers)):
+            step = len(layers) - 1 - back
             found = pulled_back([ends[step]], [given], [sums[step], xs[step]])
             by_sums, by_x = found[0], found[1]
             gradients = [torch.zeros_like(mixed[step]), by_harmonics, by_basis]
             for k, layer in enumerate(self.layers):
                 if k == step:
                     layer.convolution.add_gradients(
-                        mixed[step].detach(), harmonics, basis, plans[step], by_sums, gradients
+                        mixed[step].detach(), harmonics, basis, layers[step].blocks, by_sums, gradients
                     )
             if step > 0:
                 by_x = by_x + pulled_back([mixed[step]], [gradients[0]], [xs[step]])[0]
-                given = by_x.index_select(0, in_order(plans[step - 1], by_x))
+                given = by_x.index_select(0, layers[step - 1].nodes)
         return [by_harmonics, by_basis]
 
     def _edges(self, vectors: Tensor) -> list[Tensor]:
@@ -190,49 +193,24 @@ class SevenNet(torch.nn.Module):
         r = torch.sqrt((vectors * vectors).sum(dim=1) + 1e-30)
         return [self.harmonics(vectors, r), self.radial(r)]
 
-    def _energies(self, features: Tensor, types: Tensor) -> Tensor:
-        """features [B, F], types [B] → eV, [B]"""
+    def _energies(self, features: Tensor, kinds: Kinds) -> Tensor:
+        """features [B, F] of nodes of these kinds → eV, [B]"""
         if self.nonlinear:
             column = self.perceptron.evaluate(features, self.perceptron.weights())
         else:
-            column = self.readout(features, types)
-        return column.squeeze(1) * self.scale[types]
+            column = self.readout(features, kinds)
+        return column.squeeze(1) * self.scale[kinds.types]
 
-    def _plans(self, edge_index: Tensor, wanted: Tensor) -> list[list[Block]]:
-        """The blocks of each layer: those of the last are ``wanted`` nodes, bool [N]."""
-        plans: list[list[Block]] = []
-        while len(plans) < self.n_layers:
-            plans.append(self._blocks(edge_index, wanted))
-            if bool(wanted.all()):
-                while len(plans) < self.n_layers:
-                    plans.append(plans[-1])
-            else:
-                seen = edge_index[1][wanted[edge_index[0]]]
-                wanted = wanted.index_fill(0, seen, True)
-        plans.reverse()
-        return plans
+    def _all(self, types: Tensor) -> Kinds:
+        """Kinds of all nodes; the host waits once."""
+        everything = torch.ones_like(types, dtype=torch.bool)
+        return Kinds(types, counts_of_types(types, [everything], self.scale.size(0))[0])
 
-    def _blocks(self, edge_index: Tensor, wanted: Tensor) -> list[Block]:
-        """``wanted`` centres, bool [N], in descending order of their number of edges."""
-        centres, neighbours = edge_index[0], edge_index[1]
-        degrees = torch.bincount(centres, minlength=wanted.size(0))
-        starts = torch.cumsum(degrees, 0) - degrees
-        found = torch.nonzero(wanted).squeeze(1)
-        sizes, order = torch.sort(degrees[found], stable=True, descending=True)
-        found = found[order]
-        budget = self.edges_gpu if centres.is_cuda else self.edges_cpu
-        lengths: list[int] = sizes.tolist()
-        blocks: list[Block] = []
-        start = 0
-        while start < len(lengths):
-            n = lengths[start]
-            stop = min(len(lengths), start + max(1, budget // max(n, 1)))
-            chosen = found[start:stop]
-            counts = torch.arange(n, device=centres.device)
-            present = (counts[None, :] < sizes[start:stop, None]).flatten()
-            edges = (starts[chosen][:, None] + counts[None, :]).flatten()
-            edges = torch.where(present, edges, torch.zeros_like(edges))
-            mask = present[:, None].to(self.scale.dtype)
-            blocks.append(Block(chosen, edges, neighbours[edges], mask))
-            start = stop
-        return blocks
+    def _plans(self, types: Tensor, edge_index: Tensor, wanted: Tensor) -> list[Plan]:
+        """The nodes of each layer, which a ``wanted`` node, bool [N], depends on."""
+        target = self.edges_gpu if types.is_cuda else self.edges_cpu
+        n_types = self.scale.size(0)
+        if bool(wanted.all()):
+            return plans(types, edge_index, [wanted], n_types, target, self.scale) * self.n_layers
+        needed = needed_by_layers(edge_index[0], edge_index[1], wanted, self.n_layers)
+        return plans(types, edge_index, needed, n_types, target, self.scale)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..architectures.equivariant import activate, polynomial_cutoff
+from .sevennet_blocks import Kinds
 
 
 class Exact(torch.nn.Module):
@@ -64,14 +65,13 @@ class SlotLinear(torch.nn.Module):
         self.bias = Exact(bias)
         self.by_species = any(table.dim() == 3 for _, _, table in maps)
 
-    def forward(self, x: Tensor, types: Tensor) -> Tensor:
-        """x [N, D], types int64 [N] → [N, D']"""
+    def forward(self, x: Tensor, kinds: Kinds) -> Tensor:
+        """x [N, D] of nodes of these kinds → [N, D']"""
         if not self.by_species:
             return self._mixed(x, -1)
-        order = torch.argsort(types)
-        counts: list[int] = torch.bincount(types, minlength=1).tolist()
+        order = torch.argsort(kinds.types)
         rows: list[Tensor] = []
-        for kind, part in enumerate(x[order].split(counts)):
+        for kind, part in enumerate(x[order].split(kinds.counts)):
             if part.size(0) > 0:
                 rows.append(self._mixed(part, kind))
         if len(rows) == 0:

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from .needed import counts_of_edges
 from .repulsion import zbl
 
 MAX_ATOMIC_NUMBER = 118
@@ -357,8 +358,7 @@ def neighbourhoods(
     nodes int64 [b] and edges int64 [b, n] of each block, for each layer. Where a node has fewer edges than n,
     the table has E, the index of an edge that a network must give no weight.
     """
-    counts = torch.zeros(n_nodes, dtype=torch.int64, device=centres.device)
-    counts = counts.index_add(0, centres, torch.ones_like(centres))  # torch.bincount would wait
+    counts = counts_of_edges(centres, n_nodes)
     starts = torch.cumsum(counts, 0) - counts
     most = largest([counts[nodes] for nodes in wanted])
     blocks: list[list[Tensor]] = []

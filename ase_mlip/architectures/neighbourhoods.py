@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .needed import counts_of_edges
 from .transformer import Layout
 
 
@@ -65,10 +66,8 @@ def widest(graph: Neighbourhoods) -> int:
 
 
 def counts_of(graph: Neighbourhoods) -> Tensor:
-    """Edges of each node, int64 [B]; torch.bincount would wait for the device."""
-    centres = graph.centres
-    nothing = torch.zeros(graph.types.size(0), dtype=torch.int64, device=centres.device)
-    return nothing.index_add(0, centres, torch.ones_like(centres))
+    """Edges of each node, int64 [B]."""
+    return counts_of_edges(graph.centres, graph.types.size(0))
 
 
 def unfold(graph: Neighbourhoods, width: int) -> tuple[Tensor, Tensor]:

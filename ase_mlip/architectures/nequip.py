@@ -19,6 +19,7 @@ from .equivariant import (
     with_empty_row,
 )
 from .interaction import Graph, Layer, Step
+from .needed import needed_by_layers
 
 
 class NequIP(torch.nn.Module):
@@ -157,22 +158,14 @@ class NequIP(torch.nn.Module):
     def _needed(self, graph: Graph, node_weights: Tensor) -> list[Tensor]:
         """Nodes that each layer must give: those with a weight, and neighbours of what later layers need.
 
-        Nodes are sorted by the layers that are behind the last one to need them, so that those of each layer
-        come first; the host waits for their numbers once.
+        Nodes are sorted by the number of layers that need them, so that those of each layer come first; the
+        host waits for their numbers once.
         """
-        mask = node_weights != 0
-        behind = torch.where(mask, 0, self.n_layers)
-        numbers = [mask.sum()]
-        for k in range(1, self.n_layers):
-            seen = torch.zeros_like(behind).index_add(
-                0, graph.neighbours[:-1], mask[graph.centres].to(behind.dtype)
-            )
-            mask = mask | (seen > 0)
-            behind = torch.where(mask, torch.clamp(behind, max=k), behind)
-            numbers.append(mask.sum())
-        order = torch.argsort(behind, stable=True)
-        counts: list[int] = torch.stack(numbers).tolist()
+        masks = needed_by_layers(graph.centres, graph.neighbours[:-1], node_weights != 0, self.n_layers)
+        table = torch.stack(masks)
+        order = torch.argsort(table.sum(0), descending=True, stable=True)
+        counts: list[int] = table.sum(1).tolist()
         found: list[Tensor] = []
-        for k in range(self.n_layers):
-            found.append(order[: counts[self.n_layers - 1 - k]])
+        for count in counts:
+            found.append(order[:count])
         return found
