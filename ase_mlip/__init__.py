@@ -24,16 +24,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DeviationWriter": "ase_mlip.ensemble",
-    "Ensemble": "ase_mlip.ensemble",
-    "MLIPCalculator": "ase_mlip.calculator",
-    "ModelInfo": "ase_mlip.model_info",
-    "SymmetrizedCalculator": "ase_mlip.symmetrized_calculator",
-    "SymmetrizedModel": "ase_mlip.symmetrized_model",
+    "DeviationWriter": "ase_mlip.calculators.ensemble",
+    "Ensemble": "ase_mlip.calculators.ensemble",
+    "MLIPCalculator": "ase_mlip.calculators.calculator",
+    "ModelInfo": "ase_mlip.model_file.info",
+    "SymmetrizedCalculator": "ase_mlip.calculators.symmetrized_calculator",
+    "SymmetrizedModel": "ase_mlip.model_file.symmetrized_model",
     "design": "ase_mlip.optimal_design.workflow",
-    "export_model": "ase_mlip.model",
+    "export_model": "ase_mlip.model_file.model",
     "landscape": "ase_mlip.landscapes.landscape",
-    "load_model": "ase_mlip.model",
+    "load_model": "ase_mlip.model_file.model",
     "stabilize": "ase_mlip.stability_training.workflow",
 }
 

@@ -67,7 +67,7 @@ def make_structure(name: str) -> Atoms:
 def prepare(name: str, checkpoint: Path) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "adapters"))
     {"mace": make_mace, "7net-0": use_sevennet, "nequip": make_nequip}.get(name, make_pet)(checkpoint)
-    from ase_mlip.adapters import adapt, export_adapted
+    from ase_mlip.converters import adapt, export_adapted
 
     source = "7net-0" if name == "7net-0" else checkpoint
     export_adapted(adapt(FAMILY[name], source, allow_pickle=True), exported(checkpoint), "float32")
@@ -149,7 +149,7 @@ def forces_of(name: str) -> str:
 
 def theirs(name: str, checkpoint: Path):
     if name == "mace":
-        from ase_mlip.adapters.mace import mace_packages
+        from ase_mlip.converters.mace.mace import mace_packages
 
         with mace_packages():
             from mace.calculators import MACECalculator
@@ -175,7 +175,7 @@ def in_lammps(name: str, checkpoint: Path, atoms: Atoms):
     from ase.data import atomic_masses
     from ase.io import write
 
-    from ase_mlip import lammps_run
+    from ase_mlip.lammps import lammps_run
 
     program, environment = lammps_run.prepare()
     folder = checkpoint.parent / f"lammps-{checkpoint.stem}"

@@ -52,7 +52,7 @@ from ase import units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 from ase_mlip import MLIPCalculator
-from ase_mlip.md import draw_velocities
+from ase_mlip.dynamics.md import draw_velocities
 torch.set_num_threads(1)
 atoms = {cell}
 atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
@@ -89,8 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace, cells: int) -> list[Row]:
     """Microseconds per atom and step of every model in ASE and in LAMMPS, and the ratios of the two."""
-    from ase_mlip import lammps_run
-    from ase_mlip.model_info import find_model
+    from ase_mlip.lammps import lammps_run
+    from ase_mlip.model_file.info import find_model
 
     program, environment = lammps_run.prepare()
     environment = {**environment, "OMP_NUM_THREADS": "1"}

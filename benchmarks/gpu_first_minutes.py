@@ -23,10 +23,12 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlip import MLIPCalculator, _build, _ops, batch_limit, load_model
+from ase_mlip import MLIPCalculator, load_model
+from ase_mlip.building import _build, _ops
+from ase_mlip.calculators import batch_limit
 from ase_mlip.device import covers, find_gpus
-from ase_mlip.model import shipped_models
-from ase_mlip.neighbors import NeighborList
+from ase_mlip.graph.neighbors import NeighborList
+from ase_mlip.model_file.model import shipped_models
 
 EXACT = {"energy": 1e-8, "forces": 1e-8, "stress": 1e-10}  # eV, eV/Å, eV/Å³; sums in another order
 SYNCHRONISED = "called a synchronizing CUDA operation"
@@ -86,7 +88,7 @@ def operators_give_the_numbers_of_the_cpu(device: str) -> str:
     limit = torch.full((1,), 25.0, dtype=torch.float64)
     positions = torch.from_numpy(atoms.positions)
     lists = positions, stored.edge_index, stored.offsets, stored.reverse, stored.shifts, limit
-    index, vectors, _, shifts, _ = torch.ops.ase_mlip.near_edges(*lists)
+    index, vectors, _, shifts, _ = torch.ops.ase_mlip.graph.near_edges(*lists)
     gradients, structure = torch.randn_like(vectors), torch.zeros_like(index[0])
     calls = {
         "near_edges": lists,
@@ -206,8 +208,8 @@ def time_and_memory_of_10000_atoms(device: str) -> str:
 
 def a_short_training_gives_the_losses_of_the_cpu(device: str) -> str:
     """One step of a PET from the same start; the loss holds energies and forces."""
-    from ase_mlip.architectures.pet import PET, PETHypers
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip.graph.neighbors import build_graph
+    from ase_mlip.networks.pet.pet import PET, PETHypers
 
     losses = []
     for where in (device, "cpu"):
@@ -246,7 +248,7 @@ run 0
 
 
 def lammps_gives_the_numbers_of_the_cpu(device: str) -> str:
-    from ase_mlip import _lammps, lammps_run
+    from ase_mlip.lammps import _lammps, lammps_run
 
     lammps = _lammps.find_lammps()
     if lammps is None:

@@ -190,7 +190,7 @@ class Crystal:
 
     def model_alone(self) -> Callable[[], float]:
         """The scripted model on the graph of the present positions."""
-        from ase_mlip.neighbors import build_graph
+        from ase_mlip.graph.neighbors import build_graph
 
         def measure() -> float:
             graph = build_graph(self.atoms, self.model.info.cutoff, self.model.info.pair_cutoffs)
@@ -385,7 +385,7 @@ def _run_lammps(lmp: str, potentials: Path, folder: Path) -> float:
 
 def _about_model(settings: Settings) -> dict[str, str]:
     """What identifies the model, and LAMMPS where it took part."""
-    from ase_mlip.model import find_model, read_info
+    from ase_mlip.model_file.model import find_model, read_info
 
     info = read_info(find_model(settings.model))
     about = {"model": info.name, "model_dtype": info.dtype, "model_sha256": info.document_sha256[:16]}

@@ -66,7 +66,7 @@ from ase import units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 from ase_mlip import MLIPCalculator
-from ase_mlip.md import draw_velocities
+from ase_mlip.dynamics.md import draw_velocities
 torch.set_num_threads(1)
 atoms = bulk("Si", a={lattice}, cubic=True).repeat(int(sys.argv[2]))
 atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
@@ -146,8 +146,8 @@ def _report(name: str, title: str, rows: list[Row], record: dict, quick: bool, o
 
 
 def _settings(options: argparse.Namespace, folder: Path) -> Settings:
-    from ase_mlip import lammps_run
-    from ase_mlip.model import find_model
+    from ase_mlip.lammps import lammps_run
+    from ase_mlip.model_file.model import find_model
 
     lmp, environment = lammps_run.prepare()
     potentials = lmp.parent / "share" / "lammps" / "potentials"
@@ -170,8 +170,8 @@ def _export_one_layer(model: str, folder: Path) -> Path:
     import torch
 
     from ase_mlip import export_model
-    from ase_mlip.architectures.pet import PET, PETHypers
-    from ase_mlip.model import find_model, read_info
+    from ase_mlip.model_file.model import find_model, read_info
+    from ase_mlip.networks.pet.pet import PET, PETHypers
 
     info = read_info(find_model(model))
     hypers = {k: v for k, v in info.architecture.items() if k != "name"} | {"num_gnn_layers": 1}

@@ -53,7 +53,7 @@ from ase import units
 from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 from ase_mlip import MLIPCalculator
-from ase_mlip.md import draw_velocities
+from ase_mlip.dynamics.md import draw_velocities
 atoms = bulk("Si", a=5.43, cubic=True).repeat({cells})
 atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
 draw_velocities(atoms, 300, 1)
@@ -98,7 +98,7 @@ def measure(lmp: Path, environment: dict[str, str], repeats: int, quick: bool, f
     """Rows of all models; of the ratio of the gains, the median over rounds is what is required."""
     if usable_cores() < 2:
         return [Row("gain of a second thread", "×", None, note="this process may use one core only")]
-    from ase_mlip.model_info import find_model
+    from ase_mlip.model_file.info import find_model
 
     snnp, nequip = str(find_model("snnp-si")), str(export_nequip(folder / "random-nequip.pt"))
     cases = [

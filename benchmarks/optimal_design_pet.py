@@ -11,7 +11,7 @@ import optimal_design_element as element
 from ase.io import write
 from scipy import stats
 
-from ase_mlip.train import train
+from ase_mlip.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "optimal-design"

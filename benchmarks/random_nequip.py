@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from ase_mlip import export_model
-from ase_mlip.architectures.equivariant import (
+from ase_mlip.networks.equivariant.interaction import Gate, Group, Layer
+from ase_mlip.networks.equivariant.nequip import NequIP
+from ase_mlip.networks.equivariant.parts import (
     BesselBasis,
     BlockLinear,
     Dense,
@@ -17,8 +19,6 @@ from ase_mlip.architectures.equivariant import (
     ReducedLengths,
     SphericalHarmonics,
 )
-from ase_mlip.architectures.interaction import Gate, Group, Layer
-from ase_mlip.architectures.nequip import NequIP
 
 CHANNELS = 32
 CUTOFF = 5.0  # Å

@@ -38,9 +38,9 @@ def measure_steps(repeats: int, steps: int) -> list[Row]:
     from ase import units
     from ase.build import molecule
 
-    from ase_mlip.replicas import run_replicas
-    from ase_mlip.stability import Criteria
-    from ase_mlip.thermostats import Thermostat
+    from ase_mlip.dynamics.replicas import run_replicas
+    from ase_mlip.dynamics.thermostats import Thermostat
+    from ase_mlip.stability.criteria import Criteria
 
     atoms = molecule("CH3CH2OH")
     nothing = Criteria(bonds=False, temperature_factor=None, lost_distance=None, energy_jump=None)
@@ -70,8 +70,8 @@ def measure_model(name: str, repeats: int, calls: int) -> list[Row]:
     from ase.build import bulk
 
     from ase_mlip import MLIPCalculator, load_model
-    from ase_mlip.batch_evaluator import BatchEvaluator
-    from ase_mlip.replicas import one_by_one
+    from ase_mlip.calculators.batch_evaluator import BatchEvaluator
+    from ase_mlip.dynamics.replicas import one_by_one
 
     model = load_model(name, "cpu")
     atoms = bulk("Si", cubic=True)

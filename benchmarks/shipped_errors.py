@@ -21,9 +21,9 @@ ELEMENTS = ("Si", "Ge", "Mo")
 
 
 def main() -> None:
-    from ase_mlip.calculator import MLIPCalculator
-    from ase_mlip.evaluate import evaluate
-    from ase_mlip.model_info import shipped_models
+    from ase_mlip.calculators.calculator import MLIPCalculator
+    from ase_mlip.checks.evaluate import evaluate
+    from ase_mlip.model_file.info import shipped_models
 
     found = {}
     for element in ELEMENTS:

@@ -4,7 +4,7 @@
     python benchmarks/shipped_stability.py --stored             # the stored results as a table
 
 Each potential runs at the conditions that docs/models.md states for it. A replica is judged by the one
-definition of unstable (`ase_mlip.stability`), and the distribution of distances is compared with that of the
+definition of unstable (`ase_mlip.stability.criteria`), and the distribution of distances is compared with that of the
 reference data at the same temperature and volume, where the data are there. The slow test
 `tests/test_shipped_stability.py` asks the same.
 """
@@ -117,14 +117,14 @@ CONDITIONS = {
 
 
 def judge(name: str, model: Path, time: float = 20.0, replicas: int = 8, progress: bool = True):
-    """Replicas of the potential ``name`` through LAMMPS: a :class:`ase_mlip.md_stability.StabilityResult`.
+    """Replicas of the potential ``name`` through LAMMPS: a :class:`ase_mlip.stability.runs.StabilityResult`.
 
     Parameters
     ----------
     model: its file
     time: length of a replica, ps
     """
-    from ase_mlip.md_stability import md_stability
+    from ase_mlip.stability.runs import md_stability
 
     conditions = CONDITIONS[name]
     try:
@@ -194,7 +194,7 @@ def table(rows: dict[str, dict]) -> str:
 
 
 def main() -> None:
-    from ase_mlip.model_info import find_model, read_info
+    from ase_mlip.model_file.info import find_model, read_info
     from ase_mlip.provenance import write_json
 
     parser = argparse.ArgumentParser(

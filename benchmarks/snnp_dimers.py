@@ -60,7 +60,7 @@ def main() -> None:
 
 def dimer(model, element: str, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Energies relative to two single atoms (eV) and the repulsion (eV/Å)."""
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip.graph.neighbors import build_graph
 
     def results(atoms: Atoms):
         found = model(build_graph(atoms, model.info.cutoff))
@@ -74,7 +74,7 @@ def dimer(model, element: str, distances: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def shortest(model) -> float:
     """Beginning of the first knot interval with training data, Å."""
-    from ase_mlip.visited import Coverage
+    from ase_mlip.calculators.visited import Coverage
 
     coverage = Coverage.of(model.info)
     visited = coverage.radial.flatten(0, -2).any(dim=0).nonzero()

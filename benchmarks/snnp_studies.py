@@ -44,7 +44,7 @@ def trained(
     folder = RUNS / name
     if (folder / "errors.json").exists():
         return folder
-    from ase_mlip.train import train
+    from ase_mlip.training.train import train
 
     folder.mkdir(parents=True, exist_ok=True)
     files = {part: [str(DATA / f"{e}_{part}.xyz") for e in elements] for part in ("training", "test")}
@@ -70,9 +70,9 @@ def errors(folder: Path, part: str = "test") -> tuple[float, float]:
 
 
 def load(element: str, part: str, cutoff: float):
-    """A file of mlearn as a :class:`ase_mlip.batches.GraphDataset`; "training" without a validation share."""
-    from ase_mlip.batches import GraphDataset
-    from ase_mlip.data import DataConfig, load_data
+    """A file of mlearn as a :class:`ase_mlip.data.batches.GraphDataset`; "training" without a validation share."""
+    from ase_mlip.data.batches import GraphDataset
+    from ase_mlip.data.data import DataConfig, load_data
 
     config = DataConfig(str(DATA / f"{element}_{part}.xyz"), split_seed=1, group_key="group")
     data = load_data(config, ROOT)
@@ -81,7 +81,7 @@ def load(element: str, part: str, cutoff: float):
 
 def residual_errors(network: torch.nn.Module, data, energies: dict[int, float]) -> tuple[float, float]:
     """Root mean square errors of a network in float64 with energies per atom: meV/atom and eV/Å."""
-    from ase_mlip.train_loss import RunningErrors, predict, residuals
+    from ase_mlip.training.loss import RunningErrors, predict, residuals
 
     table = torch.zeros(119, dtype=torch.float64)
     for number, energy in energies.items():
@@ -97,7 +97,7 @@ def residual_errors(network: torch.nn.Module, data, energies: dict[int, float]) 
 
 def constant(network: torch.nn.Module, data, number: int) -> float:
     """The energy per atom that a network of one element lacks on average, eV."""
-    from ase_mlip.train_loss import predict
+    from ase_mlip.training.loss import predict
 
     network.eval().double()
     missing = []

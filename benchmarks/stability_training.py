@@ -212,7 +212,7 @@ def training_size(store: Store, kind: str, work: Path, data: Path) -> int:
 
 def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int, data: Path) -> Path:
     """A potential trained on the first n frames."""
-    from ase_mlip.train import train
+    from ase_mlip.training.train import train
 
     def compute() -> str:
         folder.mkdir(parents=True, exist_ok=True)
@@ -228,7 +228,7 @@ def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int
 
 def further(folder: Path, model: Path, n: int, data: Path, seconds: float) -> str:
     """Plain training from the same weights for about as much time."""
-    from ase_mlip.train import train
+    from ase_mlip.training.train import train
 
     header, *rows = (model.parent / "metrics.csv").read_text().splitlines()
     place = header.split(",").index("seconds")
@@ -252,7 +252,7 @@ def lived(
     time: float = 10.0,
 ) -> dict[str, Any]:
     """Lifetimes of 32 replicas from the test starts."""
-    from ase_mlip.stability import Criteria
+    from ase_mlip.stability.criteria import Criteria
     from ase_mlip.stability_training.report import lifetimes
     from ase_mlip.stability_training.samplers import EngineSampler
     from ase_mlip.stability_training.settings import SimulationConfig
@@ -268,7 +268,7 @@ def lived(
 
 
 def errors(model: Path, data: Path) -> dict[str, float]:
-    from ase_mlip.evaluate import evaluate
+    from ase_mlip.checks.evaluate import evaluate
 
     found = evaluate(model, data / "test.xyz")
     return {"energy_mae": found.energy_mae, "forces_mae": found.forces_mae}

@@ -46,8 +46,9 @@ def _calls(cells: int) -> dict[str, Callable[[], object]]:
     import torch
     from ase.build import bulk
 
-    from ase_mlip import MLIPCalculator, _ops
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip import MLIPCalculator
+    from ase_mlip.building import _ops
+    from ase_mlip.graph.neighbors import build_graph
 
     _ops.load()
     ops = torch.ops.ase_mlip

@@ -21,16 +21,17 @@ import timing
 from ase import Atoms, units
 from ase.build import bulk
 
-from ase_mlip import MLIPCalculator, silicon
+from ase_mlip import MLIPCalculator
+from ase_mlip.dynamics.lammps_md import run_nve_lammps
+from ase_mlip.dynamics.md import draw_velocities, run_nve
 from ase_mlip.errors import SupercellWarning
-from ase_mlip.lammps_md import run_nve_lammps
-from ase_mlip.md import draw_velocities, run_nve
-from ase_mlip.model_info import find_model
-from ase_mlip.phonon_audit import audit_phonons
-from ase_mlip.phonon_input import relaxed_within_symmetry
-from ase_mlip.phonon_reference import compare_phonons
-from ase_mlip.phonons import phonons
-from ase_mlip.relax import relax
+from ase_mlip.lattice_dynamics.audit import audit_phonons
+from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
+from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.lattice_dynamics.reference import compare_phonons
+from ase_mlip.model_file.info import find_model
+from ase_mlip.relaxation.relax import relax
+from ase_mlip.report import silicon
 
 sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 RESULTS = timing.ROOT / "benchmarks" / "results"
@@ -292,7 +293,7 @@ def _direct_audit(options, scheme: str | None) -> dict:
 MEMORY = """
 import resource, sys
 from ase.build import bulk
-from ase_mlip import MLIPCalculator, silicon
+from ase_mlip import MLIPCalculator; from ase_mlip.report import silicon
 
 model, element, cells, scheme, times = sys.argv[1:]
 atoms = bulk(element, cubic=True).repeat(int(cells))

@@ -1,5 +1,5 @@
 // The s-NNP composed of torch's own operators: see composed.h. The features are those of
-// ase_mlip/architectures/snnp.py, their derivatives torch's.
+// ase_mlip/networks/snnp/snnp.py, their derivatives torch's.
 
 #include "composed.h"
 

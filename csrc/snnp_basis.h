@@ -6,7 +6,7 @@
 // for each case of species and each filter b. All in float64; a lane is a filter.
 //
 // A column is a coefficient that a fit is free to choose, numbered as they lie in the banks of
-// ase_mlip/architectures/splines.py, [M, C, K] of phi, then of rho, then of g. The last three coefficients of
+// ase_mlip/networks/snnp/splines.py, [M, C, K] of phi, then of rho, then of g. The last three coefficients of
 // phi and rho are zero and no columns; the first `before` ones of phi lie on the line through the next two.
 //
 // It knows nothing of libtorch.

@@ -1,6 +1,6 @@
 // The operator torch.ops.ase_mlip.snnp: energies and gradients of an s-NNP. It has no derivative of its own:
 // training takes snnp_features and its derivatives on a CPU (snnp_training.cpp), and elsewhere the
-// differentiable form in ase_mlip/architectures/snnp.py. Numbers on a GPU are not checked: that would mean
+// differentiable form in ase_mlip/networks/snnp/snnp.py. Numbers on a GPU are not checked: that would mean
 // waiting for them.
 
 #include "composed.h"

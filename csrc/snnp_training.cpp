@@ -1,5 +1,5 @@
 // The operators torch.ops.ase_mlip.snnp_features, snnp_features_backward and snnp_features_parameters, from
-// which ase_mlip/architectures/snnp_training.py makes functions that autograd knows.
+// which ase_mlip/networks/snnp/training.py makes functions that autograd knows.
 
 #include "parallel.h"
 #include "snnp_problem.h"

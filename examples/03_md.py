@@ -10,8 +10,8 @@ from ase.build import bulk
 from tqdm import tqdm
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.md import run_nve
-from ase_mlip.plots import plot_md, save_figure
+from ase_mlip.dynamics.md import run_nve
+from ase_mlip.pictures.plots import plot_md, save_figure
 
 model = sys.argv[1] if len(sys.argv) > 1 else "pet-si"
 

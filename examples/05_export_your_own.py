@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.neighborlist import primitive_neighbor_list
 from torch import Tensor
 
-from ase_mlip.adapters import Adapted, Reference, export_adapted
+from ase_mlip.converters import Adapted, Reference, export_adapted
 
 CUTOFF = 4.0  # Å
 

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from matplotlib.figure import Figure
 
-from ase_mlip.plots import save_figure
+from ase_mlip.pictures.plots import save_figure
 
 LABELS = {
     "Temp": "temperature (K)",

@@ -1,6 +1,6 @@
 #pragma once
 // How far atoms are from a model's training data, as its file says: the same checks as
-// ase_mlip/leverage_file.py, which says what a leverage is.
+// ase_mlip/model_file/leverage_file.py, which says what a leverage is.
 
 #include "document.h"
 #include "evaluator.h"

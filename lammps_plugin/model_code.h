@@ -1,6 +1,6 @@
 #pragma once
 // What the code inside a model file may call, read from its text before libtorch opens it: opening
-// TorchScript runs its code. The same checks as ase_mlip/model_code.py, where the reasons stand.
+// TorchScript runs its code. The same checks as ase_mlip/model_file/code.py, where the reasons stand.
 
 #include <string>
 

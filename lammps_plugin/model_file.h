@@ -1,6 +1,6 @@
 #pragma once
 // A model file: reading it, verifying it, and what its JSON document says. The same checks in the same order,
-// with the same messages, as ase_mlip/archive.py and ase_mlip/model_info.py.
+// with the same messages, as ase_mlip/model_file/archive.py and ase_mlip/model_file/info.py.
 
 #include "coverage.h"
 

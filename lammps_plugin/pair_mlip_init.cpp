@@ -111,7 +111,7 @@ void PairMLIP::check_random() {
 }
 
 /// A model averaged over a crystal's group has that symmetry only in boxes that the group keeps: R maps the
-/// vectors h of the box onto integer combinations of them, as ase_mlip/averaging.py checks.
+/// vectors h of the box onto integer combinations of them, as ase_mlip/rotations/averaging.py checks.
 void PairMLIP::check_lattice() {
     const std::vector<double>& operations = evaluator_->description().operations;
     const bool is_periodic = domain->xperiodic || domain->yperiodic || domain->zperiodic;

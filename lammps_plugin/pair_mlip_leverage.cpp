@@ -1,5 +1,5 @@
 // How far the atoms are from the model's training data, for fix pair, where the file says so:
-// ase_mlip/leverage_file.py says what a leverage is.
+// ase_mlip/model_file/leverage_file.py says what a leverage is.
 
 #include "pair_mlip.h"
 

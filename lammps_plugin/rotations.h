@@ -1,5 +1,5 @@
 #pragma once
-// Rotations that a model is averaged over, as ase_mlip/symmetry.py and averaging.py have them; a test
+// Rotations that a model is averaged over, as ase_mlip/rotations/schemes.py and averaging.py have them; a test
 // compares.
 
 #include <algorithm>

@@ -19,7 +19,7 @@
 namespace mlip {
 namespace {
 
-constexpr int64_t kMmapThreshold = 2147483647; // bytes, as in ase_mlip/model.py
+constexpr int64_t kMmapThreshold = 2147483647; // bytes, as in ase_mlip/model_file/model.py
 constexpr int64_t kTrimThreshold = -1;         // never
 
 std::optional<c10::OperatorHandle> find_operator(const char* name) {
@@ -51,7 +51,7 @@ void tune_allocator() {
     static_cast<void>(done);
 }
 
-// ---- tables of an s-NNP, by the names of ase_mlip/architectures/snnp.py
+// ---- tables of an s-NNP, by the names of ase_mlip/networks/snnp/snnp.py
 
 template <typename T> std::vector<T> numbers(const at::Tensor& tensor, at::ScalarType dtype) {
     const at::Tensor values = tensor.detach().to(at::kCPU, dtype).contiguous();
@@ -112,7 +112,7 @@ SnnpTables read_tables(const torch::jit::Module& network, const at::Tensor& refe
 
 bool is_snnp(const torch::jit::Module& network) {
     const std::string name = network.type()->name() ? network.type()->name()->qualifiedName() : "";
-    return name.starts_with("__torch__.ase_mlip.architectures.snnp.") && name.ends_with("SNNP");
+    return name.starts_with("__torch__.ase_mlip.networks.snnp.snnp.") && name.ends_with("SNNP");
 }
 
 Outputs call(torch::jit::Module& module, const Graph& graph, std::vector<c10::IValue> further) {
@@ -127,7 +127,7 @@ Outputs call(torch::jit::Module& module, const Graph& graph, std::vector<c10::IV
     return outputs;
 }
 
-// ---- files of schema 1, as in ase_mlip/first_schema.py
+// ---- files of schema 1, as in ase_mlip/model_file/first_schema.py
 
 /// Whether a module is of schema 1, where a call says only that derivatives are wanted.
 bool takes_derivatives(const torch::jit::Module& module) {
@@ -166,13 +166,13 @@ Outputs of_first_schema(torch::jit::Module& module, const Graph& graph, const Ro
     return outputs;
 }
 
-/// A network behind the wrapper of ase_mlip/first_contract.py.
+/// A network behind the wrapper of ase_mlip/model_file/first_contract.py.
 torch::jit::Module unwrapped(const torch::jit::Module& network) {
     const std::string name = network.type()->name() ? network.type()->name()->name() : "";
     return name.starts_with("FirstContract") ? network.attr("network").toModule() : network;
 }
 
-// ---- species, as in ase_mlip/self_test.py
+// ---- species, as in ase_mlip/model_file/self_test.py
 
 /// Throws where the document names elements for which a network has no weights. Networks hold a table `types`
 /// [119]; where an unknown number has type 0, as the first species has, only one of that type can be there.

@@ -12,7 +12,7 @@
 
 namespace mlip {
 
-/// One structure as the scripted potential takes it (see ase_mlip/potential.py).
+/// One structure as the scripted potential takes it (see ase_mlip/model_file/potential.py).
 struct Graph {
     at::Tensor species;        // int64 [N]
     at::Tensor edge_index;     // int64 [2, E], sorted by centre
@@ -50,7 +50,7 @@ class ScriptedModel {
     /// The tables of an s-NNP in the dtype that the network has; nothing for another architecture.
     std::unique_ptr<SnnpTables> snnp_tables() const;
 
-    /// `energies`, `energy` and what else is asked for by the names of ase_mlip/potential.py, as far as the
+    /// `energies`, `energy` and what else is asked for by the names of ase_mlip/model_file/potential.py, as far as the
     /// file has it; nothing else is computed. Writes nothing on the module.
     Outputs operator()(const Graph& graph, const Rotations& rotations,
                        const std::vector<std::string>& wanted) const;

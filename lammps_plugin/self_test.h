@@ -1,5 +1,5 @@
 #pragma once
-// The self-test inside every model file, as ase_mlip/self_test.py runs it.
+// The self-test inside every model file, as ase_mlip/model_file/self_test.py runs it.
 
 #include "scripted_model.h"
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 from toy import PairNetwork, smooth_cutoff
 
-from ase_mlip import _ops
-from ase_mlip.check_probe import Probe
-from ase_mlip.check_structures import default_structures
-from ase_mlip.model import Model
-from ase_mlip.model_info import ModelInfo
-from ase_mlip.potential import Potential
+from ase_mlip.building import _ops
+from ase_mlip.checks.probe import Probe
+from ase_mlip.checks.structures import default_structures
+from ase_mlip.model_file.info import ModelInfo
+from ase_mlip.model_file.model import Model
+from ase_mlip.model_file.potential import Potential
 
 SPECIES = [8, 14]
 CUTOFF = 4.0

@@ -4,7 +4,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.calculators.calculator import MLIPCalculator
 
 ALL = MLIPCalculator.implemented_properties
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from ase_mlip import _torchscript
-from ase_mlip.averaging import PLAIN, Averaging
-from ase_mlip.neighbors import Graph
+from ase_mlip.graph.neighbors import Graph
+from ase_mlip.rotations.averaging import PLAIN, Averaging
 
 EVERYTHING = ("forces", "virial", "virials", "gradients")
 
@@ -14,7 +14,7 @@ EVERYTHING = ("forces", "virial", "virials", "gradients")
 def call(
     potential, graph: Graph, outputs: Sequence[str] = EVERYTHING, averaging: Averaging = PLAIN, at_once=0
 ) -> dict[str, torch.Tensor]:
-    """Outputs of a :class:`ase_mlip.potential.Potential`."""
+    """Outputs of a :class:`ase_mlip.model_file.potential.Potential`."""
     rotations = torch.from_numpy(averaging.rotations), torch.from_numpy(averaging.weights)
     with _torchscript.calling():
         return potential(

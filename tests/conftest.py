@@ -69,7 +69,7 @@ def anisotropic_model_path(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def pair(pair_model_path):
     """The pair potential, loaded in float64."""
-    from ase_mlip.model import load_model
+    from ase_mlip.model_file.model import load_model
 
     return load_model(pair_model_path, device="cpu", dtype="float64")
 
@@ -77,7 +77,7 @@ def pair(pair_model_path):
 @pytest.fixture(scope="session")
 def anisotropic(anisotropic_model_path):
     """The unconstrained toy, loaded in float64."""
-    from ase_mlip.model import load_model
+    from ase_mlip.model_file.model import load_model
 
     return load_model(anisotropic_model_path, device="cpu", dtype="float64")
 
@@ -87,7 +87,8 @@ def fake_installation(tmp_path, monkeypatch) -> Path:
     """A fake LAMMPS with MPICH, a fake compiler, an empty cache and no launcher of MPI programs."""
     from fake_lammps import FAKE_COMPILER, HEADER, write_lammps, write_program
 
-    from ase_mlip import _build, _build_lammps, _lammps
+    from ase_mlip.building import _build
+    from ase_mlip.lammps import _build_lammps, _lammps
 
     package = write_lammps(tmp_path / "site")
     (tmp_path / "mpi").mkdir()
@@ -112,7 +113,7 @@ def fake_installation(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def torch_side() -> Path:
     """The library that `pair_style mlip` opens, built now if it is not there."""
-    from ase_mlip import _build_lammps, _lammps
+    from ase_mlip.lammps import _build_lammps, _lammps
 
     if shutil.which("c++") is None:
         pytest.skip("c++ not found")

@@ -3,9 +3,9 @@
 import torch
 from ase import Atoms
 
+from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.landscapes.weights import model_weights
-from ase_mlip.model import Model
-from ase_mlip.neighbors import build_graph
+from ase_mlip.model_file.model import Model
 
 
 def tensors(model: Model) -> dict[str, torch.Tensor]:

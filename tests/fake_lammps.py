@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ase_mlip import _lammps
+from ase_mlip.lammps import _lammps
 
 HEADER = "#define MPICH_VERSION 5\n"
 

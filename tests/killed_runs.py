@@ -16,7 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from ase_mlip import _ops, cli
+from ase_mlip.building import _ops
+from ase_mlip.cli import main as cli
 
 
 def import_all() -> None:

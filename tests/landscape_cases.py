@@ -10,8 +10,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from random_pet import random_network
 
 from ase_mlip import export_model, load_model
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-from ase_mlip.model import Model
+from ase_mlip.model_file.model import Model
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 CUTOFF = 4.0
 

@@ -10,7 +10,8 @@ import torch
 from ase import Atoms
 from toy import PairNetwork
 
-from ase_mlip import _torchscript, archive
+from ase_mlip import _torchscript
+from ase_mlip.model_file import archive
 
 
 def as_atoms(structure: dict) -> Atoms:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ase_mlip.neighbors import build_graph
+from ase_mlip.graph.neighbors import build_graph
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,7 +2,9 @@
 
 import torch
 
-from ase_mlip.architectures.equivariant import (
+from ase_mlip.networks.equivariant.interaction import Gate, Group, Layer
+from ase_mlip.networks.equivariant.nequip import NequIP
+from ase_mlip.networks.equivariant.parts import (
     BesselBasis,
     BlockLinear,
     Dense,
@@ -11,8 +13,6 @@ from ase_mlip.architectures.equivariant import (
     SphericalHarmonics,
     TypedLinear,
 )
-from ase_mlip.architectures.interaction import Gate, Group, Layer
-from ase_mlip.architectures.nequip import NequIP
 
 CHANNELS, RADIAL = 4, 4
 SCALARS, VECTORS = (1, CHANNELS), (3, CHANNELS)

@@ -4,8 +4,8 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-from ase_mlip.neighbors import build_graph
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 KINDS = {
     "two layers": {"hidden": [6, 9]},

@@ -51,7 +51,7 @@ class StillingerWeber(torch.nn.Module):
 
 def export(path):
     """Write it as a model file."""
-    from ase_mlip.model import export_model
+    from ase_mlip.model_file.model import export_model
 
     network = StillingerWeber()
     document = {

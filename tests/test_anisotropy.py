@@ -10,12 +10,12 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.anisotropy import Anisotropy, measure, pooled, to_text
-from ase_mlip.cli import main
-from ase_mlip.neighbors import build_graph
-from ase_mlip.plots import plot_anisotropy
-from ase_mlip.residual import averaging_turned, uniform_rotations
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.calculators.anisotropy import Anisotropy, measure, pooled, to_text
+from ase_mlip.calculators.residual import averaging_turned, uniform_rotations
+from ase_mlip.cli.main import main
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.pictures.plots import plot_anisotropy
+from ase_mlip.rotations.schemes import find_averaging
 
 STRUCTURE = Path(__file__).parent.parent / "examples" / "structures" / "silicon_rattled.xyz"
 
@@ -77,7 +77,7 @@ def test_shared_rotations_are_evaluated_once(model):
 def test_many_atoms_are_evaluated_in_parts(model, monkeypatch):
     atoms = read(STRUCTURE)
     (whole,) = measure(model, atoms, ["octahedral"], orientations=2)
-    monkeypatch.setattr("ase_mlip.anisotropy.VALUES_AT_ONCE", 5 * len(atoms))
+    monkeypatch.setattr("ase_mlip.calculators.anisotropy.VALUES_AT_ONCE", 5 * len(atoms))
     (parts,) = measure(model, atoms, ["octahedral"], orientations=2)
     assert parts.forces == pytest.approx(whole.forces, rel=1e-9)
 

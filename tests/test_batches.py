@@ -9,8 +9,8 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 
-from ase_mlip.batches import GraphDataset, random_o3, shuffled_batches
-from ase_mlip.references import Sample
+from ase_mlip.data.batches import GraphDataset, random_o3, shuffled_batches
+from ase_mlip.data.references import Sample
 
 
 def edge_order(i, j, vectors):

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ase_mlip import _build, _build_lammps, _lammps, _ops, lammps_run
+from ase_mlip.building import _build, _ops
+from ase_mlip.lammps import _build_lammps, _lammps, lammps_run
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = Path(torch.__file__).resolve().parent
@@ -327,7 +328,7 @@ def test_cmake_builds_the_pair_style_against_another_lammps(tmp_path):
     (tmp_path / "in.trial").write_text(LAMMPS_SCRIPT)
     environment = lammps_run.with_folders(os.environ, mpi=library.parent if library else None)
     arguments = ["--lmp", lammps.program, "--plugin", prefix / "lib" / "ase_mlip", "-in", "in.trial"]
-    code = "from ase_mlip.cli import main; main()"
+    code = "from ase_mlip.cli.main import main; main()"
     command = [sys.executable, "-c", code, "lammps", *arguments, "-log", "none"]
     output = run(command, env=environment, cwd=tmp_path)
     assert str(prefix / "share" / "ase_mlip" / "models" / "pet-si.pt") in output
@@ -381,7 +382,9 @@ def test_packages_hold_all_sources(tmp_path, compiled):
     sources = {
         f"{name}/{path.name}" for name in ("csrc", "lammps_plugin") for path in (ROOT / name).iterdir()
     }
-    models = {f"ase_mlip/models/{path.name}" for path in (ROOT / "ase_mlip" / "models").glob("*.pt")}
+    models = {
+        f"ase_mlip/model_file/models/{path.name}" for path in (ROOT / "ase_mlip" / "models").glob("*.pt")
+    }
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ase_mlip").rglob("*.py")}
     assert sources | models | modules <= in_archive
     assert {f"ase_mlip/{name}" for name in sources} | models | modules <= in_wheel

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from fake_lammps import found, write_program
 
-from ase_mlip import _build, _build_files, _build_lammps, _ops, lammps_plugin_path
+from ase_mlip.building import _build, _build_files, _ops
+from ase_mlip.lammps import _build_lammps, lammps_plugin_path
 
 REMEDY = r"cut short or altered since; build it again with `ase-mlip build --force`"
 
@@ -90,7 +91,7 @@ def test_a_killed_build_is_cleaned_up_by_the_next(fake_installation):
     compiler = fake_installation / "fake-c++"
     working = compiler.read_text()
     write_program(compiler, SLOW_COMPILER)
-    code = "from ase_mlip import _build; _build.find_nvcc = lambda: None; _build.find_or_build()"
+    code = "from ase_mlip.building import _build; _build.find_nvcc = lambda: None; _build.find_or_build()"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     wait_for(fake_installation / "started")
     process.kill()

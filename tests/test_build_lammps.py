@@ -10,7 +10,8 @@ import pytest
 import torch
 from fake_lammps import calls, found, write_lammps
 
-from ase_mlip import _build, _build_lammps, _lammps
+from ase_mlip.building import _build
+from ase_mlip.lammps import _build_lammps, _lammps
 
 # ---- what is installed ---------------------------------------------------------------------------
 

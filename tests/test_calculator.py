@@ -11,9 +11,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from calculator_cases import rattled_silica
 from toy import AnisotropicNetwork, PairNetwork, export_toy
 
-from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.neighbors import build_graph
+from ase_mlip.graph.neighbors import build_graph
 
 
 @pytest.fixture(params=["pair", "anisotropic"])

@@ -19,7 +19,7 @@ from ase.optimize import BFGS
 from ase.vibrations import Vibrations
 from calculator_cases import ALL, count_evaluations, rattled_silica
 
-from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.errors import MLIPError
 
 # ---- ASE's conventions -------------------------------------------------------------------------------------

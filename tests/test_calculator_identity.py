@@ -11,12 +11,12 @@ from ase.calculators.mixing import LinearCombinationCalculator
 from toy import PairNetwork, export_toy
 
 from ase_mlip import Ensemble, MLIPCalculator, SymmetrizedCalculator
-from ase_mlip import calculator_identity as module
-from ase_mlip.calculator_identity import difference, is_known, made_with
-from ase_mlip.phonon_audit import audit_phonons
-from ase_mlip.phonon_cells import to_phonopy
-from ase_mlip.phonon_files import Checkpoint
-from ase_mlip.phonons import phonons
+from ase_mlip.calculators import identity as module
+from ase_mlip.calculators.identity import difference, is_known, made_with
+from ase_mlip.lattice_dynamics.audit import audit_phonons
+from ase_mlip.lattice_dynamics.cells import to_phonopy
+from ase_mlip.lattice_dynamics.files import Checkpoint
+from ase_mlip.lattice_dynamics.phonons import phonons
 
 OPTIONS = {"mesh": (2, 2, 2), "relax_first": False}
 

@@ -8,8 +8,8 @@ import torch
 from random_pet import silicon
 
 from ase_mlip import MLIPCalculator, export_model, load_model
-from ase_mlip.neighbors import build_graph
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.rotations.schemes import find_averaging
 
 
 @contextlib.contextmanager

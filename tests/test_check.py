@@ -33,14 +33,16 @@ from broken_networks import (
 )
 from toy import AnisotropicNetwork
 
-from ase_mlip import check_continuity, check_graph, check_physics
-from ase_mlip.check import CHECKS, format_checks, passed, run_checks
-from ase_mlip.check_probe import Probe, take_edges
-from ase_mlip.check_structures import default_structures, disordered_structure
+from ase_mlip.checks import continuity as check_continuity
+from ase_mlip.checks import graphs as check_graph
+from ase_mlip.checks import physics as check_physics
+from ase_mlip.checks.check import CHECKS, format_checks, passed, run_checks
+from ase_mlip.checks.probe import Probe, take_edges
+from ase_mlip.checks.structures import default_structures, disordered_structure
 from ase_mlip.errors import StructureError
-from ase_mlip.model import load_model
-from ase_mlip.neighbors import build_graph
-from ase_mlip.potential import Potential
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.model import load_model
+from ase_mlip.model_file.potential import Potential
 
 # ---- sound models pass ---------------------------------------------------------------------------------
 
@@ -80,8 +82,8 @@ def test_message_passing_passes_with_its_range():
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("neighbours", [None, 8.0])
 def test_random_pet_passes(tmp_path, layers, neighbours):
-    from ase_mlip.architectures.pet import PET, PETHypers
-    from ase_mlip.model import export_model
+    from ase_mlip.model_file.model import export_model
+    from ase_mlip.networks.pet.pet import PET, PETHypers
 
     hypers = PETHypers(
         species=SPECIES,
@@ -254,9 +256,9 @@ def test_translations_need_a_sound_neighbour_list(monkeypatch):
         )
 
     assert failures(Broken(), check_physics.translation) == []
-    monkeypatch.setattr("ase_mlip.check_probe.build_graph", without_images)
+    monkeypatch.setattr("ase_mlip.checks.probe.build_graph", without_images)
     assert "lattice translation: energies" in failures(Broken(), check_physics.translation)
-    monkeypatch.setattr("ase_mlip.check_probe.build_graph", stretched)
+    monkeypatch.setattr("ase_mlip.checks.probe.build_graph", stretched)
     assert "translation: energies" in failures(Broken(), check_physics.translation)
 
 

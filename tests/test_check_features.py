@@ -5,11 +5,11 @@ import torch
 from broken_networks import Broken, make_model
 from random_pet import random_network
 
-from ase_mlip.check import format_checks, run_checks
-from ase_mlip.check_features import linear_features
-from ase_mlip.check_probe import Probe
-from ase_mlip.check_structures import default_structures
-from ase_mlip.model import load_model
+from ase_mlip.checks.check import format_checks, run_checks
+from ase_mlip.checks.features import linear_features
+from ase_mlip.checks.probe import Probe
+from ase_mlip.checks.structures import default_structures
+from ase_mlip.model_file.model import load_model
 
 NAME = "energies are linear in the features"
 
@@ -74,8 +74,8 @@ def test_the_row_is_printed_only_for_models_with_features(pair_model_path):
 
 
 def test_too_many_features_for_what_is_worth_evaluating_are_said_so(monkeypatch):
-    monkeypatch.setattr("ase_mlip.check_features.MOST", 1)
-    monkeypatch.setattr("ase_mlip.check_features.SIZE", 4)
+    monkeypatch.setattr("ase_mlip.checks.features.MOST", 1)
+    monkeypatch.setattr("ase_mlip.checks.features.SIZE", 4)
     assert row(Featured()).detail == "not known: 4 atoms are too few for 2 features"
 
 

@@ -6,9 +6,9 @@ import torch
 from ase.neighborlist import neighbor_list
 from broken_networks import CUTOFF, SPECIES
 
-from ase_mlip.check_probe import fold, take_edges, unfold
-from ase_mlip.check_structures import default_structures, diluted, disordered_structure, tiny_structure
-from ase_mlip.neighbors import build_graph
+from ase_mlip.checks.probe import fold, take_edges, unfold
+from ase_mlip.checks.structures import default_structures, diluted, disordered_structure, tiny_structure
+from ase_mlip.graph.neighbors import build_graph
 
 
 @pytest.mark.parametrize("pbc", [True, (True, False, True), False])

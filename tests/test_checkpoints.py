@@ -13,13 +13,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from phonopy import Phonopy
 
-from ase_mlip.archive import write_atomically
 from ase_mlip.errors import DataError
-from ase_mlip.phonon_cells import to_phonopy
-from ase_mlip.phonon_files import Checkpoint
-from ase_mlip.relax import relax
-from ase_mlip.relax_store import Store, digest, to_frame
-from ase_mlip.train_checkpoint import TrainState, load_checkpoint, save_checkpoint
+from ase_mlip.lattice_dynamics.cells import to_phonopy
+from ase_mlip.lattice_dynamics.files import Checkpoint
+from ase_mlip.model_file.archive import write_atomically
+from ase_mlip.relaxation.relax import relax
+from ase_mlip.relaxation.store import Store, digest, to_frame
+from ase_mlip.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 
 FLIPS = 60
 
@@ -94,7 +94,7 @@ class Reader:
     """What a checkpoint says without a calculator that could contradict it."""
 
     def __init__(self, path):
-        from ase_mlip.phonon_files import _content
+        from ase_mlip.lattice_dynamics.files import _content
 
         try:
             with path.open("rb") as stream, np.load(stream) as stored:
@@ -142,7 +142,7 @@ def test_a_changed_number_of_a_relaxed_structure_is_refused(tmp_path):
 
 
 def test_sums_do_not_depend_on_the_order_of_tensors():
-    from ase_mlip.train_checkpoint import _digest
+    from ase_mlip.training.checkpoint import _digest
 
     tensors = {"a": torch.zeros(2), "b": torch.ones(3, dtype=torch.float64), "c": torch.tensor(5)}
     assert _digest(tensors, {}) == _digest(dict(reversed(tensors.items())), {})
@@ -153,7 +153,7 @@ def test_sums_do_not_depend_on_the_order_of_tensors():
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
     code = """
 import os, signal, sys
-from ase_mlip import archive
+from ase_mlip.model_file import archive
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
 archive.write_atomically(sys.argv[1], b"half")
 """

@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_mlip import cli
+from ase_mlip.cli import main as cli
 from ase_mlip.errors import BuildError, MLIPError
 
 
@@ -31,7 +31,7 @@ def structure_path(tmp_path):
 
 def test_help_is_immediate_and_imports_nothing_heavy():
     code = (
-        "import sys; from ase_mlip.cli import main\n"
+        "import sys; from ase_mlip.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'ase', 'numpy', 'matplotlib', 'phonopy', 'vesin', 'scipy'} & sys.modules.keys()\n"
@@ -68,7 +68,7 @@ def test_every_command_has_help():
 
 
 def test_info_names_what_matters(anisotropic_model_path):
-    from ase_mlip.model_info import read_info
+    from ase_mlip.model_file.info import read_info
 
     result = invoke("info", anisotropic_model_path)
     assert result.exit_code == 0
@@ -86,7 +86,7 @@ def test_info_names_what_matters(anisotropic_model_path):
 
 
 def test_info_json_is_the_document(anisotropic_model_path):
-    from ase_mlip.model_info import ModelInfo, read_info
+    from ase_mlip.model_file.info import ModelInfo, read_info
 
     result = invoke("info", anisotropic_model_path, "--json")
     assert ModelInfo(**json.loads(result.stdout)) == read_info(anisotropic_model_path)
@@ -217,7 +217,7 @@ def test_evaluate_json_has_the_promised_keys_and_the_known_errors(pair_model_pat
     assert errors["stress_rmse"] is None
     assert (errors["n_structures"], errors["n_atoms"]) == (2, 16)
     assert errors["groups"]["as computed"]["forces_rmse"] == pytest.approx(0.0, abs=1e-6)
-    from ase_mlip.model_info import read_info
+    from ase_mlip.model_file.info import read_info
 
     # of which model and of what: `landscape --compare` needs to know
     assert errors["model"]["document_sha256"] == read_info(pair_model_path).document_sha256
@@ -255,7 +255,7 @@ def test_evaluate_refuses_bad_arguments_in_one_line(pair_model_path, tmp_path, s
     ],
 )
 def test_demo_fails_when_a_step_failed(pair_model_path, tmp_path, monkeypatch, results, status):
-    from ase_mlip import demo
+    from ase_mlip.report import demo
 
     monkeypatch.setattr(demo, "run_demo", lambda output, model, quick: results)
     result = invoke("demo", "-o", tmp_path, "--model", pair_model_path)
@@ -265,7 +265,7 @@ def test_demo_fails_when_a_step_failed(pair_model_path, tmp_path, monkeypatch, r
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_doctor_exits_with_its_verdict(monkeypatch, status):
-    from ase_mlip import doctor
+    from ase_mlip.checks.installation import doctor
 
     monkeypatch.setattr(doctor, "run", lambda: status)
     assert invoke("doctor").exit_code == status

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from leverage_cases import labelled, training_data
 from random_pet import export_random, silicon
 
-from ase_mlip.cli import main
-from ase_mlip.model import read_info
+from ase_mlip.cli.main import main
+from ase_mlip.model_file.model import read_info
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from ase.spacegroup import crystal
 from click.testing import CliRunner
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
-from ase_mlip.commands.conductivity import conductivity
-from ase_mlip.commands.elastic import elastic
-from ase_mlip.commands.eos import eos
-from ase_mlip.commands.relaxed import CrystalRun
-from ase_mlip.rotation_file import write_rotations
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.cli.commands.conductivity import conductivity
+from ase_mlip.cli.commands.elastic import elastic
+from ase_mlip.cli.commands.eos import eos
+from ase_mlip.cli.relaxed import CrystalRun
+from ase_mlip.rotations.rotation_file import write_rotations
+from ase_mlip.rotations.schemes import find_averaging
 
 PNG = b"\x89PNG"
 
@@ -110,7 +110,7 @@ def test_float64_is_the_default_and_float32_is_said(files):
 
 
 def test_the_space_group_is_kept_unless_it_is_let_go(files, monkeypatch):
-    module = importlib.import_module("ase_mlip.relax")
+    module = importlib.import_module("ase_mlip.relaxation.relax")
     found = []
 
     def spy(atoms, **options):
@@ -188,7 +188,7 @@ def test_results_of_something_else_are_not_replaced(command, other, files, tmp_p
 def test_a_derivative_no_solid_has_is_said(files, monkeypatch):
     result = run(eos, files / "sw.pt", files / "si.xyz", "--points", 5)
     assert "warning" not in result.stderr
-    monkeypatch.setattr("ase_mlip.eos.PLAUSIBLE", (6.0, 8.0))
+    monkeypatch.setattr("ase_mlip.mechanics.eos.PLAUSIBLE", (6.0, 8.0))
     result = run(eos, files / "sw.pt", files / "si.xyz", "--points", 5)
     assert "derivative of about 6 to 8, here" in result.stderr and "float64" not in result.stderr
 

@@ -20,9 +20,10 @@ from ase.io import read, write
 from ase.units import GPa
 from click.testing import CliRunner
 
-from ase_mlip import cli, relax_store
-from ase_mlip.commands.relax import OPTIMIZERS
-from ase_mlip.relax import OPTIMIZERS as KNOWN
+from ase_mlip.cli import main as cli
+from ase_mlip.cli.commands.relax import OPTIMIZERS
+from ase_mlip.relaxation import store as relax_store
+from ase_mlip.relaxation.relax import OPTIMIZERS as KNOWN
 
 
 def invoke(*arguments):
@@ -154,7 +155,7 @@ def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ase_mlip.archive.os.fsync", full)
+        patched.setattr("ase_mlip.model_file.archive.os.fsync", full)
         result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
     assert result.exit_code == 1
     assert "no space left on device" in result.stderr.lower()
@@ -174,7 +175,7 @@ def test_a_killed_command_continues(sw_path, tmp_path):
     write(tmp_path / "many.extxyz", frames)
     arguments = [str(sw_path), str(tmp_path / "many.extxyz"), "--fmax", "0.01", "-o"]
     arguments += [str(tmp_path / "out.extxyz"), "--dtype", "float64"]
-    program = "from ase_mlip.cli import main; main()"
+    program = "from ase_mlip.cli.main import main; main()"
     process = subprocess.Popen([sys.executable, "-c", program, "relax", *arguments])
     deadline = time.monotonic() + 60
     while not (tmp_path / "out.extxyz").exists() and time.monotonic() < deadline:
@@ -193,7 +194,7 @@ def test_a_killed_command_continues(sw_path, tmp_path):
 def test_an_interrupt_saves_what_is_done(sw_path, crystals, tmp_path, monkeypatch):
     """Long files are not written after every structure, but at the end, whatever it is."""
     monkeypatch.setattr(relax_store, "SHARE", 1e-12)
-    from ase_mlip.commands import relax as command
+    from ase_mlip.cli.commands import relax as command
 
     original = command._Run.do
     calls = []

@@ -8,13 +8,13 @@ from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.cli import main
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.cli.main import main
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.md_stability import md_stability
-from ase_mlip.phonon_audit import audit_phonons
-from ase_mlip.phonons import phonons
-from ase_mlip.relax import relax
+from ase_mlip.lattice_dynamics.audit import audit_phonons
+from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.relaxation.relax import relax
+from ase_mlip.stability.runs import md_stability
 
 SILICON = Path(__file__).resolve().parent.parent / "examples" / "structures" / "silicon.cif"
 FAST = ("--mesh", "4", "4", "4", "--path", "GX")

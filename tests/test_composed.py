@@ -7,8 +7,8 @@ from random_edges import Edges, as_tensors, random_periodic_edges
 from snnp_kinds import KINDS, example
 from transformer_cases import COUNTS, make
 
-from ase_mlip import _ops
-from ase_mlip.neighbors import NeighborList
+from ase_mlip.building import _ops
+from ase_mlip.graph.neighbors import NeighborList
 
 DTYPES = [torch.float32, torch.float64]
 TRAINED = {name: hypers for name, hypers in KINDS.items() if name != "embedding"}

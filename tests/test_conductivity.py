@@ -17,11 +17,11 @@ from optional_packages import needs_phono3py
 from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.conductivity import _has_imaginary, _shares, thermal_conductivity
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.kappa_srme import kappa_srme
-from ase_mlip.phonon_cells import heights, to_ase
-from ase_mlip.relax import relax
+from ase_mlip.lattice_dynamics.cells import heights, to_ase
+from ase_mlip.lattice_dynamics.conductivity import _has_imaginary, _shares, thermal_conductivity
+from ase_mlip.lattice_dynamics.kappa_srme import kappa_srme
+from ase_mlip.relaxation.relax import relax
 from tests.emt_variants import Interrupted
 from tests.two_modes import two_modes
 
@@ -101,7 +101,7 @@ def test_without_coherences_only_they_are_missing(silicon, result):
 @needs_phono3py
 def test_conductivity_is_that_of_a_gas_of_phonons(silicon):
     """κ = Σ C v² τ / (3 N V) with τ = 1/(4π γ), velocities from differences of phonopy's frequencies."""
-    from ase_mlip.phonons import phonons
+    from ase_mlip.lattice_dynamics.phonons import phonons
 
     found = thermal_conductivity(
         silicon, (1, 1, 1), (2, 2, 2), (5, 5, 5), wigner=False, isotopes=False, boundary_mfp=None
@@ -177,7 +177,7 @@ def test_third_order_force_constants_are_those_of_an_analytic_pair_potential():
 
 @needs_phono3py
 def test_frequencies_are_those_of_phonopy(silicon, result):
-    from ase_mlip.phonons import phonons
+    from ase_mlip.lattice_dynamics.phonons import phonons
 
     expected = phonons(silicon, (2, 2, 2), distance=0.03, mesh=(2, 2, 2))
     assert np.sort(result.frequencies, axis=1) == pytest.approx(

@@ -11,16 +11,16 @@ from click.testing import CliRunner
 from optional_packages import HAS_PHONO3PY
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.cli import main
-from ase_mlip.elasticity import elastic_constants
-from ase_mlip.eos import equation_of_state
+from ase_mlip.cli.main import main
+from ase_mlip.dynamics.engines import ase_frames, lammps_frames
+from ase_mlip.dynamics.md import draw_velocities
 from ase_mlip.errors import StructureError
-from ase_mlip.lammps_run import nve_lines
-from ase_mlip.md import draw_velocities
-from ase_mlip.md_engines import ase_frames, lammps_frames
-from ase_mlip.md_stability import md_stability
-from ase_mlip.phonon_audit import audit_phonons
-from ase_mlip.phonons import phonons
+from ase_mlip.lammps.lammps_run import nve_lines
+from ase_mlip.lattice_dynamics.audit import audit_phonons
+from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.mechanics.elasticity import elastic_constants
+from ase_mlip.mechanics.eos import equation_of_state
+from ase_mlip.stability.runs import md_stability
 
 
 @pytest.fixture(scope="module")

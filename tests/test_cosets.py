@@ -4,9 +4,9 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_mlip.cosets import averaged_forces, coset_representatives, is_group, own_symmetry
-from ase_mlip.symmetrized_calculator import SymmetrizedCalculator
-from ase_mlip.symmetry import crystal_averaging, find_averaging
+from ase_mlip.calculators.symmetrized_calculator import SymmetrizedCalculator
+from ase_mlip.lattice_dynamics.cosets import averaged_forces, coset_representatives, is_group, own_symmetry
+from ase_mlip.rotations.schemes import crystal_averaging, find_averaging
 from tests.emt_variants import Skewed
 
 CRYSTALS = {

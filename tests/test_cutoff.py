@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from ase_mlip.architectures.cutoff import adaptive_radii, adaptive_radii_on_grid, log_bump, log_cosine
+from ase_mlip.networks.pet.cutoff import adaptive_radii, adaptive_radii_on_grid, log_bump, log_cosine
 
 
 def bump(distance: float, cutoff: float, width: float) -> float:

@@ -12,11 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.io import write
 
-from ase_mlip.data import (
-    DataConfig,
-    load_data,
-    read_structures,
-)
+from ase_mlip.data.data import DataConfig, load_data, read_structures
 from ase_mlip.errors import DataError
 
 

@@ -11,10 +11,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_mlip.data import DataConfig, load_data
+from ase_mlip.data.data import DataConfig, load_data
+from ase_mlip.data.frames import numbered_frames
+from ase_mlip.data.references import ReferenceKeys
 from ase_mlip.errors import DataError
-from ase_mlip.frames import numbered_frames
-from ase_mlip.references import ReferenceKeys
 
 VASP_ORDER = [0, 1, 2, 5, 3, 4]  # of ASE's xx yy zz yz xz xy: xx yy zz xy yz zx
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import stillinger_weber
 
-from ase_mlip import silicon
 from ase_mlip.crystals import space_group
-from ase_mlip.demo import run_demo
 from ase_mlip.errors import BuildError, MLIPError
 from ase_mlip.provenance import plain
-from ase_mlip.relax import displacement_rms
+from ase_mlip.relaxation.relax import displacement_rms
+from ase_mlip.report import silicon
+from ase_mlip.report.demo import run_demo
 
 FILES = {
     "dynamics.png",
@@ -86,7 +86,7 @@ def test_a_model_without_a_crystal_is_reported_and_finished(pair_model_path, tmp
 
 
 def test_without_lammps_the_rest_is_done(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ase_mlip.demo.find_lammps", lambda: None)
+    monkeypatch.setattr("ase_mlip.report.demo.find_lammps", lambda: None)
     results = run_demo(tmp_path / "out", quick=True)
     assert "lammps" not in results and "dynamics" in results
     assert (
@@ -102,8 +102,8 @@ def test_a_lammps_that_cannot_be_built_is_a_warning(tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise BuildError("no compiler")
 
-    monkeypatch.setattr("ase_mlip.demo.run_nve_lammps", fail)
-    monkeypatch.setattr("ase_mlip.demo.find_lammps", lambda: SimpleNamespace(program="lmp"))
+    monkeypatch.setattr("ase_mlip.report.demo.run_nve_lammps", fail)
+    monkeypatch.setattr("ase_mlip.report.demo.find_lammps", lambda: SimpleNamespace(program="lmp"))
     results = run_demo(tmp_path / "out", quick=True)
     assert any("no compiler" in text for text in results["warnings"])
     assert (tmp_path / "out" / "report.html").is_file()

@@ -13,7 +13,7 @@ from toy import AnisotropicNetwork
 from ase_mlip import MLIPCalculator, load_model
 from ase_mlip.device import GPUs, covers, devices_to_try, is_lack_of_memory, on_first_that_works
 from ase_mlip.errors import DeviceWarning, MLIPError, ModelFileError
-from ase_mlip.export import export_model
+from ase_mlip.model_file.export import export_model
 
 H200 = GPUs(((9, 0),), 0, ("sm_80", "sm_90", "compute_90"))
 TWO = GPUs(((8, 0), (9, 0)), 1, ("sm_80", "sm_90"))
@@ -193,8 +193,8 @@ def test_structures_that_do_not_fit_together_are_evaluated_apart(greedy, monkeyp
         atoms.rattle(0.05, seed=seed)
     calculators = [MLIPCalculator(load_model(path, "cpu", "float64")) for path in greedy]
     expected = calculators[1].evaluate(structures, ["energy", "forces"])
-    monkeypatch.setattr("ase_mlip.batch_limit.FIRST_BATCH", 10**6)
-    limit = "ase_mlip.batch_limit.BatchLimit"
+    monkeypatch.setattr("ase_mlip.calculators.batch_limit.FIRST_BATCH", 10**6)
+    limit = "ase_mlip.calculators.batch_limit.BatchLimit"
     monkeypatch.setattr(
         f"{limit}.__init__", lambda self, device: vars(self).update(_on_gpu=False, edges=10**6)
     )

@@ -17,15 +17,18 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from ase_mlip import MLIPCalculator, _build, _ops, check_physics, check_probe, load_model
-from ase_mlip.architectures.pet import PETHypers
-from ase_mlip.architectures.snnp import SNNPHypers
-from ase_mlip.check import CHECKS
-from ase_mlip.cli import main
-from ase_mlip.data import DataConfig
-from ase_mlip.model_info import ModelInfo, shipped_models
-from ase_mlip.train import train
-from ase_mlip.train_config import SNNP_DEFAULTS, DesignConfig, LossConfig, OptimizerConfig, RunConfig
+from ase_mlip import MLIPCalculator, load_model
+from ase_mlip.building import _build, _ops
+from ase_mlip.checks import physics as check_physics
+from ase_mlip.checks import probe as check_probe
+from ase_mlip.checks.check import CHECKS
+from ase_mlip.cli.main import main
+from ase_mlip.data.data import DataConfig
+from ase_mlip.model_file.info import ModelInfo, shipped_models
+from ase_mlip.networks.pet.pet import PETHypers
+from ase_mlip.networks.snnp.snnp import SNNPHypers
+from ase_mlip.training.config import SNNP_DEFAULTS, DesignConfig, LossConfig, OptimizerConfig, RunConfig
+from ase_mlip.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -9,7 +9,7 @@ from optional_packages import needs_phono3py
 from stillinger_weber import LATTICE_CONSTANT
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.conductivity import thermal_conductivity
+from ase_mlip.lattice_dynamics.conductivity import thermal_conductivity
 
 SILICON = ROOT / "examples" / "structures" / "silicon.cif"
 ROWS = table("conductivity.md", "third-order supercell", "W/m/K")

@@ -11,13 +11,14 @@ from click.testing import CliRunner
 from doc_tables import ROOT, lines_with_numbers, page, parsed, run, sentences, shows, stored, table
 from scipy.spatial.transform import Rotation
 
-from ase_mlip import MLIPCalculator, silicon
-from ase_mlip.anisotropy import SCHEMES, pooled
-from ase_mlip.cli import main
-from ase_mlip.force_noise import force_noise
-from ase_mlip.phonon_input import relaxed_within_symmetry
-from ase_mlip.relax import relax
-from ase_mlip.symmetry import find_averaging
+from ase_mlip import MLIPCalculator
+from ase_mlip.calculators.anisotropy import SCHEMES, pooled
+from ase_mlip.cli.main import main
+from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
+from ase_mlip.relaxation.force_noise import force_noise
+from ase_mlip.relaxation.relax import relax
+from ase_mlip.report import silicon
+from ase_mlip.rotations.schemes import find_averaging
 
 SILICON = ROOT / "examples" / "structures" / "silicon.cif"
 RATTLED = ROOT / "examples" / "structures" / "silicon_rattled.xyz"

@@ -11,8 +11,8 @@ from ase.build import bulk
 from ase.io import read
 from scipy.spatial.transform import Rotation
 
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.model_info import find_model, read_info, shipped_models
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.model_file.info import find_model, read_info, shipped_models
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = shipped_models()

@@ -11,8 +11,10 @@ import torch
 from lower_bounds import lower_bounds
 from packaging.specifiers import SpecifierSet
 
-from ase_mlip import _build, _lammps, _ops, doctor, requirements
+from ase_mlip.building import _build, _ops
+from ase_mlip.checks.installation import doctor, requirements
 from ase_mlip.device import GPUs
+from ase_mlip.lammps import _lammps
 
 
 def finding(name: str) -> doctor.Finding:

@@ -8,8 +8,10 @@ import pytest
 import torch
 from fake_lammps import found, write_program
 
-from ase_mlip import _build, _build_lammps, _lammps, doctor_lammps, lammps_run
-from ase_mlip.finding import FAIL, OK, WARN
+from ase_mlip.building import _build
+from ase_mlip.checks.installation import doctor_lammps
+from ase_mlip.checks.installation.finding import FAIL, OK, WARN
+from ase_mlip.lammps import _build_lammps, _lammps, lammps_run
 
 
 def findings() -> dict:

@@ -11,10 +11,10 @@ from scipy.spatial.transform import Rotation
 from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.elasticity import VOIGT, average_over, elastic_constants, moduli
-from ase_mlip.eos import equation_of_state
 from ase_mlip.errors import StructureError
-from ase_mlip.relax import relax
+from ase_mlip.mechanics.elasticity import VOIGT, average_over, elastic_constants, moduli
+from ase_mlip.mechanics.eos import equation_of_state
+from ase_mlip.relaxation.relax import relax
 
 # of single crystals of copper, GPa; W. C. Overton and J. Gaffney, Phys. Rev. 98, 969 (1955)
 C11, C12, C44 = 168.4, 121.4, 75.4

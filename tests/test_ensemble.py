@@ -17,7 +17,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from toy import AnisotropicNetwork, PairNetwork, export_toy
 
 from ase_mlip import DeviationWriter, Ensemble, MLIPCalculator
-from ase_mlip.ensemble import DeviationExceeded, combine
+from ase_mlip.calculators.ensemble import DeviationExceeded, combine
 from ase_mlip.errors import MLIPError, StructureError
 
 NAMES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")

@@ -12,10 +12,10 @@ from ase.eos import birchmurnaghan
 from ase.spacegroup import crystal
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.elasticity import elastic_constants
-from ase_mlip.eos import equation_of_state
 from ase_mlip.errors import StructureError
-from ase_mlip.relax import relax
+from ase_mlip.mechanics.elasticity import elastic_constants
+from ase_mlip.mechanics.eos import equation_of_state
+from ase_mlip.relaxation.relax import relax
 
 
 def copper(a: float = 3.59):

@@ -13,9 +13,9 @@ from ase.constraints import FixAtoms
 from ase.io import write
 
 from ase_mlip import MLIPCalculator
+from ase_mlip.checks.evaluate import evaluate, plot_parity
 from ase_mlip.errors import DataError
-from ase_mlip.evaluate import evaluate, plot_parity
-from ase_mlip.model import load_model
+from ase_mlip.model_file.model import load_model
 
 ENERGY_SHIFT, FORCE_SHIFT, STRESS_SHIFT = 0.012, 0.3, 0.002  # eV/atom, eV/Å, eV/Å^3
 

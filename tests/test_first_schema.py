@@ -15,14 +15,14 @@ from torch import Tensor
 from toy import AnisotropicNetwork, export_toy, silica
 
 from ase_mlip import MLIPCalculator, SymmetrizedModel, export_model, load_model
-from ase_mlip.averaging import PLAIN
-from ase_mlip.cli import main
+from ase_mlip.cli.main import main
 from ase_mlip.errors import MLIPError
-from ase_mlip.first_contract import unwrapped
-from ase_mlip.first_schema import FirstSchema
-from ase_mlip.model_info import find_model, read_info, shipped_models
-from ase_mlip.neighbors import build_graph
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.first_contract import unwrapped
+from ase_mlip.model_file.first_schema import FirstSchema
+from ase_mlip.model_file.info import find_model, read_info, shipped_models
+from ase_mlip.rotations.averaging import PLAIN
+from ase_mlip.rotations.schemes import find_averaging
 
 DATA = Path(__file__).parent / "data"
 EXPECTED = json.loads((DATA / "schema_1.json").read_text())

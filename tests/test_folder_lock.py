@@ -142,7 +142,7 @@ def test_commands_hold_the_lock_of_their_output(tmp_path, pair_model_path, comma
     from ase.build import bulk
     from click.testing import CliRunner
 
-    from ase_mlip.cli import main
+    from ase_mlip.cli.main import main
 
     if command == "conductivity":
         pytest.importorskip("phono3py", reason="the extra `kappa` is not installed")
@@ -158,7 +158,7 @@ def test_commands_hold_the_lock_of_their_output(tmp_path, pair_model_path, comma
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path):
-    from ase_mlip.train import train
+    from ase_mlip.training.train import train
 
     (tmp_path / "run.toml").write_text(
         'name = "a"\noutput = "out"\n[data]\ntrain = "a.xyz"\n[model]\narchitecture = "snnp"\ncutoff = 4.0\n'

@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms
 from scipy.spatial.transform import Rotation
 
 from ase_mlip.errors import PrecisionWarning, StructureError
-from ase_mlip.force_noise import TURN, ForceNoise, force_noise, warn_of_noise
+from ase_mlip.relaxation.force_noise import TURN, ForceNoise, force_noise, warn_of_noise
 
 
 class Vertical(Calculator):

@@ -7,13 +7,13 @@ import pytest
 from ase import units
 from ase.build import bulk
 
-from ase_mlip import lammps_md
-from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.dynamics import lammps_md
+from ase_mlip.dynamics.lammps_md import run_nve_lammps
+from ase_mlip.dynamics.md import PICOSECOND, draw_velocities, run_nve
 from ase_mlip.errors import BuildError, MLIPError
-from ase_mlip.lammps_md import run_nve_lammps
-from ase_mlip.md import PICOSECOND, draw_velocities, run_nve
-from ase_mlip.md_stability import md_stability
-from ase_mlip.model_info import find_model
+from ase_mlip.model_file.info import find_model
+from ase_mlip.stability.runs import md_stability
 
 needs_lammps = pytest.mark.skipif(
     find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'"

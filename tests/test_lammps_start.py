@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from fake_lammps import FAKE_COMPILER, calls, found, run_python, write_lammps, write_program
 
-from ase_mlip import _build, _build_lammps, _lammps, lammps_plugin_path, lammps_run
+from ase_mlip.building import _build
 from ase_mlip.errors import BuildError
+from ase_mlip.lammps import _build_lammps, _lammps, lammps_plugin_path, lammps_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,7 +21,7 @@ def run_apart(fake_installation, monkeypatch) -> Path:
     """The build that LAMMPS' start makes, in this process instead of one of its own."""
 
     def run(command, **options):
-        assert command[1:] == ["-m", "ase_mlip._build_lammps"]
+        assert command[1:] == ["-m", "ase_mlip.lammps._build_lammps"]
         try:
             return subprocess.CompletedProcess(command, 0, stdout=f"{_build_lammps.find_or_build(found())}\n")
         except _build.CompilationError as error:
@@ -95,8 +96,8 @@ def test_python_inside_another_program_compiles_nothing(fake_installation, monke
 def test_the_start_of_lammps_imports_nothing_heavy(tmp_path):
     package = write_lammps(tmp_path / "site")
     code = (
-        "import sys; from ase_mlip.lammps_plugin_path import folder; folder()\n"
-        "heavy = {'torch', 'numpy', 'ase', 'click', 'scipy', 'vesin', 'ase_mlip._ops'} & sys.modules.keys()\n"
+        "import sys; from ase_mlip.lammps.lammps_plugin_path import folder; folder()\n"
+        "heavy = {'torch', 'numpy', 'ase', 'click', 'scipy', 'vesin', 'ase_mlip.building._ops'} & sys.modules.keys()\n"
         "assert not heavy, heavy"
     )
     environment = {**os.environ, "PYTHONPATH": f"{package.parent}:{ROOT}", "XDG_CACHE_HOME": str(tmp_path)}

@@ -13,12 +13,13 @@ from model_files import rewrite
 from random_pet import METADATA, export_random, random_network, silicon
 from torch import Tensor
 
-from ase_mlip import MLIPCalculator, archive, export_model, load_model
+from ase_mlip import MLIPCalculator, export_model, load_model
+from ase_mlip.converters.export_again import export_again
 from ase_mlip.errors import DataError, MLIPError, ModelFileError, StructureError
-from ase_mlip.export_again import export_again
-from ase_mlip.leverage_file import MEMBER
-from ase_mlip.model import read_info
-from ase_mlip.neighbors import build_graph
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file import archive
+from ase_mlip.model_file.leverage_file import MEMBER
+from ase_mlip.model_file.model import read_info
 from ase_mlip.optimal_design.leverage import SIGMA, attach_leverage
 from ase_mlip.optimal_design.whitening import PRIOR
 
@@ -162,7 +163,7 @@ def test_a_file_without_leverage_says_how_to_get_one(plain):
 
 
 def test_elements_that_the_data_do_not_hold_are_infinitely_far(tmp_path):
-    from ase_mlip.architectures.pet import PET, PETHypers
+    from ase_mlip.networks.pet.pet import PET, PETHypers
 
     torch.manual_seed(0)
     small = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}

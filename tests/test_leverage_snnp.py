@@ -10,10 +10,11 @@ from ase import Atoms
 from ase.build import bulk
 from leverage_cases import OPTIONS, diagnostics, labelled
 
-from ase_mlip import _build, export_model, load_model
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip import export_model, load_model
+from ase_mlip.building import _build
 from ase_mlip.errors import MLIPError
-from ase_mlip.model import read_info
+from ase_mlip.model_file.model import read_info
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 from ase_mlip.optimal_design.auto_basis import basis_from_model
 from ase_mlip.optimal_design.leverage import SIGMA, attach_leverage
 from ase_mlip.optimal_design.linear_basis import linear_rows

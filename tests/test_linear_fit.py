@@ -6,13 +6,13 @@ import torch
 from ase.build import bulk
 from calls import call
 
-from ase_mlip import _ops
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-from ase_mlip.batches import GraphDataset
+from ase_mlip.building import _ops
+from ase_mlip.data.batches import GraphDataset
+from ase_mlip.data.references import Sample
 from ase_mlip.errors import DataError
-from ase_mlip.linear_fit import _solve, fit_linear
-from ase_mlip.potential import Potential
-from ase_mlip.references import Sample
+from ase_mlip.model_file.potential import Potential
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.training.linear_fit import _solve, fit_linear
 
 BASE = {14: -5.0, 8: -3.0}
 

@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from ase_mlip.errors import StructureError
-from ase_mlip.matching import (
+from ase_mlip.relaxation.matching import (
     MissingMatcher,
     displacement_rms,
     matched_rms,

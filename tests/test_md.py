@@ -7,8 +7,8 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
+from ase_mlip.dynamics.md import draw_velocities, run_nve
 from ase_mlip.errors import StructureError
-from ase_mlip.md import draw_velocities, run_nve
 
 
 def copper():

@@ -10,8 +10,14 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
-from ase_mlip import md_budget
-from ase_mlip.md_budget import affordable_dynamics, calmest, default_timestep, seconds_per_step, verdict
+from ase_mlip.stability import budget as md_budget
+from ase_mlip.stability.budget import (
+    affordable_dynamics,
+    calmest,
+    default_timestep,
+    seconds_per_step,
+    verdict,
+)
 
 
 class Slow(EMT):

@@ -11,14 +11,14 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 from ase.calculators.emt import EMT
 from ase.io import write
 
-from ase_mlip import plots
-from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.dynamics.md import run_nve
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.md import run_nve
-from ase_mlip.md_stability import md_stability
-from ase_mlip.model_info import find_model
-from ase_mlip.plots_md import plot_stability
-from ase_mlip.stability import Criteria
+from ase_mlip.model_file.info import find_model
+from ase_mlip.pictures import plots
+from ase_mlip.pictures.md import plot_stability
+from ase_mlip.stability.criteria import Criteria
+from ase_mlip.stability.runs import md_stability
 
 FS = units.fs
 needs_lammps = pytest.mark.skipif(

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.interpolate import CubicSpline
 
+from ase_mlip.calculators.meam_spline import from_meam_spline, read_meam_spline
 from ase_mlip.errors import ModelFileError
-from ase_mlip.meam_spline import from_meam_spline, read_meam_spline
 
 RADIAL = "3\n-1.5 0.0\n1 0 1 0\n1.5 2.0 0\n2.5 -0.5 0\n3.5 0.0 0\n"
 ANGLE = "2\n-1.0 0.5\n1 1 1 1\n-1 2.0 0\n1 0.5 0\n"

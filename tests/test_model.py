@@ -16,10 +16,11 @@ import torch
 from model_files import as_atoms
 from toy import AnisotropicNetwork, PairNetwork, export_toy
 
-from ase_mlip import _torchscript, archive
+from ase_mlip import _torchscript
 from ase_mlip.errors import ModelFileError
-from ase_mlip.model import load_model, read_info
-from ase_mlip.neighbors import build_graph
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file import archive
+from ase_mlip.model_file.model import load_model, read_info
 
 # ---- round trip --------------------------------------------------------------------------------------------
 
@@ -49,7 +50,7 @@ def test_loaded_energies_equal_the_exported_network(tmp_path):
 
 def test_document_is_read_without_torch(pair_model_path):
     program = (
-        "import sys; from ase_mlip.model_info import read_info; "
+        "import sys; from ase_mlip.model_file.info import read_info; "
         "info = read_info(sys.argv[1]); assert 'torch' not in sys.modules; print(info.name)"
     )
     command = [sys.executable, "-c", program, str(pair_model_path)]
@@ -100,7 +101,7 @@ def test_export_leaves_the_network_alone(tmp_path):
 
 
 def test_loaded_model_can_be_exported_again(tmp_path, anisotropic_model_path):
-    from ase_mlip.model import export_model
+    from ase_mlip.model_file.model import export_model
 
     model = load_model(anisotropic_model_path, device="cpu")
     again = export_model(model.module, tmp_path / "again.pt", replace(model.info, name="again"))
@@ -171,7 +172,7 @@ def test_threads_do_not_profile_either(anisotropic_model_path):
 
 
 def test_allocator_is_tuned_unless_one_opts_out(pair_model_path, monkeypatch):
-    from ase_mlip import model
+    from ase_mlip.model_file import model
 
     calls = []
     monkeypatch.setattr(model, "_tune_allocator", lambda: calls.append(1))

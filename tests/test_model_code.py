@@ -8,9 +8,11 @@ from model_files import rewrite
 from torch import Tensor
 from toy import export_toy
 
-from ase_mlip import _torchscript, archive, model_code
+from ase_mlip import _torchscript
 from ase_mlip.errors import ModelFileError
-from ase_mlip.model import find_model, load_model, shipped_models
+from ase_mlip.model_file import archive
+from ase_mlip.model_file import code as model_code
+from ase_mlip.model_file.model import find_model, load_model, shipped_models
 
 # the last lines of a method; {path} is a file that must not come into being
 BAD_CODE = {

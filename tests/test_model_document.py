@@ -12,9 +12,10 @@ from equivariant import random_nequip
 from model_files import rewrite, sign_as_schema_1
 from toy import PairNetwork, export_toy
 
-from ase_mlip import archive, model_document
 from ase_mlip.errors import ModelFileError
-from ase_mlip.model import export_model, find_model, load_model, read_info
+from ase_mlip.model_file import archive
+from ase_mlip.model_file import document as model_document
+from ase_mlip.model_file.model import export_model, find_model, load_model, read_info
 
 SHIPPED = ["pet-si", "snnp-mo"]
 
@@ -328,7 +329,7 @@ def test_values_of_another_type_or_shape_are_refused(driver, tmp_path, pair_mode
 
 
 def test_a_document_cannot_be_exported_that_would_be_refused(tmp_path, monkeypatch, pair_model_path):
-    from ase_mlip import self_test
+    from ase_mlip.model_file import self_test
 
     monkeypatch.setattr(self_test, "MEASURED_MARGIN", 1e30)
     with pytest.raises(ModelFileError, match=re.escape("`self_test.tolerances.")):

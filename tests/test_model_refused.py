@@ -13,8 +13,8 @@ from torch import Tensor
 from toy import PairNetwork, export_toy
 
 from ase_mlip.errors import MLIPError, ModelFileError
-from ase_mlip.model import load_model
-from ase_mlip.model_info import find_model, shipped_models
+from ase_mlip.model_file.info import find_model, shipped_models
+from ase_mlip.model_file.model import load_model
 
 
 @pytest.mark.parametrize("kind", REFUSED)
@@ -153,7 +153,7 @@ def test_half_precision_weights_are_not_exported(tmp_path):
 
 
 def test_missing_metadata_is_named(tmp_path):
-    from ase_mlip.model import export_model
+    from ase_mlip.model_file.model import export_model
 
     with pytest.raises(ModelFileError, match="`metadata` needs `cutoff`"):
         export_model(PairNetwork([14], 4.0), tmp_path / "a.pt", {"name": "x", "species": [14]})
@@ -187,7 +187,7 @@ def test_file_size_limit_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.pt"
     path.write_bytes(b"old")
     code = (
-        "import resource, signal, sys; from ase_mlip.archive import write_atomically\n"
+        "import resource, signal, sys; from ase_mlip.model_file.archive import write_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "write_atomically(sys.argv[1], b'x' * 100_000)"

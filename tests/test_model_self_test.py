@@ -8,11 +8,11 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from model_files import as_atoms, rewrite
 
-from ase_mlip import archive, self_test
 from ase_mlip.errors import ModelFileError
-from ase_mlip.model import load_model
-from ase_mlip.model_info import ModelInfo
-from ase_mlip.neighbors import build_graph
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file import archive, self_test
+from ase_mlip.model_file.info import ModelInfo
+from ase_mlip.model_file.model import load_model
 
 
 def info_for(species, cutoff, **claims) -> ModelInfo:

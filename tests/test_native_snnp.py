@@ -11,10 +11,10 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from visited_cases import CUTOFF, crystals, export, hypers
 
-from ase_mlip import native_snnp
-from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.calculators import native_snnp
+from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.errors import MLIPError, ModelFileError, StructureError
-from ase_mlip.model import load_model
+from ase_mlip.model_file.model import load_model
 
 EXACT = {"float64": 1e-10, "float32": 2e-4}
 PROPERTIES = ("energy", "energies", "forces", "stress", "stresses", "extrapolating")

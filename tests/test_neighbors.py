@@ -11,8 +11,8 @@ from ase.build import bulk, fcc111, molecule
 from ase.neighborlist import neighbor_list
 
 from ase_mlip.errors import StructureError
-from ase_mlip.near_edges import near_edges
-from ase_mlip.neighbors import Graph, NeighborList, build_graph, check_structure, concatenate
+from ase_mlip.graph.near_edges import near_edges
+from ase_mlip.graph.neighbors import Graph, NeighborList, build_graph, check_structure, concatenate
 
 
 def random_structure(rng: np.random.Generator, scales=(1.5, 3.0, 6.0, 12.0)) -> Atoms:

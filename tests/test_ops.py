@@ -5,7 +5,8 @@ import pytest
 import torch
 from random_edges import Edges, as_tensors, random_periodic_edges
 
-from ase_mlip import _ops, _torchscript
+from ase_mlip import _torchscript
+from ase_mlip.building import _ops
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from calls import call
 
-from ase_mlip import _ops
-from ase_mlip.adapters.pet import convert_weights
-from ase_mlip.architectures.pet import PET, PETHypers
-from ase_mlip.neighbors import Graph, build_graph, concatenate
-from ase_mlip.potential import Potential
+from ase_mlip.building import _ops
+from ase_mlip.converters.pet.pet import convert_weights
+from ase_mlip.graph.neighbors import Graph, build_graph, concatenate
+from ase_mlip.model_file.potential import Potential
+from ase_mlip.networks.pet.pet import PET, PETHypers
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports

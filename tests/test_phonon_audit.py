@@ -8,12 +8,12 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.calculators.symmetrized_calculator import SymmetrizedCalculator
 from ase_mlip.errors import PrecisionWarning, StructureError
-from ase_mlip.phonon_audit import audit_phonons
-from ase_mlip.phonon_cells import new_phonopy, to_ase
-from ase_mlip.phonons import phonons
-from ase_mlip.symmetrized_calculator import SymmetrizedCalculator
+from ase_mlip.lattice_dynamics.audit import audit_phonons
+from ase_mlip.lattice_dynamics.cells import new_phonopy, to_ase
+from ase_mlip.lattice_dynamics.phonons import phonons
 from tests.emt_variants import Interrupted, Skewed
 
 

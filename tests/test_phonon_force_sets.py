@@ -5,7 +5,7 @@ import pytest
 from phonopy.file_IO import get_FORCE_SETS_lines, parse_FORCE_SETS
 
 from ase_mlip.errors import StructureError
-from ase_mlip.phonon_force_sets import check_force_sets
+from ase_mlip.lattice_dynamics.force_sets import check_force_sets
 
 ATOMS = 3
 

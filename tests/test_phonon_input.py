@@ -8,9 +8,9 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from ase_mlip.errors import StructureError
-from ase_mlip.phonon_audit import audit_phonons
-from ase_mlip.phonons import phonons
-from ase_mlip.relax import relax
+from ase_mlip.lattice_dynamics.audit import audit_phonons
+from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.relaxation.relax import relax
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,8 @@ def test_a_crystal_that_goes_far_is_another_one():
 
 
 def test_an_unconverged_relaxation_is_refused_unless_forced(copper, monkeypatch):
-    monkeypatch.setattr("ase_mlip.phonon_input.RELAXED", 0.0)
-    monkeypatch.setattr("ase_mlip.phonon_input.MAX_STEPS", 1)
+    monkeypatch.setattr("ase_mlip.lattice_dynamics.input.RELAXED", 0.0)
+    monkeypatch.setattr("ase_mlip.lattice_dynamics.input.MAX_STEPS", 1)
     with pytest.raises(StructureError, match=r"expected the relaxation to reach.*`force=True`"):
         phonons(copper, (2, 2, 2), mesh=(2, 2, 2))
     assert phonons(copper, (2, 2, 2), mesh=(2, 2, 2), force=True).stable

@@ -13,9 +13,15 @@ from phonopy import Phonopy
 
 from ase_mlip import Ensemble, MLIPCalculator, SymmetrizedCalculator
 from ase_mlip.errors import StructureError
-from ase_mlip.phonon_cells import heights, to_phonopy
-from ase_mlip.phonon_supercell import compact_supercell, find_supercell, reach_of, warn_if_small, width_of
-from ase_mlip.phonons import phonons
+from ase_mlip.lattice_dynamics.cells import heights, to_phonopy
+from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.lattice_dynamics.supercell import (
+    compact_supercell,
+    find_supercell,
+    reach_of,
+    warn_if_small,
+    width_of,
+)
 
 
 def reaching(cutoff, layers=1):

@@ -10,7 +10,7 @@ from ase.neighborlist import neighbor_list
 from ase.phonons import Phonons
 from scipy.integrate import trapezoid
 
-from ase_mlip.phonons import phonons
+from ase_mlip.lattice_dynamics.phonons import phonons
 
 THZ_PER_EV = units._e / units._hplanck / 1e12
 POINTS = {"Γ": (0.0, 0.0, 0.0), "X": (0.5, 0.0, 0.5), "L": (0.5, 0.5, 0.5)}

@@ -10,8 +10,8 @@ from ase.build import bulk
 from phonopy import Phonopy
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.phonon_cells import to_phonopy
-from ase_mlip.phonon_input import relaxed_within_symmetry
+from ase_mlip.lattice_dynamics.cells import to_phonopy
+from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
 
 DOCS = Path(__file__).parents[1] / "docs" / "phonons.md"
 

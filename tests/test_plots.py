@@ -6,11 +6,11 @@ from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_mlip import plots
-from ase_mlip.eos import equation_of_state
-from ase_mlip.md import run_nve
-from ase_mlip.phonons import phonons
-from ase_mlip.relax import relax
+from ase_mlip.dynamics.md import run_nve
+from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.mechanics.eos import equation_of_state
+from ase_mlip.pictures import plots
+from ase_mlip.relaxation.relax import relax
 
 
 def copper(**options):

@@ -14,7 +14,7 @@ import torch
 from ase.build import bulk
 from plugin_driver import whole
 
-from ase_mlip import archive
+from ase_mlip.model_file import archive
 
 
 def rewrite(source: Path, path: Path, edit=None, members=None) -> Path:

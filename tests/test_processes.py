@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlip.processes import run_in_processes
+from ase_mlip.report.processes import run_in_processes
 from tests.worker_cases import hear_interrupts, leave, note
 
 PROGRAM = [sys.executable, Path(__file__).with_name("worker_cases.py")]

@@ -6,9 +6,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.geometry.rdf import get_rdf
 
+from ase_mlip.dynamics.rdf import rdf, rdf_error
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.pairs import find_pairs
-from ase_mlip.rdf import rdf, rdf_error
+from ase_mlip.graph.pairs import find_pairs
 
 
 def neighbours(found, atoms, name, start, stop, species=None):

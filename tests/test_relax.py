@@ -10,7 +10,7 @@ from ase.io import read
 from relax_cases import distorted_copper, lattice_constant
 
 from ase_mlip.errors import PrecisionWarning, StructureError
-from ase_mlip.relax import OPTIMIZERS, relax
+from ase_mlip.relaxation.relax import OPTIMIZERS, relax
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

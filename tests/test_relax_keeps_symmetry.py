@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from ase_mlip.crystals import space_group
 from ase_mlip.errors import StructureError
-from ase_mlip.relax import OPTIMIZERS, relax
+from ase_mlip.relaxation.relax import OPTIMIZERS, relax
 
 
 class Tilted(EMT):

@@ -10,7 +10,7 @@ from ase.io.trajectory import TrajectoryWriter
 from relax_cases import distorted_copper, simple_cubic
 
 from ase_mlip.errors import StructureError
-from ase_mlip.relax import relax
+from ase_mlip.relaxation.relax import relax
 
 
 class Killed(BaseException):

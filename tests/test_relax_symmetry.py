@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from ase_mlip.crystals import space_group
 from ase_mlip.errors import StructureError
-from ase_mlip.relax_symmetry import align, refined, rotation_free_filter
+from ase_mlip.relaxation.symmetry import align, refined, rotation_free_filter
 
 
 def strained() -> Atoms:

@@ -8,13 +8,13 @@ from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.batch_evaluator import BatchEvaluator
+from ase_mlip.calculators.batch_evaluator import BatchEvaluator
+from ase_mlip.dynamics.replicas import one_by_one, run_replicas
+from ase_mlip.dynamics.thermostats import Thermostat
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.md_stability import md_stability
-from ase_mlip.model import load_model
-from ase_mlip.replicas import one_by_one, run_replicas
-from ase_mlip.stability import Criteria
-from ase_mlip.thermostats import Thermostat
+from ase_mlip.model_file.model import load_model
+from ase_mlip.stability.criteria import Criteria
+from ase_mlip.stability.runs import md_stability
 
 FS = units.fs
 LANGEVIN = Thermostat("langevin", 300.0, friction=20.0)

@@ -9,11 +9,12 @@ from ase import Atoms
 from ase.build import bulk
 from calls import call
 
-from ase_mlip import _ops, lammps_run
-from ase_mlip.architectures.repulsion import fade, zbl
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-from ase_mlip.neighbors import build_graph
-from ase_mlip.potential import Potential
+from ase_mlip.building import _ops
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.lammps import lammps_run
+from ase_mlip.model_file.potential import Potential
+from ase_mlip.networks.repulsion import fade, zbl
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 INNER = 1.8
 PAIRS = [(14, 14), (8, 14), (42, 42)]

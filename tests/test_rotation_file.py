@@ -6,10 +6,10 @@ from ase.build import bulk
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.cli import main
+from ase_mlip.cli.main import main
 from ase_mlip.errors import MLIPError
-from ase_mlip.rotation_file import read_rotations, write_rotations
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.rotations.rotation_file import read_rotations, write_rotations
+from ase_mlip.rotations.schemes import find_averaging
 
 
 @pytest.mark.parametrize("scheme", ["octahedral+inversion", "lebedev 5", bulk("Si")], ids=str)

@@ -7,9 +7,9 @@ from random_pet import rotated, silicon
 from scipy.spatial.transform import Rotation
 from scipy.special import sph_harm_y
 
-from ase_mlip.averaging import random_rotation
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.rotations.averaging import random_rotation
+from ase_mlip.rotations.schemes import find_averaging
 
 COUNTS = {"octahedral": 24, "icosahedral": 60, "octahedral+inversion": 48, "lebedev 3": 24, "lebedev 5": 84}
 

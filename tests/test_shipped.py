@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.check import passed, run_checks
-from ase_mlip.check_probe import Probe
-from ase_mlip.check_snnp import repulsive_core, smooth_cutoff, visited_intervals
-from ase_mlip.check_structures import default_structures
-from ase_mlip.model import load_model
-from ase_mlip.model_info import find_model, shipped_models
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.checks.check import passed, run_checks
+from ase_mlip.checks.probe import Probe
+from ase_mlip.checks.snnp import repulsive_core, smooth_cutoff, visited_intervals
+from ase_mlip.checks.structures import default_structures
+from ase_mlip.model_file.info import find_model, shipped_models
+from ase_mlip.model_file.model import load_model
 
 EIGHT_MB = 8_000_000
 ONE_MB = 1_000_000

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.evaluate import evaluate
-from ase_mlip.model_info import find_model, read_info, shipped_models
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.checks.evaluate import evaluate
+from ase_mlip.model_file.info import find_model, read_info, shipped_models
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "tests" / "data" / "mlearn"  # see benchmarks/shipped_errors.py

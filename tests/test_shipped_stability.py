@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlip.model_info import find_model, shipped_models
+from ase_mlip.model_file.info import find_model, shipped_models
 from benchmarks import shipped_stability
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,10 +12,11 @@ from ase import Atoms
 from ase.build import bulk
 from calls import call
 
-from ase_mlip import _build, _ops, _torchscript
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-from ase_mlip.neighbors import build_graph
-from ase_mlip.potential import Potential
+from ase_mlip import _torchscript
+from ase_mlip.building import _build, _ops
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.potential import Potential
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 SMALL = {"radial_filters": 2, "angular_filters": 3, "radial_intervals": 6, "angular_intervals": 5}
 VARIANTS = {

@@ -8,8 +8,8 @@ import torch
 from random_edges import Edges
 from snnp_kinds import KINDS, example
 
-from ase_mlip import _build, _ops
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.building import _build, _ops
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 
 @pytest.fixture(scope="module")

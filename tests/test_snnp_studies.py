@@ -9,9 +9,9 @@ import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-from ase_mlip.data import DataSplit
-from ase_mlip.references import ReferenceKeys, sample_from_atoms
+from ase_mlip.data.data import DataSplit
+from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

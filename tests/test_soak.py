@@ -11,7 +11,7 @@ from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.md import draw_velocities
+from ase_mlip.dynamics.md import draw_velocities
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import trapezoid
 from scipy.interpolate import BSpline, CubicSpline
 
-from ase_mlip.architectures.splines import SplineBank, coefficients_from_knots
+from ase_mlip.networks.snnp.splines import SplineBank, coefficients_from_knots
 
 ENDS = {
     "clamped": ((1, -3.2), (1, 0.7)),

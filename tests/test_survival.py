@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from ase_mlip.errors import MLIPError
-from ase_mlip.survival import logrank, median_survival, survival
+from ase_mlip.stability.survival import logrank, median_survival, survival
 
 TIMES, FAILED = [1.0, 2.0, 2.0, 3.0, 4.0], [True, True, False, True, False]
 

@@ -10,9 +10,10 @@ from ase.build import bulk
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_mlip import MLIPCalculator, cli
-from ase_mlip.commands import common
-from ase_mlip.residual import choose_averaging
+from ase_mlip import MLIPCalculator
+from ase_mlip.calculators.residual import choose_averaging
+from ase_mlip.cli import common
+from ase_mlip.cli import main as cli
 
 STRUCTURE = Path(__file__).parent.parent / "examples" / "structures" / "silicon_rattled.xyz"
 QUICK = {
@@ -84,7 +85,7 @@ def test_the_choice_is_that_of_the_ladder_and_of_the_first_structure(tmp_path):
     result = invoke("relax", "pet-si", STRUCTURE, perfect, *arguments)
     from ase.io import read
 
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip.graph.neighbors import build_graph
 
     model = MLIPCalculator("pet-si").model
     chosen, residual = choose_averaging(model, build_graph(read(STRUCTURE), model.info.cutoff), 5e-3)
@@ -100,7 +101,7 @@ def test_the_choice_is_that_of_the_ladder_and_of_the_first_structure(tmp_path):
 
 
 def test_a_tolerance_that_is_not_reached_is_a_warning(monkeypatch):
-    monkeypatch.setattr("ase_mlip.residual.LADDER", ("none",))
+    monkeypatch.setattr("ase_mlip.calculators.residual.LADDER", ("none",))
     options = ("--symmetrize", "auto", "--tolerance", 1e-6, "--steps", 0)
     result = invoke("relax", "pet-si", STRUCTURE, *options)
     assert "warning: `symmetrize='auto'`: the largest scheme, none with 1 evaluations" in result.stderr
@@ -124,7 +125,7 @@ def test_lammps_takes_the_same_schemes(tmp_path, scheme):
 
 def test_validate_freezes_the_choice(sw_path, silicon, tmp_path, monkeypatch):
     """Every process gets the scheme by name."""
-    import ase_mlip.validate
+    import ase_mlip.report.validate
 
     found = []
 
@@ -132,7 +133,7 @@ def test_validate_freezes_the_choice(sw_path, silicon, tmp_path, monkeypatch):
         found.append(settings.symmetrize)
         raise OSError("enough")
 
-    monkeypatch.setattr(ase_mlip.validate, "validate", stop)
+    monkeypatch.setattr(ase_mlip.report.validate, "validate", stop)
     invoke("validate", sw_path, silicon, "-o", tmp_path / "a", "--symmetrize", "auto")
     invoke("validate", "pet-si", STRUCTURE, "-o", tmp_path / "b", "--symmetrize", "auto", "--tolerance", 5e-3)
     assert found == ["none", "octahedral"]

@@ -10,8 +10,8 @@ from ase.optimize import BFGS
 
 from ase_mlip import MLIPCalculator, SymmetrizedCalculator
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.phonons import phonons
-from ase_mlip.relax import relax
+from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.relaxation.relax import relax
 
 
 @pytest.mark.parametrize("scheme", ["octahedral", "icosahedral+inversion", "random 4", "none"])

@@ -8,8 +8,8 @@ from random_pet import METADATA, random_network, results, silicon
 
 from ase_mlip import MLIPCalculator, SymmetrizedModel, export_model, load_model
 from ase_mlip.errors import ModelFileError, StructureError
-from ase_mlip.model_info import read_info
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.model_file.info import read_info
+from ase_mlip.rotations.schemes import find_averaging
 
 
 def test_exported_with_its_averaging(tmp_path):

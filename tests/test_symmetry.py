@@ -11,12 +11,12 @@ from random_pet import results, rotated, silicon
 from scipy.spatial.transform import Rotation
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.averaging import random_rotation
+from ase_mlip.calculators.rotation_sums import Moments
 from ase_mlip.errors import StructureError
-from ase_mlip.model import Model
-from ase_mlip.neighbors import build_graph
-from ase_mlip.rotation_sums import Moments
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.model import Model
+from ase_mlip.rotations.averaging import random_rotation
+from ase_mlip.rotations.schemes import find_averaging
 
 
 @pytest.mark.parametrize("forces", ["conservative", "direct"])

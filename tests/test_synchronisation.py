@@ -8,9 +8,9 @@ import torch
 from random_nequip import random_nequip
 from waits import graph_on_gpu, waits
 
-from ase_mlip import _ops
-from ase_mlip.architectures.pet import PET, PETHypers
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.building import _ops
+from ase_mlip.networks.pet.pet import PET, PETHypers
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 
 @pytest.fixture(scope="module", autouse=True)

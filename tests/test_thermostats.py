@@ -11,14 +11,14 @@ from ase.md.nose_hoover_chain import NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
 from scipy import stats
 
-from ase_mlip.commands.thermostat import DEFAULTS
+from ase_mlip.cli.thermostat import DEFAULTS
+from ase_mlip.dynamics.engines import ase_frames
+from ase_mlip.dynamics.integrators import Bodies, Noise, make_integrator, start_state
+from ase_mlip.dynamics.md import PICOSECOND, draw_velocities
+from ase_mlip.dynamics.nvt import run_nvt
+from ase_mlip.dynamics.thermostats import Thermostat
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.integrators import Bodies, Noise, make_integrator, start_state
-from ase_mlip.md import PICOSECOND, draw_velocities
-from ase_mlip.md_engines import ase_frames
-from ase_mlip.md_stability import md_stability
-from ase_mlip.nvt import run_nvt
-from ase_mlip.thermostats import Thermostat
+from ase_mlip.stability.runs import md_stability
 
 FS = units.fs
 kT = units.kB * 300.0

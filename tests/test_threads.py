@@ -15,8 +15,8 @@ from threads import in_threads
 from toy import silica
 
 from ase_mlip import MLIPCalculator, export_model, load_model
-from ase_mlip.neighbors import build_graph
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.rotations.schemes import find_averaging
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 SCHEMES = ("none", "octahedral", "random 3")

@@ -16,12 +16,13 @@ from scipy.spatial.transform import Rotation
 from toy import PairNetwork, export_toy, silica
 from withdrawn import file_of
 
-from ase_mlip import _build, _build_lammps, _lammps, _ops
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.export_again import export_again
-from ase_mlip.model import Model, load_model
-from ase_mlip.model_info import read_info
-from ase_mlip.neighbors import build_graph
+from ase_mlip.building import _build, _ops
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.converters.export_again import export_again
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.lammps import _build_lammps, _lammps
+from ase_mlip.model_file.info import read_info
+from ase_mlip.model_file.model import Model, load_model
 
 TORCH = Path(torch.__file__).parent
 SKIN = 0.8  # Å

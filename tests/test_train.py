@@ -13,13 +13,13 @@ import torch
 from ase.io import read
 from toy_training import frames, history, leftovers, prepare
 
-from ase_mlip import archive
+from ase_mlip.checks.evaluate import EvaluationResult
 from ase_mlip.errors import DataError
-from ase_mlip.evaluate import EvaluationResult
-from ase_mlip.model import load_model
-from ase_mlip.train import train
-from ase_mlip.train_config import read_config
-from ase_mlip.train_export import load_native
+from ase_mlip.model_file import archive
+from ase_mlip.model_file.model import load_model
+from ase_mlip.training.config import read_config
+from ase_mlip.training.export import load_native
+from ase_mlip.training.train import train
 
 
 def test_leftovers_are_what_an_interrupted_write_leaves(tmp_path, monkeypatch):
@@ -35,7 +35,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
     """A process whose files may not grow beyond 3 kB meets the same error in the same place."""
     path = prepare(tmp_path, epochs=1)
     code = (
-        "import resource; from ase_mlip.cli import main; import ase_mlip.train; "
+        "import resource; from ase_mlip.cli.main import main; import ase_mlip.training.train; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); main(['train', {str(path)!r}])"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -85,7 +85,7 @@ def test_the_export_carries_its_provenance(finished):
 
 def test_test_errors_are_those_of_the_exported_file(finished):
     """Oracle: energies of the exported model through its calculator, compared by hand."""
-    from ase_mlip.calculator import MLIPCalculator
+    from ase_mlip.calculators.calculator import MLIPCalculator
 
     calc = MLIPCalculator(finished / "out" / "toy.pt")
     residuals = []
@@ -107,7 +107,7 @@ def test_native_weights_give_the_exported_numbers(finished):
 
 
 def test_direct_forces_have_no_constant(finished):
-    from ase_mlip.neighbors import build_graph
+    from ase_mlip.graph.neighbors import build_graph
 
     model = load_model(finished / "out" / "toy.pt", device="cpu")
     means = [

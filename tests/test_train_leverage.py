@@ -5,8 +5,8 @@ import pytest
 from snnp_training import prepare
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.model_info import read_info
-from ase_mlip.train import train
+from ase_mlip.model_file.info import read_info
+from ase_mlip.training.train import train
 
 LINEAR = "radial_filters = 0\nangular_filters = 2\nradial_intervals = 6\nangular_intervals = 5\ninner = 1.5"
 PET = "d_pet = 8\nd_node = 8\nd_head = 8\nd_feedforward = 16\nnum_heads = 1\nnum_gnn_layers = 1"

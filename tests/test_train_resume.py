@@ -13,10 +13,10 @@ import pytest
 from ase.io import write
 from toy_training import frames, history, needs_muon, prepare
 
-from ase_mlip import train as train_module
 from ase_mlip.errors import DataError
-from ase_mlip.model import load_model
-from ase_mlip.train import train
+from ase_mlip.model_file.model import load_model
+from ase_mlip.training import train as train_module
+from ase_mlip.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_killed_run_resumes(tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir(), whole.mkdir()
     path = prepare(killed, epochs=15)
-    code = f"from ase_mlip.train import train; train({str(path)!r}, progress=False)"
+    code = f"from ase_mlip.training.train import train; train({str(path)!r}, progress=False)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
     deadline = time.monotonic() + 120

@@ -6,10 +6,10 @@ from ase.io import read, write
 from snnp_training import prepare
 
 from ase_mlip.errors import ConfigurationError, DataError
-from ase_mlip.train import train
-from ase_mlip.train_config import read_config
-from ase_mlip.train_export import load_native
-from ase_mlip.train_start import read_start
+from ase_mlip.training.config import read_config
+from ase_mlip.training.export import load_native
+from ase_mlip.training.start import read_start
+from ase_mlip.training.train import train
 
 
 @pytest.fixture(scope="module")

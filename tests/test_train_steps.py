@@ -8,12 +8,12 @@ import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_mlip.architectures.pet import PETHypers
-from ase_mlip.data import DataConfig, DataSplit, Sample
-from ase_mlip.train import Run, _learning_rate
-from ase_mlip.train_config import LossConfig, OptimizerConfig, RunConfig
-from ase_mlip.train_export import _parts
-from ase_mlip.train_loss import Scales, loss, scales_of
+from ase_mlip.data.data import DataConfig, DataSplit, Sample
+from ase_mlip.networks.pet.pet import PETHypers
+from ase_mlip.training.config import LossConfig, OptimizerConfig, RunConfig
+from ase_mlip.training.export import _parts
+from ase_mlip.training.loss import Scales, loss, scales_of
+from ase_mlip.training.train import Run, _learning_rate
 
 SMALL = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2, "num_gnn_layers": 1}
 
@@ -85,7 +85,7 @@ def test_mean_squares_and_weights_of_zero():
 
 def test_direct_forces_are_compared_without_their_net_force():
     run = make_run()
-    from ase_mlip.train_loss import predict
+    from ase_mlip.training.loss import predict
 
     batch = run.train_set.collate([0, 1], None, torch.float32)
     direct = predict(run.network, batch, run.table, False)["direct_forces"].detach()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformer_cases import COUNTS, make
 
-from ase_mlip import _build, _ops
-from ase_mlip.architectures.neighbourhoods import layout_of
+from ase_mlip.building import _build, _ops
+from ase_mlip.networks.pet.neighbourhoods import layout_of
 
 ROOT = Path(__file__).parent.parent
 # width of a head: a whole vector, half of one, and no multiple of either

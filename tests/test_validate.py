@@ -17,14 +17,14 @@ from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_mlip import validate as module
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.cli import main
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.cli.main import main
 from ase_mlip.errors import StructureError
 from ase_mlip.provenance import versions as module_versions
-from ase_mlip.validate import Settings, validate
-from ase_mlip.validate_report import overview, write_page
-from ase_mlip.validate_steps import STEPS, Job, NotApplicable
+from ase_mlip.report import validate as module
+from ase_mlip.report.validate import Settings, validate
+from ase_mlip.report.validate_report import overview, write_page
+from ase_mlip.report.validate_steps import STEPS, Job, NotApplicable
 from tests.browser import open_page
 from tests.worker_cases import hear_interrupts
 
@@ -90,7 +90,7 @@ def test_a_reference_of_another_crystal_costs_the_comparison_only(structures, tm
         pytest.MonkeyPatch.context() as patch,
         pytest.warns(UserWarning) as caught,
     ):
-        patch.setattr("ase_mlip.validate_steps.load_reference", refuse)
+        patch.setattr("ase_mlip.report.validate_steps.load_reference", refuse)
         numbers, figures = STEPS["phonons"](job)
     assert any("no comparison with the reference: of another crystal" in str(w.message) for w in caught)
     assert "comparison" not in numbers and "bands" in figures
@@ -259,7 +259,7 @@ def test_a_crystal_that_is_not_relaxed_has_no_phonons(sw_path, tmp_path):
         raise StructureError("expected the relaxation to reach 0.0001 eV/Å, got 1")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ase_mlip.validate_steps.relaxed_within_symmetry", refuse)
+        patch.setattr("ase_mlip.report.validate_steps.relaxed_within_symmetry", refuse)
         module.run_structure(*arguments)
     record = json.loads((tmp_path / "results.json").read_text())
     relaxation = record["steps"].pop("relaxation")
@@ -299,7 +299,7 @@ def test_an_interrupt_ends_it_and_the_same_command_goes_on(sw_path, tmp_path):
     for name in "ab":
         files.append(str(tmp_path / f"{name}.extxyz"))
         write(files[-1], Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
-    command = [sys.executable, "-c", "from ase_mlip.cli import main; main()"]
+    command = [sys.executable, "-c", "from ase_mlip.cli.main import main; main()"]
     command += ["validate", str(sw_path), *files, "--quick"]
     command += ["--device", "cpu", "--processes", "1", "-o", str(tmp_path / "report")]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)

@@ -11,15 +11,15 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from visited_cases import CUTOFF, INNER, crystals, export, hypers, visits_of
 
-from ase_mlip import _ops
-from ase_mlip.architectures.splines import SplineBank
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.check_probe import Probe
-from ase_mlip.check_snnp import repulsive_core, smooth_cutoff, visited_intervals
-from ase_mlip.model import load_model
-from ase_mlip.neighbors import build_graph
-from ase_mlip.plots_filters import plot_filters, read_filters
-from ase_mlip.visited import Coverage, unseen_combinations, unseen_triples, warn_of_unseen
+from ase_mlip.building import _ops
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.calculators.visited import Coverage, unseen_combinations, unseen_triples, warn_of_unseen
+from ase_mlip.checks.probe import Probe
+from ase_mlip.checks.snnp import repulsive_core, smooth_cutoff, visited_intervals
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.model import load_model
+from ase_mlip.networks.snnp.splines import SplineBank
+from ase_mlip.pictures.filters import plot_filters, read_filters
 
 
 @pytest.fixture(autouse=True)

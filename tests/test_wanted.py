@@ -9,11 +9,12 @@ from random_pet import random_network, silicon
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy import AnisotropicNetwork, silica
 
-from ase_mlip import MLIPCalculator, _ops, load_model
+from ase_mlip import MLIPCalculator, load_model
+from ase_mlip.building import _ops
 from ase_mlip.errors import MLIPError
-from ase_mlip.neighbors import build_graph
-from ase_mlip.potential import Potential
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.potential import Potential
+from ase_mlip.rotations.schemes import find_averaging
 
 ALWAYS = {"energies", "energy"}
 OPERATORS = {"forces": "forces_from_gradients", "virial": "virial_from_gradients"}

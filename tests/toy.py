@@ -101,7 +101,7 @@ class AnisotropicNetwork(torch.nn.Module):
 
 def export_toy(path: str | Path, network: torch.nn.Module | None = None, **metadata):
     """Export a toy network (by default a pair potential for Si and O, 4 Å) and return its ModelInfo."""
-    from ase_mlip.model import export_model
+    from ase_mlip.model_file.model import export_model
 
     if network is None:
         network = PairNetwork(species=[8, 14], cutoff=4.0)

@@ -2,8 +2,8 @@
 
 import torch
 
-from ase_mlip.architectures.neighbourhoods import Neighbourhoods
-from ase_mlip.architectures.transformer import TransformerLayer
+from ase_mlip.networks.pet.neighbourhoods import Neighbourhoods
+from ase_mlip.networks.pet.transformer import TransformerLayer
 
 COUNTS = {
     "ordinary": [5, 9, 3],

@@ -4,10 +4,10 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-from ase_mlip.model import export_model
-from ase_mlip.neighbors import build_graph
-from ase_mlip.visited import count_visits
+from ase_mlip.calculators.visited import count_visits
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.model import export_model
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 CUTOFF = 4.2
 INNER = 1.8

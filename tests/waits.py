@@ -10,7 +10,7 @@ import torch
 from ase.build import bulk
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ase_mlip.neighbors import Graph, build_graph
+from ase_mlip.graph.neighbors import Graph, build_graph
 
 READS = {"tolist", "cpu", "numpy", "__bool__", "__int__", "__float__"}
 SIZED_BY_VALUES = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ase_mlip.model_info import find_model
+from ase_mlip.model_file.info import find_model
 
 PET_WATER = Path(__file__).resolve().parents[1] / "benchmarks/models/pet-water.pt"
 

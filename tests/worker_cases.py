@@ -24,7 +24,7 @@ def leave(folder, name: str, status: int) -> None:
 
 
 if __name__ == "__main__":
-    from ase_mlip.processes import run_in_processes
+    from ase_mlip.report.processes import run_in_processes
 
     calls = {name: (sys.argv[1], name) for name in "abc"}
     run_in_processes(note, calls, 2, lambda name, status: print("ended", name, status, flush=True))

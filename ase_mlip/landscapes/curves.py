@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ..archive import write_atomically
 from ..errors import DataError, MLIPError
+from ..model_file.archive import write_atomically
 from .directions import direction
 from .weights import Weights
 

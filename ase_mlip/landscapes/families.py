@@ -110,7 +110,7 @@ def _snnp(network: torch.nn.Module) -> Iterator[Table]:
 
 
 def _equivariant(network: torch.nn.Module) -> Iterator[Table]:
-    """NequIP and Allegro in our form (:mod:`ase_mlip.architectures.equivariant`)."""
+    """NequIP and Allegro in our form (:mod:`ase_mlip.networks.equivariant.parts`)."""
     for name, module in network.named_modules():
         prefix = f"{name}." if name else ""
         kind = class_of(module)
@@ -179,7 +179,7 @@ def _of_mace_torch(prefix: str, module: torch.nn.Module) -> Iterator[Table]:
 
 
 def _sevennet(network: torch.nn.Module) -> Iterator[Table]:
-    """Tables that are kept as the sum of two, :class:`ase_mlip.adapters.sevennet_parts.Exact`."""
+    """Tables that are kept as the sum of two, :class:`ase_mlip.converters.sevennet.parts.Exact`."""
     for name, module in network.named_modules():
         prefix = f"{name}." if name else ""
         kind = class_of(module)

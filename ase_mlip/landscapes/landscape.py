@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from ..checks.evaluate import named_frames
+from ..data.references import ReferenceKeys, Sample, sample_from_atoms
 from ..errors import DataError, MLIPError
-from ..evaluate import named_frames
 from ..folder_lock import locked
-from ..model import Model, load_model
+from ..model_file.model import Model, load_model
 from ..provenance import hardware, versions, write_json
-from ..references import ReferenceKeys, Sample, sample_from_atoms
 from . import entropy
 from .curves import PLANE_POINTS, Computed, Plan, Progress, compute, of_lines, of_plane, positions
 from .directions import DIRECTIONS
@@ -129,8 +129,8 @@ class Landscape:
 
     def plot(self, path: str | Path) -> None:
         """Write the picture: curves with bands and S, with a plane also its contours; PNG, PDF or SVG."""
-        from ..plots import save_figure
-        from ..plots_landscape import plot_landscape
+        from ..pictures.landscape import plot_landscape
+        from ..pictures.plots import save_figure
 
         save_figure(plot_landscape(self), path)
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..data.references import Sample
 from ..errors import DataError, StructureError
-from ..model import Model
-from ..neighbors import Graph, build_graph, check_structure, concatenate
-from ..references import Sample
+from ..graph.neighbors import Graph, build_graph, check_structure, concatenate
+from ..model_file.model import Model
 
 # nodes of frames that are evaluated together: an s-NNP of 27 atoms is three times as fast as one by one on a
 # CPU, a PET 1.4 times; both gain nothing from more

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ase import Atoms
 
-from ..calculator import MLIPCalculator
-from ..ensemble import Ensemble
+from ..calculators.calculator import MLIPCalculator
+from ..calculators.ensemble import Ensemble
+from ..data.references import Sample
 from ..errors import MLIPError
-from ..model import Model
-from ..references import Sample
+from ..model_file.model import Model
 from .bond_scan import STRETCH, bond_frames, bonds_of, scan_bonds
 from .losses import FrameLosses
 from .sharpness import PROBES, sharpness

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..data.references import Sample
 from ..errors import MLIPError
-from ..references import Sample
 
 
 def stratified(samples: Sequence[Sample], n: int, seed: int = 0) -> tuple[list[Sample], str]:

@@ -10,7 +10,7 @@ leaving the block puts back the stored numbers bit by bit, after an exception an
 
 The scripted module sees the moved weights at its next call. What has copied them when it was loaded does not:
 the kernel of an s-NNP that :class:`ase_mlip.MLIPCalculator` uses. While weights are moved, evaluate with the
-:class:`ase_mlip.model.Model` itself.
+:class:`ase_mlip.model_file.model.Model` itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MLIPError
-from ..model import Model
+from ..model_file.model import Model
 from .families import Table, tables_of
 
 

@@ -18,7 +18,7 @@ Rows of structures, which need no label:
 - :mod:`.scaling`: ``Scaling(energy, forces, stress)`` holds σ; ``scaling.of(rows, labels)`` is the block φ/σ;
   ``balanced(pool_rows, scaling, labels)`` gives energies and forces equal total weight.
 
-What a model file says of its training data (:mod:`ase_mlip.leverage_file`):
+What a model file says of its training data (:mod:`ase_mlip.model_file.leverage_file`):
 
 - :mod:`.leverage`: ``attach_leverage(model, data, output, calibration)``.
 - :mod:`.whitening`: the algebra of it, with NumPy and SciPy only.

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from ..architectures.snnp import SNNP, SNNPHypers
-from ..architectures.snnp_parts import case_tables
+from ..converters.export_again import made_anew
+from ..data.first_knot import Distances
 from ..errors import DataError, MLIPError, StructureError
-from ..export_again import made_anew
-from ..first_knot import Distances
-from ..model import Model
-from ..neighbors import Graph, build_graph
+from ..graph.neighbors import Graph, build_graph
+from ..model_file.model import Model
+from ..networks.snnp.parts import case_tables
+from ..networks.snnp.snnp import SNNP, SNNPHypers
 from .linear_basis import LinearBasis
 
 COLUMNS = 400  # the most, so that a design of thousands of structures stays a matter of minutes
@@ -36,7 +36,7 @@ def auto_basis(pool: Sequence[Atoms], columns: int = COLUMNS, constants: bool = 
 
     - cutoff: 5 Å; where the nearest neighbours are farther than 2.8 Å in the median, 1.8 times that distance,
       at most 12 Å;
-    - first knot: 0.96 times the shortest distance (:mod:`ase_mlip.first_knot`);
+    - first knot: 0.96 times the shortest distance (:mod:`ase_mlip.data.first_knot`);
     - cutoff of the angles: that of the pairs, or where an atom has 40 neighbours in the mean;
     - intervals: 14 between the first knot and a cutoff, 10 for the cosine;
     - φ for each pair of elements, and the first of these choices of angular filters with at most ``columns``

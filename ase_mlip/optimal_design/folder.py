@@ -10,8 +10,8 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
-from ..archive import write_atomically
 from ..errors import DataError
+from ..model_file.archive import write_atomically
 from ..provenance import write_json
 from .report import to_document
 from .result import DesignResult, Pick

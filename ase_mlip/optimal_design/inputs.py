@@ -11,8 +11,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from ..data.frames import as_list, locate
 from ..errors import DataError
-from ..frames import as_list, locate
 from .pool import Frame, Rejected, Structures, places_of, read_frames_of, set_aside
 from .settings import DesignSettings, costs_of
 

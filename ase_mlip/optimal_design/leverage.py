@@ -1,6 +1,6 @@
 """Making a leverage: the features of a model's training data, whitened, into its file.
 
-What it is stands in :mod:`ase_mlip.leverage_file`, the algebra in :mod:`.whitening`.
+What it is stands in :mod:`ase_mlip.model_file.leverage_file`, the algebra in :mod:`.whitening`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from .. import _torchscript
-from ..averaging import Averaging, random_rotation
-from ..calculator_leverage import SNNPBasis
+from ..calculators.leverage import SNNPBasis
+from ..data.frames import as_list, locate
 from ..errors import DataError, MLIPError, StructureError
-from ..frames import as_list, locate
-from ..leverage_file import VERSION, Leverage, write_leverage
-from ..model import Model, load_model
-from ..model_info import ModelInfo, find_model
-from ..neighbors import Graph, build_graph, check_species
+from ..graph.neighbors import Graph, build_graph, check_species
+from ..model_file.info import ModelInfo, find_model
+from ..model_file.leverage_file import VERSION, Leverage, write_leverage
+from ..model_file.model import Model, load_model
+from ..rotations.averaging import Averaging, random_rotation
 from .whitening import QUANTILE, Whitening, by_coefficient, isotropic, quantiles_by_element, whiten
 
 SIGMA = 0.01  # eV, of the energy of an atom as data

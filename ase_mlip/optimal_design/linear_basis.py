@@ -2,7 +2,7 @@
 
 With f and the linear weights fixed, energies, forces and stresses are sums over the coefficients of φ
 (without a pair term: of one ρ) and g, times numbers that only the structures decide. The operators of
-``csrc/snnp_basis.h`` give these numbers: the same that a least-squares fit (``ase_mlip.linear_fit``) takes.
+``csrc/snnp_basis.h`` give these numbers: the same that a least-squares fit (``ase_mlip.training.linear_fit``) takes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from .. import _ops
-from ..architectures.snnp import SNNP
+from ..building import _ops
 from ..errors import DataError, StructureError
-from ..neighbors import Graph, build_graph, check_species, concatenate
+from ..graph.neighbors import Graph, build_graph, check_species, concatenate
+from ..networks.snnp.snnp import SNNP
 from .rows import LABELS, Rows, checked_labels
 
 SINGULAR = 1e-12  # of the largest eigenvalue of the scaled information: below, rounding decides

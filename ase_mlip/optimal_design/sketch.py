@@ -16,12 +16,12 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from .. import _torchscript
-from ..averaging import Averaging
-from ..calculator_arguments import resolve_model
+from ..calculators.arguments import resolve_model
 from ..errors import MLIPError, StructureError
-from ..model import Model
-from ..neighbors import NeighborList, check_species
-from ..symmetry import find_averaging
+from ..graph.neighbors import NeighborList, check_species
+from ..model_file.model import Model
+from ..rotations.averaging import Averaging
+from ..rotations.schemes import find_averaging
 from .rows import Rows, checked_labels
 
 DIRECTIONS = 8
@@ -125,7 +125,7 @@ def averaging_of(model: Model, symmetrize: str | Averaging | None) -> Averaging:
 
 def _tetrahedral() -> Averaging:
     """Half of the octahedral group: what is left of rows is a few per cent, for half the evaluations."""
-    from scipy.spatial.transform import Rotation  # late, as in ase_mlip/symmetry.py
+    from scipy.spatial.transform import Rotation  # late, as in ase_mlip/rotations/schemes.py
 
     matrices = Rotation.create_group("T").as_matrix()
     return Averaging("tetrahedral", matrices, np.full(len(matrices), 1.0 / len(matrices)))

@@ -19,9 +19,9 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from scipy.stats import spearmanr
 
-from ..data import read_structures
+from ..data.data import read_structures
+from ..data.references import ReferenceKeys, sample_from_atoms
 from ..errors import DataError
-from ..references import ReferenceKeys, sample_from_atoms
 from .folder import PICKS
 from .forecast import covariance
 from .same_structure import KnownStructures

@@ -108,8 +108,8 @@ def _silent(done: int, total: int) -> None:
 
 
 def _draw(result: DesignResult, path: FilePath) -> None:
-    from ..plots import save_figure
-    from ..plots_design import plot_design
+    from ..pictures.design import plot_design
+    from ..pictures.plots import save_figure
 
     save_figure(plot_design(result), path)
 

@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from ..train_checkpoint import moments, read_tensors, restore_moments, write_tensors
+from ..training.checkpoint import moments, read_tensors, restore_moments, write_tensors
 from .learning import Learner
 from .loop import LoopState, Point
 
@@ -45,7 +45,7 @@ def load_checkpoint(
     Raises
     ------
     DataError
-        see :func:`ase_mlip.train_checkpoint.read_tensors`
+        see :func:`ase_mlip.training.checkpoint.read_tensors`
     """
     tensors, header = read_tensors(path, _KIND, configuration)
     with torch.no_grad():

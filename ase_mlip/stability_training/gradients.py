@@ -13,10 +13,10 @@ import torch
 from ase import Atoms
 
 from .. import _torchscript
-from ..batches import Batch, GraphDataset
-from ..references import Sample
-from ..train_config import LossConfig
-from ..train_loss import Scales, loss, predict, residuals
+from ..data.batches import Batch, GraphDataset
+from ..data.references import Sample
+from ..training.config import LossConfig
+from ..training.loss import Scales, loss, predict, residuals
 from .trainable import Trainable, parts
 
 

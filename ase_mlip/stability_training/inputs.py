@@ -10,13 +10,13 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from ..baseline import composition_baseline
-from ..data import DataSplit, load_data, read_structures
+from ..data.baseline import composition_baseline
+from ..data.data import DataSplit, load_data, read_structures
+from ..data.frames import as_list
 from ..errors import DataError, StructureError
-from ..frames import as_list
-from ..pairs import find_pairs
-from ..stability import Criteria, Frame, Monitor
-from ..train_loss import Scales, scales_of
+from ..graph.pairs import find_pairs
+from ..stability.criteria import Criteria, Frame, Monitor
+from ..training.loss import Scales, scales_of
 from .observables import BondLengths, Distances, NonbondedDistance, Observable, Pressure
 from .reference import Target, check_same_system, read_reference
 from .settings import ObservableConfig, StabilizeConfig

@@ -10,17 +10,12 @@ import numpy as np
 import torch
 from ase import Atoms, units
 
-from ..batches import GraphDataset
+from ..data.batches import GraphDataset
 from ..errors import DataError, MLIPError
-from ..pairs import find_pairs
-from ..train_config import LossConfig
-from ..train_loss import Scales
-from .estimator import (
-    boltzmann_weights,
-    cross_fitted_coefficients,
-    effective_sample_size,
-    local_coefficients,
-)
+from ..graph.pairs import find_pairs
+from ..training.config import LossConfig
+from ..training.loss import Scales
+from .estimator import boltzmann_weights, cross_fitted_coefficients, effective_sample_size, local_coefficients
 from .gradients import add_errors, add_pressures, add_weighted_energies
 from .reference import Target
 from .samplers import Track

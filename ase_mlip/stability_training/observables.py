@@ -14,17 +14,17 @@ from ase.data import covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
 
+from ..dynamics.rdf import pair_groups
 from ..errors import StructureError
-from ..pairs import find_pairs
-from ..rdf import pair_groups
-from ..stability import BOND
+from ..graph.pairs import find_pairs
+from ..stability.criteria import BOND
 from . import gradients
 from .trainable import Trainable
 
 
 @dataclass(frozen=True)
 class Distances:
-    """The distribution of distances, as :mod:`ase_mlip.rdf` defines it.
+    """The distribution of distances, as :mod:`ase_mlip.dynamics.rdf` defines it.
 
     g(r) for structures periodic in three directions; else h(r), 1/Å, the density of all distances.
 
@@ -85,7 +85,7 @@ class BondLengths:
     Parameters
     ----------
     start: structure that defines the bonds: pairs closer than 1.25 times the sum of their covalent radii, as
-        in :mod:`ase_mlip.stability`; frames have the same atoms in the same order, not wrapped
+        in :mod:`ase_mlip.stability.criteria`; frames have the same atoms in the same order, not wrapped
     each: every bond by itself
 
     Raises

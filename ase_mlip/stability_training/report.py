@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..plots import png
-from ..plots_stabilize import plot_epochs, plot_front, plot_observables, plot_survival
+from ..pictures.plots import png
+from ..pictures.stabilize import plot_epochs, plot_front, plot_observables, plot_survival
 from ..provenance import versions, write_json
-from ..report import Picture, Section, Table, write_report
-from ..survival import logrank, median_survival, survival
-from ..train import write_metrics
+from ..report.page import Picture, Section, Table, write_report
+from ..stability.survival import logrank, median_survival, survival
+from ..training.train import write_metrics
 
 DOCUMENT, TABLE, PAGE = "stabilize.json", "stability.csv", "report.html"
 

@@ -13,13 +13,13 @@ from typing import Protocol
 import numpy as np
 from ase import Atoms, units
 
-from ..batch_evaluator import BatchEvaluator
-from ..md import PICOSECOND
-from ..md_ase import EngineStopped
-from ..md_engines import lammps_frames
-from ..replicas import run_replicas
-from ..stability import Criteria, Failure, Frame, Monitor
-from ..thermostats import Thermostat
+from ..calculators.batch_evaluator import BatchEvaluator
+from ..dynamics.engines import lammps_frames
+from ..dynamics.md import PICOSECOND
+from ..dynamics.md_ase import EngineStopped
+from ..dynamics.replicas import run_replicas
+from ..dynamics.thermostats import Thermostat
+from ..stability.criteria import Criteria, Failure, Frame, Monitor
 from .settings import SimulationConfig
 from .trainable import Trainable
 

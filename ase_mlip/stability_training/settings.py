@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from ..data import DataConfig
+from ..data.data import DataConfig
+from ..data.typed_table import read_table, read_toml
 from ..errors import ConfigurationError
-from ..stability import Criteria
-from ..train_config import Device, LossConfig, Name, Positive, Weight
-from ..typed_table import read_table, read_toml
+from ..stability.criteria import Criteria
+from ..training.config import Device, LossConfig, Name, Positive, Weight
 
 Fraction = Annotated[float, Gt(0), Le(1)]
 Count = Annotated[int, Ge(1)]

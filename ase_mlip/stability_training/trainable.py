@@ -15,17 +15,18 @@ from ase import Atoms
 from ase.data import atomic_numbers
 from torch import Tensor
 
-from .. import _torchscript, self_test
-from ..batches import GraphDataset
+from .. import _torchscript
+from ..converters.export_again import loaded_network, made_anew
+from ..data.batches import GraphDataset
+from ..data.references import Sample
 from ..errors import MLIPError, ModelFileError
-from ..export import export_model
-from ..export_again import loaded_network, made_anew
-from ..first_contract import in_second_contract
-from ..model import Model, load_model
-from ..model_info import ModelInfo
-from ..neighbors import Graph, build_graph, concatenate
-from ..references import Sample
-from ..symmetrized_model import SymmetrizedModel
+from ..graph.neighbors import Graph, build_graph, concatenate
+from ..model_file import self_test
+from ..model_file.export import export_model
+from ..model_file.first_contract import in_second_contract
+from ..model_file.info import ModelInfo
+from ..model_file.model import Model, load_model
+from ..model_file.symmetrized_model import SymmetrizedModel
 
 SAME = 1e-12  # relative, or of 1 eV: energies of the rebuilt network and of the file, in float64
 ATOMS_AT_ONCE = 256  # in one pass through the network

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 from torch import Tensor
 
-from ..survival import survival
+from ..stability.survival import survival
 from . import gradients
 from .inputs import Inputs
 from .learning import Learner

@@ -12,12 +12,12 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
-from .. import _ops
+from ..building import _ops
 from ..device import on_first_that_works
 from ..errors import DataError
 from ..folder_lock import locked
-from ..train import write_metrics
-from ..train_export import evaluate_samples
+from ..training.export import evaluate_samples
+from ..training.train import write_metrics
 from . import report
 from .checkpoint import load_checkpoint, save_checkpoint
 from .inputs import Inputs, read_inputs

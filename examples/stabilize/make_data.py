@@ -21,7 +21,7 @@ from ase.io import write
 from ase.md.langevin import Langevin
 
 from ase_mlip.stability_training.trainable import open_trainable
-from ase_mlip.train import train
+from ase_mlip.training.train import train
 
 HERE = Path(__file__).resolve().parent
 TEMPERATURE = 1200.0  # K

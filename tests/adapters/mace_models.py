@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ase_mlip.adapters.mace import mace_packages
+from ase_mlip.converters.mace.mace import mace_packages
 
 RESIDUAL = "RealAgnosticResidualInteractionBlock"
 DENSITY = "RealAgnosticDensityResidualInteractionBlock"

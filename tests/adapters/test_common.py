@@ -12,11 +12,11 @@ from ase.neighborlist import neighbor_list
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator, export_model
-from ase_mlip.adapters import Adapted, AdapterError, Reference, adapt, common, export_adapted
-from ase_mlip.adapters.recognise import recognise
-from ase_mlip.adapters.structures import parity_structures
-from ase_mlip.cli import main
-from ase_mlip.model_info import read_info
+from ase_mlip.cli.main import main
+from ase_mlip.converters import Adapted, AdapterError, Reference, adapt, common, export_adapted
+from ase_mlip.converters.recognise import recognise
+from ase_mlip.converters.structures import parity_structures
+from ase_mlip.model_file.info import read_info
 from tests.toy import PairNetwork
 
 SPECIES = [8, 14]

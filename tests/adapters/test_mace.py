@@ -21,12 +21,12 @@ if importlib.util.find_spec("mace") is None:
 from toy import silica
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
-from ase_mlip.adapters.mace import mace_packages
-from ase_mlip.adapters.structures import parity_structures
-from ase_mlip.check import passed, run_checks
-from ase_mlip.model_info import read_info
-from ase_mlip.neighbors import build_graph
+from ase_mlip.checks.check import passed, run_checks
+from ase_mlip.converters import AdapterError, adapt, common, export_adapted
+from ase_mlip.converters.mace.mace import mace_packages
+from ase_mlip.converters.structures import parity_structures
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.info import read_info
 from tests.adapters.mace_models import GOOD, write
 
 CUTOFF = 4.0
@@ -285,7 +285,7 @@ def test_a_foundation_model_of_molecules(tmp_path, monkeypatch):
     ],
 )
 def test_what_is_known_of_foundation_models(name, functional, weights):
-    from ase_mlip.adapters.mace import _foundation_models, _known
+    from ase_mlip.converters.mace.mace import _foundation_models, _known
 
     with mace_packages():
         assert name in _foundation_models()

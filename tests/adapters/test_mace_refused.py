@@ -10,8 +10,8 @@ import torch
 if importlib.util.find_spec("mace") is None:
     pytest.skip("mace-torch is not installed", allow_module_level=True)
 
-from ase_mlip.adapters import AdapterError, adapt, common
-from ase_mlip.adapters.mace import mace_packages
+from ase_mlip.converters import AdapterError, adapt, common
+from ase_mlip.converters.mace.mace import mace_packages
 from tests.adapters.mace_models import GOOD, write
 
 

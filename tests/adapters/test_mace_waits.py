@@ -9,9 +9,9 @@ if importlib.util.find_spec("mace") is None:
 
 from waits import waits
 
-from ase_mlip import _ops
-from ase_mlip.adapters.mace import mace_packages
-from ase_mlip.adapters.mace_weights import make_network
+from ase_mlip.building import _ops
+from ase_mlip.converters.mace.mace import mace_packages
+from ase_mlip.converters.mace.weights import make_network
 from tests.adapters.mace_models import make
 
 

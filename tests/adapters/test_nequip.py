@@ -22,10 +22,10 @@ pytest.importorskip("allegro", reason="nequip-allegro is not installed")
 from toy import silica
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
-from ase_mlip.check import passed, run_checks
-from ase_mlip.model_info import read_info
-from ase_mlip.neighbors import build_graph
+from ase_mlip.checks.check import passed, run_checks
+from ase_mlip.converters import AdapterError, adapt, common, export_adapted
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.info import read_info
 from tests.adapters.nequip_models import BAD, GOOD
 
 HERE = Path(__file__).parent
@@ -264,7 +264,7 @@ def test_a_bias_is_refused():
     """Its builders make none; a model of one's own may."""
     from nequip.nn.mlp import ScalarMLPFunction
 
-    from ase_mlip.adapters.nequip_parts import read_perceptron
+    from ase_mlip.converters.nequip.parts import read_perceptron
 
     module = ScalarMLPFunction(3, 1, hidden_layers_depth=1, hidden_layers_width=4, bias=True)
     with pytest.raises(AdapterError, match="`readout` has a bias, which is not supported"):

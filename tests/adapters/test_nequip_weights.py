@@ -13,7 +13,7 @@ from differing import assert_weights, differing, listed
 from toy import silica
 
 from ase_mlip import load_model
-from ase_mlip.adapters import adapt, export_adapted
+from ase_mlip.converters import adapt, export_adapted
 
 HERE = Path(__file__).parent
 NAMES = ("nequip", "one-sided-cutoffs", "allegro", "allegro-splines")

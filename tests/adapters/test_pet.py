@@ -14,12 +14,12 @@ with warnings.catch_warnings():
     metatrain = pytest.importorskip("metatrain.pet", reason="needs metatrain (2026.4.1), the oracle")
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.adapters import AdapterError, adapt, export_adapted
-from ase_mlip.adapters.common import ENERGY, FORCES, STRESS, Reference
-from ase_mlip.adapters.metatrain import MetatomicReference
-from ase_mlip.adapters.structures import parity_structures
-from ase_mlip.check import run_checks
-from ase_mlip.model_info import read_info
+from ase_mlip.checks.check import run_checks
+from ase_mlip.converters import AdapterError, adapt, export_adapted
+from ase_mlip.converters.common import ENERGY, FORCES, STRESS, Reference
+from ase_mlip.converters.pet.metatrain import MetatomicReference
+from ase_mlip.converters.structures import parity_structures
+from ase_mlip.model_file.info import read_info
 from tests.adapters.pet_checkpoints import SMALL, SPECIES, UNITS, public_model, write
 
 ROUNDING = 2.0**-23  # of float32, relative

@@ -11,10 +11,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
     pytest.importorskip("metatrain.pet", reason="needs metatrain (2026.4.1), the oracle")
 
-from ase_mlip.adapters import adapt, export_adapted
-from ase_mlip.adapters.metatrain import MetatomicReference
-from ase_mlip.model import load_model
-from ase_mlip.neighbors import build_graph
+from ase_mlip.converters import adapt, export_adapted
+from ase_mlip.converters.pet.metatrain import MetatomicReference
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.model import load_model
 from tests.adapters.pet_checkpoints import SMALL, public_model, write
 
 RESIDUAL = {"featurizer_type": "residual", "num_gnn_layers": 3, "num_attention_layers": 1}

@@ -15,8 +15,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
     pytest.importorskip("metatrain.pet", reason="needs metatrain (2026.4.1), the oracle")
 
-from ase_mlip.adapters import AdapterError, adapt, export_adapted
-from ase_mlip.model_info import read_info
+from ase_mlip.converters import AdapterError, adapt, export_adapted
+from ase_mlip.model_file.info import read_info
 from tests.adapters.pet_checkpoints import public_model, write
 
 NOT_STATED = "weights: as their authors state (the checkpoint records none); no foreign code inside"

@@ -16,11 +16,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports
     metatrain = pytest.importorskip("metatrain.pet", reason="needs metatrain (2026.4.1), the oracle")
 
-from ase_mlip import MLIPCalculator, _ops
-from ase_mlip.adapters import AdapterError, adapt, common, export_adapted
-from ase_mlip.adapters.structures import parity_structures
-from ase_mlip.neighbors import build_graph
-from ase_mlip.potential import Potential
+from ase_mlip import MLIPCalculator
+from ase_mlip.building import _ops
+from ase_mlip.converters import AdapterError, adapt, common, export_adapted
+from ase_mlip.converters.structures import parity_structures
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.potential import Potential
 from tests.adapters.pet_checkpoints import public_model, write
 
 

@@ -8,7 +8,7 @@ from ase.build import bulk
 from differing import assert_weights, differing, listed
 
 from ase_mlip import load_model
-from ase_mlip.adapters import adapt, export_adapted
+from ase_mlip.converters import adapt, export_adapted
 from tests.adapters.pet_checkpoints import train
 
 

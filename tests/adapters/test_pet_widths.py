@@ -13,11 +13,11 @@ with warnings.catch_warnings():
 
 from calls import call
 
-from ase_mlip import _ops
-from ase_mlip.adapters import adapt, common
-from ase_mlip.adapters.structures import parity_structures
-from ase_mlip.neighbors import build_graph
-from ase_mlip.potential import Potential
+from ase_mlip.building import _ops
+from ase_mlip.converters import adapt, common
+from ase_mlip.converters.structures import parity_structures
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.potential import Potential
 from tests.adapters.pet_checkpoints import public_model, write
 
 pytestmark = pytest.mark.slow

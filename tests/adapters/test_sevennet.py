@@ -20,12 +20,12 @@ with warnings.catch_warnings():
     from sevenn.calculator import SevenNetCalculator
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.adapters import adapt, export_adapted
-from ase_mlip.adapters.common import ENERGY, FORCES, STRESS
-from ase_mlip.adapters.structures import parity_structures
-from ase_mlip.check import passed, run_checks
-from ase_mlip.model_info import read_info
-from ase_mlip.neighbors import build_graph
+from ase_mlip.checks.check import passed, run_checks
+from ase_mlip.converters import adapt, export_adapted
+from ase_mlip.converters.common import ENERGY, FORCES, STRESS
+from ase_mlip.converters.structures import parity_structures
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.info import read_info
 from tests.adapters.sevennet_models import MODALITIES, write
 
 XPLOR = {"cutoff_function_name": "XPLOR", "cutoff_on": 3.5}
@@ -256,7 +256,7 @@ STATE = """
 import os, random, sys, warnings
 import numpy as np, torch
 from ase.build import bulk
-from ase_mlip.adapters import AdapterError, adapt
+from ase_mlip.converters import AdapterError, adapt
 def state():
     return (dict(os.environ), torch.get_default_dtype(), slice in torch.serialization.get_safe_globals(),
             list(warnings.filters), torch.random.get_rng_state().tolist(), random.getstate(),

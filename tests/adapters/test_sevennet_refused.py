@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     sevenn = pytest.importorskip("sevenn", reason="needs sevenn (0.13.0), the oracle")
     from sevenn import model_build, util
 
-from ase_mlip.adapters import AdapterError, adapt, common
+from ase_mlip.converters import AdapterError, adapt, common
 from tests.adapters.sevennet_models import MODALITIES, write
 
 
@@ -78,7 +78,7 @@ def test_without_the_package(monkeypatch, small):
 
 
 def test_an_activation_that_is_not_known(monkeypatch, small):
-    from ase_mlip.adapters import sevennet_weights
+    from ase_mlip.converters.sevennet import weights as sevennet_weights
 
     monkeypatch.setattr(sevennet_weights, "ACTIVATIONS", ("tanh",))
     refused("the activation `silu` is not supported; supported are tanh", small)
@@ -87,7 +87,7 @@ def test_an_activation_that_is_not_known(monkeypatch, small):
 def test_harmonics_that_are_not_known():
     import e3nn.o3
 
-    from ase_mlip.adapters.sevennet_weights import _harmonics
+    from ase_mlip.converters.sevennet.weights import _harmonics
 
     class Edges:
         irreps_out = e3nn.o3.Irreps("0e+2e")

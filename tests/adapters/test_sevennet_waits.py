@@ -11,8 +11,8 @@ if importlib.util.find_spec("sevenn") is None:
 import torch
 from waits import waits
 
-from ase_mlip import _ops
-from ase_mlip.adapters import adapt
+from ase_mlip.building import _ops
+from ase_mlip.converters import adapt
 from tests.adapters.sevennet_models import write
 
 

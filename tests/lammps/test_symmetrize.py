@@ -7,9 +7,9 @@ from harness import PRESSURE, Case, check_case, read_frames
 from structures import diamond, triclinic
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.averaging import random_rotation
-from ase_mlip.rotation_file import write_rotations
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.rotations.averaging import random_rotation
+from ase_mlip.rotations.rotation_file import write_rotations
+from ase_mlip.rotations.schemes import find_averaging
 
 slow = pytest.mark.slow
 RANKS = pytest.mark.parametrize("ranks", [1, 2, pytest.param(3, marks=slow)])
@@ -141,7 +141,7 @@ def crystal_model(tmp_path_factory):
     from networks import export_pet
 
     from ase_mlip import SymmetrizedModel, export_model, load_model
-    from ase_mlip.architectures.pet import PET, PETHypers
+    from ase_mlip.networks.pet.pet import PET, PETHypers
 
     path = tmp_path_factory.mktemp("crystal") / "crystal.pt"
     plain = load_model(export_pet(path, species=(14,), num_gnn_layers=1), dtype="float64")
@@ -195,7 +195,7 @@ def test_random_turns_anew_at_every_step(parallel, models, tmp_path, ranks):
 
 def test_exported_averaging_is_kept_and_can_be_left_out(lammps, models, tmp_path):
     from ase_mlip import SymmetrizedModel, export_model
-    from ase_mlip.architectures.pet import PET, PETHypers
+    from ase_mlip.networks.pet.pet import PET, PETHypers
 
     sizes = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}
     network = PET(PETHypers(species=[14], cutoff=4.0, num_gnn_layers=1, **sizes)).double()

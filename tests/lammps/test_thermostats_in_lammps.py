@@ -9,14 +9,14 @@ from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 from scipy import stats
 
-from ase_mlip import lammps_run
-from ase_mlip.calculator import MLIPCalculator
-from ase_mlip.lammps_thermostats import stages
-from ase_mlip.md import draw_velocities
-from ase_mlip.md_engines import ase_frames, lammps_frames
-from ase_mlip.md_stability import md_stability
-from ase_mlip.model_info import find_model
-from ase_mlip.thermostats import Thermostat
+from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.dynamics.engines import ase_frames, lammps_frames
+from ase_mlip.dynamics.lammps_thermostats import stages
+from ase_mlip.dynamics.md import draw_velocities
+from ase_mlip.dynamics.thermostats import Thermostat
+from ase_mlip.lammps import lammps_run
+from ase_mlip.model_file.info import find_model
+from ase_mlip.stability.runs import md_stability
 
 FS = units.fs
 MASS, STIFFNESS = 40.0, 2.0  # u, eV/Å²

@@ -10,8 +10,9 @@ from landscape_cases import export, labelled, linear_snnp, pet, silicon
 from random_pet import random_network
 
 from ase_mlip import landscape
+from ase_mlip.checks.evaluate import evaluate
+from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
 from ase_mlip.errors import DataError, MLIPError
-from ase_mlip.evaluate import evaluate
 from ase_mlip.landscapes import curves, entropy
 from ase_mlip.landscapes import landscape as module
 from ase_mlip.landscapes.curves import Computed, Plan, compute, of_lines, positions
@@ -20,7 +21,6 @@ from ase_mlip.landscapes.families import tables_of
 from ase_mlip.landscapes.losses import FrameLosses, parts
 from ase_mlip.landscapes.weights import Weights, model_weights
 from ase_mlip.optimal_design.linear_basis import LinearBasis, linear_rows
-from ase_mlip.references import ReferenceKeys, sample_from_atoms
 
 SPLINES = ("phi.coefficients", "g.coefficients")
 

@@ -13,8 +13,9 @@ from toy import PairNetwork, export_toy
 
 import ase_mlip
 from ase_mlip import landscape
-from ase_mlip.cli import main
-from ase_mlip.commands.landscape import PICTURE
+from ase_mlip.cli.commands.landscape import PICTURE
+from ase_mlip.cli.main import main
+from ase_mlip.data.references import ReferenceKeys, Sample, sample_from_atoms
 from ase_mlip.errors import DataError, MLIPError, StructureError
 from ase_mlip.landscapes import combined_entropy, loss_entropy
 from ase_mlip.landscapes.directions import DIRECTIONS
@@ -22,7 +23,6 @@ from ase_mlip.landscapes.document import read_document
 from ase_mlip.landscapes.landscape import RESULT
 from ase_mlip.landscapes.sample import frame_hash, stratified
 from ase_mlip.provenance import plain
-from ase_mlip.references import ReferenceKeys, Sample, sample_from_atoms
 
 SHORT = {"lines": 3, "points": 7, "span": 0.1}
 
@@ -80,7 +80,7 @@ def test_the_plane_goes_through_the_first_two_lines(found):
 def test_the_picture_shows_every_curve(found, tmp_path):
     found.plot(tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
-    from ase_mlip.plots_landscape import plot_landscape
+    from ase_mlip.pictures.landscape import plot_landscape
 
     axes = plot_landscape(found).axes
     assert axes[0].get_ylabel() == "$L_E$ (meV/atom)"

@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from random_pet import random_network
 
 from ase_mlip import MLIPCalculator, export_model, landscape, load_model
-from ase_mlip.averaging import Averaging
+from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
 from ase_mlip.errors import MLIPError
 from ase_mlip.landscapes.bond_scan import bonds_of
 from ase_mlip.landscapes.comparison_files import read_landscape
@@ -23,7 +23,7 @@ from ase_mlip.landscapes.predictors import (
     rotational_spread,
     spread_by_energy,
 )
-from ase_mlip.references import ReferenceKeys, sample_from_atoms
+from ase_mlip.rotations.averaging import Averaging
 
 
 def exported(path, seed=3):

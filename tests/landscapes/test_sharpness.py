@@ -8,12 +8,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from random_pet import random_network
 
 from ase_mlip import export_model, load_model
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
+from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
 from ase_mlip.errors import MLIPError
 from ase_mlip.landscapes.losses import FrameLosses
 from ase_mlip.landscapes.sharpness import LossGradient, filter_scales, sharpness
 from ase_mlip.landscapes.weights import model_weights
-from ase_mlip.references import ReferenceKeys, sample_from_atoms
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
 
 def samples(n=3):

@@ -16,13 +16,13 @@ from snnp_training import prepare as prepare_snnp
 from toy import PairNetwork, export_toy
 
 from ase_mlip import export_model, load_model
-from ase_mlip.adapters.sevennet_parts import Exact, Perceptron, SlotLinear
-from ase_mlip.architectures.allegro import Contraction, SplineEmbedding
+from ase_mlip.converters.sevennet.parts import Exact, Perceptron, SlotLinear
 from ase_mlip.errors import MLIPError
+from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.landscapes import families
 from ase_mlip.landscapes.weights import StoredTensor, Weights, model_weights
-from ase_mlip.neighbors import build_graph
-from ase_mlip.train import train
+from ase_mlip.networks.equivariant.allegro import Contraction, SplineEmbedding
+from ase_mlip.training.train import train
 
 
 def results(model, atoms):

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from designs import labelled
 
 from ase_mlip import MLIPCalculator, design
-from ase_mlip.model import export_model
+from ase_mlip.model_file.model import export_model
 from ase_mlip.optimal_design.verify import verify
 
 

@@ -10,16 +10,16 @@ from ase.build import bulk, molecule
 from random_pet import rotated
 from scipy.spatial.transform import Rotation
 
-from ase_mlip.architectures.snnp import SNNP, SNNPHypers
-from ase_mlip.batches import GraphDataset
+from ase_mlip.data.batches import GraphDataset
+from ase_mlip.data.references import Sample
 from ase_mlip.errors import DataError, MLIPError, StructureError
-from ase_mlip.linear_fit import fit_linear
-from ase_mlip.model import load_model
-from ase_mlip.neighbors import build_graph
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.model import load_model
+from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 from ase_mlip.optimal_design.auto_basis import auto_basis, basis_from_hypers, basis_from_model
 from ase_mlip.optimal_design.linear_basis import LinearBasis, linear_rows, undetermined
 from ase_mlip.optimal_design.rows import gram
-from ase_mlip.references import Sample
+from ase_mlip.training.linear_fit import fit_linear
 
 HYPERS = SNNPHypers(
     species=[14],

@@ -8,10 +8,10 @@ from calls import call
 from random_pet import METADATA, random_network, rotated, silicon
 
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.model import export_model, load_model
-from ase_mlip.neighbors import build_graph
+from ase_mlip.graph.neighbors import build_graph
+from ase_mlip.model_file.model import export_model, load_model
 from ase_mlip.optimal_design.sketch import averaging_of, feature_names, sketch_rows
-from ase_mlip.symmetry import find_averaging
+from ase_mlip.rotations.schemes import find_averaging
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from ase_mlip.dynamics.rdf import rdf
 from ase_mlip.errors import DataError, StructureError
-from ase_mlip.rdf import rdf
 from ase_mlip.stability_training.observables import (
     BondLengths,
     Distances,

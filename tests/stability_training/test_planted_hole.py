@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ase_mlip.model import load_model
-from ase_mlip.plots_filters import read_filters
+from ase_mlip.model_file.model import load_model
+from ase_mlip.pictures.filters import read_filters
 from ase_mlip.stability_training.workflow import stabilize
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "stabilize"

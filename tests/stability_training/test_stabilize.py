@@ -10,9 +10,9 @@ import pytest
 from ase.io import read, write
 from click.testing import CliRunner
 
-from ase_mlip.cli import main
+from ase_mlip.cli.main import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
-from ase_mlip.model import load_model
+from ase_mlip.model_file.model import load_model
 from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.settings import read_settings
 from ase_mlip.stability_training.workflow import stabilize

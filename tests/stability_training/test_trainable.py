@@ -8,10 +8,10 @@ from ase.build import bulk
 from toy import PairNetwork, export_toy, silica
 
 from ase_mlip import MLIPCalculator
+from ase_mlip.data.references import Sample
 from ase_mlip.errors import MLIPError
-from ase_mlip.export import export_model
-from ase_mlip.model import load_model
-from ase_mlip.references import Sample
+from ase_mlip.model_file.export import export_model
+from ase_mlip.model_file.model import load_model
 from ase_mlip.stability_training import gradients
 from ase_mlip.stability_training.trainable import open_trainable
 
@@ -157,7 +157,7 @@ def test_changed_weights_reach_calculators_and_a_file(tmp_path):
 
 
 def test_mean_absolute_errors_are_those_of_evaluate():
-    from ase_mlip.evaluate import evaluate
+    from ase_mlip.checks.evaluate import evaluate
 
     samples, rng = [], np.random.default_rng(2)
     for atoms in frames(2):

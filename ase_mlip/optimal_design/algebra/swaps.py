@@ -9,14 +9,7 @@ import numpy as np
 from scipy import linalg
 
 from .additions import smallest_eigenvalue
-from .criteria import (
-    Determinant,
-    LargestVariance,
-    MeanVariance,
-    SmallestEigenvalue,
-    cholesky,
-    inverse_of,
-)
+from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
 from .greedy import greedy, regular
 from .problem import Problem, slack
 from .swap_bounds import swap_bounds

@@ -1,0 +1,91 @@
+"""What a stored force was computed with: enough to tell whether another calculator would give the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from ..provenance import plain, versions
+
+# what moves no number: where the file is, where it runs, how far a neighbour list reaches beyond the cutoff
+_NO_MATTER = {"model", "members", "device", "skin"}
+VERSIONS = ("ase_mlip", "torch", "ase", "phonopy")
+
+
+def identity(calculator) -> dict:
+    """A calculator as JSON has it: its class, parameters, model file's hash, rotations, and those inside it.
+
+    Calculators inside are the members of a committee, what :class:`.SymmetrizedCalculator` rotates, and the
+    parts of ASE's mixers.
+    """
+    parameters = dict(getattr(calculator, "parameters", None) or {})
+    left_out = _NO_MATTER if _is_ours(calculator) else {"device"}
+    document = {
+        "class": _class_of(calculator),
+        "parameters": plain({name: value for name, value in parameters.items() if name not in left_out}),
+        "model": _document_sha256(calculator),
+    }
+    averaging = getattr(calculator, "averaging", None)
+    if averaging is not None:
+        content = averaging.rotations.tobytes() + averaging.weights.tobytes()
+        document["averaging"] = [averaging.name, hashlib.sha256(content).hexdigest()]
+    weights = getattr(getattr(calculator, "mixer", None), "weights", None)
+    if weights is not None:
+        document["weights"] = plain(list(weights))
+    document["inside"] = [identity(part) for part in _inside(calculator)]
+    return json.loads(json.dumps(document, default=_class_of))
+
+
+def made_with(calculator) -> dict:
+    """:func:`identity` and the versions that numbers depend on."""
+    known = versions()
+    return {"calculator": identity(calculator), "versions": {name: known.get(name) for name in VERSIONS}}
+
+
+def is_known(calculator) -> bool:
+    """Whether :func:`identity` tells everything: all numbers come from model files of this package."""
+    inside = list(_inside(calculator))
+    if not _is_ours(calculator):
+        return False
+    return all(map(is_known, inside)) if inside else _document_sha256(calculator) is not None
+
+
+def difference(before: dict, now: dict) -> str:
+    """In words, what differs between two of :func:`made_with`; "" where nothing does."""
+    for name, version in now["versions"].items():
+        known = before.get("versions", {}).get(name)
+        if known != version:
+            return f"{name} {known}, now {version}"
+    old, new = before.get("calculator", {}), now["calculator"]
+    if old == new:
+        return ""
+    for key, what in (("class", "another calculator"), ("model", "another model file")):
+        if old.get(key) != new.get(key):
+            return what
+    for name, value in new["parameters"].items():
+        known = old.get("parameters", {}).get(name)
+        if known != value:
+            return f"`{name}` {known!r}, now {value!r}"
+    return "another averaging, or other calculators inside"
+
+
+def _is_ours(calculator) -> bool:
+    return type(calculator).__module__.partition(".")[0] == __package__
+
+
+def _document_sha256(calculator) -> str | None:
+    return getattr(getattr(getattr(calculator, "model", None), "info", None), "document_sha256", None)
+
+
+def _inside(calculator) -> Iterator:
+    """Calculators that a calculator asks."""
+    single = getattr(calculator, "calculator", None)
+    if hasattr(single, "get_property"):
+        yield single
+    several = getattr(calculator, "members", None) or getattr(getattr(calculator, "mixer", None), "calcs", ())
+    yield from several
+
+
+def _class_of(value) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"  # repr may hold an address

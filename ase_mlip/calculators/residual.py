@@ -1,0 +1,88 @@
+"""How far a model is from rotational symmetry: the spread over a group, and what averaging leaves.
+
+The spread over the rotations of an averaging is the **plain** model's anisotropy. What is left after
+averaging shows when the same group is turned: with an exactly symmetric model nothing would change.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import PrecisionWarning
+from ..rotations.averaging import Averaging, random_rotation
+from ..rotations.schemes import LADDER, find_averaging
+
+if TYPE_CHECKING:
+    from ..graph.neighbors import Graph
+    from ..model_file.model import Model
+
+SEED = 20_231_215  # of the turns by which residuals are estimated; any number would do
+TURNS = 2
+
+
+def deviation(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted standard deviation over the first axis."""
+    shape = (-1,) + (1,) * (values.ndim - 1)
+    weights = weights.reshape(shape)
+    mean = (weights * values).sum(axis=0)
+    return np.sqrt((weights * (values - mean) ** 2).sum(axis=0))
+
+
+def residual_of_forces(model: Model, graph: Graph, chosen: Averaging, direct: bool = False) -> float:
+    """Root mean square, over atoms, of how far averaged forces change when the group is turned, eV/Å.
+
+    The plain model is turned as it is. Each of the turns costs one evaluation of the average.
+    """
+    samples = []
+    name = "direct_forces" if direct else "forces"
+    for turn in range(TURNS + 1):
+        turned = averaging_turned(chosen, random_rotation(SEED, turn) if turn else np.eye(3))
+        samples.append(model(graph, [name], turned)[name].cpu().numpy())
+    # an unbiased estimate of the variance from few samples
+    return float(np.sqrt(np.var(samples, axis=0, ddof=1).sum(axis=-1).mean()))
+
+
+def averaging_turned(chosen: Averaging, turn: np.ndarray) -> Averaging:
+    """The averaging in a frame turned by ``turn`` [3, 3]: R_g turn; of the plain model the turn alone."""
+    if len(chosen.rotations) == 0:
+        return Averaging("turned", turn[None], np.ones(1))
+    return Averaging(chosen.name, chosen.rotations @ turn, chosen.weights)
+
+
+def choose_averaging(
+    model: Model, graph: Graph, tolerance: float, direct: bool = False
+) -> tuple[Averaging, float]:
+    """The first scheme of the ladder whose residual in the forces is below ``tolerance`` (eV/Å), and that.
+
+    Warns
+    -----
+    PrecisionWarning
+        when no scheme's is, so that the last one is taken
+    """
+    chosen, residual = find_averaging(LADDER[0]), float("inf")
+    for name in LADDER:
+        chosen = find_averaging(name)
+        residual = residual_of_forces(model, graph, chosen, direct)
+        if residual <= tolerance:
+            return chosen, residual
+    warnings.warn(not_reached(chosen, residual, tolerance), PrecisionWarning, stacklevel=2)
+    return chosen, residual
+
+
+def not_reached(chosen: Averaging, residual: float, tolerance: float, option: str = "tolerance") -> str:
+    """What there is to say where the last rung of the ladder leaves more than ``tolerance`` (eV/Å)."""
+    return (
+        f"`symmetrize='auto'`: the largest scheme, {chosen.name} with {chosen.evaluations} evaluations, "
+        f"leaves an anisotropy of the forces of {residual:.2g} eV/Å, more than `{option}` {tolerance:g}; use "
+        "a larger tolerance, or for a known crystal the average over its point group"
+    )
+
+
+def uniform_rotations(count: int, seed: int = 0) -> np.ndarray:
+    """Random rotations [count, 3, 3], uniformly distributed."""
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.random(count, rng=np.random.default_rng(seed)).as_matrix()

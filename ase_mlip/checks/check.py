@@ -1,0 +1,134 @@
+"""Does a model keep the contract, and is it physics? Every check measures; the table shows what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from tqdm import tqdm
+
+from ..graph.neighbors import check_structure
+from ..model_file.model import Model, load_model
+from . import continuity as check_continuity
+from . import features as check_features
+from . import graphs as check_graph
+from . import physics as check_physics
+from . import snnp as check_snnp
+from .probe import CheckResult, Probe, in_dtype
+from .structures import default_structures
+
+CHECKS = (
+    check_graph.shapes_and_dtypes,
+    check_graph.input_not_mutated,
+    check_graph.halo,
+    check_graph.reach,
+    check_graph.domains,
+    check_graph.empty,
+    check_graph.isolated_atom,
+    check_graph.small_cell,
+    check_graph.large_structure,
+    check_graph.batch,
+    check_graph.permutation,
+    check_physics.translation,
+    check_physics.forces,
+    check_physics.stress,
+    check_physics.sums,
+    check_continuity.at_the_cutoff,
+    check_continuity.along_a_path,
+    check_physics.rotations,
+    check_physics.direct_heads,
+    check_physics.single_precision,
+    check_features.linear_features,
+    check_snnp.repulsive_core,
+    check_snnp.smooth_cutoff,
+    check_snnp.visited_intervals,
+)
+
+
+def run_checks(
+    model: Model | str | Path,
+    atoms: Atoms | None = None,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[CheckResult]:
+    """Run every check on a model and return what was measured, in the order of the table.
+
+    The model passes if ``all(result.passed is not False for result in results)``. A check that raises is a
+    check that fails, with the error as its detail. Derivatives are judged only for models that claim to be
+    conservative and run in float64; invariance under rotations only if the model claims equivariance.
+
+    Parameters
+    ----------
+    model: a model, its file or the name of a shipped one
+    atoms: structure to check with; by default a disordered crystal, a slab and a molecule of its species
+        (it is evaluated some hundred times, so tens of atoms are better than thousands)
+    dtype: what the network is evaluated in
+    seed: of the structures, displacements and permutations
+    progress: whether to show a progress bar
+
+    Raises
+    ------
+    ModelFileError
+        the file cannot be loaded
+    StructureError
+        ``atoms`` is no structure this model can evaluate
+    """
+    if isinstance(model, Model):
+        model = in_dtype(model, dtype)
+    else:
+        model = load_model(model, dtype=dtype)
+    if atoms is None:
+        structures = default_structures(model.info.species, seed)
+    else:
+        check_structure(atoms, model.info.species)
+        structures = [Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)]
+    probe = Probe(model, structures, seed)
+    results = []
+    for check in tqdm(CHECKS, "checks", disable=not progress, leave=False):
+        results += _run(check, probe)
+    return results
+
+
+def passed(results: list[CheckResult]) -> bool:
+    """Whether nothing that was judged failed."""
+    return all(result.passed is not False for result in results)
+
+
+def format_checks(results: list[CheckResult]) -> str:
+    """The results as an aligned table, with the verdict in its last line."""
+    rows = [("check", "measured", "at most", "unit", "", "how")]
+    for result in results:
+        tolerance = "" if result.tolerance is None else f"{result.tolerance:.1e}"
+        verdict = {True: "pass", False: "FAIL", None: "-"}[result.passed]
+        value = f"{result.value:.3e}" if np.isfinite(result.value) else str(result.value)
+        rows.append((result.name, value, tolerance, result.unit, verdict, result.detail))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = []
+    for name, value, tolerance, unit, verdict, detail in rows:
+        cells = (name.ljust(widths[0]), value.rjust(widths[1]), tolerance.rjust(widths[2]))
+        lines.append("  ".join((*cells, unit.ljust(widths[3]), verdict.ljust(widths[4]), detail)).rstrip())
+    lines.insert(1, "-" * max(len(line) for line in lines[:1]))
+    judged = [result for result in results if result.passed is not None]
+    failed = [result for result in judged if not result.passed]
+    lines.append("")
+    if failed:
+        lines.append(
+            f"FAILED: {len(failed)} of {len(judged)} checks; {len(results) - len(judged)} values reported"
+        )
+    else:
+        lines.append(f"passed: {len(judged)} checks; {len(results) - len(judged)} values reported")
+    return "\n".join(lines)
+
+
+def _run(check, probe: Probe) -> list[CheckResult]:
+    """The check's results; what it raised is one that failed, since the model is what is under test."""
+    try:
+        return check(probe)
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+        name = check.__name__.replace("_", " ")
+        detail = f"{type(error).__name__}: {lines[-1]}"
+        return [CheckResult(name, float("nan"), None, "", False, detail)]

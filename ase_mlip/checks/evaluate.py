@@ -1,0 +1,298 @@
+"""Errors of a potential against reference energies, forces and stresses, overall and per group."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from ..calculators.calculator import MLIPCalculator
+from ..data.data import read_structures
+from ..data.references import ReferenceKeys, Sample, sample_from_atoms
+from ..errors import DataError, StructureError
+from ..graph.neighbors import check_structure
+from ..model_file.archive import write_atomically
+from ..model_file.model import Model
+
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
+QUANTITIES = ("energy", "forces", "stress")
+MAX_COLOURS = 10  # groups; more of them share one colour
+STYLE = {"font.size": 10, "axes.titlesize": 10, "legend.fontsize": 7.5, "savefig.facecolor": "white"}
+
+
+@dataclass
+class Errors:
+    """Errors over some structures; None where nothing could be compared.
+
+    Attributes
+    ----------
+    energy_rmse, energy_mae: eV/atom, every structure counting once
+    forces_rmse, forces_mae: eV/Å, over all Cartesian components
+    stress_rmse: eV/Å^3, over the six Voigt components
+    n_structures, n_atoms: of all structures, with or without references
+    n_energies: structures with a reference energy
+    n_forces: atoms with a reference force
+    n_stresses: structures with a reference stress
+    """
+
+    energy_rmse: float | None = None
+    energy_mae: float | None = None
+    forces_rmse: float | None = None
+    forces_mae: float | None = None
+    stress_rmse: float | None = None
+    n_structures: int = 0
+    n_atoms: int = 0
+    n_energies: int = 0
+    n_forces: int = 0
+    n_stresses: int = 0
+
+
+@dataclass
+class EvaluationResult(Errors):
+    """Errors over all structures, those of each group, and what was compared.
+
+    Attributes
+    ----------
+    groups: errors by group, in the order of first appearance; empty if no structure names one
+    parity: by quantity the reference and predicted values [n, 2]: ``energy`` in eV/atom, ``forces`` in eV/Å,
+        ``stress`` in eV/Å^3
+    parity_groups: by quantity the group of each of these rows
+    """
+
+    groups: dict[str, Errors] = field(default_factory=dict)
+    parity: dict[str, np.ndarray] = field(default_factory=dict)
+    parity_groups: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def to_json(self, about: Mapping[str, object] | None = None) -> str:
+        """One JSON object: ``about``, the errors, the counts and the same for each of ``groups``."""
+        numbers = {entry.name: getattr(self, entry.name) for entry in fields(Errors)}
+        groups = {name: asdict(group) for name, group in self.groups.items()}
+        return json.dumps({**(about or {}), **numbers, "groups": groups}, indent=1)
+
+    def to_text(self) -> str:
+        """An aligned table with one line per group and one for all."""
+        rows = [
+            ("group", "structures", "atoms", "energy RMSE", "MAE", "forces RMSE", "MAE", "stress RMSE"),
+            ("", "", "", "meV/atom", "meV/atom", "eV/Å", "eV/Å", "eV/Å^3"),
+        ]
+        for name, errors in [*self.groups.items(), ("all", self)]:
+            energies = [_text(errors.energy_rmse, 1e3, 2), _text(errors.energy_mae, 1e3, 2)]
+            forces = [_text(errors.forces_rmse, 1, 4), _text(errors.forces_mae, 1, 4)]
+            counts = [str(errors.n_structures), str(errors.n_atoms)]
+            rows.append((name, *counts, *energies, *forces, _text(errors.stress_rmse, 1, 5)))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = []
+        for row in rows:
+            cells = [row[0].ljust(widths[0])]
+            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            lines.append("  ".join(cells).rstrip())
+        lacking = [
+            f"{self.n_structures - found} lack {name}"
+            for name, found in (("an energy", self.n_energies), ("a stress", self.n_stresses))
+            if found < self.n_structures
+        ]
+        if self.n_forces < self.n_atoms:
+            lacking.append(f"{self.n_atoms - self.n_forces} atoms lack forces")
+        return "\n".join([*lines, *([f"not compared: {', '.join(lacking)}"] if lacking else [])])
+
+
+def evaluate(
+    model: Model | str | Path | BaseCalculator,
+    structures: Sequence[Atoms] | Atoms | str | Path | Sequence[str | Path],
+    group_key: str | None = "group",
+    progress: bool = False,
+) -> EvaluationResult:
+    """Compare a potential with the references that come with the structures.
+
+    References are ``energy`` (eV), ``forces`` (eV/Å) and ``stress`` (eV/Å^3, ASE's sign) of a structure's
+    calculator, its ``info`` or its ``arrays``; each is compared where it is there.
+
+    Parameters
+    ----------
+    model: a model, its file, the name of a shipped one, or any ASE calculator
+    structures: structures, or files that ASE reads, of which all frames are used
+    group_key: key of ``atoms.info`` that names a structure's group; None for no groups
+    progress: whether to show a progress bar
+
+    Raises
+    ------
+    DataError
+        no structure has any reference, or a reference is of the wrong shape or not finite
+    StructureError
+        a structure the model cannot evaluate
+    """
+    named = named_frames(structures)
+    frames = [atoms for _, atoms in named]
+    samples = [sample_from_atoms(atoms, ReferenceKeys(), source) for source, atoms in named]
+    wanted = [name for name in QUANTITIES if any(getattr(sample, name) is not None for sample in samples)]
+    if not wanted:
+        raise DataError(
+            f"`structures`: expected a reference `energy`, `forces` or `stress` in at least one, got none in "
+            f"{len(samples)}; name the columns of the file so, or store the results in a calculator"
+        )
+    calculator = model if isinstance(model, BaseCalculator) else MLIPCalculator(model)
+    if isinstance(calculator, MLIPCalculator):
+        _check_species(calculator, named)
+    found = predictions(calculator, frames, wanted, progress)
+    groups = np.array([str(atoms.info.get(group_key, "")) if group_key else "" for atoms in frames])
+    return _summarise(samples, found, groups)
+
+
+def plot_parity(result: EvaluationResult, path: str | Path) -> None:
+    """Predictions against references, one panel per quantity, written as PNG, PDF or SVG by the suffix."""
+    names = [name for name in QUANTITIES if len(result.parity.get(name, ()))]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.0 * len(names), 4.1), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            _plot_panel(axes, result, name)
+        if 1 < len(result.groups) <= MAX_COLOURS:
+            figure.axes[0].legend(markerscale=2, loc="upper left", frameon=False, handletextpad=0.1)
+        stream = io.BytesIO()
+        figure.savefig(stream, format=Path(path).suffix.lstrip(".").lower() or "png", dpi=160)
+    write_atomically(path, stream.getvalue())
+
+
+def named_frames(structures) -> list[tuple[str, Atoms]]:
+    """Every structure with what an error calls it: its place in the list, or its file and frame."""
+    items = [structures] if isinstance(structures, (Atoms, str, Path)) else structures
+    frames: list[tuple[str, Atoms]] = []
+    for item in items:
+        if isinstance(item, Atoms):
+            frames.append((f"structure {len(frames)}", item))
+        else:
+            frames += [(f"`{item}` frame {k}", atoms) for k, atoms in enumerate(read_structures(item))]
+    return frames
+
+
+def _check_species(calculator: MLIPCalculator, named: list[tuple[str, Atoms]]) -> None:
+    """Refuse what the model does not know before anything is computed, by file and frame."""
+    for source, atoms in named:
+        try:
+            check_structure(atoms, calculator.model.info.species)
+        except StructureError as error:
+            raise StructureError(f"{source}: {error}") from None
+
+
+def predictions(
+    calculator: BaseCalculator, frames: list[Atoms], wanted: list[str], progress: bool
+) -> list[dict[str, np.ndarray]]:
+    """Energy (eV), forces and stress (Voigt-6), as far as the calculator has them."""
+    if isinstance(calculator, MLIPCalculator):
+        try:
+            return calculator.evaluate(frames, wanted, progress=progress)
+        except PropertyNotImplementedError:  # direct forces without a direct stress
+            return calculator.evaluate(
+                frames, [name for name in wanted if name != "stress"], progress=progress
+            )
+    names = [name for name in wanted if name in calculator.implemented_properties]
+    results = []
+    for atoms in tqdm(frames, disable=not progress, unit="structure"):
+        bare = atoms.copy()
+        results.append(
+            {
+                name: np.array(calculator.get_property(name, bare))
+                for name in names
+                if name != "stress" or bare.pbc.all()
+            }
+        )
+    return results
+
+
+def _summarise(
+    samples: list[Sample], predictions: list[dict[str, np.ndarray]], groups: np.ndarray
+) -> EvaluationResult:
+    parity, owners = {}, {}
+    for name in QUANTITIES:
+        pairs, rows = [np.zeros((0, 2))], [np.zeros(0, dtype=int)]
+        for index, (sample, prediction) in enumerate(zip(samples, predictions, strict=True)):
+            reference = getattr(sample, name)
+            if reference is None or name not in prediction:
+                continue
+            if name == "energy":
+                values = np.array([[reference, prediction[name]]]) / len(sample.atoms)
+            else:
+                reference = reference[VOIGT] if name == "stress" else reference
+                values = np.stack([reference.ravel(), np.ravel(prediction[name])], axis=1)
+            pairs.append(values)
+            rows.append(np.full(len(values), index))
+        parity[name], owners[name] = np.concatenate(pairs), np.concatenate(rows)
+    sizes = np.array([len(sample.atoms) for sample in samples])
+    everything = _errors(parity, owners, np.ones(len(samples), dtype=bool), sizes)
+    named = list(dict.fromkeys(groups.tolist()))
+    return EvaluationResult(
+        **asdict(everything),
+        groups={} if named == [""] else {n: _errors(parity, owners, groups == n, sizes) for n in named},
+        parity=parity,
+        parity_groups={name: groups[owners[name]] for name in QUANTITIES},
+    )
+
+
+def _errors(
+    parity: dict[str, np.ndarray], owners: dict[str, np.ndarray], chosen: np.ndarray, sizes: np.ndarray
+) -> Errors:
+    """Errors over the structures where ``chosen`` (bool) is set."""
+    differences = {name: np.diff(parity[name][chosen[owners[name]]], axis=1) for name in QUANTITIES}
+    return Errors(
+        energy_rmse=_rmse(differences["energy"]),
+        energy_mae=_mae(differences["energy"]),
+        forces_rmse=_rmse(differences["forces"]),
+        forces_mae=_mae(differences["forces"]),
+        stress_rmse=_rmse(differences["stress"]),
+        n_structures=int(chosen.sum()),
+        n_atoms=int(sizes[chosen].sum()),
+        n_energies=len(differences["energy"]),
+        n_forces=len(differences["forces"]) // 3,
+        n_stresses=len(differences["stress"]) // 6,
+    )
+
+
+def _rmse(differences: np.ndarray) -> float | None:
+    return float(np.sqrt(np.mean(differences**2))) if differences.size else None
+
+
+def _mae(differences: np.ndarray) -> float | None:
+    return float(np.mean(np.abs(differences))) if differences.size else None
+
+
+def _text(value: float | None, factor: float, digits: int) -> str:
+    return "-" if value is None else f"{factor * value:.{digits}f}"
+
+
+def _plot_panel(axes: Axes, result: EvaluationResult, name: str) -> None:
+    """One quantity: points by group, the diagonal, the RMSE in the title, equal axes.
+
+    Only the axes of the energy are in a larger unit than its error: binding energies are of some eV.
+    """
+    unit, scale, rmse, factor, rmse_unit, digits = {
+        "energy": ("eV/atom", 1, result.energy_rmse, 1e3, "meV/atom", 2),
+        "forces": ("eV/Å", 1, result.forces_rmse, 1, "eV/Å", 4),
+        "stress": ("meV/Å³", 1e3, result.stress_rmse, 1e3, "meV/Å³", 2),
+    }[name]
+    points, owners = scale * result.parity[name], result.parity_groups[name]
+    groups = list(result.groups) if 1 < len(result.groups) <= MAX_COLOURS else []
+    colours = matplotlib.colormaps["tab10"].colors
+    low, high = points.min(), points.max()
+    margin = 0.04 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, color="0.6", lw=0.8, zorder=0)
+    size = 12 if len(points) < 1000 else 4
+    style = {"s": size, "alpha": 0.6, "linewidths": 0, "rasterized": True}
+    for index, group in enumerate(groups or [None]):
+        shown = points if group is None else points[owners == group]
+        axes.scatter(*shown.T, color=colours[index], label=group, **style)
+    axes.set(
+        xlim=limits, ylim=limits, aspect="equal", xlabel=f"reference ({unit})", ylabel=f"predicted ({unit})"
+    )
+    axes.set_title(f"{name}: RMSE {_text(rmse, factor, digits)} {rmse_unit}")
+    axes.ticklabel_format(useOffset=False)
+    axes.locator_params(nbins=5)

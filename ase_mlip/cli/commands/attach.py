@@ -1,0 +1,56 @@
+"""``ase-mlip design --attach MODEL DATA -o NEW``: the leverage of the training data, into the model file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ..common import require_folder_of
+
+
+def attach(
+    model: str, data: Sequence[Path], output: Path | None, calibration: Sequence[Path], as_json: bool
+) -> None:
+    """Write ``model`` once more with the leverage of ``data``, and say what it is."""
+    if not data:
+        raise click.UsageError("Missing argument 'POOL...': the data that MODEL was trained on.")
+    if output is None:
+        raise click.UsageError("--attach needs '-o NEW', the model file to write.")
+    require_folder_of(output, "-o")
+    from ...data.data import read_structures
+    from ...optimal_design.leverage import attach_leverage, hashes_of
+
+    structures = read_structures(list(data))
+    hold_out = read_structures(list(calibration)) if calibration else []
+    info = attach_leverage(
+        model, structures, output, hold_out, hashes=hashes_of(list(data)), progress=sys.stderr.isatty()
+    )
+    record = info.training["leverage"]
+    click.echo(json.dumps(record, indent=1) if as_json else to_text(record))
+    click.echo(f"wrote {output}: {info.name}", err=True)
+
+
+def to_text(record: dict) -> str:
+    """What the leverage of a file rests on, in a line for each element and one for the calibration."""
+    ranks = ", ".join(str(rank) for rank in record["rank"])
+    lines = [
+        f"leverage of {record['atoms']} atoms in {record['structures']} structures; the data determine "
+        f"{ranks} of {record['size']} directions"
+    ]
+    for element, values in record["quantiles"].items():
+        shares = ", ".join(f"{float(share):.0%} below {value:.3g}" for share, value in values.items())
+        lines.append(f"{element}: of its atoms, each left out with its structure, {shares}")
+    calibration = record["calibration"]
+    if calibration is None:
+        lines.append("no uncertainty in eV: no calibration")
+    else:
+        lines.append(
+            f"uncertainty of energies: {calibration['factor']:.3g} times the predicted deviation, by "
+            f"{calibration['structures']} structures, of which {calibration['within_1']:.0%} lie within one "
+            f"and {calibration['within_2']:.0%} within two"
+        )
+    return "\n".join(lines)

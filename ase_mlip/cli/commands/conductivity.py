@@ -1,0 +1,143 @@
+"""``ase-mlip conductivity``: lattice thermal conductivity of a crystal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..common import COUNT, DISPLACEMENT, FILE, POSITIVE, bar
+from ..relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+
+
+@click.command()
+@click.option("--supercell", type=COUNT, nargs=3,
+              help="For third-order force constants; by default faces twice the cutoff apart.")  # fmt: skip
+@click.option("--phonon-supercell", type=COUNT, nargs=3,
+              help="For second-order ones; by default as --supercell, or as ase-mlip phonons.")  # fmt: skip
+@click.option("--mesh", type=COUNT, nargs=3, default=(11, 11, 11), show_default=True, help="q-points.")
+@click.option("--temperature", "temperatures", type=POSITIVE, multiple=True,
+              default=(300.0,), show_default=True, help="K; may be repeated.")  # fmt: skip
+@click.option(
+    "--distance", default=0.03, show_default=True, type=DISPLACEMENT, help="Displacement of an atom, Å."
+)
+@click.option("--pair-cutoff", type=POSITIVE, help="Leave out pairs of displaced atoms further apart, Å.")
+@click.option("--wigner/--boltzmann", default=True, show_default=True, help="With coherences or without.")
+@click.option("--isotopes/--no-isotopes", default=True, show_default=True, help="Natural isotopes scatter.")
+@click.option("--reference", nargs=2, type=(FILE, str), metavar="FILE ID",
+              help="Print κ_SRME against the entry ID of the benchmark's table FILE, on its mesh: "
+              "kappas_phononDB_PBE_noNAC.json.gz mp-1265.")  # fmt: skip
+@crystal_options
+def conductivity(
+    run: CrystalRun,
+    supercell: tuple[int, int, int] | None,
+    phonon_supercell: tuple[int, int, int] | None,
+    mesh: tuple[int, int, int],
+    temperatures: tuple[float, ...],
+    distance: float,
+    pair_cutoff: float | None,
+    wigner: bool,
+    isotopes: bool,
+    reference: tuple[Path, str] | None,
+) -> None:
+    """Lattice thermal conductivity of a crystal (phono3py).
+
+    Of the first frame of STRUCTURE, which is relaxed first. With -o FILE.json, the forces of finished
+    supercells are kept in FILE.forces.npz, and a run that was killed goes on with them. Needs phono3py:
+    pip install phono3py.
+    """
+    from ...lattice_dynamics.conductivity import require_phono3py, thermal_conductivity
+
+    require_phono3py()  # before anything that takes long
+    known = None if reference is None else _read_reference(*reference, mesh, temperatures)
+    atoms = run.start()
+    with bar("supercell") as progress, warnings_as_lines():
+        result = thermal_conductivity(
+            atoms,
+            supercell,
+            phonon_supercell,
+            mesh,
+            temperatures,
+            distance,
+            wigner=wigner,
+            isotopes=isotopes,
+            cutoff_pair_distance=pair_cutoff,
+            checkpoint=run.output and run.output.with_suffix(".forces.npz"),
+            progress=progress,
+        )
+    document = _document(result)
+    text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
+    if known is not None:
+        from ...lattice_dynamics.kappa_srme import kappa_srme
+
+        document["kappa_srme"] = kappa_srme(result, known)
+        text += f"\nκ_SRME against {known.identifier} ({known.name}) at 300 K: {document['kappa_srme']:.3f}"
+    run.finish(document, text, (lambda: _figure(result)) if result.stable else None)
+    if run.plot and not result.stable:
+        click.echo("no plot: modes are imaginary", err=True)
+
+
+def _read_reference(file: Path, identifier: str, mesh: tuple[int, int, int], temperatures: tuple[float, ...]):
+    """The entry of the table, if what is asked for can be compared with it."""
+    from ...errors import DataError
+    from ...lattice_dynamics.kappa_srme import read_references
+
+    table = read_references(file)
+    if identifier not in table:
+        raise DataError(f"`{file}`: expected one of {', '.join(table)}, got `{identifier}`")
+    known = table[identifier]
+    if known.mesh != mesh or 300.0 not in temperatures:
+        expected = " ".join(map(str, known.mesh))
+        raise click.BadParameter(
+            f"`{identifier}` needs --mesh {expected} and --temperature 300, got {' '.join(map(str, mesh))} "
+            f"and {', '.join(f'{t:g}' for t in temperatures)} K",
+            param_hint="--reference",
+        )
+    return known
+
+
+def _figure(result):
+    from ...pictures.elastic import plot_conductivity
+
+    return plot_conductivity(result)
+
+
+def _document(result) -> dict:
+    arrays = ("temperatures", "kappa", "kappa_coherences", "mode_kappa", "frequencies", "q_points", "weights")
+    known = {name: getattr(result, name).tolist() for name in arrays if result.stable}
+    plain = ("stable", "lowest_frequency", "wigner", "mesh", "residual_force", "n_displacements")
+    known |= {name: getattr(result, name) for name in plain}
+    return {"units": "W/m/K, K, THz; residual_force eV/Å", "space_group": result.space_group_number, **known}
+
+
+def _supercell(cell) -> str:
+    from ...lattice_dynamics.cells import heights
+
+    return f"supercell of {len(cell)} atoms, faces {heights(cell.cell).min():.2f} Å apart"
+
+
+def _text(result, force: str) -> str:
+    second, third = result.n_displacements
+    lines = [
+        f"mesh {' '.join(map(str, result.mesh))}",
+        f"second order: {_supercell(result.phono3py.phonon_supercell)}, displacements: {second}",
+        f"third order: {_supercell(result.phono3py.supercell)}, displacements: {third}",
+        f"residual force {force}",
+    ]
+    if not result.stable:
+        return "\n".join(
+            [*lines, f"imaginary modes, lowest {result.lowest_frequency:.3f} THz: no conductivity"]
+        )
+    theory = "Wigner transport equation" if result.wigner else "Boltzmann equation"
+    lines.append(f"{theory}, relaxation-time approximation, W/m/K")
+    lines.append(
+        "      K      mean" + "".join(f"{name:>10}" for name in ("xx", "yy", "zz", "yz", "xz", "xy"))
+    )
+    for temperature, mean, kappa in zip(result.temperatures, result.mean_kappa, result.kappa, strict=True):
+        voigt = [kappa[0, 0], kappa[1, 1], kappa[2, 2], kappa[1, 2], kappa[0, 2], kappa[0, 1]]
+        columns = "".join(f"{round(entry, 3) + 0.0:10.3f}" for entry in voigt)
+        lines.append(f"{temperature:7g}{mean:10.3f}{columns}")
+    if result.wigner:
+        share = [entry.trace() / 3.0 for entry in result.kappa_coherences]
+        lines.append("of the mean, coherences: " + " ".join(f"{entry:.3f}" for entry in share))
+    return "\n".join(lines)

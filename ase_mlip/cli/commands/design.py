@@ -1,0 +1,126 @@
+"""``ase-mlip design``: which structures to label next, how good the forecast was; what a model knows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from ..common import COUNT, FILE, POSITIVE, bar
+from .attach import attach as attach_to
+
+# Listed here and not taken from ase_mlip.optimal_design, which would be imported for --help; a test compares
+CRITERIA = ("i", "d", "a", "e", "g")
+
+
+@click.command()
+@click.argument("pool", nargs=-1, type=FILE)
+@click.option("--pick", type=COUNT, metavar="N", help="How many structures to choose.")
+@click.option("--budget", type=POSITIVE, metavar="X", help="Instead: what they may cost together (--cost).")
+@click.option("--have", multiple=True, type=FILE, help="Structures that are labelled already.")
+@click.option("--target", multiple=True, type=FILE, help="What the potential is for; by default the pool.")
+@click.option("--keep", multiple=True, type=FILE, help="Structures of the pool that must be among the picks.")
+@click.option("--basis", default="auto", show_default=True, metavar="auto|RUN.toml|MODEL",
+              help="auto: a linear s-NNP for the pool; a training's s-NNP; a model's features.")  # fmt: skip
+@click.option("--criterion", type=click.Choice(CRITERIA), default="i", show_default=True,
+              help="i: mean predicted variance of the target; g: largest; d, a, e: unknowns.")  # fmt: skip
+@click.option("--labels", default="energy,forces", show_default=True, metavar="NAMES",
+              help="What a calculation gives, of energy,forces,stress.")  # fmt: skip
+@click.option("--sigma", metavar="NAME=X,...", show_default="energies and forces of the pool count alike",
+              help="Error of one label, eV/atom, eV/Å, eV/Å^3; only the ratios matter.")  # fmt: skip
+@click.option("--cost", default="count", show_default=True, metavar="count|atoms^P|KEY",
+              help="Of a calculation; KEY is a number in the comment line of each frame.")  # fmt: skip
+@click.option("--balance", type=click.Choice(["groups", "frames"]), default="groups", show_default=True,
+              help="What of the target counts alike.")  # fmt: skip
+@click.option("--group-key", metavar="KEY", show_default="group, else a group for each file",
+              help="Of the comment lines: a frame's group.")  # fmt: skip
+@click.option("--rows", metavar="exact|sketch:K", show_default="exact; of a model sketch:8",
+              help="All force rows of a structure, or K random combinations.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
+              help="Of the random selections and combinations.")  # fmt: skip
+@click.option("-o", "--output", type=FILE,
+              help="Folder for picks.xyz, design.json ...; with --attach the new model file.")  # fmt: skip
+@click.option("--verify", nargs=2, type=FILE, metavar="LABELLED FOLDER",
+              help="Compare the forecast in FOLDER with the labels that came back.")  # fmt: skip
+@click.option("--attach", metavar="MODEL",
+              help="Give MODEL the leverage of its training data POOL, into the new file -o.")  # fmt: skip
+@click.option("--calibration", multiple=True, type=FILE,
+              help="With --attach: labelled structures that are new to MODEL, for errors in eV.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@click.option("--strict", is_flag=True, help="Exit status 1 if a group of the target is not feasible.")
+def design(
+    pool: tuple[Path, ...],
+    verify: tuple[Path, Path] | None,
+    attach: str | None,
+    calibration: tuple[Path, ...],
+    output: Path | None,
+    as_json: bool,
+    strict: bool,
+    labels: str,
+    sigma: str | None,
+    have: tuple[Path, ...],
+    target: tuple[Path, ...],
+    keep: tuple[Path, ...],
+    **options,
+) -> None:
+    """Choose the structures of POOL to label next.
+
+    Optimal design: no label is needed. Prints what the selection is predicted to achieve beside random ones,
+    a bound on what is missing to the best, and whether the pool can do the job at all. With --verify
+    LABELLED FOLDER, it compares the forecast of an earlier design with the labels that came back.
+
+    With --attach MODEL, POOL is what MODEL was trained on: the new model file tells in ASE and LAMMPS how far
+    atoms are from it.
+    """
+    if verify is not None:
+        if pool:
+            raise click.BadParameter("takes no POOL: LABELLED and FOLDER alone", param_hint="--verify")
+        _verify(*verify, as_json)
+        return
+    if attach is not None:
+        attach_to(attach, pool, output, calibration, as_json)
+        return
+    if not pool:
+        raise click.UsageError("Missing argument 'POOL...'.")
+    if calibration:
+        raise click.UsageError("--calibration goes with --attach.")
+    if output is not None and output.is_file():
+        raise click.BadParameter(f"Directory '{output}' is a file.", param_hint="-o")
+    from ...optimal_design.settings import WHEN_NOT_D, parse_sigma
+
+    if options["criterion"] == "d":
+        click.echo(WHEN_NOT_D, err=True)
+    from ...optimal_design.workflow import design as compute
+
+    options |= {
+        "labels": tuple(filter(None, (name.strip() for name in labels.split(",")))),
+        "sigma": None if sigma is None else parse_sigma(sigma),
+        "have": list(have),
+        "target": list(target),
+        "keep": list(keep),
+    }
+    with bar("structure") as progress:
+        result = compute(list(pool), output=output, progress=progress, **options)
+    from ...optimal_design.report import to_document, to_text
+
+    for note in result.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(json.dumps(to_document(result), indent=1, ensure_ascii=False) if as_json else to_text(result))
+    if output is not None:
+        click.echo(f"picks: {output / 'picks.xyz'}", err=True)
+    if strict and not result.feasible:
+        sys.exit(1)
+
+
+def _verify(labelled: Path, folder: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from ...optimal_design.verify import to_text, verify
+    from ...provenance import plain
+
+    found = verify(labelled, folder)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(json.dumps(plain(asdict(found)), indent=1, ensure_ascii=False) if as_json else to_text(found))

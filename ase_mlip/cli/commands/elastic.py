@@ -1,0 +1,91 @@
+"""``ase-mlip elastic``: elastic constants of a crystal."""
+
+from __future__ import annotations
+
+import click
+
+from ..common import Finite, bar
+from ..relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+
+
+@click.command()
+@click.option("--strain", default=0.005, show_default=True, type=Finite(0.0, 0.1, True, True),
+              help="Largest strain of each component.")  # fmt: skip
+@click.option("--points", default=4, show_default=True, help="Strains of each component, an even number.")
+@click.option("--clamped", is_flag=True, help="Keep the atoms' fractional positions in strained cells.")
+@crystal_options
+def elastic(run: CrystalRun, strain: float, points: int, clamped: bool) -> None:
+    """Elastic constants of a crystal, and whether it is stable.
+
+    From the stresses under small strains of the first frame of STRUCTURE, which is relaxed first. Axes are
+    those of the file; Voigt order xx, yy, zz, yz, xz, xy.
+    """
+    if points < 2 or points % 2:
+        raise click.BadParameter(f"must be even and at least 2, got {points}", param_hint="--points")
+    atoms = run.start()
+    from ...mechanics.elasticity import elastic_constants
+
+    with bar("strain") as progress, warnings_as_lines():
+        result = elastic_constants(
+            atoms, strain, points, not clamped, fmax=max(run.fmax, 1e-3), progress=progress
+        )
+    text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
+    run.finish(_document(result), text, lambda: _figure(result))
+    if not result.converged:
+        click.echo("atoms of a strained cell did not come to rest; see --fmax and --dtype", err=True)
+
+
+def _figure(result):
+    from ...pictures.elastic import plot_elastic
+
+    return plot_elastic(result)
+
+
+def _document(result) -> dict:
+    from dataclasses import asdict
+
+    arrays = ("stiffness", "eigenvalues", "residual_stress", "strains", "stresses")
+    plain = ("residual_force", "asymmetry", "symmetry_deviation", "fit_error", "space_group", "relaxed_ions")
+    return {
+        "units": "GPa; residual_force eV/Å",
+        "stable": result.stable,
+        "converged": result.converged,
+        "moduli": None if result.moduli is None else asdict(result.moduli),
+        **{name: getattr(result, name) for name in plain},
+        **{name: getattr(result, name).tolist() for name in arrays},
+    }
+
+
+def _text(result, force: str) -> str:
+    from ...mechanics.elasticity import LABELS
+
+    ions = "relaxed ions" if result.relaxed_ions else "clamped ions"
+    group = f", averaged over the point group of {result.space_group}" if result.space_group else ""
+    lines = [f"stiffness, GPa ({ions}{group})", "      " + "".join(f"{name:>9}" for name in LABELS)]
+    lines += [
+        f"  {name}  " + "".join(f"{entry + 0.0:9.2f}" for entry in row)
+        for name, row in zip(LABELS, result.stiffness.round(6), strict=True)
+    ]
+    state = "stable" if result.stable else "NOT stable"
+    lines.append(f"mechanically {state}: smallest eigenvalue {result.eigenvalues[0]:.2f} GPa")
+    if result.moduli is not None:
+        m = result.moduli
+        lines += [
+            "of a polycrystal       Voigt     Reuss      Hill",
+            f"  bulk modulus     {m.bulk_voigt:9.2f} {m.bulk_reuss:9.2f} {m.bulk:9.2f} GPa",
+            f"  shear modulus    {m.shear_voigt:9.2f} {m.shear_reuss:9.2f} {m.shear:9.2f} GPa",
+            f"  Young's modulus                      {m.young:9.2f} GPa",
+            f"  Poisson's ratio {m.poisson_ratio:.4f}, universal anisotropy {m.anisotropy:.4f}",
+        ]
+    stress = " ".join(f"{entry + 0.0:.3f}" for entry in result.residual_stress.round(3))
+    lines += [
+        f"residual stress {stress} GPa",
+        f"residual force {force}",
+        f"antisymmetric part removed {result.asymmetry:.3f} GPa, deviation from straight lines "
+        f"{result.fit_error:.4f} GPa",
+    ]
+    if result.symmetry_deviation is not None:
+        lines.append(
+            f"changed by averaging over the point group, at most {result.symmetry_deviation:.3f} GPa"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,76 @@
+"""``ase-mlip eos``: energy against volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..common import POSITIVE, Finite, bar
+from ..relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+
+_SHAPES = {
+    "relaxed": "relaxed, with the atoms",
+    "kept": "kept, so that the bulk modulus is that of a uniform strain (Voigt's)",
+    "fixed by symmetry": "fixed by symmetry",
+}
+
+
+@click.command()
+@click.option("--strain", default=0.06, show_default=True, type=Finite(0.0, 0.9, True, True),
+              help="Relative change of the volume to either side.")  # fmt: skip
+@click.option("--points", default=9, show_default=True, type=click.IntRange(min=5), help="Volumes.")
+@click.option("--relax-atoms", type=POSITIVE, metavar="FMAX",
+              help="Relax the atoms at each volume to this force, eV/Å.")  # fmt: skip
+@click.option("--keep-shape", is_flag=True,
+              help="Scale the cell only, also where it is not cubic: the bulk modulus is then that of a "
+              "uniform strain, Voigt's. By default its shape is relaxed at each volume.")  # fmt: skip
+@crystal_options
+def eos(run: CrystalRun, strain: float, points: int, relax_atoms: float | None, keep_shape: bool) -> None:
+    """Equation of state (Birch-Murnaghan) of a crystal.
+
+    Energies of the first frame of STRUCTURE, which is relaxed first, at scaled volumes. Where symmetry leaves
+    the shape of the cell free, it is relaxed at each volume, with the atoms.
+    """
+    atoms = run.start()
+    from ...mechanics.eos import equation_of_state
+
+    with bar("volume") as progress, warnings_as_lines():
+        result = equation_of_state(
+            atoms, strain, points, relax_atoms, keep_shape=keep_shape, progress=progress
+        )
+    text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result)}"
+    run.finish(_document(result), text, lambda: _figure(result, Path(run.model).stem))
+    if not result.converged:
+        click.echo("warning: a relaxation at one volume did not come to rest; see --relax-atoms", err=True)
+    precision = "" if run.calculator["dtype"] == "float64" else " or --dtype float64"
+    for doubt in result.doubts():
+        click.echo(f"warning: {doubt}; try another --strain{precision}, and ase-mlip elastic", err=True)
+
+
+def _figure(result, name: str):
+    from ...pictures.plots import plot_eos
+
+    return plot_eos(result, name)
+
+
+def _document(result) -> dict:
+    from dataclasses import asdict
+
+    fields = asdict(result)
+    fields |= {name: fields[name].tolist() for name in ("volumes", "energies")}
+    units = "volumes Å^3 and energies eV of the cell; bulk_modulus GPa; fit_error eV/atom"
+    return {"units": units, **fields, "plausible": result.plausible, "doubts": result.doubts()}
+
+
+def _text(result) -> str:
+    n = result.n_atoms
+    lines = ["   Å^3/atom       eV/atom"]
+    lines += [f"{v / n:11.4f} {e / n:13.6f}" for v, e in zip(result.volumes, result.energies, strict=True)]
+    lines += [
+        f"volume {result.volume / n:.4f} Å^3/atom, energy {result.energy / n:.6f} eV/atom",
+        f"shape of the cell at each volume: {_SHAPES[result.shape]}",
+        f"bulk modulus {result.bulk_modulus:.2f} GPa, its derivative {result.bulk_modulus_derivative:.3f}",
+        f"deviation of the fit {1000.0 * result.fit_error:.4f} meV/atom",
+    ]
+    return "\n".join(lines)

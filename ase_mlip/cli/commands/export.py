@@ -1,0 +1,73 @@
+"""``ase-mlip export``: another program's checkpoint, or a model file of an older schema, as a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..common import FILE, require_folder_of
+
+FAMILIES = ("mace", "nequip", "sevennet", "pet")
+OURS = "model-file"
+KINDS = [*FAMILIES, OURS]
+
+
+@click.command()
+@click.option(
+    "--from", "family", type=click.Choice([*FAMILIES, OURS]), required=True, help="Who wrote SOURCE."
+)
+@click.argument("source")
+@click.option("-o", "--output", type=FILE, required=True, help="The model file to write.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="By default that of the weights.")
+@click.option("--name", help="The model's name; by default that of SOURCE.")
+@click.option("--head", help="Which head of a model with several.")
+@click.option("--modal", help="Which modality of a multi-fidelity model.")
+@click.option(
+    "--allow-pickle", is_flag=True, help="Read SOURCE although it is a pickle, which can run any code."
+)
+def export(
+    family: str,
+    source: str,
+    output: Path,
+    dtype: str | None,
+    name: str | None,
+    head: str | None,
+    modal: str | None,
+    allow_pickle: bool,
+) -> None:
+    """Turn a checkpoint into a model file.
+
+    SOURCE is a checkpoint of MACE, NequIP, Allegro, SevenNet or PET, or a name that the family's installed
+    package knows, such as 7net-0. The file is written only if energies, forces and stress are the family's
+    own on ten structures, and on more where these do not hold every species.
+
+    With --from model-file, SOURCE is a model file of any version of ase_mlip, which is written once more as
+    this version writes them, with the same weights and the same numbers.
+    """
+    require_folder_of(output, "-o")
+    if family == OURS:
+        given = {"--dtype": dtype, "--name": name, "--head": head, "--modal": modal}
+        _export_again(source, output, [option for option, value in given.items() if value is not None])
+        return
+    from ...converters import adapt, export_adapted
+
+    adapted = adapt(family, source, allow_pickle=allow_pickle, head=head, modal=modal)
+    if name is not None:
+        adapted.metadata["name"] = name
+    for parity in export_adapted(adapted, output, dtype):
+        click.echo(
+            f"{parity.dtype} on {parity.structures} structures, against {adapted.family}: "
+            f"energy {parity.energy:.0e} (relative), forces {parity.forces:.0e} eV/Å, "
+            f"stress {parity.stress:.0e} eV/Å³"
+        )
+    click.echo(f"wrote {output}: {adapted.metadata['name']}, {adapted.family}")
+
+
+def _export_again(source: str, output: Path, options: list[str]) -> None:
+    if options:
+        raise click.UsageError(f"`{options[0]}` means nothing for {OURS}; leave it out")
+    from ...converters.export_again import export_again
+
+    info = export_again(source, output)
+    click.echo(f"wrote {output}: {info.name}, schema {info.schema_version}")

@@ -1,0 +1,150 @@
+"""``ase-mlip landscape``: how the training error rises when the weights of a model move."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from ..common import COUNT, FILE, FOLDER, POSITIVE, bar
+
+PICTURE = "landscape.png"
+COMPARISON = "comparison.json"
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("files", nargs=-1, type=FILE)
+@click.option("--lines", type=COUNT, default=20, show_default=True, help="Random lines through the weights.")
+@click.option("--points", type=COUNT, default=81, show_default=True,
+              help="Points on each line, an odd number.")  # fmt: skip
+@click.option("--span", type=POSITIVE, default=0.5, show_default=True,
+              help="Length of the lines, in units of the norm of the weights.")  # fmt: skip
+@click.option("--directions", type=click.Choice(["gaussian", "legacy"]), default="gaussian",
+              show_default=True, help="legacy: as the published tool draws them.")  # fmt: skip
+@click.option("--plane", is_flag=True, help="Also the plane of the first two directions.")
+@click.option("--frames", type=click.IntRange(min=2), metavar="N", show_default="all",
+              help="Take a stratified sample of N frames.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of the directions, the sample and the bootstrap.")  # fmt: skip
+@click.option("--predictors", metavar="NAMES", default="",
+              help="Others to compute, with commas: sharpness, bonds, leverage, rotation.")  # fmt: skip
+@click.option("--compare", "comparing", is_flag=True,
+              help="Compare models: MODEL and FILES are what this command wrote of each.")  # fmt: skip
+@click.option("--with", "others", type=FILE, multiple=True,
+              help="Of a compared model: what `evaluate --json` or `md --json` wrote; repeat.")  # fmt: skip
+@click.option("--control", metavar="NAME",
+              help="Which of these errors is the in-distribution one; by default the smallest.")  # fmt: skip
+@click.option("-o", "--output", type=FOLDER,
+              help="Folder for landscape.json or comparison.json; a killed run goes on there.")  # fmt: skip
+@click.option("--plot", is_flag=True, help="Also write a picture into the folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+def landscape(
+    model: str,
+    files: tuple[Path, ...],
+    comparing: bool,
+    others: tuple[Path, ...],
+    control: str | None,
+    **options,
+) -> None:
+    """Measure how the training error rises around the weights.
+
+    FILES are the frames MODEL was trained on, with energies and forces. Prints the loss entropy: the higher,
+    the lower and flatter the error is around the weights. Numbers are comparable between models of one
+    family, on the same frames with the same settings.
+
+    With --compare, models of one family are ranked by every predictor. From five on, rank correlations say
+    what each is worth for the errors and lifetimes of --with.
+    """
+    if comparing:
+        _refuse_options_of_lines()
+        _compare(
+            [Path(model), *files], others, control, options["output"], options["plot"], options["as_json"]
+        )
+        return
+    for name, given in (("--with", others), ("--control", control)):
+        if given:
+            raise click.BadParameter("is for --compare", param_hint=name)
+    _compute(model, files, **options)
+
+
+def _refuse_options_of_lines() -> None:
+    """Curves are there already: an option that would change them does nothing."""
+    context = click.get_current_context()
+    free = ("model", "files", "comparing", "others", "control", "output", "plot", "as_json")
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name)
+        if parameter.name not in free and source is ParameterSource.COMMANDLINE:
+            raise click.BadParameter("has no meaning with --compare", param_hint=parameter.opts[0])
+
+
+def _compare(
+    landscapes: list[Path],
+    others: tuple[Path, ...],
+    control: str | None,
+    output: Path | None,
+    plot: bool,
+    as_json: bool,
+) -> None:
+    _require_folder(plot, output)
+    from ...landscapes.compare import compare
+    from ...provenance import plain, write_json
+
+    found = compare(landscapes, others, control)
+    document = plain(found.to_dict())
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False) if as_json else found.to_text())
+    if output is None:
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / COMPARISON, document)
+    click.echo(f"results: {output / COMPARISON}", err=True)
+    if plot:
+        from ...pictures.compare import plot_comparison
+        from ...pictures.plots import save_figure
+
+        picture = (output / COMPARISON).with_suffix(".png")
+        save_figure(plot_comparison(found), picture)
+        click.echo(f"picture: {picture}", err=True)
+
+
+def _require_folder(plot: bool, output: Path | None) -> None:
+    if plot and output is None:
+        raise click.BadParameter("needs a folder for the picture: -o FOLDER", param_hint="--plot")
+
+
+def _compute(
+    model: str,
+    files: tuple[Path, ...],
+    frames: int | None,
+    output: Path | None,
+    plot: bool,
+    as_json: bool,
+    predictors: str,
+    **options,
+) -> None:
+    if not files:
+        raise click.UsageError("Missing argument 'FILES...'.")
+    _require_folder(plot, output)
+    from ...model_file.info import find_model
+
+    path = find_model(model)
+    from ...landscapes.landscape import RESULT
+    from ...landscapes.landscape import landscape as compute
+    from ...provenance import plain
+
+    names = [name.strip() for name in predictors.split(",") if name.strip()]
+    options |= {"predictors": names, "sample": frames, "output": output}
+    with bar("point") as progress:
+        found = compute(path, list(files), progress=progress, **options)
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+    document = plain(found.to_dict())
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False) if as_json else found.to_text())
+    if output is None:
+        return
+    click.echo(f"results: {output / RESULT}", err=True)
+    if plot:
+        found.plot(output / PICTURE)
+        click.echo(f"picture: {output / PICTURE}", err=True)

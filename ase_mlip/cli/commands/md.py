@@ -1,0 +1,277 @@
+"""``ase-mlip md``: molecular dynamics as a test."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...folder_lock import locked_file
+from ..common import (
+    FILE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    bar,
+    calculator_options,
+    check_known,
+    choose_averaging,
+    chosen_scheme,
+    make_calculator,
+    read_first,
+    refuse_other_results,
+    require_folder_of,
+    run_settings,
+    show,
+)
+from ..thermostat import make_thermostat, thermostat_options
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ...calculators.batch_evaluator import BatchEvaluator
+    from ...model_file.info import ModelInfo
+    from ...stability.runs import Replica, StabilityResult
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structure", type=FILE)
+@click.option(
+    "--temperature",
+    default=300.0,
+    type=NOT_NEGATIVE,
+    show_default=True,
+    help="Of the velocities at the start, K; a crystal keeps about half. With a thermostat also its target.",
+)
+@thermostat_options
+@click.option("--timestep", default=1.0, show_default=True, type=POSITIVE, help="fs.")
+@click.option(
+    "--time", "picoseconds", default=1.0, show_default=True, type=POSITIVE, help="Length of a replica, ps."
+)
+@click.option("--replicas", default=4, show_default=True, type=click.IntRange(min=1))
+@click.option("--engine", type=click.Choice(["ase", "lammps"]), default="ase", show_default=True)
+@click.option(
+    "--batch/--no-batch",
+    default=None,
+    help="Evaluate the replicas of the ase engine together; by default those of molecules of up to 64 atoms.",
+)
+@click.option("--supercell", nargs=3, type=click.IntRange(min=1), metavar="A B C", help="Repeat the cell.")
+@click.option("--reference", type=FILE, help="Frames whose distribution of distances is the right one.")
+@click.option("--interval", default=10, show_default=True, type=click.IntRange(min=1),
+              help="Steps between examined frames.")  # fmt: skip
+@click.option(
+    "--equilibration", type=NOT_NEGATIVE, help="ps left out of averages; by default a tenth of the time."
+)
+@click.option(
+    "--bonds/--no-bonds",
+    default=None,
+    help="Fail on broken or formed bonds; by default molecules do, unless one of the next two is given.",
+)
+@click.option(
+    "--bond-deviation",
+    type=POSITIVE,
+    metavar="LENGTH",
+    help="Fail when a bond is longer or shorter than at the start by more than this, Å.",
+)
+@click.option(
+    "--bond-length", type=POSITIVE, metavar="LENGTH", help="Fail when a bond of the start is longer, Å."
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Of the first replica's velocities and noise; the others count on.",
+)
+@calculator_options()
+@click.option("-o", "--output", type=FILE, help="Write all results to this JSON file.")
+@click.option("--plot", type=FILE, help="Draw energies, temperatures, distances and survival, a PNG file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+def md(
+    model: str,
+    structure: Path,
+    temperature: float,
+    timestep: float,
+    picoseconds: float,
+    equilibration: float | None,
+    interval: int,
+    supercell: tuple[int, int, int] | None,
+    thermostat: dict,
+    bonds: bool | None,
+    bond_deviation: float | None,
+    bond_length: float | None,
+    output: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    reference: Path | None,
+    calculator: dict,
+    engine: str,
+    batch: bool | None,
+    seed: int,
+    replicas: int,
+) -> None:
+    """Run dynamics as a test of stability.
+
+    Replicas at constant energy, or with a thermostat, start from the first frame of STRUCTURE. Exit status 1
+    if one becomes unstable.
+    """
+    require_folder_of(output, "--output")
+    require_folder_of(plot, "--plot")
+    if engine == "lammps" and calculator["forces"] == "direct":
+        raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")
+    if engine == "lammps" and batch:
+        raise click.BadParameter("the lammps engine runs its replicas one by one", param_hint="--batch")
+    held = make_thermostat(temperature, **thermostat)
+    from ...model_file.info import find_model, read_info
+
+    path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
+    from ase import units
+
+    from ...data.data import read_structures
+    from ...stability.criteria import Criteria
+    from ...stability.runs import md_stability
+
+    info, atoms = read_info(path), read_first(structure)
+    check_known({str(structure): atoms}, info.species)
+    atoms = atoms.repeat(supercell) if supercell else atoms
+    settings = run_settings(info.document_sha256, atoms)
+    refuse_other_results(output, settings)
+    if engine == "ase":
+        atoms.calc = make_calculator(str(path), **calculator)
+        choose_averaging(atoms.calc, {structure.stem: atoms})
+    elif calculator["symmetrize"] == "auto":
+        calculator["symmetrize"] = chosen_scheme(str(path), {structure.stem: atoms}, **calculator)
+    with (
+        locked_file(output),
+        bar("step") as progress,
+        tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder,
+    ):
+        result = md_stability(
+            atoms,
+            temperature,
+            timestep * units.fs,
+            picoseconds * 1000.0 * units.fs,
+            replicas,
+            engine=engine,
+            model=path,
+            lammps_options=_lammps_options(path, calculator, Path(folder)) if engine == "lammps" else None,
+            thermostat=held,
+            evaluate=_together(atoms, calculator, replicas, batch) if engine == "ase" else None,
+            criteria=Criteria(
+                bonds="auto" if bonds is None else bonds,
+                bond_deviation=bond_deviation,
+                bond_length=bond_length,
+            ),
+            reference=read_structures(reference) if reference else None,
+            record_interval=interval,
+            equilibration=None if equilibration is None else equilibration * 1000.0 * units.fs,
+            seed=seed,
+            progress=progress,
+        )
+    known = {"settings": settings, "model": _identity(info)}
+    show(known | result.to_dict(), "\n".join(_lines(result, atoms, model)), as_json, output)
+    if plot:
+        from ...pictures.md import plot_stability
+        from ...pictures.plots import save_figure
+
+        save_figure(plot_stability(result), plot)
+        click.echo(f"plot: {plot}", err=True)
+    if not result.stable:
+        sys.exit(1)
+
+
+def _identity(info: ModelInfo) -> dict:
+    """Which model it was, for programs that compare the results of several."""
+    return {
+        "name": info.name,
+        "sha256": info.document_sha256,
+        "architecture": info.architecture.get("name"),
+    }
+
+
+def _together(atoms: Atoms, options: dict, replicas: int, batch: bool | None) -> BatchEvaluator | None:
+    """What evaluates all replicas at once, where that is wanted or certain to be faster."""
+    from ...calculators.batch_evaluator import COMPLETE, BatchEvaluator
+
+    small = not atoms.pbc.any() and len(atoms) <= COMPLETE and not atoms.constraints
+    if replicas == 1 or not (small if batch is None else batch):
+        return None
+    kept = {name: options[name] for name in ("forces", "check_lattice")}
+    return BatchEvaluator(atoms.calc.model, atoms, atoms.calc.averaging, **kept)
+
+
+def _lammps_options(path: Path, calculator: dict, folder: Path) -> dict[str, str]:
+    """Those of the pair style that give what the calculator gives with the same options.
+
+    A rule of rotations, which the style has no name for, goes through a file in ``folder``.
+    """
+    from ...model_file.info import read_info
+
+    kept = ("device", "dtype", "symmetrize")
+    given = {key: calculator[key] for key in kept if calculator[key] is not None}
+    if given.get("symmetrize", "").startswith("lebedev"):
+        from ...rotations.rotation_file import write_rotations
+        from ...rotations.schemes import find_averaging
+
+        write_rotations(find_averaging(given["symmetrize"]), folder / "rotations.txt")
+        given["symmetrize"] = f"file {folder / 'rotations.txt'}"
+    given["check_lattice"] = "yes" if calculator["check_lattice"] else "no"
+    return {"dtype": read_info(path).dtype} | given
+
+
+def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:
+    """The report: a line for each replica, what they have in common, the verdict."""
+    lines = [
+        f"{atoms.get_chemical_formula()} with {model}: {len(result.replicas)} x {result.time:.3g} ps from "
+        f"{result.temperature_K:g} K, {result.timestep:g} fs, {result.engine}",
+        *([] if result.thermostat is None else [f"thermostat: {result.thermostat}"]),
+        "",
+        "replica  survived     T      slope  fluctuation  shortest    bonds",
+        "               ps     K  meV/atom/ps   meV/atom         Å   -    +",
+        *(_row(n, replica) for n, replica in enumerate(result.replicas)),
+        "",
+    ]
+    lines.append(_drift_line(result))
+    found = result.survival
+    low, high = found.mean_time_interval
+    level = f"{100 * found.confidence:g}%"
+    if found.failures:
+        mean, (lower, upper) = found.restricted_mean, found.restricted_mean_interval
+        lines.append(f"mean survival time  {found.mean_time:.3g} ps, {level}: {low:.3g} to {high:.3g} ps")
+        label = f"of the first {result.time:.3g} ps"
+        lines.append(f"{label:<19} {mean:.3g} ps, {level}: {lower:.3g} to {upper:.3g} ps")
+    else:
+        lines.append(f"mean survival time  above {low:.3g} ps ({level})")
+    if result.rdf_error is not None:
+        unit = " Å" if result.rdf.periodic else ""
+        for name, value in result.rdf_error.items():
+            noise = f", of which chance {result.rdf_noise[name]:.3g}{unit}" if result.rdf_noise else ""
+            lines.append(f"distances {name:<9} {value:.3g}{unit} from the reference{noise}")
+    verdict = "stable" if result.stable else f"UNSTABLE: {found.failures} of {found.n} replicas failed"
+    return [*lines, f"verdict             {verdict}"]
+
+
+def _drift_line(result: StabilityResult) -> str:
+    """Of what the dynamics conserves, as far as that is known."""
+    from ...stability.runs import SHORTEST_DRIFT
+
+    if result.engine == "lammps" and not result.knows_conserved:
+        return "drift               not known: LAMMPS does not account for the heat of this thermostat"
+    error = f" ± {result.drift_error:.2g}" if result.drift_error == result.drift_error else ""
+    label = "drift" if result.shows_drift else "slope"
+    why = "" if result.shows_drift else f", no drift: that shows in runs of {SHORTEST_DRIFT:g} ps and more"
+    what = "" if result.thermostat is None else " of the conserved energy"
+    return f"{label}               {result.drift:+.3g}{error} meV/atom/ps{what}{why}"
+
+
+def _row(number: int, replica: Replica) -> str:
+    row = (
+        f"{number:>7}{replica.survived:>10.3g}{replica.mean_temperature:>6.0f}{replica.drift:>13.3g}"
+        f"{replica.fluctuation:>11.3g}{replica.min_distance:>10.3f}{replica.broken_bonds:>4}"
+        f"{replica.formed_bonds:>5}"
+    )
+    failure = replica.failure
+    return row if failure is None else f"{row}   {failure.kind} at step {failure.step}: {failure.detail}"

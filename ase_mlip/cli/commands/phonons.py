@@ -1,0 +1,230 @@
+"""``ase-mlip phonons``: band structures of crystals, with files that phonopy reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...folder_lock import locked
+from ..common import (
+    COUNT,
+    DISPLACEMENT,
+    FILE,
+    FOLDER,
+    POSITIVE,
+    bar,
+    calculator_options,
+    choose_averaging,
+    make_calculator,
+    read_named,
+)
+from ..relaxed import warnings_as_lines
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from phonopy import Phonopy
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structures", nargs=-1, required=True, type=FILE)
+@click.option(
+    "-o", "--output", type=FOLDER, default="phonons", show_default=True, help="A folder in it each."
+)
+@click.option("--supercell", type=COUNT, nargs=3, metavar="A B C",
+              help="By default faces are twice the model's interaction range apart, where that takes at most "
+              "512 atoms, else twice its cutoff.")  # fmt: skip
+@click.option("--min-length", type=POSITIVE, help="Instead: faces of the supercell at least so far apart, Å.")
+@click.option("--distance", default=0.01, show_default=True, type=DISPLACEMENT, help="Displacement, Å.")
+@click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
+@click.option("--symmetry", type=click.Choice(["none", "crystal"]), default="none", show_default=True,
+              help="crystal: average the model over the point group of the relaxed crystal. The relaxation "
+              "before keeps the space group in any case.")  # fmt: skip
+@click.option("--mesh", type=COUNT, nargs=3, default=(20, 20, 20), show_default=True, metavar="A B C")
+@click.option("--path", help='Special points such as "GXU,KGL"; by default the standard path (seekpath).')
+@click.option("--reference", type=FILE, help="A phonopy directory with forces to compare with.")
+@click.option("--audit", is_flag=True, help="Also measure what the model obeys with nothing imposed.")
+@click.option("--group-velocities", is_flag=True, help="Write modes and group velocities of the mesh, too.")
+@click.option("--relax/--no-relax", default=True, show_default=True, help="Relax cell and atoms first.")
+@click.option("--symprec", default=0.01, show_default=True, type=POSITIVE,
+              help="Of the symmetry that is made exact before that, Å.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Go on where the crystal could not be relaxed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@calculator_options("float64")
+def phonons(
+    model: str,
+    structures: tuple[Path, ...],
+    output: Path,
+    supercell: tuple[int, int, int] | None,
+    min_length: float | None,
+    distance: float,
+    plusminus: bool | None,
+    symmetry: str,
+    mesh: tuple[int, int, int],
+    path: str | None,
+    reference: Path | None,
+    audit: bool,
+    group_velocities: bool,
+    relax: bool,
+    symprec: float,
+    force: bool,
+    as_json: bool,
+    calculator: dict,
+) -> None:
+    """Compute phonons of crystals.
+
+    Each structure is relaxed within its space group and displaced. OUTPUT/NAME/ gets phonopy.yaml,
+    FORCE_SETS, force_constants.hdf5, phonons.json and bands.png. A run that was killed goes on with the
+    supercells it has.
+    """
+    if symmetry == "crystal" and calculator["symmetrize"]:
+        raise click.BadParameter(
+            "averages the model already; leave --symmetrize out", param_hint="--symmetry"
+        )
+    calculator = make_calculator(model, **calculator)
+    from ...errors import MLIPError
+    from ...provenance import plain
+
+    options = {"distance": distance, "relax_first": relax, "force": force, "input_symprec": symprec}
+    options["symmetry"] = None if symmetry == "none" else symmetry
+    options |= {"supercell_matrix": supercell, "min_length": min_length}
+    drawing = {"path": path, "mesh": mesh, "is_plusminus": "auto" if plusminus is None else plusminus}
+    run = _Run(options, drawing, reference, audit, group_velocities, talk=not as_json)
+    found, failed = {}, []
+    named = read_named(structures)
+    choose_averaging(calculator, named)
+    for name, atoms in named.items():
+        atoms.calc = calculator
+        try:
+            with warnings_as_lines(), locked(output / name):
+                found[name] = run.do(name, atoms, output / name)
+        except MLIPError as error:
+            failed.append(name)
+            click.echo(f"{name}: failed: {' '.join(str(error).split())}", err=True)
+    if as_json:
+        click.echo(json.dumps(plain(found), indent=1))
+    if failed:
+        raise click.ClickException(f"failed: {', '.join(failed)}")
+
+
+@dataclass
+class _Run:
+    """What all structures of one command share."""
+
+    options: dict
+    drawing: dict
+    reference: Path | None
+    audit: bool
+    group_velocities: bool
+    talk: bool
+
+    def do(self, name: str, atoms: Atoms, folder: Path) -> dict:
+        """Results of one structure, written to ``folder``, which also keeps the forces of supercells."""
+        from ...lattice_dynamics.files import write_results
+        from ...lattice_dynamics.phonons import phonons as compute
+        from ...pictures.plots import plot_phonons, save_figure
+        from ...provenance import write_json
+
+        loaded = None if self.reference is None else self._load(atoms)  # before the work, not after it
+        with bar("supercell") as progress:
+            checkpoint = folder / "forces.npz"
+            result = compute(atoms, **self.options, **self.drawing, checkpoint=checkpoint, progress=progress)
+        document = write_results(result, folder, self.group_velocities)
+        save_figure(plot_phonons(result), folder / "bands.png")
+        found = {}
+        if self.talk:
+            _print_result(name, result)
+        if loaded is not None:
+            found["comparison"] = self._compare(atoms, loaded, folder)
+        if self.audit:
+            found["audit"] = self._audit(atoms, folder)
+        if found:
+            write_json(folder / "phonons.json", document | found)
+        if self.talk:
+            click.echo(f"  files in {folder}")
+        return result.to_dict() | found
+
+    def _load(self, atoms: Atoms) -> Phonopy:
+        from ...lattice_dynamics.cells import to_ase
+        from ...lattice_dynamics.reference import check_same_crystal, load_reference
+
+        loaded = load_reference(self.reference)
+        check_same_crystal(atoms, to_ase(loaded.unitcell), str(self.reference))
+        return loaded
+
+    def _compare(self, atoms: Atoms, loaded: Phonopy, folder: Path) -> dict:
+        from ...lattice_dynamics.reference import compare_with
+        from ...pictures.plots import plot_phonons, save_figure
+
+        options = {**self.options, **self.drawing, "checkpoint": folder / "forces-reference.npz"}
+        with bar("supercell") as progress:
+            comparison = compare_with(atoms, loaded, str(self.reference), **options, progress=progress)
+        names = (atoms.calc.model.info.name, "reference")
+        figure = plot_phonons(comparison.model, overlay=comparison.reference_bands, names=names)
+        save_figure(figure, folder / "comparison.png")
+        if self.talk:
+            _print_comparison(comparison)
+        return comparison.to_dict()
+
+    def _audit(self, atoms: Atoms, folder: Path) -> dict:
+        from ...lattice_dynamics.audit import audit_phonons
+
+        with bar("supercell") as progress:
+            checkpoint = folder / "forces-audit.npz"
+            checked = audit_phonons(atoms, **self.options, checkpoint=checkpoint, progress=progress)
+        if self.talk:
+            _print_audit(checked)
+        return checked.to_dict()
+
+
+def _print_result(name: str, result) -> None:
+    click.echo(
+        f"{name}: {result.space_group}, supercell of {result.n_atoms_supercell} atoms, faces "
+        f"{result.supercell_width:.2f} Å apart"
+    )
+    relaxation = result.relaxation
+    if relaxation is not None:
+        lengths = ", ".join(f"{length:.4f}" for length in relaxation.atoms.cell.lengths())
+        made = relaxation.refinement
+        click.echo(
+            f"  symmetry made exact: atoms moved by up to {made.moved:.1e} Å, cell strained by up to "
+            f"{made.strained:.1e}"
+        )
+        click.echo(f"  relaxed in {relaxation.steps} steps to cell vectors of {lengths} Å")
+    displaced, evaluated = (
+        f"{count} {noun}{'' if count == 1 else 's'}"
+        for count, noun in ((result.n_displacements, "displacement"), (result.evaluations, "evaluation"))
+    )
+    click.echo(f"  {displaced}, {evaluated}, {result.seconds:.1f} s; averaging {result.averaging}")
+    for point, row in result.special_frequencies.items():
+        click.echo(f"  {point:<3} {' '.join(f'{round(value, 3) + 0.0:8.3f}' for value in row)} THz")
+    lowest = round(result.lowest_frequency, 3) + 0.0  # zero has no sign
+    click.echo(f"  lowest frequency {lowest:.3f} THz: {'stable' if result.stable else 'UNSTABLE'}")
+    for q, frequency in result.imaginary[:5]:
+        click.echo(f"    {frequency:8.3f} THz at q = ({', '.join(f'{value:.3f}' for value in q)})")
+
+
+def _print_comparison(comparison) -> None:
+    click.echo(
+        f"  against {comparison.source}, in its supercell: mean absolute error "
+        f"{comparison.mean_absolute_error:.3f} THz, largest {comparison.max_error:.3f} THz"
+    )
+    ours, theirs = comparison.gamma
+    if ours == ours:  # not of one atom per cell
+        click.echo(
+            f"    optical at Γ {ours:.3f} THz, reference {theirs:.3f}; cell {comparison.lattice_strain:+.2%}"
+        )
+
+
+def _print_audit(audit) -> None:
+    click.echo(f"  audit ({audit.n_displacements} displacements of {audit.distance} Å, nothing imposed):")
+    click.echo(
+        f"    modes equal by symmetry differ by up to {audit.splitting:.2e} THz, at {audit.splitting_at}"
+    )
+    acoustic = ", ".join(f"{value:.2e}" for value in audit.acoustic)
+    click.echo(f"    acoustic modes at Γ {acoustic} THz; sum rule within {audit.sum_rule_error:.1e} eV/Å²")
+    click.echo(f"    permutation symmetry within {audit.permutation_error:.1e} eV/Å²")

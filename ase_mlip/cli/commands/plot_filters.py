@@ -1,0 +1,33 @@
+"""``ase-mlip plot-filters``: the splines of an s-NNP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..common import FILE, require_folder_of
+
+
+@click.command("plot-filters")
+@click.argument("model")
+@click.option("-o", "--output", type=FILE, default="filters.png", show_default=True, help="A PNG file.")
+def plot_filters(model: str, output: Path) -> None:
+    """Draw the filters of an s-NNP.
+
+    The splines of the distance and of the angle, and how the energy answers when one feature of the model's
+    own test structure changes.
+    """
+    from ...model_file.info import find_model
+
+    path = find_model(model)
+    require_folder_of(output, "--output")
+    from ...model_file.model import load_model
+    from ...pictures.filters import plot_filters as draw
+    from ...pictures.filters import read_filters
+    from ...pictures.plots import save_figure
+
+    filters = read_filters(load_model(path, device="cpu"))
+    save_figure(draw(filters), output)
+    counts = {name: len(getattr(filters, name)) for name in ("phi", "rho", "f", "g")}
+    click.echo(f"{', '.join(f'{count} {name}' for name, count in counts.items() if count)}: {output}")

@@ -1,0 +1,237 @@
+"""``ase-mlip relax``: the structures of files, one after another, with what is known of each."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...folder_lock import locked_file
+from ..common import (
+    FILE,
+    POSITIVE,
+    bar,
+    calculator_options,
+    choose_averaging,
+    make_calculator,
+    noise_unsaid,
+    read_first,
+    read_named,
+    require_folder_of,
+    say_noise,
+)
+from ..relaxed import warnings_as_lines
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ...relaxation.relax import RelaxResult
+    from ...relaxation.store import Store
+
+CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
+SHOWN = "0.01"  # Å, symprec of the space groups in the table
+AVERAGING = "--symmetrize octahedral, or for a known crystal --symmetry average"
+# Listed here and not taken from ase_mlip.relaxation.relax, which would be imported for --help; a test compares them
+OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structures", nargs=-1, required=True, type=FILE)
+@click.option("-o", "--output", type=FILE, help="Write relaxed structures and results here (.extxyz).")
+@click.option("--plot", type=FILE, help="Draw each relaxation: a PNG file for one structure, else a folder.")
+@click.option("--fmax", default=0.01, show_default=True, type=POSITIVE, help="Largest force, eV/Å.")
+@click.option("--smax", type=POSITIVE, help="Largest component of the stress, eV/Å^3.")
+@click.option("--steps", default=500, show_default=True, type=click.IntRange(min=0), help="At most so many.")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True)
+@click.option("--cell", type=click.Choice(list(CELLS)), default="none", show_default=True,
+              help="Relax the cell, too: all of it, its shape, its volume.")  # fmt: skip
+@click.option("--symmetry", type=click.Choice(["none", "fix", "average"]), default="none", show_default=True,
+              help="fix: keep the space group of the start, by projecting forces and steps. average: leave "
+              "the atoms free and average the model over the point group of --reference, else of the "
+              "start.")  # fmt: skip
+@click.option("--symprec", default=0.01, show_default=True, type=POSITIVE, help="Tolerance of --symmetry, Å.")
+@click.option("--reference", type=FILE, help="Crystal for --symmetry average, and to compare with.")
+@calculator_options()
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def relax(
+    model: str,
+    structures: tuple[Path, ...],
+    output: Path | None,
+    plot: Path | None,
+    steps: int,
+    cell: str,
+    symmetry: str,
+    reference: Path | None,
+    calculator: dict,
+    as_json: bool,
+    **options,
+) -> None:
+    """Relax structures: atoms and, if asked, the cell.
+
+    Every frame of STRUCTURES is relaxed. With -o, the same command continues where it was ended: converged
+    structures are skipped, an interrupted or unconverged one goes on from the last frame of its trajectory,
+    in the folder OUTPUT_trajectories, for at most --steps more steps; failed ones start anew. A structure
+    that fails is reported, the others go on. Exit status 1 if any failed or did not converge.
+    """
+    if output is not None and output.suffix not in (".extxyz", ".xyz"):
+        raise click.BadParameter(f"`{output}` must end in .extxyz or .xyz", param_hint="--output")
+    require_folder_of(output, "--output")
+    require_folder_of(plot, "--plot", may_be_folder=True)
+    if options["smax"] is not None and cell == "none":
+        raise click.BadParameter(
+            "needs a cell that is relaxed: --cell full, shape or volume", param_hint="--smax"
+        )
+    if symmetry == "average" and calculator["symmetrize"]:
+        raise click.BadParameter(
+            "averages the model already; leave --symmetrize out", param_hint="--symmetry"
+        )
+    calculator = make_calculator(model, **calculator)
+    from ...calculators.identity import made_with
+    from ...relaxation.store import Store, digest, key_of
+
+    found = read_named(structures)
+    choose_averaging(calculator, found)
+    if plot is not None and plot.suffix and len(found) > 1:
+        raise click.BadParameter(f"`{plot}` is one file for {len(found)} structures; give a folder",
+                                 param_hint="--plot")  # fmt: skip
+    options |= {"cell": CELLS[cell], "symmetry": None if symmetry == "none" else symmetry}
+    kept = {**options, "made_with": made_with(calculator)}
+    options |= {
+        "steps": steps,
+        "reference": read_first(reference) if reference else None,
+    }
+    settings = digest(kept | {"reference": key_of("", options["reference"], "") if reference else None})
+    with locked_file(output):
+        run = _Run(Store(output, settings), settings, output, plot, len(found) > 1, options)
+        try:
+            with bar("structure") as progress:
+                for done, (name, atoms) in enumerate(found.items()):
+                    run.do(name, atoms, key_of(name, atoms, settings), calculator)
+                    progress(done + 1, len(found))
+        finally:
+            run.store.flush()
+    click.echo(json.dumps(run.rows, indent=1) if as_json else _table(run.rows))
+    if not all(row.get("converged") for row in run.rows):
+        sys.exit(1)
+
+
+class _Run:
+    """What all structures of one command share, and the rows of the table so far."""
+
+    def __init__(
+        self, store: Store, settings: str, output: Path | None, plot: Path | None, many: bool, options: dict
+    ):
+        self.store = store
+        self.settings = settings
+        self.folder = None if output is None else output.with_name(f"{output.stem}_trajectories")
+        self.plot = plot
+        self.many = many
+        self.options = options
+        self.rows: list[dict] = []
+
+    def do(self, name: str, atoms: Atoms, key: str, calculator) -> None:
+        """Relax one structure unless that is done; a failure becomes a row, a full disk ends the run."""
+        from ...relaxation.store import to_frame, to_row
+
+        frame = self.store.frames.get(key)
+        if frame is not None and frame.info["converged"]:
+            self.rows.append({**to_row(frame, name), "status": "done before"})
+            return
+        path = self._trajectory(name, key)
+        started = time.perf_counter()
+        try:
+            with warnings_as_lines(), noise_unsaid():
+                result = self._relax(atoms, calculator, path)
+        except (
+            ValueError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:  # of structures, calculators and torch
+            if path is not None and path.exists():
+                path.replace(path.with_suffix(".failed.traj"))  # to be looked at, not to be continued
+            text = " ".join(str(error).split())
+            click.echo(f"failed: {name}: {text}", err=True)
+            row = {"name": name, "atoms": len(atoms), "status": "failed", "error": text}
+            self.rows.append(row | {"wall_time": time.perf_counter() - started})
+            return
+        say_noise(result.noise, self.options["fmax"], AVERAGING, name)
+        frame = to_frame(result, name, key, self.settings)
+        self.store.add(frame)
+        self.rows.append(
+            {**to_row(frame, name), "status": "converged" if result.converged else "not converged"}
+        )
+        self._draw(name, result)
+
+    def _relax(self, atoms: Atoms, calculator, path: Path | None) -> RelaxResult:
+        from ...relaxation.relax import relax as compute
+
+        atoms = atoms.copy()
+        atoms.calc = calculator
+        return compute(atoms, trajectory=path, resume=path is not None, **self.options)
+
+    def _trajectory(self, name: str, key: str) -> Path | None:
+        if self.folder is None:
+            return None
+        self.folder.mkdir(exist_ok=True)
+        return self.folder / f"{name}-{key}.traj"
+
+    def _draw(self, name: str, result: RelaxResult) -> None:
+        if self.plot is None:
+            return
+        from ...pictures.plots import plot_relaxation, save_figure
+
+        target = self.plot
+        if not target.suffix:
+            target.mkdir(exist_ok=True)
+            target = target / f"{name}.png"
+        save_figure(plot_relaxation(result), target)
+
+
+def _table(rows: list[dict]) -> str:
+    """One line per structure and a summary."""
+    from ase.units import GPa
+
+    width = max(len("structure"), *(len(row["name"]) for row in rows))
+    columns = [
+        (f"{'structure':<{width}}", lambda row: f"{row['name']:<{width}}"),
+        ("atoms", lambda row: f"{row['atoms']}"),
+        ("steps", lambda row: f"{row['steps']}"),
+        ("    eV/atom", lambda row: f"{row['energy'] / row['atoms']:.6f}"),
+        ("    eV/Å", lambda row: f"{row['fmax']:.1e}"),
+        ("    GPa", lambda row: f"{max(map(abs, row['stress'])) / GPa:.3f}"),
+        (" Å^3/atom", lambda row: f"{row['volume'] / row['atoms']:.4f}"),
+        ("moved, Å", lambda row: f"{row['rmsd']:.4f}"),
+        ("      s", lambda row: f"{row['wall_time']:.1f}"),
+        (f" {'space group':<28}", lambda row: f" {_groups(row):<28}"),
+        ("status", lambda row: row["status"]),
+    ]
+    if any("rmsd_to_reference" in row for row in rows):
+        columns.insert(8, ("to ref., Å", lambda row: f"{row['rmsd_to_reference']:.4f}"))
+    lines = [" ".join(header for header, _ in columns)]
+    lines += [" ".join(f"{_cell(row, cell):>{len(header)}}" for header, cell in columns) for row in rows]
+    failed = sum(row["status"] == "failed" for row in rows)
+    unconverged = sum(row["status"] == "not converged" for row in rows)
+    summary = f"{len(rows) - failed - unconverged} of {len(rows)} converged"
+    summary += f", {unconverged} did not" if unconverged else ""
+    summary += f", {failed} failed" if failed else ""
+    return "\n".join(
+        [*lines, f"{summary}. GPa: the largest component of the stress. Space groups within {SHOWN} Å."]
+    )
+
+
+def _cell(row: dict, cell: Callable[[dict], str]) -> str:
+    try:
+        return cell(row)
+    except KeyError:  # a failed structure has few of them, a molecule no volume
+        return "" if row["status"] == "failed" else "-"
+
+
+def _groups(row: dict) -> str:
+    before, after = row["spacegroup_before"].get(SHOWN), row["spacegroup_after"].get(SHOWN)
+    return (after or "-") if before == after else f"{before or '-'} → {after or '-'}"

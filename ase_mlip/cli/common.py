@@ -1,0 +1,281 @@
+"""What the workflow commands share: options of the calculator, structures, output files."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..calculators.calculator import MLIPCalculator
+    from ..relaxation.force_noise import ForceNoise
+
+
+class Finite(click.FloatRange):
+    """A range of numbers that holds neither infinity nor NaN, which no comparison would refuse."""
+
+    def convert(self, value, param, context):
+        number = super().convert(value, param, context)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, context)
+        return number
+
+
+POSITIVE = Finite(min=0.0, min_open=True)
+NOT_NEGATIVE = Finite(min=0.0)
+DISPLACEMENT = Finite(0.0, 0.5, min_open=True)  # Å; force constants are derivatives, a bond is two of these
+COUNT = click.IntRange(min=1)
+FILE = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+SYMMETRIZE = (
+    "Average the model over rotations: octahedral, icosahedral, lebedev L, file FILE, or auto: as many as "
+    "the first structure needs for --tolerance, and those for all."
+)
+TOLERANCE = "For --symmetrize auto: anisotropy of the forces that may remain, eV/Å."
+DEFAULT_TOLERANCE = "0.001"  # of MLIPCalculator, which would be imported for --help; a test compares them
+_NOT_IN_RESULTS = {"model", "structure", "output", "plot", "as_json", "device"}
+
+
+def calculator_options(dtype: str | None = None) -> Callable[[Callable], Callable]:
+    """A decorator that adds the calculator's options; the command gets a dictionary ``calculator``.
+
+    It is for :func:`make_calculator`. ``dtype`` is the precision without --dtype; None stands for that of
+    the weights.
+    """
+    default = {"default": dtype, "show_default": True} if dtype else {}
+    precision = "Precision of the network." if dtype else "Of the network; by default that of the weights."
+    options = (
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.option("--dtype", type=click.Choice(["float32", "float64"]), help=precision, **default),
+        click.option(
+            "--forces",
+            type=click.Choice(["conservative", "direct"]),
+            default="conservative",
+            show_default=True,
+            help="Derivatives of the energy, or of the model's direct heads.",
+        ),
+        symmetrize_options,
+        click.option(
+            "--check-lattice/--no-check-lattice", default=True,
+            help="Whether a model averaged over a crystal's group refuses cells that break it.",
+        ),
+    )  # fmt: skip
+
+    def add(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def gathered(*, device, dtype, forces, symmetrize, tolerance, check_lattice, **others) -> None:
+            calculator = {"device": device, "dtype": dtype, "forces": forces, "check_lattice": check_lattice}
+            command(calculator=calculator | averaging_arguments(symmetrize, tolerance), **others)
+
+        for option in reversed(options):
+            gathered = option(gathered)
+        return gathered
+
+    return add
+
+
+def symmetrize_options(command: Callable) -> Callable:
+    """A decorator that adds --symmetrize and --tolerance, for :func:`averaging_arguments`."""
+    default = {"type": POSITIVE, "metavar": "FORCE", "show_default": DEFAULT_TOLERANCE}
+    command = click.option("--tolerance", help=TOLERANCE, **default)(command)
+    return click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE)(command)
+
+
+def averaging_arguments(symmetrize: str | None, tolerance: float | None) -> dict:
+    """The calculator's arguments for what was given. Raises click.BadParameter for a useless --tolerance."""
+    if tolerance is None:
+        return {"symmetrize": symmetrize}
+    if symmetrize != "auto":
+        got = "no --symmetrize" if symmetrize is None else f"--symmetrize {symmetrize!r}"
+        raise click.BadParameter(f"needs --symmetrize auto, got {got}", param_hint="--tolerance")
+    return {"symmetrize": symmetrize, "tolerance": tolerance}
+
+
+def choose_averaging(calculator: MLIPCalculator, structures: dict[str, Atoms]) -> None:
+    """With --symmetrize auto: choose by the first structure that can be evaluated, and say what on stderr.
+
+    Where none can, nothing is chosen: the command will say why.
+    """
+    from ..calculators.residual import not_reached
+    from ..errors import StructureError
+
+    for name, atoms in structures.items():
+        if calculator.averaging is not None:
+            return
+        try:
+            with noise_unsaid():
+                calculator.evaluate([atoms], ("energy",))
+        except StructureError:
+            continue
+        chosen, residual, tolerance = calculator.averaging, calculator.residual, calculator.tolerance
+        count = f"{chosen.evaluations} evaluation{'' if chosen.evaluations == 1 else 's'}"
+        click.echo(
+            f"averaging: {chosen.name} ({count}), chosen for {name}; residual of its forces {residual:.1e} "
+            f"eV/Å, --tolerance {tolerance:g}",
+            err=True,
+        )
+        if residual > tolerance:
+            click.echo(f"warning: {not_reached(chosen, residual, tolerance, '--tolerance')}", err=True)
+
+
+def chosen_scheme(model: str, structures: dict[str, Atoms], **options) -> str:
+    """The name of what ``symmetrize="auto"`` in ``options`` becomes, for other processes and engines."""
+    calculator = make_calculator(model, **options)
+    choose_averaging(calculator, structures)
+    return "none" if calculator.averaging is None else calculator.averaging.name
+
+
+def make_calculator(model: str, **options) -> MLIPCalculator:
+    """The calculator of a model file or shipped potential; a misspelt name fails before torch is imported."""
+    from ..model_file.info import find_model
+
+    path = find_model(model)
+    from ..calculators.calculator import MLIPCalculator
+
+    return MLIPCalculator(path, **options)
+
+
+def read_named(files: Sequence[Path]) -> dict[str, Atoms]:
+    """Every frame under a unique name, ``stem`` or ``stem-3``. Raises StructureError, OSError."""
+    from ..data.data import read_structures
+
+    found: dict[str, Atoms] = {}
+    for file in files:
+        frames = read_structures(file)
+        for index, atoms in enumerate(frames):
+            name = base = file.stem if len(frames) == 1 else f"{file.stem}-{index}"
+            copies = 1
+            while name in found:
+                copies += 1
+                name = f"{base}_{copies}"
+            found[name] = atoms
+    return found
+
+
+def read_first(file: Path) -> Atoms:
+    """The first frame of a file, with a line on stderr where there are more. Raises as read_structures."""
+    from ..data.data import read_structures
+
+    frames = read_structures(file)
+    if len(frames) > 1:
+        click.echo(f"{file}: the first of {len(frames)} structures is taken", err=True)
+    return frames[0]
+
+
+@contextmanager
+def about(name: str | Path) -> Iterator[None]:
+    """Errors of a structure say which one is meant."""
+    from ..errors import StructureError
+
+    try:
+        yield
+    except StructureError as error:
+        text = str(error)
+        raise StructureError(text if str(name) in text else f"`{name}`: {text}") from None
+
+
+def check_known(structures: Mapping[str, Atoms], species: Sequence[int]) -> None:
+    """Refuse, by name, a structure that the model cannot evaluate, before anything is computed."""
+    from ..graph.neighbors import check_structure
+
+    for name, atoms in structures.items():
+        with about(name):
+            check_structure(atoms, species)
+
+
+def show(document: dict, text: str, as_json: bool, output: Path | None) -> None:
+    """Print the text or the JSON document, and write the latter to ``output``."""
+    from ..model_file.archive import write_atomically
+
+    encoded = json.dumps(document, indent=1)
+    click.echo(encoded if as_json else text)
+    if output:
+        write_atomically(output, (encoded + "\n").encode())
+        click.echo(f"results: {output}", err=True)
+
+
+def require_folder_of(path: Path | None, option: str, may_be_folder: bool = False) -> None:
+    """Raise click.BadParameter unless ``path`` can be created where it is to be written."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"the folder `{path.parent}` does not exist", param_hint=option)
+    if path is not None and path.is_dir() and not may_be_folder:
+        raise click.BadParameter(f"`{path}` is a folder; name a file", param_hint=option)
+
+
+def run_settings(document_sha256: str, atoms: Atoms) -> dict:
+    """What the results of the present command depend on, as JSON has it, for :func:`refuse_other_results`."""
+    from ..relaxation.store import key_of
+
+    context = click.get_current_context()
+    chosen = {name: value for name, value in context.params.items() if name not in _NOT_IN_RESULTS}
+    if chosen.get("symmetrize") != "auto":
+        chosen.pop("tolerance", None)
+    known = {"command": context.command.name, "model_document_sha256": document_sha256}
+    return json.loads(json.dumps(known | {"structure": key_of("", atoms, "")} | chosen, default=str))
+
+
+def refuse_other_results(path: Path | None, settings: dict) -> None:
+    """Raise DataError where ``path`` holds anything but results of the same command and settings."""
+    from ..errors import DataError
+
+    if path is None or not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not text
+        found = None
+    known = found.get("settings") if isinstance(found, dict) else None
+    if known != settings:
+        what = "something else" if known is None else "those of other settings"
+        raise DataError(
+            f"`{path}` exists; expected results of the same command, model, structure and settings to "
+            f"replace, got {what}; choose another output or remove the file"
+        )
+
+
+@contextmanager
+def bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, as the ``progress(done, total)`` that workflows call."""
+    from tqdm import tqdm
+
+    with tqdm(disable=not sys.stderr.isatty(), unit=unit, leave=False) as shown:
+
+        def progress(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield progress
+
+
+@contextmanager
+def noise_unsaid() -> Iterator[None]:
+    """Without the warnings of noise, which are for callers in Python; :func:`say_noise` says the same."""
+    from ..errors import PrecisionWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        yield
+
+
+def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str = "") -> None:
+    """A line on stderr for each kind of noise above ``fmax`` (eV/Å), with the options that mend it.
+
+    ``averaging`` are those that average the model; ``name`` is the structure's, where there are several.
+    """
+    from ..relaxation.force_noise import Remedies, noise_messages
+
+    if noise is None:
+        return
+    remedies = Remedies("--fmax", "--fmax {:g}", "--dtype float64", f"({averaging})")
+    for message in noise_messages(noise, fmax, remedies):
+        click.echo(f"warning: {f'{name}: ' if name else ''}{message}", err=True)

@@ -1,0 +1,193 @@
+"""What commands on one crystal share: its first frame with the potential, brought to its minimum."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..folder_lock import locked_file
+from .common import (
+    FILE,
+    POSITIVE,
+    about,
+    bar,
+    calculator_options,
+    check_known,
+    choose_averaging,
+    make_calculator,
+    noise_unsaid,
+    read_first,
+    refuse_other_results,
+    require_folder_of,
+    run_settings,
+    say_noise,
+    show,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+_OPTIONS = (
+    click.argument("model"),
+    click.argument("structure", type=FILE),
+    click.option(
+        "--relax/--no-relax", "relax_first", default=True, show_default=True, help="Cell and atoms, first."
+    ),
+    click.option(
+        "--symmetry", type=click.Choice(["none", "fix"]), default="fix", show_default=True,
+        help="Of that relaxation. fix: keep the space group, by projecting forces and steps."
+    ),
+    click.option(
+        "--fmax", default=1e-4, show_default=True, type=POSITIVE,
+        help="Forces and stress of that relaxation, eV/Å."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object."),
+    click.option("-o", "--output", type=FILE, help="Write that object to this file."),
+    click.option("--plot", type=FILE, help="Draw the results, a PNG file."),
+)  # fmt: skip
+AVERAGING = "--symmetrize octahedral"
+
+
+@dataclass
+class CrystalRun:
+    """One run of a command on a crystal: what :func:`crystal_options` asks for.
+
+    Attributes
+    ----------
+    command: its name
+    calculator: options of the calculator
+    relaxation: how the crystal was relaxed, once it is; empty where it was taken as it is
+    """
+
+    command: str
+    model: str
+    structure: Path
+    relax_first: bool
+    symmetry: str
+    fmax: float
+    as_json: bool
+    output: Path | None
+    plot: Path | None
+    calculator: dict[str, Any]
+    relaxation: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def start(self) -> Atoms:
+        """The first frame with its calculator, at its minimum if asked.
+
+        A relaxation that does not reach --fmax, and noise above it, are said on stderr.
+        """
+        from ..crystals import refuse_constraints, refuse_random, require_crystal
+
+        require_folder_of(self.output, "--output")
+        require_folder_of(self.plot, "--plot")
+        calculator = make_calculator(self.model, **self.calculator)
+        atoms = read_first(self.structure)
+        check_known({str(self.structure): atoms}, calculator.model.info.species)
+        self.settings = run_settings(calculator.model.info.document_sha256, atoms)
+        refuse_other_results(self.output, self.settings)
+        with about(self.structure):
+            require_crystal(atoms, f"ase-mlip {self.command}")
+        refuse_random(calculator, f"ase-mlip {self.command}")
+        refuse_constraints(atoms, f"ase-mlip {self.command}")
+        choose_averaging(calculator, {self.structure.stem: atoms})
+        atoms.calc = calculator
+        return self._relaxed(atoms) if self.relax_first else atoms
+
+    def _relaxed(self, atoms: Atoms) -> Atoms:
+        from ..relaxation.relax import relax
+
+        with bar("step") as progress, warnings_as_lines(), noise_unsaid():
+            result = relax(
+                atoms,
+                fmax=self.fmax,
+                optimizer="LBFGS",
+                cell=True,
+                symmetry=None if self.symmetry == "none" else self.symmetry,
+                progress=lambda step, *_: progress(step, 500),
+            )
+        if not result.converged:
+            click.echo(
+                f"the relaxation stopped at {result.fmaxes[-1]:.1e} eV/Å after {result.steps} steps, above "
+                f"{self.fmax:g}; --dtype float64 helps where rounding is the cause",
+                err=True,
+            )
+        say_noise(result.noise, self.fmax, AVERAGING)
+        self.relaxation = {"converged": result.converged, "steps": result.steps, "fmax": result.fmaxes[-1]}
+        self.relaxation["largest_force"] = result.fmax
+        relaxed = result.atoms
+        relaxed.set_constraint()  # what kept the space group must not act on what follows
+        relaxed.calc = atoms.calc
+        return relaxed
+
+    def force(self, residual: float) -> str:
+        """``2.5e-03 eV/Å``, and what it is where the relaxation, which saw a part of it, went below it."""
+        text = f"{residual:.1e} eV/Å"
+        if self.symmetry == "fix" and residual > self.fmax and self.relaxation.get("converged"):
+            seen = self.relaxation["largest_force"]
+            return f"{text} ({seen:.1e} within the space group, the rest is the model's anisotropy)"
+        return text
+
+    def finish(self, document: dict, text: str, figure_of: Callable | None = None) -> None:
+        """Print the text or the JSON document, write the latter and the picture ``figure_of()`` makes."""
+        whole = {"settings": self.settings, "structure": str(self.structure), "relaxation": self.relaxation}
+        show(whole | document, text, self.as_json, self.output)
+        if self.plot and figure_of is not None:
+            from ..pictures.plots import save_figure
+
+            save_figure(figure_of(), self.plot)
+            click.echo(f"plot: {self.plot}", err=True)
+
+
+def crystal_options(command: Callable) -> Callable:
+    """Adds MODEL, STRUCTURE and what these commands share; ``command`` gets a :class:`CrystalRun` for it."""
+
+    @functools.wraps(command)
+    def wrapped(
+        model: str,
+        structure: Path,
+        relax_first: bool,
+        symmetry: str,
+        fmax: float,
+        as_json: bool,
+        output: Path | None,
+        plot: Path | None,
+        calculator: dict,
+        **own,
+    ) -> None:
+        name = command.__name__
+        run = CrystalRun(
+            name, model, structure, relax_first, symmetry, fmax, as_json, output, plot, calculator
+        )
+        with locked_file(output):
+            command(run, **own)
+
+    wrapped = calculator_options("float64")(wrapped)  # differences and curvatures of energies and forces
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Warnings for the user as a line each on stderr, without the place in the code; others as usual."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+        click.echo(f"warning: {' '.join(text.split())}", err=True)
+    for other in caught:
+        if not issubclass(other.category, UserWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+
+
+def describe_cell(atoms: Atoms) -> str:
+    """``Si8, 20.43 Å^3/atom``."""
+    return f"{atoms.get_chemical_formula()}, {atoms.get_volume() / len(atoms):.4f} Å^3/atom"

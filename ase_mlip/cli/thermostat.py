@@ -1,0 +1,97 @@
+"""Options of thermostats, for commands that run dynamics."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import NOT_NEGATIVE, POSITIVE
+
+if TYPE_CHECKING:
+    from ..dynamics.thermostats import Thermostat
+
+DEFAULTS = {"friction": "10", "damping": "0.1"}  # of Thermostat, without importing it; a test compares them
+
+
+def thermostat_options(command: Callable) -> Callable:
+    """A decorator that adds a thermostat's options; the command gets a dictionary ``thermostat``.
+
+    It is for :func:`make_thermostat`.
+    """
+    options = (
+        click.option(
+            "--thermostat",
+            type=click.Choice(["none", "langevin", "nose-hoover"]),
+            default="none",
+            show_default=True,
+            help="What holds the temperature; none is constant energy.",
+        ),
+        click.option(
+            "--friction",
+            type=NOT_NEGATIVE,
+            show_default=DEFAULTS["friction"],
+            help="Of --thermostat langevin, 1/ps; 0 is constant energy.",
+        ),
+        click.option(
+            "--damping",
+            type=POSITIVE,
+            show_default=DEFAULTS["damping"],
+            help="Time in which --thermostat nose-hoover answers, ps.",
+        ),
+        click.option(
+            "--ramp",
+            type=POSITIVE,
+            metavar="KELVIN",
+            help="The target rises linearly from --temperature to this one, K; it needs a thermostat.",
+        ),
+        click.option(
+            "--ramp-time",
+            type=POSITIVE,
+            help="ps that the ramp takes, after which the target stays; by default the whole run.",
+        ),
+    )
+
+    @functools.wraps(command)
+    def gathered(*, thermostat, friction, damping, ramp, ramp_time, **others) -> None:
+        given = {"friction": friction, "damping": damping, "ramp": ramp, "ramp_time": ramp_time}
+        command(thermostat={"kind": thermostat} | given, **others)
+
+    for option in reversed(options):
+        gathered = option(gathered)
+    return gathered
+
+
+def make_thermostat(
+    temperature: float,
+    kind: str,
+    friction: float | None,
+    damping: float | None,
+    ramp: float | None,
+    ramp_time: float | None,
+) -> Thermostat | None:
+    """The thermostat of the options, None for constant energy.
+
+    Raises click.BadParameter for options that have no meaning together.
+    """
+    of_kind = {"--friction": (friction, "langevin"), "--damping": (damping, "nose-hoover")}
+    for option, (value, needed) in of_kind.items():
+        if value is not None and kind != needed:
+            raise click.BadParameter(f"needs --thermostat {needed}, got {kind}", param_hint=option)
+    for option, value in (("--ramp", ramp), ("--ramp-time", ramp_time)):
+        if value is not None and kind == "none":
+            raise click.BadParameter("needs --thermostat langevin or nose-hoover", param_hint=option)
+    if ramp_time is not None and ramp is None:
+        raise click.BadParameter("needs the temperature of --ramp", param_hint="--ramp-time")
+    if kind == "none":
+        return None
+    if not temperature > 0.0:
+        raise click.BadParameter(
+            f"with a thermostat, expected more than 0 K, got {temperature:g}", param_hint="--temperature"
+        )
+    from ..dynamics.thermostats import Thermostat
+
+    given = {"friction": friction, "damping": damping, "ramp_K": ramp, "ramp_time": ramp_time}
+    return Thermostat(kind, temperature, **{name: v for name, v in given.items() if v is not None})

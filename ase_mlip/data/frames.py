@@ -1,0 +1,64 @@
+"""Frames of the files that a training names, with their index; slices of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ase import Atoms
+from ase.io.formats import string2index
+
+from ..errors import DataError
+from .structure_files import read_frames
+
+
+def as_list(paths: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
+    if paths is None:
+        return []
+    return [paths] if isinstance(paths, (str, Path)) else list(paths)
+
+
+def locate(path: str | Path, base_dir: Path) -> tuple[Path, str]:
+    """The file and the slice after its last "@", ":" without one. Raises DataError where there is none."""
+    file, index = base_dir / Path(path).expanduser(), ":"
+    if not file.exists() and "@" in str(path):
+        name, _, index = str(path).rpartition("@")
+        file = base_dir / Path(name).expanduser()
+    if not file.is_file():
+        found = "a folder" if file.is_dir() else f"nothing at {file}"
+        relative = "" if base_dir == Path(".") else " (paths in a training TOML are relative to its folder)"
+        raise DataError(
+            f"`{path}`: expected a file, got {found}; give the file with the structures{relative}"
+        )
+    return file, index
+
+
+def numbered_frames(path: str | Path, base_dir: Path, stress_order: str = "ase") -> list[tuple[int, Atoms]]:
+    """Frames with their index in the file; ``stress_order`` is that of six numbers in extended XYZ.
+
+    Raises
+    ------
+    DataError
+        a file that is missing, unreadable or without a frame
+    StructureError
+        a site that is partially occupied or disordered
+    """
+    file, index = locate(path, base_dir)
+    try:
+        wanted = string2index(index)
+        if not isinstance(wanted, (slice, int)):
+            raise ValueError
+    except ValueError:
+        raise DataError(
+            f"`{path}`: expected a slice of the form start:stop:step after the `@`, got {index!r}"
+        ) from None
+    frames = read_frames(file, str(path), stress_order)
+    numbered = list(enumerate(frames))
+    if isinstance(wanted, int):  # one frame, from the end if negative
+        wanted = slice(wanted, wanted + 1 or None)
+    numbered = numbered[wanted]
+    if not numbered:
+        raise DataError(
+            f"`{path}`: expected at least one structure, got none of {len(frames)}; check file and slice"
+        )
+    return numbered

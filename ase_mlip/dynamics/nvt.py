@@ -1,0 +1,99 @@
+"""Molecular dynamics at constant or rising temperature for any ASE calculator, beside :mod:`ase_mlip.dynamics.md`."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.io.trajectory import Trajectory
+
+from ..crystals import with_calculator
+from ..errors import StructureError
+from .md import PICOSECOND, MDResult, draw_velocities, energy_statistics
+from .md_ase import EngineStopped, ase_frames
+from .thermostats import Thermostat
+
+
+def run_nvt(
+    atoms: Atoms,
+    thermostat: Thermostat,
+    temperature_K: float | None = None,
+    timestep: float = 1.0 * units.fs,
+    time: float = 1000.0 * units.fs,
+    *,
+    equilibration: float = 0.0,
+    seed: int = 0,
+    trajectory: str | Path | None = None,
+    interval: int = 10,
+    progress: Callable[[int, int], None] | None = None,
+) -> MDResult:
+    """Dynamics with a thermostat at constant volume and number of atoms.
+
+    Parameters
+    ----------
+    atoms: structure with a calculator; not modified
+    thermostat: Langevin or Nosé-Hoover, at one temperature or in a ramp
+    temperature_K: velocities are drawn at exactly this temperature, K, without net momentum; None keeps the
+        momenta ``atoms`` has
+    timestep: in ASE's unit of time: ``1.0 * ase.units.fs``
+    time: length of the run, the same unit
+    equilibration: what drift, fluctuation and mean temperature leave out at the start, the same unit
+    seed: of the velocities and the noise
+    trajectory: write every ``interval``-th step to this ASE trajectory
+    progress: called as ``progress(step, steps)`` after each step
+
+    Returns
+    -------
+    energies and temperatures of every step. Drift and fluctuation are those of the conserved energy:
+    potential and kinetic energy less the heat that the thermostat has given.
+
+    Raises
+    ------
+    StructureError
+        without calculator or atoms, or with constraints other than fixed atoms
+    """
+    work = with_calculator(atoms, "run_nvt")
+    steps = max(1, round(time / timestep))
+    if temperature_K is not None:
+        draw_velocities(work, temperature_K, seed)
+    start = work.positions.copy()
+    rows, conserved = [], []
+    completed = True
+    writer = None if trajectory is None else Trajectory(trajectory, "w", work)
+    started = clock.perf_counter()
+    try:
+        thermostat = thermostat.over(steps * timestep / PICOSECOND)
+        for frame in ase_frames(work, timestep, steps, 1, thermostat, seed):
+            row = frame.step * timestep, frame.potential_energy, frame.kinetic_energy
+            if not np.isfinite(row).all():
+                completed = False
+                break
+            rows.append(row)
+            conserved.append(frame.conserved)
+            if writer is not None and frame.step % interval == 0:
+                writer.write()
+            if progress is not None and frame.step:
+                progress(frame.step, steps)
+    except EngineStopped:
+        completed = False
+    finally:
+        if writer is not None:
+            writer.close()
+    elapsed = clock.perf_counter() - started
+    if not rows:
+        raise StructureError("`run_nvt` needs a start with a finite energy, got NaN or infinity")
+    largest = float(np.linalg.norm(work.positions - start, axis=1).max())
+    work.calc = None
+    table = np.array(rows).reshape(-1, 3)
+    return MDResult(
+        **energy_statistics(table, work, equilibration / PICOSECOND, np.array(conserved)),
+        max_displacement=largest,
+        atoms=work,
+        completed=completed,
+        steps=len(rows) - 1,
+        timestep=timestep / units.fs,
+        seconds_per_step=elapsed / max(1, len(rows) - 1),
+    )

@@ -1,0 +1,211 @@
+"""What a model's phonons obey by themselves: no symmetry used, no sum rule imposed.
+
+Each atom of the primitive cell is displaced by ±u along x, y and z, and central differences of the forces
+are the force constants, without symmetrisation. What symmetry and sum rules say about them is then a
+statement about the model, not about the solver. Of a model averaged over a group only cosets are evaluated
+(:mod:`.cosets`), which gives its forces themselves, not approximations to them.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from phonopy import Phonopy
+
+from ..crystals import require_positive
+from ..errors import PrecisionWarning
+from .bands import frequencies_at, special_points
+from .cells import new_phonopy, to_ase, to_phonopy
+from .cosets import averaged_forces
+from .files import Checkpoint
+from .input import averaged_calculator, check_input, relaxed_within_symmetry
+from .phonons import sum_rule_error
+from .supercell import find_supercell, warn_if_small
+
+DEGENERATE = 1e-4  # THz, of frequencies from force constants that obey the space group
+ACOUSTIC = 1e-2  # THz, at Γ
+
+
+@dataclass
+class PhononAudit:
+    """Symmetry of force constants that nothing imposed symmetry on.
+
+    Attributes
+    ----------
+    splitting: largest difference of frequencies that the space group makes equal, THz, over the special
+        points and all q-points equivalent to them; without the acoustic modes at Γ, of which a frequency is
+        the root of what should be zero
+    splitting_at: name of that special point
+    splittings: the same by special point
+    acoustic: frequencies of the three acoustic modes at Γ, without correction, THz, [3]
+    optical: the other frequencies at Γ, THz, [bands - 3]
+    sum_rule_error: largest component of the force constants' sum over atoms, eV/Å^2
+    permutation_error: largest component of Φ_ij - Φ_ji^T, eV/Å^2
+    symmetry_error: largest component that imposing the space group and sum rules changes, eV/Å^2
+    distance: Å
+    n_displacements: 6 for each atom of the primitive cell
+    evaluations: of the calculator or network, rotations counted
+    seconds: for them
+    averaging: name of the averaging over rotations
+    force_constants: of the primitive cell's atoms with all of the supercell, eV/Å^2, [n, N, 3, 3]
+    """
+
+    splitting: float
+    splitting_at: str
+    splittings: dict[str, float]
+    acoustic: np.ndarray
+    optical: np.ndarray
+    sum_rule_error: float
+    permutation_error: float
+    symmetry_error: float
+    distance: float
+    n_displacements: int
+    evaluations: int
+    seconds: float
+    averaging: str
+    n_atoms_supercell: int
+    force_constants: np.ndarray = field(repr=False)
+
+    def to_dict(self) -> dict:
+        """Numbers and names for JSON, without the force constants."""
+        found = {name: value for name, value in vars(self).items() if name != "force_constants"}
+        return {**found, "acoustic": self.acoustic.tolist(), "optical": self.optical.tolist()}
+
+
+def audit_phonons(
+    atoms: Atoms,
+    supercell_matrix: Sequence | np.ndarray | None = None,
+    distance: float = 0.01,
+    *,
+    min_length: float | None = None,
+    symmetry: str | Atoms | None = None,
+    relax_first: bool = True,
+    force: bool = False,
+    input_symprec: float = 1e-2,
+    primitive_matrix: str | np.ndarray = "auto",
+    symprec: float = 1e-5,
+    checkpoint: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PhononAudit:
+    """Audit the phonons that the calculator of ``atoms`` gives.
+
+    Parameters are those of :func:`ase_mlip.lattice_dynamics.phonons.phonons`. Use a calculator in float64: differences of
+    forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32.
+
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
+    Raises
+    ------
+    StructureError
+        for molecules, without calculator, or where the crystal cannot be relaxed
+    """
+    require_positive(distance=distance)
+    work = check_input(atoms, supercell_matrix, min_length)
+    _warn_of_rounding(work.calc, distance)
+    if relax_first:
+        relaxed_within_symmetry(work, force, input_symprec)
+    calculator = averaged_calculator(work, symmetry, symprec)
+    matrix = find_supercell(work, supercell_matrix, min_length, calculator)
+    warn_if_small(work, matrix, calculator)
+    calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry=False)
+    started = time.perf_counter()
+    moved = calculation.primitive.p2s_map
+    supercell = to_ase(calculation.supercell)
+    cells = _displaced(supercell, moved, distance)
+    done = Checkpoint(checkpoint, [to_phonopy(cell) for cell in cells], calculator)
+    for count, cell in enumerate(cells, start=1):
+        if count > len(done.forces):
+            done.add(*averaged_forces(cell, calculator, symprec))
+        if progress is not None:
+            progress(count, len(cells))
+    forces = np.reshape(done.forces, (len(moved), 3, 2, len(supercell), 3))
+    seconds = time.perf_counter() - started
+    full = _force_constants(calculation, moved, forces, distance)
+    averaging = getattr(calculator, "averaging", None)
+    return PhononAudit(
+        **_symmetry_of(calculation, full, new_phonopy(work, matrix, primitive_matrix, symprec)),
+        distance=distance,
+        n_displacements=6 * len(moved),
+        evaluations=sum(done.evaluations),
+        seconds=seconds,
+        averaging="none" if averaging is None else averaging.name,
+        n_atoms_supercell=len(calculation.supercell),
+        force_constants=full[moved],
+    )
+
+
+def _warn_of_rounding(calculator, distance: float) -> None:
+    if (getattr(calculator, "parameters", None) or {}).get("dtype") == "float32":
+        warnings.warn(
+            f"the audit takes differences of forces over {2 * distance:g} Å, and this model computes in "
+            'float32: what it finds below 0.01 THz is rounding; use dtype="float64"',
+            PrecisionWarning,
+            stacklevel=3,
+        )
+
+
+def _displaced(supercell: Atoms, moved: np.ndarray, distance: float) -> list[Atoms]:
+    """Each atom ``moved[n]`` displaced along x, y and z, each forwards and backwards, in this order."""
+    cells = []
+    for atom in moved:
+        for axis in range(3):
+            for step in (distance, -distance):
+                cell = supercell.copy()
+                cell.positions[atom, axis] += step
+                cells.append(cell)
+    return cells
+
+
+def _force_constants(
+    calculation: Phonopy, moved: np.ndarray, forces: np.ndarray, distance: float
+) -> np.ndarray:
+    """Central differences, eV/Å², in all of the supercell [N, N, 3, 3]: translations fill in the rest."""
+    rows = (forces[:, :, 1] - forces[:, :, 0]).transpose(0, 2, 1, 3) / (2.0 * distance)
+    n_atoms = rows.shape[1]
+    full = np.empty((n_atoms, n_atoms, 3, 3))
+    # permutation t of the supercell's translations takes atom i to where atom t[i] is
+    for translation in calculation.primitive.atomic_permutations:
+        for row, atom in zip(rows, moved, strict=True):
+            full[translation[atom], translation] = row
+    return full
+
+
+def _symmetry_of(calculation: Phonopy, full: np.ndarray, symmetric: Phonopy) -> dict:
+    calculation.force_constants = full
+    symmetric.force_constants = full.copy()
+    symmetric.symmetrize_force_constants(use_symfc_projector=True, show_drift=False)
+    special, _ = special_points(to_ase(calculation.primitive))
+    operations = np.unique(symmetric.primitive_symmetry.pointgroup_operations, axis=0)
+    splittings = {name: _splitting(calculation, symmetric, q, operations) for name, q in special.items()}
+    worst = max(splittings, key=lambda name: splittings[name])
+    gamma = frequencies_at(calculation, [[0.0, 0.0, 0.0]])[0]
+    by_size = gamma[np.argsort(np.abs(gamma))]
+    return {
+        "splitting": splittings[worst],
+        "splitting_at": worst,
+        "splittings": splittings,
+        "acoustic": np.sort(by_size[:3]),
+        "optical": np.sort(by_size[3:]),
+        "sum_rule_error": sum_rule_error(full),
+        "permutation_error": float(np.abs(full - full.transpose(1, 0, 3, 2)).max()),
+        "symmetry_error": float(np.abs(symmetric.force_constants - full).max()),
+    }
+
+
+def _splitting(calculation: Phonopy, symmetric: Phonopy, q: np.ndarray, operations: np.ndarray) -> float:
+    """Largest difference of what is equal by symmetry: degenerate modes at q, and those of equivalent q."""
+    star = np.unique(np.round([q @ operation for operation in operations], 9), axis=0)
+    exact = frequencies_at(symmetric, [q])[0]
+    found = frequencies_at(calculation, star)
+    groups = np.split(np.arange(len(exact)), np.flatnonzero(np.diff(exact) > DEGENERATE) + 1)
+    groups = [group for group in groups if np.abs(exact[group]).max() > ACOUSTIC or np.any(q)]
+    return max((float(np.ptp(found[:, group])) for group in groups), default=0.0)

@@ -1,0 +1,106 @@
+"""Cells of a phonon calculation: from ASE to phonopy and back, matrices and meshes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
+
+from ..errors import StructureError
+
+
+def new_phonopy(
+    atoms: Atoms,
+    supercell_matrix: np.ndarray,
+    primitive_matrix: str | np.ndarray = "auto",
+    symprec: float = 1e-5,
+    is_symmetry: bool = True,
+) -> Phonopy:
+    """A phonopy calculation without displacements.
+
+    Raises
+    ------
+    StructureError
+        a structure that phonopy cannot reduce to a primitive cell
+    """
+    with warnings.catch_warnings():
+        # phonopy 4 warns that "auto" is its new default, also those who ask for it
+        warnings.filterwarnings("ignore", message="primitive_matrix defaulted")
+        try:
+            return Phonopy(
+                to_phonopy(atoms),
+                supercell_matrix=supercell_matrix,
+                primitive_matrix=primitive_matrix,
+                symprec=symprec,
+                is_symmetry=is_symmetry,
+            )
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise StructureError(
+                "`phonons`: expected a crystal that phonopy can reduce to a primitive cell, got "
+                f"{atoms.get_chemical_formula()} ({error or type(error).__name__}); look for atoms at one "
+                "place, or set `primitive_matrix` and `symprec`"
+            ) from error
+
+
+def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
+    return PhonopyAtoms(
+        numbers=atoms.numbers,
+        cell=atoms.cell.array,
+        scaled_positions=atoms.get_scaled_positions(),
+        masses=atoms.get_masses(),
+    )
+
+
+def to_ase(cell: PhonopyAtoms) -> Atoms:
+    return Atoms(
+        numbers=cell.numbers,
+        cell=cell.cell,
+        scaled_positions=cell.scaled_positions,
+        masses=cell.masses,
+        pbc=True,
+    )
+
+
+def heights(cell: np.ndarray) -> np.ndarray:
+    """Distances between opposite faces of a cell [3, 3], in its unit, [3]."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_matrix") -> np.ndarray:
+    """Three integers or nine as int [3, 3]. Raises StructureError for others, and for mirrored cells."""
+    matrix = np.array(supercell_matrix)
+    if matrix.shape == (3,):
+        matrix = np.diag(matrix)
+    integers = matrix.dtype.kind in "iuf" and np.allclose(matrix, np.rint(matrix))
+    volumes = round(np.linalg.det(matrix)) if matrix.shape == (3, 3) and integers else 0
+    if volumes < 0:
+        raise StructureError(
+            f"`{name}` must have a positive determinant, got {volumes} for {matrix.tolist()}: its supercell "
+            "is left-handed; exchange two of its vectors"
+        )
+    if volumes == 0:
+        raise StructureError(
+            f"`{name}` must be three integers or a regular 3×3 integer matrix, got {supercell_matrix}"
+        )
+    return np.rint(matrix).astype(int)
+
+
+def as_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
+    """Three positive integers. Raises StructureError for anything else."""
+    found = np.array(mesh)
+    if found.shape != (3,) or found.dtype.kind not in "iu" or (found < 1).any():
+        raise StructureError(f"`mesh` must be three positive integers, such as (8, 8, 8), got {mesh}")
+    return tuple(int(n) for n in found)
+
+
+def require_right_handed(atoms: Atoms, what: str) -> None:
+    """Raise StructureError for cell vectors of a negative volume, which phonopy does not take."""
+    if np.linalg.det(atoms.cell.array) < 0.0:
+        raise StructureError(
+            f"`{what}` needs a right-handed cell, got {atoms.cell.array.round(4).tolist()} Å, of which the "
+            "determinant is negative; exchange two of its vectors"
+        )

@@ -1,0 +1,342 @@
+"""Lattice thermal conductivity from third-order force constants, over phono3py and any ASE calculator.
+
+Relaxation-time approximation with three-phonon, isotope and boundary scattering (A. Togo, L. Chaput and
+I. Tanaka, Phys. Rev. B 91, 094306 (2015)), and the Wigner transport equation, which adds the coherences
+between modes (M. Simoncelli, N. Marzari and F. Mauri, Nat. Phys. 15, 809 (2019)). Needs phono3py, the
+extra ``kappa``, which is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from ..checks.installation.requirements import install_command
+from ..crystals import (
+    largest_force,
+    refuse_constraints,
+    refuse_random,
+    require_crystal,
+    require_positive,
+    symmetry_dataset,
+    warn_of_single_precision,
+    with_calculator,
+)
+from ..errors import MLIPError, StructureError
+from .cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
+from .files import Checkpoint
+from .supercell import find_supercell
+
+if TYPE_CHECKING:
+    from phono3py import Phono3py
+
+DEGENERATE = 1e-4  # THz; modes closer than this are one population, not a coherence
+ACOUSTIC = -1e-2  # THz; the three lowest modes at Γ may fall to this, as in the benchmark of kappa_srme
+
+
+@dataclass
+class ConductivityResult:
+    """Lattice thermal conductivity of a crystal, W/m/K.
+
+    Attributes
+    ----------
+    temperatures: K, [n]
+    kappa: conductivity, [n, 3, 3]; NaN where modes are imaginary
+    kappa_coherences: the part of ``kappa`` from coherences between modes, [n, 3, 3]; zero without ``wigner``
+    mode_kappa: contribution of each mode at an irreducible q-point with its star, mean over x, y and z,
+        [n, q, bands]; its sum over modes divided by ``weights.sum()`` is ``mean_kappa``
+    frequencies: THz, [q, bands], negative where imaginary
+    linewidths: half widths at half maximum from three-phonon scattering, THz, [n, q, bands]
+    q_points, weights: irreducible points in units of the primitive cell's reciprocal vectors, [q, 3]; [q]
+    stable: no imaginary mode on the mesh: none below zero, but the acoustic ones at Γ below -0.01 THz
+    lowest_frequency: on the mesh, THz
+    wigner: whether coherences are in
+    residual_force: largest force in the undisplaced supercells, eV/Å; it is subtracted from all others
+    n_displacements: supercells evaluated with a displacement, for second and for third order
+    space_group_number: of the structure, within ``symprec``
+    phono3py: the phono3py object, for everything else that phono3py does
+    """
+
+    temperatures: np.ndarray
+    kappa: np.ndarray
+    kappa_coherences: np.ndarray
+    mode_kappa: np.ndarray = field(repr=False)
+    frequencies: np.ndarray = field(repr=False)
+    linewidths: np.ndarray = field(repr=False)
+    q_points: np.ndarray = field(repr=False)
+    weights: np.ndarray = field(repr=False)
+    stable: bool
+    lowest_frequency: float
+    wigner: bool
+    mesh: tuple[int, int, int]
+    residual_force: float
+    n_displacements: tuple[int, int]
+    space_group_number: int | None
+    phono3py: Phono3py = field(repr=False)
+
+    @property
+    def mean_kappa(self) -> np.ndarray:
+        """A third of the trace, W/m/K, [n]."""
+        return np.trace(self.kappa, axis1=1, axis2=2) / 3.0
+
+
+def thermal_conductivity(
+    atoms: Atoms,
+    supercell_matrix: Sequence | np.ndarray | None = None,
+    phonon_supercell_matrix: Sequence | np.ndarray | None = None,
+    mesh: Sequence[int] = (11, 11, 11),
+    temperatures: Sequence[float] = (300.0,),
+    distance: float = 0.03,
+    *,
+    wigner: bool = True,
+    isotopes: bool = True,
+    boundary_mfp: float | None = 1e6,
+    cutoff_pair_distance: float | None = None,
+    symprec: float = 1e-5,
+    max_residual: float = 0.05,
+    checkpoint: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ConductivityResult:
+    """Lattice thermal conductivity of ``atoms`` from forces in supercells with one and two displaced atoms.
+
+    Defaults are the settings of the benchmark of :func:`ase_mlip.lattice_dynamics.kappa_srme.kappa_srme`, but for the cells.
+    Third-order displacements are evaluated only where no mode is imaginary.
+
+    Parameters
+    ----------
+    atoms: relaxed crystal with a calculator; not modified
+    supercell_matrix: for third-order force constants, of ``atoms``' cell, three numbers or a 3×3 matrix; None
+        takes one with faces twice the model's cutoff apart, 10 Å if the calculator does not say
+    phonon_supercell_matrix: for second-order ones; None takes ``supercell_matrix``, or if that is None, too,
+        what :func:`ase_mlip.lattice_dynamics.phonons.phonons` takes
+    mesh: q-points
+    temperatures: K, all above zero
+    distance: length of a displacement, Å
+    wigner: add coherences between modes
+    isotopes: scattering by the natural isotopes
+    boundary_mfp: mean free path between boundaries, µm; None leaves boundaries out
+    cutoff_pair_distance: leave out pairs of displaced atoms further apart, Å
+    symprec: tolerance for symmetry, Å
+    max_residual: refuse a structure with a larger force than this, eV/Å: it is not relaxed
+    checkpoint: keep the forces of finished supercells in this .npz file, and take them from there
+    progress: called as ``progress(done, total)`` after each supercell
+
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
+    Raises
+    ------
+    MLIPError
+        phono3py is not installed
+    StructureError
+        for molecules, without calculator, with constraints, ``symmetrize="random SEED"``, or not relaxed
+    ValueError
+        for a temperature that is not positive
+    """
+    require_positive(distance=distance)
+    mesh = as_mesh(mesh)
+    Phono3py = require_phono3py()
+    work = with_calculator(atoms, "thermal_conductivity")
+    require_crystal(work, "thermal_conductivity")
+    require_right_handed(work, "thermal_conductivity")
+    refuse_random(work.calc, "thermal_conductivity")
+    refuse_constraints(work, "thermal_conductivity")
+    warn_of_single_precision(work.calc, "thermal_conductivity")
+    if len(temperatures) == 0 or min(temperatures) <= 0.0:
+        raise ValueError(f"`temperatures` must be above zero, got {list(temperatures)} K")
+    third = find_supercell(work, supercell_matrix, None, work.calc, only_direct=True)
+    if phonon_supercell_matrix is not None:
+        second = as_matrix(phonon_supercell_matrix, "phonon_supercell_matrix")
+    else:
+        second = third if supercell_matrix is not None else find_supercell(work, None, None, work.calc)
+    with warnings.catch_warnings():
+        # about defaults that are meant here, and about names that change from version to version
+        warnings.filterwarnings("ignore", module="phono3py|phonopy")
+        warnings.filterwarnings("ignore", message="primitive_matrix")
+        calculation = Phono3py(
+            to_phonopy(work), third, primitive_matrix="auto", phonon_supercell_matrix=second, symprec=symprec
+        )
+        calculation.generate_displacements(distance=distance, cutoff_pair_distance=cutoff_pair_distance)
+        forces = _Forces(calculation, work.calc, max_residual, checkpoint, progress)
+        calculation.phonon_forces = forces.of(
+            calculation.phonon_supercell, calculation.phonon_supercells_with_displacements
+        )
+        calculation.produce_fc2()
+        calculation.symmetrize_fc2()
+        frequencies = _mesh_frequencies(calculation, mesh)
+        stable = not _has_imaginary(frequencies)
+        if stable:
+            calculation.forces = forces.of(calculation.supercell, calculation.supercells_with_displacements)
+            calculation.produce_fc3()
+            calculation.symmetrize_fc3()
+            calculation.init_phph_interaction()
+            calculation.run_thermal_conductivity(
+                temperatures=list(temperatures),
+                is_isotope=isotopes,
+                boundary_mfp=boundary_mfp,
+                transport_type="SMM19" if wigner else None,
+                log_level=0,
+            )
+    dataset = symmetry_dataset(work, symprec)
+    return _result(
+        calculation,
+        np.asarray(temperatures, dtype=float),
+        frequencies,
+        stable=stable,
+        lowest_frequency=float(frequencies.min()),
+        wigner=wigner,
+        mesh=mesh,
+        residual_force=forces.residual,
+        space_group_number=None if dataset is None else int(dataset.number),
+    )
+
+
+def require_phono3py():
+    """The class of phono3py. Raises MLIPError, with the command that installs it, without it."""
+    try:
+        from phono3py import Phono3py
+    except ImportError as error:
+        raise MLIPError(
+            f"`thermal_conductivity` needs phono3py, which cannot be imported ({error}): "
+            f"{install_command('kappa')}"
+        ) from None
+    return Phono3py
+
+
+class _Forces:
+    """Forces in displaced supercells less those of the undisplaced one, and how many are done."""
+
+    def __init__(self, calculation, calculator, max_residual: float, checkpoint, progress):
+        self.calculator = calculator
+        self.max_residual = max_residual
+        self.progress = progress
+        self.residual = 0.0
+        self.done = 0
+        cells = [
+            calculation.phonon_supercell,
+            *calculation.phonon_supercells_with_displacements,
+            calculation.supercell,
+            *(cell for cell in calculation.supercells_with_displacements if cell is not None),
+        ]
+        self.total = len(cells)
+        self.kept = Checkpoint(checkpoint, cells, calculator)
+
+    def of(self, supercell, displaced) -> np.ndarray:
+        """[n, N, 3] in eV/Å; zero for a pair that was left out."""
+        reference = self._evaluate(supercell)
+        self.residual = max(self.residual, largest_force(reference))
+        if self.residual > self.max_residual:
+            raise StructureError(
+                "`thermal_conductivity` needs a relaxed structure, expected forces below "
+                f"`max_residual={self.max_residual}` eV/Å, got {self.residual:.4f} eV/Å; relax it first "
+                "(`ase_mlip.relaxation.relax`) or raise `max_residual`"
+            )
+        return np.array(
+            [np.zeros_like(reference) if c is None else self._evaluate(c) - reference for c in displaced]
+        )
+
+    def _evaluate(self, cell) -> np.ndarray:
+        """Forces of the next supercell, which are asked for in the order of the checkpoint's."""
+        if self.done == len(self.kept.forces):
+            supercell = to_ase(cell)
+            supercell.calc = self.calculator
+            self.kept.add(supercell.get_forces(), 1)
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+        return self.kept.forces[self.done - 1]
+
+
+def _mesh_frequencies(calculation: Phono3py, mesh: Sequence[int]) -> np.ndarray:
+    """On all points of the mesh, Γ first, THz, [n, bands]."""
+    calculation.mesh_numbers = list(mesh)
+    calculation.init_phph_interaction()
+    calculation.run_phonon_solver()
+    return calculation.get_phonon_data()[0]
+
+
+def _has_imaginary(frequencies: np.ndarray) -> bool:
+    """The benchmark's criterion, of frequencies [n, bands] with Γ first."""
+    acoustic = np.sort(frequencies[0])[:3]
+    return bool(
+        (acoustic < ACOUSTIC).any()
+        or (np.sort(frequencies[0])[3:] < 0.0).any()
+        or (frequencies[1:] < 0.0).any()
+    )
+
+
+def _result(calculation: Phono3py, temperatures: np.ndarray, mesh_frequencies: np.ndarray, **known):
+    displaced = (calculation.phonon_supercells_with_displacements, calculation.supercells_with_displacements)
+    counts = tuple(sum(cell is not None for cell in cells) for cells in displaced)
+    if not known["stable"]:
+        counts = (counts[0], 0)
+        tensors = np.full((len(temperatures), 3, 3), np.nan)
+        modes = np.full((len(temperatures), *mesh_frequencies.shape), np.nan)
+        points = calculation.grid.addresses / np.array(known["mesh"])
+        weights = np.ones(len(points), dtype=int)
+        parts = (tensors, tensors, modes, mesh_frequencies, modes, points, weights)
+    else:
+        parts = _analyse(calculation.thermal_conductivity, known["wigner"])
+    names = (
+        "kappa",
+        "kappa_coherences",
+        "mode_kappa",
+        "frequencies",
+        "linewidths",
+        "q_points",
+        "weights",
+    )
+    return ConductivityResult(
+        temperatures=temperatures,
+        **dict(zip(names, parts, strict=True)),
+        **known,
+        n_displacements=counts,
+        phono3py=calculation,
+    )
+
+
+def _analyse(found, wigner: bool) -> tuple[np.ndarray, ...]:
+    """κ, its coherences, and the modes' shares, from what phono3py computed without smearing (index 0)."""
+    frequencies = found.frequencies
+    weights = np.array(found.grid_weights)
+    if wigner:
+        pairs = found.mode_kappa_matrix[0]  # [T, q, s, s', 6]
+        same = np.abs(frequencies[:, :, None] - frequencies[:, None, :]) < DEGENERATE
+        populations = np.where(same[None, ..., None], pairs, 0.0).sum(axis=3)
+        coherences = np.where(same[None, ..., None], 0.0, pairs)
+        modes = populations + _shares(coherences, found.mode_heat_capacities)
+        coherent = coherences.sum(axis=(1, 2, 3)) / weights.sum()
+    else:
+        modes = found.mode_kappa[0]
+        coherent = np.zeros((len(modes), 6))
+    kappa = modes.sum(axis=(1, 2)) / weights.sum()
+    return (
+        voigt_6_to_full_3x3_stress(kappa),
+        voigt_6_to_full_3x3_stress(coherent),
+        modes[..., :3].mean(axis=-1),
+        frequencies,
+        np.array(found.gamma[0]),
+        np.array(found.qpoints),
+        weights,
+    )
+
+
+def _shares(coherences: np.ndarray, heat_capacities: np.ndarray) -> np.ndarray:
+    """What each mode is given of the coherences [T, q, s, s', 6], [T, q, s', 6]; heat capacities [T, q, s].
+
+    A pair is split by heat capacities, as in the benchmark of κ_SRME (Póta et al., arXiv:2408.00755), whose
+    code gives mode s' the fraction C_s / (C_s + C_s').
+    """
+    first, second = heat_capacities[..., :, None], heat_capacities[..., None, :]
+    total = first + second
+    fraction = np.divide(2.0 * first, total, out=np.zeros_like(total), where=total > 0.0)
+    return (coherences * fraction[..., None]).sum(axis=2)

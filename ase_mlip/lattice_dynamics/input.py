@@ -1,0 +1,129 @@
+"""The crystal that phonons are computed of: checked, made symmetric, relaxed within its space group."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from ase import Atoms
+
+from ..crystals import (
+    refuse_constraints,
+    refuse_random,
+    require_crystal,
+    require_positive,
+    space_group,
+    symmetry_dataset,
+    with_calculator,
+)
+from ..errors import StructureError
+from ..relaxation.relax import RelaxResult, relax
+from ..relaxation.symmetry import moves
+from .cells import require_right_handed
+from .supercell import check_supercell
+
+RELAXED = 1e-4  # eV/Å, what `relax_first=True` asks for
+MAX_STEPS = 1000
+INPUT_SYMPREC = 1e-2  # Å
+# A crystal that goes further in the relaxation is another one than was given: choices of this project
+FURTHEST = 0.5  # Å, of an atom
+LARGEST_STRAIN = 0.1
+
+
+def check_input(
+    atoms: Atoms, supercell_matrix: Sequence | np.ndarray | None, min_length: float | None
+) -> Atoms:
+    """A copy of a crystal that phonons can be computed of. Raises StructureError for any other."""
+    check_supercell(supercell_matrix, min_length)
+    work = with_calculator(atoms, "phonons")
+    require_crystal(work, "phonons")
+    require_right_handed(work, "phonons")
+    refuse_random(work.calc, "phonons")
+    refuse_constraints(work, "phonons")
+    _require_space_group(work, INPUT_SYMPREC)
+    return work
+
+
+def _require_space_group(atoms: Atoms, symprec: float) -> None:
+    if symmetry_dataset(atoms, symprec) is None:
+        raise StructureError(
+            f"`phonons`: spglib finds no space group of {atoms.get_chemical_formula()} within "
+            f"{symprec:g} Å; are two atoms at one place?"
+        )
+
+
+def relaxed_within_symmetry(
+    atoms: Atoms, force: bool = False, input_symprec: float = INPUT_SYMPREC
+) -> RelaxResult:
+    """Make the symmetry that ``atoms`` have within ``input_symprec`` Å exact and relax within it, in place.
+
+    Relaxed are the atoms, and the cell where there is a stress. For a symmetric crystal the forces of an
+    averaged model are the plain model's, projected on the symmetry, so that this is the minimum of both.
+
+    Warns
+    -----
+    UserWarning
+        where the crystal has another space group afterwards: a weak distortion, such as an off-centring
+
+    Raises
+    ------
+    StructureError
+        without a space group; where it does not converge, an atom goes further than 0.5 Å or the cell is
+        strained by more than 0.1, unless ``force``
+    """
+    require_positive(input_symprec=input_symprec)
+    _require_space_group(atoms, input_symprec)
+    result = relax(
+        atoms,
+        fmax=RELAXED,
+        steps=MAX_STEPS,
+        optimizer="BFGS",
+        cell="stress" in getattr(atoms.calc, "implemented_properties", ()),
+        symmetry="fix",
+        symprec=input_symprec,
+        check_noise=False,
+    )
+    if not result.converged and not force:
+        raise StructureError(
+            f"`phonons`: expected the relaxation to reach {RELAXED} eV/Å, got {result.fmaxes[-1]:.2g} after "
+            f"{result.steps} steps; relax the structure by `ase_mlip.relaxation.relax` first, or go on with `force=True`"
+        )
+    moved, strained = moves(atoms, result.atoms)
+    if (moved > FURTHEST or strained > LARGEST_STRAIN) and not force:
+        raise StructureError(
+            f"`phonons`: expected a crystal near its minimum, got atoms that went up to {moved:.2f} Å and a "
+            f"cell that was strained by up to {strained:.3f} in the relaxation, more than {FURTHEST} Å or "
+            f"{LARGEST_STRAIN}; relax it by `ase_mlip.relaxation.relax` first, or go on with `force=True`"
+        )
+    made, now = result.refinement.made, space_group(result.atoms, 0.1 * input_symprec)
+    if now != made:
+        warnings.warn(
+            f"the relaxation took the crystal from the space group {made} to {now}: its distortion is none "
+            "of this model's minimum",
+            UserWarning,
+            stacklevel=3,
+        )
+    atoms.set_cell(result.atoms.cell)
+    atoms.positions = result.atoms.positions
+    return result
+
+
+def preparation(result: RelaxResult) -> dict:
+    """What making the symmetry exact did, for JSON: Å, relative, and space groups."""
+    return asdict(result.refinement)
+
+
+def averaged_calculator(atoms: Atoms, symmetry: str | Atoms | None, symprec: float):
+    """The calculator of ``atoms``, averaged as ``symmetry`` says."""
+    if symmetry is None:
+        return atoms.calc
+    from ..calculators.symmetrized_calculator import (
+        symmetrized,  # late: it knows model files, and those torch
+    )
+    from ..rotations.schemes import find_averaging
+
+    is_crystal = isinstance(symmetry, str) and symmetry == "crystal"
+    averaging = find_averaging(atoms if is_crystal else symmetry, symprec)
+    return symmetrized(atoms.calc, averaging)

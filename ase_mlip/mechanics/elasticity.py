@@ -1,0 +1,276 @@
+"""Elastic constants by central differences of the stress, and what follows from them.
+
+Conventions: ``cell → cell (1 + ε)`` with a symmetric strain ε; Voigt order xx, yy, zz, yz, xz, xy (ASE's),
+the last three as engineering shears, e = (ε_xx, ε_yy, ε_zz, 2ε_yz, 2ε_xz, 2ε_xy); axes are the structure's.
+Stiffness is C_IJ = ∂σ_I/∂e_J at the structure given, in GPa. Without stress there it is the second derivative
+of the energy; under a stress the stress-strain coefficients differ from it by terms of that stress
+(T. H. K. Barron and M. L. Klein, Proc. Phys. Soc. 85, 523 (1965)), and only their symmetric part is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms, units
+from ase.stress import voigt_6_to_full_3x3_strain
+
+from ..crystals import (
+    largest_force,
+    refuse_constraints,
+    refuse_random,
+    require_crystal,
+    symmetry_dataset,
+    warn_of_single_precision,
+    with_calculator,
+)
+from ..errors import StructureError
+from ..relaxation.relax import relax
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+LABELS = ("xx", "yy", "zz", "yz", "xz", "xy")
+
+
+@dataclass
+class Moduli:
+    """Of a polycrystal, in GPa: the bounds of Voigt and Reuss, the rest from their mean (Hill).
+
+    R. Hill, Proc. Phys. Soc. A 65, 349 (1952). ``poisson_ratio`` and ``anisotropy`` have no unit; the latter
+    is the universal index 5 G_V/G_R + K_V/K_R - 6 of S. I. Ranganathan and M. Ostoja-Starzewski,
+    Phys. Rev. Lett. 101, 055504 (2008), zero for an isotropic crystal.
+    """
+
+    bulk_voigt: float
+    bulk_reuss: float
+    bulk: float
+    shear_voigt: float
+    shear_reuss: float
+    shear: float
+    young: float
+    poisson_ratio: float
+    anisotropy: float
+
+
+@dataclass
+class ElasticResult:
+    """Elastic constants of a crystal. Stiffness and stress in GPa, Voigt order xx, yy, zz, yz, xz, xy.
+
+    Attributes
+    ----------
+    stiffness: C, symmetric, [6, 6]
+    eigenvalues: of the stiffness, ascending, [6]
+    moduli: of a polycrystal; None where the crystal is not stable
+    residual_stress: of the structure given, [6]
+    residual_force: largest force in the structure given, eV/Å
+    asymmetry: largest component of the antisymmetric part that was removed, GPa
+    symmetry_deviation: largest change of a component by averaging over the point group, GPa; None without
+    fit_error: root mean square deviation of the stresses from straight lines, GPa
+    space_group: whose point group was used, or ""
+    relaxed_ions: whether atoms were relaxed in each strained cell
+    converged: whether all of them were, to ``fmax``
+    strains: Voigt strains of each component, [n]
+    stresses: stress by component of the strain, [6, n, 6]
+    """
+
+    stiffness: np.ndarray
+    eigenvalues: np.ndarray
+    moduli: Moduli | None
+    residual_stress: np.ndarray
+    residual_force: float
+    asymmetry: float
+    symmetry_deviation: float | None
+    fit_error: float
+    space_group: str
+    relaxed_ions: bool
+    converged: bool
+    strains: np.ndarray = field(repr=False)
+    stresses: np.ndarray = field(repr=False)
+
+    @property
+    def stable(self) -> bool:
+        """Born's criterion, every eigenvalue positive: F. Mouhat, F.-X. Coudert, PRB 90, 224104 (2014)."""
+        return bool(self.eigenvalues[0] > 0.0)
+
+    @property
+    def compliance(self) -> np.ndarray:
+        """Inverse of the stiffness, 1/GPa, [6, 6]."""
+        return np.linalg.inv(self.stiffness)
+
+    def young(self, directions: np.ndarray) -> np.ndarray:
+        """Young's modulus (GPa, [n]) along ``directions`` [n, 3] of any length: 1/E = S_ijkl n_i n_j n_k n_l.
+
+        J. F. Nye, Physical Properties of Crystals (Oxford, 1957), chapter VIII.
+        """
+        n = np.asarray(directions, dtype=float)
+        n = n / np.linalg.norm(n, axis=1, keepdims=True)
+        # a unit stress along n, whose strain along n is 1/E
+        voigt = np.stack([n[:, i] * n[:, j] for i, j in VOIGT], axis=1)
+        return 1.0 / np.einsum("ni,ij,nj->n", voigt, self.compliance, voigt)
+
+
+def elastic_constants(
+    atoms: Atoms,
+    strain: float = 0.005,
+    points: int = 4,
+    relax_ions: bool = True,
+    fmax: float = 1e-3,
+    symmetry: bool = True,
+    *,
+    steps: int = 500,
+    optimizer: str = "LBFGS",
+    symprec: float = 1e-2,
+    progress: Callable[[int, int], None] | None = None,
+) -> ElasticResult:
+    """Stiffness of a crystal from its stresses under small strains, one Voigt component at a time.
+
+    Parameters
+    ----------
+    atoms: relaxed crystal with a calculator that gives stresses; without constraints, not modified
+    strain: largest Voigt strain, no unit
+    points: strains of each component, even: equal steps to both sides; the slope is that of the straight line
+        through them, from which even orders of the strain cancel
+    relax_ions: relax the atoms in each strained cell; False moves them with the cell (clamped ions)
+    fmax, steps, optimizer: of these relaxations, see :func:`ase_mlip.relaxation.relax.relax`
+    symmetry: average over the crystal's point group
+    symprec: tolerance for that group, Å; networks that are not equivariant relax to crystals that have it
+        approximately only
+    progress: called as ``progress(done, total)`` after each strain
+
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
+    Raises
+    ------
+    StructureError
+        for molecules and slabs, without calculator, with constraints or ``symmetrize="random SEED"``, for
+        stresses that are not finite, and where no symmetry is found
+    """
+    work = with_calculator(atoms, "elastic_constants")
+    require_crystal(work, "elastic_constants")
+    refuse_random(work.calc, "elastic_constants")
+    refuse_constraints(work, "elastic_constants")
+    warn_of_single_precision(work.calc, "elastic_constants")
+    if not 0.0 < strain < 0.1:
+        raise ValueError(f"`strain` must be between 0 and 0.1, got {strain}")
+    if points < 2 or points % 2:
+        raise ValueError(f"`points` must be even and at least 2, got {points}")
+    rotations, group = _point_group(work, symprec) if symmetry else (None, "")
+    residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
+
+    half = strain * np.arange(1, points // 2 + 1) / (points // 2)
+    strains = np.concatenate([-half[::-1], half])
+    stresses = np.empty((6, points, 6))
+    converged = True
+    for component in range(6):
+        for n, size in enumerate(strains):
+            stresses[component, n], reached = _strained(
+                work, size * np.eye(6)[component], relax_ions, fmax, steps, optimizer
+            )
+            converged = converged and reached
+            if progress is not None:
+                progress(component * points + n + 1, 6 * points)
+    stiffness, fit_error = _slopes(strains, stresses)
+    symmetric = 0.5 * (stiffness + stiffness.T)
+    final = symmetric if rotations is None else average_over(symmetric, rotations)
+    eigenvalues = np.linalg.eigvalsh(final)
+    return ElasticResult(
+        stiffness=final,
+        eigenvalues=eigenvalues,
+        moduli=moduli(final) if eigenvalues[0] > 0.0 else None,
+        residual_stress=residual_stress,
+        residual_force=residual_force,
+        asymmetry=float(np.abs(stiffness - symmetric).max()),
+        symmetry_deviation=None if rotations is None else float(np.abs(final - symmetric).max()),
+        fit_error=fit_error,
+        space_group=group,
+        relaxed_ions=relax_ions,
+        converged=converged,
+        strains=strains,
+        stresses=stresses,
+    )
+
+
+def moduli(stiffness: np.ndarray) -> Moduli:
+    """Voigt's, Reuss's and Hill's averages of a positive definite ``stiffness`` [6, 6] in GPa."""
+    compliance = np.linalg.inv(stiffness)
+
+    def sums(tensor: np.ndarray) -> tuple[float, float, float]:
+        diagonal = float(np.trace(tensor[:3, :3]))
+        return diagonal, 0.5 * float(tensor[:3, :3].sum() - diagonal), float(np.trace(tensor[3:, 3:]))
+
+    normal, mixed, shears = sums(stiffness)
+    bulk_voigt, shear_voigt = (normal + 2.0 * mixed) / 9.0, (normal - mixed + 3.0 * shears) / 15.0
+    normal, mixed, shears = sums(compliance)
+    bulk_reuss = 1.0 / (normal + 2.0 * mixed)
+    shear_reuss = 15.0 / (4.0 * normal - 4.0 * mixed + 3.0 * shears)
+    bulk, shear = 0.5 * (bulk_voigt + bulk_reuss), 0.5 * (shear_voigt + shear_reuss)
+    return Moduli(
+        bulk_voigt=bulk_voigt,
+        bulk_reuss=bulk_reuss,
+        bulk=bulk,
+        shear_voigt=shear_voigt,
+        shear_reuss=shear_reuss,
+        shear=shear,
+        young=9.0 * bulk * shear / (3.0 * bulk + shear),
+        poisson_ratio=(3.0 * bulk - 2.0 * shear) / (2.0 * (3.0 * bulk + shear)),
+        anisotropy=5.0 * shear_voigt / shear_reuss + bulk_voigt / bulk_reuss - 6.0,
+    )
+
+
+def average_over(stiffness: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Average of ``stiffness`` [6, 6] over Cartesian ``rotations`` [n, 3, 3] of the crystal."""
+    index = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+    tensor = stiffness[index[:, :, None, None], index[None, None]]
+    turned = np.mean(
+        [np.einsum("ai,bj,ck,dl,ijkl->abcd", r, r, r, r, tensor, optimize=True) for r in rotations], axis=0
+    )
+    rows, columns = np.array(VOIGT).T
+    return turned[rows[:, None], columns[:, None], rows[None], columns[None]]
+
+
+def _strained(
+    atoms: Atoms, voigt: np.ndarray, relax_ions: bool, fmax: float, steps: int, optimizer: str
+) -> tuple[np.ndarray, bool]:
+    """Stress (GPa, [6]) under the Voigt strain [6], and whether the atoms reached ``fmax``."""
+    strained = with_calculator(atoms, "elastic_constants")
+    # 1 + ε; ASE adds the unit matrix
+    strained.set_cell(atoms.cell.array @ voigt_6_to_full_3x3_strain(voigt), scale_atoms=True)
+    if not relax_ions:
+        return _stress(strained), True
+    result = relax(strained, fmax=fmax, steps=steps, optimizer=optimizer, check_noise=False)
+    strained.positions = result.atoms.positions
+    return _stress(strained), result.converged
+
+
+def _stress(atoms: Atoms) -> np.ndarray:
+    """GPa, [6]."""
+    stress = np.asarray(atoms.get_stress(), dtype=float) / units.GPa
+    if not np.isfinite(stress).all():
+        raise StructureError("`stress` must be finite, got NaN or infinity from the calculator")
+    return stress
+
+
+def _slopes(strains: np.ndarray, stresses: np.ndarray) -> tuple[np.ndarray, float]:
+    """∂σ_I/∂e_J [6, 6] of the lines through ``stresses`` [J, n, I], and their deviation; GPa."""
+    slopes = np.einsum("n,jni->ij", strains, stresses) / (strains @ strains)
+    lines = strains[None, :, None] * slopes.T[:, None, :]
+    deviation = stresses - stresses.mean(axis=1, keepdims=True) - lines
+    return slopes, float(np.sqrt((deviation**2).mean()))
+
+
+def _point_group(atoms: Atoms, symprec: float) -> tuple[np.ndarray, str]:
+    """Cartesian operations [n, 3, 3], proper and improper, and the space group's name."""
+    dataset = symmetry_dataset(atoms, symprec)
+    if dataset is None:
+        raise StructureError(
+            f"`atoms` has no space group within `symprec={symprec}` Å (are two atoms at one place?); "
+            "use `symmetry=False` or another `symprec`"
+        )
+    lattice = atoms.cell.array.T
+    matrices = lattice @ np.unique(dataset.rotations, axis=0) @ np.linalg.inv(lattice)
+    # a cell that is symmetric within symprec only gives matrices that are orthogonal within it only
+    left, _, right = np.linalg.svd(matrices)
+    return left @ right, f"{dataset.international} ({dataset.number})"

@@ -1,0 +1,220 @@
+"""Equation of state: energy against volume, fitted with the third-order Birch-Murnaghan form.
+
+F. Birch, Phys. Rev. 71, 809 (1947); the form fitted here is that of ``ase.eos``. Under pressure a crystal
+takes the shape of lowest energy at each volume, so the shape of the cell is relaxed unless symmetry fixes it.
+The modulus at fixed shape is that of a uniform strain, Voigt's, which is an upper bound of it (R. Hill, Proc.
+Phys. Soc. A 65, 349 (1952)); the modulus of the relaxed one is Reuss's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms, units
+from ase.eos import EquationOfState, birchmurnaghan
+
+from ..crystals import (
+    refuse_constraints,
+    require_crystal,
+    symmetry_dataset,
+    warn_of_single_precision,
+    with_calculator,
+)
+from ..errors import StructureError
+from ..relaxation.relax import relax
+
+# Of the bulk modulus' derivative by pressure. A choice of this project: that of most solids is near 4
+PLAUSIBLE = (2.0, 8.0)
+# The largest relative change of the volume that may cost as much energy as the fit deviates: a choice, too.
+# ±20 % of copper (EMT) and silicon are below it, ±30 to 50 % above, where volume and modulus begin to change
+CLOSE = 0.015
+CUBIC = 195  # the first cubic space group
+SHAPE_FMAX = 1e-3  # eV/Å, of relaxations of the shape; the energy's error is of second order
+STEPS = 500
+SYMPREC = 1e-2  # Å
+
+
+@dataclass
+class EOSResult:
+    """A fitted equation of state. Volumes and energies are those of the whole cell, Å^3 and eV.
+
+    Attributes
+    ----------
+    volumes, energies: what was computed, [n]
+    volume, energy: at the fitted minimum
+    bulk_modulus: at the minimum, GPa
+    bulk_modulus_derivative: with respect to pressure, no unit
+    fit_error: root mean square deviation of the fit, eV/atom
+    n_atoms: atoms in the cell
+    shape: of the cell at each volume: "relaxed", "kept", or "fixed by symmetry"
+    converged: whether all relaxations came to rest
+    """
+
+    volumes: np.ndarray = field(repr=False)
+    energies: np.ndarray = field(repr=False)
+    volume: float
+    energy: float
+    bulk_modulus: float
+    bulk_modulus_derivative: float
+    fit_error: float
+    n_atoms: int
+    shape: str = "kept"
+    converged: bool = True
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the fit may be trusted: :meth:`doubts` has none."""
+        return not self.doubts()
+
+    def doubts(self) -> list[str]:
+        """Why the fit should not be trusted, a sentence each."""
+        found = []
+        stiffness = self.bulk_modulus * units.GPa * self.volume / self.n_atoms  # eV/atom
+        change = np.sqrt(2.0 * self.fit_error / stiffness) if stiffness > 0.0 else np.inf
+        if change > CLOSE:
+            away = np.abs(self.curve(self.volumes) - self.energies) / self.n_atoms
+            worst = int(away.argmax())
+            found.append(
+                f"the energies deviate from Birch's curve by {1000.0 * self.fit_error:.3g} meV/atom, as much "
+                f"as {100.0 * change:.2g} % of the volume cost (at most {100.0 * CLOSE:g} % here), most "
+                f"({1000.0 * away[worst]:.3g} meV/atom) at {self.volumes[worst] / self.volume:.2f} times "
+                "the volume at the minimum"
+            )
+        lowest = int(self.energies.argmin())
+        low, high = self.volumes[lowest - 1], self.volumes[min(lowest + 1, len(self.volumes) - 1)]
+        if not low < self.volume < high:
+            found.append(
+                f"the fitted minimum {self.volume / self.n_atoms:.3f} Å^3/atom is not beside the lowest "
+                f"energy, at {self.volumes[lowest] / self.n_atoms:.3f} Å^3/atom"
+            )
+        if not PLAUSIBLE[0] <= self.bulk_modulus_derivative <= PLAUSIBLE[1]:
+            found.append(
+                f"in solids the bulk modulus has a derivative of about {PLAUSIBLE[0]:g} to {PLAUSIBLE[1]:g}, "
+                f"here {self.bulk_modulus_derivative:.2f}: the energies do not follow Birch's curve, and the "
+                "bulk modulus is uncertain, too"
+            )
+        return found
+
+    def curve(self, volumes: np.ndarray) -> np.ndarray:
+        """The fitted energy (eV) at ``volumes`` (Å^3)."""
+        modulus = self.bulk_modulus * units.GPa
+        return birchmurnaghan(
+            np.asarray(volumes), self.energy, modulus, self.bulk_modulus_derivative, self.volume
+        )
+
+
+def equation_of_state(
+    atoms: Atoms,
+    strain: float = 0.06,
+    points: int = 9,
+    fmax: float | None = None,
+    *,
+    keep_shape: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> EOSResult:
+    """Energies of ``atoms`` at scaled volumes, and the equation of state through them.
+
+    Parameters
+    ----------
+    atoms: crystal near its equilibrium volume, with a calculator; not modified
+    strain: relative change of the volume to either side, between 0 and 1
+    points: number of volumes, at least 5
+    fmax: relax the atoms at each volume to this force, eV/Å. None scales their positions where the shape is
+        not relaxed, which suffices where symmetry fixes them, and stands for 0.001 where it is
+    keep_shape: scale the cell as it is. By default its shape and the atoms are relaxed at each volume within
+        the crystal's space group, unless that is cubic, which fixes the shape
+    progress: called as ``progress(done, total)``
+
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
+    Raises
+    ------
+    StructureError
+        for molecules, with constraints, where no minimum lies within the volumes, for a shape that cannot be
+        relaxed because there is no stress, and naming the volume for energies that are not finite
+    ValueError
+        for a strain or number of points that makes no sense
+    """
+    work = with_calculator(atoms, "equation_of_state")
+    require_crystal(work, "equation_of_state")
+    refuse_constraints(work, "equation_of_state")
+    warn_of_single_precision(work.calc, "equation_of_state")
+    if not 0.0 < strain < 1.0:
+        raise ValueError(
+            f"`strain` must be between 0 and 1, a relative change of the volume such as 0.06, got {strain}"
+        )
+    if points < 5:
+        raise ValueError(f"`points` must be at least 5 for a fit of four parameters, got {points}")
+    shape = "kept" if keep_shape else _shape_of(work)
+    cell = work.cell.array.copy()
+    volumes, energies, converged = [], [], True
+    for done, scale in enumerate(np.linspace(1.0 - strain, 1.0 + strain, points)):
+        work.set_cell(cell * np.cbrt(scale), scale_atoms=True)
+        energy, volume, reached = _energy(work, fmax, shape == "relaxed")
+        if not np.isfinite(energy):
+            raise StructureError(
+                f"`equation_of_state`: expected finite energies, got {energy} eV at {scale:.3f} times the "
+                "volume; use a smaller `strain`"
+            )
+        volumes.append(volume)
+        energies.append(energy)
+        converged = converged and reached
+        if progress is not None:
+            progress(done + 1, points)
+    fitted = _fit(np.array(volumes), np.array(energies), len(work))
+    return EOSResult(**fitted, shape=shape, converged=converged)
+
+
+def _shape_of(atoms: Atoms) -> str:
+    dataset = symmetry_dataset(atoms, SYMPREC)
+    if dataset is not None and dataset.number >= CUBIC:
+        return "fixed by symmetry"
+    if "stress" not in getattr(atoms.calc, "implemented_properties", ()):
+        raise StructureError(
+            "`equation_of_state` relaxes the shape of a cell that is not cubic, which needs stresses, got a "
+            f"calculator without them ({type(atoms.calc).__name__}); use `keep_shape=True` for the modulus "
+            "of a uniform strain"
+        )
+    return "relaxed"
+
+
+def _energy(atoms: Atoms, fmax: float | None, with_shape: bool) -> tuple[float, float, bool]:
+    """Energy (eV) and volume (Å^3) once relaxed as asked, and whether that came to rest; not modified."""
+    if not with_shape and fmax is None:
+        return float(atoms.get_potential_energy()), float(atoms.get_volume()), True
+    options = {"fmax": SHAPE_FMAX if fmax is None else fmax, "steps": STEPS, "check_noise": False}
+    if with_shape:
+        options |= {"cell": "shape", "symmetry": "fix", "optimizer": "BFGS", "symprec": SYMPREC}
+    result = relax(atoms, **options)
+    return result.energy, float(result.atoms.get_volume()), result.converged
+
+
+def _fit(volumes: np.ndarray, energies: np.ndarray, n_atoms: int) -> dict:
+    """Fields of EOSResult."""
+    lowest = int(np.argmin(energies))
+    if lowest in (0, len(energies) - 1):
+        raise StructureError(
+            f"`equation_of_state` needs a minimum inside {volumes[0]:.3f} to {volumes[-1]:.3f} Å^3, got the "
+            f"lowest energy at {volumes[lowest]:.3f} Å^3; relax the cell first or widen `strain`"
+        )
+    # energies relative to the minimum: the fit's own convergence test is relative to the size of the numbers
+    offset = energies[lowest]
+    fit = EquationOfState(volumes, energies - offset, eos="birchmurnaghan")
+    volume, energy, modulus = fit.fit(warn=False)
+    derivative = float(fit.eos_parameters[2])
+    residual = birchmurnaghan(volumes, energy, modulus, derivative, volume) - (energies - offset)
+    return {
+        "volumes": volumes,
+        "energies": energies,
+        "volume": float(volume),
+        "energy": float(energy + offset),
+        "bulk_modulus": float(modulus / units.GPa),
+        "bulk_modulus_derivative": derivative,
+        "fit_error": float(np.sqrt((residual**2).mean())) / n_atoms,
+        "n_atoms": n_atoms,
+    }

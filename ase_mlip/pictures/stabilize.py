@@ -1,0 +1,116 @@
+"""Pictures of a StABlE training, from its document; in the style of :mod:`ase_mlip.pictures.plots`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .plots import BLUE, GREEN, GREY, ORANGE, STYLE
+
+MAX_LABELS = 12  # components named on an axis
+
+
+def plot_survival(document: dict[str, Any]) -> Figure:
+    """Kaplan-Meier curves of the held-out starts, before and after."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        end = document["evaluation_time"]
+        for name, color in (("before", ORANGE), ("after", BLUE)):
+            found = document["test"].get(name)
+            if found is None:
+                continue
+            times = np.append(found["times"], end)
+            curve, low, high = (np.append(found[k], found[k][-1]) for k in ("survival", "low", "high"))
+            axes.step(times, curve, where="post", color=color, label=name)
+            axes.fill_between(times, low, high, step="post", color=color, alpha=0.15, lw=0)
+        axes.set(xlabel="time (ps)", ylabel="fraction alive", xlim=(0.0, end), ylim=(0.0, 1.05))
+        axes.legend()
+        if document["test"].get("logrank_p") is not None:
+            axes.set_title(f"log-rank p = {document['test']['logrank_p']:.2g}", color=GREY)
+    return figure
+
+
+def plot_epochs(document: dict[str, Any]) -> Figure:
+    """Force error with its budget, and the fraction of unstable replicas, against the epoch."""
+    history, points = document["history"], document["points"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.8, 5.4), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        epochs = [0] + [row["epoch"] for row in history]
+        errors = [points[0]["force_error"]] + [row["validation_forces_mae"] for row in history]
+        upper.plot(epochs, 1000.0 * np.array(errors), color=BLUE, label="validation frames")
+        upper.axhline(1000.0 * document["force_error_limit"], color=ORANGE, ls="--", lw=1.0, label="budget")
+        if document["chosen"]:
+            upper.axvline(document["chosen"]["epoch"], color=GREEN, lw=1.0, ls=":", label="exported")
+        upper.set(ylabel="force MAE (meV/Å)")
+        upper.legend()
+        if history:
+            fractions = [row["unstable_fraction"] for row in history]
+            lower.plot([row["epoch"] for row in history], fractions, color=BLUE, marker=".")
+        lower.set(xlabel="epoch", ylabel="unstable replicas (fraction)", ylim=(-0.03, 1.05))
+    return figure
+
+
+def plot_front(document: dict[str, Any]) -> Figure:
+    """Survival gained against force error paid: every judged epoch, the budget, and what was exported."""
+    points, chosen = document["points"], document["chosen"]
+    first = points[0]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+        axes = figure.subplots()
+        for point in points:
+            x = 100.0 * (point["force_error"] / first["force_error"] - 1.0)
+            y = point["mean_survival"] / max(first["mean_survival"], 1e-12)
+            exported = bool(chosen) and point["epoch"] == chosen["epoch"]
+            axes.plot(
+                x, y, "*" if exported else "o", ms=13 if exported else 5, color=GREEN if exported else BLUE
+            )
+            axes.annotate(str(point["epoch"]), (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axes.axvline(100.0 * document["budget"], color=ORANGE, ls="--", lw=1.0, label="budget")
+        axes.set(xlabel="force error paid (%)", ylabel="mean survival gained (×)")
+        axes.set_title(
+            "numbers are epochs; the star is exported" if chosen else "numbers are epochs", color=GREY
+        )
+        axes.legend()
+    return figure
+
+
+def plot_observables(document: dict[str, Any]) -> Figure:
+    """Each observable before and after beside its reference, with standard errors."""
+    found = document["observables"]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.8, 3.2 * len(found)), layout="constrained")
+        for axes, (name, entry) in zip(
+            np.atleast_1d(figure.subplots(len(found), 1)), found.items(), strict=True
+        ):
+            _draw_observable(axes, name, entry)
+    return figure
+
+
+def _draw_observable(axes: Axes, name: str, entry: dict[str, Any]) -> None:
+    try:
+        x, is_axis = np.array([float(label) for label in entry["labels"]]), True
+    except ValueError:
+        x, is_axis = np.arange(len(entry["labels"]), dtype=float), False
+    series = (("reference", "black"), ("before", ORANGE), ("after", BLUE))
+    for k, (when, color) in enumerate(series):
+        values = entry.get(when)
+        if values is None:
+            continue
+        mean, error = np.array(values["mean"]), np.array(values["error"])
+        if is_axis:
+            axes.plot(x, mean, color=color, ls="--" if when == "reference" else "-", lw=1.1, label=when)
+            axes.fill_between(x, mean - error, mean + error, color=color, alpha=0.2, lw=0)
+        else:
+            axes.errorbar(x + 0.12 * (k - 1), mean, error, fmt="o", color=color, label=when, ms=4, capsize=2)
+    axes.set_ylabel(f"{name}{' (' + entry['unit'] + ')' if entry['unit'] else ''}")
+    if is_axis:
+        axes.set_xlabel("r (Å)")
+    elif len(x) <= MAX_LABELS:
+        axes.set_xticks(x, entry["labels"])
+    axes.legend()

@@ -1,0 +1,334 @@
+"""Geometry optimisation with ASE's optimisers: atoms, and where wanted the cell.
+
+Takes any ASE calculator; the structure that is passed in stays as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ase.optimize
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
+from ase.io import read
+from ase.io.formats import UnknownFileTypeError
+from ase.io.ulm import InvalidULMFileError
+
+from ..crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups, with_calculator
+from ..errors import StructureError
+from . import symmetry as relax_symmetry
+from .force_noise import ForceNoise, force_noise, warn_of_noise
+from .matching import displacement_rms, require_same_substance, rmsd_to_reference
+from .symmetry import SYMMETRIES, Refinement
+
+_NAMES = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
+# FIRE2 came with ASE 3.24
+OPTIMIZERS = {name: getattr(ase.optimize, name) for name in _NAMES if hasattr(ase.optimize, name)}
+CELLS = (True, False, "shape", "volume")
+
+
+@dataclass
+class RelaxResult:
+    """A relaxed structure and how it came about. Lengths in Å, energies in eV, stress in eV/Å^3 (Voigt-6).
+
+    Attributes
+    ----------
+    atoms: the relaxed structure, without calculator
+    converged: whether ``fmax``, and ``smax`` where it was asked for, were reached within ``steps``
+    steps: optimiser steps taken, since the start or since the relaxation was resumed; so are the lists
+    energies: energy at the start and after each step, eV
+    fmaxes: what the optimiser compares with ``fmax``, at the start and after each step
+    volumes: volume at the start and after each step, Å^3; empty where the cell was kept
+    forces: at the end, [N, 3], eV/Å; with ``symmetry="fix"`` their symmetric part
+    fmax: the largest of them
+    stress: stress at the end; None for what is not a crystal, and where the calculator has none
+    volume: at the end, Å^3, or None where the structure has none
+    spacegroup_before, spacegroup_after: space group by symprec (Å)
+    rmsd: root mean square displacement of the atoms, without the cell's strain and any drift, Å
+    rmsd_to_reference: the same to ``reference``; None without one, or where it does not match
+    noise: noise of the forces of the relaxed structure, or None where it was not measured
+    trajectory: where each step was written, or None
+    wall_time: seconds
+    refinement: with ``symmetry="fix"`` how far the start was from that symmetry
+    """
+
+    atoms: Atoms
+    converged: bool
+    steps: int
+    optimizer: str
+    cell: bool | str
+    symmetry: str | None
+    energies: list[float] = field(repr=False)
+    fmaxes: list[float] = field(repr=False)
+    volumes: list[float] = field(repr=False)
+    forces: np.ndarray = field(repr=False)
+    fmax: float
+    stress: np.ndarray | None
+    volume: float | None
+    spacegroup_before: dict[float, str]
+    spacegroup_after: dict[float, str]
+    rmsd: float
+    rmsd_to_reference: float | None
+    noise: ForceNoise | None
+    trajectory: Path | None
+    wall_time: float
+    refinement: Refinement | None = None
+
+    @property
+    def energy(self) -> float:
+        """Energy of the relaxed structure, eV."""
+        return self.energies[-1]
+
+
+def relax(
+    atoms: Atoms,
+    fmax: float = 0.01,
+    steps: int = 500,
+    optimizer: str = "FIRE",
+    cell: bool | str = False,
+    *,
+    symmetry: str | None = None,
+    reference: Atoms | None = None,
+    smax: float | None = None,
+    symprec: float = 1e-2,
+    symprecs: tuple[float, ...] = SYMPRECS,
+    trajectory: str | Path | None = None,
+    resume: bool = False,
+    check_noise: bool = True,
+    progress: Callable[[int, float, float], None] | None = None,
+) -> RelaxResult:
+    """Minimise the energy of ``atoms`` over positions and, if asked, the cell.
+
+    The cell is deformed without being rotated (:class:`.relax_symmetry.RotationFreeCellFilter`).
+
+    Parameters
+    ----------
+    atoms: structure with a calculator; not modified
+    fmax: stop when no force is larger, eV/Å. With a cell the same number bounds the energy's derivative per
+        atom with respect to the logarithmic strain, eV/atom (volume × stress / number of atoms).
+    steps: stop after so many steps, converged or not
+    optimizer: one of ASE's, a key of ``OPTIMIZERS``
+    cell: False keeps it, True relaxes it, ``"shape"`` at constant volume, ``"volume"`` at constant shape;
+        directions that are not periodic are kept
+    symmetry: ``"fix"`` keeps the space group that ``atoms`` has within ``symprec`` (ASE's FixSymmetry).
+        ``"average"`` averages the model over the point group of ``reference``, or without one of ``atoms``;
+        positions are free. ``atoms`` is rotated to the orientation of ``reference``, of which its cell has
+        to be a strained cell or supercell, and stays in it
+    reference: a crystal for ``symmetry="average"``, and for ``rmsd_to_reference``
+    smax: relax also until no component of the stress is larger, eV/Å^3
+    symprec: tolerance for the symmetry that ``symmetry`` is about, Å
+    symprecs: tolerances at which space groups are looked for in the result, Å
+    trajectory: write each step to this ASE trajectory
+    resume: continue from the last frame of ``trajectory``, if it exists, and append to it
+    check_noise: measure the noise of the forces at the end, two more evaluations
+    progress: called as ``progress(step, energy, fmax)`` at the start and after each step
+
+    Warns
+    -----
+    PrecisionWarning
+        when the forces' rounding or anisotropy is above ``fmax``
+    UserWarning
+        where ``symmetry="fix"`` makes another space group of the start's
+    UserWarning
+        where the distance to ``reference`` would need pymatgen, and it is not installed
+
+    Raises
+    ------
+    StructureError
+        without calculator or atoms, for a cell that cannot be relaxed, a ``reference`` of other atoms, a
+        calculator that averages over random rotations, and naming the step when an evaluation fails or is
+        not finite
+    ValueError
+        for an unknown ``optimizer``, ``cell`` or ``symmetry``, for ``smax`` without a cell
+    """
+    work = with_calculator(atoms, "relax")
+    refuse_random(work.calc, "relax")
+    if not fmax >= 0.0:
+        raise StructureError(f"`fmax` must be positive, got {fmax} eV/Å")
+    _check_choices(optimizer, cell, symmetry, smax)
+    if reference is not None:
+        require_same_substance(work, reference)
+    path = None if trajectory is None else Path(trajectory)
+    resumed = resume and path is not None and _take_last_frame(work, path)
+    constraints = list(work.constraints)
+    origin, refinement = _prepare_symmetry(work, atoms if reference is None else reference, symmetry, symprec)
+    target = _target(work, cell, origin)
+    record = _Record([], [], [])
+    started = time.perf_counter()
+    options = {"logfile": None, "trajectory": path if path is None else str(path)}
+    if resumed:
+        options["append_trajectory"] = True
+    if symmetry == "fix" and cell is not False:
+        # FixSymmetry linearises a change of the cell: 0.1 at most, which only cells of one atom reach
+        options["maxstep"] = min(0.2, 0.1 * len(work))
+    with OPTIMIZERS[optimizer](target, **options) as minimizer:
+        converged = False
+        for step in _steps(minimizer, steps, lambda: record.add(work, target, cell is not False)):
+            if progress is not None:
+                progress(step, record.energies[-1], record.fmaxes[-1])
+            converged = record.fmaxes[-1] < fmax and (smax is None or np.abs(target.stress).max() < smax)
+            if converged:
+                break
+    forces = work.get_forces()
+    stress = _stress(work, cell)
+    noise = force_noise(work) if check_noise else None
+    if noise is not None:
+        warn_of_noise(noise, fmax)
+    work.set_constraint(constraints)
+    return RelaxResult(
+        atoms=_bare(work),
+        converged=bool(converged),
+        steps=minimizer.nsteps,
+        optimizer=optimizer,
+        cell=cell,
+        symmetry=symmetry,
+        energies=record.energies,
+        fmaxes=record.fmaxes,
+        volumes=record.volumes,
+        forces=forces,
+        fmax=largest_force(forces),
+        stress=stress,
+        volume=float(work.get_volume()) if work.cell.rank == 3 else None,
+        spacegroup_before=space_groups(atoms, symprecs),
+        spacegroup_after=space_groups(work, symprecs),
+        rmsd=displacement_rms(atoms, work),
+        rmsd_to_reference=None if reference is None else rmsd_to_reference(work, reference),
+        noise=noise,
+        trajectory=path,
+        refinement=refinement,
+        wall_time=time.perf_counter() - started,
+    )
+
+
+@dataclass
+class _Record:
+    """What is kept of each step."""
+
+    energies: list[float]
+    fmaxes: list[float]
+    volumes: list[float]
+
+    def add(self, atoms: Atoms, target, with_volume: bool) -> None:
+        energy = float(atoms.get_potential_energy())
+        if not np.isfinite(energy):
+            raise StructureError(f"`energy` must be finite, got {energy} eV")
+        self.energies.append(energy)
+        self.fmaxes.append(largest_force(target.get_forces()))
+        if with_volume:
+            self.volumes.append(float(atoms.get_volume()))
+
+
+def _steps(minimizer, steps: int, observe: Callable[[], None]) -> Iterator[int]:
+    """The number of each step, from the start at 0, once it is done and observed.
+
+    An evaluation that fails becomes a StructureError that names its step. The optimiser's own criterion is
+    switched off by ``fmax=0``: it knows nothing of stresses.
+    """
+    iterator = minimizer.irun(fmax=0.0, steps=steps)
+    while True:
+        try:
+            next(iterator)
+            observe()
+        except StopIteration:
+            return
+        except (StructureError, CalculatorError) as error:
+            raise _failed(minimizer, error) from error
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:
+                raise
+            raise _failed(minimizer, error) from error  # ASE's line searches and FixSymmetry raise it
+        yield minimizer.nsteps
+
+
+def _failed(minimizer, error: Exception) -> StructureError:
+    return StructureError(f"`relax` failed at step {minimizer.nsteps} of {type(minimizer).__name__}: {error}")
+
+
+def _check_choices(optimizer: str, cell: bool | str, symmetry: str | None, smax: float | None) -> None:
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, got `{optimizer}`")
+    if not any(cell is known or cell == known for known in CELLS):
+        raise ValueError(f"`cell` must be one of {CELLS}, got {cell!r}")
+    if symmetry not in SYMMETRIES:
+        raise ValueError(f"`symmetry` must be one of {SYMMETRIES}, got {symmetry!r}")
+    if smax is not None and cell is False:
+        raise ValueError(f"`smax={smax:g}` needs a cell that is relaxed, got `cell=False`; leave `smax` out")
+
+
+def _take_last_frame(atoms: Atoms, path: Path) -> bool:
+    """Move ``atoms`` to where a trajectory ends. False, and the file removed, if it holds no whole frame."""
+    if not path.exists():
+        return False
+    try:
+        last = read(path, index=-1, format="traj")
+    except (
+        InvalidULMFileError,
+        UnknownFileTypeError,
+        IndexError,
+        ValueError,
+        EOFError,
+        StopIteration,  # no frame at all
+    ):  # cut short by a kill
+        path.unlink()
+        return False
+    if not np.array_equal(last.numbers, atoms.numbers):
+        raise StructureError(
+            f"`trajectory={str(path)!r}` expected frames of {atoms.get_chemical_formula()} to resume, got "
+            f"{last.get_chemical_formula()}; give another file, or `resume=False` to overwrite it"
+        )
+    atoms.set_cell(last.cell, apply_constraint=False)
+    atoms.positions = last.positions
+    return True
+
+
+def _prepare_symmetry(
+    work: Atoms, crystal: Atoms, symmetry: str | None, symprec: float
+) -> tuple[np.ndarray | None, Refinement | None]:
+    """Constrain ``work`` or average its calculator; from which cell to measure deformations."""
+    if symmetry == "fix":
+        return None, relax_symmetry.fix_symmetry(work, symprec)
+    if symmetry != "average":
+        return None, None
+    require_crystal(work, 'relax(symmetry="average")')
+    crystal = relax_symmetry.refined(crystal, symprec)
+    work.calc = relax_symmetry.averaged(work.calc, crystal, symprec)
+    return relax_symmetry.align(work, crystal), None
+
+
+def _target(atoms: Atoms, cell: bool | str, origin: np.ndarray | None):
+    """What the optimiser moves: the atoms, or a filter that adds the cell."""
+    if cell is False:
+        return atoms
+    if not atoms.pbc.any():
+        raise StructureError(f"`cell={cell!r}` needs a periodic structure, got a molecule; use `cell=False`")
+    if cell is not True:
+        require_crystal(atoms, f'relax(cell="{cell}")')
+    return relax_symmetry.rotation_free_filter(
+        atoms,
+        origin,
+        mask=np.outer(atoms.pbc, atoms.pbc),
+        hydrostatic_strain=cell == "volume",
+        constant_volume=cell == "shape",
+    )
+
+
+def _stress(atoms: Atoms, cell: bool | str) -> np.ndarray | None:
+    """Of a cell that was relaxed in any case; of one that was kept if there is one."""
+    if cell is False and not (atoms.pbc.all() and atoms.cell.rank == 3):
+        return None
+    try:
+        return atoms.get_stress()
+    except (PropertyNotImplementedError, NotImplementedError):
+        if cell is not False:
+            raise
+        return None
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.calc = None
+    return copy

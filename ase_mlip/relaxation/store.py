@@ -1,0 +1,158 @@
+"""Relaxed structures in a file, each with its results, found again by name, content and settings."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from ..errors import DataError
+from ..model_file.archive import write_atomically
+from ..provenance import plain
+from .relax import RelaxResult
+
+SHARE = 0.05  # of the time that may go into writing a long file again and again
+
+
+def digest(settings: dict) -> str:
+    """A short name for what all structures of a file were relaxed with."""
+    return _named(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()))
+
+
+def key_of(name: str, atoms: Atoms, settings: str) -> str:
+    """A short name for one structure, relaxed with the settings of digest ``settings``."""
+    content = hashlib.sha256(f"{settings}\n{name}\n".encode())
+    for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+        content.update(np.ascontiguousarray(part).tobytes())
+    held = [plain(constraint.todict()) for constraint in atoms.constraints]
+    if held:
+        content.update(json.dumps(held, sort_keys=True).encode())
+    return _named(content)
+
+
+def to_frame(result: RelaxResult, name: str, key: str, settings: str) -> Atoms:
+    """The relaxed structure with energy, forces and stress as ASE keeps them, all else in ``info``."""
+    frame = result.atoms.copy()
+    frame.calc = SinglePointCalculator(
+        frame, energy=result.energy, forces=result.forces, stress=result.stress
+    )
+    frame.info = {
+        "name": name,
+        "converged": result.converged,
+        "steps": result.steps,
+        "optimizer": result.optimizer,
+        "fmax": result.fmax,
+        "gradient": result.fmaxes[-1],
+        "energy_start": result.energies[0],
+        "spacegroup_before": {f"{symprec:g}": group for symprec, group in result.spacegroup_before.items()},
+        "spacegroup_after": {f"{symprec:g}": group for symprec, group in result.spacegroup_after.items()},
+        "rmsd": result.rmsd,
+        "wall_time": result.wall_time,
+        "relax_key": key,
+        "relax_settings": settings,
+    }
+    optional = {
+        "volume": result.volume,
+        "rmsd_to_reference": result.rmsd_to_reference,
+        "noise_rounding": result.noise and result.noise.rounding,
+        "noise_anisotropy": result.noise and result.noise.anisotropy,
+        "trajectory": result.trajectory and str(result.trajectory),
+    }
+    frame.info |= {label: value for label, value in optional.items() if value is not None}
+    frame.info["relax_sha256"] = _content(frame)
+    return frame
+
+
+def to_row(frame: Atoms, name: str) -> dict:
+    """What a frame of the file says of its structure, as JSON has it."""
+    row = {"atoms": len(frame), "energy": float(frame.get_potential_energy())}
+    row |= {key: value for key, value in frame.info.items() if not key.startswith("relax_")}
+    if "stress" in frame.calc.results:
+        row["stress"] = np.asarray(frame.get_stress()).tolist()  # Voigt-6, eV/Å^3
+    row["name"] = name  # the file's format would take some for numbers
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+
+
+class Store:
+    """The frames of one output file, kept in memory and written to it in one piece.
+
+    Writing is put off while it would take more than a twentieth of the time; ``flush`` writes what is left.
+
+    Raises
+    ------
+    DataError
+        for a file that exists and holds anything else than structures relaxed with the same settings
+    """
+
+    def __init__(self, path: Path | None, settings: str):
+        self.path = path
+        self.frames = {} if path is None or not path.exists() else _read(path, settings)
+        self._pending = False
+        self._duration = 0.0
+        self._written = time.perf_counter()
+
+    def add(self, frame: Atoms) -> None:
+        """Keep a frame, in the place of an earlier one of its structure. Raises OSError."""
+        self.frames[frame.info["relax_key"]] = frame
+        self._pending = True
+        if time.perf_counter() - self._written > self._duration / SHARE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the file if frames have come since; a full disk leaves the old one. Raises OSError."""
+        if self.path is None or not self._pending:
+            return
+        started = time.perf_counter()
+        text = io.StringIO()
+        ase.io.write(text, list(self.frames.values()), format="extxyz")
+        write_atomically(self.path, text.getvalue().encode())
+        self._pending = False
+        self._written = time.perf_counter()
+        self._duration = self._written - started
+
+
+def _content(frame: Atoms) -> str:
+    """A short name for the numbers of a frame, with the eight decimals that the file has."""
+    parts = [frame.get_potential_energy(), frame.get_forces(), frame.positions, frame.cell.array]
+    parts += [frame.get_stress()] if "stress" in frame.calc.results else []
+    text = "\n".join(" ".join(f"{value:.8f}" for value in np.ravel(part)) for part in parts)
+    kept = [str(frame.info[key]) for key in ("relax_key", "converged", "steps")]
+    return _named(hashlib.sha256("\n".join([text, *frame.get_chemical_symbols(), *kept]).encode()))
+
+
+def _named(content) -> str:
+    return "x" + content.hexdigest()[:16]  # a letter first: the file's format would take some for numbers
+
+
+def _read(path: Path, settings: str) -> dict[str, Atoms]:
+    try:
+        frames = ase.io.read(path, ":", format="extxyz")
+    except Exception as error:  # ASE's parsers raise whatever they stumble over
+        raise _foreign(path, f"nothing that ASE reads ({error})") from None
+    for frame in frames:
+        if frame.info.get("relax_settings") != settings:
+            known = "relax_settings" in frame.info
+            raise _foreign(
+                path,
+                "results of other settings, another model, or other versions of ase_mlip, torch or ASE"
+                if known
+                else "other structures",
+            )
+        if frame.info.get("relax_sha256") != _content(frame):
+            name = frame.info.get("name")
+            raise _foreign(path, f"numbers of `{name}` that were damaged or altered since they were written")
+    return {frame.info["relax_key"]: frame for frame in frames}
+
+
+def _foreign(path: Path, what: str) -> DataError:
+    return DataError(
+        f"`{path}` exists; expected results of the same model, settings and versions to continue, got "
+        f"{what}; choose another output or remove the file"
+    )

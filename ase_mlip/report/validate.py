@@ -1,0 +1,248 @@
+"""Validation of a model on structures: relaxation, phonons, elasticity, symmetry, dynamics, and a report.
+
+Every structure runs in a process of its own. Finished steps are stored, so that a run that was stopped goes
+on where it was, and a structure that fails, or takes its process with it, does not end the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from ase import Atoms
+from ase.io import read, write
+
+from ..errors import MLIPError, StructureError
+from ..folder_lock import locked
+from ..lattice_dynamics.reference import reference_digest
+from ..model_file.info import ModelInfo, find_model, read_info
+from ..provenance import hardware, versions, write_json
+from .processes import run_in_processes
+from .validate_report import write_csv, write_page
+from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of, require_reference
+
+RESULTS = "results.json"
+RELAXED = "relaxed.extxyz"
+VERSIONS = ("ase_mlip", "torch", "ase", "phonopy", "symfc", "spglib")  # of those that make numbers
+
+
+def validate(
+    model: str | Path,
+    structures: Mapping[str, Atoms],
+    output: str | Path,
+    settings: Settings | None = None,
+    *,
+    device: str = "auto",
+    processes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Run every step for every structure and write ``index.html``, ``results.json`` and ``results.csv``.
+
+    Parameters
+    ----------
+    model: model file or shipped potential
+    structures: by name, which is also that of their folders
+    output: folder; steps that it holds already, of the same model, structure, reference, settings and
+        versions, are not repeated; the entry ``anew`` of a structure says why others were
+    settings: what is done
+    device: of the calculators
+    processes: structures at a time; by default as many as there are cores, which share the threads
+    progress: called as ``progress(done, total)`` with steps
+
+    Returns
+    -------
+    what ``results.json`` holds; errors are in it
+
+    Raises
+    ------
+    MLIPError, FileNotFoundError
+        an unknown model, no structures, or another process that writes to ``output``
+    OSError
+        where ``output`` cannot be written
+    """
+    path = find_model(str(model))
+    info = read_info(path)
+    settings = settings or Settings()
+    if not structures:
+        raise StructureError("`validate` needs at least one structure, got none")
+    if settings.reference is not None:
+        require_reference(Path(settings.reference), list(structures))
+    output = Path(output)
+    with locked(output):
+        return _validate(path, info, structures, output, settings, device, processes, progress)
+
+
+def _validate(
+    path: Path,
+    info: ModelInfo,
+    structures: Mapping[str, Atoms],
+    output: Path,
+    settings: Settings,
+    device: str,
+    processes: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> dict:
+    processes = max(1, min(processes or os.cpu_count() or 1, len(structures)))
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    started = time.perf_counter()
+
+    def ended(name: str, status: int) -> None:
+        if status != 0:
+            _record_crash(structures[name], output / name, status)
+
+    def tick() -> None:
+        if progress is not None:
+            done = sum(len(_stored(output / name)["steps"]) for name in structures)
+            progress(done, len(structures) * len(STEPS))
+
+    calls = {
+        name: (path, name, atoms, output / name, settings, device, threads)
+        for name, atoms in structures.items()
+    }
+    run_in_processes(run_structure, calls, processes, ended, tick)
+    document = {
+        "schema_version": 1,
+        "model": {"name": info.name, "file_sha256": info.document_sha256, "description": info.description},
+        "settings": asdict(settings),
+        "structures": {name: _stored(output / name) for name in structures},
+        "seconds": time.perf_counter() - started,
+        "versions": versions(),
+        "hardware": hardware(device, threads),
+    }
+    write_json(output / RESULTS, document)
+    write_csv(output / "results.csv", document)
+    write_page(output / "index.html", document, output)
+    return document
+
+
+def run_structure(
+    model: Path, name: str, atoms: Atoms, folder: Path, settings: Settings, device: str, threads: int
+) -> None:
+    """Run the steps that ``folder`` does not hold yet, storing each as it ends."""
+    import torch
+
+    from ..calculators.calculator import MLIPCalculator
+
+    torch.set_num_threads(threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    calculator = MLIPCalculator(model, device=device, dtype=settings.dtype, symmetrize=settings.symmetrize)
+    job = Job(name, atoms, calculator, folder, settings)
+    stored = _stored(folder)
+    record = _record(stored, job)
+    if "anew" in stored:  # of an earlier call
+        write_json(folder / RESULTS, record)
+    relaxed = folder / RELAXED
+    record["steps"] = _kept(record["steps"], relaxed)
+    if record["steps"]:
+        job.relaxed = read(relaxed)
+    for step in STEPS:
+        if step not in record["steps"]:
+            record["steps"][step] = _run_step(step, job)
+            if step == "relaxation" and job.relaxed is not None:
+                write(relaxed, job.relaxed)
+                job.relaxed = read(relaxed)  # to the file's digits, as for a run that goes on after a kill
+            write_json(folder / RESULTS, record)
+
+
+def _kept(steps: dict, relaxed: Path) -> dict:
+    """The finished steps that need not be repeated: none that failed, and none without what they are of."""
+    kept = {step: found for step, found in steps.items() if "error" not in found}
+    if "relaxation" in kept and relaxed.is_file():
+        return kept
+    relaxed.unlink(missing_ok=True)
+    return {}
+
+
+def _run_step(step: str, job: Job) -> dict:
+    from ..pictures.plots import save_figure
+
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            numbers, figures = STEPS[step](job)
+    except NotApplicable as reason:
+        return {"skipped": str(reason)}
+    except OSError:
+        raise  # a full disk is not the structure's fault
+    except Exception as error:
+        known = isinstance(error, MLIPError)
+        text = " ".join(str(error).split()) if known else traceback.format_exc(limit=-3)
+        return {"error": text or type(error).__name__, "seconds": time.perf_counter() - started}
+    for name, figure in figures.items():
+        save_figure(figure, job.folder / f"{name}.png", dpi=130)
+    return {
+        "numbers": numbers,
+        "pictures": [f"{name}.png" for name in figures],
+        "warnings": list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _record_crash(atoms: Atoms, folder: Path, status: int) -> None:
+    """What is known of a structure of which the process ended with a status other than zero."""
+    record = {"formula": atoms.get_chemical_formula(), "n_atoms": len(atoms)} | _stored(folder)
+    missing = next((step for step in STEPS if step not in record["steps"]), "process")
+    record["steps"][missing] = {"error": f"the process ended with exit status {status}"}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RESULTS, record)
+
+
+def _stored(folder: Path) -> dict:
+    try:
+        return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"steps": {}}
+
+
+def _record(stored: dict, job: Job) -> dict:
+    """What is kept of a structure: its steps, if they were made with the same, else none, with a line why."""
+    made = _made_with(job)
+    fresh = {
+        "made_with": made,
+        "formula": job.atoms.get_chemical_formula(),
+        "n_atoms": len(job.atoms),
+        "steps": {},
+    }
+    before = stored.get("made_with")
+    if before == made:
+        return {name: value for name, value in stored.items() if name != "anew"}
+    if stored["steps"]:
+        why = "not known" if before is None else _difference(before, made)
+        fresh["anew"] = f"finished steps were of another run ({why}): all were computed anew"
+    return fresh
+
+
+def _made_with(job: Job) -> dict:
+    """What the steps of a structure depend on, as JSON has it."""
+    settings = asdict(job.settings)
+    settings.pop("reference")  # its content counts
+    folder = reference_of(job)
+    digest = hashlib.sha256()
+    for array in (job.atoms.numbers, job.atoms.positions, job.atoms.cell.array, job.atoms.pbc):
+        digest.update(array.tobytes())
+    known = versions()
+    return {
+        "model": job.calculator.model.info.document_sha256,
+        "structure": digest.hexdigest(),
+        "reference": None if folder is None else reference_digest(folder),
+        "settings": settings,
+        "versions": {name: known[name] for name in VERSIONS},
+    }
+
+
+def _difference(before: dict, now: dict) -> str:
+    """In words, what differs first."""
+    for group in ("versions", "settings"):
+        for name, value in now[group].items():
+            known = before.get(group, {}).get(name)
+            if known != value:
+                return f"{name} {known}, now {value}"
+    return f"another {next((name for name in now if before.get(name) != now[name]), 'run')}"

@@ -1,0 +1,73 @@
+"""Rotations in a text file, for ``pair_style mlip symmetrize file FILE``.
+
+The first line is ``ase_mlip rotations 1``, the second a name, the third ``any N`` or, for the point group of
+a crystal, ``crystal N``. Each of the N lines that follow holds a weight and the nine numbers of a matrix, row
+by row. ``lammps_plugin/rotation_file.cpp`` reads the same.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import MLIPError
+from .averaging import Averaging
+
+MAGIC = "ase_mlip rotations 1"
+
+
+def write_rotations(averaging: Averaging, path: str | os.PathLike) -> None:
+    """Write the rotations of a group or a rule.
+
+    Parameters
+    ----------
+    averaging: orthogonal matrices [G, 3, 3] with weights [G]
+    path: of the text file
+
+    Raises
+    ------
+    MLIPError
+        nothing to average over, or ``random``, which is another rotation at every evaluation
+    """
+    if averaging.seed is not None or not len(averaging.rotations):
+        raise MLIPError(
+            f"rotations file: expected a group, a rule or a crystal, got {averaging.name!r}; LAMMPS takes "
+            "`symmetrize none` and `symmetrize random SEED` without a file"
+        )
+    numbers = np.column_stack([averaging.weights, averaging.rotations.reshape(-1, 9)])
+    kind = "crystal" if averaging.lattice else "any"
+    lines = [MAGIC, averaging.name, f"{kind} {len(numbers)}"]
+    lines += [" ".join(f"{value:.17g}" for value in row) for row in numbers]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_rotations(path: str | os.PathLike) -> Averaging:
+    """What :func:`write_rotations` wrote; a crystal's cell is not in it.
+
+    Raises
+    ------
+    MLIPError
+        a file that cannot be read, or does not hold orthogonal matrices with weights of sum 1
+    """
+    try:
+        magic, name, kind_and_count, *rows = Path(path).read_text(encoding="utf-8").splitlines()
+        kind, count = kind_and_count.split()
+        numbers = np.array([row.split() for row in rows], dtype=float).reshape(int(count), 10)
+    except (OSError, ValueError) as error:
+        raise _refusal(path, str(error)) from None
+    weights, rotations = numbers[:, 0], numbers[:, 1:].reshape(-1, 3, 3)
+    if magic != MAGIC or kind not in ("any", "crystal"):
+        raise _refusal(path, f"expected `{MAGIC}`, a name, and `any N` or `crystal N` in its first lines")
+    away = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0)
+    if not (away < 1e-9 and abs(weights.sum() - 1.0) < 1e-9):
+        raise _refusal(
+            path, f"expected orthogonal matrices with weights of sum 1, got a sum of {weights.sum():.6g} and "
+            f"matrices away from orthogonal by {away:.2g}"
+        )  # fmt: skip
+    return Averaging(name, rotations, weights, lattice=kind == "crystal")
+
+
+def _refusal(path: str | os.PathLike, why: str) -> MLIPError:
+    return MLIPError(f"rotations file `{path}`: {why}; write one with: ase-mlip rotations SCHEME -o FILE")

@@ -1,0 +1,140 @@
+"""One simulation of a test of stability: what is read of it, up to its first failure, and what is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+
+from ..dynamics.md import PICOSECOND, energy_statistics
+from ..dynamics.md_ase import EngineStopped
+from ..dynamics.rdf import RDFAccumulator
+from .criteria import Failure, Frame, Monitor
+
+STATISTICS = ("drift", "fluctuation", "mean_temperature")
+
+
+@dataclass
+class Replica:
+    """One simulation. Energies are those of the whole structure, eV.
+
+    Attributes
+    ----------
+    seed: of its velocities and its noise
+    survived: ps until the record that failed, or the length of the run
+    failure: the first, or None
+    times, total_energies, temperatures: of the sound records, ps, eV and K, [n]
+    conserved_energies: what the dynamics conserves, eV, [n]: the total energy, with a thermostat less what
+        that has given; NaN where the engine does not say
+    drift: slope of the conserved energy, meV/atom/ps; NaN with fewer than three records after the
+        equilibration, or where that energy is not known
+    fluctuation: root mean square deviation from that line, meV/atom
+    mean_temperature: K
+    min_distance: shortest distance between two atoms in any record, Å
+    broken_bonds, formed_bonds: in the last record, relative to the start, whether or not they are a failure
+    lost_atoms: in the last record, or as LAMMPS counts them
+    """
+
+    seed: int
+    survived: float
+    failure: Failure | None
+    times: np.ndarray = field(repr=False)
+    total_energies: np.ndarray = field(repr=False)
+    conserved_energies: np.ndarray = field(repr=False)
+    temperatures: np.ndarray = field(repr=False)
+    drift: float
+    fluctuation: float
+    mean_temperature: float
+    min_distance: float
+    broken_bonds: int
+    formed_bonds: int
+    lost_atoms: int
+
+
+def sound_frames(
+    frames: Iterator[Frame],
+    monitor: Monitor,
+    interval: int,
+    timestep: float,
+    reached: Callable[[int], None],
+) -> Iterator[Frame]:
+    """Frames up to the first failure. What stops an engine counts at the record it did not reach."""
+    # the start's geometry comes first: a potential need not have an answer for atoms on top of each other
+    start = Frame(0, 0.0, monitor.start)
+    if monitor.check(start) is not None:
+        return
+    step = -interval
+    try:
+        for frame in frames:
+            step = frame.step
+            if monitor.check(frame) is not None:
+                return
+            reached(step)
+            yield frame
+    except EngineStopped as error:
+        step += interval
+        monitor.lost_atoms = error.lost_atoms
+        monitor.stop(step, step * timestep / PICOSECOND, error.kind, str(error), error.positions)
+    finally:
+        frames.close()
+
+
+class Watcher:
+    """Reads one simulation and keeps what a :class:`Replica` says of it.
+
+    Parameters
+    ----------
+    atoms: give species, cell and boundaries
+    equilibration, length: what averages leave out, and the whole run, ps
+    halves: two collections of distances, to which those of this simulation go by ``index``; by record if that
+        is None
+    """
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        equilibration: float,
+        length: float,
+        halves: tuple[RDFAccumulator, RDFAccumulator],
+        index: int | None,
+    ):
+        self._atoms, self._halves, self._index = atoms, halves, index
+        self._cell, self._pbc = atoms.cell.array.copy(), np.array(atoms.pbc)
+        self._equilibration, self._middle, self._length = (
+            equilibration,
+            0.5 * (equilibration + length),
+            length,
+        )
+        self._rows: list[tuple[float, float, float]] = []
+        self._conserved: list[float] = []
+
+    def add(self, frame: Frame) -> None:
+        """A sound record."""
+        self._rows.append((frame.time_ps * PICOSECOND, frame.potential_energy, frame.kinetic_energy))
+        self._conserved.append(math.nan if frame.conserved is None else frame.conserved)
+        if frame.time_ps >= self._equilibration:
+            half = self._index % 2 if self._index is not None else int(frame.time_ps > self._middle)
+            self._halves[half].add(self._atoms.numbers, frame.positions, self._cell, self._pbc)
+
+    def replica(self, monitor: Monitor, seed: int) -> Replica:
+        """All that was seen of it."""
+        rows, conserved = np.array(self._rows).reshape(-1, 3), np.array(self._conserved)
+        statistics = energy_statistics(rows, self._atoms, self._equilibration, conserved)
+        failure = monitor.failure
+        return Replica(
+            seed=seed,
+            survived=self._length if failure is None else failure.time_ps,
+            failure=failure,
+            times=statistics["times"],
+            total_energies=statistics["potential_energies"] + statistics["kinetic_energies"],
+            conserved_energies=conserved,
+            temperatures=statistics["temperatures"],
+            **{name: statistics[name] for name in STATISTICS},
+            min_distance=monitor.min_distance,
+            broken_bonds=monitor.broken_bonds,
+            formed_bonds=monitor.formed_bonds,
+            lost_atoms=monitor.lost_atoms,
+        )

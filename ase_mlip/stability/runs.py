@@ -1,0 +1,310 @@
+"""Molecular dynamics as a test: replicas at constant energy or temperature, watched by their criteria."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.io import iread
+
+from ..crystals import with_calculator
+from ..dynamics.engines import ase_frames, lammps_frames
+from ..dynamics.integrators import Evaluate
+from ..dynamics.md import PICOSECOND, draw_velocities
+from ..dynamics.rdf import RDF, RDFAccumulator, rdf, rdf_error
+from ..dynamics.replicas import Replicas
+from ..dynamics.thermostats import Thermostat
+from ..errors import MLIPError, StructureError
+from ..provenance import plain
+from .criteria import Criteria, Monitor
+from .replica import Replica, Watcher, sound_frames
+from .survival import Survival, survival
+
+ENGINES = ("ase", "lammps")
+SHORTEST_DRIFT = 1.0  # ps; in shorter runs the slope is that of slow oscillations (docs/md_stability.md)
+
+
+@dataclass
+class StabilityResult:
+    """What :func:`md_stability` found.
+
+    Attributes
+    ----------
+    engine: "ase" or "lammps"
+    n_atoms, temperature_K, timestep (fs), time (ps), record_interval (steps), equilibration (ps): of the runs
+    thermostat: of the runs, None at constant energy
+    criteria: what was called unstable
+    replicas: one by one
+    survival: estimated lifetimes with their intervals, see :class:`ase_mlip.stability.survival.Survival`
+    drift, drift_error: mean over replicas and its standard error, meV/atom/ps; NaN where not defined; in runs
+        too short for ``shows_drift`` a slope only
+    mean_temperature: K, over replicas
+    rdf: of all sound records after the equilibration; None if there are none
+    reference: of the reference; None without one
+    rdf_error: ∫|g - g_ref| dr by pair of species, Å; None without reference
+    rdf_noise: half of the same between two halves of the replicas (of the records, if there is one replica):
+        about what chance alone contributes to ``rdf_error``; None if a half is empty
+    """
+
+    engine: str
+    n_atoms: int
+    temperature_K: float
+    timestep: float
+    time: float
+    record_interval: int
+    equilibration: float
+    thermostat: Thermostat | None
+    criteria: Criteria
+    replicas: list[Replica]
+    survival: Survival
+    drift: float
+    drift_error: float
+    mean_temperature: float
+    rdf: RDF | None = field(repr=False)
+    reference: RDF | None = field(repr=False)
+    rdf_error: dict[str, float] | None
+    rdf_noise: dict[str, float] | None
+
+    @property
+    def stable(self) -> bool:
+        """Whether no replica failed."""
+        return not any(replica.failure for replica in self.replicas)
+
+    @property
+    def shows_drift(self) -> bool:
+        """Whether the runs are long enough for the slope of their energy to be a drift."""
+        return self.time > SHORTEST_DRIFT - 1e-6
+
+    @property
+    def knows_conserved(self) -> bool:
+        """Whether there is a record whose conserved energy the engine says."""
+        return any(np.isfinite(replica.conserved_energies).any() for replica in self.replicas)
+
+    @property
+    def min_distance(self) -> float:
+        """The shortest distance in any replica, Å."""
+        return min(replica.min_distance for replica in self.replicas)
+
+    def to_dict(self) -> dict:
+        """Everything as JSON values: lists for arrays, null for what is not finite."""
+        more = {name: getattr(self, name) for name in ("stable", "shows_drift", "min_distance")}
+        return plain(asdict(self) | more)
+
+
+def md_stability(
+    atoms: Atoms,
+    temperature_K: float | None,
+    timestep: float = 1.0 * units.fs,
+    time: float = 1000.0 * units.fs,
+    replicas: int = 4,
+    *,
+    engine: str = "ase",
+    model: str | Path | None = None,
+    lammps_options: Mapping[str, str] | None = None,
+    thermostat: Thermostat | None = None,
+    evaluate: Evaluate | None = None,
+    criteria: Criteria | None = None,
+    reference: Iterable[Atoms] | str | Path | None = None,
+    rmax: float = 6.0,
+    record_interval: int = 10,
+    equilibration: float | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+    progress: Callable[[int, int], None] | None = None,
+) -> StabilityResult:
+    """Run replicas at constant energy, or with a thermostat, until they end or become unstable.
+
+    Both engines start from the same velocities, and the same criteria are asked of their frames at the same
+    steps, so that they give the same verdict as long as chaos has not separated their trajectories. (Their
+    random numbers differ, so that Langevin's trajectories do from the first step.) A replica ends at its
+    first failure.
+
+    Parameters
+    ----------
+    atoms: structure with a calculator (``engine="ase"``); not modified
+    temperature_K: velocities are drawn at exactly this temperature, K, without net momentum; a crystal that
+        starts in its minimum keeps about half of it at constant energy. None keeps the momenta ``atoms`` has,
+        for one replica.
+    timestep, time: in ASE's unit of time; ``time`` is rounded up to whole record intervals
+    replicas: simulations that differ in their velocities
+    engine: "ase" or "lammps"
+    model: model file for ``engine="lammps"``
+    lammps_options: of ``pair_style mlip``: ``dtype``, ``device``, ``symmetrize``
+    thermostat: holds or raises the temperature; None is constant energy
+    evaluate: energies and forces of many replicas at once in place of the calculator
+        (:class:`ase_mlip.calculators.batch_evaluator.BatchEvaluator`): the replicas of ``engine="ase"`` then run in step
+    criteria: what is unstable, by default ``Criteria()``
+    reference: frames, or a file ASE reads, to compare the distribution of distances with
+    rmax: longest distance in it, Å
+    record_interval: steps from one examined frame to the next
+    equilibration: what drift, temperature and distributions leave out, ASE's unit; None is a tenth of the run
+    seed: of the first replica's velocities and noise; the others count on
+    confidence: level of all intervals
+    progress: called as ``progress(steps done, steps)`` of all replicas together
+
+    Raises
+    ------
+    StructureError
+        without calculator or atoms; a reference of another substance
+    MLIPError
+        unknown engine, a missing model, numbers out of range; an engine that fails before its first frame
+    BuildError
+        no LAMMPS is installed, or no plugin fits it
+    """
+    _check_arguments(len(atoms), engine, model, timestep, time, replicas, record_interval, temperature_K)
+    needs_calculator = engine == "ase" and evaluate is None
+    start = with_calculator(atoms, "md_stability") if needs_calculator else atoms.copy()
+    wanted = _read_reference(reference, rmax)
+    if wanted is not None:
+        rdf_error(rdf([start], rmax), wanted)  # a reference of another substance is refused before the work
+    steps = record_interval * math.ceil(max(1, round(time / timestep)) / record_interval)
+    length = steps * timestep / PICOSECOND
+    skipped = 0.1 * length if equilibration is None else equilibration / PICOSECOND
+    if not 0.0 <= skipped < length:
+        raise MLIPError(
+            f"`equilibration`: expected less than the {length:g} ps of a replica, got {skipped:g} ps; "
+            "averages would be over nothing"
+        )
+    thermostat = None if thermostat is None else thermostat.over(length)
+    halves = RDFAccumulator(rmax), RDFAccumulator(rmax)
+    watchers = [Watcher(start, skipped, length, halves, n if replicas > 1 else None) for n in range(replicas)]
+    seeds = [seed + n for n in range(replicas)]
+    if evaluate is not None:
+        settings = timestep, record_interval, temperature_K, seeds, criteria
+        together = Replicas([start] * replicas, evaluate, thermostat, *settings)
+        _run_together(together, steps, watchers, progress)
+        monitors = together.monitors
+    else:
+        monitors = []
+        for n, watcher in enumerate(watchers):
+            work = start.copy()
+            work.calc = start.calc
+            if temperature_K is not None:
+                draw_velocities(work, temperature_K, seeds[n])
+
+            def reached(step: int, before: int = n * steps) -> None:
+                if progress is not None:
+                    progress(before + step, replicas * steps)
+
+            run = timestep, steps, record_interval
+            if engine == "ase":
+                frames = ase_frames(work, *run, thermostat, seeds[n])
+            else:
+                frames = lammps_frames(work, Path(model), *run, lammps_options, thermostat, seeds[n])
+            monitors.append(Monitor(work, criteria, temperature_K))
+            for frame in sound_frames(frames, monitors[n], record_interval, timestep, reached):
+                watcher.add(frame)
+            reached(steps)
+    found = [
+        watcher.replica(monitor, own) for watcher, monitor, own in zip(watchers, monitors, seeds, strict=True)
+    ]
+    return _summarize(
+        found,
+        _distributions(halves, wanted),
+        engine=engine,
+        n_atoms=len(atoms),
+        temperature_K=float(monitors[0].temperature_K),
+        timestep=timestep / units.fs,
+        time=length,
+        record_interval=record_interval,
+        equilibration=skipped,
+        thermostat=thermostat,
+        criteria=monitors[0].criteria,
+        survival=survival([r.survived for r in found], [r.failure is not None for r in found], confidence),
+    )
+
+
+def _run_together(
+    together: Replicas,
+    steps: int,
+    watchers: list[Watcher],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """All replicas in step, those alive."""
+    for step, frames in together.records(steps):
+        for index, frame, _ in frames:
+            watchers[index].add(frame)
+        if progress is not None:
+            progress(step * len(watchers), steps * len(watchers))
+    if progress is not None:
+        progress(steps * len(watchers), steps * len(watchers))
+
+
+def _distributions(halves: tuple[RDFAccumulator, RDFAccumulator], reference: RDF | None) -> dict:
+    """The fields of StabilityResult that are distributions of distances."""
+    parts = [half.result() for half in halves if half.frames]
+    found = _average(parts) if parts else None
+    noise = rdf_error(*parts) if len(parts) == 2 else None
+    return {
+        "rdf": found,
+        "reference": reference,
+        "rdf_error": None if found is None or reference is None else rdf_error(found, reference),
+        "rdf_noise": None if noise is None else {name: 0.5 * value for name, value in noise.items()},
+    }
+
+
+def _average(parts: list[RDF]) -> RDF:
+    """One distribution of several of the same structure, weighted by their frames."""
+    frames = sum(part.frames for part in parts)
+    first = parts[0]
+    g = {name: sum(part.frames * part.g[name] for part in parts) / frames for name in first.g}
+    return RDF(first.r, first.width, g, frames, first.periodic, first.species)
+
+
+def _summarize(replicas: list[Replica], distributions: dict, **rest) -> StabilityResult:
+    drifts = np.array([replica.drift for replica in replicas if np.isfinite(replica.drift)])
+    temperatures = [r.mean_temperature for r in replicas if np.isfinite(r.mean_temperature)]
+    error = drifts.std(ddof=1) / np.sqrt(len(drifts)) if len(drifts) > 1 else float("nan")
+    return StabilityResult(
+        replicas=replicas,
+        drift=float(drifts.mean()) if len(drifts) else float("nan"),
+        drift_error=float(error),
+        mean_temperature=float(np.mean(temperatures)) if temperatures else float("nan"),
+        **distributions,
+        **rest,
+    )
+
+
+def _check_arguments(
+    n_atoms: int,
+    engine: str,
+    model: str | Path | None,
+    timestep: float,
+    time: float,
+    replicas: int,
+    interval: int,
+    temperature_K: float | None,
+) -> None:
+    if n_atoms == 0:
+        raise StructureError("`md_stability` needs at least one atom, got a structure with none")
+    if engine not in ENGINES:
+        raise MLIPError(f'`engine`: expected "ase" or "lammps", got {engine!r}')
+    if engine == "lammps" and model is None:
+        raise MLIPError('`model`: `engine="lammps"` needs the path of a model file, got None')
+    for name, value in (("timestep", timestep), ("time", time), ("replicas", replicas)):
+        if not (math.isfinite(value) and value > 0):
+            raise MLIPError(f"`{name}`: expected a positive number, got {value}")
+    if temperature_K is not None and not 0.0 <= temperature_K < math.inf:
+        raise MLIPError(f"`temperature_K`: expected zero or a positive number, got {temperature_K}")
+    if interval < 1:
+        raise MLIPError(f"`record_interval`: expected at least one step, got {interval}")
+    if temperature_K is None and replicas > 1:
+        raise MLIPError(
+            f"`replicas`: with `temperature_K=None` all would be the same run, got {replicas}; give a "
+            "temperature or ask for one replica"
+        )
+
+
+def _read_reference(reference: Iterable[Atoms] | str | Path | None, rmax: float) -> RDF | None:
+    if reference is None:
+        return None
+    if isinstance(reference, str | Path):
+        path = Path(reference)
+        if not path.is_file():
+            raise StructureError(f"`reference`: expected a file that ASE reads, `{path}` does not exist")
+        reference = iread(path, index=":")
+    return rdf(reference, rmax)
