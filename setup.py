@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 sys.path.insert(0, str(ROOT))  # the package imports nothing that is not in the standard library
-from ase_mlip.building import _build
+from ase_mlip.building import _build  # noqa: E402
 from ase_mlip.lammps import _build_lammps, _lammps  # noqa: E402
 
 

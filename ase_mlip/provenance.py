@@ -1,18 +1,19 @@
-"""With what a result was made, and results as JSON."""
+"""With what a result was made; results as JSON; files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
+import glob
 import importlib.metadata
 import json
 import math
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from . import __version__
-from .model_file.archive import write_atomically
 
 LIBRARIES = ("torch", "ase", "phonopy", "spglib", "symfc", "vesin", "numpy", "scipy")
 
@@ -50,3 +51,52 @@ def write_json(path: Path, document) -> None:
     """Write :func:`plain` of the document, all or nothing. Raises OSError."""
     text = json.dumps(plain(document), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(path, (text + "\n").encode())
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step: a crash or a full disk leaves the old file.
+
+    Raises OSError, always with ``path`` as its file name: an open file that cannot grow has none of its own.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write `{path}`: there is no folder `{path.parent}`; create it first")
+    own = f".{path.name}.{os.uname().nodename}-"
+    temporary = path.with_name(f"{own}{os.getpid()}.tmp")
+    _remove_abandoned(path.parent, own)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _remove_abandoned(folder: Path, start: str) -> None:
+    """Remove what killed processes of this machine were writing when they ended."""
+    for path in folder.glob(f"{glob.escape(start)}*.tmp"):
+        number = path.name.removeprefix(start).removesuffix(".tmp")
+        with suppress(OSError):
+            if number.isdigit() and not _is_running(int(number)):
+                path.unlink()
+
+
+def _is_running(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -19,6 +19,7 @@ from ase_mlip.calculators.batch_evaluator import BatchEvaluator
 from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.checks.evaluate import evaluate
 from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
+from ase_mlip.dynamics.criteria import Criteria
 from ase_mlip.dynamics.thermostats import Thermostat
 from ase_mlip.landscapes import predictors
 from ase_mlip.landscapes.bond_scan import scan_bonds
@@ -27,7 +28,6 @@ from ase_mlip.landscapes.losses import FrameLosses
 from ase_mlip.landscapes.sharpness import sharpness
 from ase_mlip.landscapes.weights import model_weights
 from ase_mlip.model_file.model import Model, load_model
-from ase_mlip.stability.criteria import Criteria
 from ase_mlip.stability.runs import md_stability
 
 LINES, POINTS, SPAN, SEED = 20, 81, 0.5, 0

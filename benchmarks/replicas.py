@@ -38,9 +38,9 @@ def measure_steps(repeats: int, steps: int) -> list[Row]:
     from ase import units
     from ase.build import molecule
 
+    from ase_mlip.dynamics.criteria import Criteria
     from ase_mlip.dynamics.replicas import run_replicas
     from ase_mlip.dynamics.thermostats import Thermostat
-    from ase_mlip.stability.criteria import Criteria
 
     atoms = molecule("CH3CH2OH")
     nothing = Criteria(bonds=False, temperature_factor=None, lost_distance=None, energy_jump=None)

@@ -4,8 +4,8 @@
     python benchmarks/shipped_stability.py --stored             # the stored results as a table
 
 Each potential runs at the conditions that docs/models.md states for it. A replica is judged by the one
-definition of unstable (`ase_mlip.stability.criteria`), and the distribution of distances is compared with that of the
-reference data at the same temperature and volume, where the data are there. The slow test
+definition of unstable (`ase_mlip.dynamics.criteria`). The distribution of distances is compared with that of
+the reference data at the same temperature and volume, where the data are there. The slow test
 `tests/test_shipped_stability.py` asks the same.
 """
 

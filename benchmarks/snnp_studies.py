@@ -70,7 +70,7 @@ def errors(folder: Path, part: str = "test") -> tuple[float, float]:
 
 
 def load(element: str, part: str, cutoff: float):
-    """A file of mlearn as a :class:`ase_mlip.data.batches.GraphDataset`; "training" without a validation share."""
+    """A file of mlearn as a ``GraphDataset``; "training" without a validation share."""
     from ase_mlip.data.batches import GraphDataset
     from ase_mlip.data.data import DataConfig, load_data
 

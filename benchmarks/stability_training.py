@@ -252,7 +252,7 @@ def lived(
     time: float = 10.0,
 ) -> dict[str, Any]:
     """Lifetimes of 32 replicas from the test starts."""
-    from ase_mlip.stability.criteria import Criteria
+    from ase_mlip.dynamics.criteria import Criteria
     from ase_mlip.stability_training.report import lifetimes
     from ase_mlip.stability_training.samplers import EngineSampler
     from ase_mlip.stability_training.settings import SimulationConfig

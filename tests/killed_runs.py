@@ -21,7 +21,9 @@ from ase_mlip.cli import main as cli
 
 
 def import_all() -> None:
-    names = "calculator conductivity elasticity md_stability phonons phonon_files plots plots_elastic relax"
+    names = "calculators.calculator dynamics.md lattice_dynamics.conductivity lattice_dynamics.files "
+    names += "lattice_dynamics.phonons mechanics.elasticity pictures.elastic pictures.plots "
+    names += "relaxation.relax stability.runs"
     for name in names.split():
         importlib.import_module(f"ase_mlip.{name}")
     _ops.load()

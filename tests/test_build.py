@@ -383,7 +383,8 @@ def test_packages_hold_all_sources(tmp_path, compiled):
         f"{name}/{path.name}" for name in ("csrc", "lammps_plugin") for path in (ROOT / name).iterdir()
     }
     models = {
-        f"ase_mlip/model_file/models/{path.name}" for path in (ROOT / "ase_mlip" / "models").glob("*.pt")
+        f"ase_mlip/model_file/models/{path.name}"
+        for path in (ROOT / "ase_mlip" / "model_file" / "models").glob("*.pt")
     }
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ase_mlip").rglob("*.py")}
     assert sources | models | modules <= in_archive

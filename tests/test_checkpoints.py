@@ -16,7 +16,7 @@ from phonopy import Phonopy
 from ase_mlip.errors import DataError
 from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.files import Checkpoint
-from ase_mlip.model_file.archive import write_atomically
+from ase_mlip.provenance import write_atomically
 from ase_mlip.relaxation.relax import relax
 from ase_mlip.relaxation.store import Store, digest, to_frame
 from ase_mlip.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
@@ -153,9 +153,9 @@ def test_sums_do_not_depend_on_the_order_of_tensors():
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
     code = """
 import os, signal, sys
-from ase_mlip.model_file import archive
+from ase_mlip import provenance
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
-archive.write_atomically(sys.argv[1], b"half")
+provenance.write_atomically(sys.argv[1], b"half")
 """
     path = tmp_path / "a[1].json"
     killed = subprocess.run([sys.executable, "-c", code, path])

@@ -11,7 +11,7 @@ from torch import Tensor
 from toy import AnisotropicNetwork
 
 from ase_mlip import MLIPCalculator, load_model
-from ase_mlip.device import GPUs, covers, devices_to_try, is_lack_of_memory, on_first_that_works
+from ase_mlip.building.device import GPUs, covers, devices_to_try, is_lack_of_memory, on_first_that_works
 from ase_mlip.errors import DeviceWarning, MLIPError, ModelFileError
 from ase_mlip.model_file.export import export_model
 
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_good_anywhere_is_no_matter_of_the_device():
 @pytest.mark.parametrize("name", ["pet-si", "snnp-si"])
 def test_shipped_potentials_run_where_a_gpu_is_seen_that_cannot_be_used(monkeypatch, name):
     """As with a broken driver: torch says that there is a GPU, and nothing can be put there."""
-    monkeypatch.setattr("ase_mlip.device.find_gpus", lambda: H200)
+    monkeypatch.setattr("ase_mlip.building.device.find_gpus", lambda: H200)
     with pytest.warns(DeviceWarning, match="`cuda:0` cannot be used"):
         calculator = MLIPCalculator(name)
     assert calculator.model.device.type == "cpu"

@@ -12,8 +12,8 @@ from lower_bounds import lower_bounds
 from packaging.specifiers import SpecifierSet
 
 from ase_mlip.building import _build, _ops
+from ase_mlip.building.device import GPUs
 from ase_mlip.checks.installation import doctor, requirements
-from ase_mlip.device import GPUs
 from ase_mlip.lammps import _lammps
 
 
@@ -89,7 +89,7 @@ def test_what_was_built_for_cuda_and_what_is_there(empty_cache, monkeypatch, cap
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
     gpus = GPUs() if capability is None else GPUs((capability,), 0, ("sm_75", "sm_90"))
-    monkeypatch.setattr("ase_mlip.device.find_gpus", lambda: gpus)
+    monkeypatch.setattr("ase_mlip.building.device.find_gpus", lambda: gpus)
     write_build(_build.installed_folder())
     line = finding("CUDA kernels")
     assert line.status == status and found in line.found

@@ -12,9 +12,10 @@ from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.errors import StructureError
-from ase_mlip.mechanics.elasticity import VOIGT, average_over, elastic_constants, moduli
+from ase_mlip.mechanics.elasticity import average_over, elastic_constants, moduli
 from ase_mlip.mechanics.eos import equation_of_state
 from ase_mlip.relaxation.relax import relax
+from ase_mlip.voigt import PAIRS
 
 # of single crystals of copper, GPa; W. C. Overton and J. Gaffney, Phys. Rev. 98, 969 (1955)
 C11, C12, C44 = 168.4, 121.4, 75.4
@@ -69,7 +70,7 @@ def energy_curvature(atoms, first, second, size=2e-3) -> float:
     def energy(a: float, b: float) -> float:
         strain = np.zeros((3, 3))
         for component, e in ((first, a), (second, b)):
-            i, j = VOIGT[component]
+            i, j = PAIRS[component]
             strain[i, j] += 0.5 * e
             strain[j, i] += 0.5 * e
         strained = atoms.copy()

@@ -1,7 +1,7 @@
-"""Imports point downwards: what a part may know of the others (docs/architecture.md)."""
+"""Imports point downwards: what a package may know of the others. The layers stand in CONTRIBUTING.md."""
 
 import ast
-import fnmatch
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -11,32 +11,8 @@ import pytest
 import ase_mlip
 
 PACKAGE = Path(ase_mlip.__file__).parent
-MODEL = {
-    "model",
-    "model_code",
-    "model_document",
-    "model_info",
-    "export",
-    "self_test",
-    "archive",
-    "first_schema",
-    "leverage_file",
-}
-FOUNDATION = {
-    "device",
-    "errors",
-    "_build",
-    "_build_files",
-    "_ops",
-    "_torchscript",
-    "potential",
-    "neighbors",
-    "averaging",
-    "derivatives",
-    "first_contract",
-    "symmetrized_model",
-}
-LAMMPS_START = {"_build", "_build_files", "_build_lammps", "_lammps", "lammps_plugin_path"}
+MOST_MODULES = 14  # of a package, its subpackages apart
+MOST_BESIDE = 6  # modules beside the packages
 
 
 def is_type_checking(node: ast.stmt) -> bool:
@@ -61,12 +37,12 @@ def read_imports(path: Path, late: bool = True) -> tuple[set[str], set[str]]:
         elif isinstance(node, ast.ImportFrom):
             base = here[: len(here) - node.level + 1] if node.level else []
             target = ".".join([*base, *([node.module] if node.module else [])])
-            if not target.startswith("ase_mlip"):
+            if target.partition(".")[0] != "ase_mlip":
                 foreign.add(target.partition(".")[0])
-            elif target == "ase_mlip":
-                own |= {alias.name for alias in node.names}
             else:
-                own.add(target.removeprefix("ase_mlip."))
+                target = target.removeprefix("ase_mlip").removeprefix(".")
+                names = {f"{target}.{alias.name}".removeprefix(".") for alias in node.names}
+                own |= {name for name in names if name in MODULES} or {target}
     return own, foreign
 
 
@@ -74,16 +50,10 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
-GRAPH = {
-    module_name(path): read_imports(path) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
-}
-
-
-AT_IMPORT = {
-    module_name(path): read_imports(path, late=False)
-    for path in PACKAGE.rglob("*.py")
-    if path.name != "__init__.py"
-}
+PATHS = {module_name(path): path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
+MODULES = set(PATHS)
+GRAPH = {name: read_imports(path) for name, path in PATHS.items()}
+AT_IMPORT = {name: read_imports(path, late=False) for name, path in PATHS.items()}
 
 
 def reachable(start: str, graph: dict[str, tuple[set[str], set[str]]] = GRAPH) -> set[str]:
@@ -97,34 +67,74 @@ def reachable(start: str, graph: dict[str, tuple[set[str], set[str]]] = GRAPH) -
     return found
 
 
+def read_layers() -> dict[str, int]:
+    """The layer of each package, and of the modules beside them, from the table in CONTRIBUTING.md."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", text, re.MULTILINE)
+    return {name: int(layer) for layer, names in rows for name in re.findall(r"`([^`]+)`", names)}
+
+
+LAYERS = read_layers()
+
+
+def package_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def links() -> dict[str, set[str]]:
+    """The packages that each package imports."""
+    found: dict[str, set[str]] = {name: set() for name in LAYERS}
+    for name, (own, _) in GRAPH.items():
+        found[package_of(name)] |= {package_of(other) for other in own if package_of(other) in LAYERS}
+    return {name: others - {name} for name, others in found.items()}
+
+
 @pytest.mark.parametrize("name", sorted(GRAPH))
 def test_no_module_imports_itself_through_others(name):
     assert name not in reachable(name)
 
 
-def read_layers() -> list[tuple[int, str]]:
-    """Layer and pattern of module names from the table in CONTRIBUTING.md."""
-    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", text, re.MULTILINE)
-    patterns = [(int(layer), name) for layer, names in rows for name in re.findall(r"`([^`]+)`", names)]
-    return [(layer, name.replace("/", ".*")) for layer, name in patterns]
+def test_the_table_names_every_package_and_nothing_else():
+    there = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    there |= {name for name in MODULES if "." not in name}
+    assert there == LAYERS.keys()
 
 
-def test_every_module_has_its_layer_and_imports_none_above():
-    layers = read_layers()
-    found = {}
-    for name in GRAPH:
-        # the longest pattern decides: `phonon_*` and `phonons` are of one layer, `plots*` of another
-        places = [(len(pattern), layer) for layer, pattern in layers if fnmatch.fnmatch(name, pattern)]
-        assert places, f"`{name}` has no layer: add it to the table in CONTRIBUTING.md"
-        found[name] = max(places)[1]
+def test_no_package_imports_one_above_it():
     upwards = [
-        f"{name} ({found[name]}) imports {other} ({found[other]})"
+        f"{name} ({LAYERS[package_of(name)]}) imports {other} ({LAYERS[package_of(other)]})"
         for name, (own, _) in GRAPH.items()
-        for other in own & GRAPH.keys()
-        if found[other] > found[name]
+        for other in own & MODULES
+        if LAYERS[package_of(other)] > LAYERS[package_of(name)]
     ]
     assert upwards == []
+
+
+def test_packages_never_import_each_other_in_a_circle():
+    graph = {name: (others, set()) for name, others in links().items()}
+    assert [name for name in graph if name in reachable(name, graph)] == []
+
+
+def test_packages_are_small_enough_to_be_read():
+    folders = [path.parent for path in PACKAGE.rglob("__init__.py")]
+    sizes = {folder: sum(path.name != "__init__.py" for path in folder.glob("*.py")) for folder in folders}
+    assert sizes.pop(PACKAGE) <= MOST_BESIDE
+    assert {str(folder): n for folder, n in sizes.items() if n > MOST_MODULES} == {}
+
+
+def test_every_package_says_what_is_public_and_that_is_there():
+    for path in PACKAGE.rglob("__init__.py"):
+        if path.parent == PACKAGE:
+            continue
+        package = importlib.import_module(".".join(path.parent.relative_to(PACKAGE.parent).parts))
+        text = package.__doc__ or ""
+        assert "import" in text, f"{path} does not say what the package may import"
+        names = re.findall(r"``([\w.]+)``", text.partition("Public:")[2])
+        assert names or getattr(package, "__all__", None), f"{path} lists no public name"
+        for name in names:
+            module, _, attribute = name.rpartition(".")
+            if module:
+                assert hasattr(importlib.import_module(f"{package.__name__}.{module}"), attribute), name
 
 
 def test_errors_is_a_leaf():
@@ -132,35 +142,48 @@ def test_errors_is_a_leaf():
 
 
 def test_nothing_imports_the_command_line():
-    assert not [name for name, (own, _) in GRAPH.items() if "cli" in own]
+    assert not [name for name, others in links().items() if "cli" in others]
 
 
-def test_build_knows_nothing_else_of_the_package():
-    assert GRAPH["_build"][0] & GRAPH.keys() == {"_build_files"}
-    assert not GRAPH["_build_files"][0]
+def test_building_knows_nothing_else_of_the_package_but_errors():
+    assert links()["building"] <= {"errors"}
+    assert not GRAPH["building._build_files"][0]
 
 
 def test_what_runs_at_the_start_of_lammps_needs_the_standard_library_only():
     """`torch` is imported by the build itself, which runs in a process of its own."""
-    for name in LAMMPS_START:
+    start = {"building._build", "building._build_files"}
+    start |= {"lammps._build_lammps", "lammps._lammps", "lammps.lammps_plugin_path"}
+    for name in start:
         own, foreign = GRAPH[name]
-        assert own & GRAPH.keys() <= LAMMPS_START, name
+        assert own & MODULES <= start, name
         assert foreign - sys.stdlib_module_names <= {"torch"}, name
-    for name in ("_lammps", "lammps_plugin_path"):
+    for name in ("lammps._lammps", "lammps.lammps_plugin_path"):
         assert "torch" not in GRAPH[name][1]
 
 
-def test_the_artifact_knows_nothing_above_it():
-    for name in MODEL:
-        assert reachable(name) <= MODEL | FOUNDATION, name
+def test_the_model_file_knows_nothing_of_networks_and_calculators():
+    known = {
+        "model_file",
+        "graph",
+        "rotations",
+        "building",
+        "errors",
+        "provenance",
+        "_torchscript",
+        "crystals",
+    }
+    for name in MODULES:
+        if package_of(name) == "model_file":
+            assert {package_of(other) for other in reachable(name)} <= known, name
 
 
-def test_architectures_import_torch_only():
+def test_networks_import_torch_only():
     standard = {"__future__", "collections", "dataclasses", "functools", "math", "typing"}
     for name, (own, foreign) in GRAPH.items():
-        if name.startswith("architectures."):
+        if package_of(name) == "networks":
             assert foreign - standard <= {"torch"}, name
-            assert all(other.startswith("architectures.") for other in own), name
+            assert all(package_of(other) == "networks" for other in own), name
 
 
 def test_the_mathematics_of_optimal_design_needs_numpy_and_scipy_only():
@@ -170,21 +193,23 @@ def test_the_mathematics_of_optimal_design_needs_numpy_and_scipy_only():
     for name in names:
         own, foreign = GRAPH[name]
         assert foreign - standard <= {"numpy", "scipy"}, name
-        assert all(other == "errors" or other.startswith("optimal_design.algebra.") for other in own), name
+        assert all(other == "errors" or other.startswith("optimal_design.algebra") for other in own), name
 
 
 def test_the_loss_entropy_needs_numpy_only():
     assert GRAPH["landscapes.entropy"] == ({"errors"}, {"__future__", "collections", "numpy"})
 
 
-@pytest.mark.parametrize("name", ["relax", "phonons", "md", "nvt", "replicas", "eos"])
+SIMULATIONS = ["relaxation.relax", "lattice_dynamics.phonons", "dynamics.md", "dynamics.nvt"]
+
+
+@pytest.mark.parametrize("name", [*SIMULATIONS, "dynamics.replicas", "mechanics.eos"])
 def test_simulations_take_any_ase_calculator(name):
     """Averaging imports the model's side late, when it is asked for."""
-    if name in GRAPH:
-        modules = {name} | reachable(name, AT_IMPORT)
-        light = {"errors", "archive", "averaging", "model_code"}
-        assert not modules & ((MODEL | FOUNDATION | {"calculator"}) - light)
-        assert not [module for module in modules if "torch" in AT_IMPORT[module][1]]
+    modules = {name} | reachable(name, AT_IMPORT)
+    assert {package_of(other) for other in modules} & {"model_file", "networks", "data"} == set()
+    assert "calculators.calculator" not in modules
+    assert not [module for module in modules if "torch" in AT_IMPORT[module][1]]
 
 
 # ---- the tests themselves ------------------------------------------------------------------------

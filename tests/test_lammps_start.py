@@ -97,7 +97,8 @@ def test_the_start_of_lammps_imports_nothing_heavy(tmp_path):
     package = write_lammps(tmp_path / "site")
     code = (
         "import sys; from ase_mlip.lammps.lammps_plugin_path import folder; folder()\n"
-        "heavy = {'torch', 'numpy', 'ase', 'click', 'scipy', 'vesin', 'ase_mlip.building._ops'} & sys.modules.keys()\n"
+        "own = {'ase_mlip.building._ops'}\n"
+        "heavy = ({'torch', 'numpy', 'ase', 'click', 'scipy', 'vesin'} | own) & sys.modules.keys()\n"
         "assert not heavy, heavy"
     )
     environment = {**os.environ, "PYTHONPATH": f"{package.parent}:{ROOT}", "XDG_CACHE_HOME": str(tmp_path)}

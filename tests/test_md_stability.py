@@ -12,12 +12,12 @@ from ase.calculators.emt import EMT
 from ase.io import write
 
 from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.dynamics.criteria import Criteria
 from ase_mlip.dynamics.md import run_nve
 from ase_mlip.errors import MLIPError, StructureError
 from ase_mlip.model_file.info import find_model
 from ase_mlip.pictures import plots
 from ase_mlip.pictures.md import plot_stability
-from ase_mlip.stability.criteria import Criteria
 from ase_mlip.stability.runs import md_stability
 
 FS = units.fs

@@ -187,7 +187,7 @@ def test_file_size_limit_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.pt"
     path.write_bytes(b"old")
     code = (
-        "import resource, signal, sys; from ase_mlip.model_file.archive import write_atomically\n"
+        "import resource, signal, sys; from ase_mlip.provenance import write_atomically\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "write_atomically(sys.argv[1], b'x' * 100_000)"

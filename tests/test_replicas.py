@@ -9,11 +9,11 @@ from ase.calculators.emt import EMT
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.calculators.batch_evaluator import BatchEvaluator
+from ase_mlip.dynamics.criteria import Criteria
 from ase_mlip.dynamics.replicas import one_by_one, run_replicas
 from ase_mlip.dynamics.thermostats import Thermostat
 from ase_mlip.errors import MLIPError, StructureError
 from ase_mlip.model_file.model import load_model
-from ase_mlip.stability.criteria import Criteria
 from ase_mlip.stability.runs import md_stability
 
 FS = units.fs

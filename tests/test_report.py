@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
+from ase_mlip.pictures.page import Picture, Section, Table, render, write_report
 from ase_mlip.pictures.plots import png, save_figure
-from ase_mlip.report.page import Picture, Section, Table, render, write_report
 from tests.browser import find_browser
 
 VOID = {"meta", "link", "img", "br"}

@@ -5,8 +5,8 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
 
+from ase_mlip.dynamics.criteria import KINDS, Criteria, Frame, Monitor, first_failure, temperature
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.stability.criteria import KINDS, Criteria, Frame, Monitor, first_failure, temperature
 
 
 def frame(positions, step=1, potential=0.0, kinetic=0.0):

@@ -13,9 +13,9 @@ import torch
 from ase.io import read
 from toy_training import frames, history, leftovers, prepare
 
+from ase_mlip import provenance
 from ase_mlip.checks.evaluate import EvaluationResult
 from ase_mlip.errors import DataError
-from ase_mlip.model_file import archive
 from ase_mlip.model_file.model import load_model
 from ase_mlip.training.config import read_config
 from ase_mlip.training.export import load_native
@@ -25,9 +25,9 @@ from ase_mlip.training.train import train
 def test_leftovers_are_what_an_interrupted_write_leaves(tmp_path, monkeypatch):
     """At the moment before the file gets its name: what a kill there would leave."""
     seen = []
-    real = archive.os.replace
-    monkeypatch.setattr(archive.os, "replace", lambda a, b: (seen.extend(leftovers(tmp_path)), real(a, b)))
-    archive.write_atomically(tmp_path / "best.safetensors", b"x")
+    real = provenance.os.replace
+    monkeypatch.setattr(provenance.os, "replace", lambda a, b: (seen.extend(leftovers(tmp_path)), real(a, b)))
+    provenance.write_atomically(tmp_path / "best.safetensors", b"x")
     assert len(seen) == 1 and not leftovers(tmp_path)
 
 

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from ._build_files import CompilationError, lock, replacing
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent.parent  # ase_mlip/
 LIBRARY = "libase_mlip_ops.so"
 INFO_MODULE = "_build_info.so"
 RECORD = "build.json"

@@ -1,4 +1,4 @@
-"""Energies and forces of many copies of one small system in few calls, for :mod:`ase_mlip.dynamics.replicas`."""
+"""Energies and forces of many copies of one small system in few calls, for replicas in step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from ase import Atoms
 
 from .. import _torchscript
-from ..device import is_lack_of_memory
+from ..building.device import is_lack_of_memory
 from ..errors import StructureError
 from ..graph.near_edges import near_edges
 from ..graph.neighbors import MIN_DISTANCE, Graph, NeighborList, check_structure

@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from tqdm import tqdm
 
 from .. import _torchscript
-from ..device import is_lack_of_memory
+from ..building.device import is_lack_of_memory
 from ..errors import MLIPError, StructureError
 from ..graph.neighbors import MIN_DISTANCE, Graph, NeighborList, build_graph, check_species, concatenate
 from ..model_file.model import Model
@@ -73,7 +73,8 @@ class MLIPCalculator(Calculator):
     Programs of finite displacements (phonopy, matcalc) take forces as they come, and a plain network that
     does not know symmetry leaves some in the undisplaced crystal: `pet-si` then gives 16.74 THz at Γ of
     silicon instead of 14.89. Pass the undisplaced crystal, ``symmetrize=crystal``, or subtract the
-    forces of the undisplaced supercell, as :func:`ase_mlip.lattice_dynamics.phonons.phonons` does (docs/phonons.md).
+    forces of the undisplaced supercell, as :func:`ase_mlip.lattice_dynamics.phonons.phonons` does
+    (docs/phonons.md).
 
     The calculator may be used for several structures in turn and pickles by the path of its model.
 
@@ -84,12 +85,13 @@ class MLIPCalculator(Calculator):
     ----------
     model: path of a model file, name of a shipped potential such as ``"pet-si"``, or a loaded model; or a
         list of these
-    device: ``"auto"`` (see :mod:`ase_mlip.device`), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
+    device: ``"auto"`` (see :mod:`ase_mlip.building.device`), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
     dtype: ``"float32"`` or ``"float64"`` for the network; by default as stored. Results are float64
     forces: ``"conservative"``: derivatives of the energy; ``"direct"``: what the model's direct heads
         predict, less the net force, which is cheaper but conserves no energy
     skin: how far neighbour lists reach beyond the cutoff, Å, to be kept while atoms move
-    symmetrize: averaging over rotations (:func:`ase_mlip.rotations.schemes.find_averaging`): ``"octahedral"``,
+    symmetrize: averaging over rotations (:func:`ase_mlip.rotations.schemes.find_averaging`):
+        ``"octahedral"``,
         ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev L"``, ``"random SEED"`` (a new rotation
         per evaluation), the undisplaced crystal (``ase.Atoms``) whose point group is meant, or ``"auto"``:
         as many rotations as the first structure needs for ``tolerance``, and those from then on. None

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..device import is_lack_of_memory
+from ..building.device import is_lack_of_memory
 from ..graph.neighbors import Graph
 from ..model_file.model import Model
 from ..rotations.averaging import Averaging
+from ..voigt import COLUMNS, ROWS
 from .batch_limit import BatchLimit
-
-VOIGT = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)  # rows and columns of xx, yy, zz, yz, xz, xy
 
 
 class Moments:
@@ -140,4 +139,4 @@ def averaged(
 def _voigt(tensors: Tensor) -> Tensor:
     """The symmetric part of [..., 3, 3] as [..., 6]."""
     symmetric = 0.5 * (tensors + tensors.mT)
-    return symmetric[..., VOIGT[0], VOIGT[1]]
+    return symmetric[..., ROWS, COLUMNS]

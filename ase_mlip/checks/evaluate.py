@@ -21,10 +21,10 @@ from ..data.data import read_structures
 from ..data.references import ReferenceKeys, Sample, sample_from_atoms
 from ..errors import DataError, StructureError
 from ..graph.neighbors import check_structure
-from ..model_file.archive import write_atomically
 from ..model_file.model import Model
+from ..provenance import write_atomically
+from ..voigt import COLUMNS, ROWS
 
-VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
 QUANTITIES = ("energy", "forces", "stress")
 MAX_COLOURS = 10  # groups; more of them share one colour
 STYLE = {"font.size": 10, "axes.titlesize": 10, "legend.fontsize": 7.5, "savefig.facecolor": "white"}
@@ -221,7 +221,7 @@ def _summarise(
             if name == "energy":
                 values = np.array([[reference, prediction[name]]]) / len(sample.atoms)
             else:
-                reference = reference[VOIGT] if name == "stress" else reference
+                reference = reference[ROWS, COLUMNS] if name == "stress" else reference
                 values = np.stack([reference.ravel(), np.ravel(prediction[name])], axis=1)
             pairs.append(values)
             rows.append(np.full(len(values), index))

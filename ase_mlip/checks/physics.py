@@ -13,12 +13,12 @@ import torch
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
+from ..voigt import PAIRS
 from .probe import FINITE_DIFFERENCE, CheckResult, Probe, compare, in_dtype, judge, largest, report
 from .structures import without_boundaries
 
 STEP = 1e-3  # Å or unit strain; the second step is half of it
 MANY_ATOMS = 100  # beyond these, fewer directions are differentiated
-SYMMETRIC = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]  # Voigt order
 AXES = [(1, 2), (2, 0), (0, 1)]
 
 
@@ -64,7 +64,7 @@ def stress(probe: Probe) -> list[CheckResult]:
     """Stress against symmetric strains; the torque, which the stress does not hold, against rotations."""
     atoms = probe.crystal
     virial, volume = probe.evaluate(atoms)["virial"][0], atoms.get_volume()
-    strains, turns = _strains(SYMMETRIC, 1.0), _strains(AXES, -1.0)
+    strains, turns = _strains(PAIRS, 1.0), _strains(AXES, -1.0)
     if len(atoms) > MANY_ATOMS:
         strains, turns = strains[2:4], turns[:1]
     tolerance = FINITE_DIFFERENCE * max(1.0, largest(virial))

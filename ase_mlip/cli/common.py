@@ -195,7 +195,7 @@ def check_known(structures: Mapping[str, Atoms], species: Sequence[int]) -> None
 
 def show(document: dict, text: str, as_json: bool, output: Path | None) -> None:
     """Print the text or the JSON document, and write the latter to ``output``."""
-    from ..model_file.archive import write_atomically
+    from ..provenance import write_atomically
 
     encoded = json.dumps(document, indent=1)
     click.echo(encoded if as_json else text)

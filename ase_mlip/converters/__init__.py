@@ -42,5 +42,5 @@ def adapt(
         raise AdapterError(f"`{source}` is a folder; a checkpoint file was expected")
     if path.is_file():
         refuse_other_family(path, family)
-    module = importlib.import_module(f".{family}", __name__)
+    module = importlib.import_module(f".{family}.{family}", __name__)
     return module.adapt(source, allow_pickle=allow_pickle, head=head, modal=modal)

@@ -19,10 +19,11 @@ from ase import Atoms
 
 from ..errors import MLIPError
 from ..graph.neighbors import build_graph
-from ..model_file import archive
 from ..model_file.export import export_model
 from ..model_file.info import ModelInfo
 from ..model_file.model import load_model
+from ..provenance import write_atomically
+from ..voigt import PAIRS
 from .structures import parity_structures
 
 ENERGY = 1e-9  # relative
@@ -31,7 +32,6 @@ STRESS = 1e-8  # eV/Å³
 # In float32: so many roundings (2⁻²³) of what a number is summed from; 570 are the most that was measured.
 SINGLE = 4096
 ROUNDING = float(np.finfo(np.float32).eps)
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 class AdapterError(MLIPError):
@@ -107,7 +107,7 @@ def export_adapted(adapted: Adapted, path: str | Path, dtype: str | None = None)
         if dtype not in (None, info.dtype):
             module = copy.deepcopy(adapted.module).to(getattr(torch, dtype))
             export_model(module, file, adapted.metadata, reference=_for_self_test(adapted))
-        archive.write_atomically(path, file.read_bytes())
+        write_atomically(path, file.read_bytes())
     return found
 
 
@@ -141,7 +141,7 @@ def _evaluate(model, atoms: Atoms) -> Reference:
     if atoms.pbc.all():
         virial = results["virial"][0].numpy()
         stress = -0.5 * (virial + virial.T) / atoms.get_volume()
-        stress = np.array([stress[pair] for pair in VOIGT])
+        stress = np.array([stress[pair] for pair in PAIRS])
     return Reference(float(results["energy"]), results["forces"].numpy(), stress)
 
 
@@ -188,7 +188,7 @@ def _for_self_test(adapted: Adapted) -> Callable[[Atoms], dict[str, torch.Tensor
         found["forces"] = torch.tensor(forces, dtype=torch.float64)
         if stress is not None:
             virial = torch.zeros(1, 3, 3, dtype=torch.float64)
-            for value, (i, j) in zip(stress, VOIGT, strict=True):
+            for value, (i, j) in zip(stress, PAIRS, strict=True):
                 virial[0, i, j] = virial[0, j, i] = -float(value) * atoms.get_volume()
             found["virial"] = virial
         return found

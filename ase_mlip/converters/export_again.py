@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MLIPError
-from ..model_file import archive, self_test
+from ..model_file import self_test
 from ..model_file.export import export_model
 from ..model_file.first_contract import unwrapped
 from ..model_file.info import ModelInfo
@@ -19,6 +19,7 @@ from ..model_file.model import Model, load_model
 from ..model_file.symmetrized_model import SymmetrizedModel
 from ..networks.pet.pet import PET, PETHypers
 from ..networks.snnp.snnp import SNNP, SNNPHypers
+from ..provenance import write_atomically
 from .converted_pet import ConvertedPET
 
 SAME = 1e-12  # relative, or of 1 eV, eV/Å: the same sums in the same order, compiled anew
@@ -55,7 +56,7 @@ def export_again(path: str | Path, output: str | Path) -> ModelInfo:
                 if old.leverage is not None:
                     record, whitening = old.leverage.record, old.leverage.whitening.numpy()
                     info = write_leverage(file, file, record, whitening)
-                archive.write_atomically(output, file.read_bytes())
+                write_atomically(output, file.read_bytes())
                 return info
     raise MLIPError(
         f"`{old.path}` written anew gives other numbers, by {difference:.1e} of their size, allowed "

@@ -17,7 +17,7 @@ from ase.io.lammpsdata import write_lammps_data
 
 from ..errors import MLIPError
 from ..lammps import lammps_run
-from ..stability.criteria import Frame
+from .criteria import Frame
 from .lammps_thermostats import stages
 from .md import PICOSECOND
 from .md_ase import EngineStopped, ase_frames

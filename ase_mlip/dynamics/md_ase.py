@@ -11,7 +11,7 @@ from ase.calculators.calculator import CalculatorError
 from ase.md.verlet import VelocityVerlet
 
 from ..errors import StructureError
-from ..stability.criteria import Frame
+from .criteria import Frame
 from .integrators import make_integrator, start_state
 from .md import PICOSECOND
 from .thermostats import Thermostat
@@ -24,7 +24,7 @@ class EngineStopped(Exception):
 
     Attributes
     ----------
-    kind: which of :data:`ase_mlip.stability.criteria.KINDS` that is
+    kind: which of :data:`ase_mlip.dynamics.criteria.KINDS` that is
     positions: where the atoms were, Å, [N, 3], as far as it is known
     lost_atoms: how many LAMMPS has lost
     """

@@ -1,4 +1,4 @@
-"""Molecular dynamics at constant or rising temperature for any ASE calculator, beside :mod:`ase_mlip.dynamics.md`."""
+"""Molecular dynamics at constant or rising temperature for any ASE calculator, beside ``md``."""
 
 from __future__ import annotations
 

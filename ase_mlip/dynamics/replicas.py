@@ -1,6 +1,7 @@
 """Many replicas of one small system in step with each other, each with its own start, noise and end.
 
-The dynamics is that of :mod:`ase_mlip.dynamics.integrators`, what ends a replica is :mod:`ase_mlip.stability.criteria`. One
+The dynamics is that of :mod:`ase_mlip.dynamics.integrators`, what ends a replica is
+:mod:`ase_mlip.dynamics.criteria`. One
 function evaluates all replicas, and may take them together; where it refuses them, they are asked one by one,
 so that only the guilty one ends.
 """
@@ -14,7 +15,7 @@ import numpy as np
 from ase import Atoms, units
 
 from ..errors import MLIPError, StructureError
-from ..stability.criteria import MAX_COORDINATE, Criteria, Failure, Frame, Monitor
+from .criteria import MAX_COORDINATE, Criteria, Failure, Frame, Monitor
 from .integrators import Evaluate, State, make_integrator, start_state
 from .md import PICOSECOND, draw_velocities
 from .md_ase import REFUSALS, cause
@@ -70,7 +71,8 @@ def run_replicas(
     """Run replicas until their time is up, each until it becomes unstable.
 
     A replica's run follows from its start and its seed: it is the same whichever others there are, as far as
-    ``evaluate`` gives the same numbers for it (what :mod:`ase_mlip.calculators.batch_evaluator` gives: to rounding).
+    ``evaluate`` gives the same numbers for it (what :mod:`ase_mlip.calculators.batch_evaluator` gives: to
+    rounding).
 
     Parameters
     ----------

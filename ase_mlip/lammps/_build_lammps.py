@@ -217,7 +217,7 @@ class Commands:
         for include in ("include", "include/torch/csrc/api/include"):
             torch += ["-isystem", str(self.torch / include)]
         lammps = [*common, *self.lammps.definitions, f'-DLAMMPS_VERSION="{self.target.lammps}"']
-        lammps += [f'-DMLIP_MODELS_FOLDER="{Path(self.target.package) / "models"}"']
+        lammps += [f'-DMLIP_MODELS_FOLDER="{Path(self.target.package) / "model_file" / "models"}"']
         lammps += ["-isystem", str(self.mpi_headers)]
         jobs = [(torch, path) for path in self.torch_side] + [(lammps, path) for path in self.lammps_side]
         return [[*flags, "-c", str(path), "-o", self._object(path)] for flags, path in jobs]

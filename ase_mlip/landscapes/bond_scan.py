@@ -21,9 +21,9 @@ from ase.calculators.calculator import BaseCalculator
 from ase.data import covalent_radii
 
 from ..checks.evaluate import predictions
+from ..dynamics.criteria import BOND
 from ..errors import MLIPError, StructureError
 from ..graph.pairs import find_pairs
-from ..stability.criteria import BOND
 
 STRETCH = 0.2  # of the length, to either side
 STEP = 0.01  # Å

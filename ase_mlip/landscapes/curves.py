@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import DataError, MLIPError
-from ..model_file.archive import write_atomically
+from ..provenance import write_atomically
 from .directions import direction
 from .weights import Weights
 

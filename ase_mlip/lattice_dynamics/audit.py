@@ -95,8 +95,8 @@ def audit_phonons(
 ) -> PhononAudit:
     """Audit the phonons that the calculator of ``atoms`` gives.
 
-    Parameters are those of :func:`ase_mlip.lattice_dynamics.phonons.phonons`. Use a calculator in float64: differences of
-    forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32.
+    Parameters are those of :func:`ase_mlip.lattice_dynamics.phonons.phonons`. Use a calculator in float64:
+    differences of forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32.
 
     Warns
     -----

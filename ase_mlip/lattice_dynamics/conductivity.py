@@ -106,8 +106,8 @@ def thermal_conductivity(
 ) -> ConductivityResult:
     """Lattice thermal conductivity of ``atoms`` from forces in supercells with one and two displaced atoms.
 
-    Defaults are the settings of the benchmark of :func:`ase_mlip.lattice_dynamics.kappa_srme.kappa_srme`, but for the cells.
-    Third-order displacements are evaluated only where no mode is imaginary.
+    Defaults are the settings of the benchmark of :func:`ase_mlip.lattice_dynamics.kappa_srme.kappa_srme`, but
+    for the cells. Third-order displacements are evaluated only where no mode is imaginary.
 
     Parameters
     ----------

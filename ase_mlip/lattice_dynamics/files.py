@@ -14,8 +14,7 @@ from phonopy.file_IO import write_force_constants_to_hdf5, write_FORCE_SETS
 from phonopy.structure.atoms import PhonopyAtoms
 
 from ..calculators.identity import difference, is_known, made_with
-from ..model_file.archive import write_atomically
-from ..provenance import write_json
+from ..provenance import write_atomically, write_json
 from .cells import to_ase
 
 SAME_FORCES = 1e-4  # of the largest force: what rounding in float32 and on other machines may change
@@ -122,8 +121,8 @@ def _key(supercells: Sequence[PhonopyAtoms], made_with: dict) -> str:
 def write_results(result, folder: Path, with_group_velocities: bool = False) -> dict:
     """``phonopy.yaml``, ``FORCE_SETS`` and ``force_constants.hdf5``, which phonopy's commands read, and JSON.
 
-    ``result`` is a :class:`ase_mlip.lattice_dynamics.phonons.PhononResult`. Returns what ``phonons.json`` holds, which is the
-    mesh's modes ``with_group_velocities``, too. Raises OSError.
+    ``result`` is a :class:`ase_mlip.lattice_dynamics.phonons.PhononResult`. Returns what ``phonons.json``
+    holds, which is the mesh's modes ``with_group_velocities``, too. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     result.save(folder / "phonopy.yaml")

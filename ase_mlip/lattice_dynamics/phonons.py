@@ -268,7 +268,7 @@ def compute_forces(
         if count == 1 and largest_force(done.forces[0]) > max_residual:
             raise StructureError(
                 f"`phonons` needs a relaxed structure, expected forces below `max_residual={max_residual}` "
-                f"eV/Å, got {largest_force(done.forces[0]):.4f} eV/Å; relax it first (`ase_mlip.relaxation.relax`) or "
+                f"eV/Å, got {largest_force(done.forces[0]):.4f} eV/Å; relax it first (`ase_mlip.relax`) or "
                 "raise `max_residual`"
             )
         if progress is not None:

@@ -27,9 +27,7 @@ from ..crystals import (
 )
 from ..errors import StructureError
 from ..relaxation.relax import relax
-
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-LABELS = ("xx", "yy", "zz", "yz", "xz", "xy")
+from ..voigt import COLUMNS, PAIRS, ROWS
 
 
 @dataclass
@@ -105,7 +103,7 @@ class ElasticResult:
         n = np.asarray(directions, dtype=float)
         n = n / np.linalg.norm(n, axis=1, keepdims=True)
         # a unit stress along n, whose strain along n is 1/E
-        voigt = np.stack([n[:, i] * n[:, j] for i, j in VOIGT], axis=1)
+        voigt = np.stack([n[:, i] * n[:, j] for i, j in PAIRS], axis=1)
         return 1.0 / np.einsum("ni,ij,nj->n", voigt, self.compliance, voigt)
 
 
@@ -227,7 +225,7 @@ def average_over(stiffness: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     turned = np.mean(
         [np.einsum("ai,bj,ck,dl,ijkl->abcd", r, r, r, r, tensor, optimize=True) for r in rotations], axis=0
     )
-    rows, columns = np.array(VOIGT).T
+    rows, columns = np.array(ROWS), np.array(COLUMNS)
     return turned[rows[:, None], columns[:, None], rows[None], columns[None]]
 
 

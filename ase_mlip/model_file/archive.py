@@ -5,11 +5,9 @@ from schema 2 on, ``extra/ase_mlip.sha256``: the SHA-256 of that document's byte
 they are read.
 """
 
-import glob
 import hashlib
 import io
 import json
-import os
 import zipfile
 import zlib
 from contextlib import suppress
@@ -131,55 +129,6 @@ def compose(members: dict[str, tuple[bytes, int]], document: str | None) -> byte
             zipped.writestr(_entry(DOCUMENT, zipfile.ZIP_DEFLATED), document)
             zipped.writestr(_entry(DIGEST, zipfile.ZIP_STORED), digest)
     return output.getvalue()
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` in one step: a crash or a full disk leaves the old file.
-
-    Raises OSError, always with ``path`` as its file name: an open file that cannot grow has none of its own.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write `{path}`: there is no folder `{path.parent}`; create it first")
-    own = f".{path.name}.{os.uname().nodename}-"
-    temporary = path.with_name(f"{own}{os.getpid()}.tmp")
-    _remove_abandoned(path.parent, own)
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if isinstance(error, OSError):
-            error.filename = str(path)
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _remove_abandoned(folder: Path, start: str) -> None:
-    """Remove what killed processes of this machine were writing when they ended."""
-    for path in folder.glob(f"{glob.escape(start)}*.tmp"):
-        number = path.name.removeprefix(start).removesuffix(".tmp")
-        with suppress(OSError):
-            if number.isdigit() and not _is_running(int(number)):
-                path.unlink()
-
-
-def _is_running(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 # ---- the archive's members ---------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import ase_mlip
 from .. import _torchscript
 from ..building import _ops
 from ..errors import MLIPError, ModelFileError
+from ..provenance import write_atomically
 from ..rotations.averaging import Averaging
 from . import archive, self_test
 from .code import NAMESPACES, check_code
@@ -82,7 +83,7 @@ def export_model(
         info.self_test = _make_self_test(archive.compose(members, None), info, reference)
     info.members = archive.digests(members)
     info.validate()
-    archive.write_atomically(path, archive.compose(members, info.to_json()))
+    write_atomically(path, archive.compose(members, info.to_json()))
     return info
 
 

@@ -17,7 +17,7 @@ NEVER_APART = ("energy", "energies", "spread", "forces", "virial", "virials", "g
 
 
 def in_present_schema(module: torch.nn.Module) -> Callable[..., dict[str, Tensor]]:
-    """The potential of a model file, to be called as :meth:`ase_mlip.model_file.potential.Potential.forward`."""
+    """The potential of a model file, to be called as :meth:`.potential.Potential.forward`."""
     if not _torchscript.is_scripted(module):
         return module
     names = [argument.name for argument in module.forward.schema.arguments]
@@ -50,7 +50,7 @@ class FirstSchema:
         at_once: int,
         outputs: list[str],
     ) -> dict[str, Tensor]:
-        """As :meth:`ase_mlip.model_file.potential.Potential.forward`.
+        """As :meth:`.potential.Potential.forward`.
 
         Raises
         ------

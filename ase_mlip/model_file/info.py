@@ -1,7 +1,8 @@
 """What a model file says about itself: one JSON document inside the archive, readable without torch.
 
 ``members`` holds a SHA-256 for every other member of the archive. The SHA-256 of the document itself lies
-beside it in the archive and is checked first (:mod:`ase_mlip.model_file.archive`). A file of schema 1 holds it as its
+beside it in the archive and is checked first (:mod:`ase_mlip.model_file.archive`). A file of schema 1 holds
+it as its
 field ``document_sha256``, over the document without that field, written as canonical JSON (sorted keys, no
 spaces, ASCII). Neither stops a forger; both stop edits and accidents.
 """

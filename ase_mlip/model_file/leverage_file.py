@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelFileError
+from ..provenance import write_atomically
 from . import archive
 from .info import SCHEMA_VERSION, ModelInfo, parse_document
 
@@ -151,7 +152,7 @@ def write_leverage(
     info.training = {**info.training, "leverage": record}
     document = info.to_json()
     read_leverage(info, members[MEMBER][0], path, "cpu")
-    archive.write_atomically(output, archive.compose(members, document))
+    write_atomically(output, archive.compose(members, document))
     return info
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import _torchscript
 from ..building import _ops
-from ..device import on_first_that_works
+from ..building.device import on_first_that_works
 from ..errors import MLIPError, ModelFileError
 from ..rotations.averaging import PLAIN, Averaging
 from . import archive
@@ -169,7 +169,7 @@ def load_model(
     ----------
     path_or_name: the file, or the name of a potential in this package
     device: ``"auto"`` takes the GPU if it can run this file here, else the CPU, and says why
-        (:mod:`ase_mlip.device`); or ``"cpu"``, ``"cuda"``, ``"cuda:1"``
+        (:mod:`ase_mlip.building.device`); or ``"cpu"``, ``"cuda"``, ``"cuda:1"``
     dtype: ``"float32"`` or ``"float64"`` for the network; by default that of the stored weights
     self_test: whether the file has to reproduce its own self-test here
     tune_allocator: let glibc keep large freed blocks, once per process; it makes large systems up to twice

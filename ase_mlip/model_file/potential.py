@@ -26,7 +26,8 @@ class Potential(torch.nn.Module):
     ----------
     network:
         module of the contract (``docs/architecture.md``); it is put into a
-        :class:`ase_mlip.model_file.symmetrized_model.SymmetrizedModel`, if it is not one, so that it can be averaged
+        :class:`ase_mlip.model_file.symmetrized_model.SymmetrizedModel`, if it is not one, so that it can be
+        averaged
     reference_energies:
         energy per atomic number, eV; added to the network's energies in float64.
     """

@@ -1,1 +1,6 @@
-"""Networks of the contract; each file is one architecture and imports torch only."""
+"""Networks of the contract. They import torch only, as TorchScript compiles them.
+
+``pet`` is the unconstrained transformer, ``snnp`` the spline-based potential, ``equivariant`` NequIP and
+Allegro.
+Public: ``pet.pet.PET``, ``snnp.snnp.SNNP``, ``equivariant.nequip.NequIP``, ``equivariant.allegro.Allegro``.
+"""

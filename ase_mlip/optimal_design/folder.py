@@ -11,8 +11,7 @@ import ase.io
 from ase import Atoms
 
 from ..errors import DataError
-from ..model_file.archive import write_atomically
-from ..provenance import write_json
+from ..provenance import write_atomically, write_json
 from .report import to_document
 from .result import DesignResult, Pick
 

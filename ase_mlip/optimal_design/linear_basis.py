@@ -2,7 +2,8 @@
 
 With f and the linear weights fixed, energies, forces and stresses are sums over the coefficients of φ
 (without a pair term: of one ρ) and g, times numbers that only the structures decide. The operators of
-``csrc/snnp_basis.h`` give these numbers: the same that a least-squares fit (``ase_mlip.training.linear_fit``) takes.
+``csrc/snnp_basis.h`` give these numbers: the same that a least-squares fit (``ase_mlip.training.linear_fit``)
+takes.
 """
 
 from __future__ import annotations

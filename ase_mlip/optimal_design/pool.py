@@ -11,10 +11,10 @@ from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 
 from ..data.frames import as_list, numbered_frames
+from ..dynamics.criteria import Criteria
 from ..errors import DataError, StructureError
 from ..graph.pairs import find_pairs
 from ..graph.stored_list import spanning_cell
-from ..stability.criteria import Criteria
 from .same_structure import KnownStructures
 
 DEFAULT_KEY = "group"

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import DataError
-from ..model_file.archive import write_atomically
+from ..provenance import write_atomically
 from .result import DesignResult
 from .row_source import RowSource, basis_of_hypers, feature_source, linear_source
 from .settings import DesignSettings

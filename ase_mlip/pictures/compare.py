@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..landscapes.compare import Comparison, Family, Worth
-from ..landscapes.comparison_files import Quantity
 from .plots import BLUE, GREY, ORANGE, _figure
+
+if TYPE_CHECKING:
+    from ..landscapes.compare import Comparison, Family, Worth
+    from ..landscapes.comparison_files import Quantity
 
 MOST_TARGETS = 3  # panels of correlations of a family: survival, and the errors that are largest
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,8 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from ..optimal_design.result import DesignResult, GroupForecast
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
+
+if TYPE_CHECKING:
+    from ..optimal_design.result import DesignResult, GroupForecast
 
 KINDS = {"energy": BLUE, "forces": ORANGE, "stress": GREEN}
 GROUPS = ("#4c78a8", "#e08214", "#54a24b", "#b279a2", "#d8b365", "#72b7b2", "#9d755d", "#e45756")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
-from ..lattice_dynamics.conductivity import ConductivityResult
-from ..mechanics.elasticity import LABELS, ElasticResult
+from ..voigt import NAMES
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
+
+if TYPE_CHECKING:
+    from ..lattice_dynamics.conductivity import ConductivityResult
+    from ..mechanics.elasticity import ElasticResult
 
 COLORS = (BLUE, ORANGE, GREEN, GREY, "black", "#8a5aa8")
 PLANES = {"xy": (0, 1), "xz": (0, 2), "yz": (1, 2)}
@@ -60,7 +65,7 @@ def _cumulative(axes: Axes, result: ConductivityResult, at: int) -> None:
 def _stress_against_strain(axes: Axes, result: ElasticResult) -> None:
     """The diagonal: each component's own stress, less what is there without strain."""
     percent = 100.0 * result.strains
-    for component, (name, color) in enumerate(zip(LABELS, COLORS, strict=True)):
+    for component, (name, color) in enumerate(zip(NAMES, COLORS, strict=True)):
         stress = result.stresses[component, :, component] - result.residual_stress[component]
         slope = result.strains @ result.stresses[component, :, component] / (result.strains @ result.strains)
         axes.plot(percent, slope * result.strains, color=color, lw=0.9)

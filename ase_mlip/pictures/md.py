@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..stability.runs import StabilityResult
 from .plots import BLUE, GREEN, GREY, ORANGE, STYLE
+
+if TYPE_CHECKING:
+    from ..stability.runs import StabilityResult
 
 MAX_PAIRS = 3  # distributions drawn in one panel
 

@@ -17,15 +17,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..dynamics.md import MDResult
-from ..lattice_dynamics.bands import BandStructure
-from ..lattice_dynamics.phonons import IMAGINARY, PhononResult
-from ..mechanics.eos import EOSResult
-from ..model_file.archive import write_atomically
-from ..relaxation.relax import RelaxResult
+from ..provenance import write_atomically
 
 if TYPE_CHECKING:
     from ..calculators.anisotropy import Anisotropy
+    from ..dynamics.md import MDResult
+    from ..lattice_dynamics.bands import BandStructure
+    from ..lattice_dynamics.phonons import PhononResult
+    from ..mechanics.eos import EOSResult
+    from ..relaxation.relax import RelaxResult
 
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d1661a", "#2d8659", "#6b7280"
 MARKERS = ("o", "s", "D", "^")
@@ -185,7 +185,7 @@ def plot_phonons(
         shown = [bands.frequencies.max()]
         shown += [] if overlay is None else [overlay.frequencies.max()]
         shown += [f for source in (references or {}).values() for points in source.values() for f in points]
-        bottom = min(0.0, bands.frequencies.min() * 1.06 if result.lowest_frequency < IMAGINARY else 0.0)
+        bottom = min(0.0, bands.frequencies.min() * 1.06 if not result.stable else 0.0)
         left.set_ylim(bottom, max(shown) * 1.06)
         left.yaxis.set_major_locator(MaxNLocator(10, integer=True))
         if bottom < 0.0:

@@ -14,8 +14,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import DataError
-from ..model_file.archive import write_atomically
-from ..provenance import plain
+from ..provenance import plain, write_atomically
 from .relax import RelaxResult
 
 SHARE = 0.05  # of the time that may go into writing a long file again and again

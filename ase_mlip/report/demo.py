@@ -27,10 +27,9 @@ from ..lammps._lammps import find_lammps
 from ..lattice_dynamics.audit import audit_phonons
 from ..lattice_dynamics.phonons import phonons
 from ..mechanics.eos import equation_of_state
-from ..model_file.archive import write_atomically
 from ..model_file.model import load_model
 from ..pictures import plots
-from ..provenance import write_json
+from ..provenance import write_atomically, write_json
 from ..relaxation.relax import displacement_rms, relax
 from . import demo_report, silicon
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from .. import __version__
+from ..pictures.page import Picture, Section, Table, write_report
 from ..provenance import hardware, versions
 from . import silicon
-from .page import Picture, Section, Table, write_report
 
 if TYPE_CHECKING:
     from .demo import Demo

@@ -6,8 +6,8 @@ import csv
 import io
 from pathlib import Path
 
-from ..model_file.archive import write_atomically
-from .page import Picture, Section, Table, write_report
+from ..pictures.page import Picture, Section, Table, write_report
+from ..provenance import write_atomically
 
 # column of the table: header, step, how to get it from that step's numbers, format
 COLUMNS = (

@@ -1,4 +1,4 @@
-"""Rotations that a model is averaged over: matrices and weights; :mod:`ase_mlip.rotations.schemes` makes them."""
+"""Rotations that a model is averaged over: matrices and weights; :mod:`.schemes` makes them."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ase import Atoms, units
 
+from ..dynamics.criteria import Criteria
 from ..dynamics.md import PICOSECOND
-from .criteria import Criteria
 from .runs import StabilityResult, md_stability
 
 LONGEST = 20.0  # ps; longer runs are `ase-mlip md`'s

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
+from ..dynamics.criteria import Failure, Frame, Monitor
 from ..dynamics.md import PICOSECOND, energy_statistics
 from ..dynamics.md_ase import EngineStopped
 from ..dynamics.rdf import RDFAccumulator
-from .criteria import Failure, Frame, Monitor
 
 STATISTICS = ("drift", "fluctuation", "mean_temperature")
 

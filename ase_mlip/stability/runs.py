@@ -12,6 +12,7 @@ from ase import Atoms, units
 from ase.io import iread
 
 from ..crystals import with_calculator
+from ..dynamics.criteria import Criteria, Monitor
 from ..dynamics.engines import ase_frames, lammps_frames
 from ..dynamics.integrators import Evaluate
 from ..dynamics.md import PICOSECOND, draw_velocities
@@ -20,7 +21,6 @@ from ..dynamics.replicas import Replicas
 from ..dynamics.thermostats import Thermostat
 from ..errors import MLIPError, StructureError
 from ..provenance import plain
-from .criteria import Criteria, Monitor
 from .replica import Replica, Watcher, sound_frames
 from .survival import Survival, survival
 
@@ -136,7 +136,8 @@ def md_stability(
     lammps_options: of ``pair_style mlip``: ``dtype``, ``device``, ``symmetrize``
     thermostat: holds or raises the temperature; None is constant energy
     evaluate: energies and forces of many replicas at once in place of the calculator
-        (:class:`ase_mlip.calculators.batch_evaluator.BatchEvaluator`): the replicas of ``engine="ase"`` then run in step
+        (:class:`ase_mlip.calculators.batch_evaluator.BatchEvaluator`): the replicas of ``engine="ase"`` then
+        run in step
     criteria: what is unstable, by default ``Criteria()``
     reference: frames, or a file ASE reads, to compare the distribution of distances with
     rmax: longest distance in it, Å

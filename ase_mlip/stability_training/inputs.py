@@ -13,9 +13,9 @@ from ase.data import chemical_symbols
 from ..data.baseline import composition_baseline
 from ..data.data import DataSplit, load_data, read_structures
 from ..data.frames import as_list
+from ..dynamics.criteria import Criteria, Frame, Monitor
 from ..errors import DataError, StructureError
 from ..graph.pairs import find_pairs
-from ..stability.criteria import Criteria, Frame, Monitor
 from ..training.loss import Scales, scales_of
 from .observables import BondLengths, Distances, NonbondedDistance, Observable, Pressure
 from .reference import Target, check_same_system, read_reference

@@ -14,10 +14,10 @@ from ase.data import covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import shortest_path
 
+from ..dynamics.criteria import BOND
 from ..dynamics.rdf import pair_groups
 from ..errors import StructureError
 from ..graph.pairs import find_pairs
-from ..stability.criteria import BOND
 from . import gradients
 from .trainable import Trainable
 
@@ -85,7 +85,7 @@ class BondLengths:
     Parameters
     ----------
     start: structure that defines the bonds: pairs closer than 1.25 times the sum of their covalent radii, as
-        in :mod:`ase_mlip.stability.criteria`; frames have the same atoms in the same order, not wrapped
+        in :mod:`ase_mlip.dynamics.criteria`; frames have the same atoms in the same order, not wrapped
     each: every bond by itself
 
     Raises

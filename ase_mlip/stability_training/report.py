@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..pictures.page import Picture, Section, Table, write_report
 from ..pictures.plots import png
 from ..pictures.stabilize import plot_epochs, plot_front, plot_observables, plot_survival
 from ..provenance import versions, write_json
-from ..report.page import Picture, Section, Table, write_report
 from ..stability.survival import logrank, median_survival, survival
 from ..training.train import write_metrics
 

@@ -14,12 +14,12 @@ import numpy as np
 from ase import Atoms, units
 
 from ..calculators.batch_evaluator import BatchEvaluator
+from ..dynamics.criteria import Criteria, Failure, Frame, Monitor
 from ..dynamics.engines import lammps_frames
 from ..dynamics.md import PICOSECOND
 from ..dynamics.md_ase import EngineStopped
 from ..dynamics.replicas import run_replicas
 from ..dynamics.thermostats import Thermostat
-from ..stability.criteria import Criteria, Failure, Frame, Monitor
 from .settings import SimulationConfig
 from .trainable import Trainable
 

@@ -10,8 +10,8 @@ from annotated_types import Ge, Gt, Le
 
 from ..data.data import DataConfig
 from ..data.typed_table import read_table, read_toml
+from ..dynamics.criteria import Criteria
 from ..errors import ConfigurationError
-from ..stability.criteria import Criteria
 from ..training.config import Device, LossConfig, Name, Positive, Weight
 
 Fraction = Annotated[float, Gt(0), Le(1)]

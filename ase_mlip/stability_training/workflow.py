@@ -13,7 +13,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from ..building import _ops
-from ..device import on_first_that_works
+from ..building.device import on_first_that_works
 from ..errors import DataError
 from ..folder_lock import locked
 from ..training.export import evaluate_samples

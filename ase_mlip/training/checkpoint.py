@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import DataError
-from ..model_file.archive import write_atomically
+from ..provenance import write_atomically
 
 _KIND = "ase_mlip_training"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")  # of AdamW, of Muon

@@ -14,11 +14,11 @@ from ..checks.evaluate import EvaluationResult, evaluate
 from ..data.data import DataSplit, Sample
 from ..errors import DataError
 from ..graph.neighbors import build_graph
-from ..model_file.archive import write_atomically
 from ..model_file.model import export_model, load_model
 from ..networks.pet.pet import PET, PETHypers
 from ..networks.snnp.snnp import SNNP, SNNPHypers
 from ..optimal_design.leverage import attach_leverage
+from ..provenance import write_atomically
 from .checkpoint import TrainState
 from .config import HYPERS, RunConfig
 

@@ -17,17 +17,17 @@ import torch
 from tqdm import tqdm
 
 from ..building import _ops
+from ..building.device import on_first_that_works
 from ..calculators.visited import warn_of_unseen
 from ..checks.installation.requirements import install_command
 from ..data.baseline import atomic_baseline, composition_baseline
 from ..data.batches import GraphDataset, random_o3, shuffled_batches
 from ..data.data import DataSplit, load_data
 from ..data.first_knot import Distances
-from ..device import on_first_that_works
 from ..errors import DataError, MLIPError
 from ..folder_lock import locked
-from ..model_file.archive import write_atomically
 from ..networks.snnp.snnp import SNNP, SNNPHypers
+from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .config import OptimizerConfig, RunConfig, read_config
@@ -331,7 +331,7 @@ def _unchanging(config: RunConfig, data: DataSplit) -> dict[str, Any]:
 
 
 def _device(name: str) -> torch.device:
-    """By the rule of :mod:`ase_mlip.device`; there is no file yet that could have to pass its self-test."""
+    """By the rule of :mod:`..building.device`; there is no file yet that could have to pass its self-test."""
     try:
         return on_first_that_works(name, lambda device: torch.zeros(1, device=device).device)
     except MLIPError as error:

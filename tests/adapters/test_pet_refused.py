@@ -22,6 +22,7 @@ from ase_mlip.converters import AdapterError, adapt, common, export_adapted
 from ase_mlip.converters.structures import parity_structures
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.model_file.potential import Potential
+from ase_mlip.voigt import PAIRS
 from tests.adapters.pet_checkpoints import public_model, write
 
 
@@ -218,7 +219,7 @@ def test_every_checkpoint_that_metatrain_ships(name, tmp_path):
     assert float(found["energy"]) == pytest.approx(expected.energy, rel=common.ENERGY)
     np.testing.assert_allclose(found["forces"].numpy(), expected.forces, atol=common.FORCES, rtol=0)
     stress = -found["virial"][0].numpy() / atoms.get_volume()
-    stress = [0.5 * (stress + stress.T)[pair] for pair in common.VOIGT]
+    stress = [0.5 * (stress + stress.T)[pair] for pair in PAIRS]
     np.testing.assert_allclose(stress, expected.stress, atol=common.STRESS, rtol=0)
     assert np.abs(expected.forces).max() > 1e-3
 

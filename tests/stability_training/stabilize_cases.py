@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.stability.criteria import Failure
+from ase_mlip.dynamics.criteria import Failure
 from ase_mlip.stability_training.samplers import Track
 
 RUN = """

@@ -3,8 +3,8 @@
 import pytest
 from ase import Atoms
 
+from ase_mlip.dynamics.criteria import Failure
 from ase_mlip.errors import MLIPError
-from ase_mlip.stability.criteria import Failure
 from ase_mlip.stability_training.loop import (
     BUDGET,
     EPOCHS,

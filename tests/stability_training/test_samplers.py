@@ -5,7 +5,7 @@ import pytest
 from ase import units
 from ase.build import bulk, molecule
 
-from ase_mlip.stability.criteria import Criteria
+from ase_mlip.dynamics.criteria import Criteria
 from ase_mlip.stability_training.samplers import EngineSampler, with_momenta
 from ase_mlip.stability_training.settings import SimulationConfig
 from ase_mlip.stability_training.trainable import open_trainable

@@ -105,7 +105,7 @@ def _cuda() -> Finding:
 def _usable_gpus() -> Finding:
     import torch
 
-    from ...device import devices_to_try, find_gpus
+    from ...building.device import devices_to_try, find_gpus
     from ...errors import MLIPError
 
     gpus, found, problems = find_gpus(), [], []
@@ -138,7 +138,7 @@ def _kernels() -> Finding:
     """What was built for CUDA, and whether the GPUs that are here can run it."""
     import torch
 
-    from ...device import covers, find_gpus
+    from ...building.device import covers, find_gpus
 
     name = "CUDA kernels"
     target = _build.describe_target()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...voigt import NAMES, PAIRS
 from ..common import COUNT, DISPLACEMENT, FILE, POSITIVE, bar
 from ..relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
@@ -130,11 +131,9 @@ def _text(result, force: str) -> str:
         )
     theory = "Wigner transport equation" if result.wigner else "Boltzmann equation"
     lines.append(f"{theory}, relaxation-time approximation, W/m/K")
-    lines.append(
-        "      K      mean" + "".join(f"{name:>10}" for name in ("xx", "yy", "zz", "yz", "xz", "xy"))
-    )
+    lines.append("      K      mean" + "".join(f"{name:>10}" for name in NAMES))
     for temperature, mean, kappa in zip(result.temperatures, result.mean_kappa, result.kappa, strict=True):
-        voigt = [kappa[0, 0], kappa[1, 1], kappa[2, 2], kappa[1, 2], kappa[0, 2], kappa[0, 1]]
+        voigt = [kappa[pair] for pair in PAIRS]
         columns = "".join(f"{round(entry, 3) + 0.0:10.3f}" for entry in voigt)
         lines.append(f"{temperature:7g}{mean:10.3f}{columns}")
     if result.wigner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ...voigt import NAMES
 from ..common import Finite, bar
 from ..relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
@@ -57,14 +58,13 @@ def _document(result) -> dict:
 
 
 def _text(result, force: str) -> str:
-    from ...mechanics.elasticity import LABELS
 
     ions = "relaxed ions" if result.relaxed_ions else "clamped ions"
     group = f", averaged over the point group of {result.space_group}" if result.space_group else ""
-    lines = [f"stiffness, GPa ({ions}{group})", "      " + "".join(f"{name:>9}" for name in LABELS)]
+    lines = [f"stiffness, GPa ({ions}{group})", "      " + "".join(f"{name:>9}" for name in NAMES)]
     lines += [
         f"  {name}  " + "".join(f"{entry + 0.0:9.2f}" for entry in row)
-        for name, row in zip(LABELS, result.stiffness.round(6), strict=True)
+        for name, row in zip(NAMES, result.stiffness.round(6), strict=True)
     ]
     state = "stable" if result.stable else "NOT stable"
     lines.append(f"mechanically {state}: smallest eigenvalue {result.eigenvalues[0]:.2f} GPa")

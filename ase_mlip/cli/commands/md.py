@@ -131,7 +131,7 @@ def md(
     from ase import units
 
     from ...data.data import read_structures
-    from ...stability.criteria import Criteria
+    from ...dynamics.criteria import Criteria
     from ...stability.runs import md_stability
 
     info, atoms = read_info(path), read_first(structure)

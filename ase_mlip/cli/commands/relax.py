@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
 SHOWN = "0.01"  # Å, symprec of the space groups in the table
 AVERAGING = "--symmetrize octahedral, or for a known crystal --symmetry average"
-# Listed here and not taken from ase_mlip.relaxation.relax, which would be imported for --help; a test compares them
+# Listed here as well, since `--help` must not import relaxation.relax; a test compares them.
 OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
 
 

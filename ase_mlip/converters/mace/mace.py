@@ -1,6 +1,7 @@
 """MACE: checkpoints of mace-torch, which are whole modules as a pickle.
 
-The exported file evaluates MACE in an order of our own (:mod:`ase_mlip.converters.mace.network`), with numbers
+The exported file evaluates MACE in an order of our own (:mod:`ase_mlip.converters.mace.network`), with
+numbers
 asked from the checkpoint's submodules (:mod:`ase_mlip.converters.mace.weights`); some of these it contains.
 
 Unpickling needs mace-torch. Its import sets ``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` for the whole process, and

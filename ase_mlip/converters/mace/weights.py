@@ -1,4 +1,4 @@
-"""The numbers of a MACE checkpoint, asked from its own submodules, for :mod:`ase_mlip.converters.mace.network`.
+"""The numbers of a MACE checkpoint, asked from its own submodules, for :mod:`.network`.
 
 An equivariant linear map or tensor product is known from what it makes of unit vectors. So nothing here
 depends on how e3nn arranges or normalises weights; the polynomials' coefficients are read from their

@@ -18,10 +18,10 @@ from ase.data import chemical_symbols
 from ...building import _ops
 from ...graph.neighbors import build_graph
 from ...networks.pet.pet import PET, PETHypers
+from ...voigt import PAIRS
 from ..common import (
     FORCES,
     STRESS,
-    VOIGT,
     Adapted,
     AdapterError,
     check_version,
@@ -323,7 +323,7 @@ def _prove_direct_heads(
         _refuse_deviation("direct forces", error, FORCES, "eV/Å")
     if hypers.direct_stress:
         stress = -found["direct_virials"].sum(dim=0) / atoms.get_volume()
-        mine = torch.stack([stress[pair] for pair in VOIGT])
+        mine = torch.stack([stress[pair] for pair in PAIRS])
         error = float((mine - torch.as_tensor(expected.stress)).abs().max())
         _refuse_deviation("direct stress", error, STRESS, "eV/Å³")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from ..model_file.archive import write_atomically
+from ..provenance import write_atomically
 
 
 @dataclass

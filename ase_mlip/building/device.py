@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 
-from .errors import DeviceWarning, MLIPError
+from ..errors import DeviceWarning, MLIPError
 
 Loaded = TypeVar("Loaded")
 EXPECTED = "expected `auto`, `cpu`, `cuda` or `cuda:N`"

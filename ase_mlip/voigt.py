@@ -1,0 +1,6 @@
+"""Voigt's order of the six components of a symmetric tensor, as ASE has it: xx, yy, zz, yz, xz, xy."""
+
+NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
+ROWS = (0, 1, 2, 1, 0, 0)
+COLUMNS = (0, 1, 2, 2, 2, 1)
+PAIRS = tuple(zip(ROWS, COLUMNS, strict=True))  # (row, column) of each component
