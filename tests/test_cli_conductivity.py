@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from optional_packages import needs_phono3py
 from stillinger_weber import LATTICE_CONSTANT
 
-from ase_mlip.cli.commands.conductivity import conductivity
+from ase_mlip.cli.simulations.conductivity import conductivity
 
 
 def test_the_command_names_the_missing_extra_first(monkeypatch):

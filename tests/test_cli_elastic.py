@@ -12,10 +12,10 @@ from ase.spacegroup import crystal
 from click.testing import CliRunner
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
-from ase_mlip.cli.commands.conductivity import conductivity
-from ase_mlip.cli.commands.elastic import elastic
-from ase_mlip.cli.commands.eos import eos
-from ase_mlip.cli.relaxed import CrystalRun
+from ase_mlip.cli.simulations.conductivity import conductivity
+from ase_mlip.cli.simulations.elastic import elastic
+from ase_mlip.cli.simulations.eos import eos
+from ase_mlip.cli.simulations.relaxed import CrystalRun
 from ase_mlip.rotations.rotation_file import write_rotations
 from ase_mlip.rotations.schemes import find_averaging
 

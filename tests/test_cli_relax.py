@@ -21,7 +21,7 @@ from ase.units import GPa
 from click.testing import CliRunner
 
 from ase_mlip.cli import main as cli
-from ase_mlip.cli.commands.relax import OPTIMIZERS
+from ase_mlip.cli.simulations.relax import OPTIMIZERS
 from ase_mlip.relaxation import store as relax_store
 from ase_mlip.relaxation.relax import OPTIMIZERS as KNOWN
 
@@ -194,7 +194,7 @@ def test_a_killed_command_continues(sw_path, tmp_path):
 def test_an_interrupt_saves_what_is_done(sw_path, crystals, tmp_path, monkeypatch):
     """Long files are not written after every structure, but at the end, whatever it is."""
     monkeypatch.setattr(relax_store, "SHARE", 1e-12)
-    from ase_mlip.cli.commands import relax as command
+    from ase_mlip.cli.simulations import relax as command
 
     original = command._Run.do
     calls = []

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.interpolate import CubicSpline
 
-from ase_mlip.calculators.meam_spline import from_meam_spline, read_meam_spline
+from ase_mlip.converters.meam_spline import from_meam_spline, read_meam_spline
 from ase_mlip.errors import ModelFileError
 
 RADIAL = "3\n-1.5 0.0\n1 0 1 0\n1.5 2.0 0\n2.5 -0.5 0\n3.5 0.0 0\n"

@@ -11,7 +11,7 @@ from ase.md.nose_hoover_chain import NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
 from scipy import stats
 
-from ase_mlip.cli.thermostat import DEFAULTS
+from ase_mlip.cli.simulations.thermostat import DEFAULTS
 from ase_mlip.dynamics.engines import ase_frames
 from ase_mlip.dynamics.integrators import Bodies, Noise, make_integrator, start_state
 from ase_mlip.dynamics.md import PICOSECOND, draw_velocities

@@ -12,21 +12,21 @@ import click
 
 from .. import __version__
 from ..errors import BuildError, ConfigurationError, MLIPError
-from .commands.conductivity import conductivity
-from .commands.design import design
-from .commands.elastic import elastic
-from .commands.eos import eos
-from .commands.export import export
-from .commands.landscape import landscape
-from .commands.md import md
-from .commands.phonons import phonons
-from .commands.plot_filters import plot_filters
-from .commands.relax import relax
-from .commands.rotations import rotations
-from .commands.stabilize import stabilize
-from .commands.symmetry import symmetry
-from .commands.validate import validate
 from .common import check_known, read_first, require_folder_of
+from .models.design import design
+from .models.export import export
+from .models.landscape import landscape
+from .models.plot_filters import plot_filters
+from .models.rotations import rotations
+from .models.stabilize import stabilize
+from .simulations.conductivity import conductivity
+from .simulations.elastic import elastic
+from .simulations.eos import eos
+from .simulations.md import md
+from .simulations.phonons import phonons
+from .simulations.relax import relax
+from .simulations.symmetry import symmetry
+from .simulations.validate import validate
 
 PLOT_FORMATS = (".png", ".pdf", ".svg")
 STRUCTURES = click.Path(path_type=Path)

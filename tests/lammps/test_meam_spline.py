@@ -15,7 +15,7 @@ from structures import cluster, diamond, one_atom, slab, triclinic, two_atoms
 from ase_mlip import export_model
 from ase_mlip.building import _ops
 from ase_mlip.calculators.calculator import MLIPCalculator
-from ase_mlip.calculators.meam_spline import from_meam_spline
+from ase_mlip.converters.meam_spline import from_meam_spline
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.lammps import _lammps
 from ase_mlip.model_file.potential import Potential

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from designs import copper, labelled, pool, slab
 
 from ase_mlip.cli import main as cli
-from ase_mlip.cli.commands.design import CRITERIA
+from ase_mlip.cli.models.design import CRITERIA
 from ase_mlip.optimal_design import settings
 
 

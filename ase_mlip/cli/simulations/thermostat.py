@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import NOT_NEGATIVE, POSITIVE
+from ..common import NOT_NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
-    from ..dynamics.thermostats import Thermostat
+    from ...dynamics.thermostats import Thermostat
 
 DEFAULTS = {"friction": "10", "damping": "0.1"}  # of Thermostat, without importing it; a test compares them
 
@@ -91,7 +91,7 @@ def make_thermostat(
         raise click.BadParameter(
             f"with a thermostat, expected more than 0 K, got {temperature:g}", param_hint="--temperature"
         )
-    from ..dynamics.thermostats import Thermostat
+    from ...dynamics.thermostats import Thermostat
 
     given = {"friction": friction, "damping": damping, "ramp_K": ramp, "ramp_time": ramp_time}
     return Thermostat(kind, temperature, **{name: v for name, v in given.items() if v is not None})

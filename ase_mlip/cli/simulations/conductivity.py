@@ -8,7 +8,7 @@ import click
 
 from ...voigt import NAMES, PAIRS
 from ..common import COUNT, DISPLACEMENT, FILE, POSITIVE, bar
-from ..relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 
 @click.command()

@@ -6,7 +6,7 @@ import click
 
 from ...voigt import NAMES
 from ..common import Finite, bar
-from ..relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..common import POSITIVE, Finite, bar
-from ..relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 _SHAPES = {
     "relaxed": "relaxed, with the atoms",

@@ -26,7 +26,7 @@ from ..common import (
     run_settings,
     show,
 )
-from ..thermostat import make_thermostat, thermostat_options
+from .thermostat import make_thermostat, thermostat_options
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..folder_lock import locked_file
-from .common import (
+from ...folder_lock import locked_file
+from ..common import (
     FILE,
     POSITIVE,
     about,
@@ -84,7 +84,7 @@ class CrystalRun:
 
         A relaxation that does not reach --fmax, and noise above it, are said on stderr.
         """
-        from ..crystals import refuse_constraints, refuse_random, require_crystal
+        from ...crystals import refuse_constraints, refuse_random, require_crystal
 
         require_folder_of(self.output, "--output")
         require_folder_of(self.plot, "--plot")
@@ -102,7 +102,7 @@ class CrystalRun:
         return self._relaxed(atoms) if self.relax_first else atoms
 
     def _relaxed(self, atoms: Atoms) -> Atoms:
-        from ..relaxation.relax import relax
+        from ...relaxation.relax import relax
 
         with bar("step") as progress, warnings_as_lines(), noise_unsaid():
             result = relax(
@@ -140,7 +140,7 @@ class CrystalRun:
         whole = {"settings": self.settings, "structure": str(self.structure), "relaxation": self.relaxation}
         show(whole | document, text, self.as_json, self.output)
         if self.plot and figure_of is not None:
-            from ..pictures.plots import save_figure
+            from ...pictures.plots import save_figure
 
             save_figure(figure_of(), self.plot)
             click.echo(f"plot: {self.plot}", err=True)

@@ -22,7 +22,7 @@ from ..common import (
     make_calculator,
     read_named,
 )
-from ..relaxed import warnings_as_lines
+from .relaxed import warnings_as_lines
 
 if TYPE_CHECKING:
     from ase import Atoms

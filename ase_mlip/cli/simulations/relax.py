@@ -25,7 +25,7 @@ from ..common import (
     require_folder_of,
     say_noise,
 )
-from ..relaxed import warnings_as_lines
+from .relaxed import warnings_as_lines
 
 if TYPE_CHECKING:
     from ase import Atoms

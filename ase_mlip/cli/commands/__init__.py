@@ -1,1 +1,0 @@
-"""The commands of the command line that run workflows, a file each."""

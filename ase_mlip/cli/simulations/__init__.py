@@ -1,0 +1,7 @@
+"""Commands that run a model on structures, a file each.
+
+They import ``cli`` and, when they run, everything else.
+
+Public: ``conductivity.conductivity``, ``elastic.elastic``, ``eos.eos``, ``md.md``, ``phonons.phonons``,
+``relax.relax``, ``symmetry.symmetry``, ``validate.validate``.
+"""
