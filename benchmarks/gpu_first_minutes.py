@@ -170,7 +170,7 @@ def lack_of_memory_is_recovered_from(device: str) -> str:
 
 def the_host_does_not_wait_for_each_layer(device: str) -> str:
     if device == "cpu":
-        raise Skipped("a rehearsal on the CPU (tests/test_synchronisation.py counts there)")
+        raise Skipped("a rehearsal on the CPU (tests/building/test_synchronisation.py counts there)")
     counts = {}
     for name in ("pet-si", "snnp-si"):
         calculator = MLIPCalculator(name, device=device)

@@ -2,7 +2,7 @@
 
     python benchmarks/shipped_errors.py
 
-writes tests/data/mlearn: ``errors.json``, and of each test file the first frame of every group. The tests
+writes tests/files/mlearn: ``errors.json``, and of each test file the first frame of every group. The tests
 compute those frames again and hold docs/models.md against all of them (tests/test_shipped_errors.py).
 """
 
@@ -16,7 +16,7 @@ from ase.io import read, write
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "mlearn"
-KEPT = ROOT / "tests" / "data" / "mlearn"
+KEPT = ROOT / "tests" / "files" / "mlearn"
 ELEMENTS = ("Si", "Ge", "Mo")
 
 

@@ -127,7 +127,7 @@ def test_results_of_least_squares_and_of_the_shipped_files_stand_on_the_page_of_
 @pytest.mark.skipif("pet-si" not in NAMES, reason="pet-si is not in the package")
 def test_what_rotations_change_in_the_first_test_frame():
     """Rotated by hand, in float64: the largest change of the energy per atom and of a force component."""
-    atoms = read(ROOT / "tests" / "data" / "mlearn" / "Si.xyz", 0)
+    atoms = read(ROOT / "tests" / "files" / "mlearn" / "Si.xyz", 0)
     calculator = MLIPCalculator("pet-si", device="cpu", dtype="float64")
     energies, forces = [], []
     for matrix in Rotation.create_group("O").as_matrix():

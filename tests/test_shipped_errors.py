@@ -1,6 +1,6 @@
 """The errors that docs/models.md states: those of the shipped files, on frames the project holds.
 
-Three steps, each with its test: the files give on the frames in tests/data/mlearn what ``errors.json`` says;
+Three steps, each with its test: the files give on the frames in tests/files/mlearn what ``errors.json`` says;
 over all frames of mlearn's test files that is what the files say of themselves; and the page says the same.
 """
 
@@ -16,7 +16,7 @@ from ase_mlip.checks.evaluate import evaluate
 from ase_mlip.model_file.info import find_model, read_info, shipped_models
 
 ROOT = Path(__file__).resolve().parents[1]
-KEPT = ROOT / "tests" / "data" / "mlearn"  # see benchmarks/shipped_errors.py
+KEPT = ROOT / "tests" / "files" / "mlearn"  # see benchmarks/shipped_errors.py
 STORED = json.loads((KEPT / "errors.json").read_text())
 NAMES = [name for name in shipped_models() if name in STORED]
 UNITS = {"energy": 1e3, "forces": 1.0, "stress": 1e3}  # of the page: meV/atom, eV/Å, meV/Å³

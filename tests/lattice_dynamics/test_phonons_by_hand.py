@@ -13,7 +13,7 @@ from ase_mlip import MLIPCalculator
 from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
 
-DOCS = Path(__file__).parents[1] / "docs" / "phonons.md"
+DOCS = Path(__file__).parents[2] / "docs" / "phonons.md"
 
 
 def optical_at_gamma(crystal, calculator, subtract):

@@ -13,7 +13,7 @@ import pytest
 from ase_mlip.report.processes import run_in_processes
 from tests.worker_cases import hear_interrupts, leave, note
 
-PROGRAM = [sys.executable, Path(__file__).with_name("worker_cases.py")]
+PROGRAM = [sys.executable, Path(__file__).parents[1] / "worker_cases.py"]
 
 
 def wait_until(condition, seconds: float = 60.0) -> None:

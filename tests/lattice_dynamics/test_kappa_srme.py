@@ -14,7 +14,7 @@ from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.kappa_srme import kappa_srme, read_references
 from tests.two_modes import two_modes
 
-REFERENCES = Path(__file__).resolve().parents[2] / "shared" / "data" / "phonon103"
+REFERENCES = Path(__file__).resolve().parents[3] / "shared" / "data" / "phonon103"
 
 
 def test_srme_by_hand():

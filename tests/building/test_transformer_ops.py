@@ -10,7 +10,7 @@ from transformer_cases import COUNTS, make
 from ase_mlip.building import _build, _ops
 from ase_mlip.networks.pet.neighbourhoods import layout_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # width of a head: a whole vector, half of one, and no multiple of either
 SIZES = {"wide heads": (64, 4), "narrow heads": (32, 4), "odd heads": (20, 4), "one head": (24, 1)}
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}

@@ -86,7 +86,7 @@ def test_partial_occupancy_is_refused_by_the_name_of_the_site(alloy):
 def test_every_command_refuses_it(command, alloy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "good.xyz", bulk("Si", cubic=True))
-    example = Path(__file__).parents[1] / "examples" / "training" / "pet-si.toml"
+    example = Path(__file__).parents[2] / "examples" / "training" / "pet-si.toml"
     text = re.sub(r"(?m)^train = .*$", 'train = "alloy.cif"', example.read_text())
     (tmp_path / "run.toml").write_text(text)
     names = {"FILE": alloy, "GOOD": tmp_path / "good.xyz", "OUT": tmp_path / "out"}

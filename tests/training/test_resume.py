@@ -58,7 +58,7 @@ def test_a_killed_run_resumes(tmp_path):
     killed.mkdir(), whole.mkdir()
     path = prepare(killed, epochs=15)
     code = f"from ase_mlip.training.train import train; train({str(path)!r}, progress=False)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
     deadline = time.monotonic() + 120
     while not (killed / "out" / "metrics.csv").exists() and time.monotonic() < deadline:

@@ -15,7 +15,7 @@ from ase_mlip.calculators.residual import choose_averaging
 from ase_mlip.cli import common
 from ase_mlip.cli import main as cli
 
-STRUCTURE = Path(__file__).parent.parent / "examples" / "structures" / "silicon_rattled.xyz"
+STRUCTURE = Path(__file__).parents[2] / "examples" / "structures" / "silicon_rattled.xyz"
 QUICK = {
     "relax": ["--steps", "0"],
     "phonons": ["--no-relax", "--force", "--supercell", "1", "1", "1", "--mesh", "2", "2", "2"],

@@ -24,7 +24,7 @@ from ase_mlip.model_file.info import find_model, read_info, shipped_models
 from ase_mlip.rotations.averaging import PLAIN
 from ase_mlip.rotations.schemes import find_averaging
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "files"
 EXPECTED = json.loads((DATA / "schema_1.json").read_text())
 AVERAGINGS = {"none": PLAIN, "octahedral": find_averaging("octahedral")}
 SAME = {"rtol": 0, "atol": 1e-11}

@@ -13,7 +13,7 @@ from ase_mlip.building import _build
 from ase_mlip.errors import BuildError
 from ase_mlip.lammps import _build_lammps, _lammps, lammps_plugin_path, lammps_run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

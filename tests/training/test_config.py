@@ -15,7 +15,7 @@ from ase_mlip.networks.pet.pet import PETHypers
 from ase_mlip.networks.snnp.snnp import SNNPHypers
 from ase_mlip.training.config import DesignConfig, LossConfig, OptimizerConfig, RunConfig, read_config
 
-RECIPES = sorted((Path(__file__).parents[1] / "examples" / "training").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[2] / "examples" / "training").glob("*.toml"))
 START = 'name = "a"\noutput = "b"\n'
 SNNP = '[data]\ntrain = "a.xyz"\n[model]\narchitecture = "snnp"\n'
 

@@ -102,7 +102,7 @@ def test_an_snnp_is_calibrated_where_it_is_linear(tmp_path, hidden, linear):
 
 def test_lammps_sums_of_whole_vectors_are_those_of_the_operator(tmp_path):
     """A program without torch, also with arguments beyond the knots and with none, one and few neighbours."""
-    program, root = tmp_path / "test_basis_sums", Path(__file__).parents[1]
+    program, root = tmp_path / "test_basis_sums", Path(__file__).parents[2]
     flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror"]
     flags += ["-I", str(_build.source_folder()), "-I", str(root / "lammps_plugin")]
     source = str(root / "tests/cpp/test_basis_sums.cpp")

@@ -17,7 +17,7 @@ import torch
 from ase_mlip.building import _build, _ops
 from ase_mlip.lammps import _build_lammps, _lammps, lammps_run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TORCH = Path(torch.__file__).resolve().parent
 
 # Stands in for a compiler: records that it was called and writes something where -o points.

@@ -96,7 +96,7 @@ def test_energies_forces_and_virials_are_those_of_the_calculator(driver, name):
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("schema", [1, 2])
 def test_a_file_of_either_schema_with_the_rotations_it_was_exported_with(driver, tmp_path, schema, direct):
-    path = Path(__file__).parent / "data" / "schema_1_unconstrained.pt"
+    path = Path(__file__).parents[1] / "files" / "schema_1_unconstrained.pt"
     if schema == 2:
         export_again(path, tmp_path / "new.pt")
         path = tmp_path / "new.pt"

@@ -38,7 +38,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
         "import resource; from ase_mlip.cli.main import main; import ase_mlip.training.train; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); main(['train', {str(path)!r}])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 1

@@ -11,7 +11,7 @@ from ase.io import read, write
 
 from ase_mlip.training.config import read_config
 
-FOLDER = Path(__file__).resolve().parent.parent / "examples" / "training"
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "training"
 
 
 @pytest.fixture
