@@ -170,9 +170,9 @@ def row_weights(batch, energy: float, forces: float, stress: float) -> np.ndarra
 def network(source: torch.nn.Module, element: str) -> tuple[float, float]:
     """A network trained on frozen filters, from these weights; the last average, so no frame chooses it."""
     from ase_mlip.building import _ops
+    from ase_mlip.configuration.run import LossConfig, OptimizerConfig, RunConfig, SNNPHypers
     from ase_mlip.data.batches import GraphDataset
     from ase_mlip.data.data import DataConfig
-    from ase_mlip.training.config import LossConfig, OptimizerConfig, RunConfig, SNNPHypers
     from ase_mlip.training.train import Run
 
     _ops.load()

@@ -23,11 +23,11 @@ from ase_mlip.checks import physics as check_physics
 from ase_mlip.checks import probe as check_probe
 from ase_mlip.checks.check import CHECKS
 from ase_mlip.cli.main import main
+from ase_mlip.configuration.run import SNNP_DEFAULTS, DesignConfig, LossConfig, OptimizerConfig, RunConfig
 from ase_mlip.data.data import DataConfig
 from ase_mlip.model_file.info import ModelInfo, shipped_models
 from ase_mlip.networks.pet.pet import PETHypers
 from ase_mlip.networks.snnp.snnp import SNNPHypers
-from ase_mlip.training.config import SNNP_DEFAULTS, DesignConfig, LossConfig, OptimizerConfig, RunConfig
 from ase_mlip.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,5 +2,5 @@
 
 It imports ``model_file`` and everything below.
 Public: ``data.load_data``, ``data.read_structures``, ``references.ReferenceKeys``, ``references.Sample``,
-``structure_files.read_frames``, ``typed_table.read_table``.
+``structure_files.read_frames``.
 """

@@ -26,4 +26,6 @@ What a model file says of its training data (:mod:`ase_mlip.model_file.leverage_
 Of this package the mathematics may import :mod:`ase_mlip.errors` only. What makes rows from structures may
 import the layers below training (CONTRIBUTING.md); nothing is imported here, so that the mathematics needs no
 torch.
+
+Public: ``workflow.design``, and what :mod:`.algebra` names.
 """

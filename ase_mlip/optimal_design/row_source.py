@@ -209,7 +209,7 @@ def _of_model(settings: DesignSettings, inputs: Inputs, notes: list[str]) -> Row
 
 def _hypers_of(path: Path) -> SNNPHypers:
     """The ``[model]`` of a training's TOML file. Raises ConfigurationError; DataError unless of an s-NNP."""
-    from ..training.config import read_config
+    from ..configuration.run import read_config
 
     hypers = read_config(path).model
     if not isinstance(hypers, SNNPHypers):

@@ -13,9 +13,9 @@ import torch
 from ase import Atoms
 
 from .. import _torchscript
+from ..configuration.run import LossConfig
 from ..data.batches import Batch, GraphDataset
 from ..data.references import Sample
-from ..training.config import LossConfig
 from ..training.loss import Scales, loss, predict, residuals
 from .trainable import Trainable, parts
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from ase import Atoms, units
 
+from ..configuration.run import LossConfig
 from ..data.batches import GraphDataset
 from ..errors import DataError, MLIPError
 from ..graph.pairs import find_pairs
-from ..training.config import LossConfig
 from ..training.loss import Scales
 from .estimator import boltzmann_weights, cross_fitted_coefficients, effective_sample_size, local_coefficients
 from .gradients import add_errors, add_pressures, add_weighted_energies

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
+from ..configuration.run import Device, LossConfig, Name, Positive, Weight
+from ..configuration.typed_table import read_table, read_toml
 from ..data.data import DataConfig
-from ..data.typed_table import read_table, read_toml
 from ..dynamics.criteria import Criteria
 from ..errors import ConfigurationError
-from ..training.config import Device, LossConfig, Name, Positive, Weight
 
 Fraction = Annotated[float, Gt(0), Le(1)]
 Count = Annotated[int, Ge(1)]

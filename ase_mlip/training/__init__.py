@@ -2,5 +2,5 @@
 
 It imports ``checks``, ``data``, ``networks`` and what is below, and the leverage of ``optimal_design`` when a
 run asks for it.
-Public: ``train.train``, ``config.read_config``, ``linear_fit.fit_linear``.
+Public: ``train.train``, ``linear_fit.fit_linear``.
 """

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 
 from ..calculators.visited import count_visits
 from ..checks.evaluate import EvaluationResult, evaluate
+from ..configuration.run import HYPERS, RunConfig
 from ..data.data import DataSplit, Sample
 from ..errors import DataError
 from ..graph.neighbors import build_graph
@@ -20,7 +21,6 @@ from ..networks.snnp.snnp import SNNP, SNNPHypers
 from ..optimal_design.leverage import attach_leverage
 from ..provenance import write_atomically
 from .checkpoint import TrainState
-from .config import HYPERS, RunConfig
 
 # Evaluating a large training set would take longer than anybody learns from it.
 _MOST_TRAINING_FRAMES = 200

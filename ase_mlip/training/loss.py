@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..configuration.run import LossConfig
 from ..data.batches import Batch
 from ..data.references import Sample
-from .config import LossConfig
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 import torch
 
+from ..configuration.run import OptimizerConfig
 from ..errors import DataError
-from .config import OptimizerConfig
 
 # A matrix with fewer rows or columns is a read-out or an input of a few numbers: there is nothing to
 # orthogonalise, and AdamW's step per component is the better one.

@@ -26,7 +26,7 @@ class Start:
 
 
 def read_start(init_from: str, folder: Path) -> Start:
-    """Weights and reference energies of ``init_from``, as of :func:`.hypers.starting_hypers`.
+    """Weights and reference energies of ``init_from``, as of ``starting_hypers``.
 
     Raises
     ------

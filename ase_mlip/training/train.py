@@ -20,6 +20,7 @@ from ..building import _ops
 from ..building.device import on_first_that_works
 from ..calculators.visited import warn_of_unseen
 from ..checks.installation.requirements import install_command
+from ..configuration.run import OptimizerConfig, RunConfig, read_config
 from ..data.baseline import atomic_baseline, composition_baseline
 from ..data.batches import GraphDataset, random_o3, shuffled_batches
 from ..data.data import DataSplit, load_data
@@ -30,7 +31,6 @@ from ..networks.snnp.snnp import SNNP, SNNPHypers
 from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint
-from .config import OptimizerConfig, RunConfig, read_config
 from .dynamics import run_dynamics
 from .export import finish, make_network
 from .linear_fit import fit_linear, shortened

@@ -58,7 +58,7 @@ def test_models_are_24_and_8_and_no_two_alike(study):
 
 def test_configurations_can_be_trained(study, tmp_path, monkeypatch):
     """The files that training reads are accepted, of every model."""
-    from ase_mlip.training.config import read_config
+    from ase_mlip.configuration.run import read_config
 
     models, _ = study
     monkeypatch.setattr(models, "RUNS", tmp_path)

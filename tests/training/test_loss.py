@@ -8,12 +8,12 @@ from ase.build import bulk
 from random_pet import SMALL
 
 from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.configuration.run import LossConfig
 from ase_mlip.data.batches import GraphDataset
 from ase_mlip.data.references import Sample
 from ase_mlip.model_file.model import export_model
 from ase_mlip.networks.pet.pet import PET, PETHypers
 from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
-from ase_mlip.training.config import LossConfig
 from ase_mlip.training.loss import Scales, energy_weight, loss, predict
 
 CUTOFF = 4.0

@@ -4,9 +4,9 @@ import pytest
 import torch
 from toy_training import needs_muon
 
+from ase_mlip.configuration.run import OptimizerConfig
 from ase_mlip.errors import DataError
 from ase_mlip.networks.pet.pet import PET, PETHypers
-from ase_mlip.training.config import OptimizerConfig
 from ase_mlip.training.optimizer import make_optimizers, split_parameters
 
 

@@ -15,10 +15,10 @@ from toy_training import needs_muon
 
 from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.cli.main import main
+from ase_mlip.configuration.run import read_config
 from ase_mlip.data.first_knot import Distances
 from ase_mlip.errors import DataError
 from ase_mlip.model_file.info import read_info
-from ase_mlip.training.config import read_config
 from ase_mlip.training.export import load_native
 from ase_mlip.training.train import train
 

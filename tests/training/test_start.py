@@ -5,8 +5,8 @@ import torch
 from ase.io import read, write
 from snnp_training import prepare
 
+from ase_mlip.configuration.run import read_config
 from ase_mlip.errors import ConfigurationError, DataError
-from ase_mlip.training.config import read_config
 from ase_mlip.training.export import load_native
 from ase_mlip.training.start import read_start
 from ase_mlip.training.train import train

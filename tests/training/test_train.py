@@ -15,9 +15,9 @@ from toy_training import frames, history, leftovers, prepare
 
 from ase_mlip import provenance
 from ase_mlip.checks.evaluate import EvaluationResult
+from ase_mlip.configuration.run import read_config
 from ase_mlip.errors import DataError
 from ase_mlip.model_file.model import load_model
-from ase_mlip.training.config import read_config
 from ase_mlip.training.export import load_native
 from ase_mlip.training.train import train
 

@@ -9,7 +9,7 @@ import pytest
 from ase import units
 from ase.io import read, write
 
-from ase_mlip.training.config import read_config
+from ase_mlip.configuration.run import read_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "training"
 

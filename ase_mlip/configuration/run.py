@@ -10,11 +10,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import StringConstraints
 
 from ..data.data import DataConfig
-from ..data.typed_table import read_table, read_toml
 from ..errors import ConfigurationError
 from ..networks.pet.pet import PETHypers
 from ..networks.snnp.snnp import SNNPHypers
 from .hypers import starting_hypers
+from .typed_table import read_table, read_toml
 
 Positive = Annotated[float, Gt(0)]
 Weight = Annotated[float, Ge(0)]  # zero switches off
