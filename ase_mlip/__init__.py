@@ -8,40 +8,37 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DeviationWriter",
-    "Ensemble",
-    "MLIPCalculator",
-    "ModelInfo",
-    "SymmetrizedCalculator",
-    "SymmetrizedModel",
-    "design",
-    "export_model",
-    "landscape",
-    "load_model",
-    "stabilize",
-    "__version__",
-]
-
 _HOMES = {
-    "DeviationWriter": "ase_mlip.calculators.ensemble",
-    "Ensemble": "ase_mlip.calculators.ensemble",
-    "MLIPCalculator": "ase_mlip.calculators.calculator",
-    "ModelInfo": "ase_mlip.model_file.info",
-    "SymmetrizedCalculator": "ase_mlip.calculators.symmetrized_calculator",
-    "SymmetrizedModel": "ase_mlip.model_file.symmetrized_model",
-    "design": "ase_mlip.optimal_design.workflow",
-    "export_model": "ase_mlip.model_file.model",
-    "landscape": "ase_mlip.landscapes.landscape",
-    "load_model": "ase_mlip.model_file.model",
-    "stabilize": "ase_mlip.stability_training.workflow",
+    "DeviationWriter": "calculators.ensemble",
+    "Ensemble": "calculators.ensemble",
+    "MLIPCalculator": "calculators.calculator",
+    "ModelInfo": "model_file.info",
+    "SymmetrizedCalculator": "calculators.symmetrized_calculator",
+    "SymmetrizedModel": "model_file.symmetrized_model",
+    "check": "checks.check",
+    "design": "optimal_design.workflow",
+    "elastic_constants": "mechanics.elasticity",
+    "equation_of_state": "mechanics.eos",
+    "evaluate": "checks.evaluate",
+    "export_model": "model_file.export",
+    "landscape": "landscapes.landscape",
+    "load_model": "model_file.model",
+    "md_stability": "stability.runs",
+    "phonons": "lattice_dynamics.phonons",
+    "relax": "relaxation.relax",
+    "stabilize": "stability_training.workflow",
+    "thermal_conductivity": "lattice_dynamics.conductivity",
+    "train": "training.train",
+    "validate": "report.validate",
 }
+
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module `ase_mlip` has no attribute `{name}`")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"ase_mlip.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -47,7 +47,7 @@ CHECKS = (
 )
 
 
-def run_checks(
+def check(
     model: Model | str | Path,
     atoms: Atoms | None = None,
     dtype: torch.dtype = torch.float64,
@@ -87,8 +87,8 @@ def run_checks(
         structures = [Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)]
     probe = Probe(model, structures, seed)
     results = []
-    for check in tqdm(CHECKS, "checks", disable=not progress, leave=False):
-        results += _run(check, probe)
+    for each in tqdm(CHECKS, "checks", disable=not progress, leave=False):
+        results += _run(each, probe)
     return results
 
 
@@ -123,12 +123,12 @@ def format_checks(results: list[CheckResult]) -> str:
     return "\n".join(lines)
 
 
-def _run(check, probe: Probe) -> list[CheckResult]:
+def _run(each, probe: Probe) -> list[CheckResult]:
     """The check's results; what it raised is one that failed, since the model is what is under test."""
     try:
-        return check(probe)
+        return each(probe)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-        name = check.__name__.replace("_", " ")
+        name = each.__name__.replace("_", " ")
         detail = f"{type(error).__name__}: {lines[-1]}"
         return [CheckResult(name, float("nan"), None, "", False, detail)]

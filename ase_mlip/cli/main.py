@@ -87,7 +87,8 @@ def check(model: str, structure: Path | None, device: str, as_json: bool) -> Non
     it, structures of the model's species are made up.
     """
     path = _find(model)
-    from ..checks.check import format_checks, passed, run_checks
+    from ..checks.check import check as run_checks
+    from ..checks.check import format_checks, passed
     from ..model_file.model import load_model
 
     atoms = read_first(structure) if structure else None

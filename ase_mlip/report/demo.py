@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from ..calculators.calculator import MLIPCalculator
-from ..checks.check import format_checks, passed, run_checks
+from ..checks.check import check, format_checks, passed
 from ..crystals import space_group
 from ..dynamics.lammps_md import LammpsMD, run_nve_lammps
 from ..dynamics.md import draw_velocities, run_nve
@@ -177,7 +177,7 @@ def _bar(total: int, unit: str) -> tqdm:
 
 
 def _check(demo: Demo) -> None:
-    results = run_checks(demo.precise.model, progress=True)
+    results = check(demo.precise.model, progress=True)
     print(format_checks(results))
     failed = [result.name for result in results if result.passed is False]
     demo.numbers["check"] = {"passed": passed(results), "results": [asdict(result) for result in results]}

@@ -21,7 +21,7 @@ if importlib.util.find_spec("mace") is None:
 from toy import silica
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.checks.check import passed, run_checks
+from ase_mlip.checks.check import check, passed
 from ase_mlip.converters import AdapterError, adapt, common, export_adapted
 from ase_mlip.converters.mace.mace import mace_packages
 from ase_mlip.converters.structures import parity_structures
@@ -175,7 +175,7 @@ def test_gradients_of_blocks_are_those_of_autograd(checkpoint, name, edges):
 
 @pytest.mark.parametrize("name", ["three-layers-zbl", "density", "single-precision"])
 def test_the_contract(exported, name):
-    results = run_checks(exported(name))
+    results = check(exported(name))
     assert passed(results), [result for result in results if result.passed is False]
 
 

@@ -22,7 +22,7 @@ pytest.importorskip("allegro", reason="nequip-allegro is not installed")
 from toy import silica
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.checks.check import passed, run_checks
+from ase_mlip.checks.check import check, passed
 from ase_mlip.converters import AdapterError, adapt, common, export_adapted
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.model_file.info import read_info
@@ -156,7 +156,7 @@ def test_radial_weights_may_be_made_again(folder):
 
 @pytest.mark.parametrize("name", ["three-layers", "zbl", "one-sided-cutoffs", "allegro-splines"])
 def test_the_contract(exported, name):
-    results = run_checks(exported(name))
+    results = check(exported(name))
     assert passed(results), [result for result in results if result.passed is False]
 
 

@@ -14,7 +14,7 @@ with warnings.catch_warnings():
     metatrain = pytest.importorskip("metatrain.pet", reason="needs metatrain (2026.4.1), the oracle")
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.checks.check import run_checks
+from ase_mlip.checks.check import check
 from ase_mlip.converters import AdapterError, adapt, export_adapted
 from ase_mlip.converters.common import ENERGY, FORCES, STRESS, Reference
 from ase_mlip.converters.pet.metatrain import MetatomicReference
@@ -245,7 +245,7 @@ def test_a_trained_checkpoint(trained, tmp_path, request):
 def test_the_file_passes_the_checks(name, tmp_path):
     """Among them that the declared range of the adaptive cutoff is enough."""
     path = export(tmp_path, public_model(**VARIANTS[name]))
-    failed = [result for result in run_checks(path) if result.passed is False]
+    failed = [result for result in check(path) if result.passed is False]
     assert not failed, failed
 
 

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     from sevenn.calculator import SevenNetCalculator
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.checks.check import passed, run_checks
+from ase_mlip.checks.check import check, passed
 from ase_mlip.converters import adapt, export_adapted
 from ase_mlip.converters.common import ENERGY, FORCES, STRESS
 from ase_mlip.converters.structures import parity_structures
@@ -141,7 +141,7 @@ def test_the_installed_model_of_several_fidelities():
 def test_every_check(tmp_path, changes):
     adapted = adapt("sevennet", write(tmp_path / "random.pth", **changes), allow_pickle=True)
     export_adapted(adapted, tmp_path / "model.pt")
-    results = run_checks(tmp_path / "model.pt")
+    results = check(tmp_path / "model.pt")
     assert passed(results), [result for result in results if result.passed is False]
     assert read_info(tmp_path / "model.pt").equivariant == (not changes)
 
@@ -218,7 +218,7 @@ def test_seven_net_0_beside_its_calculator_in_float32(seven_net_0):
 
 @pytest.mark.slow
 def test_seven_net_0_passes_every_check(seven_net_0):
-    results = run_checks(seven_net_0)
+    results = check(seven_net_0)
     assert passed(results), [result for result in results if result.passed is False]
 
 

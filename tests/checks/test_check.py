@@ -36,7 +36,7 @@ from toy import AnisotropicNetwork
 from ase_mlip.checks import continuity as check_continuity
 from ase_mlip.checks import graphs as check_graph
 from ase_mlip.checks import physics as check_physics
-from ase_mlip.checks.check import CHECKS, format_checks, passed, run_checks
+from ase_mlip.checks.check import CHECKS, check, format_checks, passed
 from ase_mlip.checks.probe import Probe, take_edges
 from ase_mlip.checks.structures import default_structures, disordered_structure
 from ase_mlip.errors import StructureError
@@ -49,14 +49,14 @@ from ase_mlip.model_file.potential import Potential
 
 def test_sound_models_pass(pair_model_path, anisotropic_model_path):
     for path in (pair_model_path, anisotropic_model_path):
-        results = run_checks(path)
+        results = check(path)
         assert passed(results), format_checks(results)
 
 
 def test_a_given_structure_is_used(pair_model_path):
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.1, seed=0)
-    results = run_checks(pair_model_path, atoms)
+    results = check(pair_model_path, atoms)
     assert passed(results), format_checks(results)
     details = " ".join(result.detail for result in results)
     assert "Si8" in details
@@ -65,17 +65,17 @@ def test_a_given_structure_is_used(pair_model_path):
 @pytest.mark.parametrize("pbc", [False, (True, False, True)])
 def test_structures_with_open_ends_pass(pair_model_path, pbc):
     atoms = disordered_structure(np.array([14, 8, 8, 14]), pbc, np.random.default_rng(1))
-    results = run_checks(pair_model_path, atoms)
+    results = check(pair_model_path, atoms)
     assert passed(results), format_checks(results)
 
 
 def test_a_single_atom_passes(anisotropic_model_path):
-    results = run_checks(anisotropic_model_path, Atoms("Si", cell=3 * np.eye(3), pbc=True))
+    results = check(anisotropic_model_path, Atoms("Si", cell=3 * np.eye(3), pbc=True))
     assert passed(results), format_checks(results)
 
 
 def test_message_passing_passes_with_its_range():
-    results = run_checks(make_model(MessagePassing(), interaction_range=2 * CUTOFF))
+    results = check(make_model(MessagePassing(), interaction_range=2 * CUTOFF))
     assert passed(results), format_checks(results)
 
 
@@ -98,7 +98,7 @@ def test_random_pet_passes(tmp_path, layers, neighbours):
         name: getattr(hypers, name) for name in ("cutoff", "message_passing_layers", "interaction_range")
     }
     export_model(network, tmp_path / "pet.pt", {"name": "pet", "species": SPECIES, **document})
-    results = run_checks(tmp_path / "pet.pt")
+    results = check(tmp_path / "pet.pt")
     assert passed(results), format_checks(results)
     reach = {result.name: result.value for result in results}["reach of an atom's energy"]
     assert reach > hypers.interaction_range - hypers.cutoff  # the declared range is not a cutoff too large
@@ -161,7 +161,7 @@ def test_linear_cutoff_has_a_continuous_energy():
 
 
 def test_an_error_is_a_failed_check():
-    results = run_checks(make_model(NeedsEdges()))
+    results = check(make_model(NeedsEdges()))
     failed = [result for result in results if result.passed is False]
     assert "empty" in [result.name for result in failed]
     assert all("max()" in result.detail for result in failed)
@@ -289,7 +289,7 @@ def test_a_symmetrised_model_need_not_stand_every_rotation():
 def test_a_loaded_model_is_converted_and_left_as_it_was(pair_model_path):
     model = load_model(pair_model_path)
     assert model.dtype == torch.float32
-    results = {result.name: result for result in run_checks(model)}
+    results = {result.name: result for result in check(model)}
     assert results["forces: finite differences"].passed
     assert 0 < results["float32 - float64: forces"].value < 1e-5
     assert model.dtype == torch.float32
@@ -299,13 +299,13 @@ def test_a_loaded_model_is_converted_and_left_as_it_was(pair_model_path):
 def test_derivatives_are_judged_only_if_claimed_and_in_float64(pair_model_path):
     checks = (check_physics.forces, check_physics.stress)
     assert failures(Detached(), *checks, conservative=False) == []
-    results = run_checks(pair_model_path, dtype=torch.float32)
+    results = check(pair_model_path, dtype=torch.float32)
     assert passed(results), format_checks(results)
     assert {result.passed for result in results if "finite differences" in result.name} == {None}
 
 
 def test_direct_heads_are_reported(anisotropic_model_path):
-    results = {result.name: result for result in run_checks(anisotropic_model_path)}
+    results = {result.name: result for result in check(anisotropic_model_path)}
     mean = results["direct forces: mean"]
     assert mean.passed is None
     assert mean.value > 1e-3
@@ -317,23 +317,23 @@ def test_direct_heads_are_reported(anisotropic_model_path):
 
 def test_nonsense_structures_are_refused(pair_model_path):
     with pytest.raises(StructureError, match="Cu"):
-        run_checks(pair_model_path, bulk("Cu"))
+        check(pair_model_path, bulk("Cu"))
     atoms = bulk("Si")
     atoms.positions[0, 0] = np.nan
     with pytest.raises(StructureError, match="positions"):
-        run_checks(pair_model_path, atoms)
+        check(pair_model_path, atoms)
 
 
 def test_the_given_structure_is_not_changed(pair_model_path):
     atoms = bulk("Si", cubic=True)
     before = atoms.copy()
-    run_checks(pair_model_path, atoms)
+    check(pair_model_path, atoms)
     assert atoms == before
     assert atoms.calc is None
 
 
 def test_table_is_aligned_and_says_the_verdict(pair_model_path):
-    results = run_checks(pair_model_path)
+    results = check(pair_model_path)
     table = format_checks(results)
     lines = table.splitlines()
     assert len(lines) == len(results) + 4
@@ -341,11 +341,11 @@ def test_table_is_aligned_and_says_the_verdict(pair_model_path):
     for result, line in zip(results, lines[2:], strict=False):
         assert line.startswith(result.name)
         assert line.index(f"{result.value:.3e}") + 9 == lines[0].index("measured") + len("measured")
-    assert format_checks(run_checks(make_model(StepCutoff()))).splitlines()[-1].startswith("FAILED: ")
+    assert format_checks(check(make_model(StepCutoff()))).splitlines()[-1].startswith("FAILED: ")
 
 
 def test_two_runs_measure_the_same(pair_model_path):
-    assert run_checks(pair_model_path) == run_checks(pair_model_path)
+    assert check(pair_model_path) == check(pair_model_path)
 
 
 def test_every_check_says_what_it_does():

@@ -5,7 +5,7 @@ import torch
 from broken_networks import Broken, make_model
 from random_pet import random_network
 
-from ase_mlip.checks.check import format_checks, run_checks
+from ase_mlip.checks.check import check, format_checks
 from ase_mlip.checks.features import linear_features
 from ase_mlip.checks.probe import Probe
 from ase_mlip.checks.structures import default_structures
@@ -68,9 +68,9 @@ def test_energies_of_pet_are_linear_in_its_features(featurizer, layers):
 
 
 def test_the_row_is_printed_only_for_models_with_features(pair_model_path):
-    results = run_checks(make_model(Featured(), outputs=["energies", "features"]))
+    results = check(make_model(Featured(), outputs=["energies", "features"]))
     assert f"{NAME}  " in format_checks(results)
-    assert NAME not in [result.name for result in run_checks(pair_model_path)]
+    assert NAME not in [result.name for result in check(pair_model_path)]
 
 
 def test_too_many_features_for_what_is_worth_evaluating_are_said_so(monkeypatch):

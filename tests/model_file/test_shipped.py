@@ -5,7 +5,7 @@ import pytest
 from ase.build import bulk, molecule
 
 from ase_mlip.calculators.calculator import MLIPCalculator
-from ase_mlip.checks.check import passed, run_checks
+from ase_mlip.checks.check import check, passed
 from ase_mlip.checks.probe import Probe
 from ase_mlip.checks.snnp import repulsive_core, smooth_cutoff, visited_intervals
 from ase_mlip.checks.structures import default_structures
@@ -28,7 +28,7 @@ def test_files_are_small_and_say_where_they_come_from(name):
 
 @pytest.mark.parametrize("name", shipped_models())
 def test_every_check_passes(name):
-    results = run_checks(name)
+    results = check(name)
     assert passed(results), [r for r in results if r.passed is False]
 
 
