@@ -7,11 +7,9 @@ import sys
 
 from ase.build import bulk
 
-from ase_mlip import MLIPCalculator
+from ase_mlip import MLIPCalculator, equation_of_state, relax
 from ase_mlip.crystals import idealized
-from ase_mlip.mechanics.eos import equation_of_state
 from ase_mlip.pictures.plots import plot_eos, plot_relaxation, save_figure
-from ase_mlip.relaxation.relax import relax
 
 model = sys.argv[1] if len(sys.argv) > 1 else "pet-si"
 # float64 makes forces smooth enough for a tight relaxation

@@ -9,8 +9,7 @@ import sys
 from ase.build import bulk
 from tqdm import tqdm
 
-from ase_mlip import MLIPCalculator
-from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip import MLIPCalculator, phonons
 from ase_mlip.pictures.plots import plot_phonons, save_figure
 
 model = sys.argv[1] if len(sys.argv) > 1 else "pet-si"

@@ -20,8 +20,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.md.langevin import Langevin
 
+from ase_mlip import train
 from ase_mlip.stability_training.trainable import open_trainable
-from ase_mlip.training.train import train
 
 HERE = Path(__file__).resolve().parent
 TEMPERATURE = 1200.0  # K
