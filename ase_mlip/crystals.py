@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import spglib
@@ -122,6 +123,27 @@ def space_group(atoms: Atoms, symprec: float = 1e-5) -> str:
         return ""
     dataset = symmetry_dataset(atoms, symprec)
     return "" if dataset is None else f"{dataset.international} ({dataset.number})"
+
+
+class PointGroup(NamedTuple):
+    """Operations of a crystal about a point, in its own orientation."""
+
+    matrices: np.ndarray  # [n, 3, 3], orthogonal, proper and improper
+    name: str  # "m-3m"
+    space_group: str  # "Fd-3m (227)"
+
+
+def point_group(atoms: Atoms, symprec: float) -> PointGroup | None:
+    """The point group of a crystal within ``symprec`` Å; None where spglib finds no symmetry."""
+    dataset = symmetry_dataset(atoms, symprec)
+    if dataset is None:
+        return None
+    lattice = atoms.cell.array.T
+    matrices = lattice @ np.unique(dataset.rotations, axis=0) @ np.linalg.inv(lattice)
+    # a cell that is symmetric within symprec only gives matrices that are orthogonal within it only
+    left, _, right = np.linalg.svd(matrices)
+    name = f"{dataset.international} ({dataset.number})"
+    return PointGroup(left @ right, dataset.pointgroup.strip(), name)
 
 
 def symmetry_dataset(atoms: Atoms, symprec: float):

@@ -20,7 +20,7 @@ from phonopy import Phonopy
 
 from ..crystals import require_positive
 from ..errors import PrecisionWarning
-from .bands import frequencies_at, special_points
+from .bands import ACOUSTIC, frequencies_at, special_points
 from .cells import new_phonopy, to_ase, to_phonopy
 from .cosets import averaged_forces
 from .files import Checkpoint
@@ -29,7 +29,6 @@ from .phonons import sum_rule_error
 from .supercell import find_supercell, warn_if_small
 
 DEGENERATE = 1e-4  # THz, of frequencies from force constants that obey the space group
-ACOUSTIC = 1e-2  # THz, at Γ
 
 
 @dataclass

@@ -30,6 +30,7 @@ from ..crystals import (
     with_calculator,
 )
 from ..errors import MLIPError, StructureError
+from .bands import ACOUSTIC
 from .cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
 from .files import Checkpoint
 from .supercell import find_supercell
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from phono3py import Phono3py
 
 DEGENERATE = 1e-4  # THz; modes closer than this are one population, not a coherence
-ACOUSTIC = -1e-2  # THz; the three lowest modes at Γ may fall to this, as in the benchmark of kappa_srme
 
 
 @dataclass
@@ -268,7 +268,7 @@ def _has_imaginary(frequencies: np.ndarray) -> bool:
     """The benchmark's criterion, of frequencies [n, bands] with Γ first."""
     acoustic = np.sort(frequencies[0])[:3]
     return bool(
-        (acoustic < ACOUSTIC).any()
+        (acoustic < -ACOUSTIC).any()
         or (np.sort(frequencies[0])[3:] < 0.0).any()
         or (frequencies[1:] < 0.0).any()
     )

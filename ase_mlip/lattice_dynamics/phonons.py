@@ -19,15 +19,13 @@ from ..crystals import largest_force, require_positive, space_group
 from ..errors import StructureError
 from ..provenance import plain
 from ..relaxation.relax import RelaxResult
-from .bands import BandStructure, band_structure, check_path, frequencies_at
+from .bands import IMAGINARY, BandStructure, band_structure, check_path, frequencies_at
 from .cells import as_mesh, new_phonopy, to_ase
 from .cosets import averaged_forces
 from .files import Checkpoint
 from .input import averaged_calculator, check_input, preparation, relaxed_within_symmetry
 from .supercell import find_supercell, warn_if_small, width_of
 from .thermal import ThermalProperties, thermal_properties
-
-IMAGINARY = -0.1  # THz; below it a mode counts as imaginary, above it as noise of an acoustic mode
 
 
 @dataclass

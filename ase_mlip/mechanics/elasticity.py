@@ -18,10 +18,10 @@ from ase.stress import voigt_6_to_full_3x3_strain
 
 from ..crystals import (
     largest_force,
+    point_group,
     refuse_constraints,
     refuse_random,
     require_crystal,
-    symmetry_dataset,
     warn_of_single_precision,
     with_calculator,
 )
@@ -261,14 +261,10 @@ def _slopes(strains: np.ndarray, stresses: np.ndarray) -> tuple[np.ndarray, floa
 
 def _point_group(atoms: Atoms, symprec: float) -> tuple[np.ndarray, str]:
     """Cartesian operations [n, 3, 3], proper and improper, and the space group's name."""
-    dataset = symmetry_dataset(atoms, symprec)
-    if dataset is None:
+    group = point_group(atoms, symprec)
+    if group is None:
         raise StructureError(
             f"`atoms` has no space group within `symprec={symprec}` Å (are two atoms at one place?); "
             "use `symmetry=False` or another `symprec`"
         )
-    lattice = atoms.cell.array.T
-    matrices = lattice @ np.unique(dataset.rotations, axis=0) @ np.linalg.inv(lattice)
-    # a cell that is symmetric within symprec only gives matrices that are orthogonal within it only
-    left, _, right = np.linalg.svd(matrices)
-    return left @ right, f"{dataset.international} ({dataset.number})"
+    return group.matrices, group.space_group

@@ -108,17 +108,12 @@ def lebedev_averaging(degree: int) -> Averaging:
 
 def crystal_averaging(atoms: Atoms, symprec: float = 1e-5) -> Averaging:
     """The point group of a crystal, improper operations included, in its own orientation."""
-    from ..crystals import require_crystal, symmetry_dataset
+    from ..crystals import point_group, require_crystal
 
     require_crystal(atoms, "symmetrize")
-    dataset = symmetry_dataset(atoms, symprec)
-    if dataset is None:
+    group = point_group(atoms, symprec)
+    if group is None:
         raise StructureError(f"`symmetrize`: spglib finds no symmetry of {atoms} at symprec {symprec} Å")
-    lattice = atoms.cell.array.T
-    operations = np.unique(dataset.rotations, axis=0)
-    matrices = lattice @ operations @ np.linalg.inv(lattice)
-    # a cell that is symmetric within symprec only gives matrices that are orthogonal within it only
-    left, _, right = np.linalg.svd(matrices)
-    group = f"crystal {dataset.pointgroup.strip()}"
+    matrices = group.matrices
     weights = np.full(len(matrices), 1.0 / len(matrices))
-    return Averaging(group, left @ right, weights, lattice=True, cell=atoms.cell.array.copy())
+    return Averaging(f"crystal {group.name}", matrices, weights, lattice=True, cell=atoms.cell.array.copy())
