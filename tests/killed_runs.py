@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from ase_mlip.building import _ops
-from ase_mlip.cli import main as cli
+from ase_mlip.cli import program as cli
 
 
 def import_all() -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from optional_packages import HAS_PHONO3PY
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.dynamics.engines import ase_frames, lammps_frames
 from ase_mlip.dynamics.md import draw_velocities
 from ase_mlip.errors import StructureError

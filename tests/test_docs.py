@@ -22,7 +22,7 @@ from ase_mlip.building import _build, _ops
 from ase_mlip.checks import physics as check_physics
 from ase_mlip.checks import probe as check_probe
 from ase_mlip.checks.check import CHECKS
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.configuration.run import SNNP_DEFAULTS, DesignConfig, LossConfig, OptimizerConfig, RunConfig
 from ase_mlip.data.data import DataConfig
 from ase_mlip.model_file.info import ModelInfo, shipped_models

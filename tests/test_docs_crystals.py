@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.calculators.anisotropy import SCHEMES, pooled
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
 from ase_mlip.relaxation.force_noise import force_noise
 from ase_mlip.relaxation.relax import relax

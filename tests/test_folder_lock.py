@@ -142,7 +142,7 @@ def test_commands_hold_the_lock_of_their_output(tmp_path, pair_model_path, comma
     from ase.build import bulk
     from click.testing import CliRunner
 
-    from ase_mlip.cli.main import main
+    from ase_mlip.cli.program import main
 
     if command == "conductivity":
         pytest.importorskip("phono3py", reason="the extra `kappa` is not installed")

@@ -1,6 +1,13 @@
 """The command line: reads arguments, prints, sets the exit status. Nothing imports it.
 
-``main`` is the entry point. ``simulations`` has the commands that run a model on structures, ``models`` those
-on models and their data.
-Public: ``main.main``.
+``program`` holds the group of commands. ``simulations`` has the commands that run a model on structures,
+``models`` those on models and their data. It may import everything, when a command runs.
+Public: ``program.main``.
 """
+
+
+def main() -> None:
+    """The entry point of ``ase-mlip``."""
+    from .program import main as run
+
+    run()

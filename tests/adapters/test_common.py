@@ -12,7 +12,7 @@ from ase.neighborlist import neighbor_list
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator, export_model
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.converters import Adapted, AdapterError, Reference, adapt, common, export_adapted
 from ase_mlip.converters.recognise import recognise
 from ase_mlip.converters.structures import parity_structures

@@ -328,7 +328,7 @@ def test_cmake_builds_the_pair_style_against_another_lammps(tmp_path):
     (tmp_path / "in.trial").write_text(LAMMPS_SCRIPT)
     environment = lammps_run.with_folders(os.environ, mpi=library.parent if library else None)
     arguments = ["--lmp", lammps.program, "--plugin", prefix / "lib" / "ase_mlip", "-in", "in.trial"]
-    code = "from ase_mlip.cli.main import main; main()"
+    code = "from ase_mlip.cli.program import main; main()"
     command = [sys.executable, "-c", code, "lammps", *arguments, "-log", "none"]
     output = run(command, env=environment, cwd=tmp_path)
     assert str(prefix / "share" / "ase_mlip" / "models" / "pet-si.pt") in output

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from ase_mlip import MLIPCalculator
 from ase_mlip.calculators.anisotropy import Anisotropy, measure, pooled, to_text
 from ase_mlip.calculators.residual import averaging_turned, uniform_rotations
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.pictures.plots import plot_anisotropy
 from ase_mlip.rotations.schemes import find_averaging

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from leverage_cases import labelled, training_data
 from random_pet import export_random, silicon
 
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.model_file.model import read_info
 
 

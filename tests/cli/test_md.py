@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_mlip.cli import main as cli
+from ase_mlip.cli import program as cli
 
 
 def invoke(*arguments):

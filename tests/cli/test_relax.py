@@ -20,7 +20,7 @@ from ase.io import read, write
 from ase.units import GPa
 from click.testing import CliRunner
 
-from ase_mlip.cli import main as cli
+from ase_mlip.cli import program as cli
 from ase_mlip.cli.simulations.relax import OPTIMIZERS
 from ase_mlip.relaxation import store as relax_store
 from ase_mlip.relaxation.relax import OPTIMIZERS as KNOWN
@@ -175,7 +175,7 @@ def test_a_killed_command_continues(sw_path, tmp_path):
     write(tmp_path / "many.extxyz", frames)
     arguments = [str(sw_path), str(tmp_path / "many.extxyz"), "--fmax", "0.01", "-o"]
     arguments += [str(tmp_path / "out.extxyz"), "--dtype", "float64"]
-    program = "from ase_mlip.cli.main import main; main()"
+    program = "from ase_mlip.cli.program import main; main()"
     process = subprocess.Popen([sys.executable, "-c", program, "relax", *arguments])
     deadline = time.monotonic() + 60
     while not (tmp_path / "out.extxyz").exists() and time.monotonic() < deadline:

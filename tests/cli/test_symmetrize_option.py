@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from ase_mlip import MLIPCalculator
 from ase_mlip.calculators.residual import choose_averaging
 from ase_mlip.cli import common
-from ase_mlip.cli import main as cli
+from ase_mlip.cli import program as cli
 
 STRUCTURE = Path(__file__).parents[2] / "examples" / "structures" / "silicon_rattled.xyz"
 QUICK = {

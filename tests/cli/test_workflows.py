@@ -9,7 +9,7 @@ from ase.io import write
 from click.testing import CliRunner
 
 from ase_mlip.calculators.calculator import MLIPCalculator
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.errors import MLIPError, StructureError
 from ase_mlip.lattice_dynamics.audit import audit_phonons
 from ase_mlip.lattice_dynamics.phonons import phonons

@@ -17,7 +17,7 @@ from optional_packages import HAS_PHONO3PY
 from toy import AnisotropicNetwork, PairNetwork, export_toy
 
 from ase_mlip import design
-from ase_mlip.cli import main as cli
+from ase_mlip.cli import program as cli
 
 CPU_SECONDS = 60  # of all
 EACH = 10  # before a command counts as one that started its work

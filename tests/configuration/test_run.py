@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.configuration.run import DesignConfig, LossConfig, OptimizerConfig, RunConfig, read_config
 from ase_mlip.configuration.typed_table import describe, read_table
 from ase_mlip.data.data import DataConfig

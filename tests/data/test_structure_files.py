@@ -11,7 +11,7 @@ from ase.io import read, write
 from click.testing import CliRunner
 from optional_packages import HAS_PHONO3PY, needs_phono3py
 
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.data.data import DataConfig, load_data, read_structures
 from ase_mlip.errors import DataError, StructureError
 from ase_mlip.relaxation.relax import relax

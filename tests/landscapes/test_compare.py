@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.errors import DataError
 from ase_mlip.landscapes.compare import compare
 from ase_mlip.landscapes.comparison_files import TRAINING_ERROR, read_landscape

@@ -13,8 +13,8 @@ from toy import PairNetwork, export_toy
 
 import ase_mlip
 from ase_mlip import landscape
-from ase_mlip.cli.main import main
 from ase_mlip.cli.models.landscape import PICTURE
+from ase_mlip.cli.program import main
 from ase_mlip.data.references import ReferenceKeys, Sample, sample_from_atoms
 from ase_mlip.errors import DataError, MLIPError, StructureError
 from ase_mlip.landscapes import combined_entropy, loss_entropy

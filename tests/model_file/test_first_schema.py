@@ -15,7 +15,7 @@ from torch import Tensor
 from toy import AnisotropicNetwork, export_toy, silica
 
 from ase_mlip import MLIPCalculator, SymmetrizedModel, export_model, load_model
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.errors import MLIPError
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.model_file.first_contract import unwrapped

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from designs import copper, labelled, pool, slab
 
-from ase_mlip.cli import main as cli
+from ase_mlip.cli import program as cli
 from ase_mlip.cli.models.design import CRITERIA
 from ase_mlip.optimal_design import settings
 

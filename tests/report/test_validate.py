@@ -18,7 +18,7 @@ from ase.io import write
 from click.testing import CliRunner
 
 from ase_mlip.calculators.calculator import MLIPCalculator
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.errors import StructureError
 from ase_mlip.provenance import versions as module_versions
 from ase_mlip.report import validate as module
@@ -299,7 +299,7 @@ def test_an_interrupt_ends_it_and_the_same_command_goes_on(sw_path, tmp_path):
     for name in "ab":
         files.append(str(tmp_path / f"{name}.extxyz"))
         write(files[-1], Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
-    command = [sys.executable, "-c", "from ase_mlip.cli.main import main; main()"]
+    command = [sys.executable, "-c", "from ase_mlip.cli.program import main; main()"]
     command += ["validate", str(sw_path), *files, "--quick"]
     command += ["--device", "cpu", "--processes", "1", "-o", str(tmp_path / "report")]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts)

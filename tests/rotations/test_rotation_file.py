@@ -6,7 +6,7 @@ from ase.build import bulk
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.errors import MLIPError
 from ase_mlip.rotations.rotation_file import read_rotations, write_rotations
 from ase_mlip.rotations.schemes import find_averaging

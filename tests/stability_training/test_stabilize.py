@@ -10,7 +10,7 @@ import pytest
 from ase.io import read, write
 from click.testing import CliRunner
 
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
 from ase_mlip.model_file.model import load_model
 from ase_mlip.stability_training import workflow

@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.data.data import Sample
 from ase_mlip.training.dynamics import FILE, run_dynamics
 from tests.toy import PairNetwork, export_toy

@@ -14,7 +14,7 @@ from snnp_training import SNNP, prepare
 from toy_training import needs_muon
 
 from ase_mlip.calculators.calculator import MLIPCalculator
-from ase_mlip.cli.main import main
+from ase_mlip.cli.program import main
 from ase_mlip.configuration.run import read_config
 from ase_mlip.data.first_knot import Distances
 from ase_mlip.errors import DataError

@@ -35,7 +35,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
     """A process whose files may not grow beyond 3 kB meets the same error in the same place."""
     path = prepare(tmp_path, epochs=1)
     code = (
-        "import resource; from ase_mlip.cli.main import main; import ase_mlip.training.train; "
+        "import resource; from ase_mlip.cli.program import main; import ase_mlip.training.train; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); main(['train', {str(path)!r}])"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

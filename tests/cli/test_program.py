@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.io import write
 from click.testing import CliRunner
 
-from ase_mlip.cli import main as cli
+from ase_mlip.cli import program as cli
 from ase_mlip.errors import BuildError, MLIPError
 
 
@@ -31,7 +31,7 @@ def structure_path(tmp_path):
 
 def test_help_is_immediate_and_imports_nothing_heavy():
     code = (
-        "import sys; from ase_mlip.cli.main import main\n"
+        "import sys; from ase_mlip.cli.program import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'ase', 'numpy', 'matplotlib', 'phonopy', 'vesin', 'scipy'} & sys.modules.keys()\n"
