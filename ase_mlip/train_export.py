@@ -17,7 +17,7 @@ from .errors import DataError
 from .evaluate import EvaluationResult, evaluate
 from .model import export_model, load_model
 from .neighbors import build_graph
-from .optimal_design.leverage import attach_leverage
+from .optimal_design.leverage.attach import attach_leverage
 from .train_checkpoint import TrainState
 from .train_config import HYPERS, RunConfig
 from .visited import count_visits

@@ -109,7 +109,7 @@ def _leverage(recipe: Recipe) -> dict | None:
 def _with_leverage(recipe: Recipe) -> Model | None:
     """The model with a leverage of its own training frames, attached once."""
     from ase_mlip.errors import MLIPError
-    from ase_mlip.optimal_design.leverage import attach_leverage
+    from ase_mlip.optimal_design.leverage.attach import attach_leverage
 
     path = recipe.folder / f"{recipe.name}-leverage.pt"
     try:

@@ -12,7 +12,7 @@ from calls import call
 from ase_mlip import _ops
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
 from ase_mlip.neighbors import Graph, build_graph, concatenate
-from ase_mlip.optimal_design.linear_basis import LinearBasis
+from ase_mlip.optimal_design.rows.linear_basis import LinearBasis
 from ase_mlip.potential import Potential
 
 SMALL = {"radial_intervals": 5, "angular_intervals": 4, "angle_intervals": 3, "hidden": [], "inner": 1.8}

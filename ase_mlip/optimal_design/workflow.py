@@ -11,18 +11,18 @@ import numpy as np
 from ..folder_lock import locked
 from . import forecast
 from .algebra import select
-from .folder import PICTURE, refuse_other_design, write_design
 from .forecast import covariance, follow, random_band, reasons
-from .inputs import Inputs, read_inputs
-from .linear_basis import undetermined
-from .pool import Frame, Structures
-from .report import settings_document
+from .output.folder import PICTURE, refuse_other_design, write_design
+from .output.report import settings_document
+from .output.stored import write_stored
 from .result import DesignResult, Pick, group_forecasts
-from .row_source import Progress, RowSource, counts_of, row_source
-from .rows import Rows
-from .scaling import Scaling, balanced
+from .rows.linear_basis import undetermined
+from .rows.scaling import Scaling, balanced
+from .rows.source import Progress, RowSource, counts_of, row_source
+from .rows.structure_rows import Rows
 from .settings import DesignSettings
-from .stored import write_stored
+from .structures.inputs import Inputs, read_inputs
+from .structures.pool import Frame, Structures
 from .target import Target
 
 MOST_TARGET_ROWS = 20000  # of criterion g, which looks at single rows

@@ -19,7 +19,7 @@ from ase_mlip.landscapes.directions import direction
 from ase_mlip.landscapes.families import tables_of
 from ase_mlip.landscapes.losses import FrameLosses, parts
 from ase_mlip.landscapes.weights import Weights, model_weights
-from ase_mlip.optimal_design.linear_basis import LinearBasis, linear_rows
+from ase_mlip.optimal_design.rows.linear_basis import LinearBasis, linear_rows
 from ase_mlip.references import ReferenceKeys, sample_from_atoms
 
 SPLINES = ("phi.coefficients", "g.coefficients")

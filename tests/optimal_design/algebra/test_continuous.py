@@ -8,7 +8,7 @@ import pytest
 
 from ase_mlip.errors import MLIPError
 from ase_mlip.optimal_design.algebra import Blocks, continuous_design
-from tests.optimal_design.design_cases import (
+from tests.optimal_design.algebra.design_cases import (
     CRITERIA,
     brute_force,
     criterion_of,

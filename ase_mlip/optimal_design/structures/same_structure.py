@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from ..stored_list import spanning_cell
+from ...stored_list import spanning_cell
 
 TOLERANCE = 1e-3  # Å; files have four decimals and more, displacements for force constants 0.01 Å
 _WAVES = np.array([hkl for hkl in itertools.product(range(-2, 3), repeat=3) if hkl > (0, 0, 0)], dtype=float)

@@ -10,11 +10,11 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 
-from ..errors import DataError, StructureError
-from ..frames import as_list, numbered_frames
-from ..pairs import find_pairs
-from ..stability import Criteria
-from ..stored_list import spanning_cell
+from ...errors import DataError, StructureError
+from ...frames import as_list, numbered_frames
+from ...pairs import find_pairs
+from ...stability import Criteria
+from ...stored_list import spanning_cell
 from .same_structure import KnownStructures
 
 DEFAULT_KEY = "group"

@@ -19,8 +19,8 @@ from ase_mlip.export_again import export_again
 from ase_mlip.leverage_file import MEMBER
 from ase_mlip.model import read_info
 from ase_mlip.neighbors import build_graph
-from ase_mlip.optimal_design.leverage import SIGMA, attach_leverage
-from ase_mlip.optimal_design.whitening import PRIOR
+from ase_mlip.optimal_design.leverage.attach import SIGMA, attach_leverage
+from ase_mlip.optimal_design.leverage.whitening import PRIOR
 
 
 @pytest.fixture(scope="module")

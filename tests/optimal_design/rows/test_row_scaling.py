@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ase_mlip.errors import MLIPError
-from ase_mlip.optimal_design.rows import Rows
-from ase_mlip.optimal_design.scaling import Scaling, balanced
+from ase_mlip.optimal_design.rows.scaling import Scaling, balanced
+from ase_mlip.optimal_design.rows.structure_rows import Rows
 
 
 def rows(seed: int, units: np.ndarray, atoms=5) -> Rows:

@@ -11,10 +11,10 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from ..errors import DataError
-from ..frames import as_list, locate
+from ...errors import DataError
+from ...frames import as_list, locate
+from ..settings import DesignSettings, costs_of
 from .pool import Frame, Rejected, Structures, places_of, read_frames_of, set_aside
-from .settings import DesignSettings, costs_of
 
 
 @dataclass

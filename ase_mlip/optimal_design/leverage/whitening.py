@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cholesky, eigvalsh, solve_triangular
 
-from ..errors import DataError
+from ...errors import DataError
 
 QUANTILE = 0.99  # of the training atoms, left out: there the leverage is 1
 QUANTILES = (0.5, 0.9, 0.99, 1.0)  # that are kept for each element

@@ -16,9 +16,9 @@ from ase_mlip.errors import DataError, MLIPError, StructureError
 from ase_mlip.linear_fit import fit_linear
 from ase_mlip.model import load_model
 from ase_mlip.neighbors import build_graph
-from ase_mlip.optimal_design.auto_basis import auto_basis, basis_from_hypers, basis_from_model
-from ase_mlip.optimal_design.linear_basis import LinearBasis, linear_rows, undetermined
-from ase_mlip.optimal_design.rows import gram
+from ase_mlip.optimal_design.rows.auto_basis import auto_basis, basis_from_hypers, basis_from_model
+from ase_mlip.optimal_design.rows.linear_basis import LinearBasis, linear_rows, undetermined
+from ase_mlip.optimal_design.rows.structure_rows import gram
 from ase_mlip.references import Sample
 
 HYPERS = SNNPHypers(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ase_mlip.errors import DataError
-from ase_mlip.optimal_design.whitening import by_coefficient, isotropic, quantiles_by_element, whiten
+from ase_mlip.optimal_design.leverage.whitening import by_coefficient, isotropic, quantiles_by_element, whiten
 
 SIGMA, SIZE = 0.2, 7
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ..archive import write_atomically
-from ..errors import DataError
-from .result import DesignResult
-from .row_source import RowSource, basis_of_hypers, feature_source, linear_source
-from .settings import DesignSettings
+from ...archive import write_atomically
+from ...errors import DataError
+from ..result import DesignResult
+from ..rows.source import RowSource, basis_of_hypers, feature_source, linear_source
+from ..settings import DesignSettings
 
 FILE = "design.npz"
 

@@ -13,15 +13,15 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ..architectures.snnp import SNNP, SNNPHypers
-from ..errors import DataError, MLIPError
-from ..neighbors import build_graph
-from ..potential import Potential
-from .inputs import Inputs
+from ...architectures.snnp import SNNP, SNNPHypers
+from ...errors import DataError, MLIPError
+from ...neighbors import build_graph
+from ...potential import Potential
+from ..settings import DesignSettings, directions
+from ..structures.inputs import Inputs
+from ..structures.pool import Frame
 from .linear_basis import LinearBasis, linear_rows
-from .pool import Frame
-from .rows import LABELS, Rows
-from .settings import DesignSettings, directions
+from .structure_rows import LABELS, Rows
 
 SKETCH = 8  # directions for a model, and where exact rows would not fit
 MOST_BYTES = 2**30  # of all exact rows
@@ -45,7 +45,7 @@ class RowSource:
     prior_of: the prior A₀ [p, p] for the information [p, p] of the pool
     labels: that a calculation gives
     sigma: by which rows are divided, by label
-    document, arrays: from which :mod:`.stored_basis` makes the source again
+    document, arrays: from which :mod:`..output.stored` makes the source again
     """
 
     name: str
@@ -152,8 +152,8 @@ def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, num
 
 def feature_source(settings: DesignSettings, smallest: Atoms) -> RowSource:
     """Of the last-layer features of a model; ``smallest`` is a structure to count them with."""
-    from ..model import load_model
-    from ..model_info import find_model
+    from ...model import load_model
+    from ...model_info import find_model
     from .sketch import feature_names, force_combinations, sketch_rows, with_features
 
     model = with_features(load_model(find_model(settings.basis), dtype="float64"))
@@ -194,8 +194,8 @@ def _wanted(settings: DesignSettings) -> tuple[str, ...]:
 
 def _of_model(settings: DesignSettings, inputs: Inputs, notes: list[str]) -> RowSource:
     """An s-NNP's least-squares basis, or the features of another network."""
-    from ..model import load_model
-    from ..model_info import find_model
+    from ...model import load_model
+    from ...model_info import find_model
     from .auto_basis import basis_from_model
 
     model = load_model(find_model(settings.basis), dtype="float64")
@@ -209,7 +209,7 @@ def _of_model(settings: DesignSettings, inputs: Inputs, notes: list[str]) -> Row
 
 def _hypers_of(path: Path) -> SNNPHypers:
     """The ``[model]`` of a training's TOML file. Raises ConfigurationError; DataError unless of an s-NNP."""
-    from ..train_config import read_config
+    from ...train_config import read_config
 
     hypers = read_config(path).model
     if not isinstance(hypers, SNNPHypers):
@@ -269,7 +269,7 @@ def _core(basis: LinearBasis) -> Callable[[Atoms], Values]:
 
 def _predictions(model: str) -> Callable[[Atoms], Values]:
     """A model's own numbers, in float64: its features correct them."""
-    from ..calculator import MLIPCalculator
+    from ...calculator import MLIPCalculator
 
     calculators: list[MLIPCalculator] = []
 

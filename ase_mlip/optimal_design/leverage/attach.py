@@ -17,15 +17,15 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from tqdm import tqdm
 
-from .. import _torchscript
-from ..averaging import Averaging, random_rotation
-from ..calculator_leverage import SNNPBasis
-from ..errors import DataError, MLIPError, StructureError
-from ..frames import as_list, locate
-from ..leverage_file import VERSION, Leverage, write_leverage
-from ..model import Model, load_model
-from ..model_info import ModelInfo, find_model
-from ..neighbors import Graph, build_graph, check_species
+from ... import _torchscript
+from ...averaging import Averaging, random_rotation
+from ...calculator_leverage import SNNPBasis
+from ...errors import DataError, MLIPError, StructureError
+from ...frames import as_list, locate
+from ...leverage_file import VERSION, Leverage, write_leverage
+from ...model import Model, load_model
+from ...model_info import ModelInfo, find_model
+from ...neighbors import Graph, build_graph, check_species
 from .whitening import QUANTILE, Whitening, by_coefficient, isotropic, quantiles_by_element, whiten
 
 SIGMA = 0.01  # eV, of the energy of an atom as data

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import MLIPError
-from .rows import LABELS, Rows, checked_labels
+from ...errors import MLIPError
+from .structure_rows import LABELS, Rows, checked_labels
 
 
 @dataclass(frozen=True)

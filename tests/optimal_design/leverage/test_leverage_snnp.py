@@ -14,10 +14,10 @@ from ase_mlip import _build, export_model, load_model
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
 from ase_mlip.errors import MLIPError
 from ase_mlip.model import read_info
-from ase_mlip.optimal_design.auto_basis import basis_from_model
-from ase_mlip.optimal_design.leverage import SIGMA, attach_leverage
-from ase_mlip.optimal_design.linear_basis import linear_rows
-from ase_mlip.optimal_design.whitening import PRIOR
+from ase_mlip.optimal_design.leverage.attach import SIGMA, attach_leverage
+from ase_mlip.optimal_design.leverage.whitening import PRIOR
+from ase_mlip.optimal_design.rows.auto_basis import basis_from_model
+from ase_mlip.optimal_design.rows.linear_basis import linear_rows
 
 
 def oxide(seed, rattle=0.1) -> Atoms:
@@ -101,7 +101,7 @@ def test_an_snnp_is_calibrated_where_it_is_linear(tmp_path, hidden, linear):
 
 def test_lammps_sums_of_whole_vectors_are_those_of_the_operator(tmp_path):
     """A program without torch, also with arguments beyond the knots and with none, one and few neighbours."""
-    program, root = tmp_path / "test_basis_sums", Path(__file__).parents[1]
+    program, root = tmp_path / "test_basis_sums", Path(__file__).parents[3]
     flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror"]
     flags += ["-I", str(_build.source_folder()), "-I", str(root / "lammps_plugin")]
     source = str(root / "tests/cpp/test_basis_sums.cpp")

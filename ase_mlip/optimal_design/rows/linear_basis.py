@@ -15,11 +15,11 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from .. import _ops
-from ..architectures.snnp import SNNP
-from ..errors import DataError, StructureError
-from ..neighbors import Graph, build_graph, check_species, concatenate
-from .rows import LABELS, Rows, checked_labels
+from ... import _ops
+from ...architectures.snnp import SNNP
+from ...errors import DataError, StructureError
+from ...neighbors import Graph, build_graph, check_species, concatenate
+from .structure_rows import LABELS, Rows, checked_labels
 
 SINGULAR = 1e-12  # of the largest eigenvalue of the scaled information: below, rounding decides
 SHARE = 0.05  # of a coefficient in what is undetermined, from which it is named

@@ -12,7 +12,7 @@ from ase_mlip.optimal_design.algebra.greedy import additions_of, greedy
 from ase_mlip.optimal_design.algebra.problem import prepare
 from ase_mlip.optimal_design.algebra.swap_bounds import swap_bounds
 from ase_mlip.optimal_design.algebra.swaps import TOLERANCE, swap_gains
-from tests.optimal_design.design_cases import (
+from tests.optimal_design.algebra.design_cases import (
     CRITERIA,
     brute_force,
     criterion_of,

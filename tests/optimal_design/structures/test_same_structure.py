@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from ase_mlip.optimal_design.same_structure import KnownStructures, is_same
+from ase_mlip.optimal_design.structures.same_structure import KnownStructures, is_same
 
 DIGITS = 5
 

@@ -15,14 +15,14 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from .. import _torchscript
-from ..averaging import Averaging
-from ..calculator_arguments import resolve_model
-from ..errors import MLIPError, StructureError
-from ..model import Model
-from ..neighbors import NeighborList, check_species
-from ..symmetry import find_averaging
-from .rows import Rows, checked_labels
+from ... import _torchscript
+from ...averaging import Averaging
+from ...calculator_arguments import resolve_model
+from ...errors import MLIPError, StructureError
+from ...model import Model
+from ...neighbors import NeighborList, check_species
+from ...symmetry import find_averaging
+from .structure_rows import Rows, checked_labels
 
 DIRECTIONS = 8
 DISPLACEMENT = 1e-4  # Å, of each coordinate; the error is its square, and rounding still far below

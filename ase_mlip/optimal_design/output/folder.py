@@ -10,11 +10,11 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
-from ..archive import write_atomically
-from ..errors import DataError
-from ..provenance import write_json
+from ...archive import write_atomically
+from ...errors import DataError
+from ...provenance import write_json
+from ..result import DesignResult, Pick
 from .report import to_document
-from .result import DesignResult, Pick
 
 PICKS, REJECTED, DOCUMENT, PICTURE = "picks.xyz", "rejected.xyz", "design.json", "design.png"
 

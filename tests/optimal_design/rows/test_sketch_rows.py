@@ -10,7 +10,7 @@ from random_pet import METADATA, random_network, rotated, silicon
 from ase_mlip.errors import MLIPError, StructureError
 from ase_mlip.model import export_model, load_model
 from ase_mlip.neighbors import build_graph
-from ase_mlip.optimal_design.sketch import averaging_of, feature_names, sketch_rows
+from ase_mlip.optimal_design.rows.sketch import averaging_of, feature_names, sketch_rows
 from ase_mlip.symmetry import find_averaging
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import MLIPError
+from ...errors import MLIPError
 
 LABELS = ("energy", "forces", "stress")
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from ..architectures.snnp import SNNP, SNNPHypers
-from ..architectures.snnp_parts import case_tables
-from ..errors import DataError, MLIPError, StructureError
-from ..export_again import made_anew
-from ..first_knot import Distances
-from ..model import Model
-from ..neighbors import Graph, build_graph
+from ...architectures.snnp import SNNP, SNNPHypers
+from ...architectures.snnp_parts import case_tables
+from ...errors import DataError, MLIPError, StructureError
+from ...export_again import made_anew
+from ...first_knot import Distances
+from ...model import Model
+from ...neighbors import Graph, build_graph
 from .linear_basis import LinearBasis
 
 COLUMNS = 400  # the most, so that a design of thousands of structures stays a matter of minutes

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..provenance import plain, versions
-from .forecast import KNEE, percent
-from .inputs import Inputs
-from .pool import Rejected
-from .result import DesignResult, GroupForecast
-from .settings import CRITERIA, UNITS, DesignSettings
+from ...provenance import plain, versions
+from ..forecast import KNEE, percent
+from ..result import DesignResult, GroupForecast
+from ..settings import CRITERIA, UNITS, DesignSettings
+from ..structures.inputs import Inputs
+from ..structures.pool import Rejected
 
 SHOWN = 20  # picks that are printed; all are in picks.xyz
 NAMED = 6  # coefficients

@@ -6,9 +6,9 @@ from ase.build import bulk
 from ase.io import write
 
 from ase_mlip.errors import DataError
-from ase_mlip.optimal_design.inputs import read_inputs
-from ase_mlip.optimal_design.pool import places_of, read_frames_of, set_aside, too_close
 from ase_mlip.optimal_design.settings import DesignSettings
+from ase_mlip.optimal_design.structures.inputs import read_inputs
+from ase_mlip.optimal_design.structures.pool import places_of, read_frames_of, set_aside, too_close
 
 
 def frames(count: int, group: str | None = None, seed: int = 0, symbol: str = "Cu"):
