@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .landscapes.compare import Comparison, Family, Worth
-from .landscapes.comparison_files import Quantity
+from .landscapes.comparison.compare import Comparison, Family, Worth
+from .landscapes.comparison.files import Quantity
 from .plots import BLUE, GREY, ORANGE, _figure
 
 MOST_TARGETS = 3  # panels of correlations of a family: survival, and the errors that are largest

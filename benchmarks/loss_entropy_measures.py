@@ -18,11 +18,11 @@ from loss_entropy_models import RUNS, Recipe
 from ase_mlip.batch_evaluator import BatchEvaluator
 from ase_mlip.calculator import MLIPCalculator
 from ase_mlip.evaluate import evaluate
-from ase_mlip.landscapes import predictors
-from ase_mlip.landscapes.bond_scan import scan_bonds
 from ase_mlip.landscapes.landscape import landscape
 from ase_mlip.landscapes.losses import FrameLosses
-from ase_mlip.landscapes.sharpness import sharpness
+from ase_mlip.landscapes.predictors import entries
+from ase_mlip.landscapes.predictors.bond_scan import scan_bonds
+from ase_mlip.landscapes.predictors.sharpness import sharpness
 from ase_mlip.landscapes.weights import model_weights
 from ase_mlip.md_stability import md_stability
 from ase_mlip.model import Model, load_model
@@ -82,7 +82,7 @@ def _sharpness(recipe: Recipe) -> dict:
     model = load_model(recipe.file, "cpu", "float64")
     frames = read(models.training_files()["landscape"], ":")
     samples = [sample_from_atoms(atoms, ReferenceKeys(), "frame") for atoms in frames]
-    losses = FrameLosses(model, predictors.spread_by_energy(samples, SHARPNESS_FRAMES))
+    losses = FrameLosses(model, entries.spread_by_energy(samples, SHARPNESS_FRAMES))
     return sharpness(losses, model_weights(model), "forces", PROBES, SEED).to_dict()
 
 
@@ -103,7 +103,7 @@ def _leverage(recipe: Recipe) -> dict | None:
     model = _with_leverage(recipe)
     if model is None:
         return None
-    return {"mean": predictors.mean_leverage(model, predictors.bond_ends(start()))}
+    return {"mean": entries.mean_leverage(model, entries.bond_ends(start()))}
 
 
 def _with_leverage(recipe: Recipe) -> Model | None:
@@ -129,14 +129,14 @@ def _committee(recipe: Recipe) -> dict | None:
     for member in members:
         models.trained(member)
     loaded = [load_model(member.file, "cpu") for member in members]
-    return {"deviation": predictors.committee_deviation(loaded, predictors.bond_ends(start()))}
+    return {"deviation": entries.committee_deviation(loaded, entries.bond_ends(start()))}
 
 
 def _rotation(recipe: Recipe) -> dict | None:
     if recipe.family == "snnp":
         return None
     model = load_model(recipe.file, "cpu")
-    return {"spread": predictors.rotational_spread(model, predictors.bond_ends(start()))}
+    return {"spread": entries.rotational_spread(model, entries.bond_ends(start()))}
 
 
 def _survival(recipe: Recipe) -> dict:

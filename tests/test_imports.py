@@ -177,6 +177,15 @@ def test_the_loss_entropy_needs_numpy_only():
     assert GRAPH["landscapes.entropy"] == ({"errors"}, {"__future__", "collections", "numpy"})
 
 
+def test_a_comparison_of_landscapes_knows_their_documents_only():
+    names = {name for name in GRAPH if name.startswith("landscapes.comparison.")}
+    assert names
+    for name in names:
+        own, foreign = GRAPH[name]
+        assert own & GRAPH.keys() <= names | {"errors", "landscapes.document", "landscapes.entropy"}, name
+        assert "torch" not in foreign, name
+
+
 @pytest.mark.parametrize("name", ["relax", "phonons", "md", "nvt", "replicas", "eos"])
 def test_simulations_take_any_ase_calculator(name):
     """Averaging imports the model's side late, when it is asked for."""

@@ -14,15 +14,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ase import Atoms
 
-from ..calculator import MLIPCalculator
-from ..ensemble import Ensemble
-from ..errors import MLIPError
-from ..model import Model
-from ..references import Sample
+from ...calculator import MLIPCalculator
+from ...ensemble import Ensemble
+from ...errors import MLIPError
+from ...model import Model
+from ...references import Sample
+from ..losses import FrameLosses
+from ..weights import model_weights
 from .bond_scan import STRETCH, bond_frames, bonds_of, scan_bonds
-from .losses import FrameLosses
 from .sharpness import PROBES, sharpness
-from .weights import model_weights
 
 NAMES = ("sharpness", "bonds", "leverage", "rotation")
 SHARPNESS_FRAMES = 20

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
-from ..errors import DataError
-from .comparison_files import (
+from ...errors import DataError
+from .correlations import LEAST_MODELS, Correlation, partial_spearman, spearman
+from .files import (
     OF_CURVES,
     TRAINING_ERROR,
     Entry,
@@ -28,7 +29,6 @@ from .comparison_files import (
     read_landscape,
     read_targets,
 )
-from .correlations import LEAST_MODELS, Correlation, partial_spearman, spearman
 
 SHOWN = ("S", "S⁺", "curvature of L_F²", "force loss at x = 0")  # columns of the text beside other predictors
 _CURVES = {quantity.name for quantity in OF_CURVES}

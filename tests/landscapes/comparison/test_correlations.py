@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from ase_mlip.errors import MLIPError
-from ase_mlip.landscapes.correlations import partial_spearman, spearman
+from ase_mlip.landscapes.comparison.correlations import partial_spearman, spearman
 
-PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "loss_landscapes"
+PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "data" / "loss_landscapes"
 
 
 def three(n: int, seed: int, digits: int = 6) -> np.ndarray:

@@ -8,11 +8,17 @@ from click.testing import CliRunner
 
 from ase_mlip.cli import main
 from ase_mlip.errors import DataError
-from ase_mlip.landscapes.compare import compare
-from ase_mlip.landscapes.comparison_files import TRAINING_ERROR, read_landscape
+from ase_mlip.landscapes.comparison.compare import compare
+from ase_mlip.landscapes.comparison.files import TRAINING_ERROR, read_landscape
 from ase_mlip.landscapes.entropy import loss_entropy
 from ase_mlip.plots_compare import plot_comparison
-from tests.landscapes.landscape_files import X, sha256_of, write_dynamics, write_errors, write_landscape
+from tests.landscapes.comparison.landscape_files import (
+    X,
+    sha256_of,
+    write_dynamics,
+    write_errors,
+    write_landscape,
+)
 
 CURVATURES = {"steep": 4.0, "flat": 0.5, "middle": 1.0, "flatter": 0.25, "steeper": 8.0, "soft": 2.0}
 

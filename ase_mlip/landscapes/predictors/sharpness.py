@@ -7,9 +7,10 @@ rescaled without changing its function keeps its numbers. Its trace
 
     tr DHD = Σ_f |θ_f|²/n_f · tr H_ff
 
-is the mean curvature d²(L²)/dx² of the lines of :mod:`.curves`, from other numbers. It is estimated by
-M. F. Hutchinson's probes (Commun. Stat. Simul. Comput. 19, 433 (1990)), the eigenvalue by Lanczos' method
-(``scipy.sparse.linalg.eigsh``); both need products H v only, which are central differences of gradients.
+is the mean curvature d²(L²)/dx² of the lines of :mod:`~ase_mlip.landscapes.curves`, from other numbers. It is
+estimated by M. F. Hutchinson's probes (Commun. Stat. Simul. Comput. 19, 433 (1990)), the eigenvalue by
+Lanczos' method (``scipy.sparse.linalg.eigsh``); both need products H v only, which are central differences of
+gradients.
 
 A gradient of the loss needs the second derivative of the network by edge vectors and weights. The compiled
 operators for inference have none. The scripted module is therefore put into training mode meanwhile, in which
@@ -28,10 +29,10 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
-from .. import _torchscript
-from ..errors import MLIPError
-from .losses import Batch, FrameLosses
-from .weights import Weights
+from ... import _torchscript
+from ...errors import MLIPError
+from ..losses import Batch, FrameLosses
+from ..weights import Weights
 
 QUANTITIES = {"forces": "(eV/Å)²", "energy": "(eV/atom)²"}
 PROBES = 32

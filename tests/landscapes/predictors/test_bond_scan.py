@@ -9,7 +9,13 @@ from ase.calculators.morse import MorsePotential
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.landscapes.bond_scan import bond_frames, bonds_of, scan_bonds, scan_errors, second_differences
+from ase_mlip.landscapes.predictors.bond_scan import (
+    bond_frames,
+    bonds_of,
+    scan_bonds,
+    scan_errors,
+    second_differences,
+)
 
 DEPTH, RHO, R0 = 4.0, 3.5, 1.1  # eV, 1, Å
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from ..errors import MLIPError
+from ...errors import MLIPError
 
 LEAST_MODELS = 5  # of fewer no correlation is given
 RESAMPLES = 9999

@@ -11,7 +11,7 @@ from ase_mlip import export_model, load_model
 from ase_mlip.architectures.snnp import SNNP, SNNPHypers
 from ase_mlip.errors import MLIPError
 from ase_mlip.landscapes.losses import FrameLosses
-from ase_mlip.landscapes.sharpness import LossGradient, filter_scales, sharpness
+from ase_mlip.landscapes.predictors.sharpness import LossGradient, filter_scales, sharpness
 from ase_mlip.landscapes.weights import model_weights
 from ase_mlip.references import ReferenceKeys, sample_from_atoms
 
@@ -78,7 +78,7 @@ def test_linear_model_has_the_matrix_of_its_least_squares_fit(quantity, tmp_path
 
 
 def test_lanczos_finds_the_largest_of_many(tmp_path, monkeypatch):
-    monkeypatch.setattr("ase_mlip.landscapes.sharpness.DENSE", 0)
+    monkeypatch.setattr("ase_mlip.landscapes.predictors.sharpness.DENSE", 0)
     model = exported(
         snnp([], radial_filters=0, angular_filters=0, radial_intervals=30), tmp_path / "linear.pt"
     )

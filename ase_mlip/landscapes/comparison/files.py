@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, MLIPError
-from .document import read_document
-from .entropy import curvature, entropies, largest_rise, mean_losses
+from ...errors import DataError, MLIPError
+from ..document import read_document
+from ..entropy import curvature, entropies, largest_rise, mean_losses
 
 RADIUS = 0.05  # of the largest rise
 # What may differ between landscapes that are compared: curves do not depend on it, or by chance only.

@@ -20,10 +20,10 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from ase.data import covalent_radii
 
-from ..errors import MLIPError, StructureError
-from ..evaluate import predictions
-from ..pairs import find_pairs
-from ..stability import BOND
+from ...errors import MLIPError, StructureError
+from ...evaluate import predictions
+from ...pairs import find_pairs
+from ...stability import BOND
 
 STRETCH = 0.2  # of the length, to either side
 STEP = 0.01  # Å

@@ -13,10 +13,10 @@ from random_pet import random_network
 from ase_mlip import MLIPCalculator, export_model, landscape, load_model
 from ase_mlip.averaging import Averaging
 from ase_mlip.errors import MLIPError
-from ase_mlip.landscapes.bond_scan import bonds_of
-from ase_mlip.landscapes.comparison_files import read_landscape
+from ase_mlip.landscapes.comparison.files import read_landscape
 from ase_mlip.landscapes.document import read_document
-from ase_mlip.landscapes.predictors import (
+from ase_mlip.landscapes.predictors.bond_scan import bonds_of
+from ase_mlip.landscapes.predictors.entries import (
     bond_ends,
     committee_deviation,
     predictors,
