@@ -20,7 +20,7 @@ from . import _ops
 from .architectures.snnp import SNNP, SNNPHypers
 from .archive import write_atomically
 from .baseline import atomic_baseline, composition_baseline
-from .batches import GraphDataset, random_o3, shuffled_batches
+from .batches import GraphDataset, parts, random_o3, shuffled_batches
 from .bonded_constant import can_hold, hold_constants
 from .data import DataSplit, load_data
 from .device import on_first_that_works
@@ -33,10 +33,13 @@ from .train_checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .train_config import OptimizerConfig, RunConfig, read_config
 from .train_dynamics import run_dynamics
 from .train_export import finish, make_network
-from .train_loss import RunningErrors, loss, predict, residuals, scales_of
+from .train_loss import RunningErrors, loss, of_structures, predict, residuals, scales_of
 from .train_optimizer import make_optimizers
 from .train_start import Start, check_species, read_start, same_hypers
 from .visited import warn_of_unseen
+
+# atoms of validation frames that are evaluated together: one by one they take as long as half of the steps
+VALIDATION_NODES = 512
 
 
 def train(
@@ -241,14 +244,18 @@ class Run:
         return float(value.detach())
 
     def _validate(self, conservative: bool) -> tuple[dict[str, float], float]:
+        """Errors, and the mean of the loss of each frame, which is not that of a batch where sizes differ."""
         self.network.eval()
         errors, losses = RunningErrors(), []
-        for k in range(len(self.validation_set)):
-            batch = self.validation_set.collate([k], None, torch.float32, self.device)
+        sizes = [len(sample.atoms) for sample in self.validation_set.samples]
+        for part in parts(sizes, VALIDATION_NODES):
+            batch = self.validation_set.collate(part, None, torch.float32, self.device)
             with torch.set_grad_enabled(conservative):
                 found = residuals(predict(self.network, batch, self.table, conservative), batch)
+            found = {name: error.detach() for name, error in found.items()}
             errors.add(found)
-            losses.append(float(loss(found, self.config.loss, self.scales, done=1.0).detach()))
+            for one in of_structures(found, batch):
+                losses.append(float(loss(one, self.config.loss, self.scales, done=1.0)))
         self.network.train()
         return errors.rmse(), sum(losses) / max(len(losses), 1)
 
