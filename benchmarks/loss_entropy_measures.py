@@ -39,18 +39,20 @@ SHARPNESS_FRAMES, PROBES = 20, 32
 
 
 def measured(recipe: Recipe, stored: dict, store: Callable[[dict], None], late: bool = False) -> dict:
-    """What is not stored yet of a trained model; ``store`` is called after each measurement.
+    """What is not stored yet of a model, which is trained for it; ``store`` is called after each measurement.
 
-    ``LATE`` measurements wait until all models have the others.
+    ``LATE`` measurements wait until all models have the others. A model that has all is not trained.
     """
-    stored["training"] = models.trained(recipe)
     for name, measure in MEASURES.items():
-        if name not in stored and (name in LATE) == late:
-            before = time.process_time()
-            found = measure(recipe)
-            if found is not None:
-                stored[name] = {**found, "cpu_seconds": round(time.process_time() - before, 1)}
-                store(stored)
+        if name in stored or (name in LATE) != late or recipe.family not in OF_FAMILY.get(name, FAMILIES):
+            continue
+        training = models.trained(recipe)
+        stored.setdefault("training", training)
+        before = time.process_time()
+        found = measure(recipe)
+        if found is not None:
+            stored[name] = {**found, "cpu_seconds": round(time.process_time() - before, 1)}
+            store(stored)
     return stored
 
 
@@ -121,10 +123,8 @@ def _with_leverage(recipe: Recipe) -> Model | None:
         return None
 
 
-def _committee(recipe: Recipe) -> dict | None:
-    """Of three seeds; the two others are trained now. Of s-NNPs only."""
-    if recipe.family != "snnp":
-        return None
+def _committee(recipe: Recipe) -> dict:
+    """Of three seeds; the two others are trained now."""
     members = models.committee(recipe)
     for member in members:
         models.trained(member)
@@ -132,9 +132,7 @@ def _committee(recipe: Recipe) -> dict | None:
     return {"deviation": entries.committee_deviation(loaded, entries.bond_ends(start()))}
 
 
-def _rotation(recipe: Recipe) -> dict | None:
-    if recipe.family == "snnp":
-        return None
+def _rotation(recipe: Recipe) -> dict:
     model = load_model(recipe.file, "cpu")
     return {"spread": entries.rotational_spread(model, entries.bond_ends(start()))}
 
@@ -180,3 +178,5 @@ MEASURES: dict[str, Callable[[Recipe], dict | None]] = {
     "committee": _committee,
 }
 LATE = ("committee",)
+FAMILIES = ("snnp", "pet")
+OF_FAMILY = {"committee": ("snnp",), "rotation": ("pet",)}  # PETs are too dear; an s-NNP is invariant
