@@ -21,7 +21,7 @@ from ase_mlip import _ops, cli
 
 def import_all() -> None:
     names = "calculator conductivity elasticity md_stability phonons phonon_files plots plots_elastic relax"
-    for name in names.split():
+    for name in [*names.split(), "landscapes.landscape"]:
         importlib.import_module(f"ase_mlip.{name}")
     _ops.load()
     with contextlib.suppress(ImportError):
