@@ -5,6 +5,7 @@ import pytest
 import torch
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from random_nequip import random_nequip
 from random_pet import random_network
 
 from ase_mlip import export_model, load_model
@@ -92,11 +93,17 @@ def test_lanczos_finds_the_largest_of_many(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("family", ["s-NNP", "PET"])
+NETWORKS = {
+    "s-NNP": lambda: snnp([5], radial_filters=2, angular_filters=2),
+    "PET": random_network,
+    "NequIP": lambda: random_nequip(2, [14], 4.0),
+}
+
+
+@pytest.mark.parametrize("family", NETWORKS)
 @pytest.mark.parametrize("quantity", ["forces", "energy"])
 def test_gradient_is_that_of_differences_of_the_loss(family, quantity, tmp_path):
-    network = snnp([5], radial_filters=2, angular_filters=2) if family == "s-NNP" else random_network()
-    model = exported(network, tmp_path / "model.pt", layers=1 if family == "s-NNP" else 2)
+    model = exported(NETWORKS[family](), tmp_path / "model.pt", layers=1 if family == "s-NNP" else 2)
     losses, weights = FrameLosses(model, samples(2)), model_weights(model)
     gradient = LossGradient(losses, weights, quantity)
     stored = [tensor.tensors[0].clone() for tensor in weights.tensors]
