@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...provenance import plain, versions
-from ..forecast import KNEE, percent
+from ..forecast import KNEE, at_least, percent
 from ..result import DesignResult, GroupForecast
 from ..settings import CRITERIA, UNITS, DesignSettings
 from ..structures.inputs import Inputs
@@ -20,6 +20,7 @@ from ..structures.pool import Rejected
 SHOWN = 20  # picks that are printed; all are in picks.xyz
 NAMED = 6  # coefficients
 WIDTH = 110
+ROUNDING = 1e-6  # of the efficiency: what the exchange of the selection does not look for
 
 
 def to_text(result: DesignResult) -> str:
@@ -72,13 +73,14 @@ def settings_document(settings: DesignSettings, inputs: Inputs) -> dict:
 def _heading(result: DesignResult) -> list[str]:
     inputs, settings = result.inputs, result.settings
     total = len(inputs.candidates) + len(inputs.rejected)
+    candidates = f"{len(inputs.candidates)} candidate{'' if len(inputs.candidates) == 1 else 's'}"
     groups = Counter(frame.group for frame in inputs.candidates)
     used = ", ".join(f"{name} {result.sigma[name]:.3g} {UNITS[name]}" for name in settings.labels)
     how = "with equal weight of energies and forces" if settings.weigh_equally else "as given"
     lines = [
-        ("pool", f"{total} frames, {len(inputs.candidates)} candidates in {_groups_of(len(groups))}"),
+        ("pool", f"{_frames(total)}, {candidates} in {_groups_of(len(groups))}"),
         ("set aside", _set_aside(inputs.rejected)),
-        ("labelled", f"{len(inputs.have)} frames" if inputs.have else "none"),
+        ("labelled", _frames(len(inputs.have)) if inputs.have else "none"),
         ("target", _target(result)),
         ("basis", result.rows.name),
         ("σ of a label", f"{used} ({how})"),
@@ -102,7 +104,11 @@ def _target(result: DesignResult) -> str:
     what = "the pool" if result.inputs.target is result.inputs.candidates else "--target"
     groups = _groups_of(len(result.target.groups))
     balance = "its groups" if result.settings.balance == "groups" else "its frames"
-    return f"{what}, {int(result.target.frames.sum())} frames in {groups}; {balance} count alike"
+    return f"{what}, {_frames(int(result.target.frames.sum()))} in {groups}; {balance} count alike"
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def _groups_of(count: int) -> str:
@@ -122,7 +128,7 @@ def _prediction(result: DesignResult) -> list[str]:
     roots = np.sqrt(result.path.values) / result.floor
     low, middle, high = result.band.percentiles()[:, -1] / result.floor
     settings, spent = result.settings, result.spent
-    what = f"{len(result.picks)} frames" + (
+    what = _frames(len(result.picks)) + (
         "" if settings.cost == "count" else f" for {spent:g} of {settings.cost}"
     )
     return [
@@ -130,17 +136,29 @@ def _prediction(result: DesignResult) -> list[str]:
         f"  before                {roots[0]:.3g}",
         f"  the selection         {roots[-1]:.3g}, {what}",
         f"  random selections     {middle:.3g}, 5 to 95 %: {low:.3g} to {high:.3g}",
-        _wrapped(
-            f"  certificate           at least {percent(result.efficiency)} % of the best possible in "
-            f"criterion {settings.criterion}, the {CRITERIA[settings.criterion]}",
-            24,
-        ),
-        f"  gain per calculation  {_knee(result)}",
+        _wrapped(f"  certificate           {_certificate(result)}", 24),
+        _wrapped(f"  gain per calculation  {_knee(result)}", 24),
     ]
+
+
+def _certificate(result: DesignResult) -> str:
+    """What is proven; a bound, so that it is never rounded up."""
+    goal = f"criterion {result.settings.criterion}, the {CRITERIA[result.settings.criterion]}"
+    if len(result.picks) == len(result.inputs.candidates):
+        return "all candidates are taken: nothing was chosen"
+    if result.efficiency > 1.0 - ROUNDING:
+        return f"optimal to rounding: no selection of this {_size(result)} is better in {goal}"
+    return f"at least {at_least(result.efficiency)} % of the best possible in {goal}"
+
+
+def _size(result: DesignResult) -> str:
+    return "size" if result.settings.cost == "count" else "cost"
 
 
 def _knee(result: DesignResult) -> str:
     last = percent(max(float(result.path.gains[-1]), 0.0))
+    if len(result.picks) == 1:
+        return f"the one pick lowers the predicted error by {last} %"
     if result.knee is None:
         return f"the last pick still gains {last} %, more than {percent(KNEE)} %: further picks help"
     return f"below {percent(KNEE)} % from pick {result.knee + 1} on"
