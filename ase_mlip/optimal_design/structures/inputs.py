@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from ...errors import DataError
 from ...frames import as_list, locate
 from ..settings import DesignSettings, costs_of
-from .pool import Frame, Rejected, Structures, places_of, read_frames_of, set_aside
+from .pool import Frame, Rejected, Structures, places_of, read_frames_of, require_apart, set_aside
 
 
 @dataclass
@@ -67,7 +67,7 @@ def read_inputs(
     """
     key = settings.group_key
     frames = read_frames_of(pool, "pool", key, must_have_key=key is not None)
-    labelled = [] if _empty(have) else read_frames_of(have, "have")
+    labelled = [] if _empty(have) else require_apart(read_frames_of(have, "have"))
     candidates, rejected = set_aside(frames, labelled)
     if not candidates:
         reasons = sorted({item.reason.partition(":")[0] for item in rejected})
@@ -75,7 +75,7 @@ def read_inputs(
             f"`pool`: expected structures to choose from, got none: its {len(frames)} frames are set aside "
             f"({'; '.join(reasons)}); give others"
         )
-    aims = candidates if _empty(target) else read_frames_of(target, "target", key)
+    aims = candidates if _empty(target) else require_apart(read_frames_of(target, "target", key))
     _require_species(aims, candidates, labelled)
     wanted = [] if _empty(keep) else places_of(read_frames_of(keep, "keep"), candidates, rejected)
     costs = costs_of([frame.atoms for frame in candidates], [f.name for f in candidates], settings.cost)

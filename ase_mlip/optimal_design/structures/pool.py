@@ -12,6 +12,7 @@ from ase.data import chemical_symbols, covalent_radii
 
 from ...errors import DataError, StructureError
 from ...frames import as_list, numbered_frames
+from ...neighbors import MIN_DISTANCE
 from ...pairs import find_pairs
 from ...stability import Criteria
 from ...stored_list import spanning_cell
@@ -19,6 +20,7 @@ from .same_structure import KnownStructures
 
 DEFAULT_KEY = "group"
 TOO_CLOSE = Criteria().min_distance  # of the sum of the covalent radii, as for dynamics that went wrong
+NEAR = 0.5  # Å, within which atoms at one place are looked for: lists of less are slower
 
 Structures = str | Path | Atoms | Sequence[str | Path | Atoms]
 
@@ -182,6 +184,20 @@ def too_close(atoms: Atoms) -> str:
         f"atoms too close: {symbols} at {distances[worst]:.2f} Å, below {allowed[worst]:.2f} Å (half the sum "
         "of the covalent radii)"
     )
+
+
+def require_apart(frames: list[Frame]) -> list[Frame]:
+    """The frames; DataError where two atoms are at one place. Of a pool such frames are set aside."""
+    for frame in frames:
+        atoms = frame.atoms
+        i, j, _, distances = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, NEAR)
+        if len(distances) and distances.min() < MIN_DISTANCE:
+            worst = int(np.argmin(distances))
+            raise DataError(
+                f"{frame.name}: expected atoms at different places, got atoms {i[worst]} and {j[worst]} "
+                f"{distances[worst]:.1g} Å apart; correct or remove the frame"
+            )
+    return frames
 
 
 def places_of(

@@ -75,6 +75,16 @@ def test_frames_with_atoms_too_close_are_set_aside_with_the_distance():
     assert not too_close(bulk("Si", cubic=True))
 
 
+@pytest.mark.parametrize("role", ["have", "target"])
+def test_atoms_at_one_place_are_refused_where_nothing_is_set_aside(role):
+    pool, others = frames(3), frames(2, seed=1)
+    others[1].positions[2] = others[1].positions[0]
+    given = {"have": None, "target": None, role: others}
+    text = rf"`{role}`, frame 1: expected atoms at different places, got atoms 0 and 2 .* apart; correct or"
+    with pytest.raises(DataError, match=text):
+        read_inputs(pool, given["have"], given["target"], None, DesignSettings(pick=1))
+
+
 def test_what_is_labelled_already_is_no_candidate():
     pool = frames(4)
     kept, rejected = aside(pool, [pool[2].copy()])
