@@ -15,6 +15,7 @@ from ...errors import DataError
 from ...provenance import write_json
 from ..result import DesignResult, Pick
 from .report import to_document
+from .row_store import FOLDER as ROWS
 
 PICKS, REJECTED, DOCUMENT, PICTURE = "picks.xyz", "rejected.xyz", "design.json", "design.png"
 
@@ -30,9 +31,12 @@ def refuse_other_design(folder: Path, settings: dict) -> None:
         found = None
     if found != settings:
         what = "something else" if found is None else "one of other settings or files"
+        remedy = "choose another output or remove the folder"
+        if (folder / ROWS).is_dir():
+            remedy = "choose another output, or remove that file: rows that fit serve again"
         raise DataError(
             f"`{path}` exists; expected a design of the same settings and files to replace, got {what}; "
-            "choose another output or remove the folder"
+            f"{remedy}"
         )
 
 

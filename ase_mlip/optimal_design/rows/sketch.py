@@ -2,34 +2,33 @@
 
 With f_i [F] the features of atom i and G = Σ f_i, the energy row is G/N, and the force rows are -dG/dx,
 J [3N, F]. All of J costs two evaluations for each coordinate. A sketch is V J/√k with a few rows v of random
-signs: since E[v vᵀ] = 1, its Gram matrix is JᵀJ in the mean. v J is a derivative along one direction, which a
-central difference gives, with an error of h²; so no derivative of the features is needed.
+signs: since E[v vᵀ] = 1, its Gram matrix is JᵀJ in the mean. v J is a derivative along one direction, which
+central differences give (:mod:`.feature_sums`); so no derivative of the features is needed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from ... import _torchscript
+from ... import __version__
 from ...averaging import Averaging
 from ...calculator_arguments import resolve_model
 from ...errors import MLIPError, StructureError
 from ...model import Model
-from ...neighbors import NeighborList, check_species
 from ...symmetry import find_averaging
+from .feature_sums import DISPLACEMENT, STRAIN, FeatureSums
+from .side_by_side import side_by_side
 from .structure_rows import Rows, checked_labels
 
 DIRECTIONS = 8
-DISPLACEMENT = 1e-4  # Å, of each coordinate; the error is its square, and rounding still far below
-STRAIN = 2e-5
-SKIN = 0.05  # Å, so that one neighbour list serves all displacements and strains of a structure
-NODES_AT_ONCE = 256  # of rotated copies on a CPU; 54 atoms of pet-mo: 0.51 ms per atom, one by one 0.62
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+VERSION = 1  # of what rows are: one more whenever they become others
 
 
 def sketch_rows(
@@ -96,6 +95,21 @@ def force_combinations(
     return _signs(structure, features, directions, seed) / np.sqrt(directions)
 
 
+def sketch_settings(model: Model, directions: int | None, seed: int, labels: Sequence[str]) -> dict:
+    """What rows of :func:`sketch_rows` depend on beside their structure, ready for JSON."""
+    averaging = averaging_of(model, None)
+    return {
+        "model_sha256": hashlib.sha256(Path(model.path).read_bytes()).hexdigest(),
+        "rotations": averaging.rotations.tolist(),
+        "weights": averaging.weights.tolist(),
+        "directions": directions,
+        "seed": seed,
+        "labels": list(labels),
+        "steps": [DISPLACEMENT, STRAIN],
+        "versions": {"ase_mlip": __version__, "rows": VERSION},
+    }
+
+
 def feature_names(model: Model, size: int, constants: bool = True) -> list[str]:
     """Names of the columns of ``size`` features: ``"feature 1"`` and so on, ``"the constant of Si"``."""
     names = [f"feature {k + 1}" for k in range(size)]
@@ -131,55 +145,6 @@ def _tetrahedral() -> Averaging:
     return Averaging("tetrahedral", matrices, np.full(len(matrices), 1.0 / len(matrices)))
 
 
-class FeatureSums:
-    """Features of one structure, and their sums with its atoms displaced or its cell strained.
-
-    Parameters
-    ----------
-    model: in float64, with features
-    averaging: over which they are averaged
-    atoms: the structure
-    """
-
-    def __init__(self, model: Model, averaging: Averaging, atoms: Atoms):
-        check_species(atoms.numbers, model.info.species)
-        self.model, self.averaging, self.atoms = model, averaging.at(0), atoms.copy()
-        self.atoms.calc = None
-        self._neighbors = NeighborList(model.info.cutoff, SKIN, model.info.pair_cutoffs, model.device)
-        self._at_once = 0 if model.device.type == "cuda" else max(1, NODES_AT_ONCE // len(atoms))
-
-    def of_atoms(self, displaced: Atoms | None = None) -> np.ndarray:
-        """[N, F]"""
-        graph = self._neighbors.update(self.atoms if displaced is None else displaced)
-        with _torchscript.calling():
-            found = self.model(graph, ["features"], self.averaging, self._at_once)
-        return found["features"].detach().cpu().numpy()
-
-    def along(self, direction: np.ndarray) -> np.ndarray:
-        """dG/dx along ``direction`` [N, 3], [F] in 1/Å."""
-
-        def displaced(step: float) -> np.ndarray:
-            moved = self.atoms.copy()
-            moved.positions += step * direction
-            return self.of_atoms(moved).sum(axis=0)
-
-        return (displaced(DISPLACEMENT) - displaced(-DISPLACEMENT)) / (2.0 * DISPLACEMENT)
-
-    def by_strain(self) -> np.ndarray:
-        """dG/dε for symmetric strains in Voigt order, [6, F]."""
-
-        def strained(x: int, y: int, step: float) -> np.ndarray:
-            strain = np.zeros((3, 3))
-            strain[x, y] += 0.5 * step
-            strain[y, x] += 0.5 * step
-            moved = self.atoms.copy()
-            moved.set_cell(moved.cell.array @ (np.eye(3) + strain), scale_atoms=True)
-            return self.of_atoms(moved).sum(axis=0)
-
-        rows = [(strained(x, y, STRAIN) - strained(x, y, -STRAIN)) / (2.0 * STRAIN) for x, y in VOIGT]
-        return np.stack(rows)
-
-
 def _all_rows(
     model: Model,
     averaging: Averaging,
@@ -191,14 +156,18 @@ def _all_rows(
     atoms: bool,
 ) -> Iterator[Rows]:
     species = np.array(model.info.species)
-    for index, structure in enumerate(structures):
+
+    def rows_of(item: tuple[int, Atoms]) -> Rows:
+        index, structure = item
         try:
-            sums = FeatureSums(model, averaging, structure)
-            rows = _rows(sums, directions, seed, labels)
+            rows = _rows(FeatureSums(model, averaging, structure), directions, seed, labels)
         except StructureError as error:
             raise StructureError(f"structure {index} of the list: {error}") from None
         shares = (structure.numbers[:, None] == species).astype(float)
-        yield _with_constants(rows, shares[:, : len(species) * constants], labels, atoms)
+        return _with_constants(rows, shares[:, : len(species) * constants], labels, atoms)
+
+    threads = 1 if len(structures) == 1 or model.device.type == "cuda" else None
+    return side_by_side(rows_of, enumerate(structures), threads)
 
 
 def _rows(sums: FeatureSums, directions: int | None, seed: int, labels: tuple[str, ...]) -> Rows:
@@ -209,7 +178,7 @@ def _rows(sums: FeatureSums, directions: int | None, seed: int, labels: tuple[st
         every = directions is None or directions >= 3 * n
         signs = np.eye(3 * n) if every else _signs(sums.atoms, features, directions, seed)
         scale = 1.0 if every else 1.0 / np.sqrt(directions)
-        forces = np.stack([-scale * sums.along(row.reshape(n, 3)) for row in signs])
+        forces = -scale * sums.along(signs.reshape(-1, n, 3))
     if "stress" in labels and sums.atoms.pbc.all():
         stress = sums.by_strain() / sums.atoms.get_volume()
     return Rows(features.mean(axis=0, keepdims=True), forces, stress, features, n)

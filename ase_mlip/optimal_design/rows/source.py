@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,12 +24,19 @@ from ..structures.pool import Frame
 from .linear_basis import LinearBasis, linear_rows
 from .structure_rows import LABELS, Rows
 
+if TYPE_CHECKING:
+    from ...model import Model
+
 SKETCH = 8  # directions for a model, and where exact rows would not fit
 MOST_BYTES = 2**30  # of all exact rows
 RIDGE = 1e-6  # of features, relative to what the pool says of each
 
 Progress = Callable[[int, int], None]
 Values = dict[str, np.ndarray]
+
+
+def _silent(done: int, total: int) -> None:
+    pass
 
 
 @dataclass
@@ -46,6 +54,8 @@ class RowSource:
     labels: that a calculation gives
     sigma: by which rows are divided, by label
     document, arrays: from which :mod:`..output.stored` makes the source again
+    depends_on: what rows depend on beside their structure, ready for JSON, if they are worth storing: those
+        of a network take seconds each; None for a linear s-NNP, whose take milliseconds
     """
 
     name: str
@@ -58,10 +68,9 @@ class RowSource:
     sigma: dict[str, float]
     document: dict
     arrays: Values
+    depends_on: dict | None = None
 
-    def rows(
-        self, structures: Sequence[Atoms], progress: Progress = lambda done, total: None
-    ) -> Iterator[Rows]:
+    def rows(self, structures: Sequence[Atoms], progress: Progress = _silent) -> Iterator[Rows]:
         """Rows of structures, not scaled, with at most p rows of the forces of each."""
         for done, found in enumerate(self.make(structures)):
             yield replace(found, forces=shortened(found.forces))
@@ -150,13 +159,13 @@ def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, num
     )
 
 
-def feature_source(settings: DesignSettings, smallest: Atoms) -> RowSource:
+def feature_source(settings: DesignSettings, smallest: Atoms, loaded: Model | None = None) -> RowSource:
     """Of the last-layer features of a model; ``smallest`` is a structure to count them with."""
     from ...model import load_model
     from ...model_info import find_model
-    from .sketch import feature_names, force_combinations, sketch_rows, with_features
+    from .sketch import feature_names, force_combinations, sketch_rows, sketch_settings, with_features
 
-    model = with_features(load_model(find_model(settings.basis), dtype="float64"))
+    model = with_features(loaded or load_model(find_model(settings.basis), dtype="float64"))
     number = directions(settings.rows) if settings.rows else SKETCH
     wanted = _wanted(settings)
 
@@ -175,6 +184,7 @@ def feature_source(settings: DesignSettings, smallest: Atoms) -> RowSource:
         sigma=dict(settings.sigma),
         document={"kind": "features"},
         arrays={},
+        depends_on=sketch_settings(model, number, settings.seed, wanted),
     )
 
 
@@ -203,8 +213,24 @@ def _of_model(settings: DesignSettings, inputs: Inputs, notes: list[str]) -> Row
     try:
         basis = basis_from_model(model)
     except MLIPError:  # another network, or an s-NNP without least-squares basis
-        return feature_source(settings, min((frame.atoms for frame in inputs.every), key=len))
+        notes += _not_linear(model, settings.basis)
+        return feature_source(settings, min((frame.atoms for frame in inputs.every), key=len), model)
     return linear_source(basis, settings.basis, settings, _sketch_of(settings, inputs, basis.size, notes))
+
+
+def _not_linear(model: Model, name: str) -> list[str]:
+    """What to know of a model with features of which its energies are no linear function."""
+    from ...check_features import LINEAR, features_residual
+    from ...check_probe import Probe
+
+    missed = features_residual(Probe(model, []))[0] if "features" in model.info.outputs else 0.0
+    if not missed > LINEAR:
+        return []
+    return [
+        f"the energies of `{name}` are not linear in its features, which miss {missed:.0e} of their scatter: "
+        "the picks are those for a linear function of these features, and predicted errors no error bars of "
+        "the model's own"
+    ]
 
 
 def _hypers_of(path: Path) -> SNNPHypers:

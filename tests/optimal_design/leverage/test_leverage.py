@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
-from leverage_cases import OPTIONS, diagnostics, labelled, training_data
+from leverage_cases import OPTIONS, Squared, diagnostics, labelled, training_data
 from model_files import rewrite
 from random_pet import METADATA, export_random, random_network, silicon
-from torch import Tensor
 
 from ase_mlip import MLIPCalculator, archive, export_model, load_model
 from ase_mlip.errors import DataError, MLIPError, ModelFileError, StructureError
@@ -198,25 +197,6 @@ def test_calibration_finds_the_factor_of_errors_that_the_model_describes(plain, 
     assert record["structures"] == count and record["within_2"] > 0.85
     uncertainty = diagnostics(path, new[0])["energy_uncertainty"]
     assert isinstance(uncertainty, float) and uncertainty == pytest.approx(record["factor"] * deviations[0])
-
-
-class Squared(torch.nn.Module):
-    """Energies that are the square of the one feature."""
-
-    def forward(
-        self,
-        species: Tensor,
-        edge_index: Tensor,
-        edge_vectors: Tensor,
-        reverse_edges: Tensor,
-        inputs: dict[str, Tensor],
-        outputs: list[str],
-    ) -> dict[str, Tensor]:
-        """Energies [N] and features [N, 1] from edge_vectors [E, 3] in Å."""
-        r = torch.linalg.vector_norm(edge_vectors, dim=1)
-        pairs = torch.exp(2.0 - r) * (1 - (r / 4.0).clamp(max=1.0) ** 2) ** 3
-        sums = torch.zeros(species.size(0), dtype=r.dtype, device=r.device).index_add(0, edge_index[0], pairs)
-        return {"energies": sums * sums, "features": sums[:, None]}
 
 
 def test_error_bars_are_refused_where_energies_are_not_linear_in_the_features(tmp_path):
