@@ -12,8 +12,8 @@ from torch import Tensor
 from ..survival import survival
 from . import gradients
 from .inputs import Inputs
-from .learning import Learner
-from .loop import Point
+from .learning import Learned, Learner
+from .loop import Point, refuse_still
 from .observables import mean_square_displacement
 from .reference import Target
 from .samplers import Sampler, Track
@@ -69,18 +69,25 @@ class RealWork:
             lambda done: self._report("simulation", done),
         )
 
-    def learn(self, tracks: Sequence[Track], learning_rate: float) -> dict[str, float]:
-        """Gradient steps from the tracks' samples."""
-        return self.learner.learn(tracks, learning_rate)
+    def learn(self, tracks: Sequence[Track], learning_rate: float, limit: float) -> Learned:
+        """Gradient steps from the tracks' samples, within the budget if backtracking is asked for."""
+        if not self.config.learning.backtracking:
+            return self.learner.learn(tracks, learning_rate)
+        return self.learner.learn(tracks, learning_rate, lambda: self.force_errors()["forces"] <= limit)
 
     def force_errors(self) -> dict[str, float]:
         """Mean absolute errors on validation frames, ``forces`` eV/Å and ``energy`` eV/atom."""
         return {"energy": 0.0} | gradients.force_error(self.inputs.trainable, self._validation)
 
     def judge(self, epoch: int) -> Point:
-        """Errors on validation frames, and lifetimes from validation starts with the same random numbers."""
+        """Errors on validation frames, and lifetimes from validation starts with the same random numbers.
+
+        Raises MLIPError where the potential as it came fails at every start, before anything is written.
+        """
         errors = self.force_errors()
         tracks = self.runs("validation")
+        if epoch == 0:
+            refuse_still(tracks)
         lived, failed = outcome(tracks)
         self.kept[epoch] = self.inputs.trainable.weights()
         return Point(
