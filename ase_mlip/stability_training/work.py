@@ -115,22 +115,27 @@ class RealWork:
         )
 
 
-def label(target: Target) -> str:
-    """Of a target, in reports: "distances H-O"."""
-    pairs = getattr(target.observable, "pairs", None)
-    return target.observable.name if pairs is None else f"{target.observable.name} {pairs}"
+def labels(targets: Sequence[Target]) -> list[str]:
+    """Names of targets in reports, each once: "distances H-O", "bond lengths", "bond lengths (2)"."""
+    found: list[str] = []
+    for target in targets:
+        pairs = getattr(target.observable, "pairs", None)
+        name = target.observable.name if pairs is None else f"{target.observable.name} {pairs}"
+        same = sum(other == name or other.startswith(f"{name} (") for other in found)
+        found.append(f"{name} ({same + 1})" if same else name)
+    return found
 
 
 def averages(targets: Sequence[Target], tracks: Sequence[Track], work: RealWork) -> dict[str, dict[str, Any]]:
     """Mean and standard error (between replicas) of each component; empty without samples."""
     given = [track.frames for track in tracks if track.frames]
     found = {}
-    for target in targets if given else ():
+    for name, target in zip(labels(targets), targets, strict=True) if given else ():
         values = [target.observable.values(frames, work.inputs.trainable) for frames in given]
         means = np.array([one.mean(axis=0) for one in values])
         error = means.std(axis=0, ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.zeros(len(means[0]))
         mean = np.concatenate(values).mean(axis=0)
-        found[label(target)] = {"mean": mean.tolist(), "error": error.tolist()}
+        found[name] = {"mean": mean.tolist(), "error": error.tolist()}
     return found
 
 

@@ -204,6 +204,23 @@ def test_bonds_are_asked_of_systems_with_bonds(tmp_path):
     assert sampler.calls == 0
 
 
+def test_two_observables_of_a_kind_stand_beside_each_other(tmp_path):
+    """Every bond by itself, and their mean: both are in the document, each with its own reference."""
+    path = prepare(tmp_path)
+    tables = [
+        f'[[observables]]\nkind = "bond_lengths"\nreference = "reference.xyz"\n{more}'
+        for more in ("", "each = true")
+    ]
+    path.write_text(path.read_text().replace("[criteria]", "\n".join([*tables, "[criteria]"])))
+    document = stabilize(path, progress=False, sampler=MadeUp()).document
+    found = document["observables"]
+    assert list(found) == ["distances all", "bond lengths", "bond lengths (2)"]
+    assert [len(entry["labels"]) for entry in found.values()] == [8, 1, 16]
+    assert np.mean(found["bond lengths (2)"]["before"]["mean"]) == pytest.approx(
+        found["bond lengths"]["before"]["mean"][0]
+    )
+
+
 def test_wrapped_starts_have_the_bonds_of_whole_ones(tmp_path):
     path = prepare(tmp_path)
     text = path.read_text().replace('kind = "distances"', 'kind = "bond_lengths"')
