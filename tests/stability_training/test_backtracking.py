@@ -91,7 +91,7 @@ def test_a_run_stays_within_its_budget_where_it_left_it_before(tmp_path):
 
     without = run(tmp_path / "without", "backtracking = false")
     assert without["ended"] == BUDGET and without["epochs"] == 1
-    found = run(tmp_path / "with", "")
+    found = run(tmp_path / "with", "final_fraction = 1e-5")
     assert found["epochs"] > 1
     errors = [row["validation_forces_mae"] for row in found["history"]]
     assert max(errors) <= found["force_error_limit"]
