@@ -250,13 +250,6 @@ def test_a_model_that_fails_at_step_0_is_refused(tmp_path):
     assert not (tmp_path / "out" / workflow.CHECKPOINT).exists()  # a corrected file needs no --resume
 
 
-def test_real_dynamics_that_fails_at_step_0_is_refused_too(tmp_path):
-    """A start is hotter than allowed, which no check of its geometry sees."""
-    path = prepare(tmp_path, criteria="temperature_factor = 1e-6\nbonds = false", simulation="friction = 1.0")
-    with pytest.raises(MLIPError, match=r"every replica fails at step 0 \(temperature"):
-        stabilize(path, progress=False)
-
-
 def test_replicas_that_fail_before_a_sample_say_what_to_change(tmp_path):
     class Early(MadeUp):
         def __call__(self, *arguments, **options):
