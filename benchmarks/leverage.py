@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measured(name: str, repeats: int, plugin: Path | None) -> list[Row]:
-    from ase_mlip.optimal_design.leverage import attach_leverage
+    from ase_mlip.optimal_design.leverage.attach import attach_leverage
 
     make, times, steps = CRYSTALS[name]
     data = [rattled(make(), seed) for seed in range(10)]

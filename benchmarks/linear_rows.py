@@ -48,8 +48,8 @@ def frame(name: str, seed: int) -> Atoms:
 
 
 def measured(name: str, pool: list[Atoms]) -> dict:
-    from ase_mlip.optimal_design.auto_basis import auto_basis
-    from ase_mlip.optimal_design.linear_basis import linear_rows
+    from ase_mlip.optimal_design.rows.auto_basis import auto_basis
+    from ase_mlip.optimal_design.rows.linear_basis import linear_rows
 
     start = clocks()
     basis = auto_basis(pool)

@@ -4,6 +4,7 @@
     python benchmarks/loss_entropy.py --family snnp   # one family, or --only NAME for one model
     python benchmarks/loss_entropy.py --train         # the trainings alone, which read no test frame
     python benchmarks/loss_entropy.py --stored        # tables and verdicts from what is stored, without data
+    python benchmarks/loss_entropy.py --quick --only pet-long  # that all of it works, and what it costs
 
 Needs ../shared/data/3bpa. Models and curves lie in runs/loss-entropy, the numbers of each model in
 benchmarks/results/loss-entropy. For one core, start it with OMP_NUM_THREADS=1.
@@ -29,11 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAME", help="one model only")
     parser.add_argument("--train", action="store_true", help="train, and measure nothing")
     parser.add_argument("--stored", action="store_true", help="print what is stored and what is missing")
+    parser.add_argument("--quick", action="store_true", help="a short model: what it costs; stores nothing")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the numbers")
     options = parser.parse_args(arguments)
     chosen = [r for r in models.recipes(options.family) if options.only in (None, r.name)]
     if not chosen:
         parser.error(f"--only: expected one of {', '.join(r.name for r in models.recipes(options.family))}")
+    if options.quick:
+        import loss_entropy_quick as quick
+
+        for recipe in {recipe.family: recipe for recipe in reversed(chosen)}.values():
+            print(quick.text(recipe, quick.measured(recipe)[1]) + "\n")
+        return 0
     if not options.stored:
         for recipe, late in [(r, False) for r in chosen] + [(r, True) for r in chosen]:
             if spent(read_results(options.output)) > BUDGET:

@@ -21,11 +21,11 @@ from ase_mlip.checks.evaluate import evaluate
 from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
 from ase_mlip.dynamics.criteria import Criteria
 from ase_mlip.dynamics.thermostats import Thermostat
-from ase_mlip.landscapes import predictors
-from ase_mlip.landscapes.bond_scan import scan_bonds
 from ase_mlip.landscapes.landscape import landscape
 from ase_mlip.landscapes.losses import FrameLosses
-from ase_mlip.landscapes.sharpness import sharpness
+from ase_mlip.landscapes.predictors import entries
+from ase_mlip.landscapes.predictors.bond_scan import scan_bonds
+from ase_mlip.landscapes.predictors.sharpness import sharpness
 from ase_mlip.landscapes.weights import model_weights
 from ase_mlip.model_file.model import Model, load_model
 from ase_mlip.stability.runs import md_stability
@@ -39,18 +39,20 @@ SHARPNESS_FRAMES, PROBES = 20, 32
 
 
 def measured(recipe: Recipe, stored: dict, store: Callable[[dict], None], late: bool = False) -> dict:
-    """What is not stored yet of a trained model; ``store`` is called after each measurement.
+    """What is not stored yet of a model, which is trained for it; ``store`` is called after each measurement.
 
-    ``LATE`` measurements wait until all models have the others.
+    ``LATE`` measurements wait until all models have the others. A model that has all is not trained.
     """
-    stored["training"] = models.trained(recipe)
     for name, measure in MEASURES.items():
-        if name not in stored and (name in LATE) == late:
-            before = time.process_time()
-            found = measure(recipe)
-            if found is not None:
-                stored[name] = {**found, "cpu_seconds": round(time.process_time() - before, 1)}
-                store(stored)
+        if name in stored or (name in LATE) != late or recipe.family not in OF_FAMILY.get(name, FAMILIES):
+            continue
+        training = models.trained(recipe)
+        stored.setdefault("training", training)
+        before = time.process_time()
+        found = measure(recipe)
+        if found is not None:
+            stored[name] = {**found, "cpu_seconds": round(time.process_time() - before, 1)}
+            store(stored)
     return stored
 
 
@@ -82,7 +84,7 @@ def _sharpness(recipe: Recipe) -> dict:
     model = load_model(recipe.file, "cpu", "float64")
     frames = read(models.training_files()["landscape"], ":")
     samples = [sample_from_atoms(atoms, ReferenceKeys(), "frame") for atoms in frames]
-    losses = FrameLosses(model, predictors.spread_by_energy(samples, SHARPNESS_FRAMES))
+    losses = FrameLosses(model, entries.spread_by_energy(samples, SHARPNESS_FRAMES))
     return sharpness(losses, model_weights(model), "forces", PROBES, SEED).to_dict()
 
 
@@ -103,13 +105,13 @@ def _leverage(recipe: Recipe) -> dict | None:
     model = _with_leverage(recipe)
     if model is None:
         return None
-    return {"mean": predictors.mean_leverage(model, predictors.bond_ends(start()))}
+    return {"mean": entries.mean_leverage(model, entries.bond_ends(start()))}
 
 
 def _with_leverage(recipe: Recipe) -> Model | None:
     """The model with a leverage of its own training frames, attached once."""
     from ase_mlip.errors import MLIPError
-    from ase_mlip.optimal_design.leverage import attach_leverage
+    from ase_mlip.optimal_design.leverage.attach import attach_leverage
 
     path = recipe.folder / f"{recipe.name}-leverage.pt"
     try:
@@ -121,22 +123,18 @@ def _with_leverage(recipe: Recipe) -> Model | None:
         return None
 
 
-def _committee(recipe: Recipe) -> dict | None:
-    """Of three seeds; the two others are trained now. Of s-NNPs only."""
-    if recipe.family != "snnp":
-        return None
+def _committee(recipe: Recipe) -> dict:
+    """Of three seeds; the two others are trained now."""
     members = models.committee(recipe)
     for member in members:
         models.trained(member)
     loaded = [load_model(member.file, "cpu") for member in members]
-    return {"deviation": predictors.committee_deviation(loaded, predictors.bond_ends(start()))}
+    return {"deviation": entries.committee_deviation(loaded, entries.bond_ends(start()))}
 
 
-def _rotation(recipe: Recipe) -> dict | None:
-    if recipe.family == "snnp":
-        return None
+def _rotation(recipe: Recipe) -> dict:
     model = load_model(recipe.file, "cpu")
-    return {"spread": predictors.rotational_spread(model, predictors.bond_ends(start()))}
+    return {"spread": entries.rotational_spread(model, entries.bond_ends(start()))}
 
 
 def _survival(recipe: Recipe) -> dict:
@@ -180,3 +178,5 @@ MEASURES: dict[str, Callable[[Recipe], dict | None]] = {
     "committee": _committee,
 }
 LATE = ("committee",)
+FAMILIES = ("snnp", "pet")
+OF_FAMILY = {"committee": ("snnp",), "rotation": ("pet",)}  # PETs are too dear; an s-NNP is invariant

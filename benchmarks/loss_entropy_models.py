@@ -6,6 +6,7 @@ Only :func:`test_frames` reads a frame of the test file; it is called after a mo
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import importlib.util
 import io
@@ -196,12 +197,12 @@ def trained(recipe: Recipe) -> dict:
     recipe.folder.mkdir(parents=True, exist_ok=True)
     settings = recipe.folder / "run.toml"
     settings.write_text(_toml(recipe, training_files()), encoding="utf-8")
+    earlier = sum(float(row["seconds"]) for row in _epochs(recipe))  # of a killed call, in real time
     before = time.process_time()
     train(settings, resume=True, progress=True)
-    history = (recipe.folder / "metrics.csv").read_text().splitlines()
-    last = dict(zip(history[0].split(","), history[-1].split(","), strict=True))
+    last = _epochs(recipe)[-1]
     found = {
-        "cpu_seconds": round(time.process_time() - before, 1),  # of the last call, where it was resumed
+        "cpu_seconds": round(earlier + time.process_time() - before, 1),
         "epochs": int(last["epoch"]),
         "validation": {
             "energy_rmse": float(last["validation_energy_rmse"]),
@@ -210,6 +211,12 @@ def trained(recipe: Recipe) -> dict:
     }
     _write(record, json.dumps(found, indent=1) + "\n")
     return found
+
+
+def _epochs(recipe: Recipe) -> list[dict[str, str]]:
+    """The rows of metrics.csv, one for each epoch that is done."""
+    path = recipe.folder / "metrics.csv"
+    return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
 
 
 def _toml(recipe: Recipe, files: dict[str, Path]) -> str:

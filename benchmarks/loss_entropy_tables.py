@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from loss_entropy_models import Recipe
 
-from ase_mlip.landscapes.correlations import LEAST_MODELS, Correlation, partial_spearman, spearman
+from ase_mlip.landscapes.comparison.correlations import LEAST_MODELS, Correlation, partial_spearman, spearman
 from ase_mlip.landscapes.entropy import KT_ENERGY, KT_FORCES, combined_entropy, entropies
 
 FAMILIES = {"snnp": "s-NNP", "pet": "PET"}

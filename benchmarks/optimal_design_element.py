@@ -12,10 +12,10 @@ from ase.io import read
 from scipy.stats import spearmanr
 
 from ase_mlip.optimal_design.algebra import Selection, select
-from ase_mlip.optimal_design.auto_basis import auto_basis
 from ase_mlip.optimal_design.forecast import covariance
-from ase_mlip.optimal_design.row_source import RowSource, counts_of, linear_source
-from ase_mlip.optimal_design.scaling import Scaling, balanced
+from ase_mlip.optimal_design.rows.auto_basis import auto_basis
+from ase_mlip.optimal_design.rows.scaling import Scaling, balanced
+from ase_mlip.optimal_design.rows.source import RowSource, counts_of, linear_source
 from ase_mlip.optimal_design.settings import SIGMA, DesignSettings
 from ase_mlip.optimal_design.target import Target
 

@@ -23,7 +23,7 @@ from ase_mlip.cli import program as cli
 def import_all() -> None:
     names = "calculators.calculator dynamics.md lattice_dynamics.conductivity lattice_dynamics.files "
     names += "lattice_dynamics.phonons mechanics.elasticity pictures.elastic pictures.plots "
-    names += "relaxation.relax stability.runs"
+    names += "relaxation.relax stability.runs landscapes.landscape"
     for name in names.split():
         importlib.import_module(f"ase_mlip.{name}")
     _ops.load()

@@ -11,7 +11,7 @@ import pytest
 import ase_mlip
 
 PACKAGE = Path(ase_mlip.__file__).parent
-MOST_MODULES = 20  # of a package, its subpackages apart
+MOST_MODULES = 14  # of a package, its subpackages apart
 MOST_BESIDE = 6  # modules beside the packages
 
 
@@ -130,7 +130,10 @@ def test_every_package_says_what_is_public_and_that_is_there():
         text = package.__doc__ or ""
         assert "import" in text, f"{path} does not say what the package may import"
         names = re.findall(r"``([\w.]+)``", text.partition("Public:")[2])
-        assert names or getattr(package, "__all__", None), f"{path} lists no public name"
+        modules = re.findall(r":mod:`\.(\w+)`", text)
+        assert names or modules or getattr(package, "__all__", None), f"{path} lists no public name"
+        for name in modules:
+            assert importlib.import_module(f"{package.__name__}.{name}"), name
         for name in names:
             module, _, attribute = name.rpartition(".")
             if module:
@@ -198,6 +201,15 @@ def test_the_mathematics_of_optimal_design_needs_numpy_and_scipy_only():
 
 def test_the_loss_entropy_needs_numpy_only():
     assert GRAPH["landscapes.entropy"] == ({"errors"}, {"__future__", "collections", "numpy"})
+
+
+def test_a_comparison_of_landscapes_knows_their_documents_only():
+    names = {name for name in GRAPH if name.startswith("landscapes.comparison.")}
+    assert names
+    for name in names:
+        own, foreign = GRAPH[name]
+        assert own & GRAPH.keys() <= names | {"errors", "landscapes.document", "landscapes.entropy"}, name
+        assert "torch" not in foreign, name
 
 
 SIMULATIONS = ["relaxation.relax", "lattice_dynamics.phonons", "dynamics.md", "dynamics.nvt"]

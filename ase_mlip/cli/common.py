@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .progress import Lines
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -244,14 +246,22 @@ def refuse_other_results(path: Path | None, settings: dict) -> None:
 
 
 @contextmanager
-def bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, as the ``progress(done, total)`` that workflows call."""
+def bar(unit: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on a terminal, else now and then a line on stderr (:class:`.progress.Lines`).
+
+    It is given as the ``progress(done, total, stage="")`` that workflows call; ``total`` is 0 where nobody
+    knows it.
+    """
+    if not sys.stderr.isatty():
+        yield Lines(unit)
+        return
     from tqdm import tqdm
 
-    with tqdm(disable=not sys.stderr.isatty(), unit=unit, leave=False) as shown:
+    with tqdm(unit=unit, leave=False) as shown:
 
-        def progress(done: int, total: int) -> None:
-            shown.total = total
+        def progress(done: int, total: int, stage: str = "") -> None:
+            shown.total = total or None
+            shown.set_description_str(stage, refresh=False)
             shown.update(done - shown.n)
 
         yield progress

@@ -1,4 +1,8 @@
-"""Networks of other programs as modules of the contract: one file per family."""
+"""Networks of other programs as modules of the contract: a package for each family, and one for PET.
+
+A family's own program is imported when a file is converted. The package may import ``networks`` and what is
+below ``training``.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ is random follows from seeds and the epoch alone, so that a resumed run sees wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,3 +187,17 @@ def shuffled_batches(n: int, batch_size: int, seed: int, epoch: int) -> list[np.
         raise ValueError(f"`batch_size`: expected at least 1, got {batch_size}")
     order = np.random.default_rng([seed, epoch]).permutation(n)
     return [order[start : start + batch_size] for start in range(0, n, batch_size)]
+
+
+def parts(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Positions of structures in order, as many in a part as have ``most`` nodes together; at least one."""
+    part: list[int] = []
+    nodes = 0
+    for position, size in enumerate(sizes):
+        if part and nodes + size > most:
+            yield part
+            part, nodes = [], 0
+        part.append(position)
+        nodes += size
+    if part:
+        yield part

@@ -9,10 +9,9 @@
 - :mod:`.curves`: losses along lines and in a plane, point after point, resumed after a kill.
 - :mod:`.sample`: a stratified sample of frames.
 - :mod:`.document`: the layout of a landscape's JSON, ``read_document(path)``.
-- :mod:`.sharpness`, :mod:`.bond_scan`, :mod:`.predictors`: other numbers that may say how far a model goes.
-- :mod:`.correlations`: rank correlations with bootstrap intervals; NumPy and SciPy only.
-- :mod:`.compare`: ``compare(landscapes, others)``, models side by side; :mod:`.comparison_files` reads.
 - :mod:`.landscape`: ``landscape(model, frames)``, all of it together; public as :func:`ase_mlip.landscape`.
+- :mod:`.predictors`: other numbers that may say how far a model goes: sharpness, scans of bonds, leverage.
+- :mod:`.comparison`: ``comparison.compare.compare(landscapes, others)``, models side by side.
 
 The package may import the layers below training (CONTRIBUTING.md). Nothing but the mathematics is imported
 here, so that it needs no torch.

@@ -23,7 +23,7 @@ from .weights import Weights
 Progress = Callable[[int, int], None]
 Losses = Callable[[], tuple[float, float]]
 PLANE_POINTS = 25  # along each axis, at most: a plane costs the square
-SECONDS = 5.0  # between two writes of what was computed
+SECONDS = 1.0  # between two writes of what was computed
 
 
 def positions(points: int, span: float) -> np.ndarray:

@@ -23,7 +23,7 @@
                                                 "curvature" and "rise"; null of one line
      "curvature": {"energy", "forces"},         mean of d²(L²)/dx² at 0 over lines, (eV/atom)², (eV/Å)²
      "rise": {"energy", "forces", "radius"},    largest L(x) - L(0) within the radius, eV/atom, eV/Å
-     "predictors": {"bond_roughness":           those that were asked for (:mod:`.predictors`)
+     "predictors": {"bond_roughness":           those that were asked for (:mod:`.predictors.entries`)
                     {"value", "unit", "sense"}, "error" where there is one; "sense" is -1 where less is
                     better, ...},
      "scan": {"kT": [{"factor", "S", ...}], "force_weight": [{"force_weight", "S", ...}]},

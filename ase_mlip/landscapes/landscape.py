@@ -24,8 +24,8 @@ from .curves import PLANE_POINTS, Computed, Plan, Progress, compute, of_lines, o
 from .directions import DIRECTIONS
 from .document import KIND, VERSION, read_document
 from .losses import FrameLosses
-from .predictors import checked_names
-from .predictors import predictors as predictors_of
+from .predictors.entries import checked_names
+from .predictors.entries import predictors as predictors_of
 from .sample import frame_hash, stratified
 from .weights import Weights, model_weights
 
@@ -57,7 +57,7 @@ class Landscape:
     numbers: entropies, mean curvature of L² at 0, and largest rise near 0, by name
     intervals: bootstrap over lines, (low, high) by the same names; NaN of one line
     scan: the entropies under other kT and weights
-    predictors: those of :mod:`.predictors` that were asked for, as the document has them
+    predictors: those of :mod:`.predictors.entries` that were asked for, as the document has them
     plane: positions and losses of a plane, or None
     cost: seconds, evaluations and threads of this call
     notes: what a reader has to know
@@ -171,7 +171,7 @@ def landscape(
     sample: take this many frames, a stratified sample; None takes all
     group_key: key of ``atoms.info`` that names a frame's group, for the sample
     seed: of directions, sample and bootstrap
-    predictors: names of others to compute beside the curves (:mod:`.predictors`)
+    predictors: names of others to compute beside the curves (:mod:`.predictors.entries`)
     output: folder for ``landscape.json``. A call that was killed is continued there with the same numbers
     device, dtype: of a model that is loaded here; by default the precision of its weights
     progress: called as progress(done, total) after each point

@@ -8,12 +8,13 @@ copied them when it was loaded, and is not used; the operator behind the module 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from ..data.batches import parts
 from ..data.references import Sample
 from ..errors import DataError, StructureError
 from ..graph.neighbors import Graph, build_graph, check_structure, concatenate
@@ -139,20 +140,6 @@ def check_samples(model: Model, samples: Sequence[Sample]) -> None:
             f"`frames`: expected at least two training frames, got {len(samples)}; a loss is a mean over "
             "frames"
         )
-
-
-def parts(sizes: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Positions of frames in order, as many in a part as have ``most`` nodes together; at least one."""
-    part: list[int] = []
-    nodes = 0
-    for position, size in enumerate(sizes):
-        if part and nodes + size > most:
-            yield part
-            part, nodes = [], 0
-        part.append(position)
-        nodes += size
-    if part:
-        yield part
 
 
 def _or_infinite(loss: torch.Tensor) -> float:

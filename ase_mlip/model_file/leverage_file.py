@@ -8,7 +8,7 @@ least-squares basis of an s-NNP) and A the information of the training data, the
 the posterior variance of its energy in the Gaussian model with these rows (Bigi et al., Mach. Learn. Sci.
 Technol. 5, 045018 (2024), for networks), in units of the 99 % quantile of the training atoms, each left out
 together with its structure. W lies in the archive, its description in the document, under
-``training["leverage"]``; :mod:`ase_mlip.optimal_design.leverage` makes both.
+``training["leverage"]``; :mod:`ase_mlip.optimal_design.leverage.attach` makes both.
 """
 
 from __future__ import annotations

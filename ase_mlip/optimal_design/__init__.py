@@ -1,31 +1,17 @@
 """Optimal design of training sets: which structures to label, before any label exists.
 
+- :mod:`.workflow`: ``design(pool, pick, …)``, from files to a :mod:`.result`; also ``ase_mlip.design``.
+- :mod:`.settings`: its options, checked; :mod:`.target`, :mod:`.forecast`: what a selection is predicted to
+  achieve; :mod:`.verify`: the forecast beside the labels that came back.
+
+Packages, each of which says what it holds:
+
 - :mod:`.algebra`: the mathematics on blocks of rows, with NumPy and SciPy only; what it names is public.
+- :mod:`.rows`: what a structure tells of a model's coefficients before it has a label.
+- :mod:`.structures`: pool, labelled structures and target: read, grouped, freed of what cannot be labelled.
+- :mod:`.output`: the report, and the files in the folder of a design.
+- :mod:`.leverage`: how far an atom is from the training data, into a model file.
 
-Rows of structures, which need no label:
-
-- :mod:`.rows`: ``Rows(energy [1, p], forces [k, p], stress [6 or 0, p], atoms [N or 0, p], n_atoms)`` of one
-  structure; ``rows.block(labels)`` stacks them, ``rows.sketched(directions, seed)`` shortens the force rows;
-  ``gram(blocks)`` is Σ XᵀX.
-- :mod:`.linear_basis`: ``LinearBasis(network, constants=True)``, the least-squares basis of an s-NNP, with
-  ``names``, ``size``, ``cutoff``, ``prior(information)``; ``linear_rows(basis, structures, labels, atoms)``
-  iterates over Rows; ``undetermined(information, names)``.
-- :mod:`.auto_basis`: ``auto_basis(pool)``, knots from the pool; ``basis_from_hypers(hypers, pool)`` for a
-  recipe, ``basis_from_model(model)`` for an s-NNP's file.
-- :mod:`.sketch`: ``sketch_rows(model, structures, directions=8, seed=0, symmetrize=None, labels, constants,
-  atoms)`` iterates over Rows for any model file with ``features``; ``directions=None`` gives all 3N force
-  rows; ``feature_names(model, size)``.
-- :mod:`.scaling`: ``Scaling(energy, forces, stress)`` holds σ; ``scaling.of(rows, labels)`` is the block φ/σ;
-  ``balanced(pool_rows, scaling, labels)`` gives energies and forces equal total weight.
-
-What a model file says of its training data (:mod:`ase_mlip.model_file.leverage_file`):
-
-- :mod:`.leverage`: ``attach_leverage(model, data, output, calibration)``.
-- :mod:`.whitening`: the algebra of it, with NumPy and SciPy only.
-
-Of this package the mathematics may import :mod:`ase_mlip.errors` only. What makes rows from structures may
-import the layers below training (CONTRIBUTING.md); nothing is imported here, so that the mathematics needs no
-torch.
-
-Public: ``workflow.design``, and what :mod:`.algebra` names.
+The mathematics may import :mod:`ase_mlip.errors` only. What makes rows from structures may import the layers
+below training (CONTRIBUTING.md); nothing is imported here, so that the mathematics needs no torch.
 """

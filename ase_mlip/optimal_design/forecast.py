@@ -137,9 +137,16 @@ def reasons(path: Path, target: Target) -> list[str]:
     return found
 
 
+def at_least(fraction: float) -> str:
+    """The per cent of a lower bound, rounded down: 97, 99.31, 99.99; never 100 for less."""
+    digits = 2 if fraction >= 0.99 else 1 if fraction < 0.0995 else 0
+    scale = 10.0**digits
+    return f"{np.floor(100.0 * fraction * scale + 1e-9) / scale:.{digits}f}"
+
+
 def percent(fraction: float) -> str:
-    """With as many digits as help: 43, 4.3, 0.43, and 99.97."""
+    """With as many digits as help: 43, 4.3, 0.43, and 99.97; 100 for nothing less, to the seventh digit."""
     value = 100.0 * fraction
-    if 99.0 < value < 100.0:
-        return f"{value:.4g}"
+    if 99.0 < value < 100.0 - 1e-5:
+        return f"{value:.{max(2, int(np.ceil(-np.log10(100.0 - value))))}f}"
     return f"{value:.0f}" if value >= 9.95 else f"{value:.2g}"

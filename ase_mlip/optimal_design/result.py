@@ -10,9 +10,9 @@ from ase import Atoms
 
 from ..errors import DataError
 from .forecast import FEASIBLE, Band, Path, covariance
-from .inputs import Inputs
-from .row_source import RowSource, counts_of
+from .rows.source import RowSource, counts_of
 from .settings import DesignSettings
+from .structures.inputs import Inputs
 from .target import Target
 
 

@@ -22,10 +22,10 @@ from scipy.stats import spearmanr
 from ..data.data import read_structures
 from ..data.references import ReferenceKeys, sample_from_atoms
 from ..errors import DataError
-from .folder import PICKS
 from .forecast import covariance
-from .same_structure import KnownStructures
-from .stored import StoredDesign, read_stored
+from .output.folder import PICKS
+from .output.stored import StoredDesign, read_stored
+from .structures.same_structure import KnownStructures
 
 FEWEST = 3
 INSIDE = (1.0, 1.96)  # standard deviations that hold 68 and 95 % of normal errors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -11,18 +11,19 @@ import numpy as np
 from ..folder_lock import locked
 from . import forecast
 from .algebra import select
-from .folder import PICTURE, refuse_other_design, write_design
 from .forecast import covariance, follow, random_band, reasons
-from .inputs import Inputs, read_inputs
-from .linear_basis import undetermined
-from .pool import Frame, Structures
-from .report import settings_document
+from .output.folder import PICTURE, refuse_other_design, write_design
+from .output.report import settings_document
+from .output.row_store import stored_rows
+from .output.stored import write_stored
 from .result import DesignResult, Pick, group_forecasts
-from .row_source import Progress, RowSource, counts_of, row_source
-from .rows import Rows
-from .scaling import Scaling, balanced
+from .rows.linear_basis import undetermined
+from .rows.scaling import Scaling, balanced
+from .rows.source import Progress, RowSource, counts_of, row_source
+from .rows.structure_rows import Rows
 from .settings import DesignSettings
-from .stored import write_stored
+from .structures.inputs import Inputs, read_inputs
+from .structures.pool import Frame, Structures
 from .target import Target
 
 MOST_TARGET_ROWS = 20000  # of criterion g, which looks at single rows
@@ -46,7 +47,7 @@ def design(
     rows: str | None = None,
     seed: int = 0,
     output: str | FilePath | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> DesignResult:
     """Choose the structures of ``pool`` whose labels help the target most; no label is needed.
 
@@ -74,8 +75,10 @@ def design(
     rows: "exact", or "sketch:K" for K random combinations of a structure's force rows; by default exact, of a
         model sketch:8
     seed: of the random selections and combinations
-    output: folder for picks.xyz, rejected.xyz, design.json, design.png
-    progress: called as progress(done, total) while rows are made
+    output: folder for picks.xyz, rejected.xyz, design.json, design.png; with a network's features as basis
+        also the rows as they are made, from which a design that was killed goes on
+    progress: called as progress(done, total, stage): stage "rows" and then "selection" with structures,
+        "bound" and "exchange" with rounds, whose total nobody knows (0)
 
     Raises
     ------
@@ -92,19 +95,31 @@ def design(
     )  # fmt: skip
     inputs = read_inputs(pool, have, target, keep, settings)
     if output is None:
-        return _compute(inputs, settings, progress or _silent)
+        return _compute(inputs, settings, progress or _silent, None)
     output = FilePath(output)
     with locked(output):
         refuse_other_design(output, settings_document(settings, inputs))
-        result = _compute(inputs, settings, progress or _silent)
+        result = _compute(inputs, settings, progress or _silent, output)
         write_design(result, output)
         write_stored(result, output)
         _draw(result, output / PICTURE)
     return result
 
 
-def _silent(done: int, total: int) -> None:
+def _silent(done: int, total: int, stage: str) -> None:
     pass
+
+
+def _of_selection(progress: Callable[[int, int, str], None]) -> Callable[[str, int, int], None]:
+    """For :func:`~.algebra.select`, of whose stages only the greedy one knows where it ends."""
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if stage == "greedy":
+            progress(done, total, "selection")
+        else:
+            progress(done, 0, stage)
+
+    return tell
 
 
 def _draw(result: DesignResult, path: FilePath) -> None:
@@ -114,10 +129,15 @@ def _draw(result: DesignResult, path: FilePath) -> None:
     save_figure(plot_design(result), path)
 
 
-def _compute(inputs: Inputs, settings: DesignSettings, progress: Progress) -> DesignResult:
+def _compute(
+    inputs: Inputs,
+    settings: DesignSettings,
+    progress: Callable[[int, int, str], None],
+    folder: FilePath | None,
+) -> DesignResult:
     notes = list(inputs.notes)
     source = row_source(settings, inputs, notes)
-    made = _Made.of(source, inputs, progress)
+    made = _Made.of(source, inputs, lambda done, total: progress(done, total, "rows"), folder)
     if settings.weigh_equally:
         scaling = balanced(made.pool, Scaling(**settings.sigma), settings.labels)
         source.sigma = {label: getattr(scaling, label) for label in settings.sigma}
@@ -135,6 +155,7 @@ def _compute(inputs: Inputs, settings: DesignSettings, progress: Progress) -> De
         prior=start,
         target=_rows_of_criterion(source, made.target, target, settings),
         keep=tuple(inputs.keep),
+        progress=_of_selection(progress),
     )
     chosen = [int(k) for k in selected.indices]
     path = follow(start, [blocks[k] for k in chosen], target)
@@ -173,11 +194,11 @@ class _Made:
     target: list[Rows]
 
     @classmethod
-    def of(cls, source: RowSource, inputs: Inputs, progress: Progress) -> _Made:
+    def of(cls, source: RowSource, inputs: Inputs, progress: Progress, folder: FilePath | None) -> _Made:
         own_target = inputs.target is not inputs.candidates
         roles = [inputs.candidates, inputs.have, inputs.target if own_target else []]
         frames = [frame for role in roles for frame in role]
-        rows = list(source.rows([frame.atoms for frame in frames], progress))
+        rows = list(stored_rows(source, [frame.atoms for frame in frames], folder, progress))
         ends = np.cumsum([len(role) for role in roles])
         pool, have, target = rows[: ends[0]], rows[ends[0] : ends[1]], rows[ends[1] :]
         return cls(pool, have, target if own_target else pool)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from .plots import BLUE, GREY, ORANGE, _figure
 
 if TYPE_CHECKING:
-    from ..landscapes.compare import Comparison, Family, Worth
-    from ..landscapes.comparison_files import Quantity
+    from ..landscapes.comparison.compare import Comparison, Family, Worth
+    from ..landscapes.comparison.files import Quantity
 
 MOST_TARGETS = 3  # panels of correlations of a family: survival, and the errors that are largest
 

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from .labels import number_points
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 KINDS = {"energy": BLUE, "forces": ORANGE, "stress": GREEN}
 GROUPS = ("#4c78a8", "#e08214", "#54a24b", "#b279a2", "#d8b365", "#72b7b2", "#9d755d", "#e45756")
 MOST_GROUPS = 24  # rows of the second panel
-NUMBER = 0.06  # of the width of the third: the least distance of two numbers
+CIRCLE = 9.0  # points, of a pick in the third
 WIDEST = 30.0  # times the largest error after the picks: errors before them are often far beyond
 
 
@@ -31,6 +32,7 @@ def plot_design(result: DesignResult) -> Figure:
         _draw_curve(curve, result)
         _draw_groups(groups, result)
         _draw_map(map_, result)
+        number_points(map_, result.map["picks"], CIRCLE)
     return figure
 
 
@@ -71,8 +73,9 @@ def _draw_curve(axes: Axes, result: DesignResult) -> None:
     )
     axes.set_ylabel("predicted error of the target /\nthat with the whole pool labelled")
     total = len(result.inputs.candidates)
+    picks = "1 pick" if len(result.picks) == 1 else f"{len(result.picks)} picks"
     axes.set_title(
-        f"{len(result.picks)} picks: {values[-1]:.3g} × the error with all {total} labelled,\n"
+        f"{picks}: {values[-1]:.3g} × the error with all {total} labelled,\n"
         f"as many at random: {middle[-1]:.3g} ×"
     )
     axes.legend(loc="upper right")
@@ -165,9 +168,7 @@ def _draw_map(axes: Axes, result: DesignResult) -> None:
         axes.plot(*places["pool"][rest].T, "o", color=GREY, ms=4, alpha=0.5, mew=0, label="other groups")
     if len(places["have"]):
         axes.plot(*places["have"].T, "+", color="black", ms=6, mew=0.9, label="labelled already")
-    axes.plot(*places["picks"].T, "o", mfc="none", mec="black", ms=9, mew=1.1, label="picks, with rank")
-    for rank, place in _apart(places["picks"], np.ptp(places["pool"], axis=0).max()):
-        axes.annotate(str(rank), place, xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.plot(*places["picks"].T, "o", mfc="none", mec="black", ms=CIRCLE, mew=1.1, label="picks, with rank")
     axes.set_xlabel("first direction (σ of an energy)")
     axes.set_ylabel("second direction (σ of an energy)")
     axes.set_title(
@@ -176,12 +177,3 @@ def _draw_map(axes: Axes, result: DesignResult) -> None:
     axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, columnspacing=1.0, handletextpad=0.3
     )
-
-
-def _apart(places: np.ndarray, span: float) -> list[tuple[int, np.ndarray]]:
-    """Rank and place of the picks whose numbers do not lie on one of a better pick."""
-    shown: list[tuple[int, np.ndarray]] = []
-    for rank, place in enumerate(places, start=1):
-        if all(np.linalg.norm(place - other) > NUMBER * span for _, other in shown):
-            shown.append((rank, place))
-    return shown

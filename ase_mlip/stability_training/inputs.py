@@ -61,6 +61,9 @@ def read_inputs(config: StabilizeConfig, folder: Path, device: str) -> Inputs:
     check_near_data(starts, [sample.atoms for sample in data.train])
     like = starts["train"][0]
     targets = [make_target(entry, like, config, folder) for entry in config.observables]
+    for observable in (target.observable for target in targets):
+        if isinstance(observable, BondLengths):  # which follows the images of the first training start
+            starts = {name: [observable.in_one_piece(a) for a in frames] for name, frames in starts.items()}
     has_energies = any(sample.energy is not None for sample in data.train)
     composition = composition_baseline(data.train) if has_energies else {}
     return Inputs(trainable, data, starts, targets, scales_of(data.train, composition))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from ase import Atoms, units
+from torch import Tensor
 
 from ..configuration.run import LossConfig
 from ..data.batches import GraphDataset
@@ -57,6 +58,22 @@ class Samples:
         return min(int(self.second_half.sum()), int((~self.second_half).sum())) >= 2
 
 
+@dataclass
+class Learned:
+    """What the steps of one simulation came to.
+
+    Attributes
+    ----------
+    row: for stability.csv: what the first step saw, how many ``steps`` were taken and how many ``taken_back``
+    learning_rate: of the next step; halved for each step that was taken back
+    blocked: whether even a step with the smallest learning rate would have left the budget
+    """
+
+    row: dict[str, float]
+    learning_rate: float
+    blocked: bool = False
+
+
 class Learner:
     """Weights, optimizer and targets of a run; :meth:`learn` takes the steps of one simulation.
 
@@ -93,11 +110,23 @@ class Learner:
             self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
         self.steps = 0
 
-    def learn(self, tracks: Sequence[Track], learning_rate: float) -> dict[str, float]:
+    def learn(
+        self, tracks: Sequence[Track], learning_rate: float, within: Callable[[], bool] | None = None
+    ) -> Learned:
         """Take one step, and more while the samples, reweighted, are as good as new ones.
 
-        Returns what the first step saw (``loss`` of the observables, ``error_loss``), the number of ``steps``
-        and ``effective_samples`` / n at the last.
+        Parameters
+        ----------
+        tracks: of one simulation with the present weights
+        learning_rate: of the first step
+        within: whether the present weights keep the budget of the force error. A step after which they do not
+            is taken back, and taken again with half the learning rate, until it keeps the budget or the
+            learning rate is below its floor. None takes every step
+
+        Returns
+        -------
+        the row has what the first step saw (``loss`` of the observables, ``error_loss``), the number of
+        ``steps``, ``taken_back`` where there is a budget, and ``effective_samples`` / n at the last
 
         Raises
         ------
@@ -112,8 +141,8 @@ class Learner:
                 "or `equilibration`"
             )
         before = self.trainable.potential_energies(samples.frames)
-        row: dict[str, float] = {}
-        weights, fraction = np.full(len(before), 1.0 / len(before)), 1.0
+        found = Learned({}, learning_rate)
+        weights, fraction, back = np.full(len(before), 1.0 / len(before)), 1.0, 0
         for step in range(self.config.steps):
             if step:
                 changes = self.trainable.potential_energies(samples.frames) - before
@@ -123,12 +152,19 @@ class Learner:
                 fraction = effective_sample_size(weights) / len(weights)
                 if fraction < self.config.min_sample_fraction:
                     break
-            seen = self._step(samples, weights, learning_rate)
-            row = row or seen
-            row["steps"] = step + 1
-        return row | {"effective_samples": fraction}
+            seen = self._gradient(samples, weights)
+            back += self._move(found, within)
+            found.row = found.row or seen
+            found.row["steps"] = step + int(not found.blocked)
+            if found.blocked:
+                break
+        if within is not None:
+            found.row["taken_back"] = back
+        found.row["effective_samples"] = fraction
+        return found
 
-    def _step(self, samples: Samples, weights: np.ndarray, learning_rate: float) -> dict[str, float]:
+    def _gradient(self, samples: Samples, weights: np.ndarray) -> dict[str, float]:
+        """Leave the clipped gradient of everything in the weights' ``.grad``; what to write into the row."""
         self.optimizer.zero_grad(set_to_none=True)
         row = {"loss": self.add_observables(samples, weights)}
         if self.config.error_weight > 0.0:
@@ -144,11 +180,39 @@ class Learner:
                 f"the gradient became {norm} in step {self.steps}; lower `learning.learning_rate`, or see "
                 "that the criteria end a replica before its forces overflow"
             )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        self.steps += 1
         return row | {"gradient_norm": norm}
+
+    def _move(self, found: Learned, within: Callable[[], bool] | None) -> int:
+        """A step along the gradient, as long as the budget allows; returns how many were taken back."""
+        smallest, back = self.config.smallest_rate, 0
+        before = self._memory() if within is not None else None
+        self.steps += 1
+        while True:
+            for group in self.optimizer.param_groups:
+                group["lr"] = found.learning_rate
+            self.optimizer.step()
+            if before is None or within is None or within():
+                return back
+            self._recall(before)
+            back += 1
+            found.learning_rate *= 0.5
+            if found.learning_rate < smallest:
+                found.blocked = True
+                return back
+
+    def _memory(self) -> list[tuple[Tensor, dict[str, Tensor]]]:
+        """Copies of the weights and of what the optimizer remembers of each."""
+        return [
+            (p.detach().clone(), {name: value.clone() for name, value in self.optimizer.state[p].items()})
+            for _, p in self.trainable.parameters()
+        ]
+
+    def _recall(self, memory: list[tuple[Tensor, dict[str, Tensor]]]) -> None:
+        """The weights and the optimizer as :meth:`_memory` saw them; gradients stay."""
+        with torch.no_grad():
+            for (_, p), (value, state) in zip(self.trainable.parameters(), memory, strict=True):
+                p.copy_(value)
+                self.optimizer.state[p] = {name: kept.clone() for name, kept in state.items()}
 
     def add_observables(self, samples: Samples, weights: np.ndarray) -> float:
         """Add the gradient of the observables' losses to the weights' ``.grad``; returns the loss."""
@@ -168,8 +232,8 @@ class Learner:
                     values, target.derivative, self.beta, samples.second_half, weights
                 )
                 if target.observable.depends_on_weights:
-                    slope = float(target.derivative(mean)[0]) / units.GPa
-                    add_pressures(self.trainable, samples.frames, weights * slope)
+                    factors = _cross_fitted_factors(values, target, samples.second_half, weights)
+                    add_pressures(self.trainable, samples.frames, factors / units.GPa)
             total += target.loss(mean)
         add_weighted_energies(self.trainable, samples.frames, coefficients)
         return total
@@ -196,6 +260,17 @@ class Learner:
         indices = rng.choice(len(self.data), size=size, replace=False)
         weight = self.config.error_weight
         return add_errors(self.trainable, self.data, indices, self.loss, self.scales, weight)
+
+
+def _cross_fitted_factors(
+    values: np.ndarray, target: Target, second_half: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """f [n] with which ∂L/∂⟨g⟩·⟨∂g/∂θ⟩ is Σ_n f_n ∂g(x_n)/∂θ, ∂L/∂⟨g⟩ from the other half of the samples."""
+    factors = np.zeros(len(values))
+    for half in (second_half, ~second_half):
+        slope = float(target.derivative(weights[~half] @ values[~half] / weights[~half].sum())[0])
+        factors[half] = 0.5 * slope * weights[half] / weights[half].sum()
+    return factors
 
 
 def _near(atoms: Atoms, radius: float) -> np.ndarray:

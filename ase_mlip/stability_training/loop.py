@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ase import Atoms
 
 from ..errors import MLIPError
+from .learning import Learned
 from .samplers import Track
 from .settings import LearningConfig
 
@@ -90,8 +91,8 @@ class Work(Protocol):
     def simulate(self, walkers: Sequence[Atoms], epoch: int) -> list[Track]:
         """Runs of one epoch from where the replicas are."""
 
-    def learn(self, tracks: Sequence[Track], learning_rate: float) -> dict[str, float]:
-        """Gradient steps from their samples; what to write into the row."""
+    def learn(self, tracks: Sequence[Track], learning_rate: float, limit: float) -> Learned:
+        """Gradient steps from their samples; ``limit`` is the largest force error allowed, eV/Å."""
 
     def force_errors(self) -> dict[str, float]:
         """``forces`` and ``energy``: mean absolute errors on validation frames."""
@@ -116,12 +117,8 @@ def run_epoch(state: LoopState, work: Work, config: LearningConfig, every: int) 
     """
     epoch = state.epoch + 1
     tracks = work.simulate(state.walkers, epoch)
+    refuse_still(tracks)
     failures = [track.failure for track in tracks if track.failure is not None]
-    if len(failures) == len(tracks) and all(failure.step == 0 for failure in failures):
-        raise MLIPError(
-            f"`starts`: expected runs that begin, but every replica fails at step 0 ({failures[0].kind}: "
-            f"{failures[0].detail}); correct the starting frames or the criteria"
-        )
     fraction = len(failures) / len(tracks)
     row: dict[str, Any] = {
         "epoch": epoch,
@@ -130,19 +127,32 @@ def run_epoch(state: LoopState, work: Work, config: LearningConfig, every: int) 
         "learning_rate": state.learning_rate,
     }
     state.quiet = state.quiet + 1 if not failures else 0
+    blocked = False
     if failures:
-        row |= work.learn(tracks, state.learning_rate)
+        learned = work.learn(tracks, state.learning_rate, limit(state, config))
+        row |= learned.row
+        state.learning_rate, blocked = learned.learning_rate, learned.blocked
     errors = work.force_errors()
     row |= {f"validation_{name}_mae": value for name, value in errors.items()}
     _move(state, tracks, work.first_walkers())
     state.epoch = epoch
-    _decide(state, fraction, errors["forces"], config)
+    _decide(state, fraction, blocked or errors["forces"] > limit(state, config), config)
     if state.ended or epoch % every == 0:
         point = work.judge(epoch)
         state.points.append(point)
         row |= {"validation_survival": point.mean_survival, "validation_failures": point.failures}
     state.history.append(row)
     return row
+
+
+def refuse_still(tracks: Sequence[Track]) -> None:
+    """Raise MLIPError where every replica fails where it started, so that there is nothing to learn from."""
+    failures = [track.failure for track in tracks if track.failure is not None]
+    if len(failures) == len(tracks) and all(failure.step == 0 for failure in failures):
+        raise MLIPError(
+            f"`starts`: expected runs that begin, but every replica fails at step 0 ({failures[0].kind}: "
+            f"{failures[0].detail}); correct the starting frames or the criteria"
+        )
 
 
 def _move(state: LoopState, tracks: Sequence[Track], first: Sequence[Atoms]) -> None:
@@ -161,8 +171,8 @@ def _move(state: LoopState, tracks: Sequence[Track], first: Sequence[Atoms]) -> 
         state.walkers.append(again if track.failure else track.end)
 
 
-def _decide(state: LoopState, fraction: float, force_error: float, config: LearningConfig) -> None:
-    """Whether the run ends, and how large its next steps are."""
+def _decide(state: LoopState, fraction: float, spent: bool, config: LearningConfig) -> None:
+    """Whether the run ends, and how large its next steps are. ``spent``: the budget of the force error is."""
     if fraction < state.best_fraction:
         state.best_fraction, state.waited = fraction, 0
     else:
@@ -172,9 +182,9 @@ def _decide(state: LoopState, fraction: float, force_error: float, config: Learn
         state.waited = 0
     if state.quiet >= config.stable_epochs:
         state.ended = STABLE
-    elif force_error > limit(state, config):
+    elif spent:
         state.ended = BUDGET
-    elif state.learning_rate < config.final_fraction * config.learning_rate * (1.0 - 1e-9):
+    elif state.learning_rate < config.smallest_rate:
         state.ended = SLOWEST
     elif state.epoch >= config.epochs:
         state.ended = EPOCHS

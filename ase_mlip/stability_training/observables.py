@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.data import covalent_radii
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import shortest_path
+from scipy.sparse.csgraph import breadth_first_order, connected_components, shortest_path
 
 from ..dynamics.criteria import BOND
 from ..dynamics.rdf import pair_groups
@@ -85,7 +85,8 @@ class BondLengths:
     Parameters
     ----------
     start: structure that defines the bonds: pairs closer than 1.25 times the sum of their covalent radii, as
-        in :mod:`ase_mlip.dynamics.criteria`; frames have the same atoms in the same order, not wrapped
+        in :mod:`ase_mlip.stability`; frames have the same atoms in the same order and the same periodic
+        images of them, which :meth:`in_one_piece` sees to
     each: every bond by itself
 
     Raises
@@ -115,6 +116,8 @@ class BondLengths:
         self._kinds = list(dict.fromkeys(names))
         self._kind = np.array([self._kinds.index(name) for name in names])
         self._share = 0.5 / np.bincount(self._kind)[self._kind]  # of a bond, to either atom
+        self._at_start = self._vectors(start)
+        self._branches = _branches(len(start), self._i, self._j)
 
     def labels(self) -> list[str]:
         """Pairs of elements, or bonds with the numbers of their atoms."""
@@ -124,10 +127,38 @@ class BondLengths:
         """0.1 Å"""
         return 0.1
 
+    def _vectors(self, atoms: Atoms) -> np.ndarray:
+        return atoms.positions[self._j] - atoms.positions[self._i] + self._shifts @ atoms.cell.array
+
+    def in_one_piece(self, atoms: Atoms) -> Atoms:
+        """A copy in which every atom is the periodic image that its bonds lead to, as in the start.
+
+        Frames of other programs are often wrapped into the cell, which takes molecules apart.
+
+        Raises
+        ------
+        StructureError
+            a structure with other bonds
+        """
+        if not atoms.pbc.any():
+            return atoms.copy()
+        whole = atoms.copy()
+        steps = self._shifts @ atoms.cell.array
+        for before, after, bond, sign in self._branches:
+            vector = whole.positions[after] - whole.positions[before] + sign * steps[bond]
+            whole.positions[after] -= _lattice_vector(vector - sign * self._at_start[bond], atoms)
+        left = _lattice_vector(self._vectors(whole) - self._at_start, atoms)
+        if np.abs(left).max() > 1e-6:
+            raise StructureError(
+                f"`bond_lengths`: expected frames with the bonds of the first training start, got "
+                f"{atoms.symbols} in which other images of the atoms are bonded; use frames of the same "
+                "substance in which no bond is broken, or another observable"
+            )
+        return whole
+
     def contributions(self, atoms: Atoms) -> np.ndarray:
         """Of each atom, [N, kinds]: half of each of its bonds."""
-        vectors = atoms.positions[self._j] - atoms.positions[self._i] + self._shifts @ atoms.cell.array
-        shares = self._share * np.linalg.norm(vectors, axis=1)
+        shares = self._share * np.linalg.norm(self._vectors(atoms), axis=1)
         found = np.zeros((len(atoms), len(self._kinds)))
         for end in (self._i, self._j):
             np.add.at(found, (end, self._kind), shares)
@@ -254,6 +285,25 @@ class Pressure:
 
 
 Observable = Distances | BondLengths | NonbondedDistance | Pressure
+
+
+def _branches(n: int, i: np.ndarray, j: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """A tree of bonds through each molecule: from atom, to atom, number of the bond i-j, 1 or -1 for j-i."""
+    bonds = {(int(b), int(a)): (k, -1) for k, (a, b) in enumerate(zip(i, j, strict=True))}
+    bonds |= {(int(a), int(b)): (k, 1) for k, (a, b) in enumerate(zip(i, j, strict=True))}
+    graph = coo_array((np.ones(len(i)), (i, j)), shape=(n, n)).tocsr()
+    _, molecule = connected_components(graph, directed=False)
+    found = []
+    for first in np.unique(molecule, return_index=True)[1]:
+        order, before = breadth_first_order(graph, first, directed=False)
+        found += [(int(before[a]), int(a), *bonds[int(before[a]), int(a)]) for a in order[1:]]
+    return found
+
+
+def _lattice_vector(vectors: np.ndarray, atoms: Atoms) -> np.ndarray:
+    """The periodic image that each of the vectors [..., 3] is nearest to in fractions of the cell, Å."""
+    cell = atoms.cell.complete().array
+    return np.where(atoms.pbc, np.round(vectors @ np.linalg.inv(cell)), 0.0) @ cell
 
 
 def find_bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from ase import Atoms
 
 from ..data.data import read_structures
 from ..errors import DataError
-from .observables import Observable
+from .observables import BondLengths, Observable
 
 NUMBERS = (".csv", ".txt", ".dat")  # files of numbers; all others hold frames
 
@@ -77,6 +77,8 @@ def reference_from_frames(
         raise DataError(f"`reference`: expected at least two frames in `{source}`, got {len(frames)}")
     for atoms in frames:
         check_same_system(atoms, like, source)
+    if isinstance(observable, BondLengths):
+        frames = [observable.in_one_piece(atoms) for atoms in frames]
     values = observable.values(frames)
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     return Reference(values.mean(axis=0), error, source, len(frames))

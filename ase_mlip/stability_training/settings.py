@@ -95,6 +95,14 @@ class LearningConfig:
     final_fraction: Fraction = 0.01  # of the first learning rate; below it the run ends
     stable_epochs: Count = 2  # in a row without an unstable replica, then the run ends
     max_force_error_increase: Weight = 0.15  # of the mean absolute error on validation frames
+    # a step that leaves this budget is taken back, and taken again with half the learning rate; without it
+    # the run ends at the first epoch that leaves the budget
+    backtracking: bool = True
+
+    @property
+    def smallest_rate(self) -> float:
+        """The floor of the learning rate: below it the run ends."""
+        return self.final_fraction * self.learning_rate * (1.0 - 1e-9)
 
 
 @dataclass

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..stability.survival import survival
 from . import gradients
 from .inputs import Inputs
-from .learning import Learner
-from .loop import Point
+from .learning import Learned, Learner
+from .loop import Point, refuse_still
 from .observables import mean_square_displacement
 from .reference import Target
 from .samplers import Sampler, Track
@@ -69,18 +69,25 @@ class RealWork:
             lambda done: self._report("simulation", done),
         )
 
-    def learn(self, tracks: Sequence[Track], learning_rate: float) -> dict[str, float]:
-        """Gradient steps from the tracks' samples."""
-        return self.learner.learn(tracks, learning_rate)
+    def learn(self, tracks: Sequence[Track], learning_rate: float, limit: float) -> Learned:
+        """Gradient steps from the tracks' samples, within the budget if backtracking is asked for."""
+        if not self.config.learning.backtracking:
+            return self.learner.learn(tracks, learning_rate)
+        return self.learner.learn(tracks, learning_rate, lambda: self.force_errors()["forces"] <= limit)
 
     def force_errors(self) -> dict[str, float]:
         """Mean absolute errors on validation frames, ``forces`` eV/Å and ``energy`` eV/atom."""
         return {"energy": 0.0} | gradients.force_error(self.inputs.trainable, self._validation)
 
     def judge(self, epoch: int) -> Point:
-        """Errors on validation frames, and lifetimes from validation starts with the same random numbers."""
+        """Errors on validation frames, and lifetimes from validation starts with the same random numbers.
+
+        Raises MLIPError where the potential as it came fails at every start, before anything is written.
+        """
         errors = self.force_errors()
         tracks = self.runs("validation")
+        if epoch == 0:
+            refuse_still(tracks)
         lived, failed = outcome(tracks)
         self.kept[epoch] = self.inputs.trainable.weights()
         return Point(
@@ -108,22 +115,27 @@ class RealWork:
         )
 
 
-def label(target: Target) -> str:
-    """Of a target, in reports: "distances H-O"."""
-    pairs = getattr(target.observable, "pairs", None)
-    return target.observable.name if pairs is None else f"{target.observable.name} {pairs}"
+def labels(targets: Sequence[Target]) -> list[str]:
+    """Names of targets in reports, each once: "distances H-O", "bond lengths", "bond lengths (2)"."""
+    found: list[str] = []
+    for target in targets:
+        pairs = getattr(target.observable, "pairs", None)
+        name = target.observable.name if pairs is None else f"{target.observable.name} {pairs}"
+        same = sum(other == name or other.startswith(f"{name} (") for other in found)
+        found.append(f"{name} ({same + 1})" if same else name)
+    return found
 
 
 def averages(targets: Sequence[Target], tracks: Sequence[Track], work: RealWork) -> dict[str, dict[str, Any]]:
     """Mean and standard error (between replicas) of each component; empty without samples."""
     given = [track.frames for track in tracks if track.frames]
     found = {}
-    for target in targets if given else ():
+    for name, target in zip(labels(targets), targets, strict=True) if given else ():
         values = [target.observable.values(frames, work.inputs.trainable) for frames in given]
         means = np.array([one.mean(axis=0) for one in values])
         error = means.std(axis=0, ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.zeros(len(means[0]))
         mean = np.concatenate(values).mean(axis=0)
-        found[label(target)] = {"mean": mean.tolist(), "error": error.tolist()}
+        found[name] = {"mean": mean.tolist(), "error": error.tolist()}
     return found
 
 

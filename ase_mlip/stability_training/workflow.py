@@ -24,7 +24,7 @@ from .inputs import Inputs, read_inputs
 from .loop import LoopState, Point, choose, limit, run_epoch
 from .samplers import EngineSampler, Sampler, Track
 from .settings import StabilizeConfig, read_settings
-from .work import RealWork, averages, displacements, label, outcome
+from .work import RealWork, averages, displacements, labels, outcome
 
 CHECKPOINT = "checkpoint.safetensors"
 FREE = ("output", "device", "threads", "description", "model", "starts")  # between a run and its continuation
@@ -127,12 +127,12 @@ def _finish(
         for when, (epoch, runs) in tracks.items()
     }
     observables = {
-        label(target): report.observable_entry(
+        name: report.observable_entry(
             target,
-            (found.get("before") or first or {}).get(label(target)),
-            (found.get("after") or {}).get(label(target)),
+            (found.get("before") or first or {}).get(name),
+            (found.get("after") or {}).get(name),
         )
-        for target in inputs.targets
+        for name, target in zip(labels(inputs.targets), inputs.targets, strict=True)
     }
     document: dict[str, Any] = {
         "name": config.name,

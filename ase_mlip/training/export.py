@@ -18,7 +18,7 @@ from ..graph.neighbors import build_graph
 from ..model_file.model import export_model, load_model
 from ..networks.pet.pet import PET, PETHypers
 from ..networks.snnp.snnp import SNNP, SNNPHypers
-from ..optimal_design.leverage import attach_leverage
+from ..optimal_design.leverage.attach import attach_leverage
 from ..provenance import write_atomically
 from .checkpoint import TrainState
 

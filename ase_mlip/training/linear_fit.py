@@ -1,8 +1,8 @@
 """Least squares for the s-NNP without a network, whose energy is linear in the coefficients of φ, ρ and g.
 
 With f and the linear weights fixed, energies, forces and stresses are sums over coefficients times numbers
-that only the structures decide: the rows of :mod:`ase_mlip.optimal_design.linear_basis`. The fit is a model
-of its own, and the start from which a network is trained.
+that only the structures decide: the rows of :mod:`ase_mlip.optimal_design.rows.linear_basis`. The fit is a
+model of its own, and the start from which a network is trained.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..graph.neighbors import concatenate
 from ..model_file.potential import Potential
 from ..networks.snnp.snnp import SNNP
-from ..optimal_design.linear_basis import (
+from ..optimal_design.rows.linear_basis import (
     LinearBasis,
     decomposed,
     rows_of_graph,
@@ -28,7 +28,7 @@ from ..optimal_design.linear_basis import (
     undetermined,
     volume_of,
 )
-from ..optimal_design.rows import Rows
+from ..optimal_design.rows.structure_rows import Rows
 
 _AT_ONCE = 64  # structures evaluated together
 # Of the Voigt components of a stress: the others stand twice in the matrix, whose squares are summed.

@@ -1,6 +1,6 @@
 """Residuals of a batch, their weighted sum, and the errors reported per epoch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +90,20 @@ def residuals(found: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         if mine in found:
             errors[name] = (found[mine] - batch.stresses)[batch.stress_mask]
     return errors
+
+
+def of_structures(errors: dict[str, Tensor], batch: Batch) -> Iterator[dict[str, Tensor]]:
+    """The same residuals for each of the B structures alone, in their order; a part without any is empty."""
+    counts = {
+        "energy": batch.energy_mask.int(),
+        "forces": batch.structure[batch.forces_mask].bincount(minlength=batch.n_structures),
+        "stress": batch.stress_mask.int(),
+    }
+    split = {
+        name: error.split(counts[name.removeprefix("direct_")].tolist()) for name, error in errors.items()
+    }
+    for k in range(batch.n_structures):
+        yield {name: parts[k] for name, parts in split.items()}
 
 
 def energy_weight(config: LossConfig, done: float) -> float:

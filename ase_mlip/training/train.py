@@ -22,7 +22,7 @@ from ..calculators.visited import warn_of_unseen
 from ..checks.installation.requirements import install_command
 from ..configuration.run import OptimizerConfig, RunConfig, read_config
 from ..data.baseline import atomic_baseline, composition_baseline
-from ..data.batches import GraphDataset, random_o3, shuffled_batches
+from ..data.batches import GraphDataset, parts, random_o3, shuffled_batches
 from ..data.data import DataSplit, load_data
 from ..data.first_knot import Distances
 from ..errors import DataError, MLIPError
@@ -34,9 +34,12 @@ from .checkpoint import TrainState, load_checkpoint, save_checkpoint
 from .dynamics import run_dynamics
 from .export import finish, make_network
 from .linear_fit import fit_linear, shortened
-from .loss import RunningErrors, loss, predict, residuals, scales_of
+from .loss import RunningErrors, loss, of_structures, predict, residuals, scales_of
 from .optimizer import make_optimizers
 from .start import Start, check_species, read_start, same_hypers
+
+# atoms of validation frames that are evaluated together: one by one they take as long as half of the steps
+VALIDATION_NODES = 512
 
 
 def train(
@@ -241,14 +244,18 @@ class Run:
         return float(value.detach())
 
     def _validate(self, conservative: bool) -> tuple[dict[str, float], float]:
+        """Errors, and the mean of the loss of each frame, which is not that of a batch where sizes differ."""
         self.network.eval()
         errors, losses = RunningErrors(), []
-        for k in range(len(self.validation_set)):
-            batch = self.validation_set.collate([k], None, torch.float32, self.device)
+        sizes = [len(sample.atoms) for sample in self.validation_set.samples]
+        for part in parts(sizes, VALIDATION_NODES):
+            batch = self.validation_set.collate(part, None, torch.float32, self.device)
             with torch.set_grad_enabled(conservative):
                 found = residuals(predict(self.network, batch, self.table, conservative), batch)
+            found = {name: error.detach() for name, error in found.items()}
             errors.add(found)
-            losses.append(float(loss(found, self.config.loss, self.scales, done=1.0).detach()))
+            for one in of_structures(found, batch):
+                losses.append(float(loss(one, self.config.loss, self.scales, done=1.0)))
         self.network.train()
         return errors.rmse(), sum(losses) / max(len(losses), 1)
 

@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 
-from ase_mlip.data.batches import GraphDataset, random_o3, shuffled_batches
+from ase_mlip.data.batches import GraphDataset, parts, random_o3, shuffled_batches
 from ase_mlip.data.references import Sample
 
 
@@ -132,3 +132,8 @@ def test_batches_visit_everything_once_in_an_order_given_by_seed_and_epoch():
     assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
     assert not np.array_equal(np.concatenate(batches), np.concatenate(shuffled_batches(10, 4, 3, 8)))
     assert not np.array_equal(np.concatenate(batches), np.concatenate(shuffled_batches(10, 4, 4, 7)))
+
+
+def test_structures_go_together_up_to_a_number_of_nodes():
+    assert list(parts([3, 3, 3, 9, 2], 6)) == [[0, 1], [2], [3], [4]]
+    assert list(parts([], 6)) == []

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.networks.pet.pet import PET, PETHypers
-from ase_mlip.optimal_design.leverage import attach_leverage
+from ase_mlip.optimal_design.leverage.attach import attach_leverage
 
 slow = pytest.mark.slow
 WATCH = "fix far all pair {every} mlip leverage 1\ncompute most all reduce max f_far"

@@ -18,9 +18,9 @@ from ase_mlip.landscapes import landscape as module
 from ase_mlip.landscapes.curves import Computed, Plan, compute, of_lines, positions
 from ase_mlip.landscapes.directions import direction
 from ase_mlip.landscapes.families import tables_of
-from ase_mlip.landscapes.losses import FrameLosses, parts
+from ase_mlip.landscapes.losses import FrameLosses
 from ase_mlip.landscapes.weights import Weights, model_weights
-from ase_mlip.optimal_design.linear_basis import LinearBasis, linear_rows
+from ase_mlip.optimal_design.rows.linear_basis import LinearBasis, linear_rows
 
 SPLINES = ("phi.coefficients", "g.coefficients")
 
@@ -139,11 +139,6 @@ def test_losses_are_those_of_evaluate(tmp_path):
     expected = evaluate(model, frames)
     found = FrameLosses(model, samples(frames))()
     assert found == pytest.approx((expected.energy_rmse, expected.forces_rmse), rel=1e-9)
-
-
-def test_frames_are_evaluated_together_up_to_a_number_of_nodes():
-    assert list(parts([3, 3, 3, 9, 2], 6)) == [[0, 1], [2], [3], [4]]
-    assert list(parts([], 6)) == []
 
 
 def test_points_are_those_of_models_with_these_weights(tmp_path):

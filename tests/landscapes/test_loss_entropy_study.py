@@ -16,8 +16,8 @@ def study(monkeypatch):
     import loss_entropy_tables
 
     yield loss_entropy_models, loss_entropy_tables
-    for name in ("loss_entropy_models", "loss_entropy_tables"):
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.startswith("loss_entropy_")]:
+        sys.modules.pop(name)
 
 
 def invented(
@@ -71,10 +71,30 @@ def test_configurations_can_be_trained(study, tmp_path, monkeypatch):
         assert config.data.train.endswith(f"{recipe.frames}.xyz")
 
 
-@pytest.mark.skipif(
+NEEDS_DATA = pytest.mark.skipif(
     not (BENCHMARKS.parents[1] / "shared" / "data" / "3bpa").is_dir(),
     reason="../shared/data/3bpa is not there",
 )
+
+
+@NEEDS_DATA
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["snnp-linear-few-all-rough", "pet-one-layer"])
+def test_a_short_model_goes_through_every_measurement(study, name):
+    """From training to the table, of a family each; the cost of the registered one is larger."""
+    models, tables = study
+    import loss_entropy_quick
+
+    (recipe,) = [recipe for recipe in models.recipes() if recipe.name == name]
+    stored, costs = loss_entropy_quick.measured(recipe)
+    parts = {"landscape", "legacy", "sharpness", "bonds", "survival", "errors", "training"}
+    assert stored.keys() >= parts | {"rotation" if recipe.family == "pet" else "leverage"}
+    assert all(cost.whole >= cost.seconds > 0.0 for cost in costs.values())
+    assert f"| {name}" in tables.text({name: stored}, [recipe])
+    assert "| all |" in loss_entropy_quick.text(recipe, costs)
+
+
+@NEEDS_DATA
 def test_frames_of_the_landscape_are_training_frames_of_every_model(study, tmp_path, monkeypatch):
     from ase.io import read
 
@@ -139,3 +159,21 @@ def test_what_is_missing_and_what_is_left_out_is_said(study):
     assert "| pet-adamw (left out) |" in shown
     assert "There are verdicts from 5 complete models on, and here are 4." in shown
     assert "0 of 8 models" in tables.text({}, recipes)
+
+
+def test_a_model_that_has_everything_is_not_trained_again(study, monkeypatch):
+    models, _ = study
+    import loss_entropy_measures as measures
+
+    def refuse(recipe):
+        raise AssertionError(f"{recipe.name} was trained")
+
+    monkeypatch.setattr(models, "trained", refuse)
+    snnp, pet = models.recipes("snnp")[0], models.recipes("pet")[0]
+    complete = {name: {} for name in measures.MEASURES if name not in ("rotation", "committee")}
+    assert measures.measured(snnp, dict(complete), refuse) == complete
+    complete["rotation"] = {}
+    assert measures.measured(pet, dict(complete), refuse) == complete
+    assert measures.measured(pet, dict(complete), refuse, late=True) == complete
+    with pytest.raises(AssertionError, match="was trained"):
+        measures.measured(snnp, dict(complete), refuse, late=True)

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
+from leverage_cases import Squared
 from random_pet import METADATA, random_network, silicon
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from designs import labelled
 
 from ase_mlip import MLIPCalculator, design
+from ase_mlip.errors import DataError
 from ase_mlip.model_file.model import export_model
+from ase_mlip.optimal_design.rows import sketch
 from ase_mlip.optimal_design.verify import verify
 
 
@@ -70,3 +73,31 @@ def test_noise_of_forces_is_found_through_the_sketch(folder, model):
     forces = verify(folder / "noisy.xyz", folder).comparisons[1]
     assert np.sqrt(np.mean(forces.error**2)) == pytest.approx(noise, rel=1.0)
     assert np.sqrt(np.mean(forces.error**2)) > 0.7 * noise
+
+
+def test_a_model_that_is_not_linear_in_its_features_is_said_to_be(model, tmp_path):
+    assert not any("not linear" in note for note in design(frames(), 3, basis=model, rows="sketch:3").notes)
+    claims = {**METADATA, "message_passing_layers": 1, "equivariant": True}
+    export_model(Squared(), tmp_path / "squared.pt", claims)
+    result = design(frames(), 3, basis=tmp_path / "squared.pt")
+    (note,) = (note for note in result.notes if "not linear" in note)
+    assert note.startswith(f"the energies of `{tmp_path / 'squared.pt'}` are not linear in its features")
+
+
+def test_rows_that_are_there_serve_another_selection(model, tmp_path, monkeypatch):
+    design(frames(), 3, basis=model, rows="sketch:3", output=tmp_path / "out")
+    with pytest.raises(DataError, match=r"or remove that file: rows that fit serve again"):
+        design(frames(), 5, basis=model, rows="sketch:3", output=tmp_path / "out")
+    (tmp_path / "out" / "design.json").unlink()
+    expected = design(frames(), 5, basis=model, rows="sketch:3")
+    made, original = [], sketch._rows
+
+    def counted(*arguments):
+        made.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(sketch, "_rows", counted)
+    found = design(frames(), 5, basis=model, rows="sketch:3", output=tmp_path / "out")
+    assert len(made) == 1, "the smallest structure, to count the features"
+    assert [pick.place for pick in found.picks] == [pick.place for pick in expected.picks]
+    assert np.array_equal(found.path.values, expected.path.values)

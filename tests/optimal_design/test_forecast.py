@@ -111,7 +111,15 @@ def test_reasons_name_the_group_and_kind_that_a_label_serves_most():
 
 
 @pytest.mark.parametrize(
-    ("fraction", "text"), [(0.43, "43"), (0.0432, "4.3"), (0.00432, "0.43"), (0.99978, "99.98"), (1.0, "100")]
+    ("fraction", "text"),
+    [
+        (0.43, "43"),
+        (0.0432, "4.3"),
+        (0.00432, "0.43"),
+        (0.99978, "99.98"),
+        (0.9999962, "99.9996"),
+        (1.0, "100"),
+    ],
 )
 def test_percentages_have_the_digits_that_help(fraction, text):
     assert percent(fraction) == text

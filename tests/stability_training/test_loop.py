@@ -5,6 +5,7 @@ from ase import Atoms
 
 from ase_mlip.dynamics.criteria import Failure
 from ase_mlip.errors import MLIPError
+from ase_mlip.stability_training.learning import Learned
 from ase_mlip.stability_training.loop import (
     BUDGET,
     EPOCHS,
@@ -24,8 +25,9 @@ REPLICAS = 4
 class Script:
     """Failures and force errors of each epoch, as written; replicas are numbered by their position."""
 
-    def __init__(self, failures, errors=None, survival=None, step=10):
+    def __init__(self, failures, errors=None, survival=None, step=10, rates=None, blocked=()):
         self.failures, self.errors, self.survival = failures, errors or {}, survival or {}
+        self.rates, self.blocked, self.limits = rates or {}, blocked, []
         self.step, self.epoch, self.learned = step, 0, []
 
     def first_walkers(self):
@@ -42,9 +44,11 @@ class Script:
             tracks.append(Track(start, end, [end], 0.1 if failure else 1.0, failure))
         return tracks
 
-    def learn(self, tracks, learning_rate):
+    def learn(self, tracks, learning_rate, limit):
         self.learned.append((self.epoch, learning_rate))
-        return {"loss": 1.0, "steps": 1}
+        self.limits.append(limit)
+        rate = self.rates.get(self.epoch, learning_rate)
+        return Learned({"loss": 1.0, "steps": 1}, rate, self.epoch in self.blocked)
 
     def force_errors(self):
         return {"forces": self.errors.get(self.epoch, 0.1), "energy": 0.01}
@@ -110,6 +114,20 @@ def test_the_learning_rate_falls_on_a_plateau_of_the_unstable_fraction_and_ends_
 
 def test_it_ends_at_the_budget_of_the_force_error():
     state = run(Script([{0}], errors={1: 0.11, 2: 0.114, 3: 0.116}), max_force_error_increase=0.15)
+    assert state.ended == BUDGET
+    assert state.epoch == 3
+
+
+def test_a_rate_that_was_reduced_on_the_way_is_that_of_the_next_epochs():
+    script = Script([{0}], rates={2: 2.5e-4})
+    state = run(script, epochs=4)
+    assert [rate for _, rate in script.learned] == [1e-3, 1e-3, 2.5e-4, 2.5e-4]
+    assert script.limits == pytest.approx([0.115] * 4)  # the first force error and 15 %
+    assert state.ended == EPOCHS
+
+
+def test_it_ends_at_the_budget_when_no_step_within_it_is_left():
+    state = run(Script([{0}], rates={3: 1e-6}, blocked={3}))
     assert state.ended == BUDGET
     assert state.epoch == 3
 

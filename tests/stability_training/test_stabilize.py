@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from click.testing import CliRunner
 
@@ -14,6 +15,7 @@ from ase_mlip.cli.program import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
 from ase_mlip.model_file.model import load_model
 from ase_mlip.stability_training import workflow
+from ase_mlip.stability_training.inputs import read_inputs
 from ase_mlip.stability_training.settings import read_settings
 from ase_mlip.stability_training.workflow import stabilize
 
@@ -181,6 +183,59 @@ def test_a_reference_of_another_system_is_refused(tmp_path):
         stabilize(path, progress=False, sampler=MadeUp())
 
 
+def test_bonds_are_asked_of_systems_with_bonds(tmp_path):
+    """Silicon with twice the lattice constant has none; the run says so before anything is simulated."""
+    path = prepare(tmp_path)
+    text = path.read_text().replace('kind = "distances"', 'kind = "bond_lengths"')
+    path.write_text(text.replace("rmax = 4.0\nwidth = 0.5", ""))
+    starts = read(tmp_path / "starts.xyz", ":")
+    for atoms in starts:
+        atoms.set_cell(2.0 * atoms.cell, scale_atoms=True)
+    write(tmp_path / "starts.xyz", starts)
+    data = read(tmp_path / "train.xyz", ":")
+    for atoms in data:
+        results = atoms.calc.results
+        atoms.set_cell(2.0 * atoms.cell, scale_atoms=True)
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    write(tmp_path / "train.xyz", data)
+    sampler = MadeUp()
+    with pytest.raises(StructureError, match="expected a structure with bonds, got none"):
+        stabilize(path, progress=False, sampler=sampler)
+    assert sampler.calls == 0
+
+
+def test_two_observables_of_a_kind_stand_beside_each_other(tmp_path):
+    """Every bond by itself, and their mean: both are in the document, each with its own reference."""
+    path = prepare(tmp_path)
+    tables = [
+        f'[[observables]]\nkind = "bond_lengths"\nreference = "reference.xyz"\n{more}'
+        for more in ("", "each = true")
+    ]
+    path.write_text(path.read_text().replace("[criteria]", "\n".join([*tables, "[criteria]"])))
+    document = stabilize(path, progress=False, sampler=MadeUp()).document
+    found = document["observables"]
+    assert list(found) == ["distances all", "bond lengths", "bond lengths (2)"]
+    assert [len(entry["labels"]) for entry in found.values()] == [8, 1, 16]
+    assert np.mean(found["bond lengths (2)"]["before"]["mean"]) == pytest.approx(
+        found["bond lengths"]["before"]["mean"][0]
+    )
+
+
+def test_wrapped_starts_have_the_bonds_of_whole_ones(tmp_path):
+    path = prepare(tmp_path)
+    text = path.read_text().replace('kind = "distances"', 'kind = "bond_lengths"')
+    path.write_text(text.replace("rmax = 4.0\nwidth = 0.5", ""))
+    starts = read(tmp_path / "starts.xyz", ":")
+    for n, atoms in enumerate(starts):
+        atoms.positions += 0.4 * n
+        atoms.wrap()
+    write(tmp_path / "starts.xyz", starts)
+    config = read_settings(path)
+    inputs = read_inputs(config, tmp_path, "cpu")
+    lengths = [inputs.targets[0].observable.values(frames) for frames in inputs.starts.values()]
+    assert np.abs(np.concatenate(lengths) - 2.36).max() < 0.1
+
+
 def test_a_model_that_fails_at_step_0_is_refused(tmp_path):
     class Failing(MadeUp):
         def __call__(self, *arguments, **options):
@@ -192,6 +247,7 @@ def test_a_model_that_fails_at_step_0_is_refused(tmp_path):
 
     with pytest.raises(MLIPError, match="every replica fails at step 0"):
         stabilize(prepare(tmp_path), progress=False, sampler=Failing())
+    assert not (tmp_path / "out" / workflow.CHECKPOINT).exists()  # a corrected file needs no --resume
 
 
 def test_replicas_that_fail_before_a_sample_say_what_to_change(tmp_path):

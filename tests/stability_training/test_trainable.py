@@ -8,11 +8,13 @@ from ase.build import bulk
 from toy import PairNetwork, export_toy, silica
 
 from ase_mlip import MLIPCalculator
+from ase_mlip.converters.export_again import made_anew
 from ase_mlip.data.references import Sample
 from ase_mlip.errors import MLIPError
 from ase_mlip.model_file.export import export_model
 from ase_mlip.model_file.model import load_model
 from ase_mlip.stability_training import gradients
+from ase_mlip.stability_training import trainable as trainable_module
 from ase_mlip.stability_training.trainable import open_trainable
 
 
@@ -42,6 +44,20 @@ def test_the_network_of_a_shipped_file_is_rebuilt(name):
     references = float(trainable.table[atoms.numbers].sum())
     found = in_float64(trainable).potential_energies([atoms])[0] + references
     assert found == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_a_network_that_is_rebuilt_otherwise_is_refused(monkeypatch):
+    """One weight off by 1e-9 of itself is seen."""
+
+    def otherwise(old):
+        network = made_anew(old)
+        with torch.no_grad():
+            next(network.parameters()).mul_(1.0 + 1e-9)
+        return network
+
+    monkeypatch.setattr(trainable_module, "made_anew", otherwise)
+    with pytest.raises(MLIPError, match=r"rebuilt network to give the energies of the file, got a relative"):
+        open_trainable("snnp-si")
 
 
 def test_the_weighted_pass_is_the_explicit_jacobian():

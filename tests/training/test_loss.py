@@ -14,7 +14,7 @@ from ase_mlip.data.references import Sample
 from ase_mlip.model_file.model import export_model
 from ase_mlip.networks.pet.pet import PET, PETHypers
 from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
-from ase_mlip.training.loss import Scales, energy_weight, loss, predict
+from ase_mlip.training.loss import Scales, energy_weight, loss, of_structures, predict, residuals
 
 CUTOFF = 4.0
 
@@ -121,3 +121,28 @@ def test_huber_loss_is_quadratic_then_linear():
 def test_energy_weight_grows_geometrically():
     config = LossConfig(energy=1.0, energy_start=0.01)
     assert [energy_weight(config, d) for d in (0.0, 0.5, 1.0)] == pytest.approx([0.01, 0.1, 1.0])
+
+
+def test_residuals_of_a_batch_are_those_of_its_structures():
+    """Structures of other sizes, each without one of its references or two."""
+    frames = [*structures(), structures()[0] * (2, 1, 1), structures()[1]]
+    has = [("energy", "forces", "stress"), ("forces",), ("energy", "stress"), ("energy", "forces")]
+    generator, samples = np.random.default_rng(0), []
+    for atoms, names in zip(frames, has, strict=True):
+        values = {"energy": -9.0, "forces": generator.normal(size=(len(atoms), 3)), "stress": np.eye(3)}
+        samples.append(Sample(atoms, **{name: values[name] for name in names}))
+    model, table = network("pet", direct_forces=True), torch.zeros(119, dtype=torch.float64)
+    data = GraphDataset(samples, CUTOFF)
+
+    def found(indices):
+        batch = data.collate(indices)
+        return batch, residuals(predict(model, batch, table, True), batch)
+
+    batch, together = found(range(4))
+    parts = list(of_structures(together, batch))
+    assert len(parts) == 4
+    for k, part in enumerate(parts):
+        alone = found([k])[1]
+        assert part.keys() == alone.keys() >= {"energy", "forces", "direct_forces", "stress"}
+        for name, error in alone.items():
+            torch.testing.assert_close(part[name], error, rtol=1e-5, atol=1e-6)

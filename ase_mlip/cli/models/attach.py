@@ -22,7 +22,7 @@ def attach(
         raise click.UsageError("--attach needs '-o NEW', the model file to write.")
     require_folder_of(output, "-o")
     from ...data.data import read_structures
-    from ...optimal_design.leverage import attach_leverage, hashes_of
+    from ...optimal_design.leverage.attach import attach_leverage, hashes_of
 
     structures = read_structures(list(data))
     hold_out = read_structures(list(calibration)) if calibration else []

@@ -103,7 +103,7 @@ def design(
     }
     with bar("structure") as progress:
         result = compute(list(pool), output=output, progress=progress, **options)
-    from ...optimal_design.report import to_document, to_text
+    from ...optimal_design.output.report import to_document, to_text
 
     for note in result.notes:
         click.echo(f"note: {note}", err=True)

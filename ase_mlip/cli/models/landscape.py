@@ -89,7 +89,7 @@ def _compare(
     as_json: bool,
 ) -> None:
     _require_folder(plot, output)
-    from ...landscapes.compare import compare
+    from ...landscapes.comparison.compare import compare
     from ...provenance import plain, write_json
 
     found = compare(landscapes, others, control)

@@ -4,7 +4,7 @@ A candidate is a *block* X [m, p], float64: the rows φ/σ of everything that la
 divided by its standard deviation σ, so that rows have no unit. m may differ between candidates. The
 information of a set S is A = A₀ + Σ X_jᵀX_j over S, where A₀ is the *prior*: an array [p] (a diagonal), [p,
 p], or None for none. A⁻¹ is the covariance of the coefficients, x A⁻¹ xᵀ the predicted variance of a row x in
-units of its σ².
+units of its σ². The package imports NumPy, SciPy and :mod:`ase_mlip.errors` only.
 
 =========  ==========================================  =========  =====================
 criterion  value                                       best       without full rank

@@ -1,0 +1,8 @@
+"""What a design leaves behind: its report, and the files in its folder.
+
+- :mod:`.report`: ``to_text(result)`` as ``ase-mlip design`` prints it, ``to_document(result)`` for JSON.
+- :mod:`.folder`: picks.xyz, rejected.xyz, design.json; a folder of another design is refused.
+- :mod:`.stored`: design.npz, from which ``--verify`` makes basis and prior again.
+
+Nothing is imported here.
+"""

@@ -1,0 +1,87 @@
+"""The folder of a design: picks, what was set aside, all numbers."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+
+from ...errors import DataError
+from ...provenance import write_atomically, write_json
+from ..result import DesignResult, Pick
+from .report import to_document
+from .row_store import FOLDER as ROWS
+
+PICKS, REJECTED, DOCUMENT, PICTURE = "picks.xyz", "rejected.xyz", "design.json", "design.png"
+
+
+def refuse_other_design(folder: Path, settings: dict) -> None:
+    """Raise DataError where ``folder`` holds a design of other settings or inputs."""
+    path = folder / DOCUMENT
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if found != settings:
+        what = "something else" if found is None else "one of other settings or files"
+        remedy = "choose another output or remove the folder"
+        if (folder / ROWS).is_dir():
+            remedy = "choose another output, or remove that file: rows that fit serve again"
+        raise DataError(
+            f"`{path}` exists; expected a design of the same settings and files to replace, got {what}; "
+            f"{remedy}"
+        )
+
+
+def write_design(result: DesignResult, folder: Path) -> None:
+    """Write picks.xyz, rejected.xyz and design.json, each all or nothing. Raises OSError."""
+    write_frames(folder / PICKS, map(to_frame, result.picks))
+    write_frames(folder / REJECTED, (_rejected(item) for item in result.inputs.rejected))
+    write_json(folder / DOCUMENT, to_document(result))
+
+
+def to_frame(pick: Pick) -> Atoms:
+    """The structure with its labels and ``info`` as they were, and what the design says of it."""
+    atoms = _copy(pick.atoms)
+    atoms.info |= {
+        "design_rank": pick.rank,
+        "design_source": pick.source,
+        "design_index": pick.index,
+        "design_group": pick.group,
+        "design_gain": pick.gain,
+        "design_cost": pick.cost,
+        "design_reason": pick.reason,
+    }
+    return atoms
+
+
+def write_frames(path: Path, frames: Iterable[Atoms]) -> None:
+    """Extended XYZ, all or nothing; an empty file for no frames. Raises OSError."""
+    text = io.StringIO()
+    frames = list(frames)
+    if frames:
+        ase.io.write(text, frames, format="extxyz")
+    write_atomically(path, text.getvalue().encode())
+
+
+def _rejected(item) -> Atoms:
+    atoms = _copy(item.frame.atoms)
+    atoms.info |= {
+        "design_source": item.frame.source,
+        "design_index": item.frame.index,
+        "design_reason": item.reason,
+    }
+    return atoms
+
+
+def _copy(atoms: Atoms) -> Atoms:
+    """With the calculator, whose results are the labels that the file had."""
+    copy = atoms.copy()
+    copy.calc = atoms.calc
+    return copy

@@ -1,0 +1,205 @@
+"""A design in words and as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ...provenance import plain, versions
+from ..forecast import KNEE, at_least, percent
+from ..result import DesignResult, GroupForecast
+from ..settings import CRITERIA, UNITS, DesignSettings
+from ..structures.inputs import Inputs
+from ..structures.pool import Rejected
+
+SHOWN = 20  # picks that are printed; all are in picks.xyz
+NAMED = 6  # coefficients
+WIDTH = 110
+ROUNDING = 1e-6  # of the efficiency: what the exchange of the selection does not look for
+
+
+def to_text(result: DesignResult) -> str:
+    """The report that ``ase-mlip design`` prints."""
+    return "\n".join([*_heading(result), "", *_prediction(result), "", *_groups(result), "", *_picks(result)])
+
+
+def to_document(result: DesignResult) -> dict:
+    """All of it, ready for JSON."""
+    band = result.band.percentiles()
+    return plain(
+        {
+            "settings": settings_document(result.settings, result.inputs),
+            "versions": versions(),
+            "basis": result.rows.name,
+            "coefficients": len(result.rows.names),
+            "sigma_used": result.sigma,
+            "pool": {
+                "candidates": len(result.inputs.candidates),
+                "rejected": [
+                    {"source": item.frame.source, "index": item.frame.index, "reason": item.reason}
+                    for item in result.inputs.rejected
+                ],
+            },
+            "picks": [
+                {key: value for key, value in vars(pick).items() if key not in ("atoms", "place")}
+                for pick in result.picks
+            ],
+            "spent": result.spent,
+            "curve": result.curve,
+            "efficiency": result.efficiency,
+            "predicted_error": np.sqrt(result.path.values),
+            "floor": result.floor,
+            "random": {"spent": result.band.spent, "percentiles_5_50_95": band},
+            "knee": result.knee,
+            "last_gain": float(result.path.gains[-1]),
+            "groups": [asdict(group) | {"feasible": group.feasible} for group in result.groups],
+            "feasible": result.feasible,
+            "undetermined": result.undetermined,
+            "notes": result.notes,
+        }
+    )
+
+
+def settings_document(settings: DesignSettings, inputs: Inputs) -> dict:
+    """What a result depends on: options, and the files by content."""
+    return plain({**vars(settings), "files": inputs.files})
+
+
+def _heading(result: DesignResult) -> list[str]:
+    inputs, settings = result.inputs, result.settings
+    total = len(inputs.candidates) + len(inputs.rejected)
+    candidates = f"{len(inputs.candidates)} candidate{'' if len(inputs.candidates) == 1 else 's'}"
+    groups = Counter(frame.group for frame in inputs.candidates)
+    used = ", ".join(f"{name} {result.sigma[name]:.3g} {UNITS[name]}" for name in settings.labels)
+    how = "with equal weight of energies and forces" if settings.weigh_equally else "as given"
+    lines = [
+        ("pool", f"{_frames(total)}, {candidates} in {_groups_of(len(groups))}"),
+        ("set aside", _set_aside(inputs.rejected)),
+        ("labelled", _frames(len(inputs.have)) if inputs.have else "none"),
+        ("target", _target(result)),
+        ("basis", result.rows.name),
+        ("σ of a label", f"{used} ({how})"),
+        ("left open", _open(result)),
+    ]
+    return [_wrapped(f"{name:<14}{text}", 14) for name, text in lines]
+
+
+def _wrapped(text: str, indent: int) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False)
+
+
+def _set_aside(rejected: Sequence[Rejected]) -> str:
+    kinds = {"the same as": "duplicates", "atoms too close": "with atoms too close",
+             "labelled already": "labelled already"}  # fmt: skip
+    found = Counter(next(k for start, k in kinds.items() if r.reason.startswith(start)) for r in rejected)
+    return ", ".join(f"{count} {kind}" for kind, count in found.items()) or "none"
+
+
+def _target(result: DesignResult) -> str:
+    what = "the pool" if result.inputs.target is result.inputs.candidates else "--target"
+    groups = _groups_of(len(result.target.groups))
+    balance = "its groups" if result.settings.balance == "groups" else "its frames"
+    return f"{what}, {_frames(int(result.target.frames.sum()))} in {groups}; {balance} count alike"
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
+
+
+def _groups_of(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'}"
+
+
+def _open(result: DesignResult) -> str:
+    """How many coefficients the data leave open, and which remain so."""
+    counts = ", ".join(f"{len(names)} {when}" for when, names in result.undetermined.items())
+    names = result.undetermined["after"]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    after = f" (after: {', '.join(names[:NAMED])}{more})" if names else ""
+    return f"of {len(result.rows.names)} coefficients: {counts}{after}"
+
+
+def _prediction(result: DesignResult) -> list[str]:
+    roots = np.sqrt(result.path.values) / result.floor
+    low, middle, high = result.band.percentiles()[:, -1] / result.floor
+    settings, spent = result.settings, result.spent
+    what = _frames(len(result.picks)) + (
+        "" if settings.cost == "count" else f" for {spent:g} of {settings.cost}"
+    )
+    return [
+        "Predicted error of the target, where 1 is that with the whole pool labelled:",
+        f"  before                {roots[0]:.3g}",
+        f"  the selection         {roots[-1]:.3g}, {what}",
+        f"  random selections     {middle:.3g}, 5 to 95 %: {low:.3g} to {high:.3g}",
+        _wrapped(f"  certificate           {_certificate(result)}", 24),
+        _wrapped(f"  gain per calculation  {_knee(result)}", 24),
+    ]
+
+
+def _certificate(result: DesignResult) -> str:
+    """What is proven; a bound, so that it is never rounded up."""
+    goal = f"criterion {result.settings.criterion}, the {CRITERIA[result.settings.criterion]}"
+    if len(result.picks) == len(result.inputs.candidates):
+        return "all candidates are taken: nothing was chosen"
+    if result.efficiency > 1.0 - ROUNDING:
+        return f"optimal to rounding: no selection of this {_size(result)} is better in {goal}"
+    return f"at least {at_least(result.efficiency)} % of the best possible in {goal}"
+
+
+def _size(result: DesignResult) -> str:
+    return "size" if result.settings.cost == "count" else "cost"
+
+
+def _knee(result: DesignResult) -> str:
+    last = percent(max(float(result.path.gains[-1]), 0.0))
+    if len(result.picks) == 1:
+        return f"the one pick lowers the predicted error by {last} %"
+    if result.knee is None:
+        return f"the last pick still gains {last} %, more than {percent(KNEE)} %: further picks help"
+    return f"below {percent(KNEE)} % from pick {result.knee + 1} on"
+
+
+def _groups(result: DesignResult) -> list[str]:
+    """The table of groups and the verdict."""
+    kinds = result.target.kinds
+    width = max(len("group"), *(len(group.name) for group in result.groups))
+    top = f"{'':<{width}}        " + "".join(f"{kind + ', σ':^29}" for kind in kinds)
+    header = f"{'group':<{width}}  frames" + "".join(f"{'before':>10}{'after':>9}{'best':>9} " for _ in kinds)
+    rows = [_group_row(group, kinds, width) for group in result.groups]
+    bad = [group.name for group in result.groups if not group.feasible]
+    verdict = "feasible: the whole pool, labelled, predicts every group to within one σ"
+    if bad:
+        verdict = _wrapped(
+            f"NOT FEASIBLE: {', '.join(bad)}. Even the whole pool, labelled, leaves more than one σ there; "
+            "add structures like these to the pool",
+            0,
+        )
+    return [top.rstrip(), header.rstrip() + "  verdict", *rows, verdict]
+
+
+def _group_row(group: GroupForecast, kinds: Sequence[str], width: int) -> str:
+    cells = "".join(
+        f"{group.before[kind]:>10.3g}{group.after[kind]:>9.3g}{group.best[kind]:>9.3g} " for kind in kinds
+    )
+    verdict = "feasible" if group.feasible else "NOT FEASIBLE"
+    return f"{group.name:<{width}}{group.frames:>8}{cells} {verdict}"
+
+
+def _picks(result: DesignResult) -> list[str]:
+    names = [f"{Path(pick.source).name}@{pick.index}" for pick in result.picks[:SHOWN]]
+    width = max(len("frame"), *map(len, names))
+    groups = max(len("group"), *(len(pick.group) for pick in result.picks[:SHOWN]))
+    lines = [f"pick  {'frame':<{width}}  {'group':<{groups}}   gain, %     cost  serves most"]
+    for pick, name in zip(result.picks, names, strict=False):
+        lines.append(
+            f"{pick.rank:>4}  {name:<{width}}  {pick.group:<{groups}}{percent(pick.gain):>10}"
+            f"{pick.cost:>9.4g}  {pick.reason}"
+        )
+    if len(result.picks) > SHOWN:
+        lines.append(f"      and {len(result.picks) - SHOWN} more")
+    return lines

@@ -1,0 +1,321 @@
+"""Structures as scaled rows of one basis: an s-NNP's least-squares basis, or a network's features."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from ...errors import DataError, MLIPError
+from ...graph.neighbors import build_graph
+from ...model_file.potential import Potential
+from ...networks.snnp.snnp import SNNP, SNNPHypers
+from ..settings import DesignSettings, directions
+from ..structures.inputs import Inputs
+from ..structures.pool import Frame
+from .linear_basis import LinearBasis, linear_rows
+from .structure_rows import LABELS, Rows
+
+if TYPE_CHECKING:
+    from ...model_file.model import Model
+
+SKETCH = 8  # directions for a model, and where exact rows would not fit
+MOST_BYTES = 2**30  # of all exact rows
+RIDGE = 1e-6  # of features, relative to what the pool says of each
+
+Progress = Callable[[int, int], None]
+Values = dict[str, np.ndarray]
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+@dataclass
+class RowSource:
+    """Turns structures into rows, scaled by σ.
+
+    Attributes
+    ----------
+    name: of the basis, in words
+    names: of its coefficients
+    make: structures to their rows, one after another, per unit of a coefficient
+    fixed: energy per atom [1], forces [3N] and stress [6] of a structure that are there without coefficients
+    combine: forces [3N] of a structure as the force rows have them: sums of these where rows are a sketch
+    prior_of: the prior A₀ [p, p] for the information [p, p] of the pool
+    labels: that a calculation gives
+    sigma: by which rows are divided, by label
+    document, arrays: from which :mod:`..output.stored` makes the source again
+    depends_on: what rows depend on beside their structure, ready for JSON, if they are worth storing: those
+        of a network take seconds each; None for a linear s-NNP, whose take milliseconds
+    """
+
+    name: str
+    names: list[str]
+    make: Callable[[Sequence[Atoms]], Iterable[Rows]]
+    fixed: Callable[[Atoms], Values]
+    combine: Callable[[Atoms, np.ndarray], np.ndarray]
+    prior_of: Callable[[np.ndarray], np.ndarray]
+    labels: tuple[str, ...]
+    sigma: dict[str, float]
+    document: dict
+    arrays: Values
+    depends_on: dict | None = None
+
+    def rows(self, structures: Sequence[Atoms], progress: Progress = _silent) -> Iterator[Rows]:
+        """Rows of structures, not scaled, with at most p rows of the forces of each."""
+        for done, found in enumerate(self.make(structures)):
+            yield replace(found, forces=shortened(found.forces))
+            progress(done + 1, len(structures))
+
+    def scale(self, rows: Rows) -> Values:
+        """By label, [r, p] in units of σ."""
+        return {label: getattr(rows, label) / self.sigma[label] for label in self.labels}
+
+    def stacked(self, rows: Rows) -> np.ndarray:
+        """The block [r, p] of a structure: all rows that labelling it adds."""
+        return np.concatenate(list(self.scale(rows).values()))
+
+    def of(self, atoms: Atoms) -> Rows:
+        """Rows of one structure, not scaled."""
+        return next(iter(self.rows([atoms])))
+
+
+def counts_of(rows: Rows, labels: Sequence[str]) -> dict[str, int]:
+    """How many numbers a calculation gives, by label; a sketch has fewer rows."""
+    numbers = {"energy": 1, "forces": 3 * rows.n_atoms, "stress": len(rows.stress)}
+    return {label: numbers[label] for label in labels}
+
+
+def shortened(rows: np.ndarray) -> np.ndarray:
+    """At most p rows [r, p] with the same Gram matrix."""
+    return rows if len(rows) <= rows.shape[1] else np.linalg.qr(rows, mode="r")
+
+
+def row_source(settings: DesignSettings, inputs: Inputs, notes: list[str]) -> RowSource:
+    """The basis that ``settings`` name, not yet scaled: its σ are those of the settings.
+
+    "auto" takes its knots from all structures, so that what only the target has gets coefficients, too, and
+    shows as left open. ``notes`` gets what the user should know.
+
+    Raises
+    ------
+    DataError
+        a recipe that has no least-squares basis; a model that lacks elements of the structures
+    MLIPError
+        a model that cannot be read, or has no ``features``
+    """
+    from .auto_basis import auto_basis, basis_from_hypers
+
+    structures = [frame.atoms for frame in inputs.every]
+    if settings.basis == "auto":
+        basis, origin = auto_basis(structures), "knots from the pool"
+    elif settings.basis.endswith(".toml"):
+        basis, origin = basis_from_hypers(_hypers_of(Path(settings.basis)), structures), settings.basis
+    else:
+        return _of_model(settings, inputs, notes)
+    return linear_source(basis, origin, settings, _sketch_of(settings, inputs, basis.size, notes))
+
+
+def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, number: int | None) -> RowSource:
+    """Of an s-NNP's least-squares basis; ``number`` of random combinations of force rows, None for all."""
+    hypers, wanted = basis.network.hypers, _wanted(settings)
+
+    def make(structures: Sequence[Atoms]) -> Iterator[Rows]:
+        for rows in linear_rows(basis, structures, wanted):
+            yield rows if number is None else rows.sketched(number, _seed_of(settings.seed, rows))
+
+    def combine(atoms: Atoms, forces: np.ndarray) -> np.ndarray:
+        if number is not None:
+            raise MLIPError(
+                "`combine`: expected the exact rows of an s-NNP, got a sketch, whose sums are not kept; "
+                "make the source with `number` = None"
+            )
+        return forces
+
+    name = (
+        f"linear s-NNP, {basis.size} coefficients, {hypers.inner:g} to {hypers.cutoff:g} Å, "
+        f"{hypers.angular_filters} angular filters; {origin}"
+    )
+    return RowSource(
+        name=name,
+        names=basis.names,
+        make=make,
+        fixed=_core(basis),
+        combine=combine,
+        prior_of=basis.prior,
+        labels=settings.labels,
+        sigma=dict(settings.sigma),
+        document={"kind": "linear", "origin": origin, "hypers": asdict(hypers), "directions": number},
+        arrays={"f": basis.network.f.coefficients.detach().numpy()},
+    )
+
+
+def feature_source(settings: DesignSettings, smallest: Atoms, loaded: Model | None = None) -> RowSource:
+    """Of the last-layer features of a model; ``smallest`` is a structure to count them with."""
+    from ...model_file.info import find_model
+    from ...model_file.model import load_model
+    from .sketch import feature_names, force_combinations, sketch_rows, sketch_settings, with_features
+
+    model = with_features(loaded or load_model(find_model(settings.basis), dtype="float64"))
+    number = directions(settings.rows) if settings.rows else SKETCH
+    wanted = _wanted(settings)
+
+    def make(structures: Sequence[Atoms]) -> Iterator[Rows]:
+        return sketch_rows(model, structures, number, settings.seed, labels=wanted)
+
+    size = next(iter(sketch_rows(model, [smallest], labels=("energy",), constants=False))).size
+    return RowSource(
+        name=f"{size} features of {settings.basis}, and a constant for each element",
+        names=feature_names(model, size),
+        make=make,
+        fixed=_predictions(settings.basis),
+        combine=lambda atoms, forces: force_combinations(model, atoms, number, settings.seed) @ forces,
+        prior_of=_ridge,
+        labels=settings.labels,
+        sigma=dict(settings.sigma),
+        document={"kind": "features"},
+        arrays={},
+        depends_on=sketch_settings(model, number, settings.seed, wanted),
+    )
+
+
+def basis_of_hypers(hypers: Mapping, f: np.ndarray) -> LinearBasis:
+    """The basis that ``document`` and ``arrays`` of a linear source describe."""
+    with torch.random.fork_rng(devices=[]):
+        network = SNNP(SNNPHypers(**hypers)).double()
+    with torch.no_grad():
+        network.f.coefficients.copy_(torch.from_numpy(np.asarray(f)))
+    return LinearBasis(network)
+
+
+def _wanted(settings: DesignSettings) -> tuple[str, ...]:
+    """The labels, and the energy, in which the map is drawn."""
+    return tuple(label for label in LABELS if label in settings.labels or label == "energy")
+
+
+def _of_model(settings: DesignSettings, inputs: Inputs, notes: list[str]) -> RowSource:
+    """An s-NNP's least-squares basis, or the features of another network."""
+    from ...model_file.info import find_model
+    from ...model_file.model import load_model
+    from .auto_basis import basis_from_model
+
+    model = load_model(find_model(settings.basis), dtype="float64")
+    _require_known(inputs.every, model.info.species, settings.basis)
+    try:
+        basis = basis_from_model(model)
+    except MLIPError:  # another network, or an s-NNP without least-squares basis
+        notes += _not_linear(model, settings.basis)
+        return feature_source(settings, min((frame.atoms for frame in inputs.every), key=len), model)
+    return linear_source(basis, settings.basis, settings, _sketch_of(settings, inputs, basis.size, notes))
+
+
+def _not_linear(model: Model, name: str) -> list[str]:
+    """What to know of a model with features of which its energies are no linear function."""
+    from ...checks.features import LINEAR, features_residual
+    from ...checks.probe import Probe
+
+    missed = features_residual(Probe(model, []))[0] if "features" in model.info.outputs else 0.0
+    if not missed > LINEAR:
+        return []
+    return [
+        f"the energies of `{name}` are not linear in its features, which miss {missed:.0e} of their scatter: "
+        "the picks are those for a linear function of these features, and predicted errors no error bars of "
+        "the model's own"
+    ]
+
+
+def _hypers_of(path: Path) -> SNNPHypers:
+    """The ``[model]`` of a training's TOML file. Raises ConfigurationError; DataError unless of an s-NNP."""
+    from ...configuration.run import read_config
+
+    hypers = read_config(path).model
+    if not isinstance(hypers, SNNPHypers):
+        raise DataError(
+            f"`basis`: expected the training of an s-NNP, whose least-squares basis is taken, got that of a "
+            f"PET, `{path}`; train it and give the model file, whose features are taken, or write auto"
+        )
+    return hypers
+
+
+def _sketch_of(settings: DesignSettings, inputs: Inputs, size: int, notes: list[str]) -> int | None:
+    """Directions of the sketch; where none is asked for, one is taken if exact rows would not fit."""
+    if settings.rows is not None:
+        return directions(settings.rows)
+    needed = sum(min(3 * len(frame.atoms), size) * size * 8 for frame in inputs.every)
+    if needed <= MOST_BYTES:
+        return None
+    notes.append(
+        f"exact rows would take {needed / 2**30:.1f} GB: {SKETCH} random combinations of each structure's "
+        "force rows are taken; `rows` = exact insists"
+    )
+    return SKETCH
+
+
+def _seed_of(seed: int, rows: Rows) -> int:
+    """Another for each structure, and the same wherever it comes: of the numbers in its energy row."""
+    return (zlib.crc32(np.round(rows.energy, 6).tobytes()) + seed) % 2**32
+
+
+def _ridge(information: np.ndarray) -> np.ndarray:
+    """The prior of features, of which nothing is known: a little of the pool's own information on each."""
+    diagonal = np.diag(information)
+    return np.diag(RIDGE * np.where(diagonal > 0, diagonal, max(diagonal.max(initial=0.0), 1.0)))
+
+
+def _core(basis: LinearBasis) -> Callable[[Atoms], Values]:
+    """What an s-NNP has without coefficients: the repulsion of the nuclei below the first knot."""
+    potential = Potential(basis.network, {})
+
+    def fixed(atoms: Atoms) -> Values:
+        graph = build_graph(atoms, basis.cutoff)
+        none = torch.zeros(0, 3, 3, dtype=torch.float64)
+        results = potential(
+            *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
+            *(graph.structure, graph.n_structures, {}),
+            *(none, none[:, 0, 0], 0, ["forces", "virial"]),
+        )
+        energy, forces, virial = (results[name].detach().numpy() for name in ("energy", "forces", "virial"))
+        values = {"energy": energy / len(atoms), "forces": forces.ravel()}
+        if atoms.pbc.all():
+            stress = -0.5 * (virial[0] + virial[0].T) / atoms.get_volume()
+            values["stress"] = full_3x3_to_voigt_6_stress(stress)
+        return values
+
+    return fixed
+
+
+def _predictions(model: str) -> Callable[[Atoms], Values]:
+    """A model's own numbers, in float64: its features correct them."""
+    from ...calculators.calculator import MLIPCalculator
+
+    calculators: list[MLIPCalculator] = []
+
+    def fixed(atoms: Atoms) -> Values:
+        if not calculators:
+            calculators.append(MLIPCalculator(model, dtype="float64"))
+        names = ("energy", "forces", "stress") if atoms.pbc.all() else ("energy", "forces")
+        results = calculators[0].evaluate([atoms], properties=names)[0]
+        values = {"energy": np.array([results["energy"] / len(atoms)]), "forces": results["forces"].ravel()}
+        return values | ({"stress": np.asarray(results["stress"])} if "stress" in names else {})
+
+    return fixed
+
+
+def _require_known(frames: Sequence[Frame], species: Sequence[int], model: str) -> None:
+    for frame in frames:
+        unknown = sorted(set(frame.atoms.numbers.tolist()) - set(species))
+        if unknown:
+            raise DataError(
+                f"`basis`: expected a model that knows the elements of all structures, got `{model}` without "
+                f"{', '.join(chemical_symbols[number] for number in unknown)}, which {frame.name} holds; "
+                "give another model, or write auto"
+            )

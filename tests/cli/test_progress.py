@@ -1,0 +1,57 @@
+"""Progress where stderr is no terminal: a line now and then, with what is left."""
+
+import pytest
+
+from ase_mlip.cli import progress
+from ase_mlip.cli.common import bar
+from ase_mlip.cli.progress import Lines
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_comes_every_thirty_seconds_with_what_is_left(clock, capsys):
+    lines = Lines("structure")
+    for done in range(1, 11):
+        lines(done, 10, "rows")
+        clock[0] += 20.0
+    assert capsys.readouterr().err.splitlines() == [
+        "rows: 3 of 10 structures, 40 s; about 2 min left",
+        "rows: 5 of 10 structures, 80 s; about 2 min left",
+        "rows: 7 of 10 structures, 2 min; about 60 s left",
+        "rows: 9 of 10 structures, 3 min; about 20 s left",
+    ]
+
+
+def test_what_was_there_before_does_not_count_for_the_time_left(clock, capsys):
+    lines = Lines("structure")
+    lines(90, 100, "rows")
+    clock[0] += 40.0
+    lines(92, 100, "rows")
+    assert capsys.readouterr().err == "rows: 92 of 100 structures, 40 s; about 3 min left\n"
+
+
+def test_a_stage_without_known_end_says_its_round(clock, capsys):
+    lines = Lines("structure")
+    lines(5, 5, "rows")
+    clock[0] += 31.0
+    lines(1, 0, "exchange")
+    clock[0] += 31.0
+    lines(2, 0, "exchange")
+    assert capsys.readouterr().err == "exchange: round 1, 0 s\nexchange: round 2, 31 s\n"
+
+
+def test_short_work_says_nothing_and_one_is_singular(clock, capsys):
+    with bar("supercell") as shown:
+        shown(1, 2)
+        clock[0] += 29.0
+        shown(2, 2)
+        assert capsys.readouterr().err == ""
+        clock[0] += 29.0
+        shown(1, 1)
+    assert capsys.readouterr().err == "1 of 1 supercell, 58 s\n"

@@ -1,0 +1,59 @@
+"""A design in words: what is proven is not rounded up, and one is singular."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from ase_mlip import design
+from ase_mlip.optimal_design.output.report import to_text
+from tests.optimal_design.designs import pool
+
+
+@pytest.fixture(scope="module")
+def found():
+    return design(pool(), 4)
+
+
+def line_of(result, name: str) -> str:
+    lines = to_text(result).splitlines()
+    (first,) = (k for k, line in enumerate(lines) if line.strip().startswith(name))
+    text = lines[first].strip().removeprefix(name).strip()
+    more = itertools.takewhile(lambda line: line.startswith(24 * " "), lines[first + 1 :])
+    return " ".join([text, *map(str.strip, more)])
+
+
+@pytest.mark.parametrize(
+    ("efficiency", "text"),
+    [
+        (0.9796, "at least 97 % of the best possible in criterion i"),
+        (0.043, "at least 4.3 % of"),
+        (0.99996, "at least 99.99 % of"),
+        (0.9999989, "at least 99.99 % of"),
+        (1.0 - 1e-9, "optimal to rounding: no selection of this size is better in criterion i, the mean"),
+        (1.0 + 1e-12, "optimal to rounding"),
+    ],
+)
+def test_the_certificate_is_not_rounded_up(found, efficiency, text):
+    line = line_of(replace(found, efficiency=efficiency), "certificate")
+    assert line.startswith(text)
+    assert "100 %" not in line
+
+
+def test_a_pool_that_is_taken_as_a_whole_was_no_choice():
+    assert line_of(design(pool()[:4], 4), "certificate") == "all candidates are taken: nothing was chosen"
+
+
+def test_one_pick_is_a_report_in_the_singular():
+    result = design(pool(), 1)
+    text = to_text(result)
+    assert ", 1 frame\n" in text and "1 frames" not in text
+    gain = 100.0 * result.picks[0].gain
+    line = line_of(result, "gain per calculation")
+    assert line == f"the one pick lowers the predicted error by {gain:.0f} %"
+    assert len([line for line in text.splitlines() if "pool@" in line]) == 1
+
+
+def test_a_certificate_for_a_budget_speaks_of_its_cost():
+    result = replace(design(pool(), budget=200.0, cost="atoms^3"), efficiency=1.0)
+    assert "no selection of this cost is better" in line_of(result, "certificate")
