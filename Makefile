@@ -4,7 +4,8 @@
 # make test-slow  soak, large and sanitizer runs
 # make test-oldest, make test-newest  the tests with the lower bounds of pyproject.toml, and with the newest
 #                 releases, in .envs/oldest and .envs/newest (some GB each, as torch comes with CUDA)
-# make lint       ruff and clang-format, changing nothing;  make format  lets them change files
+# make lint       ruff, clang-format and mypy (on the public signatures), changing nothing;  make format  lets
+#                 the first two change files
 
 PYTHON ?= python3
 VENV := .venv
@@ -43,6 +44,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix

@@ -5,6 +5,30 @@ import torch.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .calculators.calculator import MLIPCalculator as MLIPCalculator
+    from .calculators.ensemble import DeviationWriter as DeviationWriter
+    from .calculators.ensemble import Ensemble as Ensemble
+    from .calculators.symmetrized_calculator import SymmetrizedCalculator as SymmetrizedCalculator
+    from .checks.check import check as check
+    from .checks.evaluate import evaluate as evaluate
+    from .landscapes.landscape import landscape as landscape
+    from .lattice_dynamics.conductivity import thermal_conductivity as thermal_conductivity
+    from .lattice_dynamics.phonons import phonons as phonons
+    from .mechanics.elasticity import elastic_constants as elastic_constants
+    from .mechanics.eos import equation_of_state as equation_of_state
+    from .model_file.export import export_model as export_model
+    from .model_file.info import ModelInfo as ModelInfo
+    from .model_file.model import load_model as load_model
+    from .model_file.symmetrized_model import SymmetrizedModel as SymmetrizedModel
+    from .optimal_design.workflow import design as design
+    from .relaxation.relax import relax as relax
+    from .report.validate import validate as validate
+    from .stability.runs import md_stability as md_stability
+    from .stability_training.workflow import stabilize as stabilize
+    from .training.train import train as train
 
 __version__ = "0.1.0"
 

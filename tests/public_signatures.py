@@ -1,0 +1,55 @@
+"""Every public name as a user calls it: `make lint` has mypy check these types. It is never run."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+import ase_mlip
+from ase_mlip.calculators.ensemble import Ensemble
+from ase_mlip.checks.evaluate import EvaluationResult
+from ase_mlip.checks.probe import CheckResult
+from ase_mlip.lattice_dynamics.conductivity import ConductivityResult
+from ase_mlip.lattice_dynamics.phonons import PhononResult
+from ase_mlip.mechanics.elasticity import ElasticResult
+from ase_mlip.mechanics.eos import EOSResult
+from ase_mlip.model_file.info import ModelInfo
+from ase_mlip.model_file.model import Model
+from ase_mlip.optimal_design.result import DesignResult
+from ase_mlip.relaxation.relax import RelaxResult
+from ase_mlip.stability.runs import StabilityResult
+
+
+def files(network: torch.nn.Module) -> None:
+    ase_mlip.export_model(network, "model.pt", {"name": "mine"})
+    model: Model = ase_mlip.load_model("model.pt", device="cpu", dtype="float64")
+    info: ModelInfo = model.info
+    print(info.cutoff + 1.0, [number + 1 for number in info.species])
+
+
+def calculators(path: Path) -> Calculator:
+    calculator = ase_mlip.MLIPCalculator(path, device="cpu", dtype="float32", symmetrize="octahedral")
+    committee: Ensemble = ase_mlip.Ensemble([calculator, ase_mlip.MLIPCalculator("pet-si")])
+    return ase_mlip.SymmetrizedCalculator(committee, "octahedral")
+
+
+def on_structures(atoms: Atoms) -> None:
+    relaxed: RelaxResult = ase_mlip.relax(atoms, fmax=0.01, cell=True)
+    bands: PhononResult = ase_mlip.phonons(relaxed.atoms, min_length=12.0)
+    stiffness: ElasticResult = ase_mlip.elastic_constants(relaxed.atoms)
+    curve: EOSResult = ase_mlip.equation_of_state(relaxed.atoms, points=9)
+    heat: ConductivityResult = ase_mlip.thermal_conductivity(relaxed.atoms, temperatures=[300.0])
+    runs: StabilityResult = ase_mlip.md_stability(atoms, 300.0, replicas=4)
+    numbers: list[np.ndarray] = [stiffness.stiffness, heat.kappa]
+    print(bands.stable, curve.bulk_modulus + 1.0, runs.to_dict(), numbers)
+
+
+def on_models(model: Model, frames: list[Atoms]) -> None:
+    errors: EvaluationResult = ase_mlip.evaluate(model, frames)
+    results: list[CheckResult] = ase_mlip.check(model)
+    exported: Path = ase_mlip.train("run.toml", resume=True)
+    report: dict[str, object] = ase_mlip.validate(exported, {"silicon": frames[0]}, "report")
+    chosen: DesignResult = ase_mlip.design(frames, pick=10)
+    print(errors, [result.passed for result in results], report, chosen.picks)
