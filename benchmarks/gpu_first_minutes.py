@@ -88,7 +88,7 @@ def operators_give_the_numbers_of_the_cpu(device: str) -> str:
     limit = torch.full((1,), 25.0, dtype=torch.float64)
     positions = torch.from_numpy(atoms.positions)
     lists = positions, stored.edge_index, stored.offsets, stored.reverse, stored.shifts, limit
-    index, vectors, _, shifts, _ = torch.ops.ase_mlip.graph.near_edges(*lists)
+    index, vectors, _, shifts, _ = torch.ops.ase_mlip.near_edges(*lists)
     gradients, structure = torch.randn_like(vectors), torch.zeros_like(index[0])
     calls = {
         "near_edges": lists,

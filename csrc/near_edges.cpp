@@ -1,4 +1,4 @@
-// torch.ops.ase_mlip.graph.near_edges: the edges of a stored neighbour list that are within the cutoff now, on a
+// torch.ops.ase_mlip.near_edges: the edges of a stored neighbour list that are within the cutoff now, on a
 // CPU. For ase_mlip/graph/neighbors.py; model files do not call it.
 
 #include "index_check.h"

@@ -1,7 +1,7 @@
 #pragma once
 // A library that was cut short ends the process that opens it with a bus error. So its SHA-256 is compared
-// with that of the build, once per process, before it is opened; ase_mlip/building/_build_files.py does the same in
-// Python.
+// with that of the build, once per process, before it is opened; ase_mlip/building/_build_files.py does the
+// same in Python.
 
 #include "sha256.h"
 

@@ -1,5 +1,6 @@
 #pragma once
-// The file of `symmetrize file FILE`, which `ase-mlip rotations` writes; ase_mlip/rotations/rotation_file.py says how.
+// The file of `symmetrize file FILE`, which `ase-mlip rotations` writes; ase_mlip/rotations/rotation_file.py
+// says how.
 
 #include "rotations.h"
 

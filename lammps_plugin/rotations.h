@@ -1,6 +1,6 @@
 #pragma once
-// Rotations that a model is averaged over, as ase_mlip/rotations/schemes.py and averaging.py have them; a test
-// compares.
+// Rotations that a model is averaged over, as ase_mlip/rotations/schemes.py and averaging.py have them; a
+// test compares.
 
 #include <algorithm>
 #include <array>

@@ -50,8 +50,8 @@ class ScriptedModel {
     /// The tables of an s-NNP in the dtype that the network has; nothing for another architecture.
     std::unique_ptr<SnnpTables> snnp_tables() const;
 
-    /// `energies`, `energy` and what else is asked for by the names of ase_mlip/model_file/potential.py, as far as the
-    /// file has it; nothing else is computed. Writes nothing on the module.
+    /// `energies`, `energy` and what else is asked for by the names of ase_mlip/model_file/potential.py, as
+    /// far as the file has it; nothing else is computed. Writes nothing on the module.
     Outputs operator()(const Graph& graph, const Rotations& rotations,
                        const std::vector<std::string>& wanted) const;
 

@@ -35,6 +35,6 @@ def near_edges(
     the shortest distance of all candidates (Å; infinite without any)
     """
     _ops.load()
-    return torch.ops.ase_mlip.graph.near_edges(
+    return torch.ops.ase_mlip.near_edges(
         positions, edge_index, offsets, reverse, shifts, squared_cutoffs
     )

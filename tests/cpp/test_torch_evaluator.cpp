@@ -1,6 +1,7 @@
 // Drives the torch side of the pair style as LAMMPS does: by dlopen, knowing nothing of libtorch. Commands
 // come as lines on standard input, fields separated by tabs, and each is answered by one line; tests/lammps
-// and tests/model_file/test_torch_evaluator.py speak this. Compiled as a library, Python calls `handle` itself.
+// and tests/model_file/test_torch_evaluator.py speak this. Compiled as a library, Python calls `handle`
+// itself.
 //
 //   test_torch_evaluator LIBRARY
 
