@@ -46,6 +46,8 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.overloadpacket.__name__
+        if name in ("equal", "_local_scalar_dense") and not isinstance(args[0], torch.Tensor):
+            return args[0] == args[1] if name == "equal" else args[0]  # numbers of a scripted module
         masks = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
             index is not None and index.dtype == torch.bool for index in args[1]
         )
