@@ -71,7 +71,7 @@ def difference(before: dict, now: dict) -> str:
 
 
 def _is_ours(calculator) -> bool:
-    return type(calculator).__module__.partition(".")[0] == __package__
+    return type(calculator).__module__.partition(".")[0] == __package__.partition(".")[0]
 
 
 def _document_sha256(calculator) -> str | None:

@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ase_mlip.model_file.archive.os.fsync", full)
+        patched.setattr("ase_mlip.provenance.os.fsync", full)
         result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
     assert result.exit_code == 1
     assert "no space left on device" in result.stderr.lower()

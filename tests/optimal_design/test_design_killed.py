@@ -29,7 +29,7 @@ def files(tmp_path):
 
 
 def start(folder: Path, output: str) -> subprocess.Popen:
-    program = "from ase_mlip.cli import main; main()"
+    program = "from ase_mlip.cli.program import main; main()"
     arguments = ["design", "pool.xyz", "--pick", "4", "--basis", "pet.pt", "-o", output]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ase_mlip.cli import main
+from ase_mlip.cli.program import main
 from ase_mlip.errors import DataError
 from ase_mlip.landscapes.comparison.compare import compare
 from ase_mlip.landscapes.comparison.files import TRAINING_ERROR, read_landscape
