@@ -1,11 +1,14 @@
 """What a loss landscape costs: 20 lines of 81 points on 450 frames of 27 atoms, for an s-NNP and a PET.
 
-    python benchmarks/landscape_cost.py          # an hour and a half at most; writes results/landscape-cost.*
+    OMP_NUM_THREADS=1 python benchmarks/landscape_cost.py  # a minute; writes results/landscape-cost.*
+    python benchmarks/landscape_cost.py --whole  # all points of both cases, an hour and a half at most
     python benchmarks/landscape_cost.py --quick  # a few points and frames, scaled up; stores nothing
 
 The networks are those of `examples/training/pet-3bpa.toml` and of a default s-NNP for the same elements, with
 random weights: time does not depend on what was learnt. The frames are 3BPA's. Without `--whole`, each case
-runs a part of the points, and the wall time is scaled by their number.
+runs a part of the points, on all frames, and the time is scaled by their number. The limit is asked of the
+processor time of one thread: on a machine that does nothing else it is what a user waits for, and beside
+other work the wall time says how much of that there was.
 """
 
 from __future__ import annotations
@@ -32,8 +35,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 FRAMES = ROOT.parent / "shared" / "data" / "3bpa" / "train_300K.xyz"
 SPECIES = [1, 6, 7, 8]
 LINES, POINTS, N_FRAMES = 20, 81, 450
-LIMITS = {"s-NNP": 5.0, "PET": 90.0}  # minutes on two cores
-PART = {"s-NNP": (20, 81), "PET": (1, 41)}  # lines and points that are computed
+LIMITS = {"s-NNP": 5.0, "PET": 90.0}  # minutes, on two cores
+PART = {"s-NNP": (1, 81), "PET": (1, 5)}  # lines and points that are computed
 
 
 def networks() -> dict[str, torch.nn.Module]:
@@ -53,12 +56,13 @@ def main() -> None:
         sys.exit(
             f"`{arguments.data}` is not there: 450 frames of 27 atoms with energies and forces are needed"
         )
+    record = timing.environment(threads=torch.get_num_threads())
     frames = read(arguments.data, f":{8 if arguments.quick else N_FRAMES}")
     rows = []
     for name, network in networks().items():
         lines, points = (LINES, POINTS) if arguments.whole else PART[name]
         rows += measure(name, network, frames, *((1, 3) if arguments.quick else (lines, points)))
-    record = timing.environment(threads=torch.get_num_threads(), frames=len(frames))
+    record["frames"] = len(frames)
     print(timing.table(rows))
     if not arguments.quick:
         print(timing.store("landscape-cost", "What a loss landscape costs", rows, record, RESULTS))
@@ -82,8 +86,8 @@ def measure(name: str, network: torch.nn.Module, frames: list, lines: int, point
     wall, cpu = cost["wall_seconds"] * factor / 60, cost["cpu_seconds"] * factor / 60
     outside = 100.0 * (1.0 - cost["network_cpu_seconds"] / cost["cpu_seconds"])
     return [
-        Row(f"{name}: landscape", "min", timing.spread([wall]), "≤", LIMITS[name], scaled),
-        Row(f"{name}: processor time", "min", timing.spread([cpu]), note=scaled),
+        Row(f"{name}: processor time", "min", timing.spread([cpu]), "≤", LIMITS[name], scaled),
+        Row(f"{name}: wall time, beside other work", "min", timing.spread([wall]), note=scaled),
         Row(f"{name}: processor time outside the network", "%", timing.spread([outside])),
         Row(f"{name}: the call as a whole", "s", timing.spread([whole]), note="with graphs and intervals"),
     ]

@@ -4,7 +4,8 @@
     python benchmarks/leverage.py --quick  # fewer repeats, to see that it runs; stores nothing
 
 Runs with and without `fix pair` take turns in one LAMMPS. What one evaluation without derivatives takes, the
-calculator says, whose energies and forces take turns in the same way.
+calculator says, whose energies and forces take turns in the same way. All times are processor times, so that
+other work on the machine counts for as little as it can.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 RESULTS = Path(__file__).resolve().parent / "results"
 CRYSTALS = {
     "pet-mo": (lambda: bulk("Mo", cubic=True, a=3.16), 3, 2),  # cell, repeats, steps of a run
-    "snnp-si": (lambda: bulk("Si", cubic=True, a=5.46), 4, 20),
-    "snnp-water": (lambda: bulk("HO", "rocksalt", a=4.4, cubic=True), 4, 10),  # two elements
+    "snnp-si": (lambda: bulk("Si", cubic=True, a=5.46), 4, 100),
+    "snnp-water": (lambda: bulk("HO", "rocksalt", a=4.4, cubic=True), 4, 50),  # two elements
 }
 INPUT = """
 units metal
@@ -89,7 +90,8 @@ def rattled(atoms: Atoms, seed: int) -> Atoms:
 def seconds(
     folder: Path, model: Path, structure: Atoms, steps: int, repeats: int, plugin: Path | None
 ) -> tuple[list[float], list[float]]:
-    """Times of the loops of runs without and with a leverage, in turns; the first turn is left out."""
+    """Processor times of the loops of runs without and with a leverage, in turns; the first turn is left
+    out."""
     from ase.io import write
 
     from ase_mlip.lammps.lammps_run import prepare
@@ -104,7 +106,10 @@ def seconds(
     done = subprocess.run(
         command, cwd=folder, env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
-    loops = [float(t) for t in re.findall(r"Loop time of (\S+) on", done.stdout)]
+    loops = [
+        float(t) * float(share) / 100.0
+        for t, share in re.findall(r"Loop time of (\S+) on.*?(\S+)% CPU use", done.stdout, re.DOTALL)
+    ]
     if done.returncode != 0 or len(loops) != 2 * repeats + 3:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
     return loops[3::2], loops[4::2]
@@ -122,9 +127,9 @@ def forward_share(model: Path, structure: Atoms, repeats: int) -> timing.Spread:
     graph = build_graph(structure, loaded.info.cutoff)
 
     def timed(outputs: list[str]) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         loaded(graph, outputs)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     ways = {"forward": lambda: timed([]), "step": lambda: timed(["forces", "virial"])}
     values = timing.interleaved(ways, repeats, progress=False)

@@ -24,6 +24,13 @@ struct Domain {
     const int* kinds = nullptr;        // [n_places], see Kinds
 };
 
+/// Is shown the neighbours of each centre, for what else they are good for.
+struct Visitor {
+    virtual ~Visitor() = default;
+    /// `neighbours` [count]: places of those within the cutoff. Called by the thread that has the centre.
+    virtual void see(int thread, int centre, int64_t count, const int* neighbours) = 0;
+};
+
 /// Where results are added, all by place, in units of `unit` eV; null for what is not wanted. A ghost's
 /// share stands at the ghost.
 struct Targets {
@@ -34,6 +41,7 @@ struct Targets {
     double* centroid_virials = nullptr; // [n_places, 9], -r (x) dE/dr at the neighbour
     int64_t* extrapolating = nullptr;   // [n_places], see snnp_coverage.h
     bool virial = false;                // whether the sum is wanted
+    Visitor* visitor = nullptr;
 };
 
 struct Sums {
@@ -122,6 +130,7 @@ struct OwnTargets {
 /// What one thread needs, and what it found.
 template <typename T> struct Worker {
     std::unique_ptr<Workspace<T>> workspace;
+    int thread = 0;
     int64_t room = -1;                 // neighbours there is room for
     std::vector<T> vectors, gradients; // [room, 3]
     std::vector<int64_t> types;        // [room]
@@ -187,6 +196,9 @@ template <typename T, bool Few> struct Slice {
         }
         if (to.virial || to.virials != nullptr || to.centroid_virials != nullptr) {
             scatter_virials(place, count);
+        }
+        if (to.visitor != nullptr) {
+            to.visitor->see(worker.thread, place, count, worker.places.data());
         }
     }
 
@@ -330,6 +342,7 @@ template <typename T, typename Threads> class OnAtoms {
 
     void work(const Domain& domain, const Targets& targets, int thread) {
         Worker<T>& worker = workers_[thread];
+        worker.thread = thread;
         worker.sums = {};
         check_positions(domain, thread);
         const auto [begin, end] = share(domain.n_centres, thread);

@@ -73,6 +73,7 @@ class PairMLIP : public Pair {
     void watch_leverage();
     void* leverage_array();
     void tally_leverage(const mlip::Results& results);
+    mlip::SnnpLeverage* begin_leverage(const mlip::NativeDomain& domain);
 
     // pair_mlip_masses.cpp: whether the types are the elements that their masses say
     void check_masses();

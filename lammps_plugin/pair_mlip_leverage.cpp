@@ -55,3 +55,14 @@ void PairMLIP::tally_leverage(const mlip::Results& results) {
         });
     }
 }
+
+/// The same of the native kernel's one model, which shows the neighbours that it finds to what is given here;
+/// null at steps that do not ask.
+mlip::SnnpLeverage* PairMLIP::begin_leverage(const mlip::NativeDomain& domain) {
+    if (leverage_flag_ == 0 || snnp_leverages_.empty()) {
+        return nullptr;
+    }
+    leverage_.assign(std::max(atom->nmax, 1), 0.0);
+    together([&] { snnp_leverages_[0]->begin(domain, leverage_.data()); });
+    return snnp_leverages_[0].get();
+}

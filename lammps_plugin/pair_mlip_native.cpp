@@ -109,8 +109,13 @@ void PairMLIP::compute_native() {
     targets.centroid_virials = cvflag_atom ? centroid_virials_.data() : nullptr;
     counts_.assign(wants_extrapolating() ? places + 1 : 0, 0);
     targets.extrapolating = counts_.empty() ? nullptr : counts_.data();
+    mlip::SnnpLeverage* const leverage = begin_leverage(domain);
+    targets.visitor = leverage;
 
     const mlip::NativeSums sums = evaluate_native(domain, targets);
+    if (leverage != nullptr) {
+        together([&] { leverage->finish(); });
+    }
     if (eflag_global) {
         eng_vdwl += energy_unit_ * sums.energy;
     }
@@ -127,7 +132,6 @@ void PairMLIP::compute_native() {
     tally_native(centroid_virials_, cvatom, true);
     tally_extrapolating(sums.shortest);
     find_spread({}, false);
-    tally_leverage({});
 }
 
 mlip::NativeSums PairMLIP::evaluate_native(const mlip::NativeDomain& domain,

@@ -13,7 +13,7 @@
 
 namespace mlip {
 
-class SnnpLeverage {
+class SnnpLeverage : public ase_mlip::snnp::Visitor {
   public:
     /// `species_of_type`: atomic number by LAMMPS' type, 0 for atoms that are not ours. Throws
     /// std::runtime_error where the leverage is of another basis.
@@ -22,33 +22,49 @@ class SnnpLeverage {
     /// Raises `leverages` [n_places] of the centres to those of this model.
     void raise(const NativeDomain& domain, double* leverages);
 
+    /// The same with what the native kernel finds: it calls `see` for each centre, from as many threads as
+    /// the model has, in between.
+    void begin(const NativeDomain& domain, double* leverages);
+    void see(int thread, int centre, int64_t count, const int* neighbours) override;
+    void finish();
+
   private:
-    /// Some centres at a time, of one thread.
-    struct Worker {
+    /// Centres of one block of the whitening, until there are enough for a product.
+    struct Waiting {
         std::vector<int> places;
-        std::vector<double> values; // [places, P]
-        std::vector<size_t> own;    // numbers of the places whose elements belong to a block
-        std::vector<double> dense;  // their phi, as the block's whitening takes it
-        Numbers squares;
+        Numbers dense; // [places, width] phi as the whitening takes it
+        std::vector<double> lone_squares;
+    };
+    /// Of one thread.
+    struct Worker {
+        std::vector<Waiting> waiting; // by block
+        std::vector<int> within;      // neighbours of a centre
+        Numbers values;               // of a centre
+        Numbers squares;              // [places, lanes]
         BasisRoom room;
     };
-    struct Sums;
+    struct Row;
 
-    void work(const NativeDomain& domain, double* leverages, int64_t begin, int64_t end,
-              Worker& worker) const;
-    void whiten(const NativeDomain& domain, double* leverages, int64_t block, Worker& worker) const;
+    Whitening whitening_of(int64_t block) const;
+    void see_all(int thread);
+    void whiten_all(Worker& worker);
+    void whiten(const Whitening& whitening, Waiting& waiting, Worker& worker);
+    Threads& threads();
 
     SnnpTables held_; // what the tables point into
     ase_mlip::snnp::Kinds kinds_;
     ase_mlip::snnp::training::Tables tables_;
     ase_mlip::snnp::basis::Columns columns_;
     std::vector<ase_mlip::snnp::basis::Cases> cases_;
+    int64_t width_ = 0; // numbers of one centre
     std::vector<Whitening> blocks_;
     std::vector<int64_t> block_of_kind_;
     double scale_;
     int threads_wanted_;
     std::unique_ptr<Threads> threads_; // made when first needed
     std::vector<Worker> workers_;
+    NativeDomain domain_;
+    double* leverages_ = nullptr;
 };
 
 } // namespace mlip

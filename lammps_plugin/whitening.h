@@ -16,12 +16,15 @@ struct Whitening {
     static constexpr int64_t kLanes = ase_mlip::simd::lanes<double>;
     static constexpr int64_t kRows = 2 * kLanes, kAtoms = 8; // of a panel; of a product
 
-    std::vector<int64_t> dense; // columns of phi, ascending
+    std::vector<int64_t> dense; // where phi has the columns, which ascend
     Numbers panels;             // kRows rows each, [columns up to the last row's diagonal, kRows]
-    std::vector<int64_t> lone;  // columns that no other row or column has to do with
+    std::vector<int64_t> lone;  // where it has those that no other row or column has to do with
     std::vector<double> lone_weights;
 
-    Whitening(const double* matrix, int64_t size) {
+    /// `places` [size]: where each column of the matrix lies in phi; its own number if there are none.
+    /// `used` [size]: whether phi can be other than zero there; all if there are none.
+    Whitening(const double* matrix, int64_t size, const std::vector<int64_t>& places = {},
+              const std::vector<bool>& used = {}) {
         std::vector<unsigned char> is_dense(size, 0);
         for (int64_t row = 0; row < size; ++row) {
             for (int64_t column = 0; column < row; ++column) {
@@ -33,7 +36,8 @@ struct Whitening {
         for (int64_t column = 0; column < size; ++column) {
             if (is_dense[column] != 0) {
                 dense.push_back(column);
-            } else if (const double weight = matrix[column * size + column]; weight != 0.0) {
+            } else if (const double weight = matrix[column * size + column];
+                       weight != 0.0 && (used.empty() || used[column])) {
                 lone.push_back(column);
                 lone_weights.push_back(weight);
             }
@@ -44,6 +48,13 @@ struct Whitening {
                 for (int64_t row = begin; row < begin + kRows; ++row) {
                     const bool is_there = row < count && k <= row;
                     panels.push_back(is_there ? matrix[dense[row] * size + dense[k]] : 0.0);
+                }
+            }
+        }
+        if (!places.empty()) {
+            for (std::vector<int64_t>* columns : {&dense, &lone}) {
+                for (int64_t& column : *columns) {
+                    column = places[column];
                 }
             }
         }

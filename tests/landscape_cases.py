@@ -1,15 +1,24 @@
-"""Small models and frames for landscapes: a linear s-NNP, a random PET, silicon with references."""
+"""Small models and frames for landscapes: a linear s-NNP, a random PET, silicon with references.
+
+:func:`assert_landscape` proves losses along lines and their gradient for a model of any family.
+"""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from random_pet import random_network
 
-from ase_mlip import export_model, load_model
+from ase_mlip import export_model, landscape, load_model
+from ase_mlip.checks.evaluate import evaluate
+from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
+from ase_mlip.landscapes.losses import FrameLosses
+from ase_mlip.landscapes.predictors.sharpness import LossGradient, sharpness
+from ase_mlip.landscapes.weights import model_weights
 from ase_mlip.model_file.model import Model
 from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
 
@@ -81,3 +90,33 @@ def labelled(model: Model, frames: list[Atoms], seed: int = 0) -> list[Atoms]:
         )
         found.append(copy)
     return found
+
+
+def assert_landscape(model: Model, atoms: Atoms) -> None:
+    """Losses rise from those of ``evaluate``; gradients are those of differences; the weights are back.
+
+    ``model`` is in float64 and of any family; ``atoms`` have elements that it knows.
+    """
+    other = atoms.copy()
+    other.rattle(0.05, seed=3)
+    frames = labelled(model, [atoms, other])
+    stored = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
+    found = landscape(model, frames, lines=2, points=5, span=0.04)
+    errors = evaluate(model, frames)
+    assert found.energy_losses[:, 2] == pytest.approx([errors.energy_rmse] * 2, rel=1e-9)
+    assert found.force_losses[:, 2] == pytest.approx([errors.forces_rmse] * 2, rel=1e-9)
+    assert (found.force_losses[:, [0, -1]] > found.force_losses[:, 2:3]).all()
+
+    samples = [sample_from_atoms(frame, ReferenceKeys()) for frame in frames]
+    losses, weights = FrameLosses(model, samples), model_weights(model)
+    for quantity in ("forces", "energy"):
+        gradient = LossGradient(losses, weights, quantity)
+        generator = torch.Generator().manual_seed(0)
+        step = 1e-6 * weights.start.abs() * torch.randn(weights.size, generator=generator).double()
+        with gradient.ready():
+            slopes = gradient.at(weights.start)
+            difference = gradient.value(weights.start + step) - gradient.value(weights.start - step)
+        assert float(slopes @ step) == pytest.approx(0.5 * difference, rel=1e-4)
+    hessian = sharpness(losses, weights, probes=2)
+    assert hessian.largest > 0.0 and hessian.converged
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in model.module.state_dict().items())

@@ -35,6 +35,4 @@ def near_edges(
     the shortest distance of all candidates (Å; infinite without any)
     """
     _ops.load()
-    return torch.ops.ase_mlip.near_edges(
-        positions, edge_index, offsets, reverse, shifts, squared_cutoffs
-    )
+    return torch.ops.ase_mlip.near_edges(positions, edge_index, offsets, reverse, shifts, squared_cutoffs)

@@ -138,10 +138,14 @@ def reasons(path: Path, target: Target) -> list[str]:
 
 
 def at_least(fraction: float) -> str:
-    """The per cent of a lower bound, rounded down: 97, 99.31, 99.99; never 100 for less."""
-    digits = 2 if fraction >= 0.99 else 1 if fraction < 0.0995 else 0
-    scale = 10.0**digits
-    return f"{np.floor(100.0 * fraction * scale + 1e-9) / scale:.{digits}f}"
+    """The per cent of a lower bound, rounded down: 97, 99.31, 99.99; 4.3, 0.02; never 100 for less."""
+    value = 100.0 * fraction
+    if value < 1e-6:
+        return "0"
+    digits = 2 if value >= 99.0 else 0 if value >= 10.0 else 1
+    if value < 1.0:
+        digits = -int(np.floor(np.log10(value)))
+    return f"{np.floor(value * 10.0**digits + 1e-9) / 10.0**digits:.{digits}f}"
 
 
 def percent(fraction: float) -> str:

@@ -77,7 +77,7 @@ class DesignResult:
     efficiency: the selection is proven to reach at least this fraction of the best one's criterion
     groups: a forecast for each group of the target
     undetermined: names of coefficients that the data leave open ``before``, ``after`` the picks, and with the
-        ``whole pool`` labelled: their variance is more than half of the prior's
+        ``whole pool`` labelled, as :func:`~.rows.linear_basis.undetermined` has it
     path: predicted errors of the target after each pick
     floor: √I with the whole pool labelled, the smallest √I that a selection can have
     band: random selections beside it

@@ -88,8 +88,8 @@ class DesignSettings:
         if (self.pick is None) == (self.budget is None):
             got = "neither" if self.pick is None else "both"
             raise DataError(
-                f"`pick`, `budget`: expected one of them, got {got}; give the number of frames, or with "
-                "`cost` what they may cost together"
+                f"`pick`, `budget`: expected one of them, got {got}; give `pick`, how many frames to choose, "
+                "or `budget`, what they may cost together"
             )
         if self.pick is not None and self.pick < 1:
             raise DataError(f"`pick`: expected at least 1, got {self.pick}")

@@ -16,13 +16,17 @@ from .. import _torchscript
 from ..configuration.run import LossConfig
 from ..data.batches import Batch, GraphDataset
 from ..data.references import Sample
+from ..graph.neighbors import Graph
 from ..training.loss import Scales, loss, predict, residuals
 from .trainable import Trainable, parts
 
 
 @_torchscript.calling()
 def add_weighted_energies(
-    trainable: Trainable, frames: Sequence[Atoms], coefficients: np.ndarray | Sequence[np.ndarray]
+    trainable: Trainable,
+    frames: Sequence[Atoms],
+    coefficients: np.ndarray | Sequence[np.ndarray],
+    graphs: Sequence[Graph] | None = None,
 ) -> float:
     """Add ∂/∂θ Σ_n c_n U(x_n), or ∂/∂θ Σ_n Σ_i c_ni E_i(x_n), to the gradients of the weights.
 
@@ -30,6 +34,7 @@ def add_weighted_energies(
     ----------
     frames: the samples, [n]
     coefficients: c [n], or for each sample c [N] of its atoms
+    graphs: those of :meth:`Trainable.graphs`, where they have been made before
 
     Returns
     -------
@@ -40,10 +45,11 @@ def add_weighted_energies(
             f"`coefficients`: expected {len(frames)}, one for each frame, got {len(coefficients)}"
         )
     total = 0.0
-    for part in parts(frames):
+    made = trainable.graphs(frames) if graphs is None else graphs
+    for part, graph in zip(parts(frames), made, strict=True):
         pairs = zip(frames[part], coefficients[part], strict=True)
         weights = torch.from_numpy(np.concatenate([np.broadcast_to(c, len(atoms)) for atoms, c in pairs]))
-        energies = trainable.energies(trainable.graph(frames[part]))
+        energies = trainable.energies(graph)
         value = (weights.to(energies.device) * energies).sum()
         value.backward()
         total += float(value.detach())

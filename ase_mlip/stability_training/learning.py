@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,14 +14,22 @@ from torch import Tensor
 from ..configuration.run import LossConfig
 from ..data.batches import GraphDataset
 from ..errors import DataError, MLIPError
+from ..graph.neighbors import Graph
 from ..graph.pairs import find_pairs
 from ..training.loss import Scales
-from .estimator import boltzmann_weights, cross_fitted_coefficients, effective_sample_size, local_coefficients
+from .estimator import (
+    boltzmann_weights,
+    cross_fitted_coefficients,
+    effective_sample_size,
+    local_coefficients,
+)
 from .gradients import add_errors, add_pressures, add_weighted_energies
 from .reference import Target
 from .samplers import Track
 from .settings import LearningConfig
 from .trainable import Trainable
+
+KEPT_ATOMS = 100_000  # of all samples, whose graphs are kept: some hundred MB of edges
 
 
 @dataclass
@@ -36,6 +44,29 @@ class Samples:
 
     frames: list[Atoms]
     second_half: np.ndarray
+    _measured: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _graphs: list[Graph] | None = field(default=None, repr=False)
+
+    def graphs(self, trainable: Trainable) -> list[Graph] | None:
+        """Made once, as they cost more than what is computed of them; None if they are too many to keep."""
+        if self._graphs is None and sum(map(len, self.frames)) <= KEPT_ATOMS:
+            self._graphs = list(trainable.graphs(self.frames))
+        return self._graphs
+
+    def values(self, target: Target, trainable: Trainable) -> np.ndarray:
+        """Of the target's observable, [n, d]; measured once where the weights do not matter."""
+        if target.observable.depends_on_weights:
+            return target.observable.values(self.frames, trainable)
+        if id(target) not in self._measured:
+            self._measured[id(target)] = target.observable.values(self.frames)
+        return self._measured[id(target)]
+
+    def contributions(self, target: Target) -> np.ndarray:
+        """Of single atoms, [n, N, d]; measured once."""
+        if -id(target) not in self._measured:
+            found = [target.observable.contributions(atoms) for atoms in self.frames]
+            self._measured[-id(target)] = np.array(found)
+        return self._measured[-id(target)]
 
     @classmethod
     def of(cls, tracks: Sequence[Track]) -> Samples:
@@ -140,12 +171,13 @@ class Learner:
                 "all: replicas fail before the first record after the equilibration; lower `record_interval` "
                 "or `equilibration`"
             )
-        before = self.trainable.potential_energies(samples.frames)
+        graphs = samples.graphs(self.trainable)
+        before = self.trainable.potential_energies(samples.frames, graphs)
         found = Learned({}, learning_rate)
         weights, fraction, back = np.full(len(before), 1.0 / len(before)), 1.0, 0
         for step in range(self.config.steps):
             if step:
-                changes = self.trainable.potential_energies(samples.frames) - before
+                changes = self.trainable.potential_energies(samples.frames, graphs) - before
                 if not np.isfinite(changes).all():
                     raise DataError("`learning_rate`: energies of the samples became infinite; lower it")
                 weights = boltzmann_weights(changes, self.beta)
@@ -226,7 +258,7 @@ class Learner:
                 mean, found = self._local(target, samples, weights)
                 coefficients = [a + b for a, b in zip(coefficients, found, strict=True)]
             else:
-                values = target.observable.values(samples.frames, self.trainable)
+                values = samples.values(target, self.trainable)
                 mean = weights @ values
                 coefficients = coefficients + cross_fitted_coefficients(
                     values, target.derivative, self.beta, samples.second_half, weights
@@ -235,14 +267,15 @@ class Learner:
                     factors = _cross_fitted_factors(values, target, samples.second_half, weights)
                     add_pressures(self.trainable, samples.frames, factors / units.GPa)
             total += target.loss(mean)
-        add_weighted_energies(self.trainable, samples.frames, coefficients)
+        graphs = samples.graphs(self.trainable)
+        add_weighted_energies(self.trainable, samples.frames, coefficients, graphs)
         return total
 
     def _local(
         self, target: Target, samples: Samples, weights: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         """Mean of the observable, and coefficients of single atoms, cross-fitted as the global ones."""
-        parts = np.array([target.observable.contributions(atoms) for atoms in samples.frames])
+        parts = samples.contributions(target)
         values, second = parts.sum(axis=1), samples.second_half
         near = [_near(atoms, self.config.radius) for atoms in samples.frames] if self.config.radius else None
         found = np.zeros(parts.shape[:2])

@@ -112,6 +112,8 @@ class EvaluationConfig:
     time: Positive = 10.0  # ps
     replicas: Count = 16
     every: Count = 5  # epochs
+    # steps between examined frames; 0: as in [simulation], whose records are also the samples
+    record_interval: Annotated[int, Ge(0)] = 0
     confidence: Annotated[float, Gt(0), Le(1)] = 0.95
 
 

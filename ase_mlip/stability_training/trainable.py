@@ -77,12 +77,20 @@ class Trainable:
         found = self.network(graph.species, graph.edge_index, vectors, graph.reverse_edges, {}, [])
         return found["energies"].double()
 
-    def potential_energies(self, frames: Sequence[Atoms]) -> np.ndarray:
-        """Energies of whole frames with the present weights, without reference energies, eV, [n]."""
+    def graphs(self, frames: Sequence[Atoms]) -> Iterator[Graph]:
+        """Graphs of neighbouring frames that are evaluated together, as :func:`parts` divides them."""
+        return (self.graph(frames[part]) for part in parts(frames))
+
+    def potential_energies(
+        self, frames: Sequence[Atoms], graphs: Sequence[Graph] | None = None
+    ) -> np.ndarray:
+        """Energies of whole frames with the present weights, without reference energies, eV, [n].
+
+        ``graphs``: those of :meth:`graphs`, where they have been made before.
+        """
         found = [np.zeros(0)]
         with _torchscript.calling(), torch.no_grad():
-            for part in parts(frames):
-                graph = self.graph(frames[part])
+            for graph in self.graphs(frames) if graphs is None else graphs:
                 energies = self.energies(graph).cpu()
                 sums = torch.zeros(graph.n_structures, dtype=torch.float64)
                 found.append(sums.index_add(0, graph.structure, energies).numpy())

@@ -20,6 +20,7 @@ from .samplers import Sampler, Track
 from .settings import StabilizeConfig
 
 TRAINING, VALIDATION, TEST = 1, 2, 3  # what seeds are for
+MEASURED = 200  # frames of a run, at most, in which observables are measured for reports
 
 
 class RealWork:
@@ -36,8 +37,10 @@ class RealWork:
         inputs: Inputs,
         sampler: Sampler,
         report: Callable[[str, float], None] | None = None,
+        judging: Sampler | None = None,
     ):
         self.config, self.inputs, self.sampler = config, inputs, sampler
+        self._judging = judging or sampler  # of the [evaluation] table's runs
         self._report = report or (lambda phase, done: None)
         trainable, data = inputs.trainable, inputs.data
         self.learner = Learner(
@@ -105,7 +108,7 @@ class RealWork:
         evaluation = self.config.evaluation
         starts = self.inputs.starts.get(name) or self.inputs.starts["validation"]
         purpose = VALIDATION if name == "validation" else TEST
-        return self.sampler(
+        return self._judging(
             self.inputs.trainable,
             repeated(starts, evaluation.replicas),
             seeds(self.config.seed, purpose, 0, evaluation.replicas),
@@ -127,8 +130,11 @@ def labels(targets: Sequence[Target]) -> list[str]:
 
 
 def averages(targets: Sequence[Target], tracks: Sequence[Track], work: RealWork) -> dict[str, dict[str, Any]]:
-    """Mean and standard error (between replicas) of each component; empty without samples."""
-    given = [track.frames for track in tracks if track.frames]
+    """Mean and standard error (between replicas) of each component; empty without samples.
+
+    Of a long run frames at equal distances are taken: neighbouring ones hardly tell more.
+    """
+    given = [track.frames[:: -(-len(track.frames) // MEASURED)] for track in tracks if track.frames]
     found = {}
     for name, target in zip(labels(targets), targets, strict=True) if given else ():
         values = [target.observable.values(frames, work.inputs.trainable) for frames in given]

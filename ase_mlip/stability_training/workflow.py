@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .inputs import Inputs, read_inputs
 from .loop import LoopState, Point, choose, limit, run_epoch
 from .samplers import EngineSampler, Sampler, Track
-from .settings import StabilizeConfig, read_settings
+from .settings import SimulationConfig, StabilizeConfig, read_settings
 from .work import RealWork, averages, displacements, labels, outcome
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -87,9 +87,19 @@ def stabilize(
         inputs = read_inputs(config, path.parent, str(device))
         with _bar(progress) as show:
             dynamics = sampler or EngineSampler(config.simulation, config.criteria)
-            work = RealWork(config, inputs, dynamics, show)
+            work = RealWork(config, inputs, dynamics, show, sampler or _judging(config))
             state = _run(config, inputs, work, output, progress)
             return _finish(config, inputs, work, state, output)
+
+
+def _judging(config: StabilizeConfig) -> Sampler:
+    """The dynamics of the ``[evaluation]`` table, which may keep fewer records."""
+    return EngineSampler(_judged(config), config.criteria)
+
+
+def _judged(config: StabilizeConfig) -> SimulationConfig:
+    interval = config.evaluation.record_interval or config.simulation.record_interval
+    return replace(config.simulation, record_interval=interval)
 
 
 def _run(config: StabilizeConfig, inputs: Inputs, work: RealWork, output: Path, progress: bool) -> LoopState:
@@ -167,7 +177,7 @@ def _test(
         return {}, {}
     test: dict[str, Any] = {"starts": "test" if "test" in inputs.starts else "validation"}
     tracks: dict[str, tuple[int, list[Track]]] = {}
-    interval = config.simulation.record_interval * config.simulation.timestep / 1000.0
+    interval = _judged(config).record_interval * config.simulation.timestep / 1000.0
     for when, epoch in (("before", 0), ("after", chosen.epoch)):
         runs = _at(work, epoch).runs("test")
         tracks[when] = epoch, runs

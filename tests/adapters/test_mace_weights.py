@@ -8,6 +8,7 @@ if importlib.util.find_spec("mace") is None:
     pytest.skip("mace-torch is not installed", allow_module_level=True)
 
 from differing import assert_weights, differing, listed
+from landscape_cases import assert_landscape
 from toy import silica
 
 from ase_mlip import load_model
@@ -25,3 +26,4 @@ def test_a_tensor_differs_between_two_trainings_exactly_if_it_is_listed(name, tm
         models.append(load_model(path, device="cpu", dtype="float64"))
     assert differing(*models) == listed(models[0])
     assert_weights(models[0], "MACE", silica())
+    assert_landscape(models[0], silica())

@@ -10,6 +10,7 @@ pytest.importorskip("nequip", reason="nequip is not installed")
 pytest.importorskip("allegro", reason="nequip-allegro is not installed")
 
 from differing import assert_weights, differing, listed
+from landscape_cases import assert_landscape
 from toy import silica
 
 from ase_mlip import load_model
@@ -38,3 +39,4 @@ def test_a_tensor_differs_between_two_trainings_exactly_if_it_is_listed(name, fo
         models.append(load_model(path, device="cpu", dtype="float64"))
     assert differing(*models) == listed(models[0])
     assert_weights(models[0], "Allegro" if "allegro" in name else "NequIP", silica())
+    assert_landscape(models[0], silica())

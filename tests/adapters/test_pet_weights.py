@@ -6,6 +6,7 @@ pytest.importorskip("metatrain", reason="metatrain is not installed")
 
 from ase.build import bulk
 from differing import assert_weights, differing, listed
+from landscape_cases import assert_landscape
 
 from ase_mlip import load_model
 from ase_mlip.converters import adapt, export_adapted
@@ -25,3 +26,4 @@ def test_a_tensor_differs_between_two_trainings_exactly_if_it_is_listed(tmp_path
     atoms.symbols[0] = "Au"
     atoms.rattle(0.1, seed=0)
     assert_weights(models[0], "PET", atoms)
+    assert_landscape(models[0], atoms)

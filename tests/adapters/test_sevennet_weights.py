@@ -12,6 +12,7 @@ with warnings.catch_warnings():
         importlib.import_module(f"sevenn.{name}")
 
 from differing import assert_weights, differing, listed
+from landscape_cases import assert_landscape
 from toy import silica
 
 from ase_mlip import load_model
@@ -33,3 +34,4 @@ def test_a_tensor_differs_between_two_trainings_exactly_if_it_is_listed(changes,
         models.append(load_model(tmp_path / f"{seed}.pt", device="cpu", dtype="float64"))
     assert differing(*models) == listed(models[0])
     assert_weights(models[0], "SevenNet", silica())
+    assert_landscape(models[0], silica())

@@ -100,8 +100,9 @@ double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t bef
     const auto columns = snnp::basis::columns_of(random.tables, before);
     const auto cases = snnp::basis::cases_of(random.tables);
     BasisRoom room;
-    double largest = 0.0;
-    for (const int64_t count : {0, 1, 2, 3, 40, 9, 16}) {
+    const BasisSums sums{random.tables, columns, cases, room};
+    double largest = 0.0, outside = 0.0;
+    for (const int64_t count : {0, 1, 2, 3, 40, 9, 16, 70}) {
         std::vector<double> vectors;
         std::vector<int64_t> starts{0, count}, types{static_cast<int64_t>(generator() % species)}, others;
         for (int64_t k = 0; k < count; ++k) {
@@ -111,7 +112,8 @@ double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t bef
             vectors.insert(vectors.end(), {scale * v[0], scale * v[1], scale * v[2]});
             others.push_back(static_cast<int64_t>(generator() % species));
         }
-        std::vector<double> expected(columns.count, 0.0), found(columns.count, 0.0);
+        std::vector<double> expected(columns.count, 0.0), found(columns.count, 0.0),
+            values(sums.width(), 0.0);
         snnp::basis::Workspace workspace(random.tables, cases, std::max<int64_t>(count, 1), false);
         const snnp::training::Graph graph{vectors.data(), starts.data(), types.data(), others.data()};
         snnp::basis::Sums to;
@@ -128,10 +130,16 @@ double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t bef
             room.x[k] = 1.0;
             room.types[k] = 0;
         }
-        const BasisSums sums{random.tables, columns, cases, room};
-        simd::run(Sums{sums, types[0], count, found.data()});
+        simd::run(Sums{sums, types[0], count, values.data()});
+        for (int64_t column = 0; column < columns.count; ++column) {
+            found[column] = values[sums.place_of(column)];
+            if (!sums.has(types[0], column)) {
+                outside = std::max(outside, std::fabs(expected[column]));
+            }
+        }
         largest = std::max(largest, largest_difference(found, expected));
     }
+    expect(outside == 0.0, "sums that centres of this type do not have", outside);
     return largest;
 }
 
@@ -146,11 +154,25 @@ double compare_squares(int64_t size, int64_t atoms) {
     for (int64_t k = 0; k < atoms * size; ++k) {
         phi.push_back(normal());
     }
-    const Whitening whitening(matrix.data(), size);
+    std::vector<int64_t> places(size);  // from the last to the first; one that has nothing to do with others
+    std::vector<bool> used(size, true); // is always zero
+    for (int64_t column = 0; column < size; ++column) {
+        places[column] = size - 1 - column;
+        used[column] = column != 7;
+    }
+    for (int64_t atom = 0; size > 7 && atom < atoms; ++atom) {
+        phi[atom * size + 7] = 0.0;
+    }
+    const Whitening whitening(matrix.data(), size, places, used);
+    expect(size <= 7 || !std::count(whitening.lone.begin(), whitening.lone.end(), places[7]),
+           "unused columns", 0.0);
     const int64_t padded = (atoms + Whitening::kAtoms - 1) / Whitening::kAtoms * Whitening::kAtoms;
     std::vector<double> dense(padded * whitening.width(), 0.0), squares(padded * Whitening::kLanes, 0.0);
+    std::vector<double> placed(atoms * size);
     for (int64_t atom = 0; atom < atoms; ++atom) {
-        whitening.choose(phi.data() + atom * size, dense.data() + atom * whitening.width());
+        std::reverse_copy(phi.begin() + atom * size, phi.begin() + (atom + 1) * size,
+                          placed.begin() + atom * size);
+        whitening.choose(placed.data() + atom * size, dense.data() + atom * whitening.width());
     }
     simd::run(mlip::DenseSquares{whitening, padded, dense.data(), squares.data()});
     for (int64_t atom = 0; atom < atoms; ++atom) {
@@ -163,7 +185,7 @@ double compare_squares(int64_t size, int64_t atoms) {
             total += white * white;
         }
         expected.push_back(total);
-        double own = whitening.lone_square(phi.data() + atom * size);
+        double own = whitening.lone_square(placed.data() + atom * size);
         for (int64_t lane = 0; lane < Whitening::kLanes; ++lane) {
             own += squares[atom * Whitening::kLanes + lane];
         }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.io import read, write
+from scipy.spatial.transform import Rotation
 from toy import PairNetwork, export_toy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -170,6 +171,23 @@ def test_fewer_than_asked_for_are_all_returned():
     assert len(result.picks) == 4
     assert "50 frames were asked for, and the pool has 4 candidates" in result.notes[0]
     assert np.sqrt(result.path.values[-1]) == pytest.approx(result.floor, rel=1e-6)
+
+
+def test_neither_place_nor_orientation_nor_order_of_atoms_matters():
+    """For an s-NNP; the order of the pool, too, changes names alone."""
+    frames = pool()
+    turn = Rotation.from_rotvec([0.3, -1.1, 0.4]).as_matrix()
+    others = []
+    for k, atoms in enumerate(frames):
+        other = atoms[np.random.default_rng(k).permutation(len(atoms))]
+        other.set_cell(other.cell.array @ turn.T)
+        other.positions = (other.positions + [0.7, -0.2, 5.1]) @ turn.T
+        others.append(other)
+    order = np.random.default_rng(1).permutation(len(frames))
+    result, other = design(frames, 4), design([others[k] for k in order], 4)
+    assert {pick.place for pick in result.picks} == {order[pick.place] for pick in other.picks}
+    assert other.path.values[[0, -1]] == pytest.approx(result.path.values[[0, -1]], rel=1e-5)
+    assert other.efficiency == pytest.approx(result.efficiency, rel=1e-3)
 
 
 def test_the_folder_holds_what_was_promised(folder):

@@ -6,9 +6,9 @@ from ase import units
 from ase.build import bulk
 
 from ase_mlip.configuration.run import LossConfig
-from ase_mlip.stability_training import gradients
+from ase_mlip.stability_training import gradients, learning
 from ase_mlip.stability_training.learning import Learner, Samples
-from ase_mlip.stability_training.observables import Pressure
+from ase_mlip.stability_training.observables import Distances, Pressure
 from ase_mlip.stability_training.reference import Reference, Target
 from ase_mlip.stability_training.settings import LearningConfig
 from ase_mlip.stability_training.trainable import open_trainable
@@ -52,3 +52,30 @@ def test_the_gradient_of_a_loss_of_the_pressure_has_both_its_terms_cross_fitted(
         covariance = np.cov(values[half], of_energy[half])[0, 1]
         expected += 0.5 * slope * (by_weight[half].mean() - covariance / (units.kB * TEMPERATURE))
     assert float(parameter.grad.view(-1)[place]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_graphs_that_are_kept_change_no_gradient(monkeypatch):
+    trainable = open_trainable("snnp-si")
+    frames = [bulk("Si", cubic=True) for _ in range(40)]  # two parts of a pass
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=seed)
+    reference = Reference(np.array([0.1, 0.4, 0.1]), np.zeros(3), "numbers")
+    target = Target(Distances("all", 4.5, 1.5), reference, scale=0.2)
+    found = []
+    for kept in (learning.KEPT_ATOMS, 0):
+        monkeypatch.setattr(learning, "KEPT_ATOMS", kept)
+        learner = Learner(
+            trainable, [target], trainable.dataset([]), LearningConfig(), LossConfig(), Scales(1.0, 1.0, 1.0),
+            TEMPERATURE, 0,
+        )  # fmt: skip
+        samples = Samples(frames, np.arange(40) >= 20)
+        learner.optimizer.zero_grad()
+        for _ in range(2):  # the second time with what is kept
+            learner.add_observables(samples, np.full(40, 1.0 / 40.0))
+        assert (samples.graphs(trainable) is None) == (kept == 0)
+        found.append([p.grad.clone() for _, p in trainable.parameters() if p.grad is not None])
+        energies = trainable.potential_energies(frames, samples.graphs(trainable))
+        np.testing.assert_array_equal(energies, trainable.potential_energies(frames))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    assert max(float(one.abs().max()) for one in found[0]) > 0.0

@@ -16,7 +16,9 @@ from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureE
 from ase_mlip.model_file.model import load_model
 from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.inputs import read_inputs
+from ase_mlip.stability_training.samplers import EngineSampler
 from ase_mlip.stability_training.settings import read_settings
+from ase_mlip.stability_training.work import RealWork, averages
 from ase_mlip.stability_training.workflow import stabilize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -219,6 +221,25 @@ def test_two_observables_of_a_kind_stand_beside_each_other(tmp_path):
     assert np.mean(found["bond lengths (2)"]["before"]["mean"]) == pytest.approx(
         found["bond lengths"]["before"]["mean"][0]
     )
+
+
+def test_runs_that_judge_may_keep_fewer_records_than_those_that_teach(tmp_path):
+    path = prepare(
+        tmp_path, simulation="record_interval = 2\ntimestep = 1.0", evaluation="record_interval = 10"
+    )
+    path.write_text(
+        path.read_text().replace("time = 2.0", "time = 0.04").replace("time = 1.0", "time = 0.02")
+    )
+    config = read_settings(path)
+    inputs = read_inputs(config, tmp_path, "cpu")
+    engine = EngineSampler(config.simulation, config.criteria)
+    work = RealWork(config, inputs, engine, judging=workflow._judging(config))
+    assert [len(track.frames) for track in work.simulate(work.first_walkers(), 1)] == [10] * 4
+    tracks = work.runs("validation")
+    assert [len(track.frames) for track in tracks] == [4] * 6
+    found = averages(inputs.targets, tracks, work)["distances all"]["mean"]
+    frames = [atoms for track in tracks for atoms in track.frames]
+    np.testing.assert_allclose(found, inputs.targets[0].observable.values(frames).mean(axis=0))
 
 
 def test_wrapped_starts_have_the_bonds_of_whole_ones(tmp_path):

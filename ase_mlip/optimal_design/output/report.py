@@ -20,6 +20,7 @@ from ..structures.pool import Rejected
 SHOWN = 20  # picks that are printed; all are in picks.xyz
 NAMED = 6  # coefficients
 WIDTH = 110
+WEAK = 0.1  # a certificate below it says more of the bound than of the selection
 ROUNDING = 1e-6  # of the efficiency: what the exchange of the selection does not look for
 
 
@@ -146,9 +147,16 @@ def _certificate(result: DesignResult) -> str:
     goal = f"criterion {result.settings.criterion}, the {CRITERIA[result.settings.criterion]}"
     if len(result.picks) == len(result.inputs.candidates):
         return "all candidates are taken: nothing was chosen"
+    if len(result.picks) == len(result.inputs.keep):
+        return "all picks were asked for: nothing was chosen"
+    if len(result.picks) == 1 and result.settings.cost == "count":
+        return f"optimal: every candidate was tried in {goal}"
     if result.efficiency > 1.0 - ROUNDING:
         return f"optimal to rounding: no selection of this {_size(result)} is better in {goal}"
-    return f"at least {at_least(result.efficiency)} % of the best possible in {goal}"
+    proven = f"at least {at_least(result.efficiency)} % of the best possible in {goal}"
+    if result.efficiency > WEAK:
+        return proven
+    return f"{proven}; it may be far better, since the bound may label candidates in part"
 
 
 def _size(result: DesignResult) -> str:

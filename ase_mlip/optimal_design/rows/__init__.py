@@ -10,10 +10,12 @@
   recipe, ``basis_from_model(model)`` for an s-NNP's file.
 - :mod:`.sketch`: ``sketch_rows(model, structures, directions=8, seed=0, symmetrize=None, labels, constants,
   atoms)`` iterates over Rows for any model file with ``features``; ``directions=None`` gives all 3N force
-  rows; ``feature_names(model, size)``.
+  rows; ``feature_names(model, size)``. Its parts: :mod:`.feature_sums`, derivatives of a structure's summed
+  features; :mod:`.side_by_side`, structures in threads.
 - :mod:`.scaling`: ``Scaling(energy, forces, stress)`` holds σ; ``scaling.of(rows, labels)`` is the block φ/σ;
   ``balanced(pool_rows, scaling, labels)`` gives energies and forces equal total weight.
-- :mod:`.source`: which of these a design takes, and its scaled rows.
+- :mod:`.source`: which of these a design takes, and its scaled rows; :mod:`.fixed`: what of energies, forces
+  and stress is there without the coefficients.
 
 All but the last know nothing of a design. Nothing is imported here.
 """

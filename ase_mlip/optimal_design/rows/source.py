@@ -12,15 +12,13 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from ...errors import DataError, MLIPError
-from ...graph.neighbors import build_graph
-from ...model_file.potential import Potential
 from ...networks.snnp.snnp import SNNP, SNNPHypers
 from ..settings import DesignSettings, directions
 from ..structures.inputs import Inputs
 from ..structures.pool import Frame
+from .fixed import Values, core_of, predictions_of
 from .linear_basis import LinearBasis, linear_rows
 from .structure_rows import LABELS, Rows
 
@@ -32,7 +30,6 @@ MOST_BYTES = 2**30  # of all exact rows
 RIDGE = 1e-6  # of features, relative to what the pool says of each
 
 Progress = Callable[[int, int], None]
-Values = dict[str, np.ndarray]
 
 
 def _silent(done: int, total: int) -> None:
@@ -149,7 +146,7 @@ def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, num
         name=name,
         names=basis.names,
         make=make,
-        fixed=_core(basis),
+        fixed=core_of(basis),
         combine=combine,
         prior_of=basis.prior,
         labels=settings.labels,
@@ -177,7 +174,7 @@ def feature_source(settings: DesignSettings, smallest: Atoms, loaded: Model | No
         name=f"{size} features of {settings.basis}, and a constant for each element",
         names=feature_names(model, size),
         make=make,
-        fixed=_predictions(settings.basis),
+        fixed=predictions_of(settings.basis),
         combine=lambda atoms, forces: force_combinations(model, atoms, number, settings.seed) @ forces,
         prior_of=_ridge,
         labels=settings.labels,
@@ -269,45 +266,6 @@ def _ridge(information: np.ndarray) -> np.ndarray:
     """The prior of features, of which nothing is known: a little of the pool's own information on each."""
     diagonal = np.diag(information)
     return np.diag(RIDGE * np.where(diagonal > 0, diagonal, max(diagonal.max(initial=0.0), 1.0)))
-
-
-def _core(basis: LinearBasis) -> Callable[[Atoms], Values]:
-    """What an s-NNP has without coefficients: the repulsion of the nuclei below the first knot."""
-    potential = Potential(basis.network, {})
-
-    def fixed(atoms: Atoms) -> Values:
-        graph = build_graph(atoms, basis.cutoff)
-        none = torch.zeros(0, 3, 3, dtype=torch.float64)
-        results = potential(
-            *(graph.species, graph.edge_index, graph.edge_vectors, graph.reverse_edges, graph.node_weights),
-            *(graph.structure, graph.n_structures, {}),
-            *(none, none[:, 0, 0], 0, ["forces", "virial"]),
-        )
-        energy, forces, virial = (results[name].detach().numpy() for name in ("energy", "forces", "virial"))
-        values = {"energy": energy / len(atoms), "forces": forces.ravel()}
-        if atoms.pbc.all():
-            stress = -0.5 * (virial[0] + virial[0].T) / atoms.get_volume()
-            values["stress"] = full_3x3_to_voigt_6_stress(stress)
-        return values
-
-    return fixed
-
-
-def _predictions(model: str) -> Callable[[Atoms], Values]:
-    """A model's own numbers, in float64: its features correct them."""
-    from ...calculators.calculator import MLIPCalculator
-
-    calculators: list[MLIPCalculator] = []
-
-    def fixed(atoms: Atoms) -> Values:
-        if not calculators:
-            calculators.append(MLIPCalculator(model, dtype="float64"))
-        names = ("energy", "forces", "stress") if atoms.pbc.all() else ("energy", "forces")
-        results = calculators[0].evaluate([atoms], properties=names)[0]
-        values = {"energy": np.array([results["energy"] / len(atoms)]), "forces": results["forces"].ravel()}
-        return values | ({"stress": np.asarray(results["stress"])} if "stress" in names else {})
-
-    return fixed
 
 
 def _require_known(frames: Sequence[Frame], species: Sequence[int], model: str) -> None:

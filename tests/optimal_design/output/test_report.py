@@ -3,9 +3,11 @@
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ase_mlip import design
+from ase_mlip.optimal_design.forecast import covariance
 from ase_mlip.optimal_design.output.report import to_text
 from tests.optimal_design.designs import pool
 
@@ -27,7 +29,9 @@ def line_of(result, name: str) -> str:
     ("efficiency", "text"),
     [
         (0.9796, "at least 97 % of the best possible in criterion i"),
-        (0.043, "at least 4.3 % of"),
+        (0.0439, "at least 4.3 % of the best possible in criterion i, the mean predicted"),
+        (0.000279, "at least 0.02 % of"),
+        (1e-12, "at least 0 % of"),
         (0.99996, "at least 99.99 % of"),
         (0.9999989, "at least 99.99 % of"),
         (1.0 - 1e-9, "optimal to rounding: no selection of this size is better in criterion i, the mean"),
@@ -42,6 +46,26 @@ def test_the_certificate_is_not_rounded_up(found, efficiency, text):
 
 def test_a_pool_that_is_taken_as_a_whole_was_no_choice():
     assert line_of(design(pool()[:4], 4), "certificate") == "all candidates are taken: nothing was chosen"
+
+
+def test_picks_that_were_asked_for_were_no_choice():
+    frames = pool()
+    result = design(frames, 2, keep=frames[:2])
+    assert line_of(result, "certificate") == "all picks were asked for: nothing was chosen"
+
+
+def test_one_pick_is_the_best_of_all():
+    """No certificate says so: the bound labels candidates in part."""
+    frames = pool()
+    result = design(frames, 1)
+    (pick,) = result.picks
+    values = []
+    for atoms in frames:
+        block = result.rows.stacked(result.rows.of(atoms))
+        spread = covariance(result.prior + block.T @ block)
+        values.append(result.target.parts(spread).sum())
+    assert int(np.argmin(values)) == pick.place
+    assert line_of(result, "certificate").startswith("optimal: every candidate was tried in criterion i")
 
 
 def test_one_pick_is_a_report_in_the_singular():
