@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,18 @@ class Registration:
     test: name of its test starts and test frames in ``TEST_SETS``
     observables: tables
     learning: lines of ``[learning]`` by architecture
+    changed: parts of ``ETHANOL`` that are otherwise
     """
 
     prefix: str
     test: str
     observables: tuple[str, ...]
     learning: dict[str, str]
+    changed: dict[str, str] = field(default_factory=dict)
 
 
+PAIRS = ("C-C", "C-H", "C-O", "H-H", "H-O")
+SECOND = "error_weight = 10.0\nsteps = 20\nepochs = 30\npatience = 15\n"
 COMMON = "error_weight = 1.0\nsteps = 5\nepochs = 60\n"
 REGISTRATIONS = {
     1: Registration(
@@ -71,6 +75,19 @@ REGISTRATIONS = {
         {
             "snnp": f"{COMMON}learning_rate = 1e-3\nbacktracking = false",
             "pet": f"{COMMON}learning_rate = 3e-4\nbacktracking = false",
+        },
+    ),
+    2: Registration(
+        "second ",
+        "test_2",
+        tuple(f'{DISTANCES}\npairs = "{pair}"' for pair in PAIRS),
+        {
+            "snnp": f"{SECOND}learning_rate = 5e-5\nbatch_size = 100",
+            "pet": f"{SECOND}learning_rate = 1e-4\nbatch_size = 25",
+        },
+        {
+            "simulation": "time = 0.25\ntimestep = 0.5\nreplicas = 16\nrecord_interval = 4",
+            "evaluation": "time = 10.0\nreplicas = 32\nevery = 10\nrecord_interval = 10",
         },
     ),
 }
@@ -121,7 +138,7 @@ def ethanol(store: Store, name: str, registration: Registration) -> None:
     run.write_text(
         STABILIZE.format(
             model=model, seed=seed, data=data, n=n, observables=tables, test=test,
-            learning=registration.learning[kind], **ETHANOL,
+            learning=registration.learning[kind], **{**ETHANOL, **registration.changed},
         )
     )  # fmt: skip
     document = healed(store, case, run)

@@ -27,12 +27,13 @@ EVALUATION = 1.0  # ps
 LONG = 20.0  # ps, of the run that the issue of pet-water asks for
 WATER: dict[str, Any] = {
     "temperature": 300.0,
-    "simulation": "time = 0.25\ntimestep = 0.5\nreplicas = 4\nrecord_interval = 20",
+    "simulation": "time = 0.1\ntimestep = 0.5\nreplicas = 4\nrecord_interval = 20",
     "criteria": "bond_deviation = 0.5",
-    "evaluation": f"time = {EVALUATION}\nreplicas = 4\nevery = 4",
+    "evaluation": f"time = {EVALUATION}\nreplicas = 4\nevery = 10\nrecord_interval = 20",
 }
 LEARNING = (
-    'estimator = "local"\nradius = 3.0\nerror_weight = 1.0\nlearning_rate = 3e-4\nepochs = 8\nbatch_size = 2'
+    'estimator = "local"\nradius = 3.0\nerror_weight = 10.0\nlearning_rate = 1e-4\n'
+    "epochs = 20\npatience = 10\nbatch_size = 2"
 )
 OBSERVABLES = ('kind = "bond_lengths"', 'kind = "nonbonded_distance"\nof_each_atom = true')
 

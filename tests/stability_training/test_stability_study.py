@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from ase.io import read
 
+from ase_mlip.stability_training.settings import read_settings
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("", "_parts", "_tables", "_ethanol", "_water")
 
@@ -112,10 +114,50 @@ def test_the_water_files_are_made_of_the_data_in_the_order_of_time(study, tmp_pa
 
 
 def test_the_page_registers_what_the_script_does(study):
-    page = (ROOT / "docs" / "stability_training_study.md").read_text(encoding="utf-8")
-    ethanol = module("ethanol")
-    assert "16\n  replicas of 1 ps" in page or "16 replicas of 1 ps" in page
+    page = " ".join((ROOT / "docs" / "stability_training_study.md").read_text(encoding="utf-8").split())
+    ethanol, water = module("ethanol"), module("water")
+    assert "16 replicas of 1 ps" in page
     assert 'ensemble = "langevin"' not in ethanol.ETHANOL["simulation"]  # the default, as registered
     assert "bond_deviation = 0.5" in ethanol.ETHANOL["criteria"]
     for number in ("25, 50, 100, 200", "at most 60 epochs", "32 replicas of 10 ps"):
         assert number in page
+    first, second = ethanol.REGISTRATIONS[1], ethanol.REGISTRATIONS[2]
+    assert "backtracking = false" in first.learning["snnp"] and "backtracking" not in second.learning["snnp"]
+    for words, line in (
+        ("Learning rate 5e-5", "learning_rate = 5e-5"),
+        ("λ = 10", "error_weight = 10.0"),
+        ("at most 20 steps from one simulation", "steps = 20"),
+        ("30 epochs", "epochs = 30"),
+        ("patience 15", "patience = 15"),
+    ):
+        assert words in page and line in second.learning["snnp"]
+    assert "16 replicas × 0.25 ps with a record every 2 fs" in page
+    assert (
+        "time = 0.25" in second.changed["simulation"]
+        and "record_interval = 4" in second.changed["simulation"]
+    )
+    assert "Starts 600 to 631 and frames 200 to 399" in page
+    assert ethanol.TEST_SETS[second.test] == (slice(600, 632), slice(200, 400))
+    assert "4 replicas of 0.1 ps per epoch, at most 20 epochs" in page
+    assert "time = 0.1" in water.WATER["simulation"] and "epochs = 20" in water.LEARNING
+
+
+def test_both_registrations_are_files_that_can_be_read(study, tmp_path):
+    """Every table of either is one that the command accepts."""
+    ethanol, parts = module("ethanol"), module("parts")
+    for number, registration in ethanol.REGISTRATIONS.items():
+        for kind in ("snnp", "pet"):
+            tables = "\n".join(
+                f"[[observables]]\n{table.format(data='d')}" for table in registration.observables
+            )
+            path = tmp_path / f"{kind}-{number}.toml"
+            given = {**ethanol.ETHANOL, **registration.changed}
+            path.write_text(
+                parts.STABILIZE.format(
+                    model="m", seed=0, data="d", n=100, observables=tables, test=registration.test,
+                    learning=registration.learning[kind], **given,
+                )
+            )  # fmt: skip
+            config = read_settings(path)
+            assert config.simulation.replicas == 16 and config.evaluation.replicas == 32
+            assert len(config.observables) == (1 if number == 1 else 5)

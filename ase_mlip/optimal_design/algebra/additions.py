@@ -5,10 +5,10 @@ about A + XᵀX is in matrices of the size of the block: S = X V Xᵀ and, with 
 
     D: log det(A + XᵀX) − log det A = log det(1 + S)
     I: tr A⁻¹M − tr (A + XᵀX)⁻¹M = tr (1 + S)⁻¹Q
-    G: t A⁻¹ tᵀ falls by h (1 + S)⁻¹ hᵀ, h = t V Xᵀ
 
 Each class keeps an upper bound of every candidate's gain; gains are computed in the order of the bounds until
-no other can win, so the choice is the one that computing all of them makes.
+no other can win, so the choice is the one that computing all of them makes. E and G are in
+:mod:`.sharp_additions`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import numpy as np
 from scipy import linalg
 
 from .blocks import Pool
-from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
+from .criteria import Determinant, MeanVariance, cholesky, inverse_of
 
 _BATCH, _LARGEST_BATCH = 64, 1024
 _FRESH = 50  # additions after which sums that follow by updates are computed anew
 _FALL = 1e3  # of the mean variance, by which updates lose as many digits
-_DIRECTIONS = 12  # eigenvectors that bound the gain of E
-_WORST = 64  # rows of the target that bound the gain of G
 _UNKNOWN = 1e200  # a bound of what has not been computed yet
 _STORED = 1 << 25  # numbers of all S that are kept: 256 MB
 _LARGE = 1e4  # a trace of S from which on S is computed anew
@@ -207,144 +205,6 @@ class MeanVarianceAdditions:
             (grams_of(group, factor), grams_of(group, self._inverse @ self.root.T))
             for _, group in self.pool.groups
         ]
-
-
-class SmallestEigenvalueAdditions:
-    """E. With u_k, λ_k the lowest eigenvectors of A the smallest eigenvalue of A + XᵀX is at most that of
-    this matrix between any of the u_k (Rayleigh and Ritz): λ_k + ‖X u_k‖² for one of them."""
-
-    def __init__(self, pool: Pool, goal: SmallestEigenvalue, matrix: np.ndarray):
-        self.pool, self.goal, self.matrix = pool, goal, matrix
-
-    def best(self, allowed: np.ndarray, costs: np.ndarray) -> tuple[int, float]:
-        """The allowed candidate of the largest gain per cost, and its gain."""
-        values, vectors = linalg.eigh(self.matrix)
-        lowest, directions = values[:_DIRECTIONS], vectors[:, :_DIRECTIONS]
-        upper = np.full(len(self.pool), np.inf)
-        for value, direction in zip(lowest, directions.T, strict=True):
-            upper = np.minimum(upper, value + self.pool.squares(direction[:, None]))
-        bounds = (upper - values[0] + 1e-12 * values[-1]) / costs
-        found = _Best()
-
-        def exact(chosen: np.ndarray) -> np.ndarray:
-            seen = self.pool.gather(chosen) @ directions
-            ritz = np.linalg.eigvalsh(np.diag(lowest) + seen.swapaxes(1, 2) @ seen)[:, 0]
-            scores = np.full(len(chosen), -np.inf)
-            for place in np.argsort(-(ritz - values[0]) / costs[chosen], kind="stable"):
-                limit = (ritz[place] - values[0] + 1e-12 * values[-1]) / costs[chosen[place]]
-                if limit < found.score:
-                    break
-                scores[place] = self.gain(chosen[place], values[0]) / costs[chosen[place]]
-                found.score = max(found.score, scores[place])
-            return scores
-
-        best, score = best_by_bounds(np.where(allowed, bounds, -np.inf), exact)
-        return best, score * costs[best]
-
-    def gain(self, index: int, before: float) -> float:
-        """The rise of the smallest eigenvalue."""
-        rows = self.pool.gather(np.array([index]))[0]
-        return smallest_eigenvalue(self.matrix + rows.T @ rows) - before
-
-    def add(self, index: int) -> None:
-        """Take a candidate into the information."""
-        rows = self.pool.gather(np.array([index]))[0]
-        self.matrix = self.matrix + rows.T @ rows
-
-
-class LargestVarianceAdditions:
-    """G. Variances only fall, so those of the worst rows after an addition bound the largest one from
-    below."""
-
-    def __init__(self, pool: Pool, goal: LargestVariance, matrix: np.ndarray):
-        self.pool, self.goal, self.matrix = pool, goal, matrix
-        self.variances, self._since = goal.variances(matrix), 0
-
-    def best(self, allowed: np.ndarray, costs: np.ndarray) -> tuple[int, float]:
-        """The allowed candidate of the largest gain per cost, and its gain."""
-        inverse, variances = inverse_of(cholesky(self.matrix)), self.variances
-        order = np.argsort(-variances, kind="stable")
-        worst = order[:_WORST]
-        images = inverse @ self.goal.target[worst].T
-        largest = variances[worst[0]]
-        lower = np.zeros(len(self.pool))
-        for index, group in self.pool.groups:
-            for part in self.pool.batches(group):
-                falls = np.square(group[part] @ images).sum(axis=1)  # (1 + S)⁻¹ is at most one
-                lower[index[part]] = (variances[worst] - falls).max(axis=1)
-        bounds = (largest - lower) * (1.0 + 1e-9) / costs
-        found = _Best()
-
-        def exact(chosen: np.ndarray) -> np.ndarray:
-            scores = np.full(len(chosen), -np.inf)
-            for place, index in enumerate(chosen):
-                if bounds[index] < found.score:
-                    break
-                half = self._half(index, inverse)
-                useless = largest - found.score * costs[index]
-                after = largest_after(self.goal.target, variances, order, half, useless)
-                scores[place] = (largest - after) / costs[index]
-                found.score = max(found.score, scores[place])
-            return scores
-
-        best, score = best_by_bounds(np.where(allowed, bounds, -np.inf), exact)
-        return best, score * costs[best]
-
-    def add(self, index: int) -> None:
-        """Take a candidate into the information."""
-        half = self._half(index, inverse_of(cholesky(self.matrix)))
-        rows = self.pool.gather(np.array([index]))[0]
-        self.matrix = self.matrix + rows.T @ rows
-        self._since += 1
-        if self._since >= _FRESH:
-            self.variances, self._since = self.goal.variances(self.matrix), 0
-            return
-        before, self.variances = self.variances, self.variances.copy()
-        for start in range(0, len(before), 8192):
-            part = slice(start, start + 8192)
-            self.variances[part] -= np.square(self.goal.target[part] @ half.T).sum(axis=1)
-        if self.variances.max() * _FALL < before.max():
-            self.variances, self._since = self.goal.variances(self.matrix), 0
-
-    def _half(self, index: int, inverse: np.ndarray) -> np.ndarray:
-        """H [m, p] with HᵀH = V Xᵀ (1 + S)⁻¹ X V."""
-        rows = self.pool.gather(np.array([index]))[0]
-        product = rows @ inverse
-        lower = np.linalg.cholesky(np.eye(len(rows)) + product @ rows.T)
-        return linalg.solve_triangular(lower, product, lower=True)
-
-
-class _Best:
-    """The best score so far, shared by the batches of one search."""
-
-    score = -np.inf
-
-
-def largest_after(
-    target: np.ndarray, variances: np.ndarray, order: np.ndarray, half: np.ndarray, useless: float = np.inf
-) -> float:
-    """max_t (v_t − ‖half t‖²), from the largest v_t on, until the others are smaller.
-
-    Parameters
-    ----------
-    target: rows [t, p]
-    variances: v [t]
-    order: rows from the largest variance to the smallest
-    half: [m, p]
-    useless: what is certainly larger need not be known better
-    """
-    largest, start, batch = -np.inf, 0, _WORST
-    while start < len(order) and variances[order[start]] > largest and largest <= useless:
-        part = order[start : start + batch]
-        fall = np.square(target[part] @ half.T).sum(axis=1)
-        largest = max(largest, float((variances[part] - fall).max()))
-        start, batch = start + batch, min(2 * batch, 8192)
-    return largest
-
-
-def smallest_eigenvalue(matrix: np.ndarray) -> float:
-    """The smallest eigenvalue of a symmetric matrix."""
-    return float(linalg.eigvalsh(matrix, subset_by_index=[0, 0], check_finite=False)[0])
 
 
 def whitening(matrix: np.ndarray) -> np.ndarray:

@@ -110,6 +110,7 @@ class Pool:
     groups: pairs of candidates [b] and their rows [b, m, p]; every candidate is in one group
     group_of, place_of: the group of each candidate and its place there, [n]
     widest: rows of the longest
+    numbers: in all rows
     """
 
     def __init__(self, groups: list[tuple[np.ndarray, np.ndarray]]):
@@ -117,6 +118,7 @@ class Pool:
         self.count = sum(len(index) for index, _ in groups)
         self.columns = groups[0][1].shape[2] if groups else 0
         self.widest = max((rows.shape[1] for _, rows in groups), default=0)
+        self.numbers = sum(rows.size for _, rows in groups)
         self.group_of = np.zeros(self.count, dtype=np.int64)
         self.place_of = np.zeros(self.count, dtype=np.int64)
         for number, (index, _) in enumerate(groups):
@@ -184,6 +186,26 @@ class Pool:
                 sums = np.einsum("ij,ij->i", product, product)
                 result[index[part]] = sums.reshape(-1, rows.shape[1]).sum(axis=1)
         return result
+
+    def squares_along(self, directions: np.ndarray) -> np.ndarray:
+        """‖X_j u‖² of every candidate and direction u, [n, r], for ``directions`` [p, r]."""
+        result = np.empty((self.count, directions.shape[1]))
+        for index, rows in self.groups:
+            for part in self.batches(rows):
+                product = rows[part].reshape(-1, self.columns) @ directions
+                np.square(product, out=product)
+                result[index[part]] = product.reshape(-1, rows.shape[1], directions.shape[1]).sum(axis=1)
+        return result
+
+    def times(self, factor: np.ndarray) -> Pool:
+        """The same candidates with the rows X_j F, for ``factor`` F [p, r]."""
+        groups = []
+        for index, rows in self.groups:
+            product = np.empty((*rows.shape[:2], factor.shape[1]))
+            for part in self.batches(rows):
+                product[part] = (rows[part].reshape(-1, self.columns) @ factor).reshape(product[part].shape)
+            groups.append((index, product))
+        return Pool(groups)
 
     def information(self, weights: np.ndarray | None = None) -> np.ndarray:
         """Σ w_j X_jᵀX_j, [p, p]; weights [n] may be negative, and are one if there are none."""

@@ -12,7 +12,7 @@ from .blocks import Pool
 from .criteria import LargestVariance, Slope
 from .problem import Problem, check_size, prepare
 
-_ALL = 2000  # candidates up to which all are worked with at once
+_ALL, _SOME = 2000, 600  # candidates up to which all are worked with at once; of more, at least so many
 _FIRST_POWER, _LAST_POWER = 16.0, 65536.0  # how sharp the smooth maximum of E and G is
 _MEMORY = 8  # steps back that a step may fall to
 _ARMIJO = 1e-4
@@ -120,6 +120,7 @@ def relax(
     fixed: np.ndarray | None = None,
     start: np.ndarray | None = None,
     rounds: int = 60,
+    effort: float = np.inf,
     progress: Progress | None = None,
 ) -> Relaxation:
     """Weights for a budget, and the bound.
@@ -134,6 +135,7 @@ def relax(
         the budget), the second those whose weight is zero
     start: weights [n] to start from
     rounds: of pricing all candidates
+    effort: multiplications after which the work ends, whatever is missing; the bound is true at any time
     progress: called as ``progress("bound", round, rounds)``
     """
     pool, costs, count = problem.pool, problem.costs, len(problem.pool)
@@ -155,6 +157,7 @@ def relax(
     inner = pool if free.all() else pool.subset(candidates)
     caps = np.minimum(costs[candidates], budget) if capped else np.full(len(candidates), budget)
     task = _Task(inner, base, problem.goal, costs[candidates], budget, caps)
+    task.effort = effort
     shares = task.solve(None if start is None else start[candidates], tolerance, rounds, progress)
     weights[candidates] = shares / costs[candidates]
     return Relaxation(weights, task.log_value, task.log_bound)
@@ -169,6 +172,7 @@ class _Task:
         self.pool, self.base, self.goal, self.costs = pool, base, goal, costs
         self.budget, self.caps = budget, caps
         self.log_value, self.log_bound = -np.inf, np.inf
+        self.effort, self.work = np.inf, 0.0
 
     def solve(self, start, tolerance: float, rounds: int, progress: Progress | None) -> np.ndarray:
         """The best shares u found, [n]; ``log_value`` and ``log_bound`` belong to them."""
@@ -177,6 +181,7 @@ class _Task:
         for number in range(rounds):
             matrix = self.matrix(shares)
             slope = self.goal.slope(matrix, power)
+            self.work += self._step_work()
             if slope.factor is None:  # the start has no full rank
                 shares = project(0.5 * shares, self.caps, self.budget)
                 continue
@@ -190,13 +195,15 @@ class _Task:
                 progress("bound", number + 1, rounds)
             missing = self.log_bound - self.log_value
             idle = idle + 1 if before - self.log_bound < 0.02 * missing else 0
-            if missing <= tolerance or idle > 8:
+            if missing <= tolerance or idle > 8 or self.work > self.effort:
                 break
             if self.goal.sharpens and excess < 0.3 * missing:
                 power = min(2.0 * power, _LAST_POWER)
             active = self._active(shares, prices)
             part = self._part(active, matrix)
+            part.effort = self.effort - self.work
             moved = part.descend(shares[active], power, max(0.3 * tolerance, 0.1 * excess))
+            self.work += part.work
             shares = np.zeros(len(self.pool))
             shares[active] = moved
         return best
@@ -209,8 +216,9 @@ class _Task:
         step = self.budget / prices.max() / len(prices)
         recent = [slope.log_value]
         for _ in range(_STEPS):
-            if self.excess(slope, prices) <= tolerance:
+            if self.excess(slope, prices) <= tolerance or self.work > self.effort:
                 break
+            self.work += self._step_work()
             direction = project(shares + step * prices, self.caps, self.budget) - shares
             change = self.pool.information(direction / self.costs)
             rise, length = prices @ direction, 1.0
@@ -230,6 +238,11 @@ class _Task:
             step = min(square / curvature, 1e6 * step) if curvature > 0.0 else 10.0 * step
         return shares
 
+    def _step_work(self) -> float:
+        """Multiplications of a matrix, its slope and the prices."""
+        target = self.goal.target.size if isinstance(self.goal, LargestVariance) else 0
+        return 2.0 * (self.pool.numbers + target) * self.pool.columns
+
     def _even(self) -> np.ndarray:
         """Equal shares; in a large pool of those candidates only that then are the dearest."""
         shares = project(np.zeros(len(self.pool)), self.caps, self.budget)
@@ -237,7 +250,7 @@ class _Task:
             return shares
         order = np.argsort(-self.prices(self.goal.slope(self.matrix(shares), _FIRST_POWER)), kind="stable")
         enough = int(np.searchsorted(np.cumsum(self.caps[order]), 2.0 * self.budget)) + 1
-        chosen = order[: max(_ALL, enough)]
+        chosen = order[: max(_SOME, enough)]
         shares = np.zeros(len(self.pool))
         shares[chosen] = project(np.zeros(len(chosen)), self.caps[chosen], self.budget)
         return shares
@@ -261,7 +274,7 @@ class _Task:
             return np.arange(len(prices))
         used = shares > 0.0
         order = np.argsort(np.where(used, np.inf, prices))[::-1]
-        return np.sort(order[: max(_ALL, int(1.3 * used.sum()))])
+        return np.sort(order[: max(_SOME, int(1.3 * used.sum()))])
 
     def _part(self, active: np.ndarray, matrix: np.ndarray) -> _Task:
         goal = self.goal.working(matrix) if isinstance(self.goal, LargestVariance) else self.goal

@@ -33,7 +33,8 @@ from scipy import linalg
 CRITERIA = ("d", "a", "i", "e", "g")
 
 _ROUNDING = 4.0 * np.finfo(float).eps  # of the largest eigenvalue, for each column
-_ROWS = 2000  # rows of G's target worked with at a time
+_ROWS = 2000  # rows of G's target that a search works with
+_TOGETHER = 4096  # rows of it in one product
 _NEGLIGIBLE = 1e-14  # of the largest weight of a target's row
 
 
@@ -123,17 +124,20 @@ class LargestVariance:
 
     def __init__(self, target: np.ndarray):
         self.target = target
+        self._last: tuple[np.ndarray | None, np.ndarray] = (None, np.empty(0))
 
     def variances(self, matrix: np.ndarray) -> np.ndarray:
-        """t A⁻¹ tᵀ of each row, [t]; infinite without full rank."""
+        """t A⁻¹ tᵀ of each row, [t]; infinite without full rank. Those of the last matrix are kept."""
+        if matrix is self._last[0]:
+            return self._last[1]
         lower = cholesky(matrix)
-        if lower is None:
-            return np.full(len(self.target), np.inf)
-        factor = _inverse_lower(lower).T
-        variances = np.empty(len(self.target))
-        for start in range(0, len(self.target), 4096):
-            product = self.target[start : start + 4096] @ factor
-            variances[start : start + 4096] = np.einsum("ij,ij->i", product, product)
+        variances = np.full(len(self.target), np.inf)
+        if lower is not None:
+            factor = _inverse_lower(lower).T
+            for part in _chunks(len(self.target)):
+                product = self.target[part] @ factor
+                variances[part] = np.einsum("ij,ij->i", product, product)
+        self._last = (matrix, variances)
         return variances
 
     def log_efficiency(self, matrix: np.ndarray) -> float:
@@ -144,17 +148,24 @@ class LargestVariance:
         lower = cholesky(matrix)
         if lower is None:
             return _FLAT
-        inverse = _inverse_lower(lower)
-        half = self.target @ inverse.T
-        variances = np.einsum("ij,ij->i", half, half)
+        variances = self.variances(matrix)
         largest = variances.max()
         relative = variances / largest
         norm = (relative**power).sum() ** (1.0 / power)
         weights = (relative / norm) ** (power - 1.0)
-        used = weights > _NEGLIGIBLE * weights.max()
-        rows = half[used] * np.sqrt(weights[used] / (largest * norm))[:, None]
+        used = np.flatnonzero(weights > _NEGLIGIBLE * weights.max())
+        inverse = _inverse_lower(lower)
+        moments = np.zeros_like(matrix)
+        for part in _chunks(len(used)):
+            rows = self.target[used[part]] @ inverse.T
+            moments += (rows * weights[used[part], None]).T @ rows
         mean = (weights * variances).sum() / weights.sum()
-        return Slope(-np.log(largest * norm), inverse.T @ _narrow(rows).T, -np.log(mean))
+        factor = inverse.T @ root_of(moments / (largest * norm)).T
+        return Slope(-np.log(largest * norm), factor, -np.log(mean))
+
+    def falling(self) -> FallingVariance:
+        """The criterion of matrices each of which is at least the one before."""
+        return FallingVariance(self)
 
     def working(self, matrix: np.ndarray) -> LargestVariance:
         """The criterion of the rows with the largest variances only: quicker, and never larger."""
@@ -165,6 +176,30 @@ class LargestVariance:
 
     def value(self, log_efficiency: float) -> float:
         return float(np.exp(-log_efficiency))
+
+
+class FallingVariance:
+    """G of matrices each of which is at least the one before, so that the variances of the one before bound
+    those of the next: only rows that can have the largest one are computed."""
+
+    def __init__(self, goal: LargestVariance):
+        self.goal = goal
+        self._upper = np.full(len(goal.target), np.inf)
+
+    def log_efficiency(self, matrix: np.ndarray) -> float:
+        lower = cholesky(matrix)
+        if lower is None:
+            return -np.inf
+        factor = _inverse_lower(lower).T
+        order = np.argsort(-self._upper)
+        largest, start, count = 0.0, 0, 64
+        while start < len(order) and self._upper[order[start]] > largest:
+            rows = order[start : start + count]
+            product = self.goal.target[rows] @ factor
+            self._upper[rows] = np.einsum("ij,ij->i", product, product)
+            largest = max(largest, float(self._upper[rows].max()))
+            start, count = start + count, min(2 * count, _TOGETHER)
+        return -np.log(largest)
 
 
 class SmallestEigenvalue:
@@ -218,11 +253,9 @@ def _inverse_lower(lower: np.ndarray) -> np.ndarray:
     return linalg.lapack.dtrtri(lower, lower=1)[0]
 
 
-def _narrow(rows: np.ndarray) -> np.ndarray:
-    """At most as many rows as columns with the same product RᵀR."""
-    if len(rows) <= rows.shape[1]:
-        return rows
-    return root_of(rows.T @ rows)
+def _chunks(count: int):
+    """Slices of a range of rows that are worked on together."""
+    return (slice(start, min(start + _TOGETHER, count)) for start in range(0, count, _TOGETHER))
 
 
 def root_of(moments: np.ndarray) -> np.ndarray:

@@ -6,16 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .additions import (
-    DeterminantAdditions,
-    LargestVarianceAdditions,
-    MeanVarianceAdditions,
-    SmallestEigenvalueAdditions,
-)
+from .additions import DeterminantAdditions, MeanVarianceAdditions
 from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky
 from .problem import Problem, slack
+from .sharp_additions import PLATEAU, LargestVarianceAdditions, SmallestEigenvalueAdditions
 
-_PLATEAU = 1e-9  # of the value: gains below are rounding
 _REGULAR = 1e-8  # of the pool's information
 
 
@@ -81,7 +76,7 @@ def greedy(
         index = -1
         if not sharp or full:
             index, gain = own.best(allowed, rates)
-            if sharp and gain <= _PLATEAU * abs(problem.goal.value(problem.goal.log_efficiency(own.matrix))):
+            if sharp and gain <= PLATEAU * abs(own.value):
                 index = -1
         if index < 0:
             index, _ = (helper or own).best(allowed, rates)

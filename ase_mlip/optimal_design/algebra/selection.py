@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .continuous import Progress, Relaxation, relax
+from .criteria import LargestVariance
 from .greedy import greedy
 from .problem import Problem, check_keep, check_size, prepare, slack
 from .swaps import exchange
 
+_EFFORT = 2e11  # multiplications for the certificate, about ten seconds
 _TOLERANCE, _SMOOTHED = 1e-3, 5e-3  # of the certificate, what it may miss; for E and G, which converge slowly
 
 
@@ -58,7 +60,7 @@ def select(
     A greedy selection (lazy for D, whose gains only fall) and one rounded from the continuous design are
     exchanged until no swap gains more than 1e-6 of the efficiency. The bound is that of
     :func:`~.continuous.continuous_design` with ``size``, the prior and ``keep``, without candidates dearer
-    than what ``keep`` leaves.
+    than what ``keep`` leaves; for large pools the work on it is limited, and the bound looser.
 
     Without a prior the greedy selection starts from 1e-8 of the pool's information, so that candidates that
     determine more directions come first; values, curve and certificate are without it. If no candidates of
@@ -119,7 +121,9 @@ def _relaxed(problem: Problem, kept: list[int], picks: list[int], budget: float,
     start = np.zeros(len(problem.pool))
     start[picks] = 1.0
     tolerance = _SMOOTHED if problem.goal.sharpens else _TOLERANCE
-    return relax(problem, budget, True, tolerance, fixed=fixed, start=start, progress=progress)
+    return relax(
+        problem, budget, True, tolerance, fixed=fixed, start=start, effort=_EFFORT, progress=progress
+    )
 
 
 def _rounded(problem: Problem, kept: list[int], weights: np.ndarray, budget: float) -> list[int]:
@@ -162,6 +166,8 @@ def _by_gain(problem: Problem, kept: list[int], chosen: list[int], budget: float
 def _curve(problem: Problem, indices: list[int]) -> np.ndarray:
     """log ψ after each of ``indices``, [k]."""
     goal, matrix, values = problem.goal, problem.prior.copy(), []
+    if isinstance(goal, LargestVariance):
+        goal = goal.falling()
     for index in indices:
         rows = problem.pool.gather(np.array([index]))[0]
         matrix = matrix + rows.T @ rows

@@ -9,26 +9,32 @@ is at most the gain of adding j, less the loss of taking i away, plus tr PW.
 *A, I.* V' ⪰ V, so (1 + X V' Xᵀ)⁻¹ ⪯ (1 + S)⁻¹, and tr A⁻¹M falls by at most tr (1 + S)⁻¹ X V'MV' Xᵀ: the same
 sum, with V'MV' − VMV in place of W.
 
-*G.* For weights q of the target's rows the largest variance is at least tr A⁻¹M_q, bounded as I.
+*G.* Without i the variance of a target's row t is v = t V' tᵀ, and with j at least v²/(v + ‖X V' tᵀ‖²)
+(:func:`~.sharp_additions.least_variance`): for those rows that are the worst without i.
 
-*E.* The smallest eigenvalue is at most uᵀ(A − YᵀY + XᵀX)u for any unit vector u.
+*E.* The smallest eigenvalue is at most uᵀ(A − YᵀY)u + ‖Xu‖² for any unit vector u: for the lowest ones of
+A − YᵀY between the lowest eigenvectors of A.
 
-Besides, for all of them, ψ(A') ≤ c tr(ZA') (:mod:`.criteria`).
+Besides, for D, A and I, ψ(A') ≤ c tr(ZA') (:mod:`.criteria`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import linalg
 
 from .additions import grams_of
 from .blocks import Pool
-from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
+from .criteria import Determinant, LargestVariance, SmallestEigenvalue, cholesky, inverse_of
+from .sharp_additions import least_variance
 
 _NUMBERS = 1 << 23  # in the arrays [b, p, p] worked on together: 64 MB
 _ESSENTIAL = 1e-6  # of a block's information left without it: below, taking it away loses rank
-_DIRECTIONS = 16  # eigenvectors that bound E
-_POWERS = (16.0, 256.0, 4096.0)  # that weight the target's rows for G
+_BETWEEN, _DIRECTIONS = 64, 16  # eigenvectors of A for E, and of A without i
+_WORST, _ROWS = 512, 8  # rows of the target for G, and of those without i
+_TOGETHER = 128  # directions in one product
 _NEVER = 1e-300
 
 
@@ -45,12 +51,11 @@ def swap_bounds(goal, matrix: np.ndarray, selected: Pool, others: Pool, toleranc
     """
     if isinstance(goal, SmallestEigenvalue):
         return _eigenvalue_bounds(matrix, selected, others)
-    slopes = [goal.slope(matrix, power) for power in (_POWERS if goal.sharpens else (1.0,))]
-    value = goal.log_efficiency(matrix)
-    bounds = np.full((len(selected), len(others)), np.inf)
-    for slope in slopes:
-        change = others.squares(slope.factor)[None, :] - selected.squares(slope.factor)[:, None]
-        bounds = np.minimum(bounds, slope.log_scale - value + np.log(np.maximum(1.0 + change, _NEVER)))
+    if isinstance(goal, LargestVariance):
+        return _largest_variance_bounds(goal, matrix, selected, others)
+    slope, value = goal.slope(matrix, 1.0), goal.log_efficiency(matrix)
+    change = others.squares(slope.factor)[None, :] - selected.squares(slope.factor)[:, None]
+    bounds = slope.log_scale - value + np.log(np.maximum(1.0 + change, _NEVER))
     promising = np.flatnonzero((bounds > tolerance).any(axis=0))
     if not len(promising):
         return bounds
@@ -60,28 +65,12 @@ def swap_bounds(goal, matrix: np.ndarray, selected: Pool, others: Pool, toleranc
         gains = _second_bounds(matrix, None, selected, part)
         tight = np.minimum(tight, gains / len(matrix))
     else:
-        for root in _roots(goal, matrix):
-            half = linalg.solve_triangular(cholesky(matrix), root.T, lower=True)
-            mean = np.square(half).sum()
-            gains = _second_bounds(matrix, root, selected, part)
-            tight = np.minimum(tight, -value - np.log(np.maximum(mean - gains, _NEVER)))
+        half = linalg.solve_triangular(cholesky(matrix), goal.root.T, lower=True)
+        mean = np.square(half).sum()
+        gains = _second_bounds(matrix, goal.root, selected, part)
+        tight = np.minimum(tight, -value - np.log(np.maximum(mean - gains, _NEVER)))
     bounds[:, promising] = tight
     return bounds
-
-
-def _roots(goal: MeanVariance | LargestVariance, matrix: np.ndarray) -> list[np.ndarray]:
-    """B with M = BᵀB; of G for some weights of its rows, the last for the worst alone."""
-    if isinstance(goal, MeanVariance):
-        return [goal.root]
-    variances = goal.variances(matrix)
-    order = np.argsort(-variances)[: 4 * len(matrix)]
-    relative = variances[order] / variances[order[0]]
-    roots = []
-    for power in (_POWERS[1],):
-        weights = relative**power / (relative**power).sum()
-        used = weights > 1e-12
-        roots.append(goal.target[order[used]] * np.sqrt(weights[used])[:, None])
-    return [*roots, goal.target[order[:1]]]
 
 
 def _second_bounds(matrix: np.ndarray, root: np.ndarray | None, selected: Pool, others: Pool) -> np.ndarray:
@@ -114,14 +103,12 @@ def _without(rows: np.ndarray, inverse: np.ndarray, root: np.ndarray | None) -> 
 
     Where rank is lost the loss is −∞, so that the bound says nothing.
     """
-    product = rows @ inverse
-    core = np.eye(len(rows)) - product @ rows.T
-    if linalg.eigvalsh(core)[0] < _ESSENTIAL:
+    half = _half_without(rows, inverse)
+    if half is None:
         return -np.inf, np.zeros_like(inverse)
-    lower = np.linalg.cholesky(core)
-    k = linalg.solve_triangular(lower, product, lower=True).T
+    k = half.T
     if root is None:
-        return -2.0 * float(np.log(np.diag(lower)).sum()), k @ k.T
+        return -float(np.linalg.slogdet(np.eye(len(rows)) - rows @ inverse @ rows.T)[1]), k @ k.T
     seen = root @ k
     e = inverse @ (root.T @ seen) + 0.5 * k @ (seen.T @ seen)
     change = k @ e.T
@@ -142,8 +129,58 @@ def _with(rows, factor, inverse, root) -> tuple[np.ndarray, np.ndarray]:
 
 def _eigenvalue_bounds(matrix: np.ndarray, selected: Pool, others: Pool) -> np.ndarray:
     values, vectors = linalg.eigh(matrix)
-    bounds = np.full((len(selected), len(others)), np.inf)
-    for value, vector in zip(values[:_DIRECTIONS], vectors.T[:_DIRECTIONS], strict=True):
-        gained = others.squares(vector[:, None])[None, :]
-        bounds = np.minimum(bounds, value + gained - selected.squares(vector[:, None])[:, None])
-    return np.log(np.maximum(bounds, _NEVER)) - np.log(values[0])
+    between = vectors[:, :_BETWEEN]
+    starts, directions = [], []
+    for index in range(len(selected)):
+        rows = selected.gather(np.array([index]))[0] @ between
+        left, turned = linalg.eigh(np.diag(values[:_BETWEEN]) - rows.T @ rows)
+        starts.append(left[:_DIRECTIONS])
+        directions.append(turned[:, :_DIRECTIONS])
+    smallest = np.empty((len(selected), len(others)))
+    for part, squares in _along(others.times(between), np.array(directions)):
+        smallest[part] = (np.array(starts[part])[:, None, :] + squares).min(axis=2)
+    return np.log(np.maximum(smallest, _NEVER)) - np.log(values[0])
+
+
+def _largest_variance_bounds(
+    goal: LargestVariance, matrix: np.ndarray, selected: Pool, others: Pool
+) -> np.ndarray:
+    variances, inverse = goal.variances(matrix), inverse_of(cholesky(matrix))
+    worst = np.argsort(-variances)[:_WORST]
+    images = goal.target[worst] @ inverse
+    starts, directions = [], []
+    for index in range(len(selected)):
+        rows = selected.gather(np.array([index]))[0]
+        half = _half_without(rows, inverse)
+        if half is None:  # rank is lost: nothing is said
+            starts.append(np.full(min(_ROWS, len(worst)), _NEVER))
+            directions.append(np.zeros((len(matrix), min(_ROWS, len(worst)))))
+            continue
+        seen = goal.target[worst] @ half.T
+        without = variances[worst] + np.square(seen).sum(axis=1)
+        rows = np.argsort(-without)[:_ROWS]
+        starts.append(without[rows])
+        directions.append((images[rows] + seen[rows] @ half).T)
+    largest = np.empty((len(selected), len(others)))
+    for part, squares in _along(others, np.array(directions)):
+        largest[part] = least_variance(np.array(starts[part])[:, None, :], squares).max(axis=2)
+    return np.log(variances[worst[0]]) - np.log(largest)
+
+
+def _along(pool: Pool, directions: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """‖X_j u_iq‖² of directions u [k, p, q]: slices of i and [slice, n, q]."""
+    count, columns, each = directions.shape
+    step = max(1, _TOGETHER // each)
+    for first in range(0, count, step):
+        part = slice(first, min(first + step, count))
+        flat = directions[part].transpose(1, 0, 2).reshape(columns, -1)
+        yield part, pool.squares_along(flat).reshape(len(pool), -1, each).swapaxes(0, 1)
+
+
+def _half_without(rows: np.ndarray, inverse: np.ndarray) -> np.ndarray | None:
+    """H [m, p] with HᵀH = (A − YᵀY)⁻¹ − A⁻¹; None where rank is lost."""
+    product = rows @ inverse
+    core = np.eye(len(rows)) - product @ rows.T
+    if linalg.eigvalsh(core)[0] < _ESSENTIAL:
+        return None
+    return linalg.solve_triangular(np.linalg.cholesky(core), product, lower=True)

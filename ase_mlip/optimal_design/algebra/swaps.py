@@ -6,23 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy import linalg
 
-from .additions import smallest_eigenvalue
-from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
+from .criteria import Determinant, LargestVariance, cholesky
 from .greedy import greedy, regular
 from .problem import Problem, slack
 from .swap_bounds import swap_bounds
+from .swap_gains import TOLERANCE, SwapGains
 
-TOLERANCE = 1e-6  # of the efficiency: what a swap has to gain
 _FEW, _QUICK = 20_000, 3e7  # pairs, and multiplications, up to which all are computed, without bounds
-_BATCH = 64  # pairs computed together
+_BATCH, _LARGEST_BATCH = 64, 512  # pairs computed together
 _FIRST = 1000  # candidates that the first rounds look at
+_FRESH = 50  # swaps after which variances of G that follow by updates are computed anew
+_LITTLE = 1e-3  # of the longest column of a factor: for an order of the candidates it does not matter
 _PATIENCE = 8  # batches without a swap before bounds are computed anew
-_LOST = np.log(1e-10)  # a determinant that falls below this has lost rank
-_DIRECTIONS = 12  # eigenvectors that bound E
-_WORST, _ROWS = 64, 4096  # rows of G's target looked at first, and together
-_NEVER = 1e-300
 
 
 def exchange(
@@ -88,17 +84,20 @@ class _State:
     def __init__(self, problem: Problem, chosen: list[int], fixed: int, budget: float):
         self.problem, self.chosen, self.fixed, self.budget = problem, chosen, fixed, budget
         self.swaps = 0
+        self.variances: np.ndarray | None = None
         self._renew()
 
-    def _renew(self) -> None:
+    def _renew(self, variances: np.ndarray | None = None) -> None:
+        """All that belongs to the selection. For G ``variances`` of the target's rows can be given."""
         self.matrix = self.problem.matrix(self.chosen)
         goal = self.problem.goal
-        self.variances = goal.variances(self.matrix) if isinstance(goal, LargestVariance) else None
-        if self.variances is None:
-            self.value = goal.log_efficiency(self.matrix)
-        else:
+        if isinstance(goal, LargestVariance):
+            self.variances = goal.variances(self.matrix) if variances is None else variances
             self.value = -np.log(self.variances.max())
+        else:
+            self.value = goal.log_efficiency(self.matrix)
         self.left = self.budget - self.problem.costs[self.chosen].sum() + slack(self.budget)
+        self._known_gains: SwapGains | None = None
 
     def others(self, narrow: bool) -> np.ndarray:
         """Candidates not selected, or those of them that add most to first order."""
@@ -107,20 +106,22 @@ class _State:
         index = np.flatnonzero(free)
         if not narrow or len(index) <= _FIRST:
             return index
-        slope = self.problem.goal.slope(self.matrix, 64.0)
-        rates = self.problem.pool.squares(slope.factor)[index] / self.problem.costs[index]
+        factor = self.problem.goal.slope(self.matrix, 64.0).factor
+        lengths = np.square(factor).sum(axis=0)
+        factor = factor[:, lengths > _LITTLE * lengths.max()]
+        rates = self.problem.pool.squares(factor)[index] / self.problem.costs[index]
         return index[np.argsort(-rates, kind="stable")[:_FIRST]]
 
     def round(self, others: np.ndarray) -> None:
         """Make the swaps that gain, in the order of their bounds."""
-        pairs = self._pairs(others)
-        start, idle, before = 0, 0, self.swaps
+        pairs, pool = self._pairs(others), self.problem.pool
+        start, idle, before, size = 0, 0, self.swaps, _BATCH
         while start < len(pairs):
-            batch = pairs[start : start + _BATCH]
-            start += _BATCH
+            batch = pairs[start : start + size]
+            start, size = start + size, min(2 * size, _LARGEST_BATCH)
             made = self.swaps
             while len(batch := self._possible(batch)):
-                gains = self._gains(batch)
+                gains = self._gains()(pool.gather(batch[:, 0]), pool.gather(batch[:, 1]))
                 best = int(np.argmax(gains))
                 if not gains[best] > TOLERANCE or not self._swap(*batch[best]):
                     break
@@ -167,88 +168,24 @@ class _State:
         fits = costs[pairs[:, 1]] <= costs[pairs[:, 0]] + self.left
         return pairs[selected[pairs[:, 0]] & ~selected[pairs[:, 1]] & fits]
 
-    def _gains(self, pairs: np.ndarray) -> np.ndarray:
-        pool = self.problem.pool
-        out, into = pool.gather(pairs[:, 0]), pool.gather(pairs[:, 1])
-        return swap_gains(self.problem.goal, self.matrix, out, into, self.variances)
+    def _gains(self) -> SwapGains:
+        if self._known_gains is None:
+            self._known_gains = SwapGains(self.problem.goal, self.matrix, self.variances)
+        return self._known_gains
 
     def _swap(self, out: int, into: int) -> bool:
         """Make a swap if the value, made anew from the rows, is better."""
-        before, value = list(self.chosen), self.value
+        before, value, variances = list(self.chosen), self.value, self.variances
+        updated = None
+        if variances is not None and (self.swaps + 1) % _FRESH != 0:
+            pool = self.problem.pool
+            rows = [pool.gather(np.array([index]))[0] for index in (out, into)]
+            updated = self._gains().variances_after(*rows)
         self.chosen[self.chosen.index(out)] = int(into)
-        self._renew()
+        self._renew(updated)
         if self.value > value:
             self.swaps += 1
             return True
         self.chosen = before
-        self._renew()
+        self._renew(variances)
         return False
-
-
-def swap_gains(
-    goal, matrix: np.ndarray, out: np.ndarray, into: np.ndarray, variances: np.ndarray | None = None
-) -> np.ndarray:
-    """log ψ(A − YᵀY + XᵀX) − log ψ(A) of pairs, [b]; −∞ where rank is lost.
-
-    With B = [X; Y], D = diag(+1, …, −1, …) and C = D + B V Bᵀ, V = A⁻¹: the determinant changes by det D det
-    C, the inverse by −V Bᵀ C⁻¹ B V. A gain below ``TOLERANCE`` may be an upper bound of it (E and G).
-
-    Parameters
-    ----------
-    goal: the criterion
-    matrix: A [p, p], of full rank
-    out, into: rows Y [b, m, p] and X [b, m', p]
-    variances: of the target's rows, for G
-    """
-    if isinstance(goal, SmallestEigenvalue):
-        return _eigenvalue_gains(matrix, out, into)
-    inverse = inverse_of(cholesky(matrix))
-    both = np.concatenate([into, out], axis=1)
-    signs = np.concatenate([np.ones(into.shape[1]), -np.ones(out.shape[1])])
-    product = (both.reshape(-1, both.shape[2]) @ inverse).reshape(both.shape)
-    core = np.diag(signs) + product @ both.swapaxes(1, 2)
-    sign, logs = np.linalg.slogdet(core)
-    alive = (sign * np.prod(signs) > 0.0) & (logs > _LOST)
-    if isinstance(goal, Determinant):
-        return np.where(alive, logs / len(matrix), -np.inf)
-    gains = np.full(len(both), -np.inf)
-    if isinstance(goal, MeanVariance):
-        images = product[alive] @ goal.root.T
-        falls = np.einsum("bmr,bmr->b", np.linalg.solve(core[alive], images), images)
-        half = linalg.solve_triangular(cholesky(matrix), goal.root.T, lower=True)
-        gains[alive] = -np.log(np.maximum(1.0 - falls / np.square(half).sum(), _NEVER))
-        return gains
-    alive = np.flatnonzero(alive)
-    order = np.argsort(-variances)
-    largest = variances[order[0]]
-    # the worst rows say for most swaps that they gain nothing
-    after = _largest_after(goal.target, variances, order[:_WORST], product[alive], core[alive])
-    for place in np.flatnonzero(after < largest * (1.0 - 0.5 * TOLERANCE)):
-        pair = alive[place : place + 1]
-        for start in range(_WORST, len(order), _ROWS):
-            rest = order[start : start + _ROWS]
-            after[place] = max(
-                after[place], _largest_after(goal.target, variances, rest, product[pair], core[pair])[0]
-            )
-    gains[alive] = np.log(largest / np.maximum(after, _NEVER))
-    return gains
-
-
-def _largest_after(target, variances, rows, product, core) -> np.ndarray:
-    """The largest variance of some rows of the target after each swap, [b]."""
-    images = product @ target[rows].T
-    falls = np.einsum("bmt,bmt->bt", images, np.linalg.solve(core, images))
-    return (variances[rows] - falls).max(axis=1)
-
-
-def _eigenvalue_gains(matrix: np.ndarray, out: np.ndarray, into: np.ndarray) -> np.ndarray:
-    values, vectors = linalg.eigh(matrix)
-    lowest, directions = values[:_DIRECTIONS], vectors[:, :_DIRECTIONS]
-    gained, lost = into @ directions, out @ directions
-    middle = np.diag(lowest) + gained.swapaxes(1, 2) @ gained - lost.swapaxes(1, 2) @ lost
-    # of the matrix between the lowest eigenvectors: not less than that of the whole (Rayleigh, Ritz)
-    gains = np.log(np.maximum(np.linalg.eigvalsh(middle)[:, 0], _NEVER) / values[0])
-    for index in np.flatnonzero(gains > TOLERANCE):
-        after = matrix + into[index].T @ into[index] - out[index].T @ out[index]
-        gains[index] = np.log(max(smallest_eigenvalue(after), _NEVER) / values[0])
-    return gains

@@ -1,6 +1,11 @@
 """Selections against all selections of small pools, and the parts they are made of against plain
 evaluation."""
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -11,7 +16,7 @@ from ase_mlip.optimal_design.algebra.criteria import cholesky
 from ase_mlip.optimal_design.algebra.greedy import additions_of, greedy
 from ase_mlip.optimal_design.algebra.problem import prepare
 from ase_mlip.optimal_design.algebra.swap_bounds import swap_bounds
-from ase_mlip.optimal_design.algebra.swaps import TOLERANCE, swap_gains
+from ase_mlip.optimal_design.algebra.swap_gains import TOLERANCE, SwapGains
 from tests.optimal_design.algebra.design_cases import (
     CRITERIA,
     brute_force,
@@ -184,7 +189,7 @@ def test_swaps_gain_what_fresh_values_say_and_never_more_than_their_bound(criter
     bounds = swap_bounds(goal, matrix, pool.subset(selected), pool.subset(others), TOLERANCE)
     pairs = np.array([(i, j) for i in selected for j in others])
     variances = goal.variances(matrix) if criterion == "g" else None
-    gains = swap_gains(goal, matrix, pool.gather(pairs[:, 0]), pool.gather(pairs[:, 1]), variances)
+    gains = SwapGains(goal, matrix, variances)(pool.gather(pairs[:, 0]), pool.gather(pairs[:, 1]))
     before = goal.log_efficiency(matrix)
     for (i, j), gain in zip(pairs, gains, strict=True):
         true = goal.log_efficiency(problem.matrix([*(k for k in selected if k != i), j])) - before
@@ -257,26 +262,28 @@ def test_wrong_arguments_are_named(arguments, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("criterion", "dai")
-def test_ten_thousand_candidates_take_two_minutes_and_two_gigabytes(criterion):
-    """In a process of its own, whose largest memory is its own."""
-    import json
-    import subprocess
-    import sys
-
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_ten_thousand_candidates_take_two_minutes_of_one_core_and_two_gigabytes(criterion):
+    """In a process of its own, whose largest memory is its own; what else the machine does does not count."""
     code = (
         "import json, resource, sys, time\n"
         "import numpy as np\n"
         "from ase_mlip.optimal_design.algebra import Blocks, select\n"
         "rng = np.random.default_rng(0)\n"
         "blocks = Blocks(rng.normal(size=(160_000, 200)), np.full(10_000, 16))\n"
-        "start = time.perf_counter()\n"
+        "start = time.process_time()\n"
         "result = select(blocks, 200, sys.argv[1])\n"
-        "seconds = time.perf_counter() - start\n"
+        "seconds = time.process_time() - start\n"
         "memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2\n"
         "print(json.dumps([seconds, memory, result.efficiency]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, criterion], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, criterion],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     seconds, memory, efficiency = json.loads(done.stdout)
     assert seconds <= 120.0
     assert memory <= 2.0
