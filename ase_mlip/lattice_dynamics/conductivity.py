@@ -238,7 +238,7 @@ class _Forces:
             raise StructureError(
                 "`thermal_conductivity` needs a relaxed structure, expected forces below "
                 f"`max_residual={self.max_residual}` eV/Å, got {self.residual:.4f} eV/Å; relax it first "
-                "(`ase_mlip.relaxation.relax`) or raise `max_residual`"
+                "(`ase_mlip.relax`) or raise `max_residual`"
             )
         return np.array(
             [np.zeros_like(reference) if c is None else self._evaluate(c) - reference for c in displaced]
