@@ -9,6 +9,7 @@ import toy_training
 from ase.build import bulk
 from ase.io import write
 from differing import differing, listed
+from random_allegro import random_allegro
 from random_nequip import random_nequip
 from random_pet import random_network, silicon
 from snnp_training import SNNP as SMALL_SNNP
@@ -35,9 +36,10 @@ def results(model, atoms):
     return evaluate
 
 
-def export(network, path, layers=1):
-    """Any network of silicon and oxygen or of silicon alone with a cutoff of 4 Å."""
-    species = sorted(int(z) for z in torch.nonzero(network.types >= 0).flatten()) if layers == 1 else [14]
+def export(network, path, layers=1, species=None):
+    """Any network with a cutoff of 4.5 Å: of ``species``, of silicon, or of the elements it has types of."""
+    if species is None:
+        species = [int(z) for z in torch.nonzero(network.types >= 0).flatten()] if layers == 1 else [14]
     claims = {"name": "toy", "species": species, "cutoff": 4.5, "message_passing_layers": layers}
     export_model(network, path, {**claims, "interaction_range": 4.5 * layers})
     return load_model(path)
@@ -66,15 +68,21 @@ def test_a_tensor_differs_between_two_trainings_exactly_if_it_is_listed(family, 
     assert model_weights(models[0]).family == family.removesuffix(" without network")
 
 
-def test_of_equivariant_networks_everything_random_is_listed(tmp_path):
+@pytest.mark.parametrize("family", ["NequIP", "Allegro"])
+def test_of_equivariant_networks_everything_random_is_listed(family, tmp_path):
     models = []
     for seed in (1, 2):
-        network = random_nequip(2, [14], 4.5, seed)
-        models.append(export(network, tmp_path / f"{seed}.pt", layers=2))
+        layers = 2 if family == "NequIP" else 1
+        network = random_nequip(2, [14], 4.5, seed) if layers == 2 else random_allegro([14], 4.5, seed)
+        models.append(export(network, tmp_path / f"{seed}.pt", layers, species=[14]))
     assert differing(*models) == listed(models[0])
     weights = model_weights(models[0])
-    assert weights.family == "NequIP"
+    assert weights.family == family
     assert weights.without_effect(results(models[0], silicon())) == []
+
+
+def test_an_irrep_block_is_a_filter(tmp_path):
+    weights = model_weights(export(random_nequip(2, [14], 4.5), tmp_path / "nequip.pt", layers=2))
     blocks = [f for f in weights.filters if f.tensor == "layers.1.mix.weight"]
     assert [f.size for f in blocks] == [16, 16]  # scalars and vectors, four channels each
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from random_allegro import random_allegro
 from random_nequip import random_nequip
 from random_pet import random_network
 
 from ase_mlip import export_model, load_model
+from ase_mlip.converters.converted_pet import ConvertedPET
 from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
 from ase_mlip.errors import MLIPError
 from ase_mlip.landscapes.losses import FrameLosses
@@ -96,7 +98,9 @@ def test_lanczos_finds_the_largest_of_many(tmp_path, monkeypatch):
 NETWORKS = {
     "s-NNP": lambda: snnp([5], radial_filters=2, angular_filters=2),
     "PET": random_network,
+    "converted PET": lambda: ConvertedPET(random_network(), 0.7, torch.ones(119, dtype=torch.float64), 1.0),
     "NequIP": lambda: random_nequip(2, [14], 4.0),
+    "Allegro": lambda: random_allegro([14], 4.0),
 }
 
 
