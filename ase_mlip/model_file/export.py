@@ -95,7 +95,7 @@ def _averaged(
         return module, metadata
     claims = asdict(metadata) if isinstance(metadata, ModelInfo) else dict(metadata)
     claims["symmetrization"] = averaging.document() if len(averaging.rotations) else None
-    module = copy.deepcopy(module)
+    module = _copied(module)
     rotations = torch.from_numpy(averaging.rotations), torch.from_numpy(averaging.weights)
     network = module.network if _is_potential(module) else module
     if not _is_symmetrized(network):
@@ -168,9 +168,15 @@ def _read_references(table: Tensor, info: ModelInfo) -> dict[str, float]:
     return {chemical_symbols[number]: float(table[number]) for number in info.species}
 
 
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
+    """An independent copy. With gradients on, weights of a scripted module would be copied with a history."""
+    with torch.no_grad():
+        return copy.deepcopy(module)
+
+
 def _prepare(module: torch.nn.Module, info: ModelInfo) -> torch.nn.Module:
     """An independent copy on the CPU, in evaluation mode, whose weights need no gradients."""
-    potential = copy.deepcopy(module)
+    potential = _copied(module)
     energies = {atomic_numbers[symbol]: energy for symbol, energy in info.reference_energies.items()}
     if not _is_potential(module):
         potential = Potential(potential, energies)

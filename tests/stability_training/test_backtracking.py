@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.inputs import read_inputs
 from ase_mlip.stability_training.loop import BUDGET
 from ase_mlip.stability_training.settings import read_settings
@@ -81,20 +82,40 @@ def test_without_a_step_within_the_budget_the_weights_stay_and_the_run_ends(make
         assert torch.equal(value, before[name])
 
 
-def test_a_run_stays_within_its_budget_where_it_left_it_before(tmp_path):
-    def run(folder: Path, learning: str):
-        folder.mkdir()
-        path = prepare(folder, learning=learning)
-        text = path.read_text().replace("max_force_error_increase = 10.0", "max_force_error_increase = 0.02")
-        path.write_text(text.replace("learning_rate = 1e-5", f"learning_rate = {RATE}"))
-        return stabilize(path, progress=False, sampler=MadeUp(gain=0.0)).document
+def run(folder: Path, learning: str) -> Path:
+    """A run whose first step leaves its budget."""
+    folder.mkdir()
+    path = prepare(folder, learning=learning)
+    text = path.read_text().replace("max_force_error_increase = 10.0", "max_force_error_increase = 0.02")
+    path.write_text(text.replace("learning_rate = 1e-5", f"learning_rate = {RATE}"))
+    return path
 
-    without = run(tmp_path / "without", "backtracking = false")
+
+def test_a_run_stays_within_its_budget_where_it_left_it_before(tmp_path, monkeypatch):
+    without = stabilize(
+        run(tmp_path / "without", "backtracking = false"), progress=False, sampler=MadeUp(gain=0.0)
+    ).document
     assert without["ended"] == BUDGET and without["epochs"] == 1
-    found = run(tmp_path / "with", "final_fraction = 1e-5")
+    path = run(tmp_path / "with", "final_fraction = 1e-5")
+    found = stabilize(path, progress=False, sampler=MadeUp(gain=0.0)).document
     assert found["epochs"] > 1
     errors = [row["validation_forces_mae"] for row in found["history"]]
     assert max(errors) <= found["force_error_limit"]
     assert sum(row["taken_back"] for row in found["history"]) >= 1
     rates = [row["learning_rate"] for row in found["history"]]
     assert rates[0] == RATE and rates[-1] < RATE  # the smaller rate is that of the next epoch
+
+    real, saved = workflow.save_checkpoint, []
+
+    def interrupted(*arguments):
+        real(*arguments)
+        saved.append(1)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    path = run(tmp_path / "killed", "final_fraction = 1e-5")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(workflow, "save_checkpoint", interrupted)
+        stabilize(path, progress=False, sampler=MadeUp(gain=0.0))
+    again = stabilize(path, resume=True, progress=False, sampler=MadeUp(gain=0.0)).document
+    assert again["history"] == found["history"]

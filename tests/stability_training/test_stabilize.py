@@ -10,10 +10,12 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from click.testing import CliRunner
+from toy import PairNetwork, export_toy
 
-from ase_mlip.cli.program import main
+from ase_mlip import MLIPCalculator
+from ase_mlip.cli import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
-from ase_mlip.model_file.model import load_model
+from ase_mlip.model import load_model
 from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.inputs import read_inputs
 from ase_mlip.stability_training.samplers import EngineSampler
@@ -221,6 +223,21 @@ def test_two_observables_of_a_kind_stand_beside_each_other(tmp_path):
     assert np.mean(found["bond lengths (2)"]["before"]["mean"]) == pytest.approx(
         found["bond lengths"]["before"]["mean"][0]
     )
+
+
+def test_a_potential_of_another_family_is_healed_as_it_is_scripted(tmp_path):
+    """Its code stays that of the file; the exported weights are those that were judged."""
+    path = prepare(tmp_path, learning="batch_size = 2")
+    export_toy(tmp_path / "toy.pt", PairNetwork(species=[8, 14], cutoff=4.0))
+    path.write_text(path.read_text().replace('model = "snnp-si"', 'model = "toy.pt"'))
+    result = stabilize(path, progress=False, sampler=MadeUp())
+    assert result.exported is not None, result.verdict
+    before, after = load_model(tmp_path / "toy.pt"), load_model(result.exported)
+    assert after.info.architecture == before.info.architecture
+    assert after.info.training["stability_training"]["from"]["name"] == before.info.name
+    atoms = read(tmp_path / "starts.xyz", 0)
+    energies = [MLIPCalculator(model).evaluate([atoms], ["energy"])[0]["energy"] for model in (before, after)]
+    assert abs(energies[1] - energies[0]) > 1e-6
 
 
 def test_runs_that_judge_may_keep_fewer_records_than_those_that_teach(tmp_path):

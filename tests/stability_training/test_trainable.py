@@ -118,6 +118,14 @@ def test_another_familys_network_is_trained_as_it_is_scripted(tmp_path):
     assert not trainable.rebuilt
     gradients.add_weighted_energies(trainable, [silica()], np.ones(1))
     assert float(trainable.parameters()[0][1].grad.abs().max()) > 0.0
+    with torch.no_grad():
+        trainable.parameters()[0][1].mul_(2.0)  # energies are quadratic in the strengths
+    before = MLIPCalculator(tmp_path / "toy.pt").evaluate([silica()], ["energy"])[0]["energy"]
+    trainable.export(tmp_path / "new.pt", {}, "new")  # as it has gradients
+    for model in (trainable.model(), tmp_path / "new.pt"):
+        after = MLIPCalculator(model).evaluate([silica()], ["energy"])[0]["energy"]
+        references = float(trainable.table[silica().numbers].sum())
+        assert after - references == pytest.approx(4.0 * (before - references), rel=1e-5)
 
 
 class Frozen(PairNetwork):
