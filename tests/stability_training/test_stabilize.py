@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from toy import PairNetwork, export_toy
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.cli import main
+from ase_mlip.cli.program import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
-from ase_mlip.model import load_model
+from ase_mlip.model_file.model import load_model
 from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.inputs import read_inputs
 from ase_mlip.stability_training.samplers import EngineSampler
