@@ -12,8 +12,10 @@ from click.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from designs import copper, labelled, pool, slab
 
+from ase_mlip.cli import common
 from ase_mlip.cli import program as cli
 from ase_mlip.cli.models.design import CRITERIA
+from ase_mlip.cli.progress import Lines
 from ase_mlip.optimal_design import settings
 
 
@@ -52,6 +54,15 @@ def test_the_report_says_what_matters(files):
     assert max(map(len, result.stdout.splitlines())) <= 150
     assert result.stderr == "picks: out/picks.xyz\n"
     assert (files / "out" / "design.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_log_file_shows_how_far_it_is(files, monkeypatch):
+    monkeypatch.setattr(common, "Lines", lambda unit: Lines(unit, every=0.0))
+    lines = invoke("pool.xyz", "--pick", 3).stderr.splitlines()
+    assert lines[19].startswith("rows: 20 of 20 structures, ")
+    assert any(line.startswith("selection: 3 of 3 structures") for line in lines)
+    assert any(line.startswith("bound: round 1, ") for line in lines)
+    assert any(line.startswith("exchange: round 1, ") for line in lines)
 
 
 def test_json_is_one_object_and_that_of_the_folder(files):
