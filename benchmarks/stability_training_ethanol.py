@@ -152,7 +152,7 @@ def ethanol(store: Store, name: str, registration: Registration) -> None:
         store.step(case, f"nose-hoover {label}", lambda p=path: lived(p, starts, ensemble="nose-hoover"))
         store.step(case, f"700 K {label}", lambda p=path: lived(p, starts, temperature=700.0))
         store.step(case, f"errors {label}", lambda p=path: errors(p, frames))
-    epochs = as_long(model, store.document[case]["stabilize"]["cpu_seconds"])
+    epochs = as_long(store, name, model, store.document[case]["stabilize"]["cpu_seconds"])
     longer = store.file(case, "plain training", lambda: further(folder, model, data, n, epochs))
     store.step(case, "plain training lived", lambda: lived(longer, starts))
     store.step(case, "plain training errors", lambda: errors(longer, frames))
@@ -189,12 +189,10 @@ def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int
     return store.file(label, "train", compute)
 
 
-def as_long(model: Path, seconds: float) -> int:
-    """Epochs of plain training that take about so many seconds."""
-    header, *rows = (model.parent / "metrics.csv").read_text().splitlines()
-    place = header.split(",").index("seconds")
-    per_epoch = float(np.median([float(row.split(",")[place]) for row in rows]))
-    return max(1, round(seconds / per_epoch))
+def as_long(store: Store, name: str, model: Path, seconds: float) -> int:
+    """Epochs of plain training that take about so much processor time, by what those of the first took."""
+    epochs = len((model.parent / "metrics.csv").read_text().splitlines()) - 1
+    return max(1, round(seconds * epochs / store.document[name]["train"]["cpu_seconds"]))
 
 
 def lived(model: Path, starts: Path, temperature: float = 500.0, time: float = 10.0, **more: Any) -> dict:

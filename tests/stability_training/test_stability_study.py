@@ -86,6 +86,14 @@ def test_a_file_that_is_gone_is_made_again_and_its_numbers_stay(study, tmp_path)
     assert again.file("case", "step", compute).read_text() == "content" and len(calls) == 2
 
 
+def test_plain_training_gets_as_much_processor_time(study, tmp_path):
+    """Ten epochs took 20 s of processor time, on a busy machine 100 s of the clock: 60 s are 30 epochs."""
+    store = module("parts").Store(tmp_path / "numbers.json", tmp_path)
+    store.document["snnp-0"] = {"train": {"result": "first.pt", "cpu_seconds": 20.0}}
+    (tmp_path / "metrics.csv").write_text("epoch,seconds\n" + "1,10.0\n" * 10)
+    assert module("ethanol").as_long(store, "snnp-0", tmp_path / "first.pt", 60.0) == 30
+
+
 def test_the_water_files_are_made_of_the_data_in_the_order_of_time(study, tmp_path):
     water = module("water")
     if not (water.DATA / "water").is_dir():
