@@ -50,7 +50,7 @@ COMMANDS = {
         "1",
         "1",
         "1",
-        "--force",
+        "--allow-unrelaxed",
         "-o",
         "out",
     ],

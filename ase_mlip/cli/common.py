@@ -1,10 +1,8 @@
-"""What the workflow commands share: options of the calculator, structures, output files."""
+"""What the workflow commands share: the calculator, structures, output files."""
 
 from __future__ import annotations
 
-import functools
 import json
-import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,84 +21,7 @@ if TYPE_CHECKING:
     from ..relaxation.force_noise import ForceNoise
 
 
-class Finite(click.FloatRange):
-    """A range of numbers that holds neither infinity nor NaN, which no comparison would refuse."""
-
-    def convert(self, value, param, context):
-        number = super().convert(value, param, context)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, context)
-        return number
-
-
-POSITIVE = Finite(min=0.0, min_open=True)
-NOT_NEGATIVE = Finite(min=0.0)
-DISPLACEMENT = Finite(0.0, 0.5, min_open=True)  # Å; force constants are derivatives, a bond is two of these
-COUNT = click.IntRange(min=1)
-FILE = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path, file_okay=False)
-SYMMETRIZE = (
-    "Average the model over rotations: octahedral, icosahedral, lebedev L, file FILE, or auto: as many as "
-    "the first structure needs for --tolerance, and those for all."
-)
-TOLERANCE = "For --symmetrize auto: anisotropy of the forces that may remain, eV/Å."
-DEFAULT_TOLERANCE = "0.001"  # of MLIPCalculator, which would be imported for --help; a test compares them
 _NOT_IN_RESULTS = {"model", "structure", "output", "plot", "as_json", "device"}
-
-
-def calculator_options(dtype: str | None = None) -> Callable[[Callable], Callable]:
-    """A decorator that adds the calculator's options; the command gets a dictionary ``calculator``.
-
-    It is for :func:`make_calculator`. ``dtype`` is the precision without --dtype; None stands for that of
-    the weights.
-    """
-    default = {"default": dtype, "show_default": True} if dtype else {}
-    precision = "Precision of the network." if dtype else "Of the network; by default that of the weights."
-    options = (
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option("--dtype", type=click.Choice(["float32", "float64"]), help=precision, **default),
-        click.option(
-            "--forces",
-            type=click.Choice(["conservative", "direct"]),
-            default="conservative",
-            show_default=True,
-            help="Derivatives of the energy, or of the model's direct heads.",
-        ),
-        symmetrize_options,
-        click.option(
-            "--check-lattice/--no-check-lattice", default=True,
-            help="Whether a model averaged over a crystal's group refuses cells that break it.",
-        ),
-    )  # fmt: skip
-
-    def add(command: Callable) -> Callable:
-        @functools.wraps(command)
-        def gathered(*, device, dtype, forces, symmetrize, tolerance, check_lattice, **others) -> None:
-            calculator = {"device": device, "dtype": dtype, "forces": forces, "check_lattice": check_lattice}
-            command(calculator=calculator | averaging_arguments(symmetrize, tolerance), **others)
-
-        for option in reversed(options):
-            gathered = option(gathered)
-        return gathered
-
-    return add
-
-
-def symmetrize_options(command: Callable) -> Callable:
-    """A decorator that adds --symmetrize and --tolerance, for :func:`averaging_arguments`."""
-    default = {"type": POSITIVE, "metavar": "FORCE", "show_default": DEFAULT_TOLERANCE}
-    command = click.option("--tolerance", help=TOLERANCE, **default)(command)
-    return click.option("--symmetrize", metavar="SCHEME", help=SYMMETRIZE)(command)
-
-
-def averaging_arguments(symmetrize: str | None, tolerance: float | None) -> dict:
-    """The calculator's arguments for what was given. Raises click.BadParameter for a useless --tolerance."""
-    if tolerance is None:
-        return {"symmetrize": symmetrize}
-    if symmetrize != "auto":
-        got = "no --symmetrize" if symmetrize is None else f"--symmetrize {symmetrize!r}"
-        raise click.BadParameter(f"needs --symmetrize auto, got {got}", param_hint="--tolerance")
-    return {"symmetrize": symmetrize, "tolerance": tolerance}
 
 
 def choose_averaging(calculator: MLIPCalculator, structures: dict[str, Atoms]) -> None:
@@ -214,12 +135,16 @@ def require_folder_of(path: Path | None, option: str, may_be_folder: bool = Fals
         raise click.BadParameter(f"`{path}` is a folder; name a file", param_hint=option)
 
 
-def run_settings(document_sha256: str, atoms: Atoms) -> dict:
-    """What the results of the present command depend on, as JSON has it, for :func:`refuse_other_results`."""
+def run_settings(document_sha256: str, atoms: Atoms, **defaults) -> dict:
+    """What the results of the present command depend on, as JSON has it, for :func:`refuse_other_results`.
+
+    ``defaults`` are what the command takes for options that are not given.
+    """
     from ..relaxation.store import key_of
 
     context = click.get_current_context()
     chosen = {name: value for name, value in context.params.items() if name not in _NOT_IN_RESULTS}
+    chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
     if chosen.get("symmetrize") != "auto":
         chosen.pop("tolerance", None)
     known = {"command": context.command.name, "model_document_sha256": document_sha256}

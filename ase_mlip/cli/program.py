@@ -12,6 +12,7 @@ import click
 
 from .. import __version__
 from ..errors import BuildError, ConfigurationError, MLIPError
+from . import options
 from .common import check_known, read_first, require_folder_of
 from .models.design import design
 from .models.export import export
@@ -29,7 +30,6 @@ from .simulations.symmetry import symmetry
 from .simulations.validate import validate
 
 PLOT_FORMATS = (".png", ".pdf", ".svg")
-STRUCTURES = click.Path(path_type=Path)
 
 
 class Commands(click.Group):
@@ -40,6 +40,8 @@ class Commands(click.Group):
             return super().invoke(context)
         except BrokenPipeError:
             raise  # the reader of our output has left; click ends quietly
+        except click.NoSuchOption as error:
+            raise _explained(error) from None
         except BuildError as error:
             raise click.ClickException(str(error)) from None  # the compiler's output is worth its lines
         except ConfigurationError as error:
@@ -61,7 +63,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole document as one JSON object.")
+@options.as_json
 def info(model: str, as_json: bool) -> None:
     """Show what a model file says about itself."""
     from ..model_file.info import read_info
@@ -77,9 +79,9 @@ def info(model: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("model")
-@click.argument("structure", required=False, type=STRUCTURES)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@click.argument("structure", required=False, type=options.FILE)
+@options.device
+@options.as_json
 def check(model: str, structure: Path | None, device: str, as_json: bool) -> None:
     """Verify a model's contract, derivatives and symmetry.
 
@@ -103,13 +105,13 @@ def check(model: str, structure: Path | None, device: str, as_json: bool) -> Non
 
 @main.command()
 @click.argument("model")
-@click.argument("structures", nargs=-1, required=True, type=STRUCTURES)
-@click.option("--json", "as_json", is_flag=True, help="Print the errors as one JSON object.")
+@click.argument("structures", nargs=-1, required=True, type=options.FILE)
+@options.as_json
 @click.option(
     "--plot", type=click.Path(path_type=Path), help="Write a parity plot to this file (.png, .pdf)."
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Precision of the network.")
+@options.device
+@options.dtype
 def evaluate(
     model: str, structures: tuple[Path, ...], as_json: bool, plot: Path | None, device: str, dtype: str | None
 ) -> None:
@@ -177,7 +179,7 @@ def build(force: bool) -> None:
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.option("--lmp", "program", metavar="PATH", help="Another LAMMPS than the installed one.")
-@click.option("--plugin", type=click.Path(path_type=Path, file_okay=False), help="Folder of its plugin.")
+@click.option("--plugin", type=options.FOLDER, help="Folder of its plugin.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def lammps(program: str | None, plugin: Path | None, arguments: tuple[str, ...]) -> None:
     """Run LAMMPS with `pair_style mlip`.
@@ -190,12 +192,12 @@ def lammps(program: str | None, plugin: Path | None, arguments: tuple[str, ...])
 
 
 @main.command()
-@click.argument("run", type=STRUCTURES)
-@click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
+@click.argument("run", type=options.FILE)
+@options.resume
 @click.option(
     "--dynamics",
     "seconds",
-    type=click.FloatRange(min=0.0),
+    type=options.NOT_NEGATIVE,
     default=60.0,
     show_default=True,
     help="Seconds of dynamics with the exported potential, which show whether it is stable; 0 for none.",
@@ -213,10 +215,10 @@ def train(run: Path, resume: bool, seconds: float) -> None:
 
 
 @main.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default="demo_output",
+@click.option("-o", "--output", type=options.FOLDER, default="demo_output",
               show_default=True, help="Folder for numbers, pictures and report.html.")  # fmt: skip
 @click.option("--model", default="pet-si", show_default=True, help="Model file or shipped potential.")
-@click.option("--quick", is_flag=True, help="A rough run of a few seconds, without the checks.")
+@options.quick
 def demo(output: Path, model: str, quick: bool) -> None:
     """Relax, vibrate and run a crystal of silicon; write a report."""
     path = _find(model)
@@ -244,6 +246,15 @@ main.add_command(relax)
 main.add_command(stabilize)
 main.add_command(symmetry)
 main.add_command(validate)
+
+
+def _explained(error: click.NoSuchOption) -> click.UsageError:
+    """What to write instead of an option that there was."""
+    command = error.ctx.info_name if error.ctx else None
+    remedy = options.RETIRED.get((command, error.option_name))
+    if remedy is None:
+        return error
+    return click.UsageError(f"No such option: {error.option_name}; {remedy}", ctx=error.ctx)
 
 
 def _find(model: str) -> Path:

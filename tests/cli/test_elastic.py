@@ -12,7 +12,6 @@ from ase.spacegroup import crystal
 from click.testing import CliRunner
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
-from ase_mlip.cli.simulations.conductivity import conductivity
 from ase_mlip.cli.simulations.elastic import elastic
 from ase_mlip.cli.simulations.eos import eos
 from ase_mlip.cli.simulations.relaxed import CrystalRun
@@ -46,10 +45,10 @@ def test_strained_cells_break_a_crystals_group(files):
     group = find_averaging(bulk("Si", a=LATTICE_CONSTANT, cubic=True))
     write_rotations(group, files / "group.txt")
     arguments = [files / "sw.pt", files / "si.xyz", "--symmetrize", f"file {files / 'group.txt'}"]
-    result = invoke(elastic, *arguments, "--points", 2, "--device", "cpu")
+    result = invoke(elastic, *arguments, "--strains", 2, "--device", "cpu")
     assert result.exit_code != 0
     assert "48 operations" in result.output + str(result.exception)
-    result = run(elastic, *arguments, "--points", 2, "--no-check-lattice", "--json")
+    result = run(elastic, *arguments, "--strains", 2, "--no-check-lattice", "--json")
     assert json.loads(result.stdout)["stiffness"][0][0] == pytest.approx(151.4, abs=0.3)
 
 
@@ -58,7 +57,7 @@ def test_elastic_relaxes_prints_writes_and_draws(files):
         elastic,
         files / "sw.pt",
         files / "si.xyz",
-        "--points",
+        "--strains",
         2,
         "-o",
         files / "e.json",
@@ -76,7 +75,7 @@ def test_elastic_relaxes_prints_writes_and_draws(files):
 
 
 def test_elastic_as_json_with_clamped_ions_under_stress(files):
-    arguments = ("--clamped", "--no-relax", "--points", 2, "--json")
+    arguments = ("--clamped", "--no-relax", "--strains", 2, "--json")
     document = json.loads(run(elastic, files / "sw.pt", files / "si.xyz", *arguments).stdout)
     assert document["relaxation"] == {}
     assert not document["relaxed_ions"]
@@ -85,7 +84,7 @@ def test_elastic_as_json_with_clamped_ions_under_stress(files):
 
 
 def test_eos_prints_writes_and_draws(files):
-    arguments = ("--points", 7, "-o", files / "v.json", "--plot", files / "v.png")
+    arguments = ("--volumes", 7, "-o", files / "v.json", "--plot", files / "v.png")
     result = run(eos, files / "sw.pt", files / "si.xyz", *arguments)
     document = json.loads((files / "v.json").read_text())
     assert document["bulk_modulus"] == pytest.approx(BULK_MODULUS, rel=0.01)
@@ -99,10 +98,7 @@ def test_eos_prints_writes_and_draws(files):
 
 def test_float64_is_the_default_and_float32_is_said(files):
     """Curvatures and differences of forces lose half of their digits."""
-    for command in (elastic, eos, conductivity):
-        (option,) = [option for option in command.params if option.name == "dtype"]
-        assert option.default == "float64"
-    arguments = (files / "sw.pt", files / "si.xyz", "--points", 5, "--device", "cpu")
+    arguments = (files / "sw.pt", files / "si.xyz", "--volumes", 5, "--device", "cpu")
     result = invoke(eos, *arguments, "--json")
     assert json.loads(result.stdout)["settings"]["dtype"] == "float64" and "warning" not in result.stderr
     result = invoke(eos, *arguments, "--dtype", "float32")
@@ -132,7 +128,7 @@ def test_what_cannot_be_done_is_said(command, files):
     assert result.exit_code == 2 and "does not exist" in result.output
     result = invoke(command, files / "sw.pt", files / "pair.xyz")
     assert f"`ase-mlip {command.name}` needs a crystal" in str(result.exception)
-    result = invoke(elastic, files / "sw.pt", files / "si.xyz", "--points", 3)
+    result = invoke(elastic, files / "sw.pt", files / "si.xyz", "--strains", 3)
     assert result.exit_code == 2 and "even" in result.output
 
 
@@ -148,11 +144,11 @@ def rough(tmp_path_factory, files):
 
 def test_what_anisotropy_leaves_is_said_as_the_command_has_it(files, rough):
     """A residual force above --fmax is explained, and the remedies are options of the command."""
-    result = run(elastic, rough, files / "si.xyz", "--points", 2, "--clamped")
+    result = run(elastic, rough, files / "si.xyz", "--strains", 2, "--clamped")
     (warning,) = [line for line in result.stderr.splitlines() if "rotating the structure" in line]
     assert "more than --fmax 0.0001 eV/Å" in warning and "(--symmetrize octahedral)" in warning
     assert "symmetrize=" not in warning and "--symmetry" not in warning
-    result = run(elastic, files / "sw.pt", files / "si.xyz", "--points", 2)
+    result = run(elastic, files / "sw.pt", files / "si.xyz", "--strains", 2)
     assert re.search(r"^residual force \S+ eV/Å$", result.stdout, re.M)
     assert "warning" not in result.stderr
 
@@ -168,14 +164,14 @@ def test_a_force_that_the_relaxation_does_not_see_is_explained():
     assert run.force(2.5e-3) == "2.5e-03 eV/Å"
 
 
-@pytest.mark.parametrize(("command", "other"), [(elastic, "--points"), (eos, "--strain")])
+@pytest.mark.parametrize(("command", "other"), [(elastic, "--strains"), (eos, "--volume-change")])
 def test_results_of_something_else_are_not_replaced(command, other, files, tmp_path):
-    few = {elastic: ("--points", 2), eos: ("--points", 5)}[command]
+    few = {elastic: ("--strains", 2), eos: ("--volumes", 5)}[command]
     arguments = (files / "sw.pt", files / "si.xyz", "-o", tmp_path / "out.json")
     run(command, *arguments, *few)
     before = (tmp_path / "out.json").read_bytes()
     run(command, *arguments, *few)
-    changed = {"--points": 4, "--strain": 0.05}[other]
+    changed = {"--strains": 4, "--volume-change": 0.05}[other]
     result = invoke(command, *arguments, *few, other, changed)
     assert "those of other settings" in str(result.exception)
     (tmp_path / "out.json").write_bytes(before)
@@ -186,22 +182,22 @@ def test_results_of_something_else_are_not_replaced(command, other, files, tmp_p
 
 
 def test_a_derivative_no_solid_has_is_said(files, monkeypatch):
-    result = run(eos, files / "sw.pt", files / "si.xyz", "--points", 5)
+    result = run(eos, files / "sw.pt", files / "si.xyz", "--volumes", 5)
     assert "warning" not in result.stderr
     monkeypatch.setattr("ase_mlip.mechanics.eos.PLAUSIBLE", (6.0, 8.0))
-    result = run(eos, files / "sw.pt", files / "si.xyz", "--points", 5)
+    result = run(eos, files / "sw.pt", files / "si.xyz", "--volumes", 5)
     assert "derivative of about 6 to 8, here" in result.stderr and "float64" not in result.stderr
 
 
 def test_a_range_too_wide_is_said_and_the_shape_named(files, sw_path):
     """Of a tetragonal crystal, whose shape is kept or relaxed."""
-    result = run(eos, files / "sw.pt", files / "si.xyz", "--strain", 0.85)
+    result = run(eos, files / "sw.pt", files / "si.xyz", "--volume-change", 0.85)
     assert "warning: the energies deviate from Birch's curve by" in result.stderr
     assert "shape of the cell at each volume: fixed by symmetry" in result.stdout
     tin = crystal("Si", [(0, 0, 0)], spacegroup=141, cellpar=[4.9, 4.9, 2.7, 90, 90, 90], primitive_cell=True)
     write(files / "tin.xyz", tin, format="extxyz")
-    kept = run(eos, sw_path, files / "tin.xyz", "--points", 5, "--keep-shape", "--strain", 0.02)
+    kept = run(eos, sw_path, files / "tin.xyz", "--volumes", 5, "--keep-shape", "--volume-change", 0.02)
     assert "kept, so that the bulk modulus is that of a uniform strain (Voigt's)" in kept.stdout
-    relaxed = run(eos, sw_path, files / "tin.xyz", "--points", 5, "--strain", 0.02, "--json")
+    relaxed = run(eos, sw_path, files / "tin.xyz", "--volumes", 5, "--volume-change", 0.02, "--json")
     document = json.loads(relaxed.stdout)
     assert document["shape"] == "relaxed" and document["doubts"] == []

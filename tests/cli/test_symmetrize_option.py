@@ -12,14 +12,14 @@ from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.calculators.residual import choose_averaging
-from ase_mlip.cli import common
+from ase_mlip.cli import options
 from ase_mlip.cli import program as cli
 
 STRUCTURE = Path(__file__).parents[2] / "examples" / "structures" / "silicon_rattled.xyz"
 QUICK = {
     "relax": ["--steps", "0"],
-    "phonons": ["--no-relax", "--force", "--supercell", "1", "1", "1", "--mesh", "2", "2", "2"],
-    "eos": ["--no-relax", "--points", "5"],
+    "phonons": ["--no-relax", "--allow-unrelaxed", "--supercell", "1", "1", "1", "--mesh", "2", "2", "2"],
+    "eos": ["--no-relax", "--volumes", "5"],
     "elastic": ["--no-relax", "--clamped"],
     "md": ["--time", "0.001", "--replicas", "1"],
 }
@@ -53,7 +53,7 @@ def test_commands_with_the_option_are_these():
 
 def test_the_default_is_the_calculators():
     default = inspect.signature(MLIPCalculator.__init__).parameters["tolerance"].default
-    assert default == float(common.DEFAULT_TOLERANCE)
+    assert default == float(options.DEFAULT_TOLERANCE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

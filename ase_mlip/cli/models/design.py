@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
-from ..common import COUNT, FILE, POSITIVE, bar
+from .. import options as shared
+from ..common import bar
+from ..options import COUNT, FILE, POSITIVE
 from .attach import attach as attach_to
 
 # Listed here and not taken from ase_mlip.optimal_design, which would be imported for --help; a test compares
@@ -23,9 +25,10 @@ CRITERIA = ("i", "d", "a", "e", "g")
 @click.option("--target", multiple=True, type=FILE, help="What the potential is for; by default the pool.")
 @click.option("--keep", multiple=True, type=FILE, help="Structures of the pool that must be among the picks.")
 @click.option("--basis", default="auto", show_default=True, metavar="auto|RUN.toml|MODEL",
-              help="auto: a linear s-NNP for the pool; a training's s-NNP; a model's features.")  # fmt: skip
+              help="Use a linear s-NNP for the pool, that of a run, or features of a model.")  # fmt: skip
 @click.option("--criterion", type=click.Choice(CRITERIA), default="i", show_default=True,
-              help="i: mean predicted variance of the target; g: largest; d, a, e: unknowns.")  # fmt: skip
+              help="Minimise the mean predicted variance of the target (i), its largest (g), or the "
+              "unknowns' (d, a, e).")  # fmt: skip
 @click.option("--labels", default="energy,forces", show_default=True, metavar="NAMES",
               help="What a calculation gives, of energy,forces,stress.")  # fmt: skip
 @click.option("--sigma", metavar="NAME=X,...", show_default="energies and forces of the pool count alike",
@@ -38,8 +41,7 @@ CRITERIA = ("i", "d", "a", "e", "g")
               help="Of the comment lines: a frame's group.")  # fmt: skip
 @click.option("--rows", metavar="exact|sketch:K", show_default="exact; of a model sketch:8",
               help="All force rows of a structure, or K random combinations.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
-              help="Of the random selections and combinations.")  # fmt: skip
+@shared.seed
 @click.option("-o", "--output", type=FILE,
               help="Folder for picks.xyz, design.json ...; with --attach the new model file.")  # fmt: skip
 @click.option("--verify", nargs=2, type=FILE, metavar="LABELLED FOLDER",
@@ -48,7 +50,7 @@ CRITERIA = ("i", "d", "a", "e", "g")
               help="Give MODEL the leverage of its training data POOL, into the new file -o.")  # fmt: skip
 @click.option("--calibration", multiple=True, type=FILE,
               help="With --attach: labelled structures that are new to MODEL, for errors in eV.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@shared.as_json
 @click.option("--strict", is_flag=True, help="Exit status 1 if a group of the target is not feasible.")
 def design(
     pool: tuple[Path, ...],

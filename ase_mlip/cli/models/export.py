@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from ..common import FILE, require_folder_of
+from .. import options
+from ..common import require_folder_of
+from ..options import FILE
 
 FAMILIES = ("mace", "nequip", "sevennet", "pet")
 OURS = "model-file"
@@ -15,14 +17,18 @@ KINDS = [*FAMILIES, OURS]
 
 @click.command()
 @click.option(
-    "--from", "family", type=click.Choice([*FAMILIES, OURS]), required=True, help="Who wrote SOURCE."
+    "--from",
+    "family",
+    type=click.Choice([*FAMILIES, OURS]),
+    required=True,
+    help="Say which package wrote SOURCE.",
 )
 @click.argument("source")
 @click.option("-o", "--output", type=FILE, required=True, help="The model file to write.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="By default that of the weights.")
-@click.option("--name", help="The model's name; by default that of SOURCE.")
-@click.option("--head", help="Which head of a model with several.")
-@click.option("--modal", help="Which modality of a multi-fidelity model.")
+@options.dtype
+@click.option("--name", help="Give the model this name; by default that of SOURCE.")
+@click.option("--head", help="Take this head of a model with several.")
+@click.option("--modal", help="Take this modality of a multi-fidelity model.")
 @click.option(
     "--allow-pickle", is_flag=True, help="Read SOURCE although it is a pickle, which can run any code."
 )

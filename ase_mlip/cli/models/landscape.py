@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..common import COUNT, FILE, FOLDER, POSITIVE, bar
+from .. import options as shared
+from ..common import bar
+from ..options import COUNT, FILE, FOLDER, POSITIVE
 
 PICTURE = "landscape.png"
 COMPARISON = "comparison.json"
@@ -23,12 +25,12 @@ COMPARISON = "comparison.json"
 @click.option("--span", type=POSITIVE, default=0.5, show_default=True,
               help="Length of the lines, in units of the norm of the weights.")  # fmt: skip
 @click.option("--directions", type=click.Choice(["gaussian", "legacy"]), default="gaussian",
-              show_default=True, help="legacy: as the published tool draws them.")  # fmt: skip
+              show_default=True,
+              help="Draw normal directions, or as the published tool draws them (legacy).")  # fmt: skip
 @click.option("--plane", is_flag=True, help="Also the plane of the first two directions.")
 @click.option("--frames", type=click.IntRange(min=2), metavar="N", show_default="all",
               help="Take a stratified sample of N frames.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of the directions, the sample and the bootstrap.")  # fmt: skip
+@shared.seed
 @click.option("--predictors", metavar="NAMES", default="",
               help="Others to compute, with commas: sharpness, bonds, leverage, rotation.")  # fmt: skip
 @click.option("--compare", "comparing", is_flag=True,
@@ -40,7 +42,7 @@ COMPARISON = "comparison.json"
 @click.option("-o", "--output", type=FOLDER,
               help="Folder for landscape.json or comparison.json; a killed run goes on there.")  # fmt: skip
 @click.option("--plot", is_flag=True, help="Also write a picture into the folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@shared.as_json
 def landscape(
     model: str,
     files: tuple[Path, ...],

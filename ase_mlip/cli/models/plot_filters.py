@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..common import FILE, require_folder_of
+from ..common import require_folder_of
+from ..options import FILE
 
 
 @click.command("plot-filters")

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from ..common import FILE, POSITIVE, require_folder_of
+from .. import options
+from ..common import require_folder_of
+from ..options import FILE
 
 
 @click.command()
 @click.argument("scheme")
 @click.option("-o", "--output", type=FILE, default="rotations.txt", show_default=True, help="A text file.")
-@click.option(
-    "--symprec", default=1e-5, show_default=True, type=POSITIVE, help="Tolerance of a crystal's symmetry, Å."
-)
+@options.symprec
 def rotations(scheme: str, output: Path, symprec: float) -> None:
     """Write rotations to average over, for LAMMPS.
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from ..common import FILE
+from .. import options
+from ..options import FILE
 
 
 @click.command()
 @click.argument("run", type=FILE)
-@click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
+@options.resume
 def stabilize(run: Path, resume: bool) -> None:
     """Train a potential until its dynamics is stable (StABlE).
 

@@ -7,24 +7,29 @@ from pathlib import Path
 import click
 
 from ...voigt import NAMES, PAIRS
-from ..common import COUNT, DISPLACEMENT, FILE, POSITIVE, bar
+from .. import options
+from ..common import bar
+from ..options import COUNT, FILE, POSITIVE
 from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+
+MESH, DISTANCE = (11, 11, 11), 0.03  # Å; of thermal_conductivity, without importing it; a test compares them
 
 
 @click.command()
-@click.option("--supercell", type=COUNT, nargs=3,
-              help="For third-order force constants; by default faces twice the cutoff apart.")  # fmt: skip
-@click.option("--phonon-supercell", type=COUNT, nargs=3,
-              help="For second-order ones; by default as --supercell, or as ase-mlip phonons.")  # fmt: skip
-@click.option("--mesh", type=COUNT, nargs=3, default=(11, 11, 11), show_default=True, help="q-points.")
-@click.option("--temperature", "temperatures", type=POSITIVE, multiple=True,
-              default=(300.0,), show_default=True, help="K; may be repeated.")  # fmt: skip
-@click.option(
-    "--distance", default=0.03, show_default=True, type=DISPLACEMENT, help="Displacement of an atom, Å."
-)
+@options.supercell
+@click.option("--phonon-supercell", type=COUNT, nargs=3, metavar="A B C",
+              help="Repeat the cell so for second-order force constants; by default as --supercell says, "
+              "or as phonons does.")  # fmt: skip
+@options.mesh
+@options.temperatures
+@options.distance
 @click.option("--pair-cutoff", type=POSITIVE, help="Leave out pairs of displaced atoms further apart, Å.")
-@click.option("--wigner/--boltzmann", default=True, show_default=True, help="With coherences or without.")
-@click.option("--isotopes/--no-isotopes", default=True, show_default=True, help="Natural isotopes scatter.")
+@click.option(
+    "--wigner/--boltzmann", default=True, show_default=True, help="Add coherences, or leave them out."
+)
+@click.option(
+    "--isotopes/--no-isotopes", default=True, show_default=True, help="Let natural isotopes scatter."
+)
 @click.option("--reference", nargs=2, type=(FILE, str), metavar="FILE ID",
               help="Print κ_SRME against the entry ID of the benchmark's table FILE, on its mesh: "
               "kappas_phononDB_PBE_noNAC.json.gz mp-1265.")  # fmt: skip
@@ -33,9 +38,9 @@ def conductivity(
     run: CrystalRun,
     supercell: tuple[int, int, int] | None,
     phonon_supercell: tuple[int, int, int] | None,
-    mesh: tuple[int, int, int],
+    mesh: tuple[int, int, int] | None,
     temperatures: tuple[float, ...],
-    distance: float,
+    distance: float | None,
     pair_cutoff: float | None,
     wigner: bool,
     isotopes: bool,
@@ -50,8 +55,11 @@ def conductivity(
     from ...lattice_dynamics.conductivity import require_phono3py, thermal_conductivity
 
     require_phono3py()  # before anything that takes long
+    if not all(temperatures):
+        raise click.BadParameter("expected more than 0 K", param_hint="--temperature")
+    mesh, distance = mesh or MESH, distance or DISTANCE
     known = None if reference is None else _read_reference(*reference, mesh, temperatures)
-    atoms = run.start()
+    atoms = run.start(mesh=MESH, distance=DISTANCE)
     with bar("supercell") as progress, warnings_as_lines():
         result = thermal_conductivity(
             atoms,

@@ -5,30 +5,32 @@ from __future__ import annotations
 import click
 
 from ...voigt import NAMES
-from ..common import Finite, bar
+from ..common import bar
+from ..options import Finite
 from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 
 @click.command()
 @click.option("--strain", default=0.005, show_default=True, type=Finite(0.0, 0.1, True, True),
-              help="Largest strain of each component.")  # fmt: skip
-@click.option("--points", default=4, show_default=True, help="Strains of each component, an even number.")
-@click.option("--clamped", is_flag=True, help="Keep the atoms' fractional positions in strained cells.")
+              help="Strain each component at most so much.")  # fmt: skip
+@click.option("--strains", default=4, show_default=True,
+              help="Apply so many strains of each component, an even number.")  # fmt: skip
+@click.option("--clamped", is_flag=True, help="Keep the fractional positions of the atoms in strained cells.")
 @crystal_options
-def elastic(run: CrystalRun, strain: float, points: int, clamped: bool) -> None:
+def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool) -> None:
     """Elastic constants of a crystal, and whether it is stable.
 
     From the stresses under small strains of the first frame of STRUCTURE, which is relaxed first. Axes are
     those of the file; Voigt order xx, yy, zz, yz, xz, xy.
     """
-    if points < 2 or points % 2:
-        raise click.BadParameter(f"must be even and at least 2, got {points}", param_hint="--points")
+    if strains < 2 or strains % 2:
+        raise click.BadParameter(f"must be even and at least 2, got {strains}", param_hint="--strains")
     atoms = run.start()
     from ...mechanics.elasticity import elastic_constants
 
     with bar("strain") as progress, warnings_as_lines():
         result = elastic_constants(
-            atoms, strain, points, not clamped, fmax=max(run.fmax, 1e-3), progress=progress
+            atoms, strain, strains, not clamped, fmax=max(run.fmax, 1e-3), progress=progress
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
     run.finish(_document(result), text, lambda: _figure(result))

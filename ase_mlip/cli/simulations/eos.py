@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..common import POSITIVE, Finite, bar
+from ..common import bar
+from ..options import POSITIVE, Finite
 from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 _SHAPES = {
@@ -17,16 +18,19 @@ _SHAPES = {
 
 
 @click.command()
-@click.option("--strain", default=0.06, show_default=True, type=Finite(0.0, 0.9, True, True),
-              help="Relative change of the volume to either side.")  # fmt: skip
-@click.option("--points", default=9, show_default=True, type=click.IntRange(min=5), help="Volumes.")
+@click.option("--volume-change", default=0.06, show_default=True, type=Finite(0.0, 0.9, True, True),
+              help="Change the volume by at most this fraction to either side.")  # fmt: skip
+@click.option("--volumes", default=9, show_default=True, type=click.IntRange(min=5),
+              help="Compute energies at so many volumes.")  # fmt: skip
 @click.option("--relax-atoms", type=POSITIVE, metavar="FMAX",
               help="Relax the atoms at each volume to this force, eV/Å.")  # fmt: skip
 @click.option("--keep-shape", is_flag=True,
               help="Scale the cell only, also where it is not cubic: the bulk modulus is then that of a "
               "uniform strain, Voigt's. By default its shape is relaxed at each volume.")  # fmt: skip
 @crystal_options
-def eos(run: CrystalRun, strain: float, points: int, relax_atoms: float | None, keep_shape: bool) -> None:
+def eos(
+    run: CrystalRun, volume_change: float, volumes: int, relax_atoms: float | None, keep_shape: bool
+) -> None:
     """Equation of state (Birch-Murnaghan) of a crystal.
 
     Energies of the first frame of STRUCTURE, which is relaxed first, at scaled volumes. Where symmetry leaves
@@ -37,7 +41,7 @@ def eos(run: CrystalRun, strain: float, points: int, relax_atoms: float | None, 
 
     with bar("volume") as progress, warnings_as_lines():
         result = equation_of_state(
-            atoms, strain, points, relax_atoms, keep_shape=keep_shape, progress=progress
+            atoms, volume_change, volumes, relax_atoms, keep_shape=keep_shape, progress=progress
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result)}"
     run.finish(_document(result), text, lambda: _figure(result, Path(run.model).stem))
@@ -45,7 +49,9 @@ def eos(run: CrystalRun, strain: float, points: int, relax_atoms: float | None, 
         click.echo("warning: a relaxation at one volume did not come to rest; see --relax-atoms", err=True)
     precision = "" if run.calculator["dtype"] == "float64" else " or --dtype float64"
     for doubt in result.doubts():
-        click.echo(f"warning: {doubt}; try another --strain{precision}, and ase-mlip elastic", err=True)
+        click.echo(
+            f"warning: {doubt}; try another --volume-change{precision}, and ase-mlip elastic", err=True
+        )
 
 
 def _figure(result, name: str):

@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ...folder_lock import locked_file
+from .. import options
 from ..common import (
-    FILE,
-    NOT_NEGATIVE,
-    POSITIVE,
     bar,
-    calculator_options,
     check_known,
     choose_averaging,
     chosen_scheme,
@@ -26,6 +23,7 @@ from ..common import (
     run_settings,
     show,
 )
+from ..options import COUNT, FILE, NOT_NEGATIVE, POSITIVE, calculator_options
 from .thermostat import make_thermostat, thermostat_options
 
 if TYPE_CHECKING:
@@ -39,31 +37,26 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.argument("structure", type=FILE)
-@click.option(
-    "--temperature",
-    default=300.0,
-    type=NOT_NEGATIVE,
-    show_default=True,
-    help="Of the velocities at the start, K; a crystal keeps about half. With a thermostat also its target.",
-)
+@options.temperature
 @thermostat_options
-@click.option("--timestep", default=1.0, show_default=True, type=POSITIVE, help="fs.")
-@click.option(
-    "--time", "picoseconds", default=1.0, show_default=True, type=POSITIVE, help="Length of a replica, ps."
-)
-@click.option("--replicas", default=4, show_default=True, type=click.IntRange(min=1))
-@click.option("--engine", type=click.Choice(["ase", "lammps"]), default="ase", show_default=True)
+@click.option("--timestep", default=1.0, show_default=True, type=POSITIVE, help="Step by this time, fs.")
+@options.picoseconds
+@click.option("--replicas", default=4, show_default=True, type=COUNT, help="Run so many replicas.")
+@click.option("--engine", type=click.Choice(["ase", "lammps"]), default="ase", show_default=True,
+              help="Let this program move the atoms.")  # fmt: skip
 @click.option(
     "--batch/--no-batch",
     default=None,
     help="Evaluate the replicas of the ase engine together; by default those of molecules of up to 64 atoms.",
 )
-@click.option("--supercell", nargs=3, type=click.IntRange(min=1), metavar="A B C", help="Repeat the cell.")
+@options.supercell
 @click.option("--reference", type=FILE, help="Frames whose distribution of distances is the right one.")
-@click.option("--interval", default=10, show_default=True, type=click.IntRange(min=1),
-              help="Steps between examined frames.")  # fmt: skip
+@click.option("--interval", default=10, show_default=True, type=COUNT,
+              help="Examine a frame after each so many steps.")  # fmt: skip
 @click.option(
-    "--equilibration", type=NOT_NEGATIVE, help="ps left out of averages; by default a tenth of the time."
+    "--equilibration",
+    type=NOT_NEGATIVE,
+    help="Leave so many ps out of averages; by default a tenth of the time.",
 )
 @click.option(
     "--bonds/--no-bonds",
@@ -79,17 +72,11 @@ if TYPE_CHECKING:
 @click.option(
     "--bond-length", type=POSITIVE, metavar="LENGTH", help="Fail when a bond of the start is longer, Å."
 )
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="Of the first replica's velocities and noise; the others count on.",
-)
+@options.seed
 @calculator_options()
 @click.option("-o", "--output", type=FILE, help="Write all results to this JSON file.")
 @click.option("--plot", type=FILE, help="Draw energies, temperatures, distances and survival, a PNG file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@options.as_json
 def md(
     model: str,
     structure: Path,

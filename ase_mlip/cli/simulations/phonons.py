@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from ...folder_lock import locked
+from .. import options
 from ..common import (
-    COUNT,
-    DISPLACEMENT,
-    FILE,
-    FOLDER,
-    POSITIVE,
     bar,
-    calculator_options,
     choose_averaging,
     make_calculator,
     read_named,
 )
-from .relaxed import warnings_as_lines
+from ..options import FILE, FOLDER, POSITIVE, calculator_options
+from .relaxed import DTYPE, warnings_as_lines
 
 if TYPE_CHECKING:
     from ase import Atoms
     from phonopy import Phonopy
+
+MESH, DISTANCE = (20, 20, 20), 0.01  # Å; of phonons, without importing it; a test compares them
 
 
 @click.command()
@@ -35,43 +33,44 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=FOLDER, default="phonons", show_default=True, help="A folder in it each."
 )
-@click.option("--supercell", type=COUNT, nargs=3, metavar="A B C",
-              help="By default faces are twice the model's interaction range apart, where that takes at most "
-              "512 atoms, else twice its cutoff.")  # fmt: skip
-@click.option("--min-length", type=POSITIVE, help="Instead: faces of the supercell at least so far apart, Å.")
-@click.option("--distance", default=0.01, show_default=True, type=DISPLACEMENT, help="Displacement, Å.")
+@options.supercell
+@click.option(
+    "--min-length", type=POSITIVE, help="Make a supercell whose faces are at least so far apart instead, Å."
+)
+@options.distance
 @click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
 @click.option("--symmetry", type=click.Choice(["none", "crystal"]), default="none", show_default=True,
-              help="crystal: average the model over the point group of the relaxed crystal. The relaxation "
-              "before keeps the space group in any case.")  # fmt: skip
-@click.option("--mesh", type=COUNT, nargs=3, default=(20, 20, 20), show_default=True, metavar="A B C")
-@click.option("--path", help='Special points such as "GXU,KGL"; by default the standard path (seekpath).')
+              help="With crystal, average the model over the point group of the relaxed crystal. The "
+              "relaxation before keeps the space group in any case.")  # fmt: skip
+@options.mesh
+@click.option(
+    "--path", help='Follow special points such as "GXU,KGL"; by default the standard path (seekpath).'
+)
 @click.option("--reference", type=FILE, help="A phonopy directory with forces to compare with.")
 @click.option("--audit", is_flag=True, help="Also measure what the model obeys with nothing imposed.")
 @click.option("--group-velocities", is_flag=True, help="Write modes and group velocities of the mesh, too.")
-@click.option("--relax/--no-relax", default=True, show_default=True, help="Relax cell and atoms first.")
-@click.option("--symprec", default=0.01, show_default=True, type=POSITIVE,
-              help="Of the symmetry that is made exact before that, Å.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Go on where the crystal could not be relaxed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
-@calculator_options("float64")
+@options.relax_first
+@options.symprec
+@click.option("--allow-unrelaxed", is_flag=True, help="Go on where the crystal could not be relaxed.")
+@options.as_json
+@calculator_options(DTYPE)
 def phonons(
     model: str,
     structures: tuple[Path, ...],
     output: Path,
     supercell: tuple[int, int, int] | None,
     min_length: float | None,
-    distance: float,
+    distance: float | None,
     plusminus: bool | None,
     symmetry: str,
-    mesh: tuple[int, int, int],
+    mesh: tuple[int, int, int] | None,
     path: str | None,
     reference: Path | None,
     audit: bool,
     group_velocities: bool,
-    relax: bool,
+    relax_first: bool,
     symprec: float,
-    force: bool,
+    allow_unrelaxed: bool,
     as_json: bool,
     calculator: dict,
 ) -> None:
@@ -89,11 +88,12 @@ def phonons(
     from ...errors import MLIPError
     from ...provenance import plain
 
-    options = {"distance": distance, "relax_first": relax, "force": force, "input_symprec": symprec}
-    options["symmetry"] = None if symmetry == "none" else symmetry
-    options |= {"supercell_matrix": supercell, "min_length": min_length}
-    drawing = {"path": path, "mesh": mesh, "is_plusminus": "auto" if plusminus is None else plusminus}
-    run = _Run(options, drawing, reference, audit, group_velocities, talk=not as_json)
+    settings = {"distance": distance or DISTANCE, "relax_first": relax_first, "force": allow_unrelaxed}
+    settings["input_symprec"] = symprec
+    settings["symmetry"] = None if symmetry == "none" else symmetry
+    settings |= {"supercell_matrix": supercell, "min_length": min_length}
+    drawing = {"path": path, "mesh": mesh or MESH, "is_plusminus": "auto" if plusminus is None else plusminus}
+    run = _Run(settings, drawing, reference, audit, group_velocities, talk=not as_json)
     found, failed = {}, []
     named = read_named(structures)
     choose_averaging(calculator, named)

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ...folder_lock import locked_file
+from .. import options as shared
 from ..common import (
-    FILE,
-    POSITIVE,
     bar,
-    calculator_options,
     choose_averaging,
     make_calculator,
     noise_unsaid,
@@ -25,6 +23,7 @@ from ..common import (
     require_folder_of,
     say_noise,
 )
+from ..options import FILE, POSITIVE, calculator_options
 from .relaxed import warnings_as_lines
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from ...relaxation.store import Store
 
 CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
+FMAX = 0.01  # eV/Å
 SHOWN = "0.01"  # Å, symprec of the space groups in the table
 AVERAGING = "--symmetrize octahedral, or for a known crystal --symmetry average"
 # Listed here as well, since `--help` must not import relaxation.relax; a test compares them.
@@ -45,25 +45,29 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @click.option("-o", "--output", type=FILE, help="Write relaxed structures and results here (.extxyz).")
 @click.option("--plot", type=FILE, help="Draw each relaxation: a PNG file for one structure, else a folder.")
-@click.option("--fmax", default=0.01, show_default=True, type=POSITIVE, help="Largest force, eV/Å.")
-@click.option("--smax", type=POSITIVE, help="Largest component of the stress, eV/Å^3.")
-@click.option("--steps", default=500, show_default=True, type=click.IntRange(min=0), help="At most so many.")
-@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True)
+@shared.fmax
+@click.option("--smax", type=POSITIVE, help="Relax until no component of the stress is larger, eV/Å^3.")
+@click.option(
+    "--steps", default=500, show_default=True, type=click.IntRange(min=0), help="Stop after so many steps."
+)
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True,
+              help="Use this optimiser of ASE.")  # fmt: skip
 @click.option("--cell", type=click.Choice(list(CELLS)), default="none", show_default=True,
               help="Relax the cell, too: all of it, its shape, its volume.")  # fmt: skip
 @click.option("--symmetry", type=click.Choice(["none", "fix", "average"]), default="none", show_default=True,
-              help="fix: keep the space group of the start, by projecting forces and steps. average: leave "
-              "the atoms free and average the model over the point group of --reference, else of the "
+              help="With fix, keep the space group of the start, by projecting forces and steps. average: "
+              "leave the atoms free and average the model over the point group of --reference, else of the "
               "start.")  # fmt: skip
-@click.option("--symprec", default=0.01, show_default=True, type=POSITIVE, help="Tolerance of --symmetry, Å.")
+@shared.symprec
 @click.option("--reference", type=FILE, help="Crystal for --symmetry average, and to compare with.")
 @calculator_options()
-@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@shared.as_json
 def relax(
     model: str,
     structures: tuple[Path, ...],
     output: Path | None,
     plot: Path | None,
+    fmax: float | None,
     steps: int,
     cell: str,
     symmetry: str,
@@ -100,7 +104,11 @@ def relax(
     if plot is not None and plot.suffix and len(found) > 1:
         raise click.BadParameter(f"`{plot}` is one file for {len(found)} structures; give a folder",
                                  param_hint="--plot")  # fmt: skip
-    options |= {"cell": CELLS[cell], "symmetry": None if symmetry == "none" else symmetry}
+    options |= {
+        "fmax": fmax or FMAX,
+        "cell": CELLS[cell],
+        "symmetry": None if symmetry == "none" else symmetry,
+    }
     kept = {**options, "made_with": made_with(calculator)}
     options |= {
         "steps": steps,

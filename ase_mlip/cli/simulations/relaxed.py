@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...folder_lock import locked_file
+from .. import options
 from ..common import (
-    FILE,
-    POSITIVE,
     about,
     bar,
-    calculator_options,
     check_known,
     choose_averaging,
     make_calculator,
@@ -30,6 +28,7 @@ from ..common import (
     say_noise,
     show,
 )
+from ..options import FILE, calculator_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,21 +36,18 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.argument("model"),
     click.argument("structure", type=FILE),
-    click.option(
-        "--relax/--no-relax", "relax_first", default=True, show_default=True, help="Cell and atoms, first."
-    ),
+    options.relax_first,
     click.option(
         "--symmetry", type=click.Choice(["none", "fix"]), default="fix", show_default=True,
         help="Of that relaxation. fix: keep the space group, by projecting forces and steps."
     ),
-    click.option(
-        "--fmax", default=1e-4, show_default=True, type=POSITIVE,
-        help="Forces and stress of that relaxation, eV/Å."
-    ),
-    click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object."),
+    options.fmax,
+    options.as_json,
     click.option("-o", "--output", type=FILE, help="Write that object to this file."),
     click.option("--plot", type=FILE, help="Draw the results, a PNG file."),
 )  # fmt: skip
+FMAX = 1e-4  # eV/Å
+DTYPE = "float64"  # differences and curvatures of energies and forces lose half of the digits
 AVERAGING = "--symmetrize octahedral"
 
 
@@ -79,10 +75,11 @@ class CrystalRun:
     relaxation: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def start(self) -> Atoms:
+    def start(self, **defaults) -> Atoms:
         """The first frame with its calculator, at its minimum if asked.
 
-        A relaxation that does not reach --fmax, and noise above it, are said on stderr.
+        ``defaults`` are what the command takes for options of its own that are not given. A relaxation that
+        does not reach --fmax, and noise above it, are said on stderr.
         """
         from ...crystals import refuse_constraints, refuse_random, require_crystal
 
@@ -91,7 +88,8 @@ class CrystalRun:
         calculator = make_calculator(self.model, **self.calculator)
         atoms = read_first(self.structure)
         check_known({str(self.structure): atoms}, calculator.model.info.species)
-        self.settings = run_settings(calculator.model.info.document_sha256, atoms)
+        defaults |= {"fmax": self.fmax, "dtype": self.calculator["dtype"]}
+        self.settings = run_settings(calculator.model.info.document_sha256, atoms, **defaults)
         refuse_other_results(self.output, self.settings)
         with about(self.structure):
             require_crystal(atoms, f"ase-mlip {self.command}")
@@ -155,7 +153,7 @@ def crystal_options(command: Callable) -> Callable:
         structure: Path,
         relax_first: bool,
         symmetry: str,
-        fmax: float,
+        fmax: float | None,
         as_json: bool,
         output: Path | None,
         plot: Path | None,
@@ -164,12 +162,12 @@ def crystal_options(command: Callable) -> Callable:
     ) -> None:
         name = command.__name__
         run = CrystalRun(
-            name, model, structure, relax_first, symmetry, fmax, as_json, output, plot, calculator
+            name, model, structure, relax_first, symmetry, fmax or FMAX, as_json, output, plot, calculator
         )
         with locked_file(output):
             command(run, **own)
 
-    wrapped = calculator_options("float64")(wrapped)  # differences and curvatures of energies and forces
+    wrapped = calculator_options(DTYPE)(wrapped)
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..common import FILE, check_known, read_first, require_folder_of
+from .. import options
+from ..common import check_known, read_first, require_folder_of
+from ..options import FILE
 
 if TYPE_CHECKING:
     from ...rotations.averaging import Averaging
@@ -22,10 +24,11 @@ CRYSTAL = "crystal"
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @click.option("--schemes", help="Comma-separated; by default both groups, also with inversion, lebedev 5.")
 @click.option("--crystal", type=FILE, help="The undisplaced structure, whose point group is a scheme, too.")
-@click.option("--orientations", default=100, show_default=True, type=click.IntRange(min=2))
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), help="By default that of the weights.")
-@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON object.")
+@click.option("--orientations", default=100, show_default=True, type=click.IntRange(min=2),
+              help="Rotate the structure so many times.")  # fmt: skip
+@options.device
+@options.dtype
+@options.as_json
 @click.option("--plot", type=FILE, default="symmetry.png", show_default=True,
               help="Draw anisotropy against evaluations, a PNG file.")  # fmt: skip
 @click.option("--no-plot", is_flag=True, help="Draw nothing.")

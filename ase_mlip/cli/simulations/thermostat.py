@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..common import NOT_NEGATIVE, POSITIVE
+from ..options import NOT_NEGATIVE, POSITIVE
 
 if TYPE_CHECKING:
     from ...dynamics.thermostats import Thermostat
@@ -27,30 +27,30 @@ def thermostat_options(command: Callable) -> Callable:
             type=click.Choice(["none", "langevin", "nose-hoover"]),
             default="none",
             show_default=True,
-            help="What holds the temperature; none is constant energy.",
+            help="Hold the temperature by this thermostat; none is constant energy.",
         ),
         click.option(
             "--friction",
             type=NOT_NEGATIVE,
             show_default=DEFAULTS["friction"],
-            help="Of --thermostat langevin, 1/ps; 0 is constant energy.",
+            help="Take this friction of --thermostat langevin, 1/ps; 0 is constant energy.",
         ),
         click.option(
             "--damping",
             type=POSITIVE,
             show_default=DEFAULTS["damping"],
-            help="Time in which --thermostat nose-hoover answers, ps.",
+            help="Let --thermostat nose-hoover answer within this time, ps.",
         ),
         click.option(
             "--ramp",
             type=POSITIVE,
             metavar="KELVIN",
-            help="The target rises linearly from --temperature to this one, K; it needs a thermostat.",
+            help="Raise the target linearly from --temperature to this one, K; it needs a thermostat.",
         ),
         click.option(
             "--ramp-time",
             type=POSITIVE,
-            help="ps that the ramp takes, after which the target stays; by default the whole run.",
+            help="Raise it within so many ps, after which it stays; by default within the whole run.",
         ),
     )
 

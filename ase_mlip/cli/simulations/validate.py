@@ -7,18 +7,10 @@ from pathlib import Path
 
 import click
 
-from ..common import (
-    FILE,
-    FOLDER,
-    NOT_NEGATIVE,
-    POSITIVE,
-    averaging_arguments,
-    bar,
-    check_known,
-    chosen_scheme,
-    read_named,
-    symmetrize_options,
-)
+from .. import options
+from ..common import bar, check_known, chosen_scheme, read_named
+from ..options import COUNT, FILE, FOLDER, POSITIVE, averaging_arguments
+from .relaxed import DTYPE
 
 
 @click.command()
@@ -28,29 +20,18 @@ from ..common import (
     "-o", "--output", type=FOLDER, default="report", show_default=True, help="Folder of the report."
 )
 @click.option("--reference", type=FOLDER, help="A phonopy directory, or one with a directory per structure.")
-@symmetrize_options
+@options.symmetrize
+@options.tolerance
 @click.option(
-    "--phonon-length", type=POSITIVE, help="Least width of phonon supercells, Å; else as ase-mlip phonons."
-)
-@click.option(
-    "--temperature",
-    default=300.0,
-    type=NOT_NEGATIVE,
-    show_default=True,
-    help="Of the dynamics' start, K; crystals keep about half.",
-)
-@click.option(
-    "--time",
-    "picoseconds",
-    default=1.0,
-    show_default=True,
-    type=POSITIVE,
-    help="Of the dynamics at least, ps; where a minute allows more, it is longer, up to 20. A drift needs 1.",
-)
-@click.option("--processes", type=click.IntRange(min=1), help="Structures at a time; by default all cores.")
-@click.option("--quick", is_flag=True, help="A first look: coarse mesh, 4 orientations, 0.05 ps.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float64", show_default=True)
+    "--phonon-length", type=POSITIVE,
+    help="Make supercells of phonons at least so wide, Å; by default as phonons does.",
+)  # fmt: skip
+@options.temperature
+@options.picoseconds
+@click.option("--processes", type=COUNT, help="Do so many structures at a time; by default one on each core.")
+@options.quick
+@options.device
+@options.dtype
 def validate(
     model: str,
     structures: tuple[Path, ...],
@@ -64,7 +45,7 @@ def validate(
     processes: int | None,
     quick: bool,
     device: str,
-    dtype: str,
+    dtype: str | None,
 ) -> None:
     """Relax, vibrate, strain, turn and heat structures.
 
@@ -74,6 +55,7 @@ def validate(
     from ...model_file.info import find_model, read_info
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
+    dtype = dtype or DTYPE
     arguments = averaging_arguments(symmetrize, tolerance)
     named = read_named(structures)
     check_known(named, read_info(path).species)

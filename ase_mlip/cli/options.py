@@ -1,0 +1,157 @@
+"""Every option that several commands have, declared once: one name, one meaning, one default, one text.
+
+Where commands take different values if nothing is given, the option's default is None, its text names them,
+and each command puts its own in. ``tests/cli/test_options.py`` compares all commands.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+
+class Finite(click.FloatRange):
+    """A range of numbers that holds neither infinity nor NaN, which no comparison would refuse."""
+
+    def convert(self, value, param, context):
+        number = super().convert(value, param, context)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, context)
+        return number
+
+
+POSITIVE = Finite(min=0.0, min_open=True)
+NOT_NEGATIVE = Finite(min=0.0)
+DISPLACEMENT = Finite(0.0, 0.5, min_open=True)  # Å; force constants are derivatives, a bond is two of these
+COUNT = click.IntRange(min=1)
+FILE = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+DEFAULT_TOLERANCE = "0.001"  # of MLIPCalculator, which would be imported for --help; a test compares them
+
+# ---- the network ------------------------------------------------------------------------------------------
+
+device = click.option(
+    "--device", default="auto", show_default=True,
+    help="Evaluate the network on this device: auto, cpu, cuda or cuda:N.",
+)  # fmt: skip
+dtype = click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]),
+    help="Use this precision of the network. By default it is that of the file, and float64 in phonons, "
+    "elastic, eos, conductivity and validate, which take small differences.",
+)  # fmt: skip
+forces = click.option(
+    "--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True,
+    help="Take derivatives of the energy, or the model's direct heads.",
+)  # fmt: skip
+symmetrize = click.option(
+    "--symmetrize", metavar="SCHEME",
+    help="Average the model over rotations: octahedral, icosahedral, lebedev L, file FILE, or auto: as many "
+    "as the first structure needs for --tolerance, and those for all.",
+)  # fmt: skip
+tolerance = click.option(
+    "--tolerance", type=POSITIVE, metavar="FORCE", show_default=DEFAULT_TOLERANCE,
+    help="Let --symmetrize auto leave at most this anisotropy of the forces, eV/Å.",
+)  # fmt: skip
+check_lattice = click.option(
+    "--check-lattice/--no-check-lattice", default=True,
+    help="Refuse cells that break the group of the crystal over which the model is averaged.",
+)  # fmt: skip
+
+# ---- what is written --------------------------------------------------------------------------------------
+
+as_json = click.option("--json", "as_json", is_flag=True,
+                       help="Print the results as one JSON object, and nothing else, on stdout.")  # fmt: skip
+resume = click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
+quick = click.option("--quick", is_flag=True,
+                     help="Take a first, rough look: coarse settings and short dynamics.")  # fmt: skip
+
+# ---- crystals ---------------------------------------------------------------------------------------------
+
+symprec = click.option("--symprec", default=0.01, show_default=True, type=POSITIVE,
+                       help="Find the symmetry of a crystal within this tolerance, Å.")  # fmt: skip
+relax_first = click.option("--relax/--no-relax", "relax_first", default=True, show_default=True,
+                           help="Relax cell and atoms first.")  # fmt: skip
+fmax = click.option(
+    "--fmax", type=POSITIVE,
+    help="Relax until no force is larger, eV/Å; with the cell it bounds the stress, too. By default 0.01 in "
+    "relax, and 0.0001 in elastic, eos and conductivity, which relax first.",
+)  # fmt: skip
+supercell = click.option(
+    "--supercell", type=COUNT, nargs=3, metavar="A B C",
+    help="Repeat the cell so many times along its vectors. By default md does not; faces of the supercells "
+    "of phonons are twice the model's interaction range apart, where that takes at most 512 atoms, else "
+    "twice its cutoff, as are those of conductivity for third-order force constants.",
+)  # fmt: skip
+mesh = click.option(
+    "--mesh", type=COUNT, nargs=3, metavar="A B C",
+    help="Sample so many q-points along each reciprocal vector. By default 20 20 20 in phonons and 11 11 11 "
+    "in conductivity.",
+)  # fmt: skip
+distance = click.option(
+    "--distance", type=DISPLACEMENT,
+    help="Displace atoms so far, Å. By default 0.01 in phonons and 0.03 in conductivity.",
+)  # fmt: skip
+
+# ---- dynamics ---------------------------------------------------------------------------------------------
+
+_TEMPERATURE = {
+    "type": NOT_NEGATIVE,
+    "show_default": True,
+    "help": "Take this temperature, K. In dynamics the velocities at the start have it, of which a crystal "
+    "keeps about half, and a thermostat holds it; conductivity takes several: repeat the option.",
+}
+temperature = click.option("--temperature", default=300.0, **_TEMPERATURE)
+temperatures = click.option("--temperature", "temperatures", default=(300.0,), multiple=True, **_TEMPERATURE)
+picoseconds = click.option(
+    "--time", "picoseconds", default=1.0, show_default=True, type=POSITIVE,
+    help="Run dynamics for so long, ps; validate runs up to 20 ps where a minute allows it. A drift shows "
+    "from 1 ps on.",
+)  # fmt: skip
+seed = click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0),
+    help="Start all random numbers from this one; replicas of md count on from it.",
+)  # fmt: skip
+
+
+def calculator_options(default_dtype: str | None = None) -> Callable[[Callable], Callable]:
+    """A decorator that adds the calculator's options; the command gets a dictionary ``calculator``.
+
+    It is for :func:`.common.make_calculator`. ``default_dtype`` is the precision without --dtype; None stands
+    for that of the weights.
+    """
+
+    def add(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def gathered(*, device, dtype, forces, symmetrize, tolerance, check_lattice, **others) -> None:
+            calculator = {"device": device, "dtype": dtype or default_dtype, "forces": forces}
+            calculator |= {"check_lattice": check_lattice} | averaging_arguments(symmetrize, tolerance)
+            command(calculator=calculator, **others)
+
+        for option in (check_lattice, tolerance, symmetrize, forces, dtype, device):
+            gathered = option(gathered)
+        return gathered
+
+    return add
+
+
+def averaging_arguments(symmetrize: str | None, tolerance: float | None) -> dict:
+    """The calculator's arguments for what was given. Raises click.BadParameter for a useless --tolerance."""
+    if tolerance is None:
+        return {"symmetrize": symmetrize}
+    if symmetrize != "auto":
+        got = "no --symmetrize" if symmetrize is None else f"--symmetrize {symmetrize!r}"
+        raise click.BadParameter(f"needs --symmetrize auto, got {got}", param_hint="--tolerance")
+    return {"symmetrize": symmetrize, "tolerance": tolerance}
+
+
+# What to write instead of options that there were, by command and option
+RETIRED = {
+    ("elastic", "--points"): "the number of strains of each component is --strains N",
+    ("eos", "--points"): "the number of volumes is --volumes N",
+    ("eos", "--strain"): "the relative change of the volume is --volume-change X",
+    ("phonons", "--force"): "to go on where the crystal could not be relaxed, use --allow-unrelaxed",
+}

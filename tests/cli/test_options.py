@@ -1,0 +1,103 @@
+"""One grammar of commands: an option has one meaning, one default and one text, and is declared once."""
+
+import ast
+import inspect
+from collections import defaultdict
+from pathlib import Path
+
+import click
+import pytest
+
+from ase_mlip import cli, phonons, relax, thermal_conductivity
+from ase_mlip.cli.main import main
+from ase_mlip.cli.options import RETIRED
+from ase_mlip.cli.simulations import conductivity as conductivity_command
+from ase_mlip.cli.simulations import phonons as phonons_command
+from ase_mlip.cli.simulations import relax as relax_command
+
+SOURCES = sorted(Path(cli.__file__).parent.rglob("*.py"))
+MADE_OFTEN = {"--output": 2, "--temperature": 2}  # -o is a folder or a file; some commands take several
+NOT_YET = {"--output", "--plot", "--reference", "--symmetry"}
+
+
+def options():
+    """Command and option, of all commands."""
+    for name, command in main.commands.items():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                yield name, parameter
+
+
+def name_of(option: click.Option) -> str:
+    """The long one; -o FOLDER and -o FILE are two."""
+    long = option.opts[-1]
+    return f"{long} {option.metavar}" if long == "--output" else long
+
+
+def meaning(option: click.Option) -> dict:
+    """All that a user sees of an option; some commands take several of what others take one of."""
+    default = option.default[0] if option.multiple and isinstance(option.default, tuple) else option.default
+    return {
+        "text": option.help,
+        "default": None if isinstance(default, tuple) and not default else default,
+        "shown default": option.show_default,
+        "type": repr(option.type.to_info_dict()),
+        "values": option.nargs,
+        "metavar": option.metavar,
+        "flag": option.is_flag,
+        "negation": option.secondary_opts,
+        "short": option.opts[:-1],
+    }
+
+
+def test_one_name_has_one_meaning_one_default_and_one_text():
+    found = defaultdict(lambda: defaultdict(list))
+    for command, option in options():
+        for what, value in meaning(option).items():
+            found[name_of(option), what][str(value)].append(command)
+    differing = {key: dict(values) for key, values in found.items() if len(values) > 1}
+    assert {name.partition(" ")[0] for name, _ in differing} == NOT_YET
+
+
+def test_options_of_several_commands_are_declared_in_one_place():
+    """No file declares an option that another declares, and those of several commands are in options.py."""
+    declared = defaultdict(list)
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "option"):
+                continue
+            names = [part.value for part in node.args if isinstance(part, ast.Constant)]
+            (long,) = [name.partition("/")[0] for name in names if name.startswith("--")]
+            declared[long].append(source.name)
+    twice = {name: files for name, files in declared.items() if len(files) > MADE_OFTEN.get(name, 1)}
+    assert set(twice) == NOT_YET
+    commands = defaultdict(set)
+    for command, option in options():
+        commands[option.opts[-1]].add(command)
+    assert set(commands) == set(declared)
+    shared = {name for name, of in commands.items() if len(of) > 1}
+    elsewhere = {name for name in shared if set(declared[name]) != {"options.py"}}
+    assert elsewhere == NOT_YET
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_help_texts_are_sentences(command):
+    """They begin with a capital and end with a full stop."""
+    for option in main.commands[command].params:
+        if isinstance(option, click.Option):
+            assert option.help, f"{command} {option.opts[-1]} has no text"
+            assert option.help[0].isupper() and option.help.endswith("."), f"{command} {option.opts[-1]}"
+
+
+def test_defaults_that_are_named_in_texts_are_those_of_the_functions():
+    """Commands import no function for --help; what they take where nothing is given is the functions' own."""
+    for function, command in ((phonons, phonons_command), (thermal_conductivity, conductivity_command)):
+        known = inspect.signature(function).parameters
+        assert (known["mesh"].default, known["distance"].default) == (command.MESH, command.DISTANCE)
+    assert inspect.signature(relax).parameters["fmax"].default == relax_command.FMAX
+
+
+def test_options_that_were_given_up_are_gone():
+    there = {(command, name) for command, option in options() for name in option.opts}
+    assert RETIRED and not there & RETIRED.keys()
+    assert {command for command, _ in RETIRED} <= main.commands.keys()
