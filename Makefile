@@ -21,7 +21,7 @@ OLDEST_PYTHON ?= $(PYTHON)
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
-	$(BIN)/ase-mlip demo -o demo_output
+	$(BIN)/ase-mlip demo -o demo_output --overwrite
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -m "not slow"

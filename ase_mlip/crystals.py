@@ -66,7 +66,7 @@ def require_positive(**values: float) -> None:
 
 
 def refuse_random(calculator, what: str) -> None:
-    """Raise StructureError for ``symmetrize="random SEED"``: its energy is another in every evaluation."""
+    """Raise StructureError for ``symmetrize="random:SEED"``: its energy is another in every evaluation."""
     averaging = getattr(calculator, "averaging", None)
     if averaging is not None and averaging.seed is not None:
         raise StructureError(

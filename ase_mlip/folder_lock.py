@@ -45,17 +45,6 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked_file(path: str | Path | None) -> Iterator[None]:
-    """The same for an output file, with ``.NAME.lock`` beside it; nothing is locked for None."""
-    if path is None or not Path(path).absolute().parent.is_dir():
-        yield  # whoever writes there will say that there is no such folder
-        return
-    path = Path(path)
-    with _held(path.with_name(f".{path.name}.lock"), path):
-        yield
-
-
-@contextlib.contextmanager
 def _held(lock: Path, output: Path) -> Iterator[None]:
     descriptor = _acquire(lock, output)
     try:

@@ -44,8 +44,8 @@ def run(*arguments, code=0):
 def test_relax_keeps_them_also_in_what_it_writes(files, tmp_path):
     folder, model = files
     arguments = ("relax", model, folder / "POSCAR", "--fmax", 0.01, "--dtype", "float64")
-    run(*arguments, "-o", tmp_path / "relaxed.xyz")
-    start, end = read(folder / "POSCAR"), read(tmp_path / "relaxed.xyz")
+    run(*arguments, "-o", tmp_path / "out")
+    start, end = read(folder / "POSCAR"), read(tmp_path / "out" / "relaxed.extxyz")
     moved = np.linalg.norm(end.positions - start.positions, axis=1)
     assert moved[[1, 4]] == pytest.approx([0.0, 0.0], abs=1e-7)
     assert np.delete(moved, [1, 4]).min() > 1e-3
@@ -53,8 +53,8 @@ def test_relax_keeps_them_also_in_what_it_writes(files, tmp_path):
     # the same positions with other constraints are another structure
     start.set_constraint(FixAtoms([2]))
     write(tmp_path / "POSCAR", start, format="vasp", sort=False)
-    run("relax", model, tmp_path / "POSCAR", *arguments[3:], "-o", tmp_path / "relaxed.xyz")
-    last = read(tmp_path / "relaxed.xyz", index=-1)
+    run("relax", model, tmp_path / "POSCAR", *arguments[3:], "-o", tmp_path / "out")
+    last = read(tmp_path / "out" / "relaxed.extxyz", index=-1)
     assert last.constraints[0].index.tolist() == [2]
     assert last.positions[2] == pytest.approx(start.positions[2], abs=1e-7)
 

@@ -101,7 +101,7 @@ def test_what_is_said_of_the_differences():
 @pytest.mark.slow
 def test_bands_of_molybdenum(tmp_path):
     write(tmp_path / "mo.cif", bulk("Mo", cubic=True))
-    options = ("--supercell", 4, 4, 4, "--symmetry", "crystal", "--json", "-o", tmp_path / "out")
+    options = ("--supercell", 4, 4, 4, "--symmetrize", "crystal", "--json", "-o", tmp_path / "out")
     found = json.loads(run("phonons", "pet-mo", tmp_path / "mo.cif", *options))["mo"]
     assert found["n_atoms_supercell"] == 128 and found["lowest_frequency"] > -0.01
     stated = re.search(r"at H, N and P of molybdenum ([\d.; ,]+) THz", sentences("validation.md"))[1]
@@ -116,7 +116,7 @@ def test_bands_of_molybdenum(tmp_path):
 def test_the_example_of_relaxations(tmp_path):
     """Seconds aside."""
     (shown,) = re.findall(r"\$ ase-mlip relax pet-si.*?```", page("relaxation.md"), re.DOTALL)
-    options = ["--cell", "full", "--fmax", "1e-3", "--dtype", "float64", "-o", tmp_path / "relaxed.extxyz"]
+    options = ["--cell", "full", "--fmax", "1e-3", "--dtype", "float64", "-o", tmp_path / "out"]
     result = CliRunner().invoke(main, ["relax", "pet-si", *map(str, (SILICON, RATTLED, *options))])
     assert result.exit_code == 0, result.output
     turned = r"changes its forces by up to ([\d.e-]+) eV/Å, more than --fmax 0.001"
@@ -187,8 +187,8 @@ def test_rotations_that_schemes_share():
 @pytest.mark.slow
 def test_how_much_averaging_helps():
     rows = table("symmetry.md", "energy, meV/atom", "largest of an atom")
-    found = json.loads(run("symmetry", "pet-si", RATTLED, "--json", "--no-plot", "--device", "cpu"))
-    found = {row["scheme"]: row for row in next(iter(found.values()))}
+    found = json.loads(run("symmetry", "pet-si", RATTLED, "--json", "--device", "cpu"))
+    found = {row["scheme"]: row for row in next(iter(found["structures"].values()))}
     for scheme, evaluations, *cells in rows:
         row = found[scheme]
         assert int(evaluations) == row["evaluations"]

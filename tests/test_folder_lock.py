@@ -12,7 +12,7 @@ import pytest
 
 from ase_mlip import folder_lock
 from ase_mlip.errors import OutputInUseError
-from ase_mlip.folder_lock import locked, locked_file
+from ase_mlip.folder_lock import locked
 
 HOLD = """
 import sys, time
@@ -56,20 +56,6 @@ def test_the_same_process_cannot_hold_it_twice(tmp_path):
         pass
     with locked(tmp_path):
         pass
-
-
-def test_a_file_has_a_lock_of_its_own(tmp_path):
-    path = tmp_path / "a.json"
-    with (
-        locked_file(path),
-        locked_file(tmp_path / "b.json"),
-        pytest.raises(OutputInUseError),
-        locked_file(path),
-    ):
-        pass
-    with locked_file(None), locked_file(tmp_path / "nowhere" / "a.json"):
-        pass
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_stays_empty_is_not_left(tmp_path):
@@ -126,14 +112,14 @@ def test_reading_needs_no_lock(holder, tmp_path):
 
 
 COMMANDS = {
-    "relax": (["relax", "{model}", "{crystal}", "-o", "{folder}/a.extxyz"], "a.extxyz"),
+    "relax": (["relax", "{model}", "{crystal}", "-o", "{folder}/out"], "out"),
     "phonons": (["phonons", "{model}", "{crystal}", "-o", "{folder}/out"], "out/crystal"),
-    "elastic": (["elastic", "{model}", "{crystal}", "-o", "{folder}/a.json"], "a.json"),
-    "eos": (["eos", "{model}", "{crystal}", "-o", "{folder}/a.json"], "a.json"),
-    "md": (["md", "{model}", "{crystal}", "--time", "0.01", "-o", "{folder}/a.json"], "a.json"),
+    "elastic": (["elastic", "{model}", "{crystal}", "-o", "{folder}/out"], "out"),
+    "eos": (["eos", "{model}", "{crystal}", "-o", "{folder}/out"], "out"),
+    "md": (["md", "{model}", "{crystal}", "--time", "0.01", "-o", "{folder}/out"], "out"),
     "validate": (["validate", "{model}", "{crystal}", "-o", "{folder}/out"], "out"),
     "demo": (["demo", "-o", "{folder}/out"], "out"),
-    "conductivity": (["conductivity", "{model}", "{crystal}", "-o", "{folder}/a.json"], "a.json"),
+    "conductivity": (["conductivity", "{model}", "{crystal}", "-o", "{folder}/out"], "out"),
 }
 
 
@@ -149,8 +135,7 @@ def test_commands_hold_the_lock_of_their_output(tmp_path, pair_model_path, comma
     bulk("SiO", "zincblende", a=4.6).write(tmp_path / "crystal.extxyz")
     arguments, output = COMMANDS[command]
     known = {"model": pair_model_path, "crystal": tmp_path / "crystal.extxyz", "folder": tmp_path}
-    lock = locked_file if "." in output else locked
-    with lock(tmp_path / output):
+    with locked(tmp_path / output):
         found = CliRunner().invoke(main, [argument.format(**known) for argument in arguments])
     assert found.exit_code != 0
     assert f"`{tmp_path / output}` is being written by process {os.getpid()}" in found.output

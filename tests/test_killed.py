@@ -40,7 +40,7 @@ def silicon(folder: Path) -> None:
 MODEL = ["snnp-si"]
 DOUBLE = ["--dtype", "float64"]
 COMMANDS = {
-    "relax": ["relax", *MODEL, "many.extxyz", *DOUBLE, "--fmax", "1e-4", "-o", "out.extxyz"],
+    "relax": ["relax", *MODEL, "many.extxyz", *DOUBLE, "--fmax", "1e-4", "-o", "out"],
     "phonons": [
         "phonons",
         *MODEL,
@@ -56,25 +56,25 @@ COMMANDS = {
     ],
     "conductivity": [
         *("conductivity", *MODEL, "crystal.extxyz", *DOUBLE, "--supercell", "1", "1", "1"),
-        *("--mesh", "3", "3", "3", "-o", "out.json"),
+        *("--mesh", "3", "3", "3", "-o", "out"),
     ],
-    "elastic": ["elastic", *MODEL, "crystal.extxyz", *DOUBLE, "-o", "out.json"],
-    "md": ["md", *MODEL, "crystal.extxyz", *DOUBLE, "--time", "0.2", "--replicas", "2", "-o", "out.json"],
+    "elastic": ["elastic", *MODEL, "crystal.extxyz", *DOUBLE, "-o", "out"],
+    "md": ["md", *MODEL, "crystal.extxyz", *DOUBLE, "--time", "0.2", "--replicas", "2", "-o", "out"],
     "landscape": ["landscape", *MODEL, "labelled.extxyz", "--plane", "-o", "out"],
 }
 # a relaxation goes on with a new optimiser: it ends in the same minimum, within the forces of --fmax;
 # each point of a landscape is computed from the stored weights alone: it is the same bit by bit
 TOLERANCES = {"relax": 1e-6, "landscape": 0.0}
-PATHS = {"phonons": "out/vacancy/phonons.json", "landscape": "out/landscape.json"}
 
 
 def numbers_of(folder: Path, command: str) -> dict:
     """What the command is for, without times."""
     if command == "relax":
-        frames = {frame.info["name"]: frame for frame in ase.io.read(folder / "out.extxyz", ":")}
+        frames = {frame.info["name"]: frame for frame in ase.io.read(folder / "out" / "relaxed.extxyz", ":")}
         assert len(frames) == 6 and all(frame.info["converged"] for frame in frames.values())
         return {name: [frame.get_potential_energy()] for name, frame in frames.items()}
-    return json.loads((folder / PATHS.get(command, "out.json")).read_text())
+    name = "vacancy/phonons.json" if command == "phonons" else f"{command}.json"
+    return json.loads((folder / "out" / name).read_text())
 
 
 def assert_same(found, expected, tolerance: float, place: str = "") -> None:
@@ -100,8 +100,8 @@ def whole_files(folder: Path) -> None:
     for path in folder.rglob("*.npz"):
         with np.load(path) as stored:
             assert all(np.isfinite(stored[key]).all() for key in ("forces", "evaluations"))
-    if (folder / "out.extxyz").exists():
-        ase.io.read(folder / "out.extxyz", ":")
+    for path in folder.rglob("relaxed.extxyz"):
+        ase.io.read(path, ":")
 
 
 def killed_often(folder: Path, command: str, times: int, seed: int) -> None:

@@ -92,7 +92,7 @@ class MLIPCalculator(Calculator):
     skin: how far neighbour lists reach beyond the cutoff, Å, to be kept while atoms move
     symmetrize: averaging over rotations (:func:`ase_mlip.rotations.schemes.find_averaging`):
         ``"octahedral"``,
-        ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev L"``, ``"random SEED"`` (a new rotation
+        ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev:L"``, ``"random:SEED"`` (a new rotation
         per evaluation), the undisplaced crystal (``ase.Atoms``) whose point group is meant, or ``"auto"``:
         as many rotations as the first structure needs for ``tolerance``, and those from then on. None
         takes what the file was exported with, ``"none"`` the plain network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .options import CRYSTAL
 from .progress import Lines
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from ..calculators.calculator import MLIPCalculator
     from ..relaxation.force_noise import ForceNoise
-
-
-_NOT_IN_RESULTS = {"model", "structure", "output", "plot", "as_json", "device"}
 
 
 def choose_averaging(calculator: MLIPCalculator, structures: dict[str, Atoms]) -> None:
@@ -59,13 +56,26 @@ def chosen_scheme(model: str, structures: dict[str, Atoms], **options) -> str:
 
 
 def make_calculator(model: str, **options) -> MLIPCalculator:
-    """The calculator of a model file or shipped potential; a misspelt name fails before torch is imported."""
+    """The calculator of a model file or shipped potential; a misspelt name fails before torch is imported.
+
+    With --symmetrize crystal it is not averaged yet: see :func:`average_over_crystal`.
+    """
     from ..model_file.info import find_model
 
     path = find_model(model)
     from ..calculators.calculator import MLIPCalculator
 
+    if options.get("symmetrize") == CRYSTAL:
+        options["symmetrize"] = None
     return MLIPCalculator(path, **options)
+
+
+def average_over_crystal(calculator: MLIPCalculator, crystal: Atoms, symprec: float) -> MLIPCalculator:
+    """The calculator for --symmetrize crystal: averaged over the point group of ``crystal``."""
+    from ..calculators.symmetrized_calculator import symmetrized
+    from ..rotations.schemes import crystal_averaging
+
+    return symmetrized(calculator, crystal_averaging(crystal, symprec), calculator.check_lattice)
 
 
 def read_named(files: Sequence[Path]) -> dict[str, Atoms]:
@@ -116,58 +126,12 @@ def check_known(structures: Mapping[str, Atoms], species: Sequence[int]) -> None
             check_structure(atoms, species)
 
 
-def show(document: dict, text: str, as_json: bool, output: Path | None) -> None:
-    """Print the text or the JSON document, and write the latter to ``output``."""
-    from ..provenance import write_atomically
-
-    encoded = json.dumps(document, indent=1)
-    click.echo(encoded if as_json else text)
-    if output:
-        write_atomically(output, (encoded + "\n").encode())
-        click.echo(f"results: {output}", err=True)
-
-
-def require_folder_of(path: Path | None, option: str, may_be_folder: bool = False) -> None:
+def require_folder_of(path: Path | None, option: str) -> None:
     """Raise click.BadParameter unless ``path`` can be created where it is to be written."""
     if path is not None and not path.absolute().parent.is_dir():
         raise click.BadParameter(f"the folder `{path.parent}` does not exist", param_hint=option)
-    if path is not None and path.is_dir() and not may_be_folder:
+    if path is not None and path.is_dir():
         raise click.BadParameter(f"`{path}` is a folder; name a file", param_hint=option)
-
-
-def run_settings(document_sha256: str, atoms: Atoms, **defaults) -> dict:
-    """What the results of the present command depend on, as JSON has it, for :func:`refuse_other_results`.
-
-    ``defaults`` are what the command takes for options that are not given.
-    """
-    from ..relaxation.store import key_of
-
-    context = click.get_current_context()
-    chosen = {name: value for name, value in context.params.items() if name not in _NOT_IN_RESULTS}
-    chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
-    if chosen.get("symmetrize") != "auto":
-        chosen.pop("tolerance", None)
-    known = {"command": context.command.name, "model_document_sha256": document_sha256}
-    return json.loads(json.dumps(known | {"structure": key_of("", atoms, "")} | chosen, default=str))
-
-
-def refuse_other_results(path: Path | None, settings: dict) -> None:
-    """Raise DataError where ``path`` holds anything but results of the same command and settings."""
-    from ..errors import DataError
-
-    if path is None or not path.exists():
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # not JSON, or not text
-        found = None
-    known = found.get("settings") if isinstance(found, dict) else None
-    if known != settings:
-        what = "something else" if known is None else "those of other settings"
-        raise DataError(
-            f"`{path}` exists; expected results of the same command, model, structure and settings to "
-            f"replace, got {what}; choose another output or remove the file"
-        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,10 +48,29 @@ forces = click.option(
     "--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True,
     help="Take derivatives of the energy, or the model's direct heads.",
 )  # fmt: skip
-symmetrize = click.option(
-    "--symmetrize", metavar="SCHEME",
-    help="Average the model over rotations: octahedral, icosahedral, lebedev L, file FILE, or auto: as many "
-    "as the first structure needs for --tolerance, and those for all.",
+
+
+def _one_spelling(_context, _parameter, value):
+    """``lebedev 5`` for ``lebedev:5``, so that results of both have the same settings."""
+    if isinstance(value, tuple):
+        return tuple(_one_spelling(None, None, scheme) for scheme in value)
+    return value and re.sub(r"^(lebedev|random|file):", r"\1 ", value.strip())
+
+
+CRYSTAL = "crystal"  # the one scheme that depends on a structure
+_SYMMETRIZE = {
+    "metavar": "SCHEME",
+    "callback": _one_spelling,
+    "help": "Average the model over rotations: none, octahedral, icosahedral (each also with +inversion), "
+    "lebedev:L, random:SEED, file:FILE, crystal (the point group of the undisplaced crystal), or auto (as "
+    "many as the first structure needs for --tolerance, and those for all). By default the model file says; "
+    "symmetry compares several: repeat the option.",
+}
+symmetrize = click.option("--symmetrize", **_SYMMETRIZE)
+schemes = click.option("--symmetrize", "schemes", multiple=True, **_SYMMETRIZE)
+crystal = click.option(
+    "--crystal", type=FILE,
+    help="Take this undisplaced crystal for --symmetrize crystal, instead of the structure itself.",
 )  # fmt: skip
 tolerance = click.option(
     "--tolerance", type=POSITIVE, metavar="FORCE", show_default=DEFAULT_TOLERANCE,
@@ -63,6 +83,21 @@ check_lattice = click.option(
 
 # ---- what is written --------------------------------------------------------------------------------------
 
+_OUTPUT = {
+    "metavar": "FOLDER",
+    "help": "Write the results into this folder, where an interrupted run of the same settings goes on. By "
+    "default phonons, validate and demo write to phonons, report and demo_output, the others nothing; with "
+    "--attach, design writes the new model to this file.",
+}
+output_folder = click.option("-o", "--output", type=FOLDER, **_OUTPUT)
+output_folder_or_file = click.option("-o", "--output", type=FILE, **_OUTPUT)
+output_file = click.option(
+    "-o", "--output", type=FILE, metavar="FILE",
+    help="Write this file; by default filters.png in plot-filters and rotations.txt in rotations.",
+)  # fmt: skip
+plot = click.option("--plot", is_flag=True, help="Draw the results, too: a picture in the folder of -o.")
+overwrite = click.option("--overwrite", is_flag=True,
+                         help="Replace results of other settings in the folder of -o.")  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print the results as one JSON object, and nothing else, on stdout.")  # fmt: skip
 resume = click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
@@ -79,6 +114,16 @@ fmax = click.option(
     "--fmax", type=POSITIVE,
     help="Relax until no force is larger, eV/Å; with the cell it bounds the stress, too. By default 0.01 in "
     "relax, and 0.0001 in elastic, eos and conductivity, which relax first.",
+)  # fmt: skip
+keep_space_group = click.option(
+    "--keep-space-group/--no-keep-space-group", default=None,
+    help="Keep the space group of the start while relaxing, by projecting forces and steps. By default "
+    "elastic, eos and conductivity do, and relax does not.",
+)  # fmt: skip
+reference = click.option(
+    "--reference", type=FILE,
+    help="Compare with reference data: a relaxed structure in relax, a phonopy directory in phonons, one for "
+    "all or for each structure in validate, a table of conductivities in conductivity (with --entry).",
 )  # fmt: skip
 supercell = click.option(
     "--supercell", type=COUNT, nargs=3, metavar="A B C",
@@ -149,7 +194,16 @@ def averaging_arguments(symmetrize: str | None, tolerance: float | None) -> dict
 
 
 # What to write instead of options that there were, by command and option
+_CRYSTAL_KEPT = "--keep-space-group (the default) keeps the space group, --no-keep-space-group lets it go"
 RETIRED = {
+    ("conductivity", "--symmetry"): _CRYSTAL_KEPT,
+    ("elastic", "--symmetry"): _CRYSTAL_KEPT,
+    ("eos", "--symmetry"): _CRYSTAL_KEPT,
+    ("md", "--reference"): "the frames to compare distances with are --rdf-frames FILE",
+    ("phonons", "--symmetry"): "averaging over the point group of the crystal is --symmetrize crystal",
+    ("relax", "--symmetry"): "`fix` is --keep-space-group, `average` is --symmetrize crystal",
+    ("symmetry", "--no-plot"): "nothing is drawn without --plot",
+    ("symmetry", "--schemes"): "each scheme is a --symmetrize SCHEME",
     ("elastic", "--points"): "the number of strains of each component is --strains N",
     ("eos", "--points"): "the number of volumes is --volumes N",
     ("eos", "--strain"): "the relative change of the volume is --volume-change X",

@@ -138,7 +138,7 @@ def thermal_conductivity(
     MLIPError
         phono3py is not installed
     StructureError
-        for molecules, without calculator, with constraints, ``symmetrize="random SEED"``, or not relaxed
+        for molecules, without calculator, with constraints, ``symmetrize="random:SEED"``, or not relaxed
     ValueError
         for a temperature that is not positive
     """

@@ -118,11 +118,14 @@ def _key(supercells: Sequence[PhonopyAtoms], made_with: dict) -> str:
     return digest.hexdigest()
 
 
-def write_results(result, folder: Path, with_group_velocities: bool = False) -> dict:
+def write_results(
+    result, folder: Path, with_group_velocities: bool = False, settings: dict | None = None
+) -> dict:
     """``phonopy.yaml``, ``FORCE_SETS`` and ``force_constants.hdf5``, which phonopy's commands read, and JSON.
 
     ``result`` is a :class:`ase_mlip.lattice_dynamics.phonons.PhononResult`. Returns what ``phonons.json``
-    holds, which is the mesh's modes ``with_group_velocities``, too. Raises OSError.
+    holds: ``settings`` where there are any, and the mesh's modes ``with_group_velocities``, too. Raises
+    OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     result.save(folder / "phonopy.yaml")
@@ -130,6 +133,7 @@ def write_results(result, folder: Path, with_group_velocities: bool = False) -> 
     write_force_constants_to_hdf5(
         result.phonopy.force_constants, filename=str(folder / "force_constants.hdf5")
     )
-    document = result.to_dict() | result.spectra(with_group_velocities)
+    known = {} if settings is None else {"settings": settings}
+    document = known | result.to_dict() | result.spectra(with_group_velocities)
     write_json(folder / "phonons.json", document)
     return document

@@ -143,7 +143,7 @@ def elastic_constants(
     Raises
     ------
     StructureError
-        for molecules and slabs, without calculator, with constraints or ``symmetrize="random SEED"``, for
+        for molecules and slabs, without calculator, with constraints or ``symmetrize="random:SEED"``, for
         stresses that are not finite, and where no symmetry is found
     """
     work = with_calculator(atoms, "elastic_constants")

@@ -92,6 +92,7 @@ def relax(
     cell: bool | str = False,
     *,
     symmetry: str | None = None,
+    crystal: Atoms | None = None,
     reference: Atoms | None = None,
     smax: float | None = None,
     symprec: float = 1e-2,
@@ -115,10 +116,11 @@ def relax(
     cell: False keeps it, True relaxes it, ``"shape"`` at constant volume, ``"volume"`` at constant shape;
         directions that are not periodic are kept
     symmetry: ``"fix"`` keeps the space group that ``atoms`` has within ``symprec`` (ASE's FixSymmetry).
-        ``"average"`` averages the model over the point group of ``reference``, or without one of ``atoms``;
-        positions are free. ``atoms`` is rotated to the orientation of ``reference``, of which its cell has
-        to be a strained cell or supercell, and stays in it
-    reference: a crystal for ``symmetry="average"``, and for ``rmsd_to_reference``
+        ``"average"`` averages the model over the point group of ``crystal``, or without one of ``reference``,
+        else of ``atoms``; positions are free. ``atoms`` is rotated to the orientation of that crystal, of
+        which its cell has to be a strained cell or supercell, and stays in it
+    crystal: the undisplaced crystal for ``symmetry="average"``
+    reference: a structure to compare with, for ``rmsd_to_reference``
     smax: relax also until no component of the stress is larger, eV/Å^3
     symprec: tolerance for the symmetry that ``symmetry`` is about, Å
     symprecs: tolerances at which space groups are looked for in the result, Å
@@ -150,12 +152,14 @@ def relax(
     if not fmax >= 0.0:
         raise StructureError(f"`fmax` must be positive, got {fmax} eV/Å")
     _check_choices(optimizer, cell, symmetry, smax)
-    if reference is not None:
-        require_same_substance(work, reference)
+    for other in (crystal, reference):
+        if other is not None:
+            require_same_substance(work, other)
+    undisplaced = next(known for known in (crystal, reference, atoms) if known is not None)
     path = None if trajectory is None else Path(trajectory)
     resumed = resume and path is not None and _take_last_frame(work, path)
     constraints = list(work.constraints)
-    origin, refinement = _prepare_symmetry(work, atoms if reference is None else reference, symmetry, symprec)
+    origin, refinement = _prepare_symmetry(work, undisplaced, symmetry, symprec)
     target = _target(work, cell, origin)
     record = _Record([], [], [])
     started = time.perf_counter()

@@ -83,6 +83,7 @@ class Store:
     """The frames of one output file, kept in memory and written to it in one piece.
 
     Writing is put off while it would take more than a twentieth of the time; ``flush`` writes what is left.
+    With ``overwrite``, a file that is refused otherwise counts as none and is replaced.
 
     Raises
     ------
@@ -90,9 +91,9 @@ class Store:
         for a file that exists and holds anything else than structures relaxed with the same settings
     """
 
-    def __init__(self, path: Path | None, settings: str):
+    def __init__(self, path: Path | None, settings: str, overwrite: bool = False):
         self.path = path
-        self.frames = {} if path is None or not path.exists() else _read(path, settings)
+        self.frames = {} if path is None or not path.exists() else _read(path, settings, overwrite)
         self._pending = False
         self._duration = 0.0
         self._written = time.perf_counter()
@@ -130,7 +131,16 @@ def _named(content) -> str:
     return "x" + content.hexdigest()[:16]  # a letter first: the file's format would take some for numbers
 
 
-def _read(path: Path, settings: str) -> dict[str, Atoms]:
+def _read(path: Path, settings: str, overwrite: bool) -> dict[str, Atoms]:
+    try:
+        return _frames(path, settings)
+    except DataError:
+        if not overwrite:
+            raise
+        return {}
+
+
+def _frames(path: Path, settings: str) -> dict[str, Atoms]:
     try:
         frames = ase.io.read(path, ":", format="extxyz")
     except Exception as error:  # ASE's parsers raise whatever they stumble over
@@ -153,5 +163,5 @@ def _read(path: Path, settings: str) -> dict[str, Atoms]:
 def _foreign(path: Path, what: str) -> DataError:
     return DataError(
         f"`{path}` exists; expected results of the same model, settings and versions to continue, got "
-        f"{what}; choose another output or remove the file"
+        f"{what}; choose another output, or replace it with `overwrite` (--overwrite)"
     )

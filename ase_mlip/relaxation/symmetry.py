@@ -178,7 +178,7 @@ def align(atoms: Atoms, crystal: Atoms) -> np.ndarray:
             atoms.positions = positions
         return cell
     raise StructureError(
-        "`reference` expected a crystal of which the structure is a strained cell or supercell, got "
+        "`crystal` expected one of which the structure is a strained cell or supercell, got "
         f"{len(crystal)} atoms in {crystal.cell.array.round(3).tolist()} Å for {len(atoms)} in "
         f"{atoms.cell.array.round(3).tolist()} Å; give the undistorted crystal in the same cell"
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from ase import Atoms
 from ase.io import read, write
 
-from ..errors import MLIPError, StructureError
+from ..errors import DataError, MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.reference import reference_digest
 from ..model_file.info import ModelInfo, find_model, read_info
@@ -41,6 +41,7 @@ def validate(
     *,
     device: str = "auto",
     processes: int | None = None,
+    overwrite: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Run every step for every structure and write ``index.html``, ``results.json`` and ``results.csv``.
@@ -54,6 +55,7 @@ def validate(
     settings: what is done
     device: of the calculators
     processes: structures at a time; by default as many as there are cores, which share the threads
+    overwrite: whether steps of other runs may be replaced, or are refused
     progress: called as ``progress(done, total)`` with steps
 
     Returns
@@ -64,6 +66,8 @@ def validate(
     ------
     MLIPError, FileNotFoundError
         an unknown model, no structures, or another process that writes to ``output``
+    DataError
+        without ``overwrite``, for an ``output`` with steps of another run
     OSError
         where ``output`` cannot be written
     """
@@ -75,6 +79,8 @@ def validate(
     if settings.reference is not None:
         require_reference(Path(settings.reference), list(structures))
     output = Path(output)
+    if not overwrite:
+        _refuse_others(info, structures, output, settings)
     with locked(output):
         return _validate(path, info, structures, output, settings, device, processes, progress)
 
@@ -135,7 +141,7 @@ def run_structure(
     calculator = MLIPCalculator(model, device=device, dtype=settings.dtype, symmetrize=settings.symmetrize)
     job = Job(name, atoms, calculator, folder, settings)
     stored = _stored(folder)
-    record = _record(stored, job)
+    record = _record(stored, job, _made_with(calculator.model.info, job))
     if "anew" in stored:  # of an earlier call
         write_json(folder / RESULTS, record)
     relaxed = folder / RELAXED
@@ -202,9 +208,25 @@ def _stored(folder: Path) -> dict:
         return {"steps": {}}
 
 
-def _record(stored: dict, job: Job) -> dict:
-    """What is kept of a structure: its steps, if they were made with the same, else none, with a line why."""
-    made = _made_with(job)
+def _refuse_others(
+    info: ModelInfo, structures: Mapping[str, Atoms], output: Path, settings: Settings
+) -> None:
+    """Raise DataError for steps in ``output`` that were made with something else than now."""
+    for name, atoms in structures.items():
+        stored = _stored(output / name)
+        made = _made_with(info, Job(name, atoms, None, output / name, settings))
+        before = stored.get("made_with")
+        if stored["steps"] and before != made:
+            why = "not known" if before is None else _difference(before, made)
+            raise DataError(
+                f"`{output / name}` exists; expected steps of the same model, structure, settings and "
+                f"versions to go on with, got those of another run ({why}); choose another folder, or "
+                "replace them with `overwrite=True` (--overwrite)"
+            )
+
+
+def _record(stored: dict, job: Job, made: dict) -> dict:
+    """What is kept of a structure: its steps, if they were ``made`` with the same, else a line why not."""
     fresh = {
         "made_with": made,
         "formula": job.atoms.get_chemical_formula(),
@@ -220,7 +242,7 @@ def _record(stored: dict, job: Job) -> dict:
     return fresh
 
 
-def _made_with(job: Job) -> dict:
+def _made_with(info: ModelInfo, job: Job) -> dict:
     """What the steps of a structure depend on, as JSON has it."""
     settings = asdict(job.settings)
     settings.pop("reference")  # its content counts
@@ -230,7 +252,7 @@ def _made_with(job: Job) -> dict:
         digest.update(array.tobytes())
     known = versions()
     return {
-        "model": job.calculator.model.info.document_sha256,
+        "model": info.document_sha256,
         "structure": digest.hexdigest(),
         "reference": None if folder is None else reference_digest(folder),
         "settings": settings,

@@ -21,7 +21,7 @@ from .rotation_file import read_rotations
 
 GROUPS = {"octahedral": "O", "icosahedral": "I"}
 SCHEMES = (
-    "none, octahedral, icosahedral (each also with +inversion), lebedev L, random SEED, file FILE, or a "
+    "none, octahedral, icosahedral (each also with +inversion), lebedev:L, random:SEED, file:FILE, or a "
     "crystal as ase.Atoms"
 )
 # What the automatic choice tries, in this order: (evaluations) 1, 24, 60, 208, 380, 600
@@ -33,10 +33,10 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
 
     Parameters
     ----------
-    scheme: ``"none"``, ``"octahedral"``, ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev L"``,
-        ``"random SEED"``, ``"file FILE"`` of :func:`~ase_mlip.rotations.rotation_file.write_rotations`; the
-        **undisplaced** crystal (``ase.Atoms``) whose point group is meant; or an ``Averaging``, which is
-        returned
+    scheme: ``"none"``, ``"octahedral"``, ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev:L"``,
+        ``"random:SEED"``, ``"file:FILE"`` of :func:`~ase_mlip.rotations.rotation_file.write_rotations`, of
+        which the colon may be a space; the **undisplaced** crystal (``ase.Atoms``) whose point group is
+        meant; or an ``Averaging``, which is returned
     symprec: tolerance for the crystal's symmetry, Å
 
     Raises
@@ -56,17 +56,24 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
     base, _, inversion = name.partition("+")
     if base in GROUPS and inversion in ("", "inversion"):
         return _group_averaging(base, bool(inversion))
-    if name.startswith("file "):
-        return read_rotations(name.removeprefix("file ").strip())
+    if re.match("file[ :]", name):
+        return read_rotations(name[len("file ") :].strip())
     numbered = re.fullmatch(r"(lebedev|random)[ :](\d+)", name)
     if numbered and numbered[1] == "lebedev":
         return lebedev_averaging(int(numbered[2]))
     if numbered:
-        return Averaging(name, random_rotation(int(numbered[2]), 0)[None], np.ones(1), int(numbered[2]))
+        return Averaging(
+            f"random {numbered[2]}", random_rotation(int(numbered[2]), 0)[None], np.ones(1), int(numbered[2])
+        )
     if name == "auto":
         raise MLIPError(
             "`symmetrize='auto'` is for calculators of model files, which choose by their first structure "
             f"(`MLIPCalculator`); expected {SCHEMES}"
+        )
+    if name == "crystal":
+        raise MLIPError(
+            "`symmetrize='crystal'` is the point group of a structure; pass the undisplaced crystal, "
+            "an ase.Atoms"
         )
     raise MLIPError(f"`symmetrize`: unknown scheme {name!r}; expected {SCHEMES}")
 

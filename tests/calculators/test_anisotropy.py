@@ -83,30 +83,30 @@ def test_many_atoms_are_evaluated_in_parts(model, monkeypatch):
 
 
 def test_command(tmp_path):
-    arguments = ["symmetry", "pet-si", str(STRUCTURE), "--schemes", "none,octahedral", "--orientations", "3"]
-    result = CliRunner().invoke(main, [*arguments, "--plot", str(tmp_path / "plot.png")])
+    arguments = ["symmetry", "pet-si", str(STRUCTURE), "--orientations", "3"]
+    arguments += ["--symmetrize", "none", "--symmetrize", "octahedral"]
+    result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "out"), "--plot"])
     assert result.exit_code == 0, result.output
     assert "octahedral" in result.output
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    result = CliRunner().invoke(main, [*arguments, "--json", "--no-plot"])
+    assert (tmp_path / "out" / "symmetry.png").read_bytes().startswith(b"\x89PNG")
+    result = CliRunner().invoke(main, [*arguments, "--json"])
     assert "plot" not in result.stderr
-    (rows,) = json.loads(result.stdout).values()
+    (rows,) = json.loads(result.stdout)["structures"].values()
     assert [row["scheme"] for row in rows] == ["none", "octahedral"]
 
 
-def test_a_crystals_group_is_a_scheme_and_the_picture_is_beside_the_table(tmp_path, monkeypatch):
+def test_a_crystals_group_is_a_scheme():
     """Oracle: along the cubic axes silicon's point group is the octahedral group with inversion."""
-    monkeypatch.chdir(tmp_path)
     arguments = ["symmetry", "pet-si", str(STRUCTURE), "--orientations", "2", "--json", "--dtype", "float64"]
     arguments += ["--crystal", str(STRUCTURE.with_name("silicon.cif"))]
-    result = CliRunner().invoke(main, [*arguments, "--schemes", "none,octahedral+inversion"])
-    (rows,) = json.loads(result.stdout).values()
+    chosen = ["--symmetrize", "none", "--symmetrize", "octahedral+inversion"]
+    result = CliRunner().invoke(main, [*arguments, *chosen])
+    (rows,) = json.loads(result.stdout)["structures"].values()
     assert [row["scheme"] for row in rows] == ["none", "octahedral+inversion", "crystal m-3m"]
     for name in ("energy", "forces", "stress"):
         assert rows[2][name] == pytest.approx(rows[1][name], rel=1e-6)
-    assert (tmp_path / "symmetry.png").read_bytes().startswith(b"\x89PNG")
-    result = CliRunner().invoke(main, [*arguments, "--schemes", "crystal,none"])
-    (rows,) = json.loads(result.stdout).values()
+    result = CliRunner().invoke(main, [*arguments, "--symmetrize", "crystal", "--symmetrize", "none"])
+    (rows,) = json.loads(result.stdout)["structures"].values()
     assert [row["scheme"] for row in rows] == ["crystal m-3m", "none"]
 
 
@@ -133,10 +133,10 @@ def test_the_picture_shows_what_there_is():
     ("arguments", "message"),
     [
         (["no_such_file.xyz"], "no_such_file.xyz"),
-        ([str(STRUCTURE), "--schemes", "cubic"], "unknown scheme 'cubic'"),
-        ([str(STRUCTURE), "--schemes", "none,crystal"], "name its file with --crystal FILE"),
+        ([str(STRUCTURE), "--symmetrize", "cubic"], "unknown scheme 'cubic'"),
+        ([str(STRUCTURE), "--schemes", "none"], "each scheme is a --symmetrize SCHEME"),
         ([str(STRUCTURE), "--crystal", "no_such_crystal.cif"], "no_such_crystal.cif"),
-        ([str(STRUCTURE), "--plot", "no_such_folder/a.png"], "does not exist"),
+        ([str(STRUCTURE), "--plot"], "needs a folder for the picture"),
         ([str(STRUCTURE), "--orientations", "1"], "1 is not in the range"),
     ],
 )

@@ -7,7 +7,7 @@ import re
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.io import read, write
+from ase.io import write
 from ase.spacegroup import crystal
 from click.testing import CliRunner
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
@@ -60,17 +60,16 @@ def test_elastic_relaxes_prints_writes_and_draws(files):
         "--strains",
         2,
         "-o",
-        files / "e.json",
+        files / "e",
         "--plot",
-        files / "e.png",
     )
-    document = json.loads((files / "e.json").read_text())
+    document = json.loads((files / "e" / "elastic.json").read_text())
     assert document["relaxation"]["converged"] and document["stable"] and document["relaxed_ions"]
     assert document["stiffness"][0][0] == pytest.approx(151.4, abs=0.3)
     assert f"{document['stiffness'][0][0]:9.2f}" in result.stdout
     assert "mechanically stable" in result.stdout
     assert f"{document['moduli']['young']:9.2f}" in result.stdout
-    assert (files / "e.png").read_bytes().startswith(PNG)
+    assert (files / "e" / "elastic.png").read_bytes().startswith(PNG)
     assert max(map(len, result.stdout.splitlines())) <= 110
 
 
@@ -84,15 +83,15 @@ def test_elastic_as_json_with_clamped_ions_under_stress(files):
 
 
 def test_eos_prints_writes_and_draws(files):
-    arguments = ("--volumes", 7, "-o", files / "v.json", "--plot", files / "v.png")
+    arguments = ("--volumes", 7, "-o", files / "v", "--plot")
     result = run(eos, files / "sw.pt", files / "si.xyz", *arguments)
-    document = json.loads((files / "v.json").read_text())
+    document = json.loads((files / "v" / "eos.json").read_text())
     assert document["bulk_modulus"] == pytest.approx(BULK_MODULUS, rel=0.01)
     assert document["energy"] / document["n_atoms"] == pytest.approx(COHESIVE_ENERGY, abs=1e-3)
     assert document["volume"] == pytest.approx(LATTICE_CONSTANT**3 / 4, rel=1e-3)
     assert len(document["energies"]) == 7
     assert f"bulk modulus {document['bulk_modulus']:.2f} GPa" in result.stdout
-    assert (files / "v.png").read_bytes().startswith(PNG)
+    assert (files / "v" / "eos.png").read_bytes().startswith(PNG)
     assert json.loads(run(eos, files / "sw.pt", files / "si.xyz", "--json").stdout)["n_atoms"] == 2
 
 
@@ -115,7 +114,7 @@ def test_the_space_group_is_kept_unless_it_is_let_go(files, monkeypatch):
 
     original = module.relax
     monkeypatch.setattr(module, "relax", spy)
-    for arguments in ((), ("--symmetry", "none")):
+    for arguments in ((), ("--no-keep-space-group",)):
         run(eos, files / "sw.pt", files / "si.xyz", *arguments)
     assert found == ["fix", None]
 
@@ -124,8 +123,10 @@ def test_the_space_group_is_kept_unless_it_is_let_go(files, monkeypatch):
 def test_what_cannot_be_done_is_said(command, files):
     result = invoke(command, files / "sw.pt", files / "si.xyz", "--symmetrize", "random 1")
     assert "symmetrize='random 1'" in str(result.exception)
-    result = invoke(command, files / "sw.pt", files / "si.xyz", "--plot", files / "no" / "a.png")
-    assert result.exit_code == 2 and "does not exist" in result.output
+    result = invoke(command, files / "sw.pt", files / "si.xyz", "--plot")
+    assert result.exit_code == 2 and "needs a folder for the picture: -o FOLDER" in result.output
+    result = invoke(command, files / "sw.pt", files / "si.xyz", "-o", files / "e.json")
+    assert result.exit_code == 2 and "expected a folder, got the name of a .json file" in result.output
     result = invoke(command, files / "sw.pt", files / "pair.xyz")
     assert f"`ase-mlip {command.name}` needs a crystal" in str(result.exception)
     result = invoke(elastic, files / "sw.pt", files / "si.xyz", "--strains", 3)
@@ -147,15 +148,15 @@ def test_what_anisotropy_leaves_is_said_as_the_command_has_it(files, rough):
     result = run(elastic, rough, files / "si.xyz", "--strains", 2, "--clamped")
     (warning,) = [line for line in result.stderr.splitlines() if "rotating the structure" in line]
     assert "more than --fmax 0.0001 eV/Å" in warning and "(--symmetrize octahedral)" in warning
-    assert "symmetrize=" not in warning and "--symmetry" not in warning
+    assert "symmetrize=" not in warning and "--keep-space-group" not in warning
     result = run(elastic, files / "sw.pt", files / "si.xyz", "--strains", 2)
     assert re.search(r"^residual force \S+ eV/Å$", result.stdout, re.M)
     assert "warning" not in result.stderr
 
 
 def test_a_force_that_the_relaxation_does_not_see_is_explained():
-    options = dict.fromkeys(("model", "structure", "relax_first", "as_json", "output", "plot", "calculator"))
-    run = CrystalRun("elastic", symmetry="fix", fmax=1e-4, **options)
+    options = dict.fromkeys(("model", "structure", "relax_first", "symprec", "calculator", "results"))
+    run = CrystalRun("elastic", keep_space_group=True, fmax=1e-4, **options)
     assert run.force(2.5e-3) == "2.5e-03 eV/Å"  # not relaxed: it is what it is
     run.relaxation = {"converged": True, "largest_force": 3e-5}
     assert run.force(2.5e-3).startswith("2.5e-03 eV/Å (3.0e-05 within the space group, the rest is")
@@ -167,18 +168,23 @@ def test_a_force_that_the_relaxation_does_not_see_is_explained():
 @pytest.mark.parametrize(("command", "other"), [(elastic, "--strains"), (eos, "--volume-change")])
 def test_results_of_something_else_are_not_replaced(command, other, files, tmp_path):
     few = {elastic: ("--strains", 2), eos: ("--volumes", 5)}[command]
-    arguments = (files / "sw.pt", files / "si.xyz", "-o", tmp_path / "out.json")
+    arguments = (files / "sw.pt", files / "si.xyz", "-o", tmp_path / "out")
+    stored = tmp_path / "out" / f"{command.name}.json"
     run(command, *arguments, *few)
-    before = (tmp_path / "out.json").read_bytes()
-    run(command, *arguments, *few)
+    before = json.loads(stored.read_text())
+    assert json.loads(run(command, *arguments, *few, "--json").stdout) == before
     changed = {"--strains": 4, "--volume-change": 0.05}[other]
     result = invoke(command, *arguments, *few, other, changed)
-    assert "those of other settings" in str(result.exception)
-    (tmp_path / "out.json").write_bytes(before)
-    write(tmp_path / "own.xyz", bulk("Si"), format="extxyz")
-    result = invoke(command, files / "sw.pt", files / "si.xyz", "-o", tmp_path / "own.xyz")
-    assert "got something else; choose another output" in str(result.exception)
-    assert len(read(tmp_path / "own.xyz")) == 2
+    name = other.removeprefix("--").replace("-", " ")
+    assert f"those of other settings ({name} " in str(result.exception)
+    assert "replace them with --overwrite" in str(result.exception)
+    assert json.loads(stored.read_text()) == before
+    run(command, *arguments, *few, other, changed, "--overwrite")
+    assert json.loads(stored.read_text())["settings"][other.removeprefix("--").replace("-", "_")] == changed
+    stored.write_text("of somebody else")
+    result = invoke(command, *arguments, *few)
+    assert "got something else; choose another folder" in str(result.exception)
+    assert stored.read_text() == "of somebody else"
 
 
 def test_a_derivative_no_solid_has_is_said(files, monkeypatch):

@@ -22,19 +22,19 @@ def silicon(tmp_path):
 
 
 def test_a_stable_run(sw_path, silicon, tmp_path):
-    result = invoke(sw_path, silicon, "--time", 0.05, "--replicas", 2, "--reference", silicon,
-                    "-o", tmp_path / "md.json", "--plot", tmp_path / "md.png")  # fmt: skip
+    result = invoke(sw_path, silicon, "--time", 0.05, "--replicas", 2, "--rdf-frames", silicon,
+                    "-o", tmp_path / "out", "--plot")  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "verdict             stable" in result.output
     assert "mean survival time  above 0.0271 ps (95%)" in result.output  # 0.1 ps / ln 40
     assert "from the reference" in result.output
     assert "meV/atom/ps, no drift: that shows in runs of 1 ps and more" in result.output
-    written = json.loads((tmp_path / "md.json").read_text())
+    written = json.loads((tmp_path / "out" / "md.json").read_text())
     assert written["stable"] and len(written["replicas"]) == 2
     assert written["criteria"]["bonds"] == "auto" and not written["shows_drift"]
-    other = invoke(sw_path, silicon, "--time", 0.01, "-o", tmp_path / "md.json")
+    other = invoke(sw_path, silicon, "--time", 0.01, "-o", tmp_path / "out")
     assert other.exit_code == 1 and "those of other settings" in other.output
-    assert (tmp_path / "md.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "out" / "md.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_an_unstable_run_has_exit_status_1(sw_path, silicon):
@@ -118,7 +118,7 @@ def test_mistakes_are_one_line(sw_path, silicon, tmp_path):
     for arguments, message in (
         ((sw_path, tmp_path / "none.xyz"), "none.xyz"),
         (("pet-unknown", silicon), "pet-unknown"),
-        ((sw_path, silicon, "--plot", tmp_path / "missing" / "a.png"), "does not exist"),
+        ((sw_path, silicon, "--plot"), "needs a folder for the picture"),
         ((sw_path, silicon, "--timestep", -1), "--timestep"),
     ):
         result = invoke(*arguments)

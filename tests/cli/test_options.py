@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -9,15 +10,16 @@ import click
 import pytest
 
 from ase_mlip import cli, phonons, relax, thermal_conductivity
-from ase_mlip.cli.main import main
 from ase_mlip.cli.options import RETIRED
+from ase_mlip.cli.program import main
 from ase_mlip.cli.simulations import conductivity as conductivity_command
 from ase_mlip.cli.simulations import phonons as phonons_command
 from ase_mlip.cli.simulations import relax as relax_command
 
+PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 SOURCES = sorted(Path(cli.__file__).parent.rglob("*.py"))
-MADE_OFTEN = {"--output": 2, "--temperature": 2}  # -o is a folder or a file; some commands take several
-NOT_YET = {"--output", "--plot", "--reference", "--symmetry"}
+# -o is a folder, a file, or with design either; some commands take several of what others take one of
+MADE_OFTEN = {"--output": 3, "--temperature": 2, "--symmetrize": 2}
 
 
 def options():
@@ -41,7 +43,7 @@ def meaning(option: click.Option) -> dict:
         "text": option.help,
         "default": None if isinstance(default, tuple) and not default else default,
         "shown default": option.show_default,
-        "type": repr(option.type.to_info_dict()),
+        "type": "path" if isinstance(option.type, click.Path) else repr(option.type.to_info_dict()),
         "values": option.nargs,
         "metavar": option.metavar,
         "flag": option.is_flag,
@@ -56,7 +58,7 @@ def test_one_name_has_one_meaning_one_default_and_one_text():
         for what, value in meaning(option).items():
             found[name_of(option), what][str(value)].append(command)
     differing = {key: dict(values) for key, values in found.items() if len(values) > 1}
-    assert {name.partition(" ")[0] for name, _ in differing} == NOT_YET
+    assert differing == {}
 
 
 def test_options_of_several_commands_are_declared_in_one_place():
@@ -70,14 +72,14 @@ def test_options_of_several_commands_are_declared_in_one_place():
             (long,) = [name.partition("/")[0] for name in names if name.startswith("--")]
             declared[long].append(source.name)
     twice = {name: files for name, files in declared.items() if len(files) > MADE_OFTEN.get(name, 1)}
-    assert set(twice) == NOT_YET
+    assert twice == {}
     commands = defaultdict(set)
     for command, option in options():
         commands[option.opts[-1]].add(command)
     assert set(commands) == set(declared)
     shared = {name for name, of in commands.items() if len(of) > 1}
     elsewhere = {name for name in shared if set(declared[name]) != {"options.py"}}
-    assert elsewhere == NOT_YET
+    assert elsewhere == set()
 
 
 @pytest.mark.parametrize("command", main.commands)
@@ -101,3 +103,49 @@ def test_options_that_were_given_up_are_gone():
     there = {(command, name) for command, option in options() for name in option.opts}
     assert RETIRED and not there & RETIRED.keys()
     assert {command for command, _ in RETIRED} <= main.commands.keys()
+
+
+# ---- docs/commands.md --------------------------------------------------------------------------------------
+
+
+def table(heading: str) -> list[list[str]]:
+    """The rows of the table below a heading."""
+    section = PAGE.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def row(name: str) -> list[str]:
+    """What the page says of an option: its spellings, its default, its text, the commands that have it."""
+    having = [(command, option) for command, option in options() if name_of(option) == name]
+    option = having[0][1]
+    spellings = [f"`{spelling}`" for spelling in (*option.opts, *option.secondary_opts)]
+    values = "" if option.is_flag or option.metavar is None else f" {option.metavar}"
+    shown = option.show_default if isinstance(option.show_default, str) else meaning(option)["default"]
+    if option.is_flag or str(shown) in ("None", "Sentinel.UNSET", ""):
+        shown = f"`{option.opts[0]}`" if option.is_flag and option.default is True else "–"
+    cells = [", ".join(spellings) + values, str(shown), option.help]
+    return [cell.replace("|", "\\|") for cell in cells] + [", ".join(sorted({c for c, _ in having}))]
+
+
+def test_the_page_lists_every_option_once():
+    assert table("Options") == [row(name) for name in sorted({name_of(option) for _, option in options()})]
+
+
+def test_the_page_names_the_commands_whose_exit_status_judges():
+    """Those that end with a status of their own, beside errors and wrong usage."""
+    judging = set()
+    for name, command in main.commands.items():
+        source = inspect.getsource(inspect.unwrap(command.callback))
+        if "sys.exit(" in source or 'raise click.ClickException(f"failed' in source:
+            judging.add(name)
+    assert {cells[0].strip("`") for cells in table("Exit status") if cells[0].startswith("`")} == judging
+
+
+def test_every_command_but_lammps_has_json_and_those_with_a_folder_overwrite():
+    having = {option.opts[-1]: set() for _, option in options()}
+    for command, option in options():
+        having[option.opts[-1]].add(command)
+    assert main.commands.keys() - having["--json"] == {"lammps"}
+    folders = {command for command, option in options() if name_of(option) == "--output FOLDER"}
+    assert folders - having["--overwrite"] == {"design", "landscape"}  # they refuse other results themselves

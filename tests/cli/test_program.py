@@ -151,6 +151,8 @@ def test_check_passes_on_a_sound_model(pair_model_path, structure_path):
     result = invoke("check", pair_model_path, structure_path)
     assert result.exit_code == 0, result.output
     assert "passed" in result.stdout.splitlines()[-1]
+    document = json.loads(invoke("check", pair_model_path, structure_path, "--json").stdout)
+    assert document["passed"] and all(row["passed"] in (True, None) for row in document["checks"])
 
 
 def test_check_fails_on_an_untrue_claim(tmp_path, structure_path):
@@ -225,16 +227,16 @@ def test_evaluate_json_has_the_promised_keys_and_the_known_errors(pair_model_pat
 
 
 def test_evaluate_prints_a_table_and_writes_the_plot(pair_model_path, referenced_path, tmp_path):
-    result = invoke("evaluate", pair_model_path, referenced_path, "--plot", tmp_path / "parity.png")
+    result = invoke("evaluate", pair_model_path, referenced_path, "-o", tmp_path / "out", "--plot")
     assert result.exit_code == 0, result.output
     assert "as computed" in result.stdout
-    assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "evaluate.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_evaluate_refuses_bad_arguments_in_one_line(pair_model_path, tmp_path, structure_path):
-    result = invoke("evaluate", pair_model_path, structure_path, "--plot", tmp_path / "parity.doc")
+    result = invoke("evaluate", pair_model_path, structure_path, "--plot")
     assert result.exit_code == 2
-    assert ".png, .pdf, .svg" in result.stderr
+    assert "needs a folder for the picture: -o FOLDER" in result.stderr
     missing = invoke("evaluate", pair_model_path, tmp_path / "none.xyz")
     assert (missing.exit_code, missing.stderr.count("\n")) == (1, 1)
     assert "none.xyz" in missing.stderr
@@ -261,6 +263,41 @@ def test_demo_fails_when_a_step_failed(pair_model_path, tmp_path, monkeypatch, r
     result = invoke("demo", "-o", tmp_path, "--model", pair_model_path)
     assert result.exit_code == status
     assert ("report.html" in result.stderr) == bool(status)
+
+
+def test_json_is_alone_on_stdout_and_what_is_said_meanwhile_on_stderr(pair_model_path, tmp_path, monkeypatch):
+    """Of a command whose work prints, a judgement, a command that writes one file, and one of a table."""
+    from ase_mlip.report import demo
+
+    def talkative(output, model, quick):
+        print("[1/1] Relaxing")
+        return {"seconds": {"total": 1.0}}
+
+    monkeypatch.setattr(demo, "run_demo", talkative)
+    result = invoke("demo", "-o", tmp_path, "--model", pair_model_path, "--json")
+    assert result.exit_code == 0 and json.loads(result.stdout)["seconds"] == {"total": 1.0}
+    assert "Relaxing" in result.stderr
+    document = json.loads(invoke("doctor", "--json").stdout)
+    assert document["passed"] and {"name", "status", "found"} <= document["findings"][0].keys()
+    result = invoke("rotations", "octahedral", "-o", tmp_path / "o.txt", "--json")
+    assert json.loads(result.stdout) == {
+        "scheme": "octahedral",
+        "rotations": 24,
+        "file": str(tmp_path / "o.txt"),
+    }
+
+
+def test_a_demonstration_of_another_model_is_not_replaced(
+    pair_model_path, anisotropic_model_path, tmp_path, monkeypatch
+):
+    from ase_mlip.report import demo
+
+    monkeypatch.setattr(demo, "run_demo", lambda output, model, quick: {"seconds": {}})
+    assert invoke("demo", "-o", tmp_path, "--model", pair_model_path).exit_code == 0
+    assert invoke("demo", "-o", tmp_path, "--model", pair_model_path).exit_code == 0
+    result = invoke("demo", "-o", tmp_path, "--model", anisotropic_model_path)
+    assert result.exit_code == 1 and "those of other settings (model)" in result.stderr
+    assert invoke("demo", "-o", tmp_path, "--model", anisotropic_model_path, "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize("status", [0, 1])

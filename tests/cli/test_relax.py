@@ -46,7 +46,7 @@ def finished(sw_path, tmp_path_factory):
     write(folder / "pair.extxyz", frames[:2])
     write(folder / "one.extxyz", frames[2])
     files = [folder / "pair.extxyz", folder / "one.extxyz"]
-    return folder, invoke(sw_path, *files, *FULL, "-o", folder / "out.extxyz", "--plot", folder / "plots")
+    return folder, invoke(sw_path, *files, *FULL, "-o", folder / "out", "--plot")
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def crystals(finished):
 def test_structures_relax_to_the_published_crystal(finished):
     folder, result = finished
     assert result.exit_code == 0, result.output
-    frames = read(folder / "out.extxyz", ":")
+    frames = read(folder / "out" / "relaxed.extxyz", ":")
     assert [frame.info["name"] for frame in frames] == ["pair-0", "pair-1", "one"]
     for frame in frames:
         assert np.cbrt(frame.get_volume()) == pytest.approx(stillinger_weber.LATTICE_CONSTANT, abs=2e-3)
@@ -73,54 +73,59 @@ def test_structures_relax_to_the_published_crystal(finished):
         assert frame.info["spacegroup_before"]["0.01"] == "P1 (1)"
         assert frame.info["spacegroup_after"]["0.01"] == "Fd-3m (227)"
         assert len(read(frame.info["trajectory"], ":")) == frame.info["steps"] + 1
-    assert {path.name for path in (folder / "plots").iterdir()} == {"pair-0.png", "pair-1.png", "one.png"}
+    assert {path.name for path in (folder / "out").glob("*.png")} == {"pair-0.png", "pair-1.png", "one.png"}
     assert len(re.findall(r"P1 \(1\) → Fd-3m \(227\) +converged", result.stdout)) == 3
     assert "3 of 3 converged" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 120
 
 
 def test_the_same_command_skips_what_is_done(sw_path, done):
-    before = (done / "out.extxyz").read_bytes()
-    again = invoke(
-        sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz", "--json"
-    )
+    before = (done / "out" / "relaxed.extxyz").read_bytes()
+    again = invoke(sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out", "--json")
     assert again.exit_code == 0
-    assert [row["status"] for row in json.loads(again.stdout)] == ["done before"] * 3
-    assert (done / "out.extxyz").read_bytes() == before
+    assert [row["status"] for row in json.loads(again.stdout)["structures"]] == ["done before"] * 3
+    assert (done / "out" / "relaxed.extxyz").read_bytes() == before
 
 
 def test_a_changed_structure_is_relaxed_again(sw_path, done):
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
     write(done / "one.extxyz", atoms)
-    result = invoke(
-        sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz", "--json"
-    )
-    assert [row["status"] for row in json.loads(result.stdout)] == ["done before", "done before", "converged"]
+    result = invoke(sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out", "--json")
+    assert [row["status"] for row in json.loads(result.stdout)["structures"]] == [
+        "done before",
+        "done before",
+        "converged",
+    ]
 
 
 def test_other_settings_are_refused_before_anything_is_lost(sw_path, done):
-    before = (done / "out.extxyz").read_bytes()
-    result = invoke(sw_path, done / "one.extxyz", *FULL, "--symmetry", "fix", "-o", done / "out.extxyz")
+    before = (done / "out" / "relaxed.extxyz").read_bytes()
+    result = invoke(sw_path, done / "one.extxyz", *FULL, "--keep-space-group", "-o", done / "out")
     assert result.exit_code == 1
     assert "other settings" in result.stderr
-    assert (done / "out.extxyz").read_bytes() == before
-    assert (
-        "other structures" in invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "pair.extxyz").stderr
+    assert (done / "out" / "relaxed.extxyz").read_bytes() == before
+    result = invoke(
+        sw_path, done / "one.extxyz", *FULL, "--keep-space-group", "-o", done / "out", "--overwrite"
     )
+    assert result.exit_code == 0
+    (frame,) = read(done / "out" / "relaxed.extxyz", ":")
+    assert frame.info["name"] == "one"
+    shutil.copy(done / "pair.extxyz", done / "out" / "relaxed.extxyz")
+    assert "other structures" in invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out").stderr
 
 
 def test_an_unconverged_structure_is_status_1_and_continued(sw_path, crystals, tmp_path):
-    command = (sw_path, crystals[1], *FULL, "-o", tmp_path / "out.extxyz", "--json")
+    command = (sw_path, crystals[1], *FULL, "-o", tmp_path / "out", "--json")
     first = invoke(*command, "--steps", "2")
     assert first.exit_code == 1
-    (row,) = json.loads(first.stdout)
+    (row,) = json.loads(first.stdout)["structures"]
     assert (row["status"], row["converged"], row["steps"]) == ("not converged", False, 2)
     second = invoke(*command, "--steps", "100")
     assert second.exit_code == 0
-    (end,) = json.loads(second.stdout)
+    (end,) = json.loads(second.stdout)["structures"]
     assert end["energy_start"] == pytest.approx(row["energy"], abs=1e-9)
-    assert len(read(tmp_path / "out.extxyz", ":")) == 1
+    assert len(read(tmp_path / "out" / "relaxed.extxyz", ":")) == 1
     assert len(read(end["trajectory"], ":")) >= 2 + end["steps"]
 
 
@@ -129,12 +134,12 @@ def test_a_failed_structure_does_not_stop_the_others(sw_path, done):
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
     write(done / "one.extxyz", atoms)
-    command = (sw_path, done / "gold.extxyz", done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
+    command = (sw_path, done / "gold.extxyz", done / "one.extxyz", *FULL, "-o", done / "out")
     result = invoke(*command)
     assert result.exit_code == 1
     assert re.search(r"^failed: gold: .*Au", result.stderr, re.M)
     assert "1 of 2 converged, 1 failed" in result.stdout
-    assert [frame.info["name"] for frame in read(done / "out.extxyz", ":")] == [
+    assert [frame.info["name"] for frame in read(done / "out" / "relaxed.extxyz", ":")] == [
         "pair-0",
         "pair-1",
         "one",
@@ -142,27 +147,28 @@ def test_a_failed_structure_does_not_stop_the_others(sw_path, done):
     ]
     again = invoke(*command, "--json")
     assert again.exit_code == 1
-    assert [row["status"] for row in json.loads(again.stdout)] == ["failed", "done before"]
+    assert [row["status"] for row in json.loads(again.stdout)["structures"]] == ["failed", "done before"]
 
 
 def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
     write(done / "one.extxyz", atoms)
-    before = (done / "out.extxyz").read_bytes()
+    before = (done / "out" / "relaxed.extxyz").read_bytes()
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr("ase_mlip.provenance.os.fsync", full)
-        result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out.extxyz")
+        result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out")
+        result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out")
     assert result.exit_code == 1
     assert "no space left on device" in result.stderr.lower()
-    assert (done / "out.extxyz").read_bytes() == before
-    assert not list(done.glob(".out*"))
-    assert invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out.extxyz").exit_code == 0
-    assert len(read(done / "out.extxyz", ":")) == 4
+    assert (done / "out" / "relaxed.extxyz").read_bytes() == before
+    assert not list((done / "out").glob(".*"))
+    assert invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out").exit_code == 0
+    assert len(read(done / "out" / "relaxed.extxyz", ":")) == 4
 
 
 def test_a_killed_command_continues(sw_path, tmp_path):
@@ -174,21 +180,21 @@ def test_a_killed_command_continues(sw_path, tmp_path):
         frames.append(atoms)
     write(tmp_path / "many.extxyz", frames)
     arguments = [str(sw_path), str(tmp_path / "many.extxyz"), "--fmax", "0.01", "-o"]
-    arguments += [str(tmp_path / "out.extxyz"), "--dtype", "float64"]
+    arguments += [str(tmp_path / "out"), "--dtype", "float64"]
     program = "from ase_mlip.cli.program import main; main()"
     process = subprocess.Popen([sys.executable, "-c", program, "relax", *arguments])
     deadline = time.monotonic() + 60
-    while not (tmp_path / "out.extxyz").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "out" / "relaxed.extxyz").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = len(read(tmp_path / "out.extxyz", ":"))
+    done = len(read(tmp_path / "out" / "relaxed.extxyz", ":"))
     assert 1 <= done < 12
     result = invoke(*arguments, "--json")
     assert result.exit_code == 0, result.output
-    statuses = [row["status"] for row in json.loads(result.stdout)]
+    statuses = [row["status"] for row in json.loads(result.stdout)["structures"]]
     assert statuses == ["done before"] * done + ["converged"] * (12 - done)
-    assert len(read(tmp_path / "out.extxyz", ":")) == 12
+    assert len(read(tmp_path / "out" / "relaxed.extxyz", ":")) == 12
 
 
 def test_an_interrupt_saves_what_is_done(sw_path, crystals, tmp_path, monkeypatch):
@@ -206,20 +212,20 @@ def test_an_interrupt_saves_what_is_done(sw_path, crystals, tmp_path, monkeypatc
         original(self, *arguments)
 
     monkeypatch.setattr(command._Run, "do", interrupt)
-    assert invoke(sw_path, *crystals, *FULL, "-o", tmp_path / "out.extxyz").exit_code != 0
-    assert len(read(tmp_path / "out.extxyz", ":")) == 2
+    assert invoke(sw_path, *crystals, *FULL, "-o", tmp_path / "out").exit_code != 0
+    assert len(read(tmp_path / "out" / "relaxed.extxyz", ":")) == 2
 
 
 def test_symmetry_and_a_reference(sw_path, crystals, tmp_path):
     write(tmp_path / "diamond.extxyz", bulk("Si", cubic=True))
-    options = ("--symmetry", "average", "--reference", tmp_path / "diamond.extxyz", "--smax", "1e-5")
+    diamond = tmp_path / "diamond.extxyz"
+    options = ("--symmetrize", "crystal", "--crystal", diamond, "--reference", diamond, "--smax", "1e-5")
     result = invoke(sw_path, crystals[0], *FULL, *options, "--json")
     assert result.exit_code == 0, result.output
-    for row in json.loads(result.stdout):
+    for row in json.loads(result.stdout)["structures"]:
         assert row["spacegroup_after"]["0.01"] == "Fd-3m (227)"
         assert row["rmsd_to_reference"] < 0.01
         assert np.shape(row["stress"]) == (6,) and np.abs(row["stress"]).max() < 1e-5
-    assert not (tmp_path / "out.extxyz").exists()
 
 
 def test_a_kept_cell_has_a_stress_and_the_table_its_distance(sw_path, crystals, tmp_path):
@@ -239,7 +245,7 @@ def test_a_kept_cell_has_a_stress_and_the_table_its_distance(sw_path, crystals, 
                      map(float, row.split()[1:9]), strict=True))  # fmt: skip
     assert cells["stress"] == pytest.approx(0.03 * stillinger_weber.BULK_MODULUS, rel=0.1)
     assert cells["distance"] < 1e-3 < cells["moved"]
-    (numbers,) = json.loads(invoke(*arguments, "--json").stdout)
+    (numbers,) = json.loads(invoke(*arguments, "--json").stdout)["structures"]
     assert np.mean(numbers["stress"][:3]) / GPa == pytest.approx(cells["stress"], rel=1e-2)
 
 
@@ -267,20 +273,21 @@ def test_noise_is_a_line_on_stderr(sw_path, crystals):
 
 def test_molecules_have_no_volume_per_atom(sw_path, tmp_path):
     write(tmp_path / "dimer.xyz", Atoms("Si2", positions=[[0, 0, 0], [0, 0, 2.5]]))
-    result = invoke(sw_path, tmp_path / "dimer.xyz", "--dtype", "float64", "-o", tmp_path / "out.xyz")
+    result = invoke(sw_path, tmp_path / "dimer.xyz", "--dtype", "float64", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert re.search(r"^dimer +2 +\d+ +-\S+ +\S+ +- ", result.stdout, re.M)
-    distance = np.linalg.norm(np.diff(read(tmp_path / "out.xyz").positions, axis=0))
+    distance = np.linalg.norm(np.diff(read(tmp_path / "out" / "relaxed.extxyz").positions, axis=0))
     assert distance == pytest.approx(2 ** (1 / 6) * 2.0951, abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["-o", "out.cif"], r"must end in .extxyz"),
-        (["-o", "nowhere/out.extxyz"], r"folder `nowhere` does not exist"),
-        (["--plot", "nowhere/out.png"], r"folder `nowhere` does not exist"),
-        (["--plot", "out.png"], r"one file for 3 structures"),
+        (["-o", "out.extxyz"], r"`out.extxyz`: expected a folder, got the name of a .extxyz file"),
+        (["--plot"], r"needs a folder for the picture: -o FOLDER"),
+        (["--symmetrize", "crystal", "--keep-space-group"], r"give one of them"),
+        (["--crystal", "pair.extxyz"], r"is for --symmetrize crystal"),
+        (["--symmetry", "fix"], r"No such option: --symmetry; `fix` is --keep-space-group"),
         (["--smax", "1e-3"], r"needs a cell that is relaxed"),
         (["--optimizer", "Newton"], r"Newton"),
     ],

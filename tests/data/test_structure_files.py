@@ -73,12 +73,14 @@ def test_partial_occupancy_is_refused_by_the_name_of_the_site(alloy):
         ("eos", "pet-si", "FILE"),
         pytest.param(("conductivity", "pet-si", "FILE"), marks=needs_phono3py),
         ("md", "pet-si", "FILE"),
-        ("md", "pet-si", "GOOD", "--reference", "FILE"),
+        ("md", "pet-si", "GOOD", "--rdf-frames", "FILE"),
+        ("md", "pet-si", "GOOD", "--symmetrize", "crystal", "--crystal", "FILE"),
         ("validate", "pet-si", "FILE", "-o", "OUT"),
-        ("symmetry", "pet-si", "FILE", "--no-plot"),
-        ("symmetry", "pet-si", "GOOD", "--crystal", "FILE", "--no-plot"),
+        ("symmetry", "pet-si", "FILE"),
+        ("symmetry", "pet-si", "GOOD", "--crystal", "FILE"),
         ("rotations", "FILE", "-o", "OUT"),
-        ("relax", "pet-si", "GOOD", "--symmetry", "average", "--reference", "FILE"),
+        ("relax", "pet-si", "GOOD", "--symmetrize", "crystal", "--crystal", "FILE"),
+        ("relax", "pet-si", "GOOD", "--reference", "FILE"),
         ("train", "TOML"),
     ],
     ids=lambda command: " ".join(command),
@@ -145,7 +147,7 @@ def test_deuterium_keeps_its_mass_or_is_named(tmp_path):
 def test_the_first_of_several_frames_is_said(tmp_path):
     """Commands that take one structure."""
     write(tmp_path / "two.xyz", [Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), bulk("Si", cubic=True)])
-    commands = [("elastic",), ("eos",), ("md",), ("symmetry", "--no-plot")]
+    commands = [("elastic",), ("eos",), ("md",), ("symmetry",)]
     for command in commands + [("conductivity",)] * HAS_PHONO3PY:
         arguments = [command[0], "pet-si", str(tmp_path / "two.xyz"), *command[1:]]
         result = CliRunner().invoke(main, arguments)

@@ -94,6 +94,17 @@ def test_average_turns_the_crystal_back_to_the_reference(supercell):
     assert result.atoms.cell.array == pytest.approx(expected * scale, abs=5e-3)
 
 
+@pytest.mark.filterwarnings("ignore:no distance to the reference")  # without pymatgen
+def test_the_crystal_of_the_average_and_the_reference_are_two_things():
+    """The group and the orientation are those of ``crystal``; ``reference`` is only compared with."""
+    options = {"fmax": 1e-3, "cell": True, "optimizer": "BFGS", "symmetry": "average"}
+    alone = relax(strained_primitive(), crystal=bulk("Cu"), **options)
+    both = relax(strained_primitive(), crystal=bulk("Cu"), reference=bulk("Cu", "bcc", a=2.9), **options)
+    assert alone.rmsd_to_reference is None
+    assert both.atoms.cell.array == pytest.approx(alone.atoms.cell.array, abs=1e-12)
+    assert both.spacegroup_after[1e-2] == "Fm-3m (225)"
+
+
 def test_the_cell_is_deformed_without_rotation():
     atoms = distorted_copper()
     relaxed = relax(atoms, fmax=1e-3, cell=True).atoms
@@ -102,7 +113,7 @@ def test_the_cell_is_deformed_without_rotation():
 
 
 def test_a_reference_of_another_lattice_is_refused():
-    with pytest.raises(StructureError, match=r"`reference` expected a crystal of which.*2 atoms"):
+    with pytest.raises(StructureError, match=r"`crystal` expected one of which.*2 atoms"):
         relax(
             distorted_copper(), symmetry="average", reference=bulk("Cu", "bcc", a=2.9, cubic=True), cell=True
         )

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.cli.program import main
-from ase_mlip.errors import StructureError
+from ase_mlip.errors import DataError, StructureError
 from ase_mlip.provenance import versions as module_versions
 from ase_mlip.report import validate as module
 from ase_mlip.report.validate import Settings, validate
@@ -217,7 +217,12 @@ def test_steps_of_another_run_are_computed_anew_with_a_line(what, structures, tm
         settings = replace(settings, distance=0.02)
     elif what == "reference":
         (reference / "phonopy.yaml").write_text("another")
-    document = validate(sw_path if what == "model" else "pet-si", one, tmp_path / "out", settings)
+    now = sw_path if what == "model" else "pet-si"
+    if what is not None:  # unless that is wanted, as the command does
+        with pytest.raises(DataError, match="replace them with `overwrite=True`"):
+            validate(now, one, tmp_path / "out", settings, overwrite=False)
+        assert len(called) == 2
+    document = validate(now, one, tmp_path / "out", settings, overwrite=what is not None)
     record = document["structures"]["si"]
     assert len(called) == (2 if what is None else 4)
     why = {

@@ -75,3 +75,12 @@ def test_a_wrong_file_is_refused(tmp_path, text):
         path.write_text(text)
     with pytest.raises(MLIPError, match="ase-mlip rotations"):
         read_rotations(path)
+
+
+@pytest.mark.parametrize("words", ["lebedev 5", "random 7", "file {folder}/rotations.txt"])
+def test_a_colon_stands_for_the_space(words, tmp_path):
+    write_rotations(find_averaging("octahedral"), tmp_path / "rotations.txt")
+    words = words.format(folder=tmp_path)
+    spaced, joined = find_averaging(words), find_averaging(words.replace(" ", ":", 1))
+    assert spaced.name == joined.name and spaced.seed == joined.seed
+    assert np.array_equal(spaced.rotations, joined.rotations)

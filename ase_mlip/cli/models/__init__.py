@@ -2,6 +2,7 @@
 
 They import ``cli`` and, when they run, everything else.
 
-Public: ``design.design``, ``export.export``, ``landscape.landscape``, ``plot_filters.plot_filters``,
-``rotations.rotations``, ``stabilize.stabilize``.
+Public: ``check.check``, ``design.design``, ``evaluate.evaluate``, ``export.export``, ``info.info``,
+``landscape.landscape``, ``plot_filters.plot_filters``, ``rotations.rotations``, ``stabilize.stabilize``,
+``train.train``.
 """

@@ -19,39 +19,42 @@ CRITERIA = ("i", "d", "a", "e", "g")
 
 @click.command()
 @click.argument("pool", nargs=-1, type=FILE)
-@click.option("--pick", type=COUNT, metavar="N", help="How many structures to choose.")
-@click.option("--budget", type=POSITIVE, metavar="X", help="Instead: what they may cost together (--cost).")
-@click.option("--have", multiple=True, type=FILE, help="Structures that are labelled already.")
-@click.option("--target", multiple=True, type=FILE, help="What the potential is for; by default the pool.")
-@click.option("--keep", multiple=True, type=FILE, help="Structures of the pool that must be among the picks.")
+@click.option("--pick", type=COUNT, metavar="N", help="Choose so many structures.")
+@click.option(
+    "--budget", type=POSITIVE, metavar="X", help="Choose those that cost at most so much together (--cost)."
+)
+@click.option("--have", multiple=True, type=FILE, help="Count these structures as labelled already.")
+@click.option(
+    "--target", multiple=True, type=FILE, help="Design for these structures; by default for the pool."
+)
+@click.option("--keep", multiple=True, type=FILE, help="Choose these structures of the pool in any case.")
 @click.option("--basis", default="auto", show_default=True, metavar="auto|RUN.toml|MODEL",
               help="Use a linear s-NNP for the pool, that of a run, or features of a model.")  # fmt: skip
 @click.option("--criterion", type=click.Choice(CRITERIA), default="i", show_default=True,
               help="Minimise the mean predicted variance of the target (i), its largest (g), or the "
               "unknowns' (d, a, e).")  # fmt: skip
 @click.option("--labels", default="energy,forces", show_default=True, metavar="NAMES",
-              help="What a calculation gives, of energy,forces,stress.")  # fmt: skip
+              help="Expect these labels of a calculation, of energy,forces,stress.")  # fmt: skip
 @click.option("--sigma", metavar="NAME=X,...", show_default="energies and forces of the pool count alike",
-              help="Error of one label, eV/atom, eV/Å, eV/Å^3; only the ratios matter.")  # fmt: skip
+              help="Expect such errors of labels, eV/atom, eV/Å, eV/Å^3; their ratios matter.")  # fmt: skip
 @click.option("--cost", default="count", show_default=True, metavar="count|atoms^P|KEY",
-              help="Of a calculation; KEY is a number in the comment line of each frame.")  # fmt: skip
+              help="Count so for a calculation; KEY is a number in the comment of each frame.")  # fmt: skip
 @click.option("--balance", type=click.Choice(["groups", "frames"]), default="groups", show_default=True,
-              help="What of the target counts alike.")  # fmt: skip
+              help="Count groups of the target alike, or its frames.")  # fmt: skip
 @click.option("--group-key", metavar="KEY", show_default="group, else a group for each file",
-              help="Of the comment lines: a frame's group.")  # fmt: skip
+              help="Find the group of a frame at this key of its comment line.")  # fmt: skip
 @click.option("--rows", metavar="exact|sketch:K", show_default="exact; of a model sketch:8",
-              help="All force rows of a structure, or K random combinations.")  # fmt: skip
+              help="Use all force rows of a structure, or K random combinations.")  # fmt: skip
 @shared.seed
-@click.option("-o", "--output", type=FILE,
-              help="Folder for picks.xyz, design.json ...; with --attach the new model file.")  # fmt: skip
+@shared.output_folder_or_file
 @click.option("--verify", nargs=2, type=FILE, metavar="LABELLED FOLDER",
               help="Compare the forecast in FOLDER with the labels that came back.")  # fmt: skip
 @click.option("--attach", metavar="MODEL",
               help="Give MODEL the leverage of its training data POOL, into the new file -o.")  # fmt: skip
 @click.option("--calibration", multiple=True, type=FILE,
-              help="With --attach: labelled structures that are new to MODEL, for errors in eV.")  # fmt: skip
+              help="Calibrate --attach in eV by these structures with labels, new to MODEL.")  # fmt: skip
 @shared.as_json
-@click.option("--strict", is_flag=True, help="Exit status 1 if a group of the target is not feasible.")
+@click.option("--strict", is_flag=True, help="End with status 1 if a group of the target is not feasible.")
 def design(
     pool: tuple[Path, ...],
     verify: tuple[Path, Path] | None,

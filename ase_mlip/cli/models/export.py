@@ -8,7 +8,7 @@ import click
 
 from .. import options
 from ..common import require_folder_of
-from ..options import FILE
+from ..results import answer
 
 FAMILIES = ("mace", "nequip", "sevennet", "pet")
 OURS = "model-file"
@@ -24,7 +24,7 @@ KINDS = [*FAMILIES, OURS]
     help="Say which package wrote SOURCE.",
 )
 @click.argument("source")
-@click.option("-o", "--output", type=FILE, required=True, help="The model file to write.")
+@options.output_file
 @options.dtype
 @click.option("--name", help="Give the model this name; by default that of SOURCE.")
 @click.option("--head", help="Take this head of a model with several.")
@@ -32,15 +32,17 @@ KINDS = [*FAMILIES, OURS]
 @click.option(
     "--allow-pickle", is_flag=True, help="Read SOURCE although it is a pickle, which can run any code."
 )
+@options.as_json
 def export(
     family: str,
     source: str,
-    output: Path,
+    output: Path | None,
     dtype: str | None,
     name: str | None,
     head: str | None,
     modal: str | None,
     allow_pickle: bool,
+    as_json: bool,
 ) -> None:
     """Turn a checkpoint into a model file.
 
@@ -51,29 +53,39 @@ def export(
     With --from model-file, SOURCE is a model file of any version of ase_mlip, which is written once more as
     this version writes them, with the same weights and the same numbers.
     """
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output': the model file to write.")
     require_folder_of(output, "-o")
     if family == OURS:
         given = {"--dtype": dtype, "--name": name, "--head": head, "--modal": modal}
-        _export_again(source, output, [option for option, value in given.items() if value is not None])
+        _export_again(
+            source, output, [option for option, value in given.items() if value is not None], as_json
+        )
         return
     from ...converters import adapt, export_adapted
 
     adapted = adapt(family, source, allow_pickle=allow_pickle, head=head, modal=modal)
     if name is not None:
         adapted.metadata["name"] = name
+    lines, parities = [], []
     for parity in export_adapted(adapted, output, dtype):
-        click.echo(
+        parities.append(parity._asdict())
+        lines.append(
             f"{parity.dtype} on {parity.structures} structures, against {adapted.family}: "
             f"energy {parity.energy:.0e} (relative), forces {parity.forces:.0e} eV/Å, "
             f"stress {parity.stress:.0e} eV/Å³"
         )
-    click.echo(f"wrote {output}: {adapted.metadata['name']}, {adapted.family}")
+    name = adapted.metadata["name"]
+    lines.append(f"wrote {output}: {name}, {adapted.family}")
+    document = {"file": str(output), "name": name, "family": adapted.family, "parity": parities}
+    answer(document, "\n".join(lines), as_json)
 
 
-def _export_again(source: str, output: Path, options: list[str]) -> None:
+def _export_again(source: str, output: Path, options: list[str], as_json: bool) -> None:
     if options:
         raise click.UsageError(f"`{options[0]}` means nothing for {OURS}; leave it out")
     from ...converters.export_again import export_again
 
     info = export_again(source, output)
-    click.echo(f"wrote {output}: {info.name}, schema {info.schema_version}")
+    document = {"file": str(output), "name": info.name, "schema_version": info.schema_version}
+    answer(document, f"wrote {output}: {info.name}, schema {info.schema_version}", as_json)

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from .. import options as shared
 from ..common import bar
-from ..options import COUNT, FILE, FOLDER, POSITIVE
+from ..options import COUNT, FILE, POSITIVE
 
 PICTURE = "landscape.png"
 COMPARISON = "comparison.json"
@@ -19,29 +19,34 @@ COMPARISON = "comparison.json"
 @click.command()
 @click.argument("model", metavar="MODEL")
 @click.argument("files", nargs=-1, type=FILE)
-@click.option("--lines", type=COUNT, default=20, show_default=True, help="Random lines through the weights.")
+@click.option(
+    "--lines",
+    type=COUNT,
+    default=20,
+    show_default=True,
+    help="Draw so many random lines through the weights.",
+)
 @click.option("--points", type=COUNT, default=81, show_default=True,
-              help="Points on each line, an odd number.")  # fmt: skip
+              help="Compute so many points on each line, an odd number.")  # fmt: skip
 @click.option("--span", type=POSITIVE, default=0.5, show_default=True,
-              help="Length of the lines, in units of the norm of the weights.")  # fmt: skip
+              help="Make the lines so long, in units of the norm of the weights.")  # fmt: skip
 @click.option("--directions", type=click.Choice(["gaussian", "legacy"]), default="gaussian",
               show_default=True,
               help="Draw normal directions, or as the published tool draws them (legacy).")  # fmt: skip
-@click.option("--plane", is_flag=True, help="Also the plane of the first two directions.")
+@click.option("--plane", is_flag=True, help="Compute the plane of the first two directions, too.")
 @click.option("--frames", type=click.IntRange(min=2), metavar="N", show_default="all",
               help="Take a stratified sample of N frames.")  # fmt: skip
 @shared.seed
 @click.option("--predictors", metavar="NAMES", default="",
-              help="Others to compute, with commas: sharpness, bonds, leverage, rotation.")  # fmt: skip
+              help="Compute others, too, with commas: sharpness, bonds, leverage, rotation.")  # fmt: skip
 @click.option("--compare", "comparing", is_flag=True,
               help="Compare models: MODEL and FILES are what this command wrote of each.")  # fmt: skip
 @click.option("--with", "others", type=FILE, multiple=True,
-              help="Of a compared model: what `evaluate --json` or `md --json` wrote; repeat.")  # fmt: skip
+              help="Compare with what `evaluate --json` or `md --json` wrote; repeat.")  # fmt: skip
 @click.option("--control", metavar="NAME",
-              help="Which of these errors is the in-distribution one; by default the smallest.")  # fmt: skip
-@click.option("-o", "--output", type=FOLDER,
-              help="Folder for landscape.json or comparison.json; a killed run goes on there.")  # fmt: skip
-@click.option("--plot", is_flag=True, help="Also write a picture into the folder.")
+              help="Take this one of the errors as in-distribution; by default the smallest.")  # fmt: skip
+@shared.output_folder
+@shared.plot
 @shared.as_json
 def landscape(
     model: str,

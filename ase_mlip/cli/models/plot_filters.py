@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
+from .. import options
 from ..common import require_folder_of
-from ..options import FILE
+from ..results import answer
 
 
 @click.command("plot-filters")
 @click.argument("model")
-@click.option("-o", "--output", type=FILE, default="filters.png", show_default=True, help="A PNG file.")
-def plot_filters(model: str, output: Path) -> None:
+@options.output_file
+@options.as_json
+def plot_filters(model: str, output: Path | None, as_json: bool) -> None:
     """Draw the filters of an s-NNP.
 
     The splines of the distance and of the angle, and how the energy answers when one feature of the model's
@@ -22,6 +24,7 @@ def plot_filters(model: str, output: Path) -> None:
     from ...model_file.info import find_model
 
     path = find_model(model)
+    output = output or Path("filters.png")
     require_folder_of(output, "--output")
     from ...model_file.model import load_model
     from ...pictures.filters import plot_filters as draw
@@ -31,4 +34,5 @@ def plot_filters(model: str, output: Path) -> None:
     filters = read_filters(load_model(path, device="cpu"))
     save_figure(draw(filters), output)
     counts = {name: len(getattr(filters, name)) for name in ("phi", "rho", "f", "g")}
-    click.echo(f"{', '.join(f'{count} {name}' for name, count in counts.items() if count)}: {output}")
+    text = f"{', '.join(f'{count} {name}' for name, count in counts.items() if count)}: {output}"
+    answer({"filters": counts, "file": str(output)}, text, as_json)

@@ -8,20 +8,22 @@ import click
 
 from .. import options
 from ..common import require_folder_of
-from ..options import FILE
+from ..results import answer
 
 
 @click.command()
 @click.argument("scheme")
-@click.option("-o", "--output", type=FILE, default="rotations.txt", show_default=True, help="A text file.")
+@options.output_file
 @options.symprec
-def rotations(scheme: str, output: Path, symprec: float) -> None:
+@options.as_json
+def rotations(scheme: str, output: Path | None, symprec: float, as_json: bool) -> None:
     """Write rotations to average over, for LAMMPS.
 
-    SCHEME is a name such as `octahedral+inversion` or `lebedev 5`, or the file of an undisplaced crystal,
+    SCHEME is a name such as `octahedral+inversion` or `lebedev:5`, or the file of an undisplaced crystal,
     whose point group is meant. LAMMPS reads them with `pair_style mlip symmetrize file rotations.txt`, ASE
-    with `symmetrize="file rotations.txt"`.
+    with `symmetrize="file:rotations.txt"`.
     """
+    output = output or Path("rotations.txt")
     require_folder_of(output, "--output")
     from ...rotations.rotation_file import write_rotations
     from ...rotations.schemes import find_averaging
@@ -30,7 +32,9 @@ def rotations(scheme: str, output: Path, symprec: float) -> None:
         raise click.BadParameter(f"`{scheme}`: no such file, nor the name of a scheme", param_hint="SCHEME")
     averaging = find_averaging(_crystal(scheme) if Path(scheme).is_file() else scheme, symprec)
     write_rotations(averaging, output)
-    click.echo(f"{averaging.name}, {len(averaging.rotations)} rotations: {output}")
+    count = len(averaging.rotations)
+    document = {"scheme": averaging.name, "rotations": count, "file": str(output)}
+    answer(document, f"{averaging.name}, {count} rotations: {output}", as_json)
 
 
 def _crystal(file: str):

@@ -8,12 +8,14 @@ import click
 
 from .. import options
 from ..options import FILE
+from ..results import answer, talk_on_stderr
 
 
 @click.command()
 @click.argument("run", type=FILE)
 @options.resume
-def stabilize(run: Path, resume: bool) -> None:
+@options.as_json
+def stabilize(run: Path, resume: bool, as_json: bool) -> None:
     """Train a potential until its dynamics is stable (StABlE).
 
     RUN is a TOML file. Replicas run until they fail, and the weights learn from a reference observable and
@@ -22,7 +24,7 @@ def stabilize(run: Path, resume: bool) -> None:
     """
     from ...stability_training.workflow import stabilize as compute
 
-    result = compute(run, resume=resume)
-    click.echo(result.verdict)
-    if result.exported is not None:
-        click.echo(f"exported {result.exported}")
+    with talk_on_stderr(as_json):
+        result = compute(run, resume=resume)
+    lines = [result.verdict, *([] if result.exported is None else [f"exported {result.exported}"])]
+    answer(result.document, "\n".join(lines), as_json)

@@ -9,7 +9,7 @@ import click
 from ...voigt import NAMES, PAIRS
 from .. import options
 from ..common import bar
-from ..options import COUNT, FILE, POSITIVE
+from ..options import COUNT, POSITIVE
 from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 MESH, DISTANCE = (11, 11, 11), 0.03  # Å; of thermal_conductivity, without importing it; a test compares them
@@ -30,9 +30,10 @@ MESH, DISTANCE = (11, 11, 11), 0.03  # Å; of thermal_conductivity, without impo
 @click.option(
     "--isotopes/--no-isotopes", default=True, show_default=True, help="Let natural isotopes scatter."
 )
-@click.option("--reference", nargs=2, type=(FILE, str), metavar="FILE ID",
-              help="Print κ_SRME against the entry ID of the benchmark's table FILE, on its mesh: "
-              "kappas_phononDB_PBE_noNAC.json.gz mp-1265.")  # fmt: skip
+@options.reference
+@click.option("--entry", metavar="ID",
+              help="Print κ_SRME against this entry of the benchmark's table --reference, on its mesh: "
+              "mp-1265 of kappas_phononDB_PBE_noNAC.json.gz.")  # fmt: skip
 @crystal_options
 def conductivity(
     run: CrystalRun,
@@ -44,13 +45,13 @@ def conductivity(
     pair_cutoff: float | None,
     wigner: bool,
     isotopes: bool,
-    reference: tuple[Path, str] | None,
+    reference: Path | None,
+    entry: str | None,
 ) -> None:
     """Lattice thermal conductivity of a crystal (phono3py).
 
-    Of the first frame of STRUCTURE, which is relaxed first. With -o FILE.json, the forces of finished
-    supercells are kept in FILE.forces.npz, and a run that was killed goes on with them. Needs phono3py:
-    pip install phono3py.
+    Of the first frame of STRUCTURE, which is relaxed first. With -o, the forces of finished supercells are
+    kept, and a run that was killed goes on with them. Needs phono3py: pip install phono3py.
     """
     from ...lattice_dynamics.conductivity import require_phono3py, thermal_conductivity
 
@@ -58,7 +59,9 @@ def conductivity(
     if not all(temperatures):
         raise click.BadParameter("expected more than 0 K", param_hint="--temperature")
     mesh, distance = mesh or MESH, distance or DISTANCE
-    known = None if reference is None else _read_reference(*reference, mesh, temperatures)
+    if (reference is None) != (entry is None):
+        raise click.BadParameter("a table and its entry go together", param_hint="--reference, --entry")
+    known = None if reference is None else _read_reference(reference, entry, mesh, temperatures)
     atoms = run.start(mesh=MESH, distance=DISTANCE)
     with bar("supercell") as progress, warnings_as_lines():
         result = thermal_conductivity(
@@ -71,7 +74,7 @@ def conductivity(
             wigner=wigner,
             isotopes=isotopes,
             cutoff_pair_distance=pair_cutoff,
-            checkpoint=run.output and run.output.with_suffix(".forces.npz"),
+            checkpoint=run.results.file(".forces.npz"),
             progress=progress,
         )
     document = _document(result)
@@ -81,8 +84,8 @@ def conductivity(
 
         document["kappa_srme"] = kappa_srme(result, known)
         text += f"\nκ_SRME against {known.identifier} ({known.name}) at 300 K: {document['kappa_srme']:.3f}"
-    run.finish(document, text, (lambda: _figure(result)) if result.stable else None)
-    if run.plot and not result.stable:
+    run.finish(document, text, (lambda path: _draw(result, path)) if result.stable else None)
+    if run.results.plot and not result.stable:
         click.echo("no plot: modes are imaginary", err=True)
 
 
@@ -105,10 +108,11 @@ def _read_reference(file: Path, identifier: str, mesh: tuple[int, int, int], tem
     return known
 
 
-def _figure(result):
+def _draw(result, path: Path) -> None:
     from ...pictures.elastic import plot_conductivity
+    from ...pictures.plots import save_figure
 
-    return plot_conductivity(result)
+    save_figure(plot_conductivity(result), path)
 
 
 def _document(result) -> dict:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from ...voigt import NAMES
 from ..common import bar
-from ..options import Finite
+from ..options import POSITIVE, Finite
 from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 
@@ -16,8 +18,10 @@ from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lin
 @click.option("--strains", default=4, show_default=True,
               help="Apply so many strains of each component, an even number.")  # fmt: skip
 @click.option("--clamped", is_flag=True, help="Keep the fractional positions of the atoms in strained cells.")
+@click.option("--strained-fmax", default=0.001, show_default=True, type=POSITIVE,
+              help="Relax the atoms of strained cells until no force is larger, eV/Å.")  # fmt: skip
 @crystal_options
-def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool) -> None:
+def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, strained_fmax: float) -> None:
     """Elastic constants of a crystal, and whether it is stable.
 
     From the stresses under small strains of the first frame of STRUCTURE, which is relaxed first. Axes are
@@ -29,19 +33,18 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool) -> None
     from ...mechanics.elasticity import elastic_constants
 
     with bar("strain") as progress, warnings_as_lines():
-        result = elastic_constants(
-            atoms, strain, strains, not clamped, fmax=max(run.fmax, 1e-3), progress=progress
-        )
+        result = elastic_constants(atoms, strain, strains, not clamped, fmax=strained_fmax, progress=progress)
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
-    run.finish(_document(result), text, lambda: _figure(result))
+    run.finish(_document(result), text, lambda path: _draw(result, path))
     if not result.converged:
-        click.echo("atoms of a strained cell did not come to rest; see --fmax and --dtype", err=True)
+        click.echo("atoms of a strained cell did not come to rest; see --strained-fmax and --dtype", err=True)
 
 
-def _figure(result):
+def _draw(result, path: Path) -> None:
     from ...pictures.elastic import plot_elastic
+    from ...pictures.plots import save_figure
 
-    return plot_elastic(result)
+    save_figure(plot_elastic(result), path)
 
 
 def _document(result) -> dict:

@@ -44,7 +44,7 @@ def eos(
             atoms, volume_change, volumes, relax_atoms, keep_shape=keep_shape, progress=progress
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result)}"
-    run.finish(_document(result), text, lambda: _figure(result, Path(run.model).stem))
+    run.finish(_document(result), text, lambda path: _draw(result, Path(run.model).stem, path))
     if not result.converged:
         click.echo("warning: a relaxation at one volume did not come to rest; see --relax-atoms", err=True)
     precision = "" if run.calculator["dtype"] == "float64" else " or --dtype float64"
@@ -54,10 +54,10 @@ def eos(
         )
 
 
-def _figure(result, name: str):
-    from ...pictures.plots import plot_eos
+def _draw(result, name: str, path: Path) -> None:
+    from ...pictures.plots import plot_eos, save_figure
 
-    return plot_eos(result, name)
+    save_figure(plot_eos(result, name), path)
 
 
 def _document(result) -> dict:

@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...folder_lock import locked_file
 from .. import options
 from ..common import (
+    average_over_crystal,
     bar,
     check_known,
     choose_averaging,
     chosen_scheme,
     make_calculator,
     read_first,
-    refuse_other_results,
-    require_folder_of,
-    run_settings,
-    show,
 )
-from ..options import COUNT, FILE, NOT_NEGATIVE, POSITIVE, calculator_options
+from ..options import COUNT, CRYSTAL, FILE, NOT_NEGATIVE, POSITIVE, calculator_options
+from ..results import Results, output_options
 from .thermostat import make_thermostat, thermostat_options
 
 if TYPE_CHECKING:
@@ -50,7 +47,11 @@ if TYPE_CHECKING:
     help="Evaluate the replicas of the ase engine together; by default those of molecules of up to 64 atoms.",
 )
 @options.supercell
-@click.option("--reference", type=FILE, help="Frames whose distribution of distances is the right one.")
+@click.option(
+    "--rdf-frames", type=FILE, help="Compare the distribution of distances with that of these frames."
+)
+@options.crystal
+@options.symprec
 @click.option("--interval", default=10, show_default=True, type=COUNT,
               help="Examine a frame after each so many steps.")  # fmt: skip
 @click.option(
@@ -74,9 +75,7 @@ if TYPE_CHECKING:
 )
 @options.seed
 @calculator_options()
-@click.option("-o", "--output", type=FILE, help="Write all results to this JSON file.")
-@click.option("--plot", type=FILE, help="Draw energies, temperatures, distances and survival, a PNG file.")
-@options.as_json
+@output_options
 def md(
     model: str,
     structure: Path,
@@ -90,10 +89,10 @@ def md(
     bonds: bool | None,
     bond_deviation: float | None,
     bond_length: float | None,
-    output: Path | None,
-    plot: Path | None,
-    as_json: bool,
-    reference: Path | None,
+    results: Results,
+    rdf_frames: Path | None,
+    crystal: Path | None,
+    symprec: float,
     calculator: dict,
     engine: str,
     batch: bool | None,
@@ -105,8 +104,6 @@ def md(
     Replicas at constant energy, or with a thermostat, start from the first frame of STRUCTURE. Exit status 1
     if one becomes unstable.
     """
-    require_folder_of(output, "--output")
-    require_folder_of(plot, "--plot")
     if engine == "lammps" and calculator["forces"] == "direct":
         raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")
     if engine == "lammps" and batch:
@@ -119,23 +116,25 @@ def md(
 
     from ...data.data import read_structures
     from ...dynamics.criteria import Criteria
+    from ...relaxation.store import key_of
+    from ...rotations.schemes import crystal_averaging
     from ...stability.runs import md_stability
 
     info, atoms = read_info(path), read_first(structure)
     check_known({str(structure): atoms}, info.species)
+    undisplaced = atoms if crystal is None else read_first(crystal)
     atoms = atoms.repeat(supercell) if supercell else atoms
-    settings = run_settings(info.document_sha256, atoms)
-    refuse_other_results(output, settings)
+    results.claim(info.document_sha256, key_of("", atoms, ""))
     if engine == "ase":
         atoms.calc = make_calculator(str(path), **calculator)
+        if calculator["symmetrize"] == CRYSTAL:
+            atoms.calc = average_over_crystal(atoms.calc, undisplaced, symprec)
         choose_averaging(atoms.calc, {structure.stem: atoms})
+    elif calculator["symmetrize"] == CRYSTAL:
+        calculator["symmetrize"] = crystal_averaging(undisplaced, symprec)
     elif calculator["symmetrize"] == "auto":
         calculator["symmetrize"] = chosen_scheme(str(path), {structure.stem: atoms}, **calculator)
-    with (
-        locked_file(output),
-        bar("step") as progress,
-        tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder,
-    ):
+    with bar("step") as progress, tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder:
         result = md_stability(
             atoms,
             temperature,
@@ -152,22 +151,23 @@ def md(
                 bond_deviation=bond_deviation,
                 bond_length=bond_length,
             ),
-            reference=read_structures(reference) if reference else None,
+            reference=read_structures(rdf_frames) if rdf_frames else None,
             record_interval=interval,
             equilibration=None if equilibration is None else equilibration * 1000.0 * units.fs,
             seed=seed,
             progress=progress,
         )
-    known = {"settings": settings, "model": _identity(info)}
-    show(known | result.to_dict(), "\n".join(_lines(result, atoms, model)), as_json, output)
-    if plot:
-        from ...pictures.md import plot_stability
-        from ...pictures.plots import save_figure
-
-        save_figure(plot_stability(result), plot)
-        click.echo(f"plot: {plot}", err=True)
+    results.show({"model": _identity(info)} | result.to_dict(), "\n".join(_lines(result, atoms, model)))
+    results.draw(lambda path: _draw(result, path))
     if not result.stable:
         sys.exit(1)
+
+
+def _draw(result: StabilityResult, path: Path) -> None:
+    from ...pictures.md import plot_stability
+    from ...pictures.plots import save_figure
+
+    save_figure(plot_stability(result), path)
 
 
 def _identity(info: ModelInfo) -> dict:
@@ -193,17 +193,19 @@ def _together(atoms: Atoms, options: dict, replicas: int, batch: bool | None) ->
 def _lammps_options(path: Path, calculator: dict, folder: Path) -> dict[str, str]:
     """Those of the pair style that give what the calculator gives with the same options.
 
-    A rule of rotations, which the style has no name for, goes through a file in ``folder``.
+    A rule of rotations and the group of a crystal, which the style has no names for, go through a file in
+    ``folder``.
     """
     from ...model_file.info import read_info
 
     kept = ("device", "dtype", "symmetrize")
     given = {key: calculator[key] for key in kept if calculator[key] is not None}
-    if given.get("symmetrize", "").startswith("lebedev"):
+    scheme = given.get("symmetrize", "none")
+    if not isinstance(scheme, str) or scheme.startswith("lebedev"):
         from ...rotations.rotation_file import write_rotations
         from ...rotations.schemes import find_averaging
 
-        write_rotations(find_averaging(given["symmetrize"]), folder / "rotations.txt")
+        write_rotations(find_averaging(scheme), folder / "rotations.txt")
         given["symmetrize"] = f"file {folder / 'rotations.txt'}"
     given["check_lattice"] = "yes" if calculator["check_lattice"] else "no"
     return {"dtype": read_info(path).dtype} | given

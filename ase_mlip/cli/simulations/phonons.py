@@ -17,7 +17,8 @@ from ..common import (
     make_calculator,
     read_named,
 )
-from ..options import FILE, FOLDER, POSITIVE, calculator_options
+from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
+from ..results import refuse_other_results, require_folder, run_settings
 from .relaxed import DTYPE, warnings_as_lines
 
 if TYPE_CHECKING:
@@ -30,23 +31,19 @@ MESH, DISTANCE = (20, 20, 20), 0.01  # Å; of phonons, without importing it; a t
 @click.command()
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
-@click.option(
-    "-o", "--output", type=FOLDER, default="phonons", show_default=True, help="A folder in it each."
-)
+@options.output_folder
+@options.overwrite
 @options.supercell
 @click.option(
     "--min-length", type=POSITIVE, help="Make a supercell whose faces are at least so far apart instead, Å."
 )
 @options.distance
 @click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
-@click.option("--symmetry", type=click.Choice(["none", "crystal"]), default="none", show_default=True,
-              help="With crystal, average the model over the point group of the relaxed crystal. The "
-              "relaxation before keeps the space group in any case.")  # fmt: skip
 @options.mesh
 @click.option(
     "--path", help='Follow special points such as "GXU,KGL"; by default the standard path (seekpath).'
 )
-@click.option("--reference", type=FILE, help="A phonopy directory with forces to compare with.")
+@options.reference
 @click.option("--audit", is_flag=True, help="Also measure what the model obeys with nothing imposed.")
 @click.option("--group-velocities", is_flag=True, help="Write modes and group velocities of the mesh, too.")
 @options.relax_first
@@ -57,12 +54,12 @@ MESH, DISTANCE = (20, 20, 20), 0.01  # Å; of phonons, without importing it; a t
 def phonons(
     model: str,
     structures: tuple[Path, ...],
-    output: Path,
+    output: Path | None,
+    overwrite: bool,
     supercell: tuple[int, int, int] | None,
     min_length: float | None,
     distance: float | None,
     plusminus: bool | None,
-    symmetry: str,
     mesh: tuple[int, int, int] | None,
     path: str | None,
     reference: Path | None,
@@ -76,32 +73,38 @@ def phonons(
 ) -> None:
     """Compute phonons of crystals.
 
-    Each structure is relaxed within its space group and displaced. OUTPUT/NAME/ gets phonopy.yaml,
+    Each structure is relaxed within its space group and displaced. FOLDER/NAME/ gets phonopy.yaml,
     FORCE_SETS, force_constants.hdf5, phonons.json and bands.png. A run that was killed goes on with the
     supercells it has.
     """
-    if symmetry == "crystal" and calculator["symmetrize"]:
-        raise click.BadParameter(
-            "averages the model already; leave --symmetrize out", param_hint="--symmetry"
-        )
+    output = output or Path("phonons")
+    require_folder(output)
+    given = {"mesh": MESH, "distance": DISTANCE, "dtype": calculator["dtype"]}
+    averages = calculator["symmetrize"] == CRYSTAL
     calculator = make_calculator(model, **calculator)
     from ...errors import MLIPError
     from ...provenance import plain
+    from ...relaxation.store import key_of
 
     settings = {"distance": distance or DISTANCE, "relax_first": relax_first, "force": allow_unrelaxed}
     settings["input_symprec"] = symprec
-    settings["symmetry"] = None if symmetry == "none" else symmetry
+    settings["symmetry"] = CRYSTAL if averages else None
     settings |= {"supercell_matrix": supercell, "min_length": min_length}
     drawing = {"path": path, "mesh": mesh or MESH, "is_plusminus": "auto" if plusminus is None else plusminus}
     run = _Run(settings, drawing, reference, audit, group_velocities, talk=not as_json)
     found, failed = {}, []
     named = read_named(structures)
+    sha256, known = calculator.model.info.document_sha256, {}
+    for name, atoms in named.items():
+        known[name] = run_settings(sha256, key_of("", atoms, ""), **given)
+        if not overwrite:
+            refuse_other_results(output / name / "phonons.json", known[name])
     choose_averaging(calculator, named)
     for name, atoms in named.items():
         atoms.calc = calculator
         try:
             with warnings_as_lines(), locked(output / name):
-                found[name] = run.do(name, atoms, output / name)
+                found[name] = run.do(name, atoms, output / name, known[name])
         except MLIPError as error:
             failed.append(name)
             click.echo(f"{name}: failed: {' '.join(str(error).split())}", err=True)
@@ -122,8 +125,11 @@ class _Run:
     group_velocities: bool
     talk: bool
 
-    def do(self, name: str, atoms: Atoms, folder: Path) -> dict:
-        """Results of one structure, written to ``folder``, which also keeps the forces of supercells."""
+    def do(self, name: str, atoms: Atoms, folder: Path, known: dict) -> dict:
+        """Results of one structure, written to ``folder``, which also keeps the forces of supercells.
+
+        ``known`` are the settings, which ``phonons.json`` holds.
+        """
         from ...lattice_dynamics.files import write_results
         from ...lattice_dynamics.phonons import phonons as compute
         from ...pictures.plots import plot_phonons, save_figure
@@ -133,7 +139,7 @@ class _Run:
         with bar("supercell") as progress:
             checkpoint = folder / "forces.npz"
             result = compute(atoms, **self.options, **self.drawing, checkpoint=checkpoint, progress=progress)
-        document = write_results(result, folder, self.group_velocities)
+        document = write_results(result, folder, self.group_velocities, settings=known)
         save_figure(plot_phonons(result), folder / "bands.png")
         found = {}
         if self.talk:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...folder_lock import locked_file
 from .. import options as shared
 from ..common import (
     bar,
@@ -20,10 +18,10 @@ from ..common import (
     noise_unsaid,
     read_first,
     read_named,
-    require_folder_of,
     say_noise,
 )
-from ..options import FILE, POSITIVE, calculator_options
+from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
+from ..results import Results, output_options
 from .relaxed import warnings_as_lines
 
 if TYPE_CHECKING:
@@ -34,8 +32,9 @@ if TYPE_CHECKING:
 
 CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
 FMAX = 0.01  # eV/Å
+RELAXED = "relaxed.extxyz"
 SHOWN = "0.01"  # Å, symprec of the space groups in the table
-AVERAGING = "--symmetrize octahedral, or for a known crystal --symmetry average"
+AVERAGING = "--symmetrize octahedral, or for a known crystal --symmetrize crystal"
 # Listed here as well, since `--help` must not import relaxation.relax; a test compares them.
 OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
 
@@ -43,8 +42,6 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
 @click.command()
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
-@click.option("-o", "--output", type=FILE, help="Write relaxed structures and results here (.extxyz).")
-@click.option("--plot", type=FILE, help="Draw each relaxation: a PNG file for one structure, else a folder.")
 @shared.fmax
 @click.option("--smax", type=POSITIVE, help="Relax until no component of the stress is larger, eV/Å^3.")
 @click.option(
@@ -54,77 +51,72 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
               help="Use this optimiser of ASE.")  # fmt: skip
 @click.option("--cell", type=click.Choice(list(CELLS)), default="none", show_default=True,
               help="Relax the cell, too: all of it, its shape, its volume.")  # fmt: skip
-@click.option("--symmetry", type=click.Choice(["none", "fix", "average"]), default="none", show_default=True,
-              help="With fix, keep the space group of the start, by projecting forces and steps. average: "
-              "leave the atoms free and average the model over the point group of --reference, else of the "
-              "start.")  # fmt: skip
+@shared.keep_space_group
 @shared.symprec
-@click.option("--reference", type=FILE, help="Crystal for --symmetry average, and to compare with.")
+@shared.crystal
+@shared.reference
 @calculator_options()
-@shared.as_json
+@output_options
 def relax(
     model: str,
     structures: tuple[Path, ...],
-    output: Path | None,
-    plot: Path | None,
     fmax: float | None,
     steps: int,
     cell: str,
-    symmetry: str,
+    keep_space_group: bool | None,
+    crystal: Path | None,
     reference: Path | None,
     calculator: dict,
-    as_json: bool,
+    results: Results,
     **options,
 ) -> None:
     """Relax structures: atoms and, if asked, the cell.
 
-    Every frame of STRUCTURES is relaxed. With -o, the same command continues where it was ended: converged
-    structures are skipped, an interrupted or unconverged one goes on from the last frame of its trajectory,
-    in the folder OUTPUT_trajectories, for at most --steps more steps; failed ones start anew. A structure
-    that fails is reported, the others go on. Exit status 1 if any failed or did not converge.
+    Every frame of STRUCTURES is relaxed. FOLDER gets relaxed.extxyz, relax.json and trajectories, with --plot
+    a picture of each. The same command continues there where it was ended: converged structures are skipped,
+    an interrupted or unconverged one goes on from the last frame of its trajectory, for at most --steps more
+    steps; failed ones start anew. A structure that fails is reported, the others go on. Exit status 1 if any
+    failed or did not converge.
     """
-    if output is not None and output.suffix not in (".extxyz", ".xyz"):
-        raise click.BadParameter(f"`{output}` must end in .extxyz or .xyz", param_hint="--output")
-    require_folder_of(output, "--output")
-    require_folder_of(plot, "--plot", may_be_folder=True)
     if options["smax"] is not None and cell == "none":
         raise click.BadParameter(
             "needs a cell that is relaxed: --cell full, shape or volume", param_hint="--smax"
         )
-    if symmetry == "average" and calculator["symmetrize"]:
+    averages = calculator["symmetrize"] == CRYSTAL
+    if averages and keep_space_group:
         raise click.BadParameter(
-            "averages the model already; leave --symmetrize out", param_hint="--symmetry"
+            "leaves the atoms free, --keep-space-group does not; give one of them", param_hint="--symmetrize"
         )
+    if crystal is not None and not averages:
+        raise click.BadParameter("is for --symmetrize crystal", param_hint="--crystal")
     calculator = make_calculator(model, **calculator)
     from ...calculators.identity import made_with
     from ...relaxation.store import Store, digest, key_of
 
     found = read_named(structures)
     choose_averaging(calculator, found)
-    if plot is not None and plot.suffix and len(found) > 1:
-        raise click.BadParameter(f"`{plot}` is one file for {len(found)} structures; give a folder",
-                                 param_hint="--plot")  # fmt: skip
     options |= {
         "fmax": fmax or FMAX,
         "cell": CELLS[cell],
-        "symmetry": None if symmetry == "none" else symmetry,
+        "symmetry": "average" if averages else "fix" if keep_space_group else None,
     }
     kept = {**options, "made_with": made_with(calculator)}
-    options |= {
-        "steps": steps,
-        "reference": read_first(reference) if reference else None,
-    }
-    settings = digest(kept | {"reference": key_of("", options["reference"], "") if reference else None})
-    with locked_file(output):
-        run = _Run(Store(output, settings), settings, output, plot, len(found) > 1, options)
-        try:
-            with bar("structure") as progress:
-                for done, (name, atoms) in enumerate(found.items()):
-                    run.do(name, atoms, key_of(name, atoms, settings), calculator)
-                    progress(done + 1, len(found))
-        finally:
-            run.store.flush()
-    click.echo(json.dumps(run.rows, indent=1) if as_json else _table(run.rows))
+    others = {"crystal": crystal, "reference": reference}
+    others = {name: None if file is None else read_first(file) for name, file in others.items()}
+    kept |= {name: key_of("", atoms, "") for name, atoms in others.items() if atoms is not None}
+    options |= others | {"steps": steps}
+    settings = digest(kept)
+    results.settings = kept
+    path = None if results.folder is None else results.folder / RELAXED
+    run = _Run(Store(path, settings, results.overwrite), settings, results, options)
+    try:
+        with bar("structure") as progress:
+            for done, (name, atoms) in enumerate(found.items()):
+                run.do(name, atoms, key_of(name, atoms, settings), calculator)
+                progress(done + 1, len(found))
+    finally:
+        run.store.flush()
+    results.show({"structures": run.rows}, _table(run.rows))
     if not all(row.get("converged") for row in run.rows):
         sys.exit(1)
 
@@ -132,14 +124,10 @@ def relax(
 class _Run:
     """What all structures of one command share, and the rows of the table so far."""
 
-    def __init__(
-        self, store: Store, settings: str, output: Path | None, plot: Path | None, many: bool, options: dict
-    ):
+    def __init__(self, store: Store, settings: str, results: Results, options: dict):
         self.store = store
         self.settings = settings
-        self.folder = None if output is None else output.with_name(f"{output.stem}_trajectories")
-        self.plot = plot
-        self.many = many
+        self.results = results
         self.options = options
         self.rows: list[dict] = []
 
@@ -184,21 +172,18 @@ class _Run:
         return compute(atoms, trajectory=path, resume=path is not None, **self.options)
 
     def _trajectory(self, name: str, key: str) -> Path | None:
-        if self.folder is None:
+        if self.results.folder is None:
             return None
-        self.folder.mkdir(exist_ok=True)
-        return self.folder / f"{name}-{key}.traj"
+        folder = self.results.folder / "trajectories"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{name}-{key}.traj"
 
     def _draw(self, name: str, result: RelaxResult) -> None:
-        if self.plot is None:
+        if not self.results.plot:
             return
         from ...pictures.plots import plot_relaxation, save_figure
 
-        target = self.plot
-        if not target.suffix:
-            target.mkdir(exist_ok=True)
-            target = target / f"{name}.png"
-        save_figure(plot_relaxation(result), target)
+        save_figure(plot_relaxation(result), self.results.folder / f"{name}.png")
 
 
 def _table(rows: list[dict]) -> str:

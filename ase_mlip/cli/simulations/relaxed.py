@@ -12,23 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...folder_lock import locked_file
 from .. import options
 from ..common import (
     about,
+    average_over_crystal,
     bar,
     check_known,
     choose_averaging,
     make_calculator,
     noise_unsaid,
     read_first,
-    refuse_other_results,
-    require_folder_of,
-    run_settings,
     say_noise,
-    show,
 )
-from ..options import FILE, calculator_options
+from ..options import CRYSTAL, FILE, calculator_options
+from ..results import Results, output_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,14 +34,9 @@ _OPTIONS = (
     click.argument("model"),
     click.argument("structure", type=FILE),
     options.relax_first,
-    click.option(
-        "--symmetry", type=click.Choice(["none", "fix"]), default="fix", show_default=True,
-        help="Of that relaxation. fix: keep the space group, by projecting forces and steps."
-    ),
+    options.keep_space_group,
+    options.symprec,
     options.fmax,
-    options.as_json,
-    click.option("-o", "--output", type=FILE, help="Write that object to this file."),
-    click.option("--plot", type=FILE, help="Draw the results, a PNG file."),
 )  # fmt: skip
 FMAX = 1e-4  # eV/Å
 DTYPE = "float64"  # differences and curvatures of energies and forces lose half of the digits
@@ -59,6 +51,8 @@ class CrystalRun:
     ----------
     command: its name
     calculator: options of the calculator
+    results: where they go
+    relaxed: the crystal at its minimum, once it is there
     relaxation: how the crystal was relaxed, once it is; empty where it was taken as it is
     """
 
@@ -66,14 +60,13 @@ class CrystalRun:
     model: str
     structure: Path
     relax_first: bool
-    symmetry: str
+    keep_space_group: bool
+    symprec: float
     fmax: float
-    as_json: bool
-    output: Path | None
-    plot: Path | None
     calculator: dict[str, Any]
+    results: Results
     relaxation: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+    relaxed: Atoms | None = None
 
     def start(self, **defaults) -> Atoms:
         """The first frame with its calculator, at its minimum if asked.
@@ -82,19 +75,20 @@ class CrystalRun:
         does not reach --fmax, and noise above it, are said on stderr.
         """
         from ...crystals import refuse_constraints, refuse_random, require_crystal
+        from ...relaxation.store import key_of
 
-        require_folder_of(self.output, "--output")
-        require_folder_of(self.plot, "--plot")
         calculator = make_calculator(self.model, **self.calculator)
         atoms = read_first(self.structure)
         check_known({str(self.structure): atoms}, calculator.model.info.species)
         defaults |= {"fmax": self.fmax, "dtype": self.calculator["dtype"]}
-        self.settings = run_settings(calculator.model.info.document_sha256, atoms, **defaults)
-        refuse_other_results(self.output, self.settings)
+        defaults["keep_space_group"] = self.keep_space_group
+        self.results.claim(calculator.model.info.document_sha256, key_of("", atoms, ""), **defaults)
         with about(self.structure):
             require_crystal(atoms, f"ase-mlip {self.command}")
         refuse_random(calculator, f"ase-mlip {self.command}")
         refuse_constraints(atoms, f"ase-mlip {self.command}")
+        if self.calculator["symmetrize"] == CRYSTAL:
+            calculator = average_over_crystal(calculator, atoms, self.symprec)
         choose_averaging(calculator, {self.structure.stem: atoms})
         atoms.calc = calculator
         return self._relaxed(atoms) if self.relax_first else atoms
@@ -108,7 +102,8 @@ class CrystalRun:
                 fmax=self.fmax,
                 optimizer="LBFGS",
                 cell=True,
-                symmetry=None if self.symmetry == "none" else self.symmetry,
+                symmetry="fix" if self.keep_space_group else None,
+                symprec=self.symprec,
                 progress=lambda step, *_: progress(step, 500),
             )
         if not result.converged:
@@ -122,26 +117,26 @@ class CrystalRun:
         self.relaxation["largest_force"] = result.fmax
         relaxed = result.atoms
         relaxed.set_constraint()  # what kept the space group must not act on what follows
+        self.relaxed = relaxed.copy()
         relaxed.calc = atoms.calc
         return relaxed
 
     def force(self, residual: float) -> str:
         """``2.5e-03 eV/Å``, and what it is where the relaxation, which saw a part of it, went below it."""
         text = f"{residual:.1e} eV/Å"
-        if self.symmetry == "fix" and residual > self.fmax and self.relaxation.get("converged"):
+        if self.keep_space_group and residual > self.fmax and self.relaxation.get("converged"):
             seen = self.relaxation["largest_force"]
             return f"{text} ({seen:.1e} within the space group, the rest is the model's anisotropy)"
         return text
 
-    def finish(self, document: dict, text: str, figure_of: Callable | None = None) -> None:
-        """Print the text or the JSON document, write the latter and the picture ``figure_of()`` makes."""
-        whole = {"settings": self.settings, "structure": str(self.structure), "relaxation": self.relaxation}
-        show(whole | document, text, self.as_json, self.output)
-        if self.plot and figure_of is not None:
-            from ...pictures.plots import save_figure
-
-            save_figure(figure_of(), self.plot)
-            click.echo(f"plot: {self.plot}", err=True)
+    def finish(self, document: dict, text: str, draw: Callable[[Path], None] | None = None) -> None:
+        """Print the text or the JSON document; write the latter, the relaxed crystal and the picture."""
+        known = {"structure": str(self.structure), "relaxation": self.relaxation}
+        self.results.show(known | document, text)
+        if self.relaxed is not None:
+            self.results.keep(self.relaxed)
+        if draw is not None:
+            self.results.draw(draw)
 
 
 def crystal_options(command: Callable) -> Callable:
@@ -152,21 +147,21 @@ def crystal_options(command: Callable) -> Callable:
         model: str,
         structure: Path,
         relax_first: bool,
-        symmetry: str,
+        keep_space_group: bool | None,
+        symprec: float,
         fmax: float | None,
-        as_json: bool,
-        output: Path | None,
-        plot: Path | None,
         calculator: dict,
+        results: Results,
         **own,
     ) -> None:
         name = command.__name__
+        keep = keep_space_group is not False
         run = CrystalRun(
-            name, model, structure, relax_first, symmetry, fmax or FMAX, as_json, output, plot, calculator
+            name, model, structure, relax_first, keep, symprec, fmax or FMAX, calculator, results
         )
-        with locked_file(output):
-            command(run, **own)
+        command(run, **own)
 
+    wrapped = output_options(wrapped)
     wrapped = calculator_options(DTYPE)(wrapped)
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)

@@ -9,17 +9,17 @@ import click
 
 from .. import options
 from ..common import bar, check_known, chosen_scheme, read_named
-from ..options import COUNT, FILE, FOLDER, POSITIVE, averaging_arguments
+from ..options import COUNT, CRYSTAL, FILE, POSITIVE, averaging_arguments
+from ..results import answer, require_folder
 from .relaxed import DTYPE
 
 
 @click.command()
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
-@click.option(
-    "-o", "--output", type=FOLDER, default="report", show_default=True, help="Folder of the report."
-)
-@click.option("--reference", type=FOLDER, help="A phonopy directory, or one with a directory per structure.")
+@options.output_folder
+@options.overwrite
+@options.reference
 @options.symmetrize
 @options.tolerance
 @click.option(
@@ -32,10 +32,12 @@ from .relaxed import DTYPE
 @options.quick
 @options.device
 @options.dtype
+@options.as_json
 def validate(
     model: str,
     structures: tuple[Path, ...],
-    output: Path,
+    output: Path | None,
+    overwrite: bool,
     reference: Path | None,
     symmetrize: str | None,
     tolerance: float | None,
@@ -46,17 +48,24 @@ def validate(
     quick: bool,
     device: str,
     dtype: str | None,
+    as_json: bool,
 ) -> None:
     """Relax, vibrate, strain, turn and heat structures.
 
-    OUTPUT gets index.html, results.json, results.csv and a folder for each structure. Called again, it does
+    FOLDER gets index.html, results.json, results.csv and a folder for each structure. Called again, it does
     what is missing: steps that are done are kept, failed ones repeated. Exit status 1 if a step failed.
     """
     from ...model_file.info import find_model, read_info
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
-    dtype = dtype or DTYPE
+    dtype, output = dtype or DTYPE, output or Path("report")
+    require_folder(output)
     arguments = averaging_arguments(symmetrize, tolerance)
+    if symmetrize == CRYSTAL:
+        raise click.BadParameter(
+            "`crystal` has no meaning where structures are strained and rotated; use octahedral",
+            param_hint="--symmetrize",
+        )
     named = read_named(structures)
     check_known(named, read_info(path).species)
     if symmetrize == "auto":  # once for all, which run in processes of their own
@@ -84,6 +93,7 @@ def validate(
             settings.quick() if quick else settings,
             device=device,
             processes=processes,
+            overwrite=overwrite,
             progress=progress,
         )
     from ...report.validate_report import overview
@@ -95,9 +105,9 @@ def validate(
             if "error" in result:
                 click.echo(f"{name}: failed: {step}: {result['error'].strip().splitlines()[-1]}", err=True)
     header, rows = overview(document)
+    lines = []
     for row in rows:
-        click.echo("\n".join(f"{name:<30} {cell}" for name, cell in zip(header, row, strict=True)))
-        click.echo()
-    click.echo(f"Open {output / 'index.html'}")
+        lines += [*(f"{name:<30} {cell}" for name, cell in zip(header, row, strict=True)), ""]
+    answer(document, "\n".join([*lines, f"Open {output / 'index.html'}"]), as_json)
     if any(row[-1] != "–" for row in rows):
         sys.exit(1)

@@ -1,0 +1,42 @@
+"""``ase-mlip check``: whether a model keeps the contract, and how exact it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from .. import options
+from ..common import check_known, read_first
+
+
+@click.command()
+@click.argument("model")
+@click.argument("structure", required=False, type=options.FILE)
+@options.device
+@options.as_json
+def check(model: str, structure: Path | None, device: str, as_json: bool) -> None:
+    """Verify a model's contract, derivatives and symmetry.
+
+    Exit status 1 if a check fails. STRUCTURE is a file ASE reads, of which the first frame is used; without
+    it, structures of the model's species are made up.
+    """
+    from ...model_file.info import find_model
+
+    path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
+    from ...checks.check import check as run_checks
+    from ...checks.check import format_checks, passed
+    from ...model_file.model import load_model
+
+    atoms = read_first(structure) if structure else None
+    loaded = load_model(path, device=device, dtype="float64")
+    if atoms is not None:
+        check_known({str(structure): atoms}, loaded.info.species)
+    results = run_checks(loaded, atoms, progress=sys.stderr.isatty())
+    document = {"passed": passed(results), "checks": [asdict(result) for result in results]}
+    click.echo(json.dumps(document, indent=1) if as_json else format_checks(results))
+    if not passed(results):
+        sys.exit(1)

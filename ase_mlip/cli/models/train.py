@@ -1,0 +1,38 @@
+"""``ase-mlip train``: a TOML file to an exported potential."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from .. import options
+from ..results import answer, talk_on_stderr
+
+
+@click.command()
+@click.argument("run", type=options.FILE)
+@options.resume
+@click.option(
+    "--dynamics",
+    "seconds",
+    type=options.NOT_NEGATIVE,
+    default=60.0,
+    show_default=True,
+    help="Run so many seconds of dynamics with the potential, to see whether it is stable; 0 runs none.",
+)
+@options.as_json
+def train(run: Path, resume: bool, seconds: float, as_json: bool) -> None:
+    """Train and export the potential that RUN (TOML) describes."""
+    from ...training.train import train as run_training
+
+    with talk_on_stderr(as_json):
+        exported = run_training(run, resume=resume, dynamics_seconds=seconds)
+    document, lines = {"exported": str(exported), "dynamics": None}, [f"exported {exported}"]
+    if seconds > 0.0:
+        from ...training.dynamics import FILE
+
+        document["dynamics"] = json.loads((exported.parent / FILE).read_text(encoding="utf-8"))
+        lines.append(document["dynamics"]["verdict"])
+    answer(document, "\n".join(lines), as_json)

@@ -1,0 +1,175 @@
+"""Where the results of a command go: to stdout, and with -o FOLDER into files there that bear its name."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..folder_lock import locked
+from . import options
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+# of options that change no number of a result
+_NOT_IN_RESULTS = {"model", "structure", "structures", "output", "plot", "overwrite", "as_json", "device"}
+_ENDINGS = (".json", ".extxyz", ".xyz", ".png", ".pdf", ".svg")
+
+
+@dataclass
+class Results:
+    """What one command writes: ``NAME.json`` with everything, ``NAME.png`` with --plot, and more so named.
+
+    Attributes
+    ----------
+    name: of the command
+    folder: made and locked; None writes nothing
+    plot: whether a picture is wanted
+    overwrite: whether results of other settings are replaced
+    as_json: whether stdout gets the JSON document, or the text
+    settings: what the results depend on, once :meth:`claim` is called
+    """
+
+    name: str
+    folder: Path | None
+    plot: bool
+    overwrite: bool
+    as_json: bool
+    settings: dict | None = None
+
+    def file(self, ending: str) -> Path | None:
+        """``FOLDER/NAMEending``, or None where nothing is written."""
+        return None if self.folder is None else self.folder / f"{self.name}{ending}"
+
+    def claim(self, document_sha256: str, content, **defaults) -> None:
+        """Refuse a folder with results of another model, structure or of other settings, before the work.
+
+        ``content`` tells what is computed for, as JSON has it, and ``defaults`` what the command takes for
+        options that are not given. Raises DataError.
+        """
+        self.settings = run_settings(document_sha256, content, **defaults)
+        if not self.overwrite:
+            refuse_other_results(self.file(".json"), self.settings)
+
+    def show(self, document: dict, text: str) -> None:
+        """Print the text or the JSON document, and write the latter."""
+        from ..provenance import write_atomically
+
+        encoded = json.dumps({"settings": self.settings} | document, indent=1)
+        click.echo(encoded if self.as_json else text)
+        path = self.file(".json")
+        if path is not None:
+            write_atomically(path, (encoded + "\n").encode())
+            click.echo(f"results: {path}", err=True)
+
+    def keep(self, atoms: Atoms) -> None:
+        """Write a structure to ``FOLDER/NAME.extxyz``."""
+        from ase.io import write
+
+        from ..provenance import write_atomically
+
+        path = self.file(".extxyz")
+        if path is not None:
+            text = io.StringIO()
+            write(text, atoms, format="extxyz")
+            write_atomically(path, text.getvalue().encode())
+
+    def draw(self, write: Callable[[Path], None]) -> None:
+        """Let ``write(path)`` draw the picture, if one is wanted."""
+        if self.plot:
+            write(self.file(".png"))
+            click.echo(f"picture: {self.file('.png')}", err=True)
+
+
+@contextmanager
+def talk_on_stderr(as_json: bool) -> Iterator[None]:
+    """With --json, what is printed meanwhile goes to stderr: stdout is for the JSON object."""
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        yield
+
+
+def answer(document: dict, text: str, as_json: bool) -> None:
+    """Print the JSON object or the text."""
+    from ..provenance import plain
+
+    click.echo(json.dumps(plain(document), indent=1, ensure_ascii=False) if as_json else text)
+
+
+def output_options(command: Callable) -> Callable:
+    """A decorator that adds -o, --plot, --overwrite and --json; the command gets ``results`` for them.
+
+    The folder is made and locked while the command runs.
+    """
+
+    @functools.wraps(command)
+    def gathered(*, output, plot, overwrite, as_json, **others) -> None:
+        require_folder(output, plot)
+        name = click.get_current_context().command.name
+        with nullcontext() if output is None else locked(output):
+            command(results=Results(name, output, plot, overwrite, as_json), **others)
+
+    for option in (options.as_json, options.overwrite, options.plot, options.output_folder):
+        gathered = option(gathered)
+    return gathered
+
+
+def require_folder(output: Path | None, plot: bool = False) -> None:
+    """Raise click.BadParameter for a name of a file, and for a picture that has no folder to go to."""
+    if output is not None and output.suffix.lower() in _ENDINGS and not output.is_dir():
+        raise click.BadParameter(
+            f"`{output}`: expected a folder, got the name of a {output.suffix} file; results go into files "
+            "in the folder",
+            param_hint="-o",
+        )
+    if plot and output is None:
+        raise click.BadParameter("needs a folder for the picture: -o FOLDER", param_hint="--plot")
+
+
+def run_settings(document_sha256: str, content, **defaults) -> dict:
+    """What the results of the present command depend on, as JSON has it, for :func:`refuse_other_results`."""
+    context = click.get_current_context()
+    chosen = {name: value for name, value in context.params.items() if name not in _NOT_IN_RESULTS}
+    chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
+    if chosen.get("symmetrize") != "auto":
+        chosen.pop("tolerance", None)
+    known = {"command": context.command.name, "model_document_sha256": document_sha256, "structure": content}
+    return json.loads(json.dumps(known | chosen, default=str))
+
+
+def refuse_other_results(path: Path | None, settings: dict) -> None:
+    """Raise DataError where ``path`` holds anything but results of the same command and settings."""
+    from ..errors import DataError
+
+    if path is None or not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not text
+        found = None
+    known = found.get("settings") if isinstance(found, dict) else None
+    if known != settings:
+        what = (
+            "something else" if known is None else f"those of other settings ({_difference(known, settings)})"
+        )
+        raise DataError(
+            f"`{path}` exists; expected results of the same command, model, structure and settings to "
+            f"replace, got {what}; choose another folder, or replace them with --overwrite"
+        )
+
+
+def _difference(before: dict, now: dict) -> str:
+    """In words, what differs first."""
+    for name, value in now.items():
+        if before.get(name) != value:
+            shown = name if name.endswith("sha256") or name == "structure" else f"{name} {before.get(name)}"
+            return shown.replace("_document_sha256", "").replace("_", " ")
+    return "options that there were"
