@@ -149,8 +149,26 @@ def test_what_is_said_of_all_crystals():
     assert max(errors, key=errors.get) == "CuH-216" and shows(most, max(errors.values()))
 
 
+# ---- docs/landscapes.md --------------------------------------------------------------------------
+
+
+def test_the_cost_of_a_landscape():
+    rows = {row["what"]: row for row in stored("landscape-cost")["results"]}
+    (snnp, pet) = table("landscapes.md", "outside the network")
+    for name, (label, minutes, outside, scaled) in (("s-NNP", snnp), ("PET", pet)):
+        assert name in label
+        whole = rows[f"{name}: processor time"]
+        assert shows(minutes.removesuffix(" min"), whole["spread"]["median"])
+        assert (whole["sense"], whole["limit"]) == ("≤", 5.0 if name == "s-NNP" else 90.0)
+        assert whole["spread"]["median"] <= whole["limit"]
+        assert whole["note"] == f"{scaled}, scaled"
+        rest = rows[f"{name}: processor time outside the network"]["spread"]["median"]
+        assert shows(outside.removesuffix(" %"), rest)
+    assert stored("landscape-cost")["environment"]["threads"] == 1
+
+
 @pytest.mark.parametrize(
-    "name", ["lammps", "inference", "adapters", "metatomic-symmetry", "sevennet-phonons"]
+    "name", ["lammps", "inference", "adapters", "metatomic-symmetry", "sevennet-phonons", "landscape-cost"]
 )
 def test_what_is_quoted_says_when_and_on_what_it_was_measured(name):
     environment = stored(name)["environment"]

@@ -79,6 +79,7 @@ NEEDS_DATA = pytest.mark.skipif(
 
 @NEEDS_DATA
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # stretched bonds are outside the data
 @pytest.mark.parametrize("name", ["snnp-linear-few-all-rough", "pet-one-layer"])
 def test_a_short_model_goes_through_every_measurement(study, name):
     """From training to the table, of a family each; the cost of the registered one is larger."""
