@@ -37,7 +37,7 @@ def with_code(source, target, line: str):
 
     members = archive.strip(source.read_bytes())
     # in a process that has compiled one before, TorchScript adds a folder with a number
-    name = next(name for name in members if name.endswith("model_file/potential.py"))
+    name = next(name for name in members if "ase_mlip/model_file/potential" in name and name.endswith(".py"))
     text = members[name][0].decode()
     head = re.search(r"  def forward\(self.*?\) -> [^\n]*:\n", text, re.S)
     text = f"{text[: head.end()]}    {line}\n{text[head.end() :]}"
