@@ -1,5 +1,6 @@
 """Long runs leak nothing, and large systems fit."""
 
+import resource
 import subprocess
 import sys
 import threading
@@ -108,3 +109,29 @@ def test_a_hundred_thousand_atoms_on_two_ranks(lammps, tmp_path):
     gigabytes = 2 * int(done.stdout.split("LARGEST")[1]) / 1024**2
     print(f"two ranks take at most {gigabytes:.1f} GB for {len(atoms)} atoms")
     assert gigabytes <= 20.0
+
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(),
+    reason="this system gives large pages to all programs, or to none",
+)
+def test_large_tensors_lie_on_large_pages(lammps, models, tmp_path):
+    """libtorch returns large tensors to the system: each step would fault in all their pages again."""
+    case = Case(diamond(8, rattle=0.1), pair=models.pair("pet-si", dtype="float32"))
+    case.write(tmp_path)
+    shared = {name: value for name, value in lammps.environment.items() if name != "THP_MEM_ALLOC_ENABLE"}
+
+    def faults(steps: int, **variables: str) -> int:
+        case.commands = f"run {steps}"
+        (tmp_path / "in.lammps").write_text(case.script())
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+        command = [lammps.program, "-in", "in.lammps", "-screen", "none"]
+        subprocess.run(command, cwd=tmp_path, env=shared | variables, check=True, timeout=600)
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
+
+    small = faults(10, THP_MEM_ALLOC_ENABLE="0") - faults(0, THP_MEM_ALLOC_ENABLE="0")
+    large = faults(10) - faults(0)
+    assert large < 0.5 * small, (large, small)
