@@ -9,16 +9,10 @@ import torch
 from torch import Tensor
 
 from ase_mlip import export_model
+from ase_mlip.networks.equivariant.edges import BesselBasis, ReducedLengths, SphericalHarmonics
 from ase_mlip.networks.equivariant.interaction import Gate, Group, Layer
+from ase_mlip.networks.equivariant.linear import BlockLinear, Dense, Perceptron
 from ase_mlip.networks.equivariant.nequip import NequIP
-from ase_mlip.networks.equivariant.parts import (
-    BesselBasis,
-    BlockLinear,
-    Dense,
-    Perceptron,
-    ReducedLengths,
-    SphericalHarmonics,
-)
 
 CHANNELS = 32
 CUTOFF = 5.0  # Å

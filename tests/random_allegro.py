@@ -6,7 +6,7 @@ import torch
 from random_nequip import Weights
 
 from ase_mlip.networks.equivariant.allegro import Allegro, Contraction, SplineBasis, SplineEmbedding
-from ase_mlip.networks.equivariant.parts import ReducedLengths, SphericalHarmonics
+from ase_mlip.networks.equivariant.edges import ReducedLengths, SphericalHarmonics
 
 SCALARS, CHANNELS, SPLINES = 5, 3, 6
 DEGREES = 2  # scalars and vectors

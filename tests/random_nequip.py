@@ -2,17 +2,10 @@
 
 import torch
 
+from ase_mlip.networks.equivariant.edges import BesselBasis, ReducedLengths, SphericalHarmonics
 from ase_mlip.networks.equivariant.interaction import Gate, Group, Layer
+from ase_mlip.networks.equivariant.linear import BlockLinear, Dense, Perceptron, TypedLinear
 from ase_mlip.networks.equivariant.nequip import NequIP
-from ase_mlip.networks.equivariant.parts import (
-    BesselBasis,
-    BlockLinear,
-    Dense,
-    Perceptron,
-    ReducedLengths,
-    SphericalHarmonics,
-    TypedLinear,
-)
 
 CHANNELS, RADIAL = 4, 4
 SCALARS, VECTORS = (1, CHANNELS), (3, CHANNELS)

@@ -18,7 +18,6 @@ import torch
 from ase import Atoms
 
 from ..errors import MLIPError
-from ..graph.neighbors import build_graph
 from ..model_file.export import export_model
 from ..model_file.info import ModelInfo
 from ..model_file.model import load_model
@@ -135,7 +134,7 @@ def prove_parity(adapted: Adapted, file: Path, info: ModelInfo) -> list[Parity]:
 
 
 def _evaluate(model, atoms: Atoms) -> Reference:
-    graph = build_graph(atoms, model.info.cutoff, model.info.pair_cutoffs)
+    graph = model.graph_of(atoms)
     results = model(graph)
     stress = None
     if atoms.pbc.all():

@@ -110,7 +110,7 @@ def _snnp(network: torch.nn.Module) -> Iterator[Table]:
 
 
 def _equivariant(network: torch.nn.Module) -> Iterator[Table]:
-    """NequIP and Allegro in our form (:mod:`ase_mlip.networks.equivariant.parts`)."""
+    """NequIP and Allegro in our form (:mod:`ase_mlip.networks.equivariant`)."""
     for name, module in network.named_modules():
         prefix = f"{name}." if name else ""
         kind = class_of(module)

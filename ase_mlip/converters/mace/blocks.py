@@ -91,11 +91,6 @@ def _cuts(
     return cuts
 
 
-def with_zero_row(x: Tensor) -> Tensor:
-    """x [E, n] and a row of zeros, for edges that do not exist."""
-    return torch.cat([x, torch.zeros(1, x.size(1), dtype=x.dtype, device=x.device)])
-
-
 def rows_of(basis: Basis, edges: Tensor) -> Basis:
     """The basis of some edges."""
     return Basis(

@@ -22,11 +22,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from ...networks.equivariant.neighbourhoods import with_empty_row
 from ...networks.needed import needed_by_layers
-from .blocks import Basis, Block, add_rows, gather, plans, rows_of, with_zero_row
+from ...networks.species import types_of
+from .blocks import Basis, Block, add_rows, gather, plans, rows_of
 from .layer import Layer
-
-MAX_ATOMIC_NUMBER = 118
 
 
 class MACENetwork(torch.nn.Module):
@@ -56,9 +56,7 @@ class MACENetwork(torch.nn.Module):
         shift: float,
     ):
         super().__init__()
-        types = torch.full((MAX_ATOMIC_NUMBER + 1,), -1, dtype=torch.int64)
-        types[numbers] = torch.arange(len(numbers))
-        self.register_buffer("types", types)
+        self.register_buffer("types", types_of(numbers.tolist()))
         self.register_buffer("atomic_numbers", numbers)
         self.register_buffer("embedding", embedding)
         self.spherical_harmonics = parts["spherical_harmonics"]
@@ -152,7 +150,7 @@ class MACENetwork(torch.nn.Module):
 
     def _padded(self, basis: Basis) -> Basis:
         return Basis(
-            with_zero_row(basis.harmonics), with_zero_row(basis.radial), with_zero_row(basis.cutoffs)
+            with_empty_row(basis.harmonics), with_empty_row(basis.radial), with_empty_row(basis.cutoffs)
         )
 
     def _basis(self, types: Tensor, edge_index: Tensor, edge_vectors: Tensor) -> tuple[Basis, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...networks.equivariant.interaction import Gate, Group, Layer
-from ...networks.equivariant.parts import BlockLinear, TypedLinear
+from ...networks.equivariant.linear import BlockLinear, TypedLinear
 from ..common import AdapterError
 from .parts import expect, read_norms, read_perceptron
 

@@ -6,7 +6,7 @@ import torch
 from ase.data import atomic_numbers
 from torch import Tensor
 
-from ...networks.equivariant import parts as equivariant
+from ...networks.equivariant import edges, linear
 from ..common import AdapterError
 
 MODULES = {
@@ -58,13 +58,13 @@ def expect(module: torch.nn.Module, kind: str, where: str) -> None:
         raise AdapterError(f"`{where}` is a `{found}`, supported is `{kind}` only")
 
 
-def read_lengths(module: torch.nn.Module) -> equivariant.ReducedLengths:
-    return equivariant.ReducedLengths(module._rmax_recip, int(module.num_types))
+def read_lengths(module: torch.nn.Module) -> edges.ReducedLengths:
+    return edges.ReducedLengths(module._rmax_recip, int(module.num_types))
 
 
-def read_basis(module: torch.nn.Module, factor: float) -> equivariant.BesselBasis:
+def read_basis(module: torch.nn.Module, factor: float) -> edges.BesselBasis:
     expect(module, "BesselEdgeLengthEncoding", "bessel_encode")
-    return equivariant.BesselBasis(module.bessel_weights, factor, read_power(module.cutoff))
+    return edges.BesselBasis(module.bessel_weights, factor, read_power(module.cutoff))
 
 
 def read_power(cutoff: torch.nn.Module) -> float:
@@ -75,7 +75,7 @@ def read_power(cutoff: torch.nn.Module) -> float:
     return float(cutoff.p)
 
 
-def read_harmonics(module: torch.nn.Module) -> equivariant.SphericalHarmonics:
+def read_harmonics(module: torch.nn.Module) -> edges.SphericalHarmonics:
     """Harmonics up to some l, each once, component normalised."""
     degrees = list(module._ls_list)
     l_max = max(degrees)
@@ -91,7 +91,7 @@ def read_harmonics(module: torch.nn.Module) -> equivariant.SphericalHarmonics:
     for degree in range(1, l_max):
         low, high = ((k**2, (k + 1) ** 2) for k in (degree, degree + 1))
         steps.append(_find_step(values[:, slice(*low)], values[:, 1:4], values[:, slice(*high)], degree))
-    return equivariant.SphericalHarmonics(l_max, steps)
+    return edges.SphericalHarmonics(l_max, steps)
 
 
 def _find_step(last: Tensor, first: Tensor, following: Tensor, degree: int) -> Tensor:
@@ -103,17 +103,15 @@ def _find_step(last: Tensor, first: Tensor, following: Tensor, degree: int) -> T
     return table * float((product * following).sum() / (product * product).sum())
 
 
-def read_perceptron(module: torch.nn.Module, where: str) -> equivariant.Perceptron:
+def read_perceptron(module: torch.nn.Module, where: str) -> linear.Perceptron:
     """A ``ScalarMLPFunction``: linear layers without bias, with activations between them."""
     inner = module.mlp
     if type(inner).__name__ == "DeepLinearMLP":
         weights = list(inner.weights)
         one = torch.ones_like(inner.alpha)
         alphas = [inner.alpha, *[one] * (len(weights) - 1)]
-        return equivariant.Perceptron(
-            [equivariant.Dense(w, a, "none") for w, a in zip(weights, alphas, strict=True)]
-        )
-    layers: list[equivariant.Dense] = []
+        return linear.Perceptron([linear.Dense(w, a, "none") for w, a in zip(weights, alphas, strict=True)])
+    layers: list[linear.Dense] = []
     for child in inner:
         kind = type(child).__name__
         if kind in MODULES and layers:
@@ -123,10 +121,10 @@ def read_perceptron(module: torch.nn.Module, where: str) -> equivariant.Perceptr
                 raise AdapterError(
                     f"`{where}` has a bias, which is not supported: it would act beyond the cutoff"
                 )
-            layers.append(equivariant.Dense(child.weight, child.alpha, "none"))
+            layers.append(linear.Dense(child.weight, child.alpha, "none"))
         else:
             raise AdapterError(f"`{where}` has a layer `{kind}`; supported are {', '.join(MODULES)}")
-    return equivariant.Perceptron(layers)
+    return linear.Perceptron(layers)
 
 
 def read_scale_shift(parts: Parts, n_types: int) -> tuple[Tensor, Tensor]:
@@ -140,7 +138,7 @@ def read_scale_shift(parts: Parts, n_types: int) -> tuple[Tensor, Tensor]:
     return scales, shifts
 
 
-def read_pair(parts: Parts, species: list[int], power: float | None) -> equivariant.ZBL | None:
+def read_pair(parts: Parts, species: list[int], power: float | None) -> edges.ZBL | None:
     """The pair potential: ZBL in eV or none. ``power``: of the edges' cutoff, where it has none itself."""
     module = parts.take("pair_potential")
     if module is None:
@@ -160,7 +158,7 @@ def read_pair(parts: Parts, species: list[int], power: float | None) -> equivari
         power = read_power(module.cutoff)
     if power is None:
         raise AdapterError("the ZBL potential has no cutoff function: not supported")
-    return equivariant.ZBL(module.atomic_numbers, power)
+    return edges.ZBL(module.atomic_numbers, power)
 
 
 def read_norms(owner: torch.nn.Module, name: str, older: float | None) -> Tensor:

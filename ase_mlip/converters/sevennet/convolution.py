@@ -7,7 +7,7 @@ For a centre with n neighbours and a path from degree l to l', the sum is a prod
 import torch
 from torch import Tensor
 
-from ...networks.equivariant.parts import pulled_back
+from ...networks.gradients import pulled_back
 from .blocks import Block
 from .parts import Exact, Perceptron
 

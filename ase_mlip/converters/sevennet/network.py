@@ -17,8 +17,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from ...networks.equivariant.parts import pulled_back, types_of
+from ...networks.gradients import pulled_back
 from ...networks.needed import needed_by_layers
+from ...networks.species import types_of
 from .blocks import Kinds, Plan, counts_of_types, plans
 from .convolution import Convolution
 from .parts import Exact, Gate, Harmonics, Perceptron, Radial, SlotLinear

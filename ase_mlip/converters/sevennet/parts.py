@@ -1,6 +1,6 @@
 """Parts of SevenNet that keep its float32 weights and float64 constants exact.
 
-What equivariant networks share is in ``architectures/equivariant.py``. Features of a node are slots of
+What equivariant networks share is in :mod:`ase_mlip.networks.equivariant`. Features of a node are slots of
 irreducible representations. A slot of degree l with m channels is stored as [N, 2l+1, m], flattened and
 concatenated to [N, Σ (2l+1) m].
 """
@@ -10,7 +10,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from ...networks.equivariant.parts import activate, polynomial_cutoff
+from ...networks.equivariant.edges import polynomial_cutoff
+from ...networks.equivariant.linear import activate
 from .blocks import Kinds
 
 

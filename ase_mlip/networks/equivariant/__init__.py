@@ -1,5 +1,5 @@
 """Equivariant message passing, NequIP and Allegro, and the parts they share. It imports torch only.
 
-Public: ``nequip.NequIP``, ``allegro.Allegro``; ``parts`` and ``interaction`` for networks that are built of
-    them.
+Public: ``nequip.NequIP``, ``allegro.Allegro``; ``edges`` (cutoff, radial functions, harmonics), ``linear``,
+    ``interaction`` and ``neighbourhoods`` for networks that are built of them.
 """

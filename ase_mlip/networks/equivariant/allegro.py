@@ -10,20 +10,11 @@ import math
 import torch
 from torch import Tensor
 
-from .parts import (
-    ZBL,
-    EdgeFunctions,
-    Perceptron,
-    ReducedLengths,
-    SphericalHarmonics,
-    block_size,
-    neighbourhoods,
-    or_zeros,
-    pulled_back,
-    rows_of,
-    types_of,
-    with_empty_row,
-)
+from ..gradients import or_zeros, pulled_back
+from ..species import types_of
+from .edges import ZBL, EdgeFunctions, ReducedLengths, SphericalHarmonics
+from .linear import Perceptron
+from .neighbourhoods import block_size, neighbourhoods, rows_of, with_empty_row
 
 
 class SplineBasis(torch.nn.Module):

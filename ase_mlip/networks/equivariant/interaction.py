@@ -16,7 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .parts import BlockLinear, Perceptron, TypedLinear, activate, or_zeros, rows_of, to_blocks, to_rows
+from ..gradients import or_zeros
+from .linear import BlockLinear, Perceptron, TypedLinear, activate, to_blocks, to_rows
+from .neighbourhoods import rows_of
 
 
 class Group(NamedTuple):

@@ -3,23 +3,13 @@
 import torch
 from torch import Tensor
 
+from ..gradients import or_zeros, pulled_back
 from ..needed import needed_by_layers
+from ..species import types_of
+from .edges import ZBL, BesselBasis, EdgeFunctions, ReducedLengths, SphericalHarmonics
 from .interaction import Graph, Layer, Step
-from .parts import (
-    ZBL,
-    BesselBasis,
-    EdgeFunctions,
-    Perceptron,
-    ReducedLengths,
-    SphericalHarmonics,
-    block_size,
-    neighbourhoods,
-    or_zeros,
-    pulled_back,
-    rows_of,
-    types_of,
-    with_empty_row,
-)
+from .linear import Perceptron
+from .neighbourhoods import block_size, neighbourhoods, rows_of, with_empty_row
 
 
 class NequIP(torch.nn.Module):

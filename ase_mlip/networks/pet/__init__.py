@@ -1,4 +1,4 @@
 """PET, the unconstrained point-edge transformer. It imports torch only.
 
-Public: ``pet.PET``, ``pet.PETHypers``.
+Public: ``pet.PET``, ``hypers.PETHypers``; ``cutoff`` has the cutoff functions.
 """

@@ -191,9 +191,3 @@ def differentiable(graph: Neighbourhoods, state: State) -> list[Tensor]:
         if x.requires_grad:
             wanted.append(x)
     return wanted
-
-
-def or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
-    if gradient is None:
-        return torch.zeros_like(like)
-    return gradient

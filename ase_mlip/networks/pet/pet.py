@@ -10,13 +10,16 @@ edges' messages. The last one, with the read-out, is differentiated block by blo
 tables per layer live for the whole graph (:meth:`PET.energies_and_gradients`).
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from ..gradients import or_zeros
+from ..species import types_of
 from .cutoff import adaptive_radii, adaptive_radii_on_grid, log_bump, log_cosine
-from .layers import Combination, GNNLayer, PETHypers, Readout
+from .hypers import PETHypers
+from .layers import Combination, GNNLayer, Readout
 from .neighbourhoods import (
     Cut,
     Neighbourhoods,
@@ -26,22 +29,12 @@ from .neighbourhoods import (
     differentiable,
     layout_of,
     of_reverse,
-    or_zeros,
     renumber,
     split,
     split_state,
     upto_last_nonzero,
 )
-
-MAX_ATOMIC_NUMBER = 118
-
-
-class Wanted(NamedTuple):
-    """What a call asks for beside the energies, as far as the network has it."""
-
-    features: bool
-    forces: bool
-    virials: bool
+from .outputs import Wanted, by_name
 
 
 class PET(torch.nn.Module):
@@ -86,9 +79,7 @@ class PET(torch.nn.Module):
         default_layer = (hypers.normalization, hypers.activation, hypers.transformer_type)
         self.has_operators = default_layer == ("RMSNorm", "SwiGLU", "PreLN")
 
-        types = torch.full((MAX_ATOMIC_NUMBER + 1,), -1, dtype=torch.int64)
-        types[torch.tensor(sorted(hypers.species))] = torch.arange(len(hypers.species))
-        self.register_buffer("types", types)
+        self.register_buffer("types", types_of(sorted(hypers.species)))
         # Set by the trainer so that the network itself works with numbers of order one.
         self.register_buffer("energy_scale", torch.ones(()))
         self.register_buffer("force_scale", torch.ones(len(hypers.species)))  # per type
@@ -143,7 +134,7 @@ class PET(torch.nn.Module):
                 forces.append(self._forces(block, part))
             if wanted.virials:
                 virials.append(self._virials(block, part))
-        return self._named(wanted, energies, forces, virials, features)
+        return by_name(wanted, energies, forces, virials, features)
 
     def energies_and_gradients(
         self,
@@ -181,24 +172,6 @@ class PET(torch.nn.Module):
             "direct_forces" in outputs and self.direct_forces,
             "direct_virials" in outputs and self.direct_stress,
         )
-
-    def _named(
-        self,
-        wanted: Wanted,
-        energies: list[Tensor],
-        forces: list[Tensor],
-        virials: list[Tensor],
-        features: list[Tensor],
-    ) -> dict[str, Tensor]:
-        """Outputs of all blocks by name."""
-        found = {"energies": torch.cat(energies)}
-        if wanted.forces:
-            found["direct_forces"] = torch.cat(forces)
-        if wanted.virials:
-            found["direct_virials"] = torch.cat(virials)
-        if wanted.features:
-            found["features"] = torch.cat(features)
-        return found
 
     def _neighbourhoods(
         self, species: Tensor, edge_index: Tensor, edge_vectors: Tensor, reverse_edges: Tensor
@@ -369,7 +342,7 @@ class PET(torch.nn.Module):
         features.append(zeros[:, None].expand(-1, features[0].size(1)))
         forces.append(zeros[:, None].expand(-1, 3))
         virials.append(zeros[:, None, None].expand(-1, 3, 3))
-        return self._named(wanted, energies, forces, virials, features), gradients
+        return by_name(wanted, energies, forces, virials, features), gradients
 
     def _edge_features(self, state: State) -> Tensor:
         if self.combine_last:

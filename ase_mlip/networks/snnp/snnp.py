@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from ..repulsion import core_coefficients
+from ..species import types_of
 from .parts import ElementNetworks, Triplets, case_tables, find_triplets
 from .splines import SplineBank
 from .training import Constants, Features
 
-MAX_ATOMIC_NUMBER = 118
 CORE = 0.5  # Å, about where the knots of the repulsion begin
 FILTERS = ("shared", "neighbour", "pair")
 
@@ -133,9 +133,7 @@ class SNNP(torch.nn.Module):
         self.block = 512  # centres worked through together where no derivative by parameters is wanted
 
         n = len(hypers.species)
-        types = torch.full((MAX_ATOMIC_NUMBER + 1,), -1, dtype=torch.int64)
-        types[torch.tensor(hypers.species)] = torch.arange(n)
-        self.register_buffer("types", types)
+        self.register_buffer("types", types_of(hypers.species))
         # Set by the trainer so that the network itself works with numbers of order one.
         self.register_buffer("energy_scale", torch.ones(()))
         self.register_buffer("force_scale", torch.ones(n))  # unused; every architecture has it
