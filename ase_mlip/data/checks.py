@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import DataError
-from .references import ENERGY_UNITS, STRESS_UNITS, ReferenceKeys, Sample, species_of
+from .references import ReferenceKeys, Sample, species_of
+from .units import ENERGY_UNITS, STRESS_UNITS
 
 # Half of the stresses above this (160 GPa) are those of a planet's core, or numbers in another unit.
 IMPOSSIBLE_STRESS = 1.0  # eV/Å^3

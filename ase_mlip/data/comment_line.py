@@ -9,7 +9,7 @@ import numpy as np
 from ase.io.extxyz import key_val_str_to_dict
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from .references import STRESS_ORDERS
+from .units import STRESS_ORDERS
 
 # ASE takes nine numbers for these, and of a stress only the upper triangle.
 _TENSORS = re.compile(r"(?<!\S)(stress|virial)(?=\s*=)")

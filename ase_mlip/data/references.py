@@ -9,37 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from ..errors import DataError, StructureError
 from ..graph.neighbors import build_graph
-
-ENERGY_UNITS = MappingProxyType(
-    {
-        "eV": 1.0,
-        "meV": 1e-3,
-        "kcal/mol": units.kcal / units.mol,
-        "kJ/mol": units.kJ / units.mol,
-        "Hartree": units.Hartree,
-    }
-)
-LENGTH_UNITS = MappingProxyType({"Å": 1.0, "Angstrom": 1.0, "Bohr": units.Bohr, "nm": units.nm})
-STRESS_UNITS = MappingProxyType(
-    {
-        "eV/Å^3": 1.0,
-        "eV/Angstrom^3": 1.0,
-        "GPa": units.GPa,
-        "kbar": 0.1 * units.GPa,
-        "Hartree/Bohr^3": units.Hartree / units.Bohr**3,
-    }
-)
-# Where the six numbers of a stress stand in ASE's order xx, yy, zz, yz, xz, xy.
-STRESS_ORDERS = MappingProxyType({"ase": (0, 1, 2, 3, 4, 5), "vasp": (0, 1, 2, 4, 5, 3)})
+from .units import ENERGY_UNITS, LENGTH_UNITS, STRESS_ORDERS, STRESS_UNITS
 
 
 @dataclass

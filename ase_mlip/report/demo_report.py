@@ -13,7 +13,7 @@ from ..provenance import hardware, versions
 from . import silicon
 
 if TYPE_CHECKING:
-    from .demo import Demo
+    from .demo_steps import Demo
 
 
 def collect(demo: Demo, seconds: float) -> dict:

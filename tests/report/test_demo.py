@@ -102,7 +102,7 @@ def test_a_lammps_that_cannot_be_built_is_a_warning(tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise BuildError("no compiler")
 
-    monkeypatch.setattr("ase_mlip.report.demo.run_nve_lammps", fail)
+    monkeypatch.setattr("ase_mlip.report.demo_steps.run_nve_lammps", fail)
     monkeypatch.setattr("ase_mlip.report.demo.find_lammps", lambda: SimpleNamespace(program="lmp"))
     results = run_demo(tmp_path / "out", quick=True)
     assert any("no compiler" in text for text in results["warnings"])
