@@ -110,6 +110,11 @@ def require_crystal(atoms: Atoms, what: str) -> None:
         raise StructureError(f"`{what}` needs a cell with a volume, got `cell` {atoms.cell.array.tolist()} Å")
 
 
+def heights(cell: np.ndarray) -> np.ndarray:
+    """Distances between opposite faces of a cell [3, 3], in its unit, [3]."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
 def largest_force(forces: np.ndarray) -> float:
     """The longest of ``forces`` [N, 3], in their unit. Raises StructureError for NaN or infinity."""
     if not np.isfinite(forces).all():

@@ -26,6 +26,7 @@ from ase.io import read
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.errors import MLIPError, SupercellWarning
+from ase_mlip.lattice_dynamics.bands import IMAGINARY
 from ase_mlip.lattice_dynamics.cells import to_ase
 from ase_mlip.lattice_dynamics.kappa_srme import read_references
 from ase_mlip.lattice_dynamics.phonons import phonons
@@ -34,8 +35,6 @@ from ase_mlip.lattice_dynamics.reference import compare_phonons, load_reference
 DIRECTORIES = ("NaCl", "MgO", "Si", "SnO2", "TiO2-anatase")
 # Every structure type in the first rows: a run that is stopped early has seen them all.
 FIRST = "MgO-225 NaCl-225 SiC-216 GaN-186 GaAs-216 ZnO-186 LiF-225 BN-216 AlN-186 PbTe-225 CdTe-216 KBr-225"
-
-IMAGINARY = -0.05  # THz, of the lowest frequency: below are more than the noise of the acoustic modes
 
 
 def main() -> int:
@@ -130,7 +129,7 @@ def _beside_frequencies(structure: Atoms, reference, calculator: MLIPCalculator)
     atoms.calc = calculator
     found = phonons(
         atoms,
-        np.array(structure.info["fc2_supercell"]),
+        supercell_matrix=np.array(structure.info["fc2_supercell"]),
         mesh=(4, 4, 4),
         primitive_matrix=np.array(structure.info.get("primitive_matrix", np.eye(3))),
     )

@@ -6,6 +6,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
+from ..crystals import heights
+
 VOLUME_FACTOR = 1.8  # volume per atom over (2 r_cov)^3: 19.7 Å^3 for silicon, whose crystal has 20.0
 MIN_VOLUME_PER_ATOM = 10.0  # Å^3; water has 10.0, and hydrogen's radius would make it far too dense
 CONTACT = 0.85  # shortest distance over the sum of the covalent radii
@@ -45,7 +47,7 @@ def tiny_structure(species: list[int], n_atoms: int, cutoff: float, seed: int = 
     """One or two atoms in a periodic triclinic cell whose heights are all shorter than ``cutoff`` (Å)."""
     rng = np.random.default_rng(seed)
     atoms = disordered_structure(np.resize(rng.permutation(species), n_atoms), True, rng)
-    tallest = (1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)).max()
+    tallest = heights(atoms.cell.array).max()
     if tallest >= cutoff:
         atoms.set_cell(atoms.cell.array * (0.9 * cutoff / tallest), scale_atoms=True)
     return atoms

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,11 +12,10 @@ from typing import IO
 
 import numpy as np
 from ase import Atoms
-from ase.io.lammpsdata import write_lammps_data
 
 from ..errors import MLIPError
-from ..lammps import lammps_run
 from .criteria import Frame
+from .lammps_process import numbers_of, require_frame, running, why_stopped
 from .lammps_thermostats import stages
 from .md import PICOSECOND
 from .md_ase import EngineStopped, ase_frames
@@ -27,20 +25,12 @@ __all__ = ["EngineStopped", "ase_frames", "lammps_frames"]
 
 # Å around a molecule in its box, which grows with it; one that fits a plane molecule is too thin for LAMMPS
 MARGIN = 5.0
-INPUT = """units metal
-atom_style atomic
-boundary {boundary}
-read_data start.data
-pair_style mlip {options}
-pair_coeff * * "{model}" {symbols}
-timestep {timestep:.17g}
-dump 1 all custom {interval} frames.dump id xu yu zu
+COMMANDS = """dump 1 all custom {interval} frames.dump id xu yu zu
 dump_modify 1 sort id format float %.17g flush yes
 thermo {interval}
 thermo_style custom step pe ke econserve
 thermo_modify format float %.17g flush yes
-{stages}
-"""
+{stages}"""
 
 
 def lammps_frames(
@@ -72,39 +62,13 @@ def lammps_frames(
         a cell LAMMPS would rotate; LAMMPS ended with an error at the start
     """
     boxed, shift = _boxed(atoms)
-    program, environment = lammps_run.prepare()
-    symbols = sorted(set(atoms.get_chemical_symbols()))
     parts = stages(atoms, thermostat, timestep / PICOSECOND, steps, seed)
-    with tempfile.TemporaryDirectory(prefix="ase_mlip-lammps-") as name:
-        folder = Path(name)
-        write_lammps_data(
-            folder / "start.data", boxed, specorder=symbols, masses=True, velocities=True, units="metal"
-        )
-        text = INPUT.format(
-            boundary="p p p" if atoms.pbc.all() else "m m m",
-            options=" ".join(f"{key} {value}" for key, value in (options or {}).items()),
-            model=Path(model).absolute(),
-            symbols=" ".join(symbols),
-            timestep=timestep / PICOSECOND,
-            interval=interval,
-            stages="\n".join(f"{lines}\nrun {length}" for lines, length in parts),
-        )
-        (folder / "in.md").write_text(text, encoding="utf-8")
-        with subprocess.Popen(
-            [str(program), "-in", "in.md", "-log", "none"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            try:
-                dump = folder / "frames.dump"
-                for frame in _read(process, dump, len(atoms), shift, timestep, steps, interval):
-                    yield frame if thermostat is None else _with_thermostat(frame, thermostat)
-            finally:
-                process.kill()
+    text = "\n".join(f"{lines}\nrun {length}" for lines, length in parts)
+    commands = COMMANDS.format(interval=interval, stages=text)
+    with running(boxed, model, options or {}, timestep, commands) as (process, folder):
+        dump = folder / "frames.dump"
+        for frame in _read(process, dump, len(atoms), shift, timestep, steps, interval):
+            yield frame if thermostat is None else _with_thermostat(frame, thermostat)
 
 
 def _boxed(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
@@ -115,12 +79,7 @@ def _boxed(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
         shift = MARGIN - atoms.positions.min(axis=0)
         boxed.positions += shift
         return boxed, shift
-    if not atoms.pbc.all() or np.abs(np.triu(atoms.cell.array, 1)).max() > 1e-12:
-        raise MLIPError(
-            "`atoms`: expected a structure periodic in three directions or in none, with a lower triangular "
-            "cell, because LAMMPS rotates others; turn it with "
-            "`atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)`"
-        )
+    require_frame(atoms, "a structure periodic in three directions or in none,")
     return atoms, np.zeros(3)
 
 
@@ -150,7 +109,7 @@ def _read(
     with ExitStack() as stack:
         dump = None
         for line in itertools.chain(process.stdout, [""]):
-            numbers = _numbers(line)
+            numbers = numbers_of(line)
             if numbers is None and line:
                 others.append(line)
                 continue
@@ -174,20 +133,8 @@ def _read(
     status = process.wait()
     if status == 0 and last == steps:
         return
-    errors = [text for text in others if "ERROR" in text] or others[-1:] or ["no output"]
-    message = f"LAMMPS stopped (exit status {status}): {' '.join(errors[0].split())}"
+    message = why_stopped(status, others)
     raise MLIPError(message) if last is None else EngineStopped(message)
-
-
-def _numbers(line: str) -> tuple[float, ...] | None:
-    """Step, potential, kinetic and conserved energy (eV); None for other output."""
-    words = line.split()
-    if len(words) != 4 or not words[0].isdigit():
-        return None
-    try:
-        return tuple(map(float, words))
-    except ValueError:
-        return None
 
 
 def _next_positions(dump: IO[str], n_atoms: int) -> np.ndarray | None:

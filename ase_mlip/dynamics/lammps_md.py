@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
-from ase.io.lammpsdata import write_lammps_data
 
 from ..errors import MLIPError
 from ..lammps import lammps_run
+from .lammps_process import numbers_of, require_frame, running, why_stopped
 from .md import PICOSECOND, MDResult, energy_statistics
 
-INPUT = """units metal
-atom_style atomic
-boundary p p p
-read_data start.data
-pair_style mlip dtype {dtype} device {device}
-pair_coeff * * "{model}" {symbols}
-timestep {timestep:.17g}
-{respa}
+COMMANDS = """{respa}
 {integrate}
 thermo 1
 thermo_style custom step pe ke temp
 thermo_modify format float %.17g
 run {steps}
-write_dump all custom last.dump id x y z vx vy vz fx fy fz modify sort id format float %.17g
-"""
+write_dump all custom last.dump id x y z vx vy vz fx fy fz modify sort id format float %.17g"""
 # LAMMPS wants two distances after `inner`, which have no meaning for the style
 RESPA = "run_style respa 2 {} inner 1 3.0 4.0 outer 2"
 
@@ -85,70 +76,34 @@ def run_nve_lammps(
     MLIPError
         a cell LAMMPS would rotate; LAMMPS stopped with an error
     """
-    if not atoms.pbc.all() or np.abs(np.triu(atoms.cell.array, 1)).max() > 1e-12:
-        raise MLIPError(
-            "`atoms`: expected a periodic structure with a lower triangular cell, because LAMMPS rotates "
-            "others; turn it with `atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)`"
-        )
-    program, environment = lammps_run.prepare()
+    require_frame(atoms, "a periodic structure")
     timestep *= respa
     steps = max(1, round(time / timestep))
-    symbols = sorted(set(atoms.get_chemical_symbols()))
-    with tempfile.TemporaryDirectory(prefix="ase_mlip-lammps-") as name:
-        folder = Path(name)
-        write_lammps_data(
-            folder / "start.data", atoms, specorder=symbols, masses=True, velocities=True, units="metal"
-        )
-        text = INPUT.format(
-            dtype=dtype,
-            device=device,
-            model=model,
-            symbols=" ".join(symbols),
-            timestep=timestep / PICOSECOND,
-            integrate=lammps_run.nve_lines(atoms),
-            respa=RESPA.format(respa) if respa > 1 else "",
-            steps=steps,
-        )
-        (folder / "in.nve").write_text(text)
-        command = [str(program), "-in", "in.nve", "-log", "none"]
-        rows, log = _run(command, folder, environment, steps, progress)
+    commands = COMMANDS.format(
+        integrate=lammps_run.nve_lines(atoms), respa=RESPA.format(respa) if respa > 1 else "", steps=steps
+    )
+    options = {"dtype": dtype, "device": device}
+    with running(atoms, model, options, timestep, commands) as (process, folder):
+        rows, log = _read(process, steps, progress)
         table = np.loadtxt(folder / "last.dump", skiprows=9, ndmin=2)
     return _collect(atoms, rows, table, log, timestep, equilibration)
 
 
-def _run(
-    command: list[str],
-    folder: Path,
-    environment: dict[str, str],
-    steps: int,
-    progress: Callable[[int, int], None] | None,
+def _read(
+    process: subprocess.Popen, steps: int, progress: Callable[[int, int], None] | None
 ) -> tuple[np.ndarray, str]:
     """Rows (step, potential and kinetic energy in eV, temperature in K), and all output."""
     rows, lines = [], []
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout:
-            lines.append(line)
-            if (row := _numbers(line)) is not None:
-                rows.append(row)
-                if progress is not None and row[0]:
-                    progress(int(row[0]), steps)
-    log = "".join(lines)
-    if process.returncode != 0 or len(rows) != steps + 1:
-        errors = [line for line in lines if "ERROR" in line] or lines[-1:] or [""]
-        raise MLIPError(f"LAMMPS stopped (exit status {process.returncode}): {errors[0].strip()}")
-    return np.array(rows), log
-
-
-def _numbers(line: str) -> list[float] | None:
-    words = line.split()
-    if len(words) != 4 or not words[0].isdigit():
-        return None
-    try:
-        return [float(word) for word in words]
-    except ValueError:
-        return None
+    for line in process.stdout:
+        lines.append(line)
+        if (row := numbers_of(line)) is not None:
+            rows.append(row)
+            if progress is not None and row[0]:
+                progress(int(row[0]), steps)
+    status = process.wait()
+    if status != 0 or len(rows) != steps + 1:
+        raise MLIPError(why_stopped(status, lines))
+    return np.array(rows), "".join(lines)
 
 
 def _collect(

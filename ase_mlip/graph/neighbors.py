@@ -17,6 +17,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from .. import _torchscript
 from ..building import _ops
+from ..crystals import heights
 from ..errors import StructureError
 from .near_edges import near_edges
 from .stored_list import StoredList, lattice_vectors, spanning_cell
@@ -321,8 +322,8 @@ def _workable_reach(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, re
     vesin 0.6 scales a grid of more than 1e5 bins down alike along all directions; in a thin system that
     leaves none along the short one, and the process ends with a division by zero.
     """
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    extents = np.where(pbc, heights, np.ptp(positions @ np.linalg.inv(cell), axis=0))
+    faces = heights(cell)
+    extents = np.where(pbc, faces, np.ptp(positions @ np.linalg.inv(cell), axis=0))
     while True:
         bins = np.maximum(np.trunc(extents / reach), 1.0)
         scale = np.cbrt(MAX_BINS / bins.prod())

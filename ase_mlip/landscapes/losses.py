@@ -17,7 +17,7 @@ import torch
 from ..data.batches import parts
 from ..data.references import Sample
 from ..errors import DataError, StructureError
-from ..graph.neighbors import Graph, build_graph, check_structure, concatenate
+from ..graph.neighbors import Graph, check_structure, concatenate
 from ..model_file.model import Model
 
 # nodes of frames that are evaluated together: an s-NNP of 27 atoms is three times as fast as one by one on a
@@ -74,7 +74,7 @@ class FrameLosses:
         check_samples(model, samples)
         self.model, self.samples = model, list(samples)
         self.network_seconds, self.evaluations = 0.0, 0
-        graphs = [build_graph(s.atoms, model.info.cutoff, model.info.pair_cutoffs) for s in samples]
+        graphs = [model.graph_of(sample.atoms) for sample in samples]
         sizes = [len(sample.atoms) for sample in samples]
         most = NODES_AT_ONCE["cuda" if model.device.type == "cuda" else "cpu"]
         self.batches = [

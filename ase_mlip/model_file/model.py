@@ -32,6 +32,8 @@ from .self_test import check_species, exported_rotations
 from .self_test import run as run_self_test
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from ..graph.neighbors import Graph
 
 __all__ = ["Model", "ModelInfo", "export_model", "find_model", "load_model", "read_info", "shipped_models"]
@@ -81,6 +83,15 @@ class Model:
 
     def __post_init__(self) -> None:
         self.potential = in_present_schema(self.module)
+
+    def graph_of(self, atoms: Atoms) -> Graph:
+        """The graph of a structure with the edges within this model's cutoffs, on the CPU.
+
+        Raises StructureError, see :func:`ase_mlip.graph.neighbors.check_structure`.
+        """
+        from ..graph.neighbors import build_graph  # late: most programs that load a model bring their edges
+
+        return build_graph(atoms, self.info.cutoff, self.info.pair_cutoffs)
 
     def __call__(
         self,
@@ -174,6 +185,11 @@ def load_model(
     self_test: whether the file has to reproduce its own self-test here
     tune_allocator: let glibc keep large freed blocks, once per process; it makes large systems up to twice
         as fast on a CPU, for about 20 % more memory
+
+    Returns
+    -------
+    Model
+        the model, ready to evaluate graphs
 
     Raises
     ------

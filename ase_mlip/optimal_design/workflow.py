@@ -80,6 +80,11 @@ def design(
     progress: called as progress(done, total, stage): stage "rows" and then "selection" with structures,
         "bound" and "exchange" with rounds, whose total nobody knows (0)
 
+    Returns
+    -------
+    DesignResult
+        the selection, and what it is predicted to achieve
+
     Raises
     ------
     MLIPError

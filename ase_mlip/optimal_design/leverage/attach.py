@@ -21,7 +21,7 @@ from ... import _torchscript
 from ...calculators.leverage import SNNPBasis
 from ...data.frames import as_list, locate
 from ...errors import DataError, MLIPError, StructureError
-from ...graph.neighbors import Graph, build_graph, check_species
+from ...graph.neighbors import Graph, check_species
 from ...model_file.info import ModelInfo, find_model
 from ...model_file.leverage_file import VERSION, Leverage, write_leverage
 from ...model_file.model import Model, load_model
@@ -129,7 +129,7 @@ class Features:
         for index, atoms in enumerate(tqdm(structures, disable=not progress, unit="structure")):
             try:
                 check_species(atoms.numbers, self.model.info.species)
-                graph = build_graph(atoms, self.model.info.cutoff, self.model.info.pair_cutoffs)
+                graph = self.model.graph_of(atoms)
             except StructureError as error:
                 raise StructureError(f"structure {index} of `{name}`: {error}") from None
             yield np.concatenate([self._of_graph(graph, turn)[0] for turn in self._turns])
@@ -155,7 +155,7 @@ class Features:
         while not rows or counts.min() <= 1.5 * rows[0].shape[1]:
             atoms = data[len(rows) % len(data)].copy()
             atoms.positions += generator.normal(scale=0.05, size=atoms.positions.shape)
-            graph = build_graph(atoms, self.model.info.cutoff, self.model.info.pair_cutoffs)
+            graph = self.model.graph_of(atoms)
             features, values = self._of_graph(graph, self._turns[len(rows) % len(self._turns)])
             rows.append(np.concatenate([features, atoms.numbers[:, None] == numbers], axis=1))
             energies.append(values)
@@ -207,7 +207,7 @@ def calibrate(source: Features, leverage: Leverage, structures: Sequence[Atoms])
                 f"`calibration`: expected a reference energy in every structure, got none in number {index} "
                 f"({error}); leave it out"
             ) from None
-        graph = build_graph(atoms, source.model.info.cutoff, source.model.info.pair_cutoffs)
+        graph = source.model.graph_of(atoms)
         found = source.model(graph, [] if source.basis == "snnp" else ["features"])
         features, _ = source._of_graph(graph, source._turns[0])
         species = torch.from_numpy(np.asarray(atoms.numbers, dtype=np.int64))

@@ -25,12 +25,12 @@ from ... import _torchscript
 from ...graph.neighbors import Graph, NeighborList, check_species, concatenate
 from ...model_file.model import Model
 from ...rotations.averaging import PLAIN, Averaging
+from ...voigt import PAIRS
 
 DISPLACEMENT = 1e-5  # Å, of each coordinate
 STRAIN = 2e-6
 SKIN = 0.05  # Å, so that one neighbour list serves all displacements and strains of a structure
 NODES_AT_ONCE = {"cpu": 256, "cuda": 16384}  # of rotated and displaced copies; one by one: a fifth slower
-VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 Change = Callable[[float], Atoms]  # the structure after a step of this length, ahead or back
 
@@ -94,7 +94,7 @@ class FeatureSums:
 
             return change
 
-        return self._derivatives(itertools.starmap(strained, VOIGT), STRAIN)
+        return self._derivatives(itertools.starmap(strained, PAIRS), STRAIN)
 
     def _derivatives(self, changes: Iterable[Change], step: float) -> np.ndarray:
         count = len(self._turns)
