@@ -141,10 +141,10 @@ def _survival(recipe: Recipe) -> dict:
     atoms = start()
     found = md_stability(
         atoms,
-        COLD,
-        TIMESTEP * units.fs,
-        1000.0 * LENGTH * units.fs,
-        REPLICAS,
+        temperature_K=COLD,
+        timestep=TIMESTEP * units.fs,
+        time=1000.0 * LENGTH * units.fs,
+        replicas=REPLICAS,
         evaluate=BatchEvaluator(load_model(recipe.file, "cpu"), atoms),
         thermostat=Thermostat("langevin", COLD, friction=FRICTION, ramp_K=HOT, ramp_time=RISE),
         criteria=Criteria(bond_length=LONGEST_BOND, temperature_factor=None, energy_jump=None),

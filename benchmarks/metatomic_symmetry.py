@@ -178,7 +178,15 @@ def production(atoms: Atoms, calculator, symmetry: str | None) -> float:
     work = atoms.copy()
     work.calc = calculator
     start = time.perf_counter()
-    phonons(work, SUPERCELL, DISTANCE, mesh=(4, 4, 4), symmetry=symmetry, relax_first=False, force=True)
+    phonons(
+        work,
+        supercell_matrix=SUPERCELL,
+        distance=DISTANCE,
+        mesh=(4, 4, 4),
+        symmetry=symmetry,
+        relax_first=False,
+        force=True,
+    )
     return time.perf_counter() - start
 
 
@@ -186,7 +194,9 @@ def audit(atoms: Atoms, calculator, symmetry: str | None) -> float:
     """Largest splitting of modes that symmetry makes degenerate, THz; nothing imposed."""
     work = atoms.copy()
     work.calc = calculator
-    return audit_phonons(work, AUDITED, DISTANCE, symmetry=symmetry, relax_first=False).splitting
+    return audit_phonons(
+        work, supercell_matrix=AUDITED, distance=DISTANCE, symmetry=symmetry, relax_first=False
+    ).splitting
 
 
 def information(what: str, unit: str, value: float) -> Row:

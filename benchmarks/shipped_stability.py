@@ -134,12 +134,12 @@ def judge(name: str, model: Path, time: float = 20.0, replicas: int = 8, progres
     with tqdm(total=1.0, desc=name, disable=not progress) as bar:
         return md_stability(
             conditions.start(),
-            conditions.temperature_K,
-            conditions.timestep * units.fs,
-            time * 1000.0 * units.fs,
-            replicas,
+            temperature_K=conditions.temperature_K,
+            timestep=conditions.timestep * units.fs,
+            time=time * 1000.0 * units.fs,
+            replicas=replicas,
             engine="lammps",
-            model=model,
+            calculator=model,
             reference=reference,
             progress=lambda done, of: bar.update(done / of - bar.n),
         )

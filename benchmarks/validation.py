@@ -102,8 +102,17 @@ def _relaxation(options, scheme: str | None) -> dict:
     ours = None if scheme == "crystal" else scheme
     atoms.calc = MLIPCalculator(options.model, dtype="float64", symmetrize=ours)
     symmetry = "average" if scheme == "crystal" else None
-    found = relax(atoms, 1e-6, 500, "BFGS", True, symmetry=symmetry, reference=reference, smax=1e-7,
-                  check_noise=False)  # fmt: skip
+    found = relax(
+        atoms,
+        fmax=1e-6,
+        steps=500,
+        optimizer="BFGS",
+        cell=True,
+        symmetry=symmetry,
+        reference=reference,
+        smax=1e-7,
+        check_noise=False,
+    )
     return {
         "converged": found.converged,
         "steps": found.steps,
@@ -147,7 +156,7 @@ def _saddle(options, start: str, way: str) -> dict:
     if rattle:
         atoms.rattle(rattle, seed=0)
     atoms.calc = MLIPCalculator(options.model, dtype="float64")
-    found = relax(atoms, 1e-3, 500, "FIRE", True, check_noise=False, **how)
+    found = relax(atoms, fmax=1e-3, steps=500, optimizer="FIRE", cell=True, check_noise=False, **how)
     return {
         "converged": found.converged,
         "steps": found.steps,
@@ -173,9 +182,17 @@ def _audit(options, scheme: str | None, size: int, distance: float) -> dict:
     atoms = crystal(options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SupercellWarning)
-        found = audit_phonons(atoms, (size,) * 3, distance, symmetry=scheme, relax_first=False)
+        found = audit_phonons(
+            atoms, supercell_matrix=(size,) * 3, distance=distance, symmetry=scheme, relax_first=False
+        )
         produced = phonons(
-            atoms, (size,) * 3, distance, mesh=(4, 4, 4), symmetry=scheme, relax_first=False, force=True
+            atoms,
+            supercell_matrix=(size,) * 3,
+            distance=distance,
+            mesh=(4, 4, 4),
+            symmetry=scheme,
+            relax_first=False,
+            force=True,
         )
     return {
         "splitting_THz": found.splitting,
@@ -280,7 +297,9 @@ def _respa(options, temperature: float, repeat: int) -> dict:
 
 
 def _direct_audit(options, scheme: str | None) -> dict:
-    found = audit_phonons(crystal(options, "direct"), (2, 2, 2), symmetry=scheme, relax_first=False)
+    found = audit_phonons(
+        crystal(options, "direct"), supercell_matrix=(2, 2, 2), symmetry=scheme, relax_first=False
+    )
     return {
         "splitting_THz": found.splitting,
         "acoustic_THz": float(np.abs(found.acoustic).max()),

@@ -9,20 +9,17 @@ import sys
 from ase.build import bulk
 from tqdm import tqdm
 
-from ase_mlip import MLIPCalculator, phonons
-from ase_mlip.pictures.plots import plot_phonons, save_figure
+from ase_mlip import phonons
 
 model = sys.argv[1] if len(sys.argv) > 1 else "pet-si"
-calculator = MLIPCalculator(model, dtype="float64")
-
 crystal = bulk("Si", cubic=True)
-crystal.calc = calculator
+options = {"supercell_matrix": (2, 2, 2), "path": "GXU,KGL"}
 
-# relaxes the cell within its space group, then displaces one atom
+# in float64; relaxes the cell within its space group, then displaces one atom
 with tqdm(unit="supercell") as bar:
-    result = phonons(crystal, (2, 2, 2), path="GXU,KGL", progress=lambda done, total: bar.update())
+    result = phonons(crystal, model, **options, progress=lambda done, total: bar.update())
 
-save_figure(plot_phonons(result), "phonons.png")
+result.plot("phonons.png")
 result.save("phonopy.yaml")
 print(f"{result.n_displacements} displacement in {result.n_atoms_supercell} atoms, {result.space_group}")
 print(f"forces in the undisplaced crystal: {result.residual_force:.1e} eV/Å")

@@ -11,15 +11,14 @@ import ase_mlip
 from ase_mlip.calculators.ensemble import Ensemble
 from ase_mlip.checks.evaluate import EvaluationResult
 from ase_mlip.checks.probe import CheckResult
-from ase_mlip.lattice_dynamics.conductivity import ConductivityResult
-from ase_mlip.lattice_dynamics.phonons import PhononResult
+from ase_mlip.lattice_dynamics.results import ConductivityResult, PhononResult
 from ase_mlip.mechanics.elasticity import ElasticResult
 from ase_mlip.mechanics.eos import EOSResult
 from ase_mlip.model_file.info import ModelInfo
 from ase_mlip.model_file.model import Model
 from ase_mlip.optimal_design.result import DesignResult
-from ase_mlip.relaxation.relax import RelaxResult
-from ase_mlip.stability.runs import StabilityResult
+from ase_mlip.relaxation.result import RelaxResult
+from ase_mlip.stability.result import StabilityResult
 
 
 def files(network: torch.nn.Module) -> None:
@@ -31,19 +30,25 @@ def files(network: torch.nn.Module) -> None:
 
 def calculators(path: Path) -> Calculator:
     calculator = ase_mlip.MLIPCalculator(path, device="cpu", dtype="float32", symmetrize="octahedral")
-    committee: Ensemble = ase_mlip.Ensemble([calculator, ase_mlip.MLIPCalculator("pet-si")])
+    committee: Ensemble = ase_mlip.Ensemble.from_files([path, "pet-si"], device="cpu")
+    ase_mlip.Ensemble([calculator, *committee.members])
     return ase_mlip.SymmetrizedCalculator(committee, "octahedral")
 
 
-def on_structures(atoms: Atoms) -> None:
-    relaxed: RelaxResult = ase_mlip.relax(atoms, fmax=0.01, cell=True)
-    bands: PhononResult = ase_mlip.phonons(relaxed.atoms, min_length=12.0)
-    stiffness: ElasticResult = ase_mlip.elastic_constants(relaxed.atoms)
-    curve: EOSResult = ase_mlip.equation_of_state(relaxed.atoms, points=9)
-    heat: ConductivityResult = ase_mlip.thermal_conductivity(relaxed.atoms, temperatures=[300.0])
-    runs: StabilityResult = ase_mlip.md_stability(atoms, 300.0, replicas=4)
+def on_structures(atoms: Atoms, path: Path, model: Model) -> None:
+    calculator = ase_mlip.MLIPCalculator("pet-si")
+    relaxed: RelaxResult = ase_mlip.relax(path, calculator, fmax=0.01, cell=True)
+    bands: PhononResult = ase_mlip.phonons(relaxed.atoms, "pet-si", min_length=12.0)
+    stiffness: ElasticResult = ase_mlip.elastic_constants(relaxed.atoms, path)
+    curve: EOSResult = ase_mlip.equation_of_state(relaxed.atoms, model, points=9)
+    heat: ConductivityResult = ase_mlip.thermal_conductivity("si.vasp", calculator, temperatures=[300.0])
+    runs: StabilityResult = ase_mlip.md_stability(atoms, temperature_K=300.0, replicas=4)
+    for result in (relaxed, bands, stiffness, curve, heat, runs):
+        document: dict = result.to_dict()
+        result.plot(path)
+        print(document)
     numbers: list[np.ndarray] = [stiffness.stiffness, heat.kappa]
-    print(bands.stable, curve.bulk_modulus + 1.0, runs.to_dict(), numbers)
+    print(bands.stable, curve.bulk_modulus + 1.0, numbers)
 
 
 def on_models(model: Model, frames: list[Atoms]) -> None:

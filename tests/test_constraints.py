@@ -94,7 +94,7 @@ def test_dynamics_keep_them_and_their_temperature():
     draw_velocities(free, 400.0, seed=1)
     assert free.get_momenta().sum(axis=0) == pytest.approx(np.zeros(3), abs=1e-12)
     atoms.calc = EMT()
-    result = md_stability(atoms, 400.0, 2 * units.fs, 60 * units.fs, replicas=1)
+    result = md_stability(atoms, temperature_K=400.0, timestep=2 * units.fs, time=60 * units.fs, replicas=1)
     (replica,) = result.replicas
     assert replica.temperatures[0] == pytest.approx(400.0)
     last = [frame.positions for frame in ase_frames(atoms, 2 * units.fs, 30, 10)][-1]

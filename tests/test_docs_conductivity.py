@@ -71,5 +71,11 @@ def test_the_stillinger_weber_potential_conducts_too_well(sw_path):
     (stated,) = re.findall(r"gives (\d+) W/m/K for the Stillinger-Weber", sentences("conductivity.md"))
     atoms = bulk("Si", a=LATTICE_CONSTANT, cubic=True)
     atoms.calc = MLIPCalculator(sw_path, device="cpu", dtype="float64")
-    found = thermal_conductivity(atoms, (2, 2, 2), (2, 2, 2), mesh=(11, 11, 11), isotopes=False)
+    found = thermal_conductivity(
+        atoms,
+        supercell_matrix=(2, 2, 2),
+        phonon_supercell_matrix=(2, 2, 2),
+        mesh=(11, 11, 11),
+        isotopes=False,
+    )
     assert float(stated) == pytest.approx(found.mean_kappa[0], rel=0.01)

@@ -166,7 +166,9 @@ def test_a_crystal_off_the_axes(scheme):
     symmetrize = None if scheme == "crystal" else scheme
     atoms.calc = MLIPCalculator("pet-si", device="cpu", dtype="float64", symmetrize=symmetrize)
     how = {"symmetry": "average", "reference": reference} if scheme == "crystal" else {}
-    found = relax(atoms, 1e-6, 500, "BFGS", True, smax=1e-7, check_noise=False, **how)
+    found = relax(
+        atoms, fmax=1e-6, steps=500, optimizer="BFGS", cell=True, smax=1e-7, check_noise=False, **how
+    )
     groups = [group.split(" ")[0] for group in found.spacegroup_after.values()]
     assert groups[0] == "Fd-3m" and groups[1:] == (["Fd-3m"] * 2 if scheme == "crystal" else ["P-1"] * 2)
 

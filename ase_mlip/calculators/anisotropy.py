@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ..graph.neighbors import Graph, build_graph, check_species
+from ..graph.neighbors import Graph, check_species
 from ..model_file.model import Model
 from ..rotations.averaging import Averaging
 from ..rotations.schemes import find_averaging
@@ -77,7 +77,7 @@ def measure(
         a structure that the model cannot evaluate
     """
     check_species(atoms.numbers, model.info.species)
-    graph = build_graph(atoms, model.info.cutoff, model.info.pair_cutoffs)
+    graph = model.graph_of(atoms)
     volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
     chosen = [find_averaging(scheme) for scheme in schemes]
     pool, weights = pooled(chosen)

@@ -14,6 +14,11 @@ from ..rotations.schemes import find_averaging
 
 def resolve_model(model: str | os.PathLike | Model, device: str, dtype: str | None) -> Model:
     """The loaded model; a model that is given is loaded anew only if it has another device or dtype."""
+    if isinstance(model, (list, tuple)):
+        raise MLIPError(
+            f"`model`: expected one model, got {len(model)} in a {type(model).__name__}; a committee is "
+            "`Ensemble.from_files([...])`"
+        )
     if not isinstance(model, Model):
         return load_model(model, device, dtype)
     device = str(model.device) if str(device) == "auto" else str(device)
@@ -21,6 +26,20 @@ def resolve_model(model: str | os.PathLike | Model, device: str, dtype: str | No
     dtype = stored if dtype is None else str(dtype).removeprefix("torch.")
     same_device = device in (str(model.device), model.device.type)
     return model if same_device and dtype == stored else load_model(model.path, device, dtype)
+
+
+# What ase.calculators.calculator.Calculator itself takes.
+_ASE_ARGUMENTS = {"atoms", "directory", "label", "restart", "ignore_bad_restart_file"}
+
+
+def check_other_arguments(given: dict) -> None:
+    unknown = sorted(set(given) - _ASE_ARGUMENTS)
+    if unknown:
+        raise MLIPError(
+            f"`MLIPCalculator` has no argument `{unknown[0]}`; "
+            "expected model, device, dtype, forces, skin, symmetrize, tolerance, check_lattice, kernel "
+            "or leverage"
+        )
 
 
 def check_forces(forces: str, model: Model) -> None:

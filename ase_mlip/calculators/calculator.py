@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -12,33 +12,30 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from tqdm import tqdm
 
 from .. import _torchscript
-from ..building.device import is_lack_of_memory
 from ..errors import MLIPError, StructureError
-from ..graph.neighbors import MIN_DISTANCE, Graph, NeighborList, build_graph, check_species, concatenate
+from ..graph.neighbors import MIN_DISTANCE, Graph, NeighborList, check_species
 from ..model_file.model import Model
 from ..rotations.averaging import Averaging
 from .arguments import (
     averaging_name,
     check_forces,
     check_kernel,
+    check_other_arguments,
     check_tolerance,
     resolve_averaging,
     resolve_model,
 )
 from .batch_limit import BatchLimit
-from .ensemble import Ensemble
 from .leverage import GraphLeverage, leverage_diagnostics
-from .native_snnp import NativeSNNP, native_snnp
+from .many import in_batches, results_of_batch
+from .native_snnp import NativeSNNP, chosen_native
+from .properties import IMPLEMENTED, absent, outputs_for, why_absent
 from .residual import choose_averaging
-from .results import ase_results, has_direct_stress, rotational_spreads, volume_of
+from .results import ase_results, require_atoms, rotational_spreads, volume_of
 from .rotation_sums import averaged
 from .visited import ExtrapolationWatch
 
-NEED_DERIVATIVES = {"forces", "stress", "stresses"}
 ALWAYS = ["energy", "forces", "stress"]  # what a calculation leaves; programs look for forces in ``results``
-
-# What ase.calculators.calculator.Calculator itself takes.
-_ASE_ARGUMENTS = {"atoms", "directory", "label", "restart", "ignore_bad_restart_file"}
 
 
 class MLIPCalculator(Calculator):
@@ -56,70 +53,77 @@ class MLIPCalculator(Calculator):
     With ``symmetrize``, all results are averages over rotations. What the plain model scatters by is in
     :attr:`diagnostics`. :meth:`evaluate` computes only what is asked for.
 
-    Attributes
-    ----------
-    diagnostics: what is known of the last calculation beside ASE's properties, replaced by the next one.
-        Of averages over rotations, standard deviations over them: ``energy_spread`` (float, eV),
-        ``forces_spread`` [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³). Where the file knows
-        what its training data visited (s-NNPs do), ``extrapolating`` int [N]: the number of neighbours and
-        angles of each atom without any training data; one warning is given. With ``leverage``, ``leverage``
-        [N], the distance of each atom from the training data, where 1 is the 99 % quantile of the training
-        atoms, each left out with its structure; ``structure_leverage`` (float), that of the mean energy; and
-        where the file is calibrated ``energy_uncertainty`` (float, eV): docs/optimal_design.md
-    virial_antisymmetric: antisymmetric part of the last virial, float64 [3, 3] in eV; None without one
-    averaging: the averaging over rotations; None until ``"auto"`` has chosen
-    residual: with ``"auto"``, the anisotropy of the forces that the chosen averaging leaves, eV/Å
-
-    Programs of finite displacements (phonopy, matcalc) take forces as they come, and a plain network that
-    does not know symmetry leaves some in the undisplaced crystal: `pet-si` then gives 16.74 THz at Γ of
-    silicon instead of 14.89. Pass the undisplaced crystal, ``symmetrize=crystal``, or subtract the
-    forces of the undisplaced supercell, as :func:`ase_mlip.lattice_dynamics.phonons.phonons` does
-    (docs/phonons.md).
-
-    The calculator may be used for several structures in turn and pickles by the path of its model.
-
-    A list of models gives a committee, an :class:`ase_mlip.Ensemble` of their calculators: the mean of their
-    results, and their deviation from it.
-
     Parameters
     ----------
-    model: path of a model file, name of a shipped potential such as ``"pet-si"``, or a loaded model; or a
-        list of these
-    device: ``"auto"`` (see :mod:`ase_mlip.building.device`), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
-    dtype: ``"float32"`` or ``"float64"`` for the network; by default as stored. Results are float64
-    forces: ``"conservative"``: derivatives of the energy; ``"direct"``: what the model's direct heads
-        predict, less the net force, which is cheaper but conserves no energy
-    skin: how far neighbour lists reach beyond the cutoff, Å, to be kept while atoms move
-    symmetrize: averaging over rotations (:func:`ase_mlip.rotations.schemes.find_averaging`):
-        ``"octahedral"``,
+    model : str, Path or Model
+        path of a model file, name of a shipped potential such as ``"pet-si"``, or a loaded model; several
+        are a committee, :meth:`ase_mlip.Ensemble.from_files`
+    device : str
+        ``"auto"`` (see :mod:`ase_mlip.building.device`), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
+    dtype : str, optional
+        ``"float32"`` or ``"float64"`` for the network; by default as stored. Results are float64
+    forces : str
+        ``"conservative"``: derivatives of the energy; ``"direct"``: what the model's direct heads predict,
+        less the net force, which is cheaper but conserves no energy
+    skin : float
+        how far neighbour lists reach beyond the cutoff, Å, to be kept while atoms move
+    symmetrize : str, ase.Atoms or Averaging, optional
+        averaging over rotations (:func:`ase_mlip.rotations.schemes.find_averaging`): ``"octahedral"``,
         ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev:L"``, ``"random:SEED"`` (a new rotation
         per evaluation), the undisplaced crystal (``ase.Atoms``) whose point group is meant, or ``"auto"``:
         as many rotations as the first structure needs for ``tolerance``, and those from then on. None
         takes what the file was exported with, ``"none"`` the plain network
-    tolerance: for ``"auto"``, root mean square of the forces' anisotropy that may remain, eV/Å; a
+    tolerance : float
+        for ``"auto"``, root mean square of the forces' anisotropy that may remain, eV/Å; a
         ``PrecisionWarning`` says where the largest scheme leaves more
-    check_lattice: whether an averaging over a crystal's group refuses a box that the group does not keep
-    kernel: ``"native"``: an s-NNP straight from the neighbour list, the default where it can be; ``"torch"``:
+    check_lattice : bool
+        whether an averaging over a crystal's group refuses a box that the group does not keep
+    kernel : str, optional
+        ``"native"``: an s-NNP straight from the neighbour list, the default where it can be; ``"torch"``:
         the general way. Both give the same numbers
-    leverage: whether the leverage is wanted, which costs up to one more evaluation without derivatives
-    **kwargs: ``atoms``, ``directory`` and ``label`` of ASE calculators
+    leverage : bool
+        whether the leverage is wanted, which costs up to one more evaluation without derivatives
+    **kwargs
+        ``atoms``, ``directory`` and ``label`` of ASE calculators
 
     Raises
     ------
     MLIPError
-        unknown option, a tolerance that is not positive, direct forces from a model without them, or a
-        leverage from a file without one
+        a list of models, unknown option, a tolerance that is not positive, direct forces from a model without
+        them, or a leverage from a file without one
     FileNotFoundError, ModelFileError, BuildError
         see :func:`ase_mlip.load_model`
+
+    Attributes
+    ----------
+    diagnostics : dict
+        what is known of the last calculation beside ASE's properties, replaced by the next one. Of averages
+        over rotations, standard deviations over them: ``energy_spread`` (float, eV), ``forces_spread`` [N]
+        (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³). Where the file knows what its training data
+        visited (s-NNPs do), ``extrapolating`` int [N]: the number of neighbours and angles of each atom
+        without any training data; one warning is given. With ``leverage``, ``leverage`` [N], the distance of
+        each atom from the training data, where 1 is the 99 % quantile of the training atoms, each left out
+        with its structure; ``structure_leverage`` (float), that of the mean energy; and where the file is
+        calibrated ``energy_uncertainty`` (float, eV): docs/optimal_design.md
+    virial_antisymmetric : float64 [3, 3] or None
+        antisymmetric part of the last virial, eV; None without one
+    averaging : Averaging or None
+        the averaging over rotations; None until ``"auto"`` has chosen
+    residual : float or None
+        with ``"auto"``, the anisotropy of the forces that the chosen averaging leaves, eV/Å
+
+    Notes
+    -----
+    Programs of finite displacements (phonopy, matcalc) take forces as they come, and a plain network that
+    does not know symmetry leaves some in the undisplaced crystal: `pet-si` then gives 16.74 THz at Γ of
+    silicon instead of 14.89. Pass the undisplaced crystal, ``symmetrize=crystal``, or subtract the forces of
+    the undisplaced supercell, as :func:`ase_mlip.phonons` does (docs/phonons.md).
+
+    The calculator may be used for several structures in turn and pickles by the path of its model.
     """
 
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress", "stresses"]
+    implemented_properties = [*IMPLEMENTED]
     ignored_changes = {"initial_charges", "initial_magmoms"}
-
-    def __new__(cls, model=None, *options, **named_options):
-        if isinstance(model, (list, tuple)):
-            return Ensemble([cls(one, *options, **named_options) for one in model])
-        return super().__new__(cls)
 
     @_torchscript.calling()
     def __init__(
@@ -136,13 +140,7 @@ class MLIPCalculator(Calculator):
         leverage: bool = False,
         **kwargs,
     ):
-        unknown = sorted(set(kwargs) - _ASE_ARGUMENTS)
-        if unknown:
-            raise MLIPError(
-                f"`MLIPCalculator` has no argument `{unknown[0]}`; "
-                "expected model, device, dtype, forces, skin, symmetrize, tolerance, check_lattice, kernel "
-                "or leverage"
-            )
+        check_other_arguments(kwargs)
         self.kernel = check_kernel(kernel)
         native_only = kernel == "native" and str(device) == "auto"  # which needs the processor
         self.model = resolve_model(model, "cpu" if native_only else device, dtype)
@@ -151,9 +149,7 @@ class MLIPCalculator(Calculator):
         self.virial_antisymmetric: np.ndarray | None = None
         self.diagnostics: dict[str, float | np.ndarray] = {}
         check_forces(forces, self.model)
-        self.averaging = resolve_averaging(
-            symmetrize, self.model
-        )  # None: to be chosen by the first structure
+        self.averaging = resolve_averaging(symmetrize, self.model)  # None: the first structure will tell
         self.tolerance = check_tolerance(tolerance)
         self.check_lattice = check_lattice
         self.residual: float | None = None
@@ -183,7 +179,14 @@ class MLIPCalculator(Calculator):
     ) -> None:
         """Fill ``results`` and ``diagnostics``; see the class for what a calculation leaves.
 
-        ``properties`` matter for ``stresses`` only, which are there if asked for; None stands for everything.
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            the structure
+        properties : sequence of str, optional
+            matter for ``stresses`` only, which are there if asked for; None stands for everything
+        system_changes : sequence of str
+            as ASE has them
 
         Raises
         ------
@@ -194,10 +197,7 @@ class MLIPCalculator(Calculator):
         """
         self._forget()
         super().calculate(atoms, properties, system_changes)
-        if self.atoms is None:
-            raise MLIPError(
-                "`atoms`: expected a structure, got None; pass the atoms or attach the calculator"
-            )
+        require_atoms(self.atoms)
         stresses = properties is None or "stresses" in properties
         wanted = [*ALWAYS, "stresses"] if stresses else ALWAYS
         self._check_species(self.atoms)
@@ -224,15 +224,19 @@ class MLIPCalculator(Calculator):
 
         Parameters
         ----------
-        structures: the structures
-        properties: ASE names of what is wanted, and ``"diagnostics"``
-        progress: whether to show a progress bar
+        structures : iterable of ase.Atoms
+            the structures
+        properties : sequence of str
+            ASE names of what is wanted, and ``"diagnostics"``
+        progress : bool
+            whether to show a progress bar
 
         Returns
         -------
-        one dict per structure with the wanted properties, in the units of the calculator; ``stress`` and
-        ``stresses`` are left out where a structure has no volume. ``diagnostics`` is a dict like that of the
-        calculator, of what is wanted beside it
+        list of dict
+            for each structure the wanted properties, in the units of the calculator; ``stress`` and
+            ``stresses`` are left out where a structure has no volume. ``diagnostics`` is a dict like that of
+            the calculator, of what is wanted beside it
 
         Raises
         ------
@@ -244,12 +248,19 @@ class MLIPCalculator(Calculator):
         if isinstance(structures, Atoms):
             raise StructureError("`structures`: expected a list of `ase.Atoms`, got one; write `[atoms]`")
         structures = list(structures)
-        self._check_properties(properties)
+        missing = absent(properties, self.model, self.forces)
+        if missing:
+            raise PropertyNotImplementedError(self._why_absent(missing[0]))
         results: list[dict] = []
+        limit = BatchLimit(self.model.device)
+        direct, stresses = self.forces == "direct", "stresses" in properties
+
+        def evaluate(graph: Graph) -> dict[str, np.ndarray]:
+            return self._evaluate_graph(graph, properties)
+
         with tqdm(total=len(structures), disable=not progress, unit="structure") as bar:
-            limit = BatchLimit(self.model.device)
-            for batch, graphs in self._batches(structures, limit):
-                everything = self._evaluate_batch(batch, graphs, properties, limit)
+            for batch, graphs in in_batches(structures, self._graph_of, limit):
+                everything = results_of_batch(batch, graphs, evaluate, limit, direct, stresses)
                 for graph, found in zip(graphs, everything, strict=True):
                     found["diagnostics"].update(self._watch.of_graph(graph))  # warns, whatever is wanted
                     results.append({name: found[name] for name in properties if name in found})
@@ -317,15 +328,7 @@ class MLIPCalculator(Calculator):
         return NeighborList(info.cutoff, self.skin, info.pair_cutoffs, self.model.device)
 
     def _new_native(self) -> NativeSNNP | None:
-        if self.kernel == "torch":
-            return None
-        native = native_snnp(self.model, self.averaging, self.forces)
-        if self.kernel == "native" and native is None:
-            raise MLIPError(
-                "`kernel='native'` evaluates one s-NNP on the processor, with conservative forces and no "
-                f"averaging; got `{self.model.path}` on {self.model.device}; use kernel='torch'"
-            )
-        return native
+        return chosen_native(self.kernel, self.model, self.averaging, self.forces)
 
     def _check_lattice(self, atoms: Atoms) -> None:
         if self.check_lattice and self.averaging is not None:
@@ -378,89 +381,16 @@ class MLIPCalculator(Calculator):
         return {name: value.detach().cpu().numpy() for name, value in outputs.items()}
 
     def _wanted(self, properties: Sequence[str]) -> list[str]:
-        """What the model must compute for ``properties``."""
         also = [] if self._leverage is None else self._leverage.wanted
-        if self.forces == "direct":
-            heads = ("direct_forces", "direct_stresses", "direct_virials")
-            return [name for name in heads if name in self.model.info.outputs] + also
-        if NEED_DERIVATIVES.isdisjoint(properties):
-            return [*also]
-        virials = ["virials"] if "stresses" in properties else []
-        return ["forces", "virial", *virials, *also]
-
-    def _check_properties(self, properties: Sequence[str]) -> None:
-        has_stress = self.forces == "conservative" or has_direct_stress(self.model.info)
-        for name in properties:
-            if name == "diagnostics":
-                continue
-            if name not in self.implemented_properties or ("stress" in name and not has_stress):
-                raise PropertyNotImplementedError(self._why_absent(name))
+        return outputs_for(properties, self.model, self.forces) + also
 
     def _why_absent(self, name: str) -> str:
-        if name not in self.implemented_properties:
-            return f"`{name}`: expected one of {', '.join(self.implemented_properties)}"
-        if self.forces == "direct" and not has_direct_stress(self.model.info):
-            return (
-                f"`{name}` with forces='direct' needs the output `direct_stresses` or `direct_virials`, but "
-                f"`{self.model.path}` has only {', '.join(self.model.info.outputs)}; "
-                "use forces='conservative'"
-            )
-        cell = None if self.atoms is None else np.asarray(self.atoms.cell).tolist()
-        return f"`{name}` needs three cell vectors that span a volume, got {cell}; set the cell of the atoms"
+        return why_absent(name, self.model, self.forces, self.atoms)
 
-    # ---- many structures -----------------------------------------------------------------------------------
-
-    def _batches(
-        self, structures: list[Atoms], limit: BatchLimit
-    ) -> Iterator[tuple[list[Atoms], list[Graph]]]:
-        """Structures and their graphs in groups that are evaluated together."""
-        info = self.model.info
-        batch: list[Atoms] = []
-        graphs: list[Graph] = []
-        n_edges = 0
-        for index, atoms in enumerate(structures):
-            try:
-                self._check_species(atoms)
-                self._check_lattice(atoms)
-                graph = build_graph(atoms, info.cutoff, info.pair_cutoffs)
-            except StructureError as error:
-                raise StructureError(f"structure {index} of the list: {error}") from None
-            self._choose_averaging(graph)
-            if batch and n_edges + graph.edge_index.shape[1] > limit.edges:
-                yield batch, graphs
-                batch, graphs, n_edges = [], [], 0
-            batch.append(atoms)
-            graphs.append(graph)
-            n_edges += graph.edge_index.shape[1]
-        if batch:
-            yield batch, graphs
-
-    def _evaluate_batch(
-        self, batch: list[Atoms], graphs: list[Graph], properties: Sequence[str], limit: BatchLimit
-    ) -> list[dict]:
-        """Results of each structure; a batch too large for the GPU's memory is halved."""
-        limit.before()
-        try:
-            outputs = self._evaluate_graph(concatenate(graphs), properties)
-        except RuntimeError as error:
-            if len(batch) == 1 or not is_lack_of_memory(error):
-                raise
-            half = len(batch) // 2
-            limit.after_running_out()
-            first = self._evaluate_batch(batch[:half], graphs[:half], properties, limit)
-            return first + self._evaluate_batch(batch[half:], graphs[half:], properties, limit)
-        limit.after(sum(graph.edge_index.shape[1] for graph in graphs))
-        results, start = [], 0
-        for index, atoms in enumerate(batch):
-            nodes = slice(start, start + len(atoms))
-            one = (outputs, nodes, index, volume_of(atoms))
-            own = ase_results(*one, self.forces == "direct", "stresses" in properties)
-            known = {**rotational_spreads(*one), **leverage_diagnostics(*one[:3])}
-            results.append({**_copies(own), "diagnostics": _copies(known)})
-            start += len(atoms)
-        return results
-
-
-def _copies(results: dict) -> dict:
-    """Arrays of their own: a slice would keep the whole batch alive."""
-    return {name: np.array(v) if isinstance(v, np.ndarray) else v for name, v in results.items()}
+    def _graph_of(self, atoms: Atoms) -> Graph:
+        """The graph of one of many structures, without the stored neighbour list."""
+        self._check_species(atoms)
+        self._check_lattice(atoms)
+        graph = self.model.graph_of(atoms)
+        self._choose_averaging(graph)
+        return graph

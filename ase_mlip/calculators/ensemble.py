@@ -6,8 +6,10 @@ with F_m the force of member m on an atom, ε = √⟨|F_m - ⟨F⟩|²⟩ over 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -16,7 +18,10 @@ from ase.data import chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from ..errors import MLIPError, StructureError
-from .results import volume_of
+from .results import require_atoms, volume_of
+
+if TYPE_CHECKING:
+    from ..model_file.model import Model
 
 MEANS = ("energy", "free_energy", "energies", "forces", "stress", "stresses")
 DEVIATIONS = {"energy_deviation": "energy", "forces_deviation": "forces", "stress_deviation": "stress"}
@@ -24,31 +29,35 @@ COLUMNS = ("max_devi_v", "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f",
 
 
 class Ensemble(Calculator):
-    """ASE calculator of two or more calculators, most often made by ``MLIPCalculator(["a.pt", "b.pt"])``.
+    """ASE calculator of two or more calculators; of model files it is made by :meth:`from_files`.
 
     ``energy``, ``free_energy``, ``energies``, ``forces``, ``stress`` and ``stresses`` are the means of the
     members', in ASE's units, as far as all members have them. ``results`` holds these only: energies, forces
     and, where there is a volume, the stress after each calculation, ``stresses`` when asked for.
 
-    Attributes
-    ----------
-    diagnostics: of the last calculation, as standard deviations over the members (dividing by their number),
-        ``energy_deviation`` (float, eV), ``forces_deviation`` [N] (of the force vector, eV/Å) and
-        ``stress_deviation`` [6] (of each component, eV/Å³); and of members that know what their training data
-        visited, ``extrapolating`` [N], for each atom the largest of their numbers; likewise ``leverage`` [N]
-        and ``structure_leverage`` of members that were made with ``leverage=True``
-    members: the calculators; each has its own results and diagnostics of the same structure
-
     Parameters
     ----------
-    members: the calculators, at least two and no two alike; each must know the elements of a structure
-    **kwargs: ``atoms``, ``directory`` and ``label`` of ASE calculators
+    members : sequence of ASE calculators
+        at least two and no two alike; each must know the elements of a structure
+    **kwargs
+        ``atoms``, ``directory`` and ``label`` of ASE calculators
 
     Raises
     ------
     MLIPError
         fewer than two members, the same one twice, no element that all know, or direct forces from some and
         conservative ones from others
+
+    Attributes
+    ----------
+    diagnostics : dict
+        of the last calculation, as standard deviations over the members (dividing by their number),
+        ``energy_deviation`` (float, eV), ``forces_deviation`` [N] (of the force vector, eV/Å) and
+        ``stress_deviation`` [6] (of each component, eV/Å³); and of members that know what their training data
+        visited, ``extrapolating`` [N], for each atom the largest of their numbers; likewise ``leverage`` [N]
+        and ``structure_leverage`` of members that were made with ``leverage=True``
+    members : list of ASE calculators
+        each has its own results and diagnostics of the same structure
     """
 
     implemented_properties = [*MEANS]
@@ -61,6 +70,35 @@ class Ensemble(Calculator):
         _share_neighbors(self.members)
         super().__init__(**kwargs)
         self.parameters.update(members=[dict(member.parameters) for member in self.members])
+
+    @classmethod
+    def from_files(cls, models: Sequence[str | os.PathLike | Model], **options) -> Ensemble:
+        """The committee of several models, a calculator each.
+
+        Parameters
+        ----------
+        models : sequence of str, Path or Model
+            model files, names of shipped potentials, or loaded models
+        **options
+            of each :class:`ase_mlip.MLIPCalculator`
+
+        Returns
+        -------
+        Ensemble
+            of their calculators
+
+        Raises
+        ------
+        MLIPError
+            as of the class; a single name instead of a list of models
+        FileNotFoundError, ModelFileError, BuildError
+            see :func:`ase_mlip.load_model`
+        """
+        from .calculator import MLIPCalculator
+
+        if isinstance(models, (str, os.PathLike)):
+            raise MLIPError(f"`models`: expected a list of models, got `{models}`; write `[first, second]`")
+        return cls([MLIPCalculator(model, **options) for model in models])
 
     @property
     def species(self) -> list[int] | None:
@@ -84,10 +122,7 @@ class Ensemble(Calculator):
         """
         self.results, self.diagnostics = {}, {}
         super().calculate(atoms, properties, system_changes)
-        if self.atoms is None:
-            raise MLIPError(
-                "`atoms`: expected a structure, got None; pass the atoms or attach the calculator"
-            )
+        require_atoms(self.atoms)
         self._check_species(self.atoms)
         wanted = self._offered(["energy", "free_energy", "energies", "forces"])
         if volume_of(self.atoms):
@@ -186,7 +221,8 @@ class DeviationExceeded(RuntimeError):
 
     Attributes
     ----------
-    step, deviation, atom: where: the dynamics' step, the largest deviation of a force (eV/Å) and its atom
+    step, deviation, atom : int, float, int
+        where: the dynamics' step, the largest deviation of a force (eV/Å) and its atom
     """
 
     def __init__(self, step: int, deviation: float, atom: int, limit: float):
@@ -207,10 +243,14 @@ class DeviationWriter:
 
     Parameters
     ----------
-    dynamics: molecular dynamics or a relaxation of ASE, whose atoms have an :class:`Ensemble`
-    path: the file; it is begun anew unless ``append``
-    stop_above: largest deviation of a force, eV/Å, above which the run is ended by an exception; None: never
-    append: whether to go on with an existing file
+    dynamics : ASE dynamics or optimiser
+        molecular dynamics or a relaxation of ASE, whose atoms have an :class:`Ensemble`
+    path : str or Path
+        the file; it is begun anew unless ``append``
+    stop_above : float, optional
+        largest deviation of a force, eV/Å, above which the run is ended by an exception; None: never
+    append : bool
+        whether to go on with an existing file
 
     Raises
     ------
@@ -256,7 +296,7 @@ class DeviationWriter:
         if not isinstance(calculator, Ensemble):
             raise MLIPError(
                 f"`DeviationWriter` needs atoms with an `Ensemble`, got {type(calculator).__name__}; "
-                "make one with `MLIPCalculator([first, second])`"
+                "make one with `Ensemble.from_files([first, second])`"
             )
         return calculator
 

@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from ..errors import MLIPError
 from ..graph.neighbors import NeighborList, pair_table
 from ..graph.stored_list import StoredList
 from ..model_file.first_contract import unwrapped
@@ -114,6 +115,19 @@ def native_snnp(model: Model, averaging: Averaging | None, forces: str) -> Nativ
     native = NativeSNNP(model)
     if model.self_test:
         _check_self_test(native, model)
+    return native
+
+
+def chosen_native(
+    kernel: str | None, model: Model, averaging: Averaging | None, forces: str
+) -> NativeSNNP | None:
+    """As :func:`native_snnp`, as the option `kernel` says. Raises MLIPError where "native" cannot be had."""
+    native = None if kernel == "torch" else native_snnp(model, averaging, forces)
+    if kernel == "native" and native is None:
+        raise MLIPError(
+            "`kernel='native'` evaluates one s-NNP on the processor, with conservative forces and no "
+            f"averaging; got `{model.path}` on {model.device}; use kernel='torch'"
+        )
     return native
 
 

@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ..errors import MLIPError
 from ..model_file.info import ModelInfo
 
 SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
@@ -49,6 +50,12 @@ def ase_results(
         results["stresses"] = full_3x3_to_voigt_6_stress(of_atoms)
     _check_finite(results)
     return results
+
+
+def require_atoms(atoms: Atoms | None) -> None:
+    """Raise MLIPError for a calculation without a structure."""
+    if atoms is None:
+        raise MLIPError("`atoms`: expected a structure, got None; pass the atoms or attach the calculator")
 
 
 def has_direct_stress(info: ModelInfo) -> bool:

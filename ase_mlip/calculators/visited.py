@@ -19,6 +19,7 @@ from ..graph.neighbors import Graph
 from ..model_file.info import ModelInfo
 from ..networks.snnp.parts import case_tables, find_triplets
 from ..networks.snnp.snnp import SNNPHypers
+from ..networks.species import types_of
 
 LISTED = 8  # combinations of elements that a message names
 
@@ -66,7 +67,7 @@ def count_visits(graphs: Iterable[Graph], hypers: SNNPHypers) -> dict[str, dict[
         "angular": torch.zeros(n, n, knots["angular"].count + 1, dtype=torch.int64),
         "angle": torch.zeros(n, n, n, knots["angle"].count + 1, dtype=torch.int64),
     }
-    types = _types(hypers.species)
+    types = types_of(hypers.species)
     for graph in graphs:
         for name, (elements, interval, _) in _places(graph, types, knots, hypers.angular_filters > 0).items():
             totals[name].index_put_((*elements, interval), torch.ones_like(interval), accumulate=True)
@@ -107,7 +108,7 @@ class Coverage:
         self.hypers, self.visits = hypers, visits
         self.grids = grids(hypers)
         self.symbols = [chemical_symbols[z] for z in hypers.species]
-        self.types = _types(hypers.species)
+        self.types = types_of(hypers.species)
         n, cases = len(self.symbols), case_tables(len(hypers.species), hypers.filters, hypers.networks)
         counts = {name: self._counts(name, n) for name in ("radial", "angular", "angle")}
         together = counts["radial"].sum(dim=2, keepdim=True) > 0
@@ -238,12 +239,6 @@ def warn_of_unseen(graphs: Iterable[Graph], hypers: SNNPHypers) -> None:
 
 def _listed(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
-
-
-def _types(species: list[int]) -> Tensor:
-    table = torch.full((119,), -1, dtype=torch.int64)
-    table[torch.tensor(species)] = torch.arange(len(species))
-    return table
 
 
 def _places(

@@ -69,6 +69,11 @@ def check(
     seed: of the structures, displacements and permutations
     progress: whether to show a progress bar
 
+    Returns
+    -------
+    list of CheckResult
+        what was measured, in the order of the table
+
     Raises
     ------
     ModelFileError

@@ -124,6 +124,11 @@ def evaluate(
     group_key: key of ``atoms.info`` that names a structure's group; None for no groups
     progress: whether to show a progress bar
 
+    Returns
+    -------
+    EvaluationResult
+        errors over all structures and in each group
+
     Raises
     ------
     DataError

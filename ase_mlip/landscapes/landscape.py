@@ -176,6 +176,11 @@ def landscape(
     device, dtype: of a model that is loaded here; by default the precision of its weights
     progress: called as progress(done, total) after each point
 
+    Returns
+    -------
+    Landscape
+        losses along the lines, and the entropies of them
+
     Raises
     ------
     DataError

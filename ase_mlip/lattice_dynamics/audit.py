@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -20,7 +21,7 @@ from phonopy import Phonopy
 
 from ..crystals import require_positive
 from ..errors import PrecisionWarning
-from .bands import ACOUSTIC, frequencies_at, special_points
+from .bands import ACOUSTIC, DEGENERATE, frequencies_at, special_points
 from .cells import new_phonopy, to_ase, to_phonopy
 from .cosets import averaged_forces
 from .files import Checkpoint
@@ -28,7 +29,8 @@ from .input import averaged_calculator, check_input, relaxed_within_symmetry
 from .phonons import sum_rule_error
 from .supercell import find_supercell, warn_if_small
 
-DEGENERATE = 1e-4  # THz, of frequencies from force constants that obey the space group
+if TYPE_CHECKING:
+    from ..calculators.inputs import Potential, Structure
 
 
 @dataclass
@@ -78,11 +80,12 @@ class PhononAudit:
 
 
 def audit_phonons(
-    atoms: Atoms,
-    supercell_matrix: Sequence | np.ndarray | None = None,
-    distance: float = 0.01,
+    atoms: Structure,
+    calculator: Potential | None = None,
     *,
+    supercell_matrix: Sequence | np.ndarray | None = None,
     min_length: float | None = None,
+    distance: float = 0.01,
     symmetry: str | Atoms | None = None,
     relax_first: bool = True,
     force: bool = False,
@@ -92,23 +95,35 @@ def audit_phonons(
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PhononAudit:
-    """Audit the phonons that the calculator of ``atoms`` gives.
+    """Audit the phonons of a crystal: its force constants with nothing imposed.
 
-    Parameters are those of :func:`ase_mlip.lattice_dynamics.phonons.phonons`. Use a calculator in float64:
-    differences of forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32.
+    Parameters
+    ----------
+    atoms, calculator : ase.Atoms, str or Path; ASE calculator, Model, str or Path, optional
+        as of :func:`ase_mlip.lattice_dynamics.phonons.phonons`. Use a calculator in float64: differences of
+        forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32
+    supercell_matrix, min_length, distance, symmetry, relax_first, force, input_symprec
+        as there; lengths in Å
+    primitive_matrix, symprec, checkpoint, progress
+        as there, too; the checkpoint is another file
 
-    Warns
-    -----
-    PrecisionWarning
-        for a model in float32
+    Returns
+    -------
+    PhononAudit
+        what the force constants obey by themselves
 
     Raises
     ------
     StructureError
         for molecules, without calculator, or where the crystal cannot be relaxed
+
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
     """
     require_positive(distance=distance)
-    work = check_input(atoms, supercell_matrix, min_length)
+    work = check_input(atoms, calculator, supercell_matrix, min_length)
     _warn_of_rounding(work.calc, distance)
     if relax_first:
         relaxed_within_symmetry(work, force, input_symprec)

@@ -21,6 +21,7 @@ from ..errors import StructureError
 THZ = 1000.0 * units.fs / (2.0 * np.pi)  # of an angular frequency in ASE's units, sqrt(eV/Å²/amu)
 IMAGINARY = -0.1  # THz; below it a mode counts as imaginary, above it as noise of an acoustic mode
 ACOUSTIC = 1e-2  # THz; how far from zero an acoustic mode at Γ may be, as in the benchmark of kappa_srme
+DEGENERATE = 1e-4  # THz; closer modes are one, where the space group makes frequencies equal
 GREEK = {"G": "Γ", "D": "Δ", "S": "Σ"}
 
 

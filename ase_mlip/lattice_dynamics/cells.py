@@ -65,11 +65,6 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
     )
 
 
-def heights(cell: np.ndarray) -> np.ndarray:
-    """Distances between opposite faces of a cell [3, 3], in its unit, [3]."""
-    return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-
-
 def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_matrix") -> np.ndarray:
     """Three integers or nine as int [3, 3]. Raises StructureError for others, and for mirrored cells."""
     matrix = np.array(supercell_matrix)

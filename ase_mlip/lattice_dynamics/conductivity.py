@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from ..calculators.inputs import structure_with_calculator
 from ..checks.installation.requirements import install_command
 from ..crystals import (
     largest_force,
@@ -27,74 +26,29 @@ from ..crystals import (
     require_positive,
     symmetry_dataset,
     warn_of_single_precision,
-    with_calculator,
 )
 from ..errors import MLIPError, StructureError
-from .bands import ACOUSTIC
+from .bands import ACOUSTIC, DEGENERATE
 from .cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
 from .files import Checkpoint
+from .results import ConductivityResult
 from .supercell import find_supercell
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
 
-DEGENERATE = 1e-4  # THz; modes closer than this are one population, not a coherence
-
-
-@dataclass
-class ConductivityResult:
-    """Lattice thermal conductivity of a crystal, W/m/K.
-
-    Attributes
-    ----------
-    temperatures: K, [n]
-    kappa: conductivity, [n, 3, 3]; NaN where modes are imaginary
-    kappa_coherences: the part of ``kappa`` from coherences between modes, [n, 3, 3]; zero without ``wigner``
-    mode_kappa: contribution of each mode at an irreducible q-point with its star, mean over x, y and z,
-        [n, q, bands]; its sum over modes divided by ``weights.sum()`` is ``mean_kappa``
-    frequencies: THz, [q, bands], negative where imaginary
-    linewidths: half widths at half maximum from three-phonon scattering, THz, [n, q, bands]
-    q_points, weights: irreducible points in units of the primitive cell's reciprocal vectors, [q, 3]; [q]
-    stable: no imaginary mode on the mesh: none below zero, but the acoustic ones at Γ below -0.01 THz
-    lowest_frequency: on the mesh, THz
-    wigner: whether coherences are in
-    residual_force: largest force in the undisplaced supercells, eV/Å; it is subtracted from all others
-    n_displacements: supercells evaluated with a displacement, for second and for third order
-    space_group_number: of the structure, within ``symprec``
-    phono3py: the phono3py object, for everything else that phono3py does
-    """
-
-    temperatures: np.ndarray
-    kappa: np.ndarray
-    kappa_coherences: np.ndarray
-    mode_kappa: np.ndarray = field(repr=False)
-    frequencies: np.ndarray = field(repr=False)
-    linewidths: np.ndarray = field(repr=False)
-    q_points: np.ndarray = field(repr=False)
-    weights: np.ndarray = field(repr=False)
-    stable: bool
-    lowest_frequency: float
-    wigner: bool
-    mesh: tuple[int, int, int]
-    residual_force: float
-    n_displacements: tuple[int, int]
-    space_group_number: int | None
-    phono3py: Phono3py = field(repr=False)
-
-    @property
-    def mean_kappa(self) -> np.ndarray:
-        """A third of the trace, W/m/K, [n]."""
-        return np.trace(self.kappa, axis1=1, axis2=2) / 3.0
+    from ..calculators.inputs import Potential, Structure
 
 
 def thermal_conductivity(
-    atoms: Atoms,
+    atoms: Structure,
+    calculator: Potential | None = None,
+    *,
     supercell_matrix: Sequence | np.ndarray | None = None,
     phonon_supercell_matrix: Sequence | np.ndarray | None = None,
     mesh: Sequence[int] = (11, 11, 11),
     temperatures: Sequence[float] = (300.0,),
     distance: float = 0.03,
-    *,
     wigner: bool = True,
     isotopes: bool = True,
     boundary_mfp: float | None = 1e6,
@@ -104,34 +58,48 @@ def thermal_conductivity(
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConductivityResult:
-    """Lattice thermal conductivity of ``atoms`` from forces in supercells with one and two displaced atoms.
-
-    Defaults are the settings of the benchmark of :func:`ase_mlip.lattice_dynamics.kappa_srme.kappa_srme`, but
-    for the cells. Third-order displacements are evaluated only where no mode is imaginary.
+    """Lattice thermal conductivity of a crystal from forces in supercells with one and two displaced atoms.
 
     Parameters
     ----------
-    atoms: relaxed crystal with a calculator; not modified
-    supercell_matrix: for third-order force constants, of ``atoms``' cell, three numbers or a 3×3 matrix; None
-        takes one with faces twice the model's cutoff apart, 10 Å if the calculator does not say
-    phonon_supercell_matrix: for second-order ones; None takes ``supercell_matrix``, or if that is None, too,
-        what :func:`ase_mlip.lattice_dynamics.phonons.phonons` takes
-    mesh: q-points
-    temperatures: K, all above zero
-    distance: length of a displacement, Å
-    wigner: add coherences between modes
-    isotopes: scattering by the natural isotopes
-    boundary_mfp: mean free path between boundaries, µm; None leaves boundaries out
-    cutoff_pair_distance: leave out pairs of displaced atoms further apart, Å
-    symprec: tolerance for symmetry, Å
-    max_residual: refuse a structure with a larger force than this, eV/Å: it is not relaxed
-    checkpoint: keep the forces of finished supercells in this .npz file, and take them from there
-    progress: called as ``progress(done, total)`` after each supercell
+    atoms : ase.Atoms, str or Path
+        relaxed crystal, or a file with it; not modified
+    calculator : ASE calculator, Model, str or Path, optional
+        an ASE calculator, a loaded model, a model file or the name of a shipped potential, which are
+        computed in float64; None takes the calculator that ``atoms`` has
+    supercell_matrix : int [3] or [3, 3], optional
+        for third-order force constants, of the cell of ``atoms``; None takes one with faces twice the
+        model's cutoff apart, 10 Å if the calculator does not say
+    phonon_supercell_matrix : int [3] or [3, 3], optional
+        for second-order ones; None takes ``supercell_matrix``, or if that is None, too, what
+        :func:`ase_mlip.lattice_dynamics.phonons.phonons` takes
+    mesh : int [3]
+        q-points
+    temperatures : sequence of float
+        K, all above zero
+    distance : float
+        length of a displacement, Å
+    wigner : bool
+        add coherences between modes
+    isotopes : bool
+        scattering by the natural isotopes
+    boundary_mfp : float, optional
+        mean free path between boundaries, µm; None leaves boundaries out
+    cutoff_pair_distance : float, optional
+        leave out pairs of displaced atoms further apart, Å
+    symprec : float
+        tolerance for symmetry, Å
+    max_residual : float
+        refuse a structure with a larger force than this, eV/Å: it is not relaxed
+    checkpoint : str or Path, optional
+        keep the forces of finished supercells in this .npz file, and take them from there
+    progress : callable, optional
+        called as ``progress(done, total)`` after each supercell
 
-    Warns
-    -----
-    PrecisionWarning
-        for a model in float32
+    Returns
+    -------
+    ConductivityResult
+        conductivities, and the modes they come from
 
     Raises
     ------
@@ -141,11 +109,26 @@ def thermal_conductivity(
         for molecules, without calculator, with constraints, ``symmetrize="random:SEED"``, or not relaxed
     ValueError
         for a temperature that is not positive
+
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
+    Notes
+    -----
+    Defaults are the settings of the benchmark of :func:`ase_mlip.lattice_dynamics.kappa_srme.kappa_srme`, but
+    for the cells. Third-order displacements are evaluated only where no mode is imaginary.
+
+    References
+    ----------
+    A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); M. Simoncelli, N. Marzari and F. Mauri,
+    Nat. Phys. 15, 809 (2019).
     """
     require_positive(distance=distance)
     mesh = as_mesh(mesh)
     Phono3py = require_phono3py()
-    work = with_calculator(atoms, "thermal_conductivity")
+    work = structure_with_calculator(atoms, calculator, "thermal_conductivity", dtype="float64")
     require_crystal(work, "thermal_conductivity")
     require_right_handed(work, "thermal_conductivity")
     refuse_random(work.calc, "thermal_conductivity")

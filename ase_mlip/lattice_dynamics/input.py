@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
+from ..calculators.inputs import structure_with_calculator
 from ..crystals import (
     refuse_constraints,
     refuse_random,
@@ -16,13 +18,16 @@ from ..crystals import (
     require_positive,
     space_group,
     symmetry_dataset,
-    with_calculator,
 )
 from ..errors import StructureError
-from ..relaxation.relax import RelaxResult, relax
+from ..relaxation.relax import relax
+from ..relaxation.result import RelaxResult
 from ..relaxation.symmetry import moves
 from .cells import require_right_handed
 from .supercell import check_supercell
+
+if TYPE_CHECKING:
+    from ..calculators.inputs import Potential, Structure
 
 RELAXED = 1e-4  # eV/Å, what `relax_first=True` asks for
 MAX_STEPS = 1000
@@ -33,11 +38,14 @@ LARGEST_STRAIN = 0.1
 
 
 def check_input(
-    atoms: Atoms, supercell_matrix: Sequence | np.ndarray | None, min_length: float | None
+    atoms: Structure,
+    calculator: Potential | None,
+    supercell_matrix: Sequence | np.ndarray | None,
+    min_length: float | None,
 ) -> Atoms:
     """A copy of a crystal that phonons can be computed of. Raises StructureError for any other."""
     check_supercell(supercell_matrix, min_length)
-    work = with_calculator(atoms, "phonons")
+    work = structure_with_calculator(atoms, calculator, "phonons", dtype="float64")
     require_crystal(work, "phonons")
     require_right_handed(work, "phonons")
     refuse_random(work.calc, "phonons")

@@ -22,7 +22,7 @@ import numpy as np
 from ..errors import DataError
 
 if TYPE_CHECKING:
-    from .conductivity import ConductivityResult
+    from .results import ConductivityResult
 
 FAILED = 2.0
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -17,144 +17,27 @@ from phonopy import Phonopy
 
 from ..crystals import largest_force, require_positive, space_group
 from ..errors import StructureError
-from ..provenance import plain
-from ..relaxation.relax import RelaxResult
-from .bands import IMAGINARY, BandStructure, band_structure, check_path, frequencies_at
+from .bands import IMAGINARY, band_structure, check_path, frequencies_at
 from .cells import as_mesh, new_phonopy, to_ase
 from .cosets import averaged_forces
 from .files import Checkpoint
-from .input import averaged_calculator, check_input, preparation, relaxed_within_symmetry
+from .input import averaged_calculator, check_input, relaxed_within_symmetry
+from .results import PhononResult
 from .supercell import find_supercell, warn_if_small, width_of
-from .thermal import ThermalProperties, thermal_properties
+from .thermal import thermal_properties
 
-
-@dataclass
-class PhononResult:
-    """Phonons of a crystal.
-
-    Attributes
-    ----------
-    gamma_frequencies: THz, [bands], from force constants that obey space group and sum rules
-    gamma_frequencies_raw: the same before the sum rules were imposed: what the forces alone give
-    special_frequencies: THz by name of the special point, [bands]
-    bands: along the path
-    dos_frequencies, dos: THz and states/THz per primitive cell, [n]
-    mesh_frequencies, mesh_weights: on the mesh's irreducible points, [n, bands] and [n]
-    lowest_frequency, lowest_q: over mesh and path
-    imaginary: where modes are imaginary on mesh and path: q-point and lowest frequency there, lowest first
-    thermal: None where modes are imaginary
-    residual_force: largest force in the undisplaced supercell, eV/Å; it is subtracted from all others
-    sum_rule_error: largest component of the raw force constants' sum over atoms, eV/Å^2
-    n_displacements: supercells with a displacement that were evaluated
-    evaluations: of the calculator or network in supercells, rotations counted
-    seconds: for the forces in supercells
-    averaging: name of the averaging over rotations, "none" without
-    supercell_width: smallest distance between opposite faces of the supercell, Å
-    space_group: as phonopy used it
-    primitive: primitive cell
-    relaxation: how the unit cell was made symmetric and relaxed, None where it was taken as it is
-    phonopy: the phonopy object, for everything else that phonopy does
-    """
-
-    gamma_frequencies: np.ndarray
-    gamma_frequencies_raw: np.ndarray
-    special_frequencies: dict[str, np.ndarray]
-    bands: BandStructure = field(repr=False)
-    dos_frequencies: np.ndarray = field(repr=False)
-    dos: np.ndarray = field(repr=False)
-    mesh_frequencies: np.ndarray = field(repr=False)
-    mesh_weights: np.ndarray = field(repr=False)
-    lowest_frequency: float
-    lowest_q: np.ndarray
-    imaginary: list[tuple[np.ndarray, float]] = field(repr=False)
-    thermal: ThermalProperties | None = field(repr=False)
-    residual_force: float
-    sum_rule_error: float
-    n_displacements: int
-    evaluations: int
-    seconds: float
-    averaging: str
-    n_atoms_supercell: int
-    supercell_matrix: np.ndarray
-    supercell_width: float
-    distance: float
-    mesh: tuple[int, int, int]
-    space_group: str
-    primitive: Atoms = field(repr=False)
-    relaxation: RelaxResult | None = field(repr=False)
-    phonopy: Phonopy = field(repr=False)
-
-    @property
-    def stable(self) -> bool:
-        """No imaginary mode on mesh or path."""
-        return self.lowest_frequency >= IMAGINARY
-
-    def frequencies_at(self, q_points: Sequence) -> np.ndarray:
-        """Frequencies (THz, [n, bands]) at ``q_points`` [n, 3]."""
-        return frequencies_at(self.phonopy, q_points)
-
-    def group_velocities(self, q_points: Sequence) -> np.ndarray:
-        """∂ω/∂q (Å·THz, which is 100 m/s; [n, bands, 3]) at ``q_points`` [n, 3], by phonopy."""
-        self.phonopy.run_qpoints(np.asarray(q_points, dtype=float), with_group_velocities=True)
-        # phonopy's are derivatives of the frequency by q without 2π, which is the same number
-        return np.array(self.phonopy.qpoints.group_velocities)
-
-    def to_dict(self) -> dict:
-        """Numbers and names for JSON; what is large stays in phonopy's files."""
-        return {
-            "space_group": self.space_group,
-            "cell": self.phonopy.unitcell.cell.tolist(),
-            "relaxed": self.relaxation is not None,
-            "preparation": None if self.relaxation is None else preparation(self.relaxation),
-            "averaging": self.averaging,
-            "supercell_matrix": self.supercell_matrix.tolist(),
-            "n_atoms_supercell": self.n_atoms_supercell,
-            "supercell_width": self.supercell_width,
-            "distance": self.distance,
-            "mesh": list(self.mesh),
-            "n_displacements": self.n_displacements,
-            "evaluations": self.evaluations,
-            "seconds": self.seconds,
-            "stable": self.stable,
-            "lowest_frequency": self.lowest_frequency,
-            "lowest_q": np.asarray(self.lowest_q).tolist(),
-            "imaginary": [[*map(float, q), frequency] for q, frequency in self.imaginary[:20]],
-            "residual_force": self.residual_force,
-            "sum_rule_error": self.sum_rule_error,
-            "gamma": self.gamma_frequencies.tolist(),
-            "gamma_raw": self.gamma_frequencies_raw.tolist(),
-            "special": {name: row.tolist() for name, row in self.special_frequencies.items()},
-            "heat_capacity_300K": None if self.thermal is None else float(self.thermal.heat_capacity[30]),
-        }
-
-    def spectra(self, with_group_velocities: bool = False) -> dict:
-        """Density of states and thermal properties as JSON has them, and the mesh where it is asked for."""
-        found = {
-            "dos": {"frequencies": self.dos_frequencies.tolist(), "states": self.dos.tolist()},
-            "thermal": None if self.thermal is None else plain(vars(self.thermal)),
-        }
-        if with_group_velocities:
-            q_points = self.phonopy.mesh.qpoints
-            found["mesh_modes"] = {
-                "q_points": q_points.tolist(),
-                "weights": self.mesh_weights.tolist(),
-                "frequencies": self.mesh_frequencies.tolist(),
-                "group_velocities": self.group_velocities(q_points).tolist(),
-            }
-        return found
-
-    def save(self, path: str | Path) -> None:
-        """Write a ``phonopy.yaml`` with displacements and forces, which phonopy's own commands read."""
-        self.phonopy.save(filename=str(path), settings={"force_sets": True, "displacements": True})
+if TYPE_CHECKING:
+    from ..calculators.inputs import Potential, Structure
 
 
 def phonons(
-    atoms: Atoms,
+    atoms: Structure,
+    calculator: Potential | None = None,
+    *,
     supercell_matrix: Sequence | np.ndarray | None = None,
+    min_length: float | None = None,
     distance: float = 0.01,
     mesh: Sequence[int] = (20, 20, 20),
-    *,
-    min_length: float | None = None,
     symmetry: str | Atoms | None = None,
     relax_first: bool = True,
     force: bool = False,
@@ -169,32 +52,63 @@ def phonons(
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PhononResult:
-    """Phonons of ``atoms`` from forces in displaced supercells.
+    """Phonons of a crystal from forces in displaced supercells.
 
     Parameters
     ----------
-    atoms: crystal with a calculator; not modified
-    supercell_matrix: of ``atoms``' cell, three numbers or a 3×3 matrix. If neither it nor ``min_length`` is
-        given, one with faces twice the model's interaction range apart, where that takes at most 512 atoms,
-        else twice its cutoff; 10 Å for a calculator that does not say how far it reaches
-    distance: length of a displacement, Å
-    mesh: q-points for the density of states
-    min_length: make a compact supercell whose opposite faces are at least that far apart, Å
-    symmetry: averaging of the calculator over rotations: ``"crystal"`` for the point group of the relaxed
-        crystal, or a scheme of :func:`ase_mlip.rotations.schemes.find_averaging`; None takes it as it is
-    relax_first: make the symmetry within ``input_symprec`` exact and relax atoms and cell within it;
-        otherwise ``atoms`` must be relaxed
-    force: go on where the crystal is not relaxed, or went far in that
-    input_symprec: tolerance for the symmetry of the crystal as given, Å; files give a few digits
-    path: special points such as ``"GXU,KGL"``; None takes the lattice's standard path (seekpath)
-    points: q-points along the path, about
-    is_symmetry: displace only atoms that symmetry makes distinct, and make force constants obey it (symfc)
-    is_plusminus: displace both ways; ``"auto"``: where symmetry does not make them equivalent
-    primitive_matrix: phonopy's; ``"auto"`` finds the primitive cell
-    symprec: tolerance for symmetry, Å
-    max_residual: without ``relax_first``, refuse a structure with a larger force than this, eV/Å
-    checkpoint: keep the forces of finished supercells in this .npz file, and take them from there
-    progress: called as ``progress(done, total)`` after each supercell
+    atoms : ase.Atoms, str or Path
+        the crystal, or a file with it; not modified
+    calculator : ASE calculator, Model, str or Path, optional
+        an ASE calculator, a loaded model, a model file or the name of a shipped potential, which are
+        computed in float64; None takes the calculator that ``atoms`` has
+    supercell_matrix : int [3] or [3, 3], optional
+        of the cell of ``atoms``. If neither it nor ``min_length`` is given, one with faces twice the model's
+        interaction range apart, where that takes at most 512 atoms, else twice its cutoff; 10 Å for a
+        calculator that does not say how far it reaches
+    min_length : float, optional
+        make a compact supercell whose opposite faces are at least that far apart, Å
+    distance : float
+        length of a displacement, Å
+    mesh : int [3]
+        q-points for the density of states
+    symmetry : str or ase.Atoms, optional
+        averaging of the calculator over rotations: ``"crystal"`` for the point group of the relaxed crystal,
+        or a scheme of :func:`ase_mlip.rotations.schemes.find_averaging`; None takes it as it is
+    relax_first : bool
+        make the symmetry within ``input_symprec`` exact and relax atoms and cell within it; otherwise
+        ``atoms`` must be relaxed
+    force : bool
+        go on where the crystal is not relaxed, or went far in that
+    input_symprec : float
+        tolerance for the symmetry of the crystal as given, Å; files give a few digits
+    path : str, optional
+        special points such as ``"GXU,KGL"``; None takes the lattice's standard path (seekpath)
+    points : int
+        q-points along the path, about
+    is_symmetry : bool
+        displace only atoms that symmetry makes distinct, and make force constants obey it (symfc)
+    is_plusminus : bool or str
+        displace both ways; ``"auto"``: where symmetry does not make them equivalent
+    primitive_matrix : str or float [3, 3]
+        phonopy's; ``"auto"`` finds the primitive cell
+    symprec : float
+        tolerance for symmetry, Å
+    max_residual : float
+        without ``relax_first``, refuse a structure with a larger force than this, eV/Å
+    checkpoint : str or Path, optional
+        keep the forces of finished supercells in this .npz file, and take them from there
+    progress : callable, optional
+        called as ``progress(done, total)`` after each supercell
+
+    Returns
+    -------
+    PhononResult
+        bands, density of states and what the forces obeyed by themselves
+
+    Raises
+    ------
+    StructureError
+        for molecules, without calculator, with constraints, or for a structure that is not relaxed
 
     Warns
     -----
@@ -203,14 +117,13 @@ def phonons(
     SupercellWarning
         where displaced atoms feel their own images
 
-    Raises
-    ------
-    StructureError
-        for molecules, without calculator, with constraints, or for a structure that is not relaxed
+    References
+    ----------
+    A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
     """
     require_positive(distance=distance, points=points)
     mesh = as_mesh(mesh)
-    work = check_input(atoms, supercell_matrix, min_length)
+    work = check_input(atoms, calculator, supercell_matrix, min_length)
     if path is not None:  # before the work
         crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, symprec, is_symmetry)
         check_path(to_ase(crystal.primitive), path)

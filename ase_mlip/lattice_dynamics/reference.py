@@ -29,7 +29,8 @@ from ..errors import StructureError, SupercellWarning
 from .bands import BandStructure, frequencies_at
 from .cells import to_ase
 from .force_sets import check_force_sets
-from .phonons import PhononResult, phonons
+from .phonons import phonons
+from .results import PhononResult
 from .supercell import find_supercell
 
 CELLS = ("phonopy.yaml", "phonopy_params.yaml", "phonopy_disp.yaml")

@@ -18,9 +18,9 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from ..crystals import symmetry_dataset
+from ..crystals import heights, symmetry_dataset
 from ..errors import StructureError, SupercellWarning
-from .cells import as_matrix, heights
+from .cells import as_matrix
 
 LARGEST = 512  # atoms, up to which a supercell is made as wide as message passing asks for
 UNKNOWN_WIDTH = 10.0  # Å between faces, for calculators that do not say how far they reach

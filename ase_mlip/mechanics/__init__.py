@@ -1,5 +1,5 @@
 """Elastic constants and the equation of state, with any ASE calculator. It neither prints nor plots.
 
-It imports ``relaxation`` and the modules beside the packages.
+It imports ``relaxation``, ``calculators``, ``pictures`` (late) and the modules beside the packages.
 Public: ``elasticity.elastic_constants``, ``eos.equation_of_state``.
 """

@@ -10,12 +10,15 @@ of the energy; under a stress the stress-strain coefficients differ from it by t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
 from ase.stress import voigt_6_to_full_3x3_strain
 
+from ..calculators.inputs import structure_with_calculator
 from ..crystals import (
     largest_force,
     point_group,
@@ -26,8 +29,12 @@ from ..crystals import (
     with_calculator,
 )
 from ..errors import StructureError
+from ..provenance import plain
 from ..relaxation.relax import relax
-from ..voigt import COLUMNS, PAIRS, ROWS
+from ..voigt import COLUMNS, INDEX, PAIRS, ROWS
+
+if TYPE_CHECKING:
+    from ..calculators.inputs import Potential, Structure
 
 
 @dataclass
@@ -56,19 +63,32 @@ class ElasticResult:
 
     Attributes
     ----------
-    stiffness: C, symmetric, [6, 6]
-    eigenvalues: of the stiffness, ascending, [6]
-    moduli: of a polycrystal; None where the crystal is not stable
-    residual_stress: of the structure given, [6]
-    residual_force: largest force in the structure given, eV/Å
-    asymmetry: largest component of the antisymmetric part that was removed, GPa
-    symmetry_deviation: largest change of a component by averaging over the point group, GPa; None without
-    fit_error: root mean square deviation of the stresses from straight lines, GPa
-    space_group: whose point group was used, or ""
-    relaxed_ions: whether atoms were relaxed in each strained cell
-    converged: whether all of them were, to ``fmax``
-    strains: Voigt strains of each component, [n]
-    stresses: stress by component of the strain, [6, n, 6]
+    stiffness : float64 [6, 6]
+        C, symmetric
+    eigenvalues : float64 [6]
+        of the stiffness, ascending
+    moduli : Moduli or None
+        of a polycrystal; None where the crystal is not stable
+    residual_stress : float64 [6]
+        of the structure given
+    residual_force : float
+        largest force in the structure given, eV/Å
+    asymmetry : float
+        largest component of the antisymmetric part that was removed, GPa
+    symmetry_deviation : float or None
+        largest change of a component by averaging over the point group, GPa; None without
+    fit_error : float
+        root mean square deviation of the stresses from straight lines, GPa
+    space_group : str
+        whose point group was used, or ""
+    relaxed_ions : bool
+        whether atoms were relaxed in each strained cell
+    converged : bool
+        whether all of them were, to ``fmax``
+    strains : float64 [n]
+        Voigt strains of each component
+    stresses : float64 [6, n, 6]
+        stress by component of the strain
     """
 
     stiffness: np.ndarray
@@ -96,8 +116,20 @@ class ElasticResult:
         return np.linalg.inv(self.stiffness)
 
     def young(self, directions: np.ndarray) -> np.ndarray:
-        """Young's modulus (GPa, [n]) along ``directions`` [n, 3] of any length: 1/E = S_ijkl n_i n_j n_k n_l.
+        """Young's modulus along directions.
 
+        Parameters
+        ----------
+        directions : float [n, 3]
+            of any length
+
+        Returns
+        -------
+        float64 [n]
+            GPa, of 1/E = S_ijkl n_i n_j n_k n_l
+
+        References
+        ----------
         J. F. Nye, Physical Properties of Crystals (Oxford, 1957), chapter VIII.
         """
         n = np.asarray(directions, dtype=float)
@@ -106,17 +138,30 @@ class ElasticResult:
         voigt = np.stack([n[:, i] * n[:, j] for i, j in PAIRS], axis=1)
         return 1.0 / np.einsum("ni,ij,nj->n", voigt, self.compliance, voigt)
 
+    def to_dict(self) -> dict:
+        """Everything as JSON values, lists for arrays."""
+        more = {"units": "GPa; residual_force eV/Å", "stable": self.stable}
+        return plain(more | asdict(self))
+
+    def plot(self, path: str | Path) -> None:
+        """Draw stresses and, of a stable crystal, Young's modulus by direction into the PNG file ``path``."""
+        from ..pictures.elastic import plot_elastic
+        from ..pictures.plots import save_figure
+
+        save_figure(plot_elastic(self), path)
+
 
 def elastic_constants(
-    atoms: Atoms,
+    atoms: Structure,
+    calculator: Potential | None = None,
+    *,
     strain: float = 0.005,
     points: int = 4,
     relax_ions: bool = True,
     fmax: float = 1e-3,
-    symmetry: bool = True,
-    *,
     steps: int = 500,
     optimizer: str = "LBFGS",
+    symmetry: bool = True,
     symprec: float = 1e-2,
     progress: Callable[[int, int], None] | None = None,
 ) -> ElasticResult:
@@ -124,29 +169,47 @@ def elastic_constants(
 
     Parameters
     ----------
-    atoms: relaxed crystal with a calculator that gives stresses; without constraints, not modified
-    strain: largest Voigt strain, no unit
-    points: strains of each component, even: equal steps to both sides; the slope is that of the straight line
+    atoms : ase.Atoms, str or Path
+        relaxed crystal without constraints, or a file with it; not modified
+    calculator : ASE calculator, Model, str or Path, optional
+        an ASE calculator that gives stresses, a loaded model, a model file or the name of a shipped
+        potential, which are computed in float64; None takes the calculator that ``atoms`` has
+    strain : float
+        largest Voigt strain, no unit
+    points : int
+        strains of each component, even: equal steps to both sides; the slope is that of the straight line
         through them, from which even orders of the strain cancel
-    relax_ions: relax the atoms in each strained cell; False moves them with the cell (clamped ions)
-    fmax, steps, optimizer: of these relaxations, see :func:`ase_mlip.relaxation.relax.relax`
-    symmetry: average over the crystal's point group
-    symprec: tolerance for that group, Å; networks that are not equivariant relax to crystals that have it
+    relax_ions : bool
+        relax the atoms in each strained cell; False moves them with the cell (clamped ions)
+    fmax, steps, optimizer : float, int, str
+        of these relaxations, see :func:`ase_mlip.relaxation.relax.relax`; eV/Å
+    symmetry : bool
+        average over the crystal's point group
+    symprec : float
+        tolerance for that group, Å; networks that are not equivariant relax to crystals that have it
         approximately only
-    progress: called as ``progress(done, total)`` after each strain
+    progress : callable, optional
+        called as ``progress(done, total)`` after each strain
 
-    Warns
-    -----
-    PrecisionWarning
-        for a model in float32
+    Returns
+    -------
+    ElasticResult
+        the stiffness and what follows from it
 
     Raises
     ------
     StructureError
         for molecules and slabs, without calculator, with constraints or ``symmetrize="random:SEED"``, for
         stresses that are not finite, and where no symmetry is found
+    ValueError
+        for a strain or a number of points that makes no sense
+
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
     """
-    work = with_calculator(atoms, "elastic_constants")
+    work = structure_with_calculator(atoms, calculator, "elastic_constants", dtype="float64")
     require_crystal(work, "elastic_constants")
     refuse_random(work.calc, "elastic_constants")
     refuse_constraints(work, "elastic_constants")
@@ -220,7 +283,7 @@ def moduli(stiffness: np.ndarray) -> Moduli:
 
 def average_over(stiffness: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Average of ``stiffness`` [6, 6] over Cartesian ``rotations`` [n, 3, 3] of the crystal."""
-    index = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+    index = np.array(INDEX)
     tensor = stiffness[index[:, :, None, None], index[None, None]]
     turned = np.mean(
         [np.einsum("ai,bj,ck,dl,ijkl->abcd", r, r, r, r, tensor, optimize=True) for r in rotations], axis=0

@@ -9,21 +9,27 @@ Phys. Soc. A 65, 349 (1952)); the modulus of the relaxed one is Reuss's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
 from ase.eos import EquationOfState, birchmurnaghan
 
+from ..calculators.inputs import structure_with_calculator
 from ..crystals import (
     refuse_constraints,
     require_crystal,
     symmetry_dataset,
     warn_of_single_precision,
-    with_calculator,
 )
 from ..errors import StructureError
+from ..provenance import plain
 from ..relaxation.relax import relax
+
+if TYPE_CHECKING:
+    from ..calculators.inputs import Potential, Structure
 
 # Of the bulk modulus' derivative by pressure. A choice of this project: that of most solids is near 4
 PLAUSIBLE = (2.0, 8.0)
@@ -42,14 +48,22 @@ class EOSResult:
 
     Attributes
     ----------
-    volumes, energies: what was computed, [n]
-    volume, energy: at the fitted minimum
-    bulk_modulus: at the minimum, GPa
-    bulk_modulus_derivative: with respect to pressure, no unit
-    fit_error: root mean square deviation of the fit, eV/atom
-    n_atoms: atoms in the cell
-    shape: of the cell at each volume: "relaxed", "kept", or "fixed by symmetry"
-    converged: whether all relaxations came to rest
+    volumes, energies : float64 [n]
+        what was computed
+    volume, energy : float
+        at the fitted minimum
+    bulk_modulus : float
+        at the minimum, GPa
+    bulk_modulus_derivative : float
+        with respect to pressure, no unit
+    fit_error : float
+        root mean square deviation of the fit, eV/atom
+    n_atoms : int
+        atoms in the cell
+    shape : str
+        of the cell at each volume: "relaxed", "kept", or "fixed by symmetry"
+    converged : bool
+        whether all relaxations came to rest
     """
 
     volumes: np.ndarray = field(repr=False)
@@ -104,33 +118,55 @@ class EOSResult:
             np.asarray(volumes), self.energy, modulus, self.bulk_modulus_derivative, self.volume
         )
 
+    def to_dict(self) -> dict:
+        """Everything as JSON values, with the doubts in words."""
+        units_of_all = "volumes Å^3 and energies eV of the cell; bulk_modulus GPa; fit_error eV/atom"
+        more = {"plausible": self.plausible, "doubts": self.doubts()}
+        return plain({"units": units_of_all} | asdict(self) | more)
+
+    def plot(self, path: str | Path, label: str = "") -> None:
+        """Draw energies and the fitted curve into the PNG file ``path``; ``label`` names the energies."""
+        from ..pictures.plots import plot_eos, save_figure
+
+        save_figure(plot_eos(self, label), path)
+
 
 def equation_of_state(
-    atoms: Atoms,
+    atoms: Structure,
+    calculator: Potential | None = None,
+    *,
     strain: float = 0.06,
     points: int = 9,
     fmax: float | None = None,
-    *,
     keep_shape: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> EOSResult:
-    """Energies of ``atoms`` at scaled volumes, and the equation of state through them.
+    """Energies of a crystal at scaled volumes, and the equation of state through them.
 
     Parameters
     ----------
-    atoms: crystal near its equilibrium volume, with a calculator; not modified
-    strain: relative change of the volume to either side, between 0 and 1
-    points: number of volumes, at least 5
-    fmax: relax the atoms at each volume to this force, eV/Å. None scales their positions where the shape is
+    atoms : ase.Atoms, str or Path
+        crystal near its equilibrium volume, or a file with it; not modified
+    calculator : ASE calculator, Model, str or Path, optional
+        an ASE calculator, a loaded model, a model file or the name of a shipped potential, which are
+        computed in float64; None takes the calculator that ``atoms`` has
+    strain : float
+        relative change of the volume to either side, between 0 and 1
+    points : int
+        number of volumes, at least 5
+    fmax : float, optional
+        relax the atoms at each volume to this force, eV/Å. None scales their positions where the shape is
         not relaxed, which suffices where symmetry fixes them, and stands for 0.001 where it is
-    keep_shape: scale the cell as it is. By default its shape and the atoms are relaxed at each volume within
-        the crystal's space group, unless that is cubic, which fixes the shape
-    progress: called as ``progress(done, total)``
+    keep_shape : bool
+        scale the cell as it is. By default its shape and the atoms are relaxed at each volume within the
+        crystal's space group, unless that is cubic, which fixes the shape
+    progress : callable, optional
+        called as ``progress(done, total)``
 
-    Warns
-    -----
-    PrecisionWarning
-        for a model in float32
+    Returns
+    -------
+    EOSResult
+        energies, volumes and the fit
 
     Raises
     ------
@@ -139,8 +175,17 @@ def equation_of_state(
         relaxed because there is no stress, and naming the volume for energies that are not finite
     ValueError
         for a strain or number of points that makes no sense
+
+    Warns
+    -----
+    PrecisionWarning
+        for a model in float32
+
+    References
+    ----------
+    F. Birch, Phys. Rev. 71, 809 (1947); the form fitted here is that of ``ase.eos``.
     """
-    work = with_calculator(atoms, "equation_of_state")
+    work = structure_with_calculator(atoms, calculator, "equation_of_state", dtype="float64")
     require_crystal(work, "equation_of_state")
     refuse_constraints(work, "equation_of_state")
     warn_of_single_precision(work.calc, "equation_of_state")

@@ -56,6 +56,11 @@ def export_model(
     averaging: rotations that engines average the network over unless told otherwise, such as
         ``find_averaging(crystal)`` of :mod:`ase_mlip.rotations.schemes`; None keeps those of ``module``
 
+    Returns
+    -------
+    ModelInfo
+        the document of the file
+
     Raises
     ------
     ModelFileError

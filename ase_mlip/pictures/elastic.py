@@ -13,7 +13,7 @@ from ..voigt import NAMES
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
 
 if TYPE_CHECKING:
-    from ..lattice_dynamics.conductivity import ConductivityResult
+    from ..lattice_dynamics.results import ConductivityResult
     from ..mechanics.elasticity import ElasticResult
 
 COLORS = (BLUE, ORANGE, GREEN, GREY, "black", "#8a5aa8")

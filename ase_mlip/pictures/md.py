@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from .plots import BLUE, GREEN, GREY, ORANGE, STYLE
 
 if TYPE_CHECKING:
-    from ..stability.runs import StabilityResult
+    from ..stability.result import StabilityResult
 
 MAX_PAIRS = 3  # distributions drawn in one panel
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..calculators.anisotropy import Anisotropy
     from ..dynamics.md import MDResult
     from ..lattice_dynamics.bands import BandStructure
-    from ..lattice_dynamics.phonons import PhononResult
+    from ..lattice_dynamics.results import PhononResult
     from ..mechanics.eos import EOSResult
-    from ..relaxation.relax import RelaxResult
+    from ..relaxation.result import RelaxResult
 
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d1661a", "#2d8659", "#6b7280"
 MARKERS = ("o", "s", "D", "^")

@@ -1,5 +1,5 @@
 """Geometry optimisation with any ASE calculator, with the crystal's symmetry where wanted; no printing.
 
-It imports ``calculators`` (late), ``rotations`` and the modules beside the packages.
-Public: ``relax.relax``, ``relax.RelaxResult``, ``force_noise.ForceNoise``.
+It imports ``calculators``, ``rotations``, ``pictures`` (late) and the modules beside the packages.
+Public: ``relax.relax``, ``result.RelaxResult``, ``force_noise.ForceNoise``.
 """

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ase.optimize
 import numpy as np
@@ -18,12 +19,17 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from ase.io.ulm import InvalidULMFileError
 
-from ..crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups, with_calculator
+from ..calculators.inputs import as_structure, structure_with_calculator
+from ..crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups
 from ..errors import StructureError
 from . import symmetry as relax_symmetry
-from .force_noise import ForceNoise, force_noise, warn_of_noise
+from .force_noise import force_noise, warn_of_noise
 from .matching import displacement_rms, require_same_substance, rmsd_to_reference
+from .result import RelaxResult
 from .symmetry import SYMMETRIES, Refinement
+
+if TYPE_CHECKING:
+    from ..calculators.inputs import Potential, Structure
 
 _NAMES = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
 # FIRE2 came with ASE 3.24
@@ -31,66 +37,14 @@ OPTIMIZERS = {name: getattr(ase.optimize, name) for name in _NAMES if hasattr(as
 CELLS = (True, False, "shape", "volume")
 
 
-@dataclass
-class RelaxResult:
-    """A relaxed structure and how it came about. Lengths in Å, energies in eV, stress in eV/Å^3 (Voigt-6).
-
-    Attributes
-    ----------
-    atoms: the relaxed structure, without calculator
-    converged: whether ``fmax``, and ``smax`` where it was asked for, were reached within ``steps``
-    steps: optimiser steps taken, since the start or since the relaxation was resumed; so are the lists
-    energies: energy at the start and after each step, eV
-    fmaxes: what the optimiser compares with ``fmax``, at the start and after each step
-    volumes: volume at the start and after each step, Å^3; empty where the cell was kept
-    forces: at the end, [N, 3], eV/Å; with ``symmetry="fix"`` their symmetric part
-    fmax: the largest of them
-    stress: stress at the end; None for what is not a crystal, and where the calculator has none
-    volume: at the end, Å^3, or None where the structure has none
-    spacegroup_before, spacegroup_after: space group by symprec (Å)
-    rmsd: root mean square displacement of the atoms, without the cell's strain and any drift, Å
-    rmsd_to_reference: the same to ``reference``; None without one, or where it does not match
-    noise: noise of the forces of the relaxed structure, or None where it was not measured
-    trajectory: where each step was written, or None
-    wall_time: seconds
-    refinement: with ``symmetry="fix"`` how far the start was from that symmetry
-    """
-
-    atoms: Atoms
-    converged: bool
-    steps: int
-    optimizer: str
-    cell: bool | str
-    symmetry: str | None
-    energies: list[float] = field(repr=False)
-    fmaxes: list[float] = field(repr=False)
-    volumes: list[float] = field(repr=False)
-    forces: np.ndarray = field(repr=False)
-    fmax: float
-    stress: np.ndarray | None
-    volume: float | None
-    spacegroup_before: dict[float, str]
-    spacegroup_after: dict[float, str]
-    rmsd: float
-    rmsd_to_reference: float | None
-    noise: ForceNoise | None
-    trajectory: Path | None
-    wall_time: float
-    refinement: Refinement | None = None
-
-    @property
-    def energy(self) -> float:
-        """Energy of the relaxed structure, eV."""
-        return self.energies[-1]
-
-
 def relax(
-    atoms: Atoms,
+    atoms: Structure,
+    calculator: Potential | None = None,
+    *,
     fmax: float = 0.01,
     steps: int = 500,
     optimizer: str = "FIRE",
     cell: bool | str = False,
-    *,
     symmetry: str | None = None,
     crystal: Atoms | None = None,
     reference: Atoms | None = None,
@@ -104,39 +58,51 @@ def relax(
 ) -> RelaxResult:
     """Minimise the energy of ``atoms`` over positions and, if asked, the cell.
 
-    The cell is deformed without being rotated (:class:`.relax_symmetry.RotationFreeCellFilter`).
-
     Parameters
     ----------
-    atoms: structure with a calculator; not modified
-    fmax: stop when no force is larger, eV/Å. With a cell the same number bounds the energy's derivative per
-        atom with respect to the logarithmic strain, eV/atom (volume × stress / number of atoms).
-    steps: stop after so many steps, converged or not
-    optimizer: one of ASE's, a key of ``OPTIMIZERS``
-    cell: False keeps it, True relaxes it, ``"shape"`` at constant volume, ``"volume"`` at constant shape;
+    atoms : ase.Atoms, str or Path
+        the structure, or a file with it; not modified
+    calculator : ASE calculator, Model, str or Path, optional
+        an ASE calculator, a loaded model, a model file, or the name of a shipped potential; None takes the
+        calculator that ``atoms`` has
+    fmax : float
+        stop when no force is larger, eV/Å. With a cell the same number bounds the energy's derivative per
+        atom with respect to the logarithmic strain, eV/atom (volume × stress / number of atoms)
+    steps : int
+        stop after so many steps, converged or not
+    optimizer : str
+        one of ASE's, a key of ``OPTIMIZERS``
+    cell : bool or str
+        False keeps it, True relaxes it, ``"shape"`` at constant volume, ``"volume"`` at constant shape;
         directions that are not periodic are kept
-    symmetry: ``"fix"`` keeps the space group that ``atoms`` has within ``symprec`` (ASE's FixSymmetry).
+    symmetry : str, optional
+        ``"fix"`` keeps the space group that ``atoms`` has within ``symprec`` (ASE's FixSymmetry).
         ``"average"`` averages the model over the point group of ``crystal``, or without one of ``reference``,
         else of ``atoms``; positions are free. ``atoms`` is rotated to the orientation of that crystal, of
         which its cell has to be a strained cell or supercell, and stays in it
-    crystal: the undisplaced crystal for ``symmetry="average"``
-    reference: a structure to compare with, for ``rmsd_to_reference``
-    smax: relax also until no component of the stress is larger, eV/Å^3
-    symprec: tolerance for the symmetry that ``symmetry`` is about, Å
-    symprecs: tolerances at which space groups are looked for in the result, Å
-    trajectory: write each step to this ASE trajectory
-    resume: continue from the last frame of ``trajectory``, if it exists, and append to it
-    check_noise: measure the noise of the forces at the end, two more evaluations
-    progress: called as ``progress(step, energy, fmax)`` at the start and after each step
+    crystal : ase.Atoms, optional
+        the undisplaced crystal for ``symmetry="average"``
+    reference : ase.Atoms, optional
+        a structure to compare with, for ``rmsd_to_reference``
+    smax : float, optional
+        relax also until no component of the stress is larger, eV/Å^3
+    symprec : float
+        tolerance for the symmetry that ``symmetry`` is about, Å
+    symprecs : tuple of float
+        tolerances at which space groups are looked for in the result, Å
+    trajectory : str or Path, optional
+        write each step to this ASE trajectory
+    resume : bool
+        continue from the last frame of ``trajectory``, if it exists, and append to it
+    check_noise : bool
+        measure the noise of the forces at the end, two more evaluations
+    progress : callable, optional
+        called as ``progress(step, energy, fmax)`` at the start and after each step
 
-    Warns
-    -----
-    PrecisionWarning
-        when the forces' rounding or anisotropy is above ``fmax``
-    UserWarning
-        where ``symmetry="fix"`` makes another space group of the start's
-    UserWarning
-        where the distance to ``reference`` would need pymatgen, and it is not installed
+    Returns
+    -------
+    RelaxResult
+        the relaxed structure and how it came about
 
     Raises
     ------
@@ -146,8 +112,21 @@ def relax(
         not finite
     ValueError
         for an unknown ``optimizer``, ``cell`` or ``symmetry``, for ``smax`` without a cell
+
+    Warns
+    -----
+    PrecisionWarning
+        when the forces' rounding or anisotropy is above ``fmax``
+    UserWarning
+        where ``symmetry="fix"`` makes another space group of the start's, and where the distance to
+        ``reference`` would need pymatgen, and it is not installed
+
+    Notes
+    -----
+    The cell is deformed without being rotated (:class:`ase_mlip.relaxation.symmetry.RotationFreeCellFilter`).
     """
-    work = with_calculator(atoms, "relax")
+    atoms = as_structure(atoms)
+    work = structure_with_calculator(atoms, calculator, "relax")
     refuse_random(work.calc, "relax")
     if not fmax >= 0.0:
         raise StructureError(f"`fmax` must be positive, got {fmax} eV/Å")

@@ -15,7 +15,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import DataError
 from ..provenance import plain, write_atomically
-from .relax import RelaxResult
+from .result import RelaxResult
 
 SHARE = 0.05  # of the time that may go into writing a long file again and again
 

@@ -13,9 +13,9 @@ from ase import Atoms
 from matplotlib.figure import Figure
 
 from ..calculators import anisotropy
+from ..crystals import heights
 from ..errors import MLIPError, StructureError
 from ..lattice_dynamics.audit import audit_phonons
-from ..lattice_dynamics.cells import heights
 from ..lattice_dynamics.files import write_results
 from ..lattice_dynamics.input import relaxed_within_symmetry
 from ..lattice_dynamics.phonons import phonons

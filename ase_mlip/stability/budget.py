@@ -14,7 +14,8 @@ from ase import Atoms, units
 
 from ..dynamics.criteria import Criteria
 from ..dynamics.md import PICOSECOND
-from .runs import StabilityResult, md_stability
+from .result import StabilityResult
+from .runs import md_stability
 
 LONGEST = 20.0  # ps; longer runs are `ase-mlip md`'s
 LIGHT = 2.5  # u; bonds of atoms lighter than this vibrate within 9 fs
@@ -50,9 +51,15 @@ def affordable_dynamics(
     steps = seconds / (replicas * seconds_per_step(atoms))
     time = min(max(least, steps * timestep / PICOSECOND), LONGEST) * PICOSECOND
     return md_stability(
-        atoms, temperature_K, timestep, max(time, 10 * timestep), replicas,
-        criteria=criteria, seed=seed, progress=progress,
-    )  # fmt: skip
+        atoms,
+        temperature_K=temperature_K,
+        timestep=timestep,
+        time=max(time, 10 * timestep),
+        replicas=replicas,
+        criteria=criteria,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def default_timestep(atoms: Atoms) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
 from ase.io import iread
 
-from ..crystals import with_calculator
+from ..calculators.inputs import as_model_file, as_structure, structure_with_calculator
 from ..dynamics.criteria import Criteria, Monitor
 from ..dynamics.engines import ase_frames, lammps_frames
 from ..dynamics.integrators import Evaluate
@@ -20,90 +20,25 @@ from ..dynamics.rdf import RDF, RDFAccumulator, rdf, rdf_error
 from ..dynamics.replicas import Replicas
 from ..dynamics.thermostats import Thermostat
 from ..errors import MLIPError, StructureError
-from ..provenance import plain
 from .replica import Replica, Watcher, sound_frames
-from .survival import Survival, survival
+from .result import StabilityResult
+from .survival import survival
+
+if TYPE_CHECKING:
+    from ..calculators.inputs import Potential, Structure
 
 ENGINES = ("ase", "lammps")
-SHORTEST_DRIFT = 1.0  # ps; in shorter runs the slope is that of slow oscillations (docs/md_stability.md)
-
-
-@dataclass
-class StabilityResult:
-    """What :func:`md_stability` found.
-
-    Attributes
-    ----------
-    engine: "ase" or "lammps"
-    n_atoms, temperature_K, timestep (fs), time (ps), record_interval (steps), equilibration (ps): of the runs
-    thermostat: of the runs, None at constant energy
-    criteria: what was called unstable
-    replicas: one by one
-    survival: estimated lifetimes with their intervals, see :class:`ase_mlip.stability.survival.Survival`
-    drift, drift_error: mean over replicas and its standard error, meV/atom/ps; NaN where not defined; in runs
-        too short for ``shows_drift`` a slope only
-    mean_temperature: K, over replicas
-    rdf: of all sound records after the equilibration; None if there are none
-    reference: of the reference; None without one
-    rdf_error: ∫|g - g_ref| dr by pair of species, Å; None without reference
-    rdf_noise: half of the same between two halves of the replicas (of the records, if there is one replica):
-        about what chance alone contributes to ``rdf_error``; None if a half is empty
-    """
-
-    engine: str
-    n_atoms: int
-    temperature_K: float
-    timestep: float
-    time: float
-    record_interval: int
-    equilibration: float
-    thermostat: Thermostat | None
-    criteria: Criteria
-    replicas: list[Replica]
-    survival: Survival
-    drift: float
-    drift_error: float
-    mean_temperature: float
-    rdf: RDF | None = field(repr=False)
-    reference: RDF | None = field(repr=False)
-    rdf_error: dict[str, float] | None
-    rdf_noise: dict[str, float] | None
-
-    @property
-    def stable(self) -> bool:
-        """Whether no replica failed."""
-        return not any(replica.failure for replica in self.replicas)
-
-    @property
-    def shows_drift(self) -> bool:
-        """Whether the runs are long enough for the slope of their energy to be a drift."""
-        return self.time > SHORTEST_DRIFT - 1e-6
-
-    @property
-    def knows_conserved(self) -> bool:
-        """Whether there is a record whose conserved energy the engine says."""
-        return any(np.isfinite(replica.conserved_energies).any() for replica in self.replicas)
-
-    @property
-    def min_distance(self) -> float:
-        """The shortest distance in any replica, Å."""
-        return min(replica.min_distance for replica in self.replicas)
-
-    def to_dict(self) -> dict:
-        """Everything as JSON values: lists for arrays, null for what is not finite."""
-        more = {name: getattr(self, name) for name in ("stable", "shows_drift", "min_distance")}
-        return plain(asdict(self) | more)
 
 
 def md_stability(
-    atoms: Atoms,
+    atoms: Structure,
+    calculator: Potential | None = None,
+    *,
     temperature_K: float | None,
     timestep: float = 1.0 * units.fs,
     time: float = 1000.0 * units.fs,
     replicas: int = 4,
-    *,
     engine: str = "ase",
-    model: str | Path | None = None,
     lammps_options: Mapping[str, str] | None = None,
     thermostat: Thermostat | None = None,
     evaluate: Evaluate | None = None,
@@ -118,34 +53,52 @@ def md_stability(
 ) -> StabilityResult:
     """Run replicas at constant energy, or with a thermostat, until they end or become unstable.
 
-    Both engines start from the same velocities, and the same criteria are asked of their frames at the same
-    steps, so that they give the same verdict as long as chaos has not separated their trajectories. (Their
-    random numbers differ, so that Langevin's trajectories do from the first step.) A replica ends at its
-    first failure.
-
     Parameters
     ----------
-    atoms: structure with a calculator (``engine="ase"``); not modified
-    temperature_K: velocities are drawn at exactly this temperature, K, without net momentum; a crystal that
-        starts in its minimum keeps about half of it at constant energy. None keeps the momenta ``atoms`` has,
-        for one replica.
-    timestep, time: in ASE's unit of time; ``time`` is rounded up to whole record intervals
-    replicas: simulations that differ in their velocities
-    engine: "ase" or "lammps"
-    model: model file for ``engine="lammps"``
-    lammps_options: of ``pair_style mlip``: ``dtype``, ``device``, ``symmetrize``
-    thermostat: holds or raises the temperature; None is constant energy
-    evaluate: energies and forces of many replicas at once in place of the calculator
+    atoms : ase.Atoms, str or Path
+        the structure, or a file with it; not modified
+    calculator : ASE calculator, Model, str or Path, optional
+        an ASE calculator, a loaded model, a model file or the name of a shipped potential; None takes the
+        calculator that ``atoms`` has. ``engine="lammps"`` needs one of the latter three
+    temperature_K : float or None
+        velocities are drawn at exactly this temperature, K, without net momentum; a crystal that starts in
+        its minimum keeps about half of it at constant energy. None keeps the momenta ``atoms`` has, for one
+        replica
+    timestep, time : float
+        in ASE's unit of time; ``time`` is rounded up to whole record intervals
+    replicas : int
+        simulations that differ in their velocities
+    engine : str
+        "ase" or "lammps"
+    lammps_options : mapping of str, optional
+        of ``pair_style mlip``: ``dtype``, ``device``, ``symmetrize``
+    thermostat : Thermostat, optional
+        holds or raises the temperature; None is constant energy
+    evaluate : callable, optional
+        energies and forces of many replicas at once in place of the calculator
         (:class:`ase_mlip.calculators.batch_evaluator.BatchEvaluator`): the replicas of ``engine="ase"`` then
         run in step
-    criteria: what is unstable, by default ``Criteria()``
-    reference: frames, or a file ASE reads, to compare the distribution of distances with
-    rmax: longest distance in it, Å
-    record_interval: steps from one examined frame to the next
-    equilibration: what drift, temperature and distributions leave out, ASE's unit; None is a tenth of the run
-    seed: of the first replica's velocities and noise; the others count on
-    confidence: level of all intervals
-    progress: called as ``progress(steps done, steps)`` of all replicas together
+    criteria : Criteria, optional
+        what is unstable, by default ``Criteria()``
+    reference : iterable of ase.Atoms, str or Path, optional
+        frames, or a file ASE reads, to compare the distribution of distances with
+    rmax : float
+        longest distance in it, Å
+    record_interval : int
+        steps from one examined frame to the next
+    equilibration : float, optional
+        what drift, temperature and distributions leave out, ASE's unit; None is a tenth of the run
+    seed : int
+        of the first replica's velocities and noise; the others count on
+    confidence : float
+        level of all intervals
+    progress : callable, optional
+        called as ``progress(steps done, steps)`` of all replicas together
+
+    Returns
+    -------
+    StabilityResult
+        the replicas, their lifetimes and what they have in common
 
     Raises
     ------
@@ -155,10 +108,21 @@ def md_stability(
         unknown engine, a missing model, numbers out of range; an engine that fails before its first frame
     BuildError
         no LAMMPS is installed, or no plugin fits it
+
+    Notes
+    -----
+    Both engines start from the same velocities, and the same criteria are asked of their frames at the same
+    steps, so that they give the same verdict as long as chaos has not separated their trajectories. (Their
+    random numbers differ, so that Langevin's trajectories do from the first step.) A replica ends at its
+    first failure.
     """
-    _check_arguments(len(atoms), engine, model, timestep, time, replicas, record_interval, temperature_K)
-    needs_calculator = engine == "ase" and evaluate is None
-    start = with_calculator(atoms, "md_stability") if needs_calculator else atoms.copy()
+    atoms = as_structure(atoms)
+    _check_arguments(len(atoms), engine, timestep, time, replicas, record_interval, temperature_K)
+    model = as_model_file(calculator, '`engine="lammps"`') if engine == "lammps" else None
+    if engine == "lammps" or evaluate is not None:
+        start = atoms.copy()
+    else:
+        start = structure_with_calculator(atoms, calculator, "md_stability")
     wanted = _read_reference(reference, rmax)
     if wanted is not None:
         rdf_error(rdf([start], rmax), wanted)  # a reference of another substance is refused before the work
@@ -195,7 +159,7 @@ def md_stability(
             if engine == "ase":
                 frames = ase_frames(work, *run, thermostat, seeds[n])
             else:
-                frames = lammps_frames(work, Path(model), *run, lammps_options, thermostat, seeds[n])
+                frames = lammps_frames(work, model, *run, lammps_options, thermostat, seeds[n])
             monitors.append(Monitor(work, criteria, temperature_K))
             for frame in sound_frames(frames, monitors[n], record_interval, timestep, reached):
                 watcher.add(frame)
@@ -273,7 +237,6 @@ def _summarize(replicas: list[Replica], distributions: dict, **rest) -> Stabilit
 def _check_arguments(
     n_atoms: int,
     engine: str,
-    model: str | Path | None,
     timestep: float,
     time: float,
     replicas: int,
@@ -284,8 +247,6 @@ def _check_arguments(
         raise StructureError("`md_stability` needs at least one atom, got a structure with none")
     if engine not in ENGINES:
         raise MLIPError(f'`engine`: expected "ase" or "lammps", got {engine!r}')
-    if engine == "lammps" and model is None:
-        raise MLIPError('`model`: `engine="lammps"` needs the path of a model file, got None')
     for name, value in (("timestep", timestep), ("time", time), ("replicas", replicas)):
         if not (math.isfinite(value) and value > 0):
             raise MLIPError(f"`{name}`: expected a positive number, got {value}")

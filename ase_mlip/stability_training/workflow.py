@@ -62,6 +62,11 @@ def stabilize(
     progress: whether bars are shown
     sampler: dynamics in the place of those of ``[simulation]``
 
+    Returns
+    -------
+    StabilizeResult
+        what was learnt, with lifetimes before and after
+
     Raises
     ------
     ConfigurationError

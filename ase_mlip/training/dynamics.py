@@ -10,7 +10,7 @@ from ..calculators.calculator import MLIPCalculator
 from ..data.data import Sample
 from ..provenance import write_json
 from ..stability.budget import affordable_dynamics, calmest, verdict
-from ..stability.runs import StabilityResult
+from ..stability.result import StabilityResult
 
 FILE = "dynamics.json"
 TEMPERATURE = 300.0  # K; of a frame with small forces, which every potential should stand

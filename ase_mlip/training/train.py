@@ -47,10 +47,25 @@ def train(
 ) -> Path:
     """Run the training that the TOML file describes, or continue it.
 
-    Returns the path of the exported model, ``<output>/<name>.pt``. The output folder also holds
-    ``checkpoint.safetensors`` (written after every epoch), ``metrics.csv``, ``learning_curve.png``
-    and ``best.safetensors`` with its JSON (the weights of the best epoch). With ``dynamics_seconds`` the
-    exported model then runs dynamics for that long, from the calmest validation frame: ``dynamics.json``.
+    The output folder gets ``checkpoint.safetensors`` (written after every epoch), ``metrics.csv``,
+    ``learning_curve.png`` and ``best.safetensors`` with its JSON (the weights of the best epoch).
+
+    Parameters
+    ----------
+    path : str or Path
+        the TOML file, docs/training.md
+    resume : bool
+        continue from the last checkpoint
+    progress : bool
+        whether to show a progress bar
+    dynamics_seconds : float
+        run dynamics with the exported model for so long, s of the clock, from the calmest validation frame:
+        ``dynamics.json``
+
+    Returns
+    -------
+    Path
+        the exported model, ``<output>/<name>.pt``
 
     Raises
     ------

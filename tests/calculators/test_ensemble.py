@@ -56,7 +56,7 @@ def members_of(paths, atoms, **changes) -> dict[str, np.ndarray]:
 
 def test_results_are_the_means_of_the_members(paths):
     atoms = crystal()
-    calculator = MLIPCalculator(paths, **options())
+    calculator = Ensemble.from_files(paths, **options())
     assert isinstance(calculator, Ensemble) and calculator.species == [8, 14]
     atoms.calc = calculator
     alone = members_of(paths, atoms)
@@ -68,7 +68,7 @@ def test_results_are_the_means_of_the_members(paths):
 def test_deviations_are_those_of_deepmd(paths):
     """Written out: the square root of the mean squared distance of a force from the members' mean."""
     atoms = crystal()
-    calculator = MLIPCalculator(paths, **options())
+    calculator = Ensemble.from_files(paths, **options())
     alone = members_of(paths, atoms)
     expected = []
     for k in range(len(atoms)):
@@ -86,7 +86,7 @@ def test_deviations_are_those_of_deepmd(paths):
 
 
 def test_forces_and_stress_are_derivatives_of_the_mean_energy(paths):
-    calculator, atoms = MLIPCalculator(paths, **options()), crystal()
+    calculator, atoms = Ensemble.from_files(paths, **options()), crystal()
     atoms.calc = calculator
     forces, stress = atoms.get_forces(), voigt_6_to_full_3x3_stress(atoms.get_stress())
 
@@ -113,7 +113,7 @@ def test_forces_and_stress_are_derivatives_of_the_mean_energy(paths):
 
 def test_direct_forces(paths):
     atoms = crystal()
-    calculator = MLIPCalculator(paths[:2], **options(forces="direct"))
+    calculator = Ensemble.from_files(paths[:2], **options(forces="direct"))
     alone = members_of(paths[:2], atoms, forces="direct")
     np.testing.assert_allclose(
         calculator.get_property("forces", atoms), alone["forces"].mean(axis=0), atol=1e-12
@@ -123,7 +123,7 @@ def test_direct_forces(paths):
 
 
 def test_a_molecule_has_no_stress(paths):
-    calculator = MLIPCalculator(paths, **options())
+    calculator = Ensemble.from_files(paths, **options())
     molecule = Atoms("SiO", positions=[[0, 0, 0], [0, 0.2, 1.9]])
     calculator.calculate(molecule)
     assert "stress" not in calculator.results and "stress_deviation" not in calculator.diagnostics
@@ -134,7 +134,7 @@ def test_a_molecule_has_no_stress(paths):
 
 def test_many_structures(paths):
     structures = [crystal(), crystal(pbc=(True, True, False)), Atoms("Si", cell=[5, 5, 5], pbc=True)]
-    calculator = MLIPCalculator(paths, **options())
+    calculator = Ensemble.from_files(paths, **options())
     assert all(sorted(found) == ["energy", "forces"] for found in calculator.evaluate(structures))
     results = calculator.evaluate(structures, ["energy", "forces", "diagnostics"])
     for atoms, found in zip(structures, results, strict=True):
@@ -147,7 +147,7 @@ def test_many_structures(paths):
 
 
 def test_members_with_the_same_cutoff_share_a_neighbour_list(paths):
-    calculator = MLIPCalculator(paths, **options())
+    calculator = Ensemble.from_files(paths, **options())
     lists = [member._neighbors for member in calculator.members]
     assert lists[0] is lists[1] and lists[2] is not lists[0]
     atoms = crystal()
@@ -158,7 +158,7 @@ def test_members_with_the_same_cutoff_share_a_neighbour_list(paths):
 
 
 def test_it_is_copied_and_pickled(paths):
-    calculator, atoms = MLIPCalculator(paths, **options()), crystal()
+    calculator, atoms = Ensemble.from_files(paths, **options()), crystal()
     calculator.calculate(atoms)
     expected = calculator.diagnostics["forces_deviation"]
     for other in (pickle.loads(pickle.dumps(calculator)), copy.deepcopy(calculator)):
@@ -185,7 +185,7 @@ def test_any_calculators_may_be_members():
 
 def run_dynamics(paths, tmp_path, steps=4, interval=2, **settings):
     atoms = crystal()
-    atoms.calc = MLIPCalculator(paths, **options())
+    atoms.calc = Ensemble.from_files(paths, **options())
     dynamics = VelocityVerlet(atoms, timestep=0.1)
     frames = []
     writer = DeviationWriter(dynamics, tmp_path / "model_devi.out", **settings)
@@ -229,7 +229,7 @@ def test_a_run_ends_above_the_threshold(paths, tmp_path):
 
 def test_a_relaxation_without_a_cell_writes_too(paths, tmp_path):
     atoms = Atoms("SiO", positions=[[0, 0, 0], [0, 0.2, 1.9]])
-    atoms.calc = MLIPCalculator(paths, **options())
+    atoms.calc = Ensemble.from_files(paths, **options())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         relaxation = BFGS(atoms, logfile=None)
@@ -245,10 +245,14 @@ def test_a_relaxation_without_a_cell_writes_too(paths, tmp_path):
 
 
 def test_what_is_no_committee(paths, tmp_path):
+    with pytest.raises(MLIPError, match="expected one model, got 2 in a list; .* `Ensemble.from_files"):
+        MLIPCalculator(paths[:2], **options())
+    with pytest.raises(MLIPError, match="expected a list of models, got `pet-si`"):
+        Ensemble.from_files("pet-si")
     with pytest.raises(MLIPError, match="at least two members, got 1"):
-        MLIPCalculator(paths[:1], **options())
+        Ensemble.from_files(paths[:1], **options())
     with pytest.raises(MLIPError, match="members 0 and 1 .* are the same, `.*member-0.pt`"):
-        MLIPCalculator([paths[0], paths[0]], **options())
+        Ensemble.from_files([paths[0], paths[0]], **options())
     with pytest.raises(
         MLIPError, match="`forces` must be the same for all members, got conservative, direct"
     ):
@@ -257,19 +261,19 @@ def test_what_is_no_committee(paths, tmp_path):
         Ensemble([EMT(), "pet-si"])
     export_toy(tmp_path / "germanium.pt", PairNetwork([32], 4.0), reference_energies={})
     with pytest.raises(MLIPError, match="no element is known to all members .*germanium.pt`: Ge"):
-        MLIPCalculator([paths[0], tmp_path / "germanium.pt"], **options())
+        Ensemble.from_files([paths[0], tmp_path / "germanium.pt"], **options())
 
 
 def test_an_element_that_one_member_does_not_know(paths, tmp_path):
     export_toy(tmp_path / "silicon.pt", PairNetwork([14], 4.0), reference_energies={})
-    calculator = MLIPCalculator([paths[0], tmp_path / "silicon.pt"], **options())
+    calculator = Ensemble.from_files([paths[0], tmp_path / "silicon.pt"], **options())
     assert calculator.species == [14]
     with pytest.raises(StructureError, match="member 1 .*silicon.pt`, does not know O; all members know Si"):
         calculator.get_property("energy", crystal())
     with pytest.raises(StructureError, match="does not know O"):
         calculator.evaluate([crystal()])
     with pytest.raises(MLIPError, match="`atoms`: expected a structure"):
-        MLIPCalculator(paths, **options()).calculate()
+        Ensemble.from_files(paths, **options()).calculate()
 
 
 def test_the_writer_needs_a_committee(paths, tmp_path):
@@ -279,7 +283,7 @@ def test_the_writer_needs_a_committee(paths, tmp_path):
         MLIPError, match="`DeviationWriter` needs atoms with an `Ensemble`, got MLIPCalculator"
     ):
         DeviationWriter(VelocityVerlet(atoms, timestep=0.1), tmp_path / "x")
-    atoms.calc = MLIPCalculator(paths, **options())
+    atoms.calc = Ensemble.from_files(paths, **options())
     with pytest.raises(MLIPError, match="`stop_above` must be positive or None, got -1"):
         DeviationWriter(VelocityVerlet(atoms, timestep=0.1), tmp_path / "x", stop_above=-1)
 

@@ -74,9 +74,9 @@ def test_forces_of_another_calculator_are_not_taken(pair, compute, tmp_path):
 
 
 def test_one_evaluation_tells_a_foreign_calculator(tmp_path):
-    phonons(copper(Hidden()), (2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
+    phonons(copper(Hidden()), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
     again = Hidden()
-    phonons(copper(again), (2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
+    phonons(copper(again), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
     assert again.calls == 1
 
 
@@ -123,11 +123,11 @@ def test_precision_kernel_and_rotations_count_and_places_do_not(models, tmp_path
 
 
 def test_another_version_is_another_run(tmp_path, monkeypatch):
-    phonons(copper(EMT()), (2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
+    phonons(copper(EMT()), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
     real = module.versions()
     monkeypatch.setattr(module, "versions", lambda: {**real, "torch": "9.9"})
     with pytest.warns(UserWarning, match=r"another run \(torch .*, now 9\.9\): all are computed anew"):
-        phonons(copper(EMT()), (2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
+        phonons(copper(EMT()), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
 
 
 def test_parameters_of_foreign_calculators_are_named():

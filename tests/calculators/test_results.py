@@ -20,7 +20,7 @@ KINDS = {
     "torch": lambda **given: MLIPCalculator("snnp-si", kernel="torch", **given),
     "averaged": lambda **given: MLIPCalculator("pet-si", symmetrize="octahedral", **given),
     "auto": lambda **given: MLIPCalculator("pet-si", symmetrize="auto", tolerance=1.0, **given),
-    "committee": lambda **given: MLIPCalculator(["snnp-si", "pet-si"], **given),
+    "committee": lambda **given: Ensemble.from_files(["snnp-si", "pet-si"], **given),
     "mixed": lambda **given: Ensemble(
         [MLIPCalculator("snnp-si", **given), SymmetrizedCalculator(MLIPCalculator("pet-si", **given), "none")]
     ),

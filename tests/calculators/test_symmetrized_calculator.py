@@ -79,7 +79,7 @@ def test_phonons_are_those_of_a_symmetric_potential():
     frequencies = []
     for calculator in (EMT(), SymmetrizedCalculator(EMT(), "octahedral")):
         atoms.calc = calculator
-        frequencies.append(phonons(atoms, (2, 2, 2), mesh=(3, 3, 3)).mesh_frequencies)
+        frequencies.append(phonons(atoms, supercell_matrix=(2, 2, 2), mesh=(3, 3, 3)).mesh_frequencies)
     assert frequencies[1] == pytest.approx(frequencies[0], abs=1e-3)
 
 

@@ -14,7 +14,7 @@ from random_pet import silicon
 from threads import in_threads
 from toy import silica
 
-from ase_mlip import MLIPCalculator, export_model, load_model
+from ase_mlip import Ensemble, MLIPCalculator, export_model, load_model
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.rotations.schemes import find_averaging
 
@@ -146,7 +146,7 @@ def test_one_native_calculator_in_two_threads():
 def test_committees_in_threads(pair_model_path, anisotropic_model_path):
     """A deep copy shares the members' loaded models."""
     paths = pair_model_path, anisotropic_model_path
-    committee = MLIPCalculator([load_model(path, device="cpu", dtype="float64") for path in paths])
+    committee = Ensemble.from_files([load_model(path, device="cpu", dtype="float64") for path in paths])
     parts = [frames(3, silica)[k:] for k in range(2)]
     expected = [results_of(copy.deepcopy(committee), part)() for part in parts]
     copies = [copy.deepcopy(committee) for _ in parts]

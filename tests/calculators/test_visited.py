@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 from visited_cases import CUTOFF, INNER, crystals, export, hypers, visits_of
 
+from ase_mlip import Ensemble
 from ase_mlip.building import _ops
 from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.calculators.visited import Coverage, unseen_combinations, unseen_triples, warn_of_unseen
@@ -120,7 +121,7 @@ def test_many_structures_and_a_committee_count_as_one_structure_does(tmp_path):
     assert len(said) == 1
     assert not found[0]["diagnostics"]["extrapolating"].any()
     assert all(np.array_equal(result["diagnostics"]["extrapolating"], counts) for result in found[1:])
-    committee = MLIPCalculator([other, path], device="cpu")
+    committee = Ensemble.from_files([other, path], device="cpu")
     with pytest.warns(RuntimeWarning, match="`toy` has no training data"):
         committee.calculate(outside)
     assert np.array_equal(committee.diagnostics["extrapolating"], counts)  # the largest of a member

@@ -112,7 +112,7 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(StructureError, match="`fmax` must be positive"):
         relax(atoms, fmax=-1.0)
     with pytest.raises(MLIPError, match="`temperature_K`: expected zero or a positive number"):
-        md_stability(atoms, -5.0)
+        md_stability(atoms, temperature_K=-5.0)
 
 
 @pytest.mark.parametrize("command", ["phonons", "elastic", "eos"])

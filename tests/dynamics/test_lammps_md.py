@@ -103,18 +103,18 @@ def test_engines_agree_that_a_compressed_hot_crystal_breaks():
     """`pet-si` below the distances it knows: the same steps and the same reasons, by either engine."""
     atoms = bulk("Si", cubic=True)
     atoms.set_cell(0.8 * atoms.cell.array, scale_atoms=True)
-    arguments = (2000.0, 1.0 * units.fs, 60.0 * units.fs, 2)
+    arguments = {"temperature_K": 2000.0, "timestep": 1.0 * units.fs, "time": 60.0 * units.fs, "replicas": 2}
     options = {"dtype": "float64", "device": "cpu"}
     lammps = md_stability(
         atoms,
-        *arguments,
+        find_model("pet-si"),
+        **arguments,
         engine="lammps",
-        model=find_model("pet-si"),
         lammps_options=options,
         record_interval=5,
     )
     atoms.calc = MLIPCalculator("pet-si", **options)
-    ase = md_stability(atoms, *arguments, record_interval=5)
+    ase = md_stability(atoms, **arguments, record_interval=5)
     assert not ase.stable and not lammps.stable
     first, second = (
         [(replica.failure.step, replica.failure.kind) for replica in result.replicas]

@@ -72,7 +72,9 @@ def test_a_replica_is_its_single_run(thermostat):
 def test_replicas_are_those_of_the_test_of_stability(thermostat):
     atoms = bulk("Cu", cubic=True)
     atoms.calc = EMT()
-    expected = md_stability(atoms, 600.0, 2 * FS, 80 * FS, 3, thermostat=thermostat, seed=4)
+    expected = md_stability(
+        atoms, temperature_K=600.0, timestep=2 * FS, time=80 * FS, replicas=3, thermostat=thermostat, seed=4
+    )
     found = run_replicas([atoms] * 3, one_by_one(atoms), thermostat, 2 * FS, 40, temperature_K=600.0,
                          seeds=[4, 5, 6])  # fmt: skip
     for ours, theirs in zip(found, expected.replicas, strict=True):

@@ -211,7 +211,7 @@ def test_fixed_atoms_stay_and_the_others_have_the_temperature():
         assert (moved[[0, 5]] == 0.0).all() and np.delete(moved, [0, 5]).min() > 0.01
     atoms.set_constraint(FixBondLengths([[0, 1]]))
     with pytest.raises(StructureError, match="FixAtoms.*FixBondLengths"):
-        md_stability(atoms, 300.0, thermostat=Thermostat("langevin", 300.0))
+        md_stability(atoms, temperature_K=300.0, thermostat=Thermostat("langevin", 300.0))
 
 
 def test_a_ramp_heats_linearly_and_then_stays():
@@ -231,8 +231,8 @@ def test_a_heated_crystal_is_judged_by_the_present_target(kind):
     atoms = bulk("Cu", cubic=True).repeat(2)
     atoms.calc = EMT()
     heated = Thermostat(kind, 50.0, friction=50.0, damping=0.03, ramp_K=1000.0)
-    arguments = (atoms, 50.0, 4 * FS, 800 * FS, 2)
-    result = md_stability(*arguments, thermostat=heated)
+    run = {"temperature_K": 50.0, "timestep": 4 * FS, "time": 800 * FS, "replicas": 2}
+    result = md_stability(atoms, **run, thermostat=heated)
     assert result.stable  # at the end it is 20 times as hot as at the start
     assert result.thermostat.ramp_time == pytest.approx(0.8)
     for replica in result.replicas:
@@ -247,7 +247,15 @@ def test_seeds_give_the_same_run_and_others_another():
         thermostat = Thermostat("langevin", 300.0)
         atoms = bulk("Cu", cubic=True)
         atoms.calc = EMT()
-        result = md_stability(atoms, 300.0, 2 * FS, 100 * FS, 2, thermostat=thermostat, seed=seed)
+        result = md_stability(
+            atoms,
+            temperature_K=300.0,
+            timestep=2 * FS,
+            time=100 * FS,
+            replicas=2,
+            thermostat=thermostat,
+            seed=seed,
+        )
         return [replica.total_energies for replica in result.replicas]
 
     first, again, shifted = run(3), run(3), run(4)

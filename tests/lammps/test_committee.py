@@ -54,8 +54,8 @@ def test_a_committee_gives_the_mean(parallel, models, tmp_path, name, ranks):
 
 @RANKS
 def test_ase_and_lammps_have_the_same_committee(parallel, models, tmp_path, ranks):
-    """``MLIPCalculator`` of the same files: means, and each atom's deviation, at steps that LAMMPS made."""
-    from ase_mlip import Ensemble, MLIPCalculator
+    """The ``Ensemble`` of the same files: means, and each atom's deviation, at steps that LAMMPS made."""
+    from ase_mlip import Ensemble
 
     names = MEMBERS["mixed"]
     case = Case(triclinic(), pair=pair_of(models, names), every=2, commands="run 4")
@@ -64,8 +64,8 @@ def test_ase_and_lammps_have_the_same_committee(parallel, models, tmp_path, rank
     script = case.script().replace("fz c_energies\n", "fz c_energies f_each\n")
     frames = read_frames(case, parallel.run(script, tmp_path, ranks=ranks))
     dumped = [columns[:, 4] for _, _, columns in read_dump(tmp_path / "frames.dump", case.elements)]
-    committee = MLIPCalculator([models.path(name) for name in names], device="cpu", dtype="float64")
-    assert isinstance(committee, Ensemble) and len(frames) == len(dumped) == 3
+    committee = Ensemble.from_files([models.path(name) for name in names], device="cpu", dtype="float64")
+    assert len(frames) == len(dumped) == 3
     for frame, deviation in zip(frames[1:], dumped[1:], strict=True):  # fix pair has nothing before step 1
         assert_same(frame, expected_frame(frame, committee))
         atoms = frame.atoms.copy()

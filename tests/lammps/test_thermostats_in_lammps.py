@@ -153,8 +153,9 @@ def test_fixed_atoms_stay(sw_path, crystal):
 
 
 def test_the_test_of_stability_says_what_lammps_does_not_know(sw_path):
-    arguments = (bulk("Si", cubic=True), 300.0, FS, 60 * FS, 2)
-    options = {"engine": "lammps", "model": sw_path, "lammps_options": OPTIONS}
+    arguments = (bulk("Si", cubic=True), sw_path)
+    options = {"temperature_K": 300.0, "timestep": FS, "time": 60 * FS, "replicas": 2}
+    options |= {"engine": "lammps", "lammps_options": OPTIONS}
     langevin = md_stability(*arguments, thermostat=Thermostat("langevin", 300.0), **options)
     assert langevin.stable and not langevin.knows_conserved and np.isnan(langevin.drift)
     again = md_stability(*arguments, thermostat=Thermostat("langevin", 300.0), **options)

@@ -25,7 +25,7 @@ def crystal(calculator):
 
 @pytest.fixture(scope="module")
 def emt():
-    return audit_phonons(crystal(EMT()), (2, 2, 2))
+    return audit_phonons(crystal(EMT()), supercell_matrix=(2, 2, 2))
 
 
 def test_a_symmetric_potential_passes(emt):
@@ -39,7 +39,7 @@ def test_a_symmetric_potential_passes(emt):
 
 def test_frequencies_equal_those_of_production(emt):
     """Nothing imposed and everything imposed are the same thing where the potential has the symmetry."""
-    result = phonons(crystal(EMT()), (2, 2, 2), mesh=(2, 2, 2), relax_first=False)
+    result = phonons(crystal(EMT()), supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), relax_first=False)
     full = result.phonopy.force_constants[result.phonopy.primitive.p2s_map]
     assert emt.force_constants == pytest.approx(full, abs=2e-4)
 
@@ -48,7 +48,7 @@ def test_central_differences_are_those_of_phonopy():
     """phonopy's own solver with nothing imposed, which displaces along cell vectors: here x, y and z."""
     places = [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
     atoms = Atoms("CuAu", scaled_positions=places, cell=[2.8, 2.8, 3.7], pbc=True, calculator=EMT())
-    found = audit_phonons(atoms, (2, 2, 1), relax_first=False)
+    found = audit_phonons(atoms, supercell_matrix=(2, 2, 1), relax_first=False)
     calculation = new_phonopy(atoms, np.diag([2, 2, 1]), is_symmetry=False)
     calculation.generate_displacements(distance=0.01, is_plusminus=True, is_diagonal=False)
     forces = []
@@ -69,12 +69,12 @@ def test_central_differences_are_those_of_phonopy():
 def test_a_killed_audit_goes_on_with_the_supercells_it_has(emt, tmp_path):
     options = {"relax_first": False, "checkpoint": tmp_path / "audit.npz"}
     with pytest.raises(KeyboardInterrupt):
-        audit_phonons(crystal(Interrupted(last=5)), (2, 2, 2), **options)
+        audit_phonons(crystal(Interrupted(last=5)), supercell_matrix=(2, 2, 2), **options)
     rest = Interrupted()
-    found = audit_phonons(crystal(rest), (2, 2, 2), **options)
+    found = audit_phonons(crystal(rest), supercell_matrix=(2, 2, 2), **options)
     assert rest.calls == 6 - 4 + 1  # one again, to see that the calculator is the same
     assert found.evaluations == 6
-    whole = audit_phonons(crystal(EMT()), (2, 2, 2), relax_first=False)
+    whole = audit_phonons(crystal(EMT()), supercell_matrix=(2, 2, 2), relax_first=False)
     assert found.force_constants == pytest.approx(whole.force_constants, abs=1e-12)
 
 
@@ -91,7 +91,7 @@ def test_rounding_of_float32_is_said(pair_model_path):
 
 
 def test_an_anisotropic_potential_is_found_out():
-    found = audit_phonons(crystal(Skewed()), (2, 2, 2), relax_first=False)
+    found = audit_phonons(crystal(Skewed()), supercell_matrix=(2, 2, 2), relax_first=False)
     assert found.splitting > 0.1
     assert found.symmetry_error > 0.01
     # it is conservative and does not know where it is: those rules hold all the same
@@ -101,7 +101,7 @@ def test_an_anisotropic_potential_is_found_out():
 
 def test_averaging_over_the_crystals_group_mends_it():
     atoms = crystal(Skewed())
-    averaged = audit_phonons(atoms, (2, 2, 2), symmetry="crystal", relax_first=False)
+    averaged = audit_phonons(atoms, supercell_matrix=(2, 2, 2), symmetry="crystal", relax_first=False)
     whole = SymmetrizedCalculator(Skewed(), atoms)
     supercell = to_ase(new_phonopy(atoms, 2 * np.eye(3, dtype=int)).supercell)
     supercell.positions[0, 0] += 0.01
@@ -118,11 +118,11 @@ def test_averaging_over_the_crystals_group_mends_it():
 def test_a_primitive_cell_and_a_lattice_that_is_not_orthogonal():
     atoms = bulk("Cu", "hcp", a=2.55, c=4.16)
     atoms.calc = EMT()
-    found = audit_phonons(atoms, (3, 3, 2))
+    found = audit_phonons(atoms, supercell_matrix=(3, 3, 2))
     assert found.n_displacements == 12
     assert len(found.optical) == 3
     # along directions that are not equivalent, displacements of finite length leave errors of their square
-    smaller = audit_phonons(atoms, (3, 3, 2), 0.005)
+    smaller = audit_phonons(atoms, supercell_matrix=(3, 3, 2), distance=0.005)
     assert found.splitting == pytest.approx(4.0 * smaller.splitting, rel=0.05)
     assert found.permutation_error == pytest.approx(4.0 * smaller.permutation_error, rel=0.05)
     assert max(found.splitting, found.permutation_error) < 1e-3

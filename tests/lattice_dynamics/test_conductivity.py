@@ -17,8 +17,9 @@ from optional_packages import needs_phono3py
 from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
+from ase_mlip.crystals import heights
 from ase_mlip.errors import MLIPError, StructureError
-from ase_mlip.lattice_dynamics.cells import heights, to_ase
+from ase_mlip.lattice_dynamics.cells import to_ase
 from ase_mlip.lattice_dynamics.conductivity import _has_imaginary, _shares, thermal_conductivity
 from ase_mlip.lattice_dynamics.kappa_srme import kappa_srme
 from ase_mlip.relaxation.relax import relax
@@ -64,7 +65,13 @@ def silicon(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(silicon):
-    return thermal_conductivity(silicon, (1, 1, 1), (2, 2, 2), mesh=(5, 5, 5), temperatures=(300.0, 600.0))
+    return thermal_conductivity(
+        silicon,
+        supercell_matrix=(1, 1, 1),
+        phonon_supercell_matrix=(2, 2, 2),
+        mesh=(5, 5, 5),
+        temperatures=(300.0, 600.0),
+    )
 
 
 @needs_phono3py
@@ -90,7 +97,9 @@ def test_modes_add_up_to_the_conductivity(result):
 
 @needs_phono3py
 def test_without_coherences_only_they_are_missing(silicon, result):
-    plain = thermal_conductivity(silicon, (1, 1, 1), (2, 2, 2), mesh=(5, 5, 5), wigner=False)
+    plain = thermal_conductivity(
+        silicon, supercell_matrix=(1, 1, 1), phonon_supercell_matrix=(2, 2, 2), mesh=(5, 5, 5), wigner=False
+    )
     expected = result.mean_kappa[0] - np.trace(result.kappa_coherences[0]) / 3
     # velocities between degenerate modes are populations of Wigner's equation and missing in Boltzmann's
     assert expected - 0.02 * expected < plain.mean_kappa[0] < expected
@@ -104,9 +113,15 @@ def test_conductivity_is_that_of_a_gas_of_phonons(silicon):
     from ase_mlip.lattice_dynamics.phonons import phonons
 
     found = thermal_conductivity(
-        silicon, (1, 1, 1), (2, 2, 2), (5, 5, 5), wigner=False, isotopes=False, boundary_mfp=None
+        silicon,
+        supercell_matrix=(1, 1, 1),
+        phonon_supercell_matrix=(2, 2, 2),
+        mesh=(5, 5, 5),
+        wigner=False,
+        isotopes=False,
+        boundary_mfp=None,
     )
-    harmonic = phonons(silicon, (2, 2, 2), distance=0.03, mesh=(2, 2, 2))
+    harmonic = phonons(silicon, supercell_matrix=(2, 2, 2), distance=0.03, mesh=(2, 2, 2))
     cell = harmonic.primitive.cell.array
     step = 1e-3  # 1/Å
     squares = 0.0
@@ -159,7 +174,7 @@ def test_third_order_force_constants_are_those_of_an_analytic_pair_potential():
     relaxed = relax(atoms, cell=True, symmetry="fix", fmax=1e-6, optimizer="BFGS", check_noise=False).atoms
     relaxed.calc = atoms.calc
     assert relaxed.cell.lengths()[0] < 4.3  # the second shell
-    found = thermal_conductivity(relaxed, (2, 2, 2), mesh=(3, 3, 3), distance=0.003)
+    found = thermal_conductivity(relaxed, supercell_matrix=(2, 2, 2), mesh=(3, 3, 3), distance=0.003)
     assert found.stable
     supercell = to_ase(found.phono3py.supercell)
     expected = np.zeros((len(supercell),) * 3 + (3, 3, 3))
@@ -179,7 +194,7 @@ def test_third_order_force_constants_are_those_of_an_analytic_pair_potential():
 def test_frequencies_are_those_of_phonopy(silicon, result):
     from ase_mlip.lattice_dynamics.phonons import phonons
 
-    expected = phonons(silicon, (2, 2, 2), distance=0.03, mesh=(2, 2, 2))
+    expected = phonons(silicon, supercell_matrix=(2, 2, 2), distance=0.03, mesh=(2, 2, 2))
     assert np.sort(result.frequencies, axis=1) == pytest.approx(
         expected.frequencies_at(result.q_points), abs=0.01
     )
@@ -221,7 +236,11 @@ def test_imaginary_modes_end_before_the_third_order():
     atoms.calc = EMT()
     seen = []
     found = thermal_conductivity(
-        atoms, (2, 2, 2), (3, 3, 3), mesh=(4, 4, 4), progress=lambda *row: seen.append(row)
+        atoms,
+        supercell_matrix=(2, 2, 2),
+        phonon_supercell_matrix=(3, 3, 3),
+        mesh=(4, 4, 4),
+        progress=lambda *row: seen.append(row),
     )
     assert not found.stable
     assert found.lowest_frequency < -0.5
@@ -243,7 +262,7 @@ def test_supercells_are_as_wide_as_the_model_needs(sw_path):
     for cell in (calculation.supercell, calculation.phonon_supercell):
         assert heights(cell.cell).min() >= 2 * atoms.calc.model.info.cutoff
         assert len(cell) <= 64
-    given = thermal_conductivity(atoms, (3, 3, 3), mesh=(3, 3, 3)).phono3py
+    given = thermal_conductivity(atoms, supercell_matrix=(3, 3, 3), mesh=(3, 3, 3)).phono3py
     assert len(given.supercell) == len(given.phonon_supercell) == 27
 
 
@@ -253,16 +272,16 @@ def test_bad_input_is_named():
     atoms.rattle(0.1, seed=1)
     atoms.calc = EMT()
     with pytest.raises(StructureError, match="needs a relaxed structure"):
-        thermal_conductivity(atoms, (1, 1, 1))
+        thermal_conductivity(atoms, supercell_matrix=(1, 1, 1))
     with pytest.raises(ValueError, match="`temperatures` must be above zero"):
-        thermal_conductivity(atoms, (1, 1, 1), temperatures=(0.0,))
+        thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), temperatures=(0.0,))
     with pytest.raises(StructureError, match="`phonon_supercell_matrix` must have a positive determinant"):
-        thermal_conductivity(atoms, (1, 1, 1), (1, 1, -1))
+        thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), phonon_supercell_matrix=(1, 1, -1))
     with pytest.raises(StructureError, match="`mesh` must be three positive integers"):
-        thermal_conductivity(atoms, (1, 1, 1), mesh=5)
+        thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), mesh=5)
     atoms.calc.averaging = SimpleNamespace(seed=3, name="random 3")
     with pytest.raises(StructureError, match="symmetrize='random 3'"):
-        thermal_conductivity(atoms, (1, 1, 1))
+        thermal_conductivity(atoms, supercell_matrix=(1, 1, 1))
 
 
 @needs_phono3py
@@ -275,12 +294,18 @@ def test_a_killed_run_goes_on_with_the_supercells_it_has(tmp_path):
         atoms.calc = Interrupted(last)
         if last is not None:
             with pytest.raises(KeyboardInterrupt):
-                thermal_conductivity(atoms, (1, 1, 1), (2, 2, 2), **options)
+                thermal_conductivity(
+                    atoms, supercell_matrix=(1, 1, 1), phonon_supercell_matrix=(2, 2, 2), **options
+                )
         else:
-            result = thermal_conductivity(atoms, (1, 1, 1), (2, 2, 2), **options)
+            result = thermal_conductivity(
+                atoms, supercell_matrix=(1, 1, 1), phonon_supercell_matrix=(2, 2, 2), **options
+            )
         counts.append(atoms.calc.calls)
     atoms.calc = Interrupted()
-    whole = thermal_conductivity(atoms, (1, 1, 1), (2, 2, 2), mesh=(3, 3, 3))
+    whole = thermal_conductivity(
+        atoms, supercell_matrix=(1, 1, 1), phonon_supercell_matrix=(2, 2, 2), mesh=(3, 3, 3)
+    )
     # each time one again, to see that the calculator is the same
     assert counts == [2, 3, atoms.calc.calls - 1 - 1 + 1]
     assert result.kappa == pytest.approx(whole.kappa, rel=1e-9)

@@ -31,7 +31,7 @@ def copper():
 
 @pytest.fixture(scope="module")
 def copper_phonons(copper):
-    return phonons(copper, (4, 4, 4), mesh=(12, 12, 12))
+    return phonons(copper, supercell_matrix=(4, 4, 4), mesh=(12, 12, 12))
 
 
 def test_phonopy_reads_what_is_saved(copper_phonons, tmp_path):
@@ -99,7 +99,7 @@ class Counting(EMT):
 def test_a_full_disk_is_the_disks_error_and_what_was_there_stays(copper, tmp_path, monkeypatch):
     file = tmp_path / "forces.npz"
     options = {"mesh": (2, 2, 2), "relax_first": False, "checkpoint": file}
-    result = phonons(copper, (2, 2, 2), **options)
+    result = phonons(copper, supercell_matrix=(2, 2, 2), **options)
     write_results(result, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -108,7 +108,7 @@ def test_a_full_disk_is_the_disks_error_and_what_was_there_stays(copper, tmp_pat
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.warns(UserWarning, match="other supercells"), pytest.raises(OSError, match="No space left"):
-        phonons(copper, (3, 3, 3), **options)
+        phonons(copper, supercell_matrix=(3, 3, 3), **options)
     with pytest.raises(OSError, match="No space left"):
         write_results(result, tmp_path)
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -118,7 +118,7 @@ def test_a_full_disk_is_the_disks_error_and_what_was_there_stays(copper, tmp_pat
     counted = copper.copy()
     counted.calc = Counting()
     with pytest.warns(UserWarning, match=r"another run \(another calculator\): all are computed anew"):
-        phonons(counted, (2, 2, 2), **options)
+        phonons(counted, supercell_matrix=(2, 2, 2), **options)
     assert counted.calc.calls == 2
 
 
@@ -128,16 +128,16 @@ def test_a_killed_run_goes_on_with_the_supercells_it_has(copper, tmp_path):
     atoms.calc = Counting()
     file = tmp_path / "forces.npz"
     with pytest.raises(KeyboardInterrupt):
-        phonons(atoms, (2, 2, 2), checkpoint=file, **options)
+        phonons(atoms, supercell_matrix=(2, 2, 2), checkpoint=file, **options)
     calculator = atoms.calc = Counting()
     calculator.fails = False
-    result = phonons(atoms, (2, 2, 2), checkpoint=file, **options)
+    result = phonons(atoms, supercell_matrix=(2, 2, 2), checkpoint=file, **options)
     assert calculator.calls == 7 - 2 + 1  # one again, to see that the calculator is the same
-    whole = phonons(copper, (2, 2, 2), **options)
+    whole = phonons(copper, supercell_matrix=(2, 2, 2), **options)
     assert result.special_frequencies["X"] == pytest.approx(whole.special_frequencies["X"], abs=1e-9)
     assert result.evaluations == whole.evaluations == 7
     with pytest.warns(UserWarning, match="another run"):  # nothing is reused
-        phonons(atoms, (2, 2, 2), distance=0.02, checkpoint=file, **options)
+        phonons(atoms, supercell_matrix=(2, 2, 2), distance=0.02, checkpoint=file, **options)
     assert calculator.calls == 6 + 7
 
 
@@ -155,4 +155,4 @@ def test_a_broken_checkpoint_is_ignored(copper, tmp_path):
     file = tmp_path / "forces.npz"
     file.write_bytes(b"PK\x03\x04 half a file")
     with pytest.warns(UserWarning, match="holds no forces that can be read: all are computed anew"):
-        assert phonons(copper, (2, 2, 2), mesh=(2, 2, 2), checkpoint=file).stable
+        assert phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), checkpoint=file).stable

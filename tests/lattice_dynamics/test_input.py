@@ -25,11 +25,11 @@ def test_the_structure_is_relaxed_first(copper):
     atoms = bulk("Cu", a=3.62)
     atoms.set_cell(atoms.cell.array * (1 + 1e-5 * np.arange(9).reshape(3, 3)), scale_atoms=True)
     atoms.calc = EMT()
-    result = phonons(atoms, (2, 2, 2), mesh=(2, 2, 2))
+    result = phonons(atoms, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2))
     assert result.relaxation.converged
     assert result.relaxation.atoms.cell.lengths() * np.sqrt(2) == pytest.approx(3.58982, abs=2e-4)
     assert result.space_group == "Fm-3m (225)"
-    clean = phonons(copper, (2, 2, 2), mesh=(2, 2, 2), relax_first=False)
+    clean = phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), relax_first=False)
     assert clean.relaxation is None
     assert result.special_frequencies["X"] == pytest.approx(clean.special_frequencies["X"], abs=5e-3)
 
@@ -47,11 +47,14 @@ def test_a_weak_distortion_is_not_lost_in_silence():
     atoms = off_centre(0.004)
     options = {"mesh": (2, 2, 2), "force": True}
     lost = r"the space group P4mm \(99\), within 0\.001 Å, was made Pm-3m \(221\), .* moved by up to 0\.0020"
-    for compute in (lambda: phonons(atoms, (2, 2, 2), **options), lambda: audit_phonons(atoms, (2, 2, 2))):
+    for compute in (
+        lambda: phonons(atoms, supercell_matrix=(2, 2, 2), **options),
+        lambda: audit_phonons(atoms, supercell_matrix=(2, 2, 2)),
+    ):
         with pytest.warns(UserWarning, match=lost):
             found = compute()
     with pytest.warns(UserWarning, match=lost):
-        found = phonons(atoms, (2, 2, 2), **options)
+        found = phonons(atoms, supercell_matrix=(2, 2, 2), **options)
     made = found.to_dict()["preparation"]
     assert (made["given"], made["made"]) == ("P4mm (99)", "Pm-3m (221)")
     assert made["moved"] == pytest.approx(0.002, abs=1e-4)  # half of it: without the drift
@@ -59,7 +62,7 @@ def test_a_weak_distortion_is_not_lost_in_silence():
         relax(atoms, symmetry="fix", check_noise=False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        kept = phonons(atoms, (2, 2, 2), input_symprec=1e-3, **options)
+        kept = phonons(atoms, supercell_matrix=(2, 2, 2), input_symprec=1e-3, **options)
     assert not [w for w in caught if "was made" in str(w.message)]
     assert kept.relaxation.refinement.made == "P4mm (99)"
     # whose minimum is the centre
@@ -71,7 +74,7 @@ def test_rounded_coordinates_are_no_distortion():
     atoms = bulk("Cu", "hcp", a=2.5612, c=4.1825)
     atoms.set_scaled_positions(atoms.get_scaled_positions().round(4))
     atoms.calc = EMT()
-    result = phonons(atoms, (2, 2, 2), mesh=(2, 2, 2), force=True)
+    result = phonons(atoms, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), force=True)
     assert 0.0 < result.relaxation.refinement.moved < 1e-3
 
 
@@ -79,15 +82,15 @@ def test_a_crystal_that_goes_far_is_another_one():
     atoms = bulk("Cu", a=4.1)
     atoms.calc = EMT()
     with pytest.raises(StructureError, match=r"strained by up to 0\.1\d\d in the relaxation, .*`force=True`"):
-        phonons(atoms, (2, 2, 2))
+        phonons(atoms, supercell_matrix=(2, 2, 2))
 
 
 def test_an_unconverged_relaxation_is_refused_unless_forced(copper, monkeypatch):
     monkeypatch.setattr("ase_mlip.lattice_dynamics.input.RELAXED", 0.0)
     monkeypatch.setattr("ase_mlip.lattice_dynamics.input.MAX_STEPS", 1)
     with pytest.raises(StructureError, match=r"expected the relaxation to reach.*`force=True`"):
-        phonons(copper, (2, 2, 2), mesh=(2, 2, 2))
-    assert phonons(copper, (2, 2, 2), mesh=(2, 2, 2), force=True).stable
+        phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2))
+    assert phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), force=True).stable
 
 
 def test_bad_input_is_named(copper):
@@ -99,23 +102,23 @@ def test_bad_input_is_named(copper):
         phonons(bulk("Cu"))
     for matrix in ((2, 2, 0), (2, 2), 2, (1.5, 2, 2), np.ones((2, 2), dtype=int), "FFF"):
         with pytest.raises(StructureError, match="`supercell_matrix` must be three integers or"):
-            phonons(copper, matrix)
+            phonons(copper, supercell_matrix=matrix)
     for matrix in ((2, 2, -2), [[0, 2, 0], [2, 0, 0], [0, 0, 2]]):
         with pytest.raises(StructureError, match=r"positive determinant, got -8 .* exchange two of its"):
-            phonons(copper, matrix)
+            phonons(copper, supercell_matrix=matrix)
     for mesh in ((2, 2), 8, (2, 2, 0), (2.0, 2.0, 2.0)):
         with pytest.raises(StructureError, match=r"`mesh` must be three positive integers, .* got"):
-            phonons(copper, (2, 2, 2), mesh=mesh)
+            phonons(copper, supercell_matrix=(2, 2, 2), mesh=mesh)
     mirrored = copper.copy()
     mirrored.set_cell(copper.cell.array[[1, 0, 2]])
     mirrored.calc = EMT()
     with pytest.raises(StructureError, match="needs a right-handed cell.*exchange two of its vectors"):
-        phonons(mirrored, (2, 2, 2))
+        phonons(mirrored, supercell_matrix=(2, 2, 2))
     for primitive_matrix in ("Q", 0.3 * np.eye(3)):
         with pytest.raises(StructureError, match="that phonopy can reduce to a primitive cell, got Cu"):
-            phonons(copper, (2, 2, 2), primitive_matrix=primitive_matrix)
+            phonons(copper, supercell_matrix=(2, 2, 2), primitive_matrix=primitive_matrix)
     rattled = bulk("Cu", cubic=True)
     rattled.rattle(0.1, seed=0)
     rattled.calc = EMT()
     with pytest.raises(StructureError, match=r"needs a relaxed structure.*got \d\.\d+ eV/Å"):
-        phonons(rattled, (1, 1, 1), relax_first=False)
+        phonons(rattled, supercell_matrix=(1, 1, 1), relax_first=False)

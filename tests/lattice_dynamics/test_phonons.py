@@ -25,7 +25,7 @@ def copper():
 
 @pytest.fixture(scope="module")
 def copper_phonons(copper):
-    return phonons(copper, (4, 4, 4), mesh=(12, 12, 12))
+    return phonons(copper, supercell_matrix=(4, 4, 4), mesh=(12, 12, 12))
 
 
 def test_frequencies_equal_those_of_ase(copper, copper_phonons, tmp_path):
@@ -41,7 +41,7 @@ def test_frequencies_equal_those_of_ase(copper, copper_phonons, tmp_path):
 def test_conventional_and_primitive_cell_agree(copper_phonons):
     atoms = bulk("Cu", a=3.58982, cubic=True)
     atoms.calc = EMT()
-    result = phonons(atoms, (2, 2, 2), mesh=(4, 4, 4))
+    result = phonons(atoms, supercell_matrix=(2, 2, 2), mesh=(4, 4, 4))
     assert len(result.primitive) == 1
     assert result.n_displacements == 1
     # X is commensurate with both supercells; EMT reaches a little farther than half of the smaller one
@@ -70,7 +70,7 @@ def test_springs_give_the_textbook_dispersion():
     k, a = 1.7, 4.0
     atoms = bulk("Ar", a=a)
     atoms.calc = Springs(k, a / np.sqrt(2))
-    result = phonons(atoms, (4, 4, 4), mesh=(4, 4, 4), distance=1e-3)
+    result = phonons(atoms, supercell_matrix=(4, 4, 4), mesh=(4, 4, 4), distance=1e-3)
     unit = np.sqrt(k / atoms.get_masses()[0]) / (2 * np.pi) * (1e15 * units.fs) / 1e12
     assert result.special_frequencies["X"] == pytest.approx(unit * np.sqrt([4, 4, 8]), rel=1e-5)
     assert result.special_frequencies["L"] == pytest.approx(unit * np.sqrt([2, 2, 8]), rel=1e-5)
@@ -111,7 +111,7 @@ def test_thermodynamics_equal_those_of_phonopy(copper_phonons):
 
 
 def test_the_path_is_continuous_and_labelled(copper):
-    result = phonons(copper, (2, 2, 2), mesh=(2, 2, 2), path="GXU,KGL", points=60)
+    result = phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), path="GXU,KGL", points=60)
     assert [name for _, name in result.bands.labels] == ["Γ", "X", "U|K", "Γ", "L"]
     assert np.all(np.diff(result.bands.distances) >= 0.0)
     for start, stop in result.bands.segments:
@@ -121,8 +121,8 @@ def test_the_path_is_continuous_and_labelled(copper):
 
 
 def test_without_symmetry_every_atom_moves_and_the_answer_stays(copper):
-    few = phonons(copper, (2, 2, 2), mesh=(2, 2, 2))
-    many = phonons(copper, (2, 2, 2), mesh=(2, 2, 2), is_symmetry=False, is_plusminus=True)
+    few = phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2))
+    many = phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), is_symmetry=False, is_plusminus=True)
     assert (few.n_displacements, many.n_displacements) == (1, 6)
     assert many.special_frequencies["X"] == pytest.approx(few.special_frequencies["X"], abs=5e-3)
 
@@ -131,7 +131,7 @@ def test_an_unstable_lattice_is_reported():
     """bcc copper is no minimum of EMT."""
     atoms = bulk("Cu", "bcc", a=2.87)
     atoms.calc = EMT()
-    result = phonons(atoms, (3, 3, 3), mesh=(6, 6, 6))
+    result = phonons(atoms, supercell_matrix=(3, 3, 3), mesh=(6, 6, 6))
     assert not result.stable
     assert result.lowest_frequency < -0.5
     assert result.thermal is None
@@ -152,9 +152,9 @@ class Biased(EMT):
 def test_a_residual_force_is_reported_and_subtracted(copper):
     atoms = copper.copy()
     atoms.calc = Biased()
-    biased = phonons(atoms, (2, 2, 2), mesh=(2, 2, 2), relax_first=False)
+    biased = phonons(atoms, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), relax_first=False)
     assert biased.residual_force == pytest.approx(0.02)
-    clean = phonons(copper, (2, 2, 2), mesh=(2, 2, 2))
+    clean = phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2))
     assert biased.special_frequencies["X"] == pytest.approx(clean.special_frequencies["X"], abs=1e-6)
 
 
@@ -171,5 +171,5 @@ def test_group_velocities_are_slopes_of_the_bands(copper_phonons):
 
 def test_progress_counts_the_supercells(copper):
     seen = []
-    phonons(copper, (2, 2, 2), mesh=(2, 2, 2), progress=lambda *row: seen.append(row))
+    phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), progress=lambda *row: seen.append(row))
     assert seen == [(1, 2), (2, 2)]

@@ -36,7 +36,7 @@ def copper(calculator=None, cubic=False):
 
 @pytest.fixture(scope="module")
 def computed():
-    return phonons(copper(), (2, 2, 2), **MESH)
+    return phonons(copper(), supercell_matrix=(2, 2, 2), **MESH)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def alloy():
     atoms = bulk("Cu", "sc", a=2.85) + bulk("Au", "sc", a=2.85)
     atoms.positions[1] = 0.5 * atoms.cell.sum(axis=0)
     atoms.calc = EMT()
-    return phonons(atoms, (2, 2, 2), is_symmetry=False, is_plusminus=True, **MESH)
+    return phonons(atoms, supercell_matrix=(2, 2, 2), is_symmetry=False, is_plusminus=True, **MESH)
 
 
 def vasp_runs(folder, alloy, names):
@@ -215,7 +215,7 @@ def cut(file):
 
 
 def of_a_larger_supercell(file):
-    larger = phonons(copper(), (3, 3, 3), relax_first=False, **MESH)
+    larger = phonons(copper(), supercell_matrix=(3, 3, 3), relax_first=False, **MESH)
     write_results(larger, file.parent / "larger")
     shutil.move(file.parent / "larger" / file.name, file)
 

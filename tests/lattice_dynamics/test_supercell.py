@@ -12,8 +12,9 @@ from ase.calculators.emt import EMT
 from phonopy import Phonopy
 
 from ase_mlip import Ensemble, MLIPCalculator, SymmetrizedCalculator
+from ase_mlip.crystals import heights
 from ase_mlip.errors import StructureError
-from ase_mlip.lattice_dynamics.cells import heights, to_phonopy
+from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.phonons import phonons
 from ase_mlip.lattice_dynamics.supercell import (
     compact_supercell,
@@ -152,7 +153,7 @@ def test_min_length_makes_a_supercell():
     assert result.supercell_matrix.tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
     assert heights(result.phonopy.supercell.cell) == pytest.approx(2 * 3.58982)
     with pytest.raises(StructureError, match="got both"):
-        phonons(copper, (2, 2, 2), min_length=7.0)
+        phonons(copper, supercell_matrix=(2, 2, 2), min_length=7.0)
 
 
 def test_a_supercell_is_small_by_the_interaction_range():

@@ -125,8 +125,8 @@ def test_a_shape_needs_stresses_to_be_relaxed():
 @pytest.mark.parametrize(("strain", "trusted"), [(0.06, True), (0.2, True), (0.5, False), (0.85, False)])
 def test_a_fit_is_trusted_where_its_minimum_is_that_of_the_energies(strain, trusted):
     """Too wide a range moves volume and modulus, with a derivative that solids may have."""
-    result = equation_of_state(copper(), strain)
-    right = equation_of_state(copper(), 0.02)
+    result = equation_of_state(copper(), strain=strain)
+    right = equation_of_state(copper(), strain=0.02)
     assert 2.0 < result.bulk_modulus_derivative < 8.0
     assert (result.bulk_modulus == pytest.approx(right.bulk_modulus, rel=0.02)) or not trusted
     assert result.plausible == trusted
@@ -156,7 +156,7 @@ def test_bad_input_is_named():
         equation_of_state(copper(), points=4)
     for strain in (0.0, -0.06, 1.0, 6.0, np.nan):
         with pytest.raises(ValueError, match=f"`strain` must be between 0 and 1, .* got {strain}"):
-            equation_of_state(copper(), strain)
+            equation_of_state(copper(), strain=strain)
     water = molecule("H2O")
     water.calc = EMT()
     with pytest.raises(StructureError, match="needs a crystal"):

@@ -21,7 +21,7 @@ def copper(**options):
 
 @pytest.fixture(scope="module")
 def stable():
-    return phonons(copper(), (2, 2, 2), mesh=(4, 4, 4), path="GXU,KGL", points=40)
+    return phonons(copper(), supercell_matrix=(2, 2, 2), mesh=(4, 4, 4), path="GXU,KGL", points=40)
 
 
 def test_bands_and_density_share_an_axis_from_zero(stable):
@@ -36,7 +36,7 @@ def test_bands_and_density_share_an_axis_from_zero(stable):
 
 def test_imaginary_modes_are_below_zero_and_marked():
     atoms = copper(crystalstructure="bcc", a=2.87)
-    left, _ = plots.plot_phonons(phonons(atoms, (2, 2, 2), mesh=(4, 4, 4), points=40)).axes
+    left, _ = plots.plot_phonons(phonons(atoms, supercell_matrix=(2, 2, 2), mesh=(4, 4, 4), points=40)).axes
     assert left.get_ylim()[0] < -0.5
     assert "imaginary" in [text.get_text() for text in left.texts]
 

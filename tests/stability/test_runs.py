@@ -62,7 +62,15 @@ def copper(calculator=None):
 
 @pytest.fixture(scope="module")
 def stable():
-    return md_stability(copper(), 600.0, 2 * FS, 400 * FS, 3, seed=7, equilibration=100 * FS)
+    return md_stability(
+        copper(),
+        temperature_K=600.0,
+        timestep=2 * FS,
+        time=400 * FS,
+        replicas=3,
+        seed=7,
+        equilibration=100 * FS,
+    )
 
 
 def test_replicas_are_the_dynamics_with_their_seeds(stable):
@@ -101,20 +109,36 @@ def test_a_reference_is_compared_with(tmp_path):
         atoms.rattle(0.1, seed=seed)
         frames.append(Atoms(atoms))
     write(tmp_path / "reference.extxyz", frames)
-    near = md_stability(copper(), 600.0, 2 * FS, 300 * FS, 2, reference=tmp_path / "reference.extxyz")
-    far = md_stability(copper(), 600.0, 2 * FS, 300 * FS, 2, reference=[bulk("Cu", "bcc", a=2.87)])
+    near = md_stability(
+        copper(),
+        temperature_K=600.0,
+        timestep=2 * FS,
+        time=300 * FS,
+        replicas=2,
+        reference=tmp_path / "reference.extxyz",
+    )
+    far = md_stability(
+        copper(),
+        temperature_K=600.0,
+        timestep=2 * FS,
+        time=300 * FS,
+        replicas=2,
+        reference=[bulk("Cu", "bcc", a=2.87)],
+    )
     assert near.rdf_error["all"] < 0.5 * far.rdf_error["all"]
     with pytest.raises(StructureError, match="does not exist"):
-        md_stability(copper(), 600.0, reference=tmp_path / "missing.xyz")
+        md_stability(copper(), temperature_K=600.0, reference=tmp_path / "missing.xyz")
     calculator = Counting()
     with pytest.raises(StructureError, match="same substance"):
-        md_stability(copper(calculator), 600.0, reference=[bulk("NaCl", "rocksalt", a=5.6)])
+        md_stability(copper(calculator), temperature_K=600.0, reference=[bulk("NaCl", "rocksalt", a=5.6)])
     assert calculator.evaluations == 0
 
 
 def test_too_long_a_timestep_ends_early():
     calculator = Counting()
-    result = md_stability(copper(calculator), 1000.0, 60 * FS, 60000 * FS, 1)
+    result = md_stability(
+        copper(calculator), temperature_K=1000.0, timestep=60 * FS, time=60000 * FS, replicas=1
+    )
     assert not result.stable
     failure = result.replicas[0].failure
     assert calculator.evaluations <= failure.step + 1 < 1000
@@ -126,7 +150,7 @@ def test_overlapping_atoms_fail_before_the_first_evaluation():
     calculator = Counting()
     atoms = copper(calculator)
     atoms.positions[1] = atoms.positions[0] + [0.3, 0, 0]
-    result = md_stability(atoms, 300.0, replicas=2)
+    result = md_stability(atoms, temperature_K=300.0, replicas=2)
     assert [(r.failure.step, r.failure.kind) for r in result.replicas] == [(0, "close contact")] * 2
     assert calculator.evaluations == 0
     assert result.rdf is None and result.rdf_error is None
@@ -143,7 +167,9 @@ def test_overlapping_atoms_fail_before_the_first_evaluation():
     ],
 )
 def test_what_stops_a_calculator_is_a_failure_at_the_next_record(error, kind):
-    result = md_stability(copper(Refusing(14, error)), 300.0, 1 * FS, 100 * FS, 1)
+    result = md_stability(
+        copper(Refusing(14, error)), temperature_K=300.0, timestep=1 * FS, time=100 * FS, replicas=1
+    )
     failure = result.replicas[0].failure
     assert (failure.kind, failure.step) == (kind, 20)
     assert failure.time_ps == pytest.approx(0.02)
@@ -153,38 +179,59 @@ def test_what_stops_a_calculator_is_a_failure_at_the_next_record(error, kind):
 
 def test_errors_at_the_start_are_the_users():
     with pytest.raises(StructureError, match="not this one"):
-        md_stability(copper(Refusing(0, StructureError("not this one"))), 300.0)
+        md_stability(copper(Refusing(0, StructureError("not this one"))), temperature_K=300.0)
     with pytest.raises(StructureError, match="needs a calculator"):
-        md_stability(bulk("Cu"), 300.0)
+        md_stability(bulk("Cu"), temperature_K=300.0)
     for options, name in (
         ({"engine": "gromacs"}, "`engine`"),
-        ({"engine": "lammps"}, "`model`"),
+        ({"engine": "lammps"}, "`calculator`"),
         ({"replicas": 0}, "`replicas`"),
         ({"timestep": -1.0}, "`timestep`"),
         ({"record_interval": 0}, "`record_interval`"),
     ):
         with pytest.raises(MLIPError, match=name):
-            md_stability(copper(), 300.0, **options)
+            md_stability(copper(), temperature_K=300.0, **options)
     with pytest.raises(MLIPError, match="same run"):
-        md_stability(copper(), None)
+        md_stability(copper(), temperature_K=None)
     with pytest.raises(StructureError, match="at least one atom"):
-        md_stability(Atoms(), 300.0, engine="lammps", model="any.pt")
+        md_stability(Atoms(), temperature_K=300.0, engine="lammps", calculator="any.pt")
 
 
 def test_a_molecule_without_bonds_falls_apart():
     """Without forces the atoms fly apart: broken bonds, unless those are no failure."""
     atoms = molecule("CH4")
     atoms.calc = Refusing(np.inf)
-    result = md_stability(atoms, 3000.0, 1 * FS, 200 * FS, 1, criteria=Criteria(min_distance=None))
+    result = md_stability(
+        atoms,
+        temperature_K=3000.0,
+        timestep=1 * FS,
+        time=200 * FS,
+        replicas=1,
+        criteria=Criteria(min_distance=None),
+    )
     assert result.replicas[0].failure.kind in ("broken bond", "formed bond")
-    loose = md_stability(atoms, 3000.0, 1 * FS, 40 * FS, 1, criteria=Criteria(min_distance=None, bonds=False))
+    loose = md_stability(
+        atoms,
+        temperature_K=3000.0,
+        timestep=1 * FS,
+        time=40 * FS,
+        replicas=1,
+        criteria=Criteria(min_distance=None, bonds=False),
+    )
     assert loose.stable and loose.replicas[0].broken_bonds > 0
     assert not loose.rdf.periodic
 
 
 def test_steps_are_counted_for_progress():
     seen = []
-    result = md_stability(copper(), 300.0, 1 * FS, 25 * FS, 2, progress=lambda *done: seen.append(done))
+    result = md_stability(
+        copper(),
+        temperature_K=300.0,
+        timestep=1 * FS,
+        time=25 * FS,
+        replicas=2,
+        progress=lambda *done: seen.append(done),
+    )
     assert result.time == pytest.approx(0.03)  # whole intervals
     assert seen[-1] == (60, 60)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -198,20 +245,26 @@ def test_the_picture_shows_the_results(stable):
     assert alive.get_title() == "0 of 3 replicas failed"
     atoms = copper()
     atoms.positions[1] = atoms.positions[0] + [0.3, 0, 0]
-    broken = plot_stability(md_stability(atoms, 300.0, replicas=1))
+    broken = plot_stability(md_stability(atoms, temperature_K=300.0, replicas=1))
     assert plots.png(broken)[:4] == b"\x89PNG"
 
 
 # ---- LAMMPS ------------------------------------------------------------------------------------------------
 
 
-def both(atoms, model, *arguments, dtype="float64", **options):
+def both(atoms, model, temperature_K, timestep, time, replicas, dtype="float64", **options):
     """The same run by both engines."""
-    atoms = atoms.copy()
-    found = [md_stability(atoms, *arguments, engine="lammps", model=model,
-                          lammps_options={"dtype": dtype, "device": "cpu"}, **options)]  # fmt: skip
-    atoms.calc = MLIPCalculator(model, dtype=dtype, device="cpu", symmetrize="none")
-    return [md_stability(atoms, *arguments, **options), *found]
+    run = {
+        "temperature_K": temperature_K,
+        "timestep": timestep,
+        "time": time,
+        "replicas": replicas,
+        **options,
+    }
+    lammps_options = {"dtype": dtype, "device": "cpu"}
+    found = md_stability(atoms, model, engine="lammps", lammps_options=lammps_options, **run)
+    calculator = MLIPCalculator(model, dtype=dtype, device="cpu", symmetrize="none")
+    return [md_stability(atoms, calculator, **run), found]
 
 
 def verdicts(result):
@@ -273,7 +326,7 @@ def test_engines_agree_on_a_cluster(sw_path):
 @needs_lammps
 def test_errors_of_lammps_at_the_start_are_the_users(sw_path):
     with pytest.raises(MLIPError, match="lower triangular cell"):
-        md_stability(bulk("Si"), 300.0, engine="lammps", model=sw_path)
+        md_stability(bulk("Si"), temperature_K=300.0, engine="lammps", calculator=sw_path)
     atoms = bulk("Ge", cubic=True)
     with pytest.raises(MLIPError, match="LAMMPS stopped .* knows Si"):
-        md_stability(atoms, 300.0, engine="lammps", model=sw_path)
+        md_stability(atoms, temperature_K=300.0, engine="lammps", calculator=sw_path)

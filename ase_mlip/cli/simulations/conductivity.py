@@ -66,25 +66,25 @@ def conductivity(
     with bar("supercell") as progress, warnings_as_lines():
         result = thermal_conductivity(
             atoms,
-            supercell,
-            phonon_supercell,
-            mesh,
-            temperatures,
-            distance,
+            supercell_matrix=supercell,
+            phonon_supercell_matrix=phonon_supercell,
+            mesh=mesh,
+            temperatures=temperatures,
+            distance=distance,
             wigner=wigner,
             isotopes=isotopes,
             cutoff_pair_distance=pair_cutoff,
             checkpoint=run.results.file(".forces.npz"),
             progress=progress,
         )
-    document = _document(result)
+    document = result.to_dict()
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
     if known is not None:
         from ...lattice_dynamics.kappa_srme import kappa_srme
 
         document["kappa_srme"] = kappa_srme(result, known)
         text += f"\nκ_SRME against {known.identifier} ({known.name}) at 300 K: {document['kappa_srme']:.3f}"
-    run.finish(document, text, (lambda path: _draw(result, path)) if result.stable else None)
+    run.finish(document, text, result.plot if result.stable else None)
     if run.results.plot and not result.stable:
         click.echo("no plot: modes are imaginary", err=True)
 
@@ -108,23 +108,8 @@ def _read_reference(file: Path, identifier: str, mesh: tuple[int, int, int], tem
     return known
 
 
-def _draw(result, path: Path) -> None:
-    from ...pictures.elastic import plot_conductivity
-    from ...pictures.plots import save_figure
-
-    save_figure(plot_conductivity(result), path)
-
-
-def _document(result) -> dict:
-    arrays = ("temperatures", "kappa", "kappa_coherences", "mode_kappa", "frequencies", "q_points", "weights")
-    known = {name: getattr(result, name).tolist() for name in arrays if result.stable}
-    plain = ("stable", "lowest_frequency", "wigner", "mesh", "residual_force", "n_displacements")
-    known |= {name: getattr(result, name) for name in plain}
-    return {"units": "W/m/K, K, THz; residual_force eV/Å", "space_group": result.space_group_number, **known}
-
-
 def _supercell(cell) -> str:
-    from ...lattice_dynamics.cells import heights
+    from ...crystals import heights
 
     return f"supercell of {len(cell)} atoms, faces {heights(cell.cell).min():.2f} Å apart"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ...voigt import NAMES
@@ -33,37 +31,21 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
     from ...mechanics.elasticity import elastic_constants
 
     with bar("strain") as progress, warnings_as_lines():
-        result = elastic_constants(atoms, strain, strains, not clamped, fmax=strained_fmax, progress=progress)
+        result = elastic_constants(
+            atoms,
+            strain=strain,
+            points=strains,
+            relax_ions=not clamped,
+            fmax=strained_fmax,
+            progress=progress,
+        )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
-    run.finish(_document(result), text, lambda path: _draw(result, path))
+    run.finish(result.to_dict(), text, result.plot)
     if not result.converged:
         click.echo("atoms of a strained cell did not come to rest; see --strained-fmax and --dtype", err=True)
 
 
-def _draw(result, path: Path) -> None:
-    from ...pictures.elastic import plot_elastic
-    from ...pictures.plots import save_figure
-
-    save_figure(plot_elastic(result), path)
-
-
-def _document(result) -> dict:
-    from dataclasses import asdict
-
-    arrays = ("stiffness", "eigenvalues", "residual_stress", "strains", "stresses")
-    plain = ("residual_force", "asymmetry", "symmetry_deviation", "fit_error", "space_group", "relaxed_ions")
-    return {
-        "units": "GPa; residual_force eV/Å",
-        "stable": result.stable,
-        "converged": result.converged,
-        "moduli": None if result.moduli is None else asdict(result.moduli),
-        **{name: getattr(result, name) for name in plain},
-        **{name: getattr(result, name).tolist() for name in arrays},
-    }
-
-
 def _text(result, force: str) -> str:
-
     ions = "relaxed ions" if result.relaxed_ions else "clamped ions"
     group = f", averaged over the point group of {result.space_group}" if result.space_group else ""
     lines = [f"stiffness, GPa ({ions}{group})", "      " + "".join(f"{name:>9}" for name in NAMES)]

@@ -41,10 +41,15 @@ def eos(
 
     with bar("volume") as progress, warnings_as_lines():
         result = equation_of_state(
-            atoms, volume_change, volumes, relax_atoms, keep_shape=keep_shape, progress=progress
+            atoms,
+            strain=volume_change,
+            points=volumes,
+            fmax=relax_atoms,
+            keep_shape=keep_shape,
+            progress=progress,
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result)}"
-    run.finish(_document(result), text, lambda path: _draw(result, Path(run.model).stem, path))
+    run.finish(result.to_dict(), text, lambda path: result.plot(path, Path(run.model).stem))
     if not result.converged:
         click.echo("warning: a relaxation at one volume did not come to rest; see --relax-atoms", err=True)
     precision = "" if run.calculator["dtype"] == "float64" else " or --dtype float64"
@@ -52,21 +57,6 @@ def eos(
         click.echo(
             f"warning: {doubt}; try another --volume-change{precision}, and ase-mlip elastic", err=True
         )
-
-
-def _draw(result, name: str, path: Path) -> None:
-    from ...pictures.plots import plot_eos, save_figure
-
-    save_figure(plot_eos(result, name), path)
-
-
-def _document(result) -> dict:
-    from dataclasses import asdict
-
-    fields = asdict(result)
-    fields |= {name: fields[name].tolist() for name in ("volumes", "energies")}
-    units = "volumes Å^3 and energies eV of the cell; bulk_modulus GPa; fit_error eV/atom"
-    return {"units": units, **fields, "plausible": result.plausible, "doubts": result.doubts()}
 
 
 def _text(result) -> str:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from ...calculators.batch_evaluator import BatchEvaluator
     from ...model_file.info import ModelInfo
-    from ...stability.runs import Replica, StabilityResult
+    from ...stability.replica import Replica
+    from ...stability.result import StabilityResult
 
 
 @click.command()
@@ -137,12 +138,12 @@ def md(
     with bar("step") as progress, tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder:
         result = md_stability(
             atoms,
-            temperature,
-            timestep * units.fs,
-            picoseconds * 1000.0 * units.fs,
-            replicas,
+            path if engine == "lammps" else None,
+            temperature_K=temperature,
+            timestep=timestep * units.fs,
+            time=picoseconds * 1000.0 * units.fs,
+            replicas=replicas,
             engine=engine,
-            model=path,
             lammps_options=_lammps_options(path, calculator, Path(folder)) if engine == "lammps" else None,
             thermostat=held,
             evaluate=_together(atoms, calculator, replicas, batch) if engine == "ase" else None,
@@ -158,16 +159,9 @@ def md(
             progress=progress,
         )
     results.show({"model": _identity(info)} | result.to_dict(), "\n".join(_lines(result, atoms, model)))
-    results.draw(lambda path: _draw(result, path))
+    results.draw(result.plot)
     if not result.stable:
         sys.exit(1)
-
-
-def _draw(result: StabilityResult, path: Path) -> None:
-    from ...pictures.md import plot_stability
-    from ...pictures.plots import save_figure
-
-    save_figure(plot_stability(result), path)
 
 
 def _identity(info: ModelInfo) -> dict:
@@ -245,7 +239,7 @@ def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:
 
 def _drift_line(result: StabilityResult) -> str:
     """Of what the dynamics conserves, as far as that is known."""
-    from ...stability.runs import SHORTEST_DRIFT
+    from ...stability.result import SHORTEST_DRIFT
 
     if result.engine == "lammps" and not result.knows_conserved:
         return "drift               not known: LAMMPS does not account for the heat of this thermostat"

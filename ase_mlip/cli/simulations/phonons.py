@@ -132,7 +132,6 @@ class _Run:
         """
         from ...lattice_dynamics.files import write_results
         from ...lattice_dynamics.phonons import phonons as compute
-        from ...pictures.plots import plot_phonons, save_figure
         from ...provenance import write_json
 
         loaded = None if self.reference is None else self._load(atoms)  # before the work, not after it
@@ -140,7 +139,7 @@ class _Run:
             checkpoint = folder / "forces.npz"
             result = compute(atoms, **self.options, **self.drawing, checkpoint=checkpoint, progress=progress)
         document = write_results(result, folder, self.group_velocities, settings=known)
-        save_figure(plot_phonons(result), folder / "bands.png")
+        result.plot(folder / "bands.png")
         found = {}
         if self.talk:
             _print_result(name, result)

@@ -27,7 +27,7 @@ from .relaxed import warnings_as_lines
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ...relaxation.relax import RelaxResult
+    from ...relaxation.result import RelaxResult
     from ...relaxation.store import Store
 
 CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
@@ -167,9 +167,7 @@ class _Run:
     def _relax(self, atoms: Atoms, calculator, path: Path | None) -> RelaxResult:
         from ...relaxation.relax import relax as compute
 
-        atoms = atoms.copy()
-        atoms.calc = calculator
-        return compute(atoms, trajectory=path, resume=path is not None, **self.options)
+        return compute(atoms, calculator, trajectory=path, resume=path is not None, **self.options)
 
     def _trajectory(self, name: str, key: str) -> Path | None:
         if self.results.folder is None:
@@ -179,11 +177,8 @@ class _Run:
         return folder / f"{name}-{key}.traj"
 
     def _draw(self, name: str, result: RelaxResult) -> None:
-        if not self.results.plot:
-            return
-        from ...pictures.plots import plot_relaxation, save_figure
-
-        save_figure(plot_relaxation(result), self.results.folder / f"{name}.png")
+        if self.results.plot:
+            result.plot(self.results.folder / f"{name}.png")
 
 
 def _table(rows: list[dict]) -> str:

@@ -117,7 +117,7 @@ def rotational_spread(model: Model, frames: Sequence[Atoms], scheme: str = AVERA
 
 def committee_deviation(models: Sequence[Model], frames: Sequence[Atoms]) -> float:
     """Root mean square over atoms of the deviation of forces between the members of a committee, eV/Å."""
-    committee = Ensemble([MLIPCalculator(model) for model in models])
+    committee = Ensemble.from_files(models)
     deviations = []
     for frame in frames:
         committee.get_property("forces", frame)

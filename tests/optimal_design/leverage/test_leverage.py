@@ -12,7 +12,7 @@ from leverage_cases import OPTIONS, Squared, diagnostics, labelled, training_dat
 from model_files import rewrite
 from random_pet import METADATA, export_random, random_network, silicon
 
-from ase_mlip import MLIPCalculator, export_model, load_model
+from ase_mlip import Ensemble, MLIPCalculator, export_model, load_model
 from ase_mlip.converters.export_again import export_again
 from ase_mlip.errors import DataError, MLIPError, ModelFileError, StructureError
 from ase_mlip.graph.neighbors import build_graph
@@ -147,7 +147,7 @@ def test_copies_keep_it(attached):
 def test_a_committee_has_the_largest_of_its_members(plain, attached, tmp_path):
     attach_leverage(plain, training_data(2), tmp_path / "other.pt", rotations=1)
     atoms = silicon(0.2, seed=8)
-    committee = MLIPCalculator([attached, tmp_path / "other.pt"], leverage=True, **OPTIONS)
+    committee = Ensemble.from_files([attached, tmp_path / "other.pt"], leverage=True, **OPTIONS)
     committee.calculate(atoms)
     of_members = [diagnostics(path, atoms) for path in (attached, tmp_path / "other.pt")]
     expected = np.max([found["leverage"] for found in of_members], axis=0)

@@ -1,0 +1,97 @@
+"""The two arguments that every function on a structure takes: the structure, and what computes it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ase import Atoms
+
+from ..crystals import with_calculator
+from ..errors import MLIPError, StructureError
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import BaseCalculator
+
+    from ..model_file.model import Model
+
+    Structure = Atoms | str | os.PathLike
+    Potential = BaseCalculator | Model | str | os.PathLike
+
+
+def structure_with_calculator(
+    atoms: Structure, calculator: Potential | None, what: str, dtype: str | None = None
+) -> Atoms:
+    """A copy of the structure with its calculator, for the function ``what``.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms, str or Path
+        the structure, or a file with it
+    calculator : ASE calculator, Model, str or Path, optional
+        what computes it; None takes the calculator of ``atoms``
+    what : str
+        the function, for errors
+    dtype : str, optional
+        precision of a network that is loaded from a file here; by default as stored
+
+    Returns
+    -------
+    ase.Atoms
+        a copy that shares its calculator
+
+    Raises
+    ------
+    StructureError
+        without atoms or calculator, for numbers that are not finite and for sites that are not full
+    DataError, FileNotFoundError, ModelFileError
+        a structure or a model that cannot be read
+    """
+    found = as_structure(atoms)
+    if calculator is not None:
+        found = found.copy()
+        found.calc = as_calculator(calculator, dtype)
+    return with_calculator(found, what)
+
+
+def as_structure(atoms: Structure) -> Atoms:
+    """The structure itself, or the first of a file, without calculator, with a warning where it has more."""
+    if isinstance(atoms, Atoms):
+        return atoms
+    if not isinstance(atoms, (str, os.PathLike)):
+        raise StructureError(
+            f"`atoms`: expected an `ase.Atoms` or the path of a file, got {type(atoms).__name__}; read the "
+            "structure with `ase.io.read`"
+        )
+    from ..data.data import read_structures
+
+    frames = read_structures(Path(atoms))
+    if len(frames) > 1:
+        warnings.warn(f"{atoms}: the first of {len(frames)} structures is taken", UserWarning, stacklevel=3)
+    frames[0].calc = None  # of what the file says
+    return frames[0]
+
+
+def as_calculator(calculator: Potential, dtype: str | None = None) -> BaseCalculator:
+    """The calculator itself, or that of a model; ``dtype`` is for models that are not loaded yet."""
+    if hasattr(calculator, "get_potential_energy"):  # of ASE, or what behaves alike
+        return calculator
+    from ..model_file.model import Model  # late: it imports torch
+    from .calculator import MLIPCalculator
+
+    return MLIPCalculator(calculator, dtype=None if isinstance(calculator, Model) else dtype)
+
+
+def as_model_file(model: Potential | None, what: str) -> Path:
+    """The file of a model, for programs that load it themselves."""
+    if model is None or hasattr(model, "get_potential_energy"):
+        got = "none" if model is None else f"a calculator ({type(model).__name__})"
+        raise MLIPError(
+            f"`calculator`: {what} needs a model file, the name of a shipped potential or a loaded "
+            f"model, got {got}"
+        )
+    from ..model_file.info import find_model
+
+    return find_model(getattr(model, "path", model))

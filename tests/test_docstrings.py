@@ -1,0 +1,122 @@
+"""Docstrings of public names are numpydoc sections, and they name the arguments there are."""
+
+import dataclasses
+import importlib
+import inspect
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+
+import ase_mlip
+
+docscrape = pytest.importorskip("numpydoc.docscrape", reason="numpydoc is not installed")
+
+# Commands, whose docstrings are help texts; and networks, which TorchScript compiles
+EXEMPT = ("cli", "networks")
+
+
+def public_names() -> dict[str, object]:
+    """The names of the package, of the ``Public:`` line of each package in it, and what they return."""
+    found = {name: getattr(ase_mlip, name) for name in ase_mlip.__all__ if name != "__version__"}
+    folder = Path(ase_mlip.__file__).parent
+    for path in sorted(folder.rglob("__init__.py")):
+        parts = path.parent.relative_to(folder).parts
+        if not parts or parts[0] in EXEMPT:
+            continue
+        package = importlib.import_module(".".join(["ase_mlip", *parts]))
+        for name in re.findall(r"``(\w+\.\w+)``", (package.__doc__ or "").partition("Public:")[2]):
+            module, _, attribute = name.partition(".")
+            found[".".join([*parts, name])] = getattr(
+                importlib.import_module(f"{package.__name__}.{module}"), attribute
+            )
+    return {
+        name: value for name, value in found.items() if inspect.isfunction(value) or inspect.isclass(value)
+    }
+
+
+PUBLIC = public_names()
+
+
+def parsed(value):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a section that is there twice or that nobody knows
+        return docscrape.NumpyDocString(inspect.getdoc(value) or "")
+
+
+def names_of(entries) -> list[str]:
+    """``first, second : float`` names two; ``**kwargs`` is ``kwargs``."""
+    return [name.strip().lstrip("*\\") for entry in entries for name in entry.name.split(",")]
+
+
+def arguments_of(value) -> list[str]:
+    names = [name for name in inspect.signature(value).parameters if name != "self"]
+    return [] if inspect.isclass(value) and issubclass(value, Exception) else names
+
+
+def problems(value) -> list[str]:
+    """What a reader of the docstring would miss or be told wrongly."""
+    if not inspect.getdoc(value):
+        return ["has none"]
+    try:
+        sections = parsed(value)
+    except (ValueError, UserWarning) as error:
+        return [f"is not parsed: {error}"]
+    documented = names_of(sections["Parameters"])
+    if inspect.isclass(value):
+        documented += names_of(sections["Attributes"]) if dataclasses.is_dataclass(value) else []
+    expected = arguments_of(value)
+    found = [f"lacks `{name}`" for name in expected if name not in documented]
+    found += [f"names `{name}`, which is no argument" for name in names_of(sections["Parameters"])
+              if name not in expected]  # fmt: skip
+    for section in ("Parameters", "Attributes", "Returns", "Raises", "Warns"):
+        for entry in sections[section]:
+            if not "".join(entry.desc).strip():
+                found.append(f"says nothing of `{entry.name or entry.type}`")
+            if section in ("Parameters", "Attributes") and not entry.type and not entry.name.startswith("*"):
+                found.append(f"gives no type of `{entry.name}`")
+    returned = inspect.isfunction(value) and inspect.signature(value).return_annotation
+    if inspect.isfunction(value) and returned not in (None, "None", inspect.Signature.empty):
+        found += [] if sections["Returns"] or sections["Yields"] else ["does not say what is returned"]
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_docstring_has_the_sections_of_numpydoc(name):
+    assert problems(PUBLIC[name]) == []
+
+
+@pytest.mark.parametrize("name", [name for name, value in PUBLIC.items() if inspect.isclass(value)])
+def test_sections_of_a_public_class_methods_are_those_of_their_arguments(name):
+    """A method may have one line; what sections it has are right."""
+    for method, value in inspect.getmembers(PUBLIC[name], inspect.isfunction):
+        own = value.__module__.startswith("ase_mlip") and not method.startswith("_")
+        if own and parsed(value)["Parameters"]:
+            assert problems(value) == [], method
+
+
+def test_the_names_of_the_package_are_among_them():
+    assert {"relax", "MLIPCalculator", "md_stability"} <= PUBLIC.keys() and len(PUBLIC) > 40
+
+
+def test_what_a_wrong_docstring_is_told():
+    def function(energy: float, forces: float) -> float:
+        """Add.
+
+        Parameters
+        ----------
+        energy: in eV
+        stress : float
+            in GPa
+        """
+
+    assert problems(function) == [
+        "lacks `energy`",
+        "lacks `forces`",
+        "names `energy: in eV`, which is no argument",
+        "names `stress`, which is no argument",
+        "says nothing of `energy: in eV`",
+        "gives no type of `energy: in eV`",
+        "does not say what is returned",
+    ]
