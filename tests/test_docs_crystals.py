@@ -12,7 +12,7 @@ from doc_tables import ROOT, lines_with_numbers, page, parsed, run, sentences, s
 from scipy.spatial.transform import Rotation
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.calculators.anisotropy import SCHEMES, pooled
+from ase_mlip.calculators.diagnostics.anisotropy import SCHEMES, pooled
 from ase_mlip.cli.program import main
 from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
 from ase_mlip.relaxation.force_noise import force_noise

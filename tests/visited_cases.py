@@ -4,7 +4,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlip.calculators.visited import count_visits
+from ase_mlip.calculators.diagnostics.visited import count_visits
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.model_file.model import export_model
 from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers

@@ -1,6 +1,6 @@
 """ASE calculators: one model, a committee, an average over rotations, and what they say beside their results.
 
-It imports ``model_file`` and everything below.
+It imports ``data``, ``model_file`` and everything below; ``diagnostics`` is what they say beside results.
 Public: ``calculator.MLIPCalculator``, ``ensemble.Ensemble``,
 ``symmetrized_calculator.SymmetrizedCalculator``, ``batch_evaluator.BatchEvaluator``.
 """

@@ -15,9 +15,9 @@ from ..graph.stored_list import StoredList
 from ..model_file.model import Model
 from ..rotations.averaging import Averaging
 from .batch_limit import BatchLimit
+from .diagnostics.visited import ExtrapolationWatch
 from .native_snnp import native_snnp
 from .rotation_sums import averaged
-from .visited import ExtrapolationWatch
 
 COMPLETE = 64  # atoms of a molecule up to which its list has all pairs, and is never made again
 TORCH_NODES = 512  # atoms of one call to torch on a CPU: PET gains up to here (benchmarks/replicas.py)

@@ -26,14 +26,14 @@ from .arguments import (
     resolve_model,
 )
 from .batch_limit import BatchLimit
-from .leverage import GraphLeverage, leverage_diagnostics
+from .diagnostics.leverage import GraphLeverage, leverage_diagnostics
+from .diagnostics.residual import choose_averaging
+from .diagnostics.visited import ExtrapolationWatch
 from .many import in_batches, results_of_batch
 from .native_snnp import NativeSNNP, chosen_native
 from .properties import IMPLEMENTED, absent, outputs_for, why_absent
-from .residual import choose_averaging
 from .results import ase_results, require_atoms, rotational_spreads, volume_of
 from .rotation_sums import averaged
-from .visited import ExtrapolationWatch
 
 ALWAYS = ["energy", "forces", "stress"]  # what a calculation leaves; programs look for forces in ``results``
 

@@ -11,7 +11,7 @@ from ..building.device import is_lack_of_memory
 from ..errors import StructureError
 from ..graph.neighbors import Graph, concatenate
 from .batch_limit import BatchLimit
-from .leverage import leverage_diagnostics
+from .diagnostics.leverage import leverage_diagnostics
 from .results import ase_results, rotational_spreads, volume_of
 
 

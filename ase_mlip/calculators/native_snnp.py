@@ -20,7 +20,7 @@ from ..model_file.first_contract import unwrapped
 from ..model_file.model import Model
 from ..model_file.self_test import check_native
 from ..rotations.averaging import Averaging
-from .visited import Coverage
+from .diagnostics.visited import Coverage
 
 
 class NativeSNNP:

@@ -12,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from ..errors import MLIPError
 from ..rotations.averaging import Averaging
 from ..rotations.schemes import find_averaging
-from .residual import deviation
+from .diagnostics.residual import deviation
 
 AVERAGED = ("energy", "free_energy", "energies", "forces", "stress")
 

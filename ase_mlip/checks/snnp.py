@@ -8,7 +8,7 @@ from itertools import combinations_with_replacement, islice
 import numpy as np
 from ase import Atoms
 
-from ..calculators.visited import Coverage
+from ..calculators.diagnostics.visited import Coverage
 from .probe import CheckResult, Probe, report
 
 CLOSEST = 0.5  # Å

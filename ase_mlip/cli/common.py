@@ -26,7 +26,7 @@ def choose_averaging(calculator: MLIPCalculator, structures: dict[str, Atoms]) -
 
     Where none can, nothing is chosen: the command will say why.
     """
-    from ..calculators.residual import not_reached
+    from ..calculators.diagnostics.residual import not_reached
     from ..errors import StructureError
 
     for name, atoms in structures.items():

@@ -10,7 +10,7 @@ import torch
 from ase.data import chemical_symbols
 from matplotlib.figure import Figure
 
-from ..calculators.visited import Coverage
+from ..calculators.diagnostics.visited import Coverage
 from ..errors import ModelFileError
 from ..model_file.model import Model
 from ..model_file.self_test import make_graph, make_structure

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from ..provenance import write_atomically
 
 if TYPE_CHECKING:
-    from ..calculators.anisotropy import Anisotropy
+    from ..calculators.diagnostics.anisotropy import Anisotropy
     from ..dynamics.md import MDResult
     from ..lattice_dynamics.bands import BandStructure
     from ..lattice_dynamics.results import PhononResult

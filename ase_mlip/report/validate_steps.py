@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
 
-from ..calculators import anisotropy
+from ..calculators.diagnostics import anisotropy
 from ..crystals import heights
 from ..errors import MLIPError, StructureError
 from ..lattice_dynamics.audit import audit_phonons

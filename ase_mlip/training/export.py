@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from ..calculators.visited import count_visits
+from ..calculators.diagnostics.visited import count_visits
 from ..checks.evaluate import EvaluationResult, evaluate
 from ..configuration.run import HYPERS, RunConfig
 from ..data.data import DataSplit, Sample

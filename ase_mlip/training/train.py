@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ..building import _ops
 from ..building.device import on_first_that_works
-from ..calculators.visited import warn_of_unseen
+from ..calculators.diagnostics.visited import warn_of_unseen
 from ..checks.installation.requirements import install_command
 from ..configuration.run import OptimizerConfig, RunConfig, read_config
 from ..data.baseline import atomic_baseline, composition_baseline

@@ -11,7 +11,7 @@ from ase.io import write
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.calculators.residual import choose_averaging
+from ase_mlip.calculators.diagnostics.residual import choose_averaging
 from ase_mlip.cli import options
 from ase_mlip.cli import program as cli
 
@@ -103,7 +103,7 @@ def test_the_choice_is_that_of_the_ladder_and_of_the_first_structure(tmp_path):
 
 
 def test_a_tolerance_that_is_not_reached_is_a_warning(monkeypatch):
-    monkeypatch.setattr("ase_mlip.calculators.residual.LADDER", ("none",))
+    monkeypatch.setattr("ase_mlip.calculators.diagnostics.residual.LADDER", ("none",))
     options = ("--symmetrize", "auto", "--tolerance", 1e-6, "--steps", 0)
     result = invoke("relax", "pet-si", STRUCTURE, *options)
     assert "warning: `symmetrize='auto'`: the largest scheme, none with 1 evaluations" in result.stderr

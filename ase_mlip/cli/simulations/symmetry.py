@@ -52,7 +52,7 @@ def symmetry(
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     from tqdm import tqdm
 
-    from ...calculators import anisotropy
+    from ...calculators.diagnostics import anisotropy
     from ...model_file.model import load_model
     from ...relaxation.store import key_of
 

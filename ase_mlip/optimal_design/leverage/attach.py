@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 from tqdm import tqdm
 
 from ... import _torchscript
-from ...calculators.leverage import SNNPBasis
+from ...calculators.diagnostics.leverage import SNNPBasis
 from ...data.frames import as_list, locate
 from ...errors import DataError, MLIPError, StructureError
 from ...graph.neighbors import Graph, check_species

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import PrecisionWarning
-from ..rotations.averaging import Averaging, random_rotation
-from ..rotations.schemes import LADDER, find_averaging
+from ...errors import PrecisionWarning
+from ...rotations.averaging import Averaging, random_rotation
+from ...rotations.schemes import LADDER, find_averaging
 
 if TYPE_CHECKING:
-    from ..graph.neighbors import Graph
-    from ..model_file.model import Model
+    from ...graph.neighbors import Graph
+    from ...model_file.model import Model
 
 SEED = 20_231_215  # of the turns by which residuals are estimated; any number would do
 TURNS = 2

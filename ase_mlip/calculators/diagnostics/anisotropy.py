@@ -10,10 +10,10 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ..graph.neighbors import Graph, check_species
-from ..model_file.model import Model
-from ..rotations.averaging import Averaging
-from ..rotations.schemes import find_averaging
+from ...graph.neighbors import Graph, check_species
+from ...model_file.model import Model
+from ...rotations.averaging import Averaging
+from ...rotations.schemes import find_averaging
 from .residual import uniform_rotations
 
 SCHEMES = (

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import MLIPError
-from ..graph.neighbors import Graph
-from ..model_file.first_contract import unwrapped
-from ..model_file.leverage_file import ATTACH
-from ..model_file.model import Model
+from ...errors import MLIPError
+from ...graph.neighbors import Graph
+from ...model_file.first_contract import unwrapped
+from ...model_file.leverage_file import ATTACH
+from ...model_file.model import Model
 
 OUTPUTS = ("leverage", "structure_leverage", "energy_uncertainty")
 

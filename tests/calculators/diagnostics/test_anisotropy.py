@@ -10,8 +10,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.calculators.anisotropy import Anisotropy, measure, pooled, to_text
-from ase_mlip.calculators.residual import averaging_turned, uniform_rotations
+from ase_mlip.calculators.diagnostics.anisotropy import Anisotropy, measure, pooled, to_text
+from ase_mlip.calculators.diagnostics.residual import averaging_turned, uniform_rotations
 from ase_mlip.cli.program import main
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.pictures.plots import plot_anisotropy
@@ -77,7 +77,7 @@ def test_shared_rotations_are_evaluated_once(model):
 def test_many_atoms_are_evaluated_in_parts(model, monkeypatch):
     atoms = read(STRUCTURE)
     (whole,) = measure(model, atoms, ["octahedral"], orientations=2)
-    monkeypatch.setattr("ase_mlip.calculators.anisotropy.VALUES_AT_ONCE", 5 * len(atoms))
+    monkeypatch.setattr("ase_mlip.calculators.diagnostics.anisotropy.VALUES_AT_ONCE", 5 * len(atoms))
     (parts,) = measure(model, atoms, ["octahedral"], orientations=2)
     assert parts.forces == pytest.approx(whole.forces, rel=1e-9)
 

@@ -4,7 +4,7 @@ import pytest
 from random_pet import silicon
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.calculators.residual import residual_of_forces
+from ase_mlip.calculators.diagnostics.residual import residual_of_forces
 from ase_mlip.errors import MLIPError, PrecisionWarning
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.rotations.schemes import find_averaging
@@ -38,7 +38,7 @@ def test_automatic_choice_is_made_once(random_path):
 
 def test_automatic_choice_warns_where_nothing_suffices(random_path, monkeypatch):
     """The last rung is taken, and its residual named beside the tolerance."""
-    monkeypatch.setattr("ase_mlip.calculators.residual.LADDER", ("none", "octahedral"))
+    monkeypatch.setattr("ase_mlip.calculators.diagnostics.residual.LADDER", ("none", "octahedral"))
     calculator = MLIPCalculator(random_path, symmetrize="auto", tolerance=1e-9)
     with pytest.warns(PrecisionWarning, match="octahedral with 24 evaluations, leaves .* `tolerance` 1e-09"):
         calculator.calculate(silicon())

@@ -15,11 +15,11 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from ..graph.neighbors import Graph
-from ..model_file.info import ModelInfo
-from ..networks.snnp.parts import case_tables, find_triplets
-from ..networks.snnp.snnp import SNNPHypers
-from ..networks.species import types_of
+from ...graph.neighbors import Graph
+from ...model_file.info import ModelInfo
+from ...networks.snnp.parts import case_tables, find_triplets
+from ...networks.snnp.snnp import SNNPHypers
+from ...networks.species import types_of
 
 LISTED = 8  # combinations of elements that a message names
 

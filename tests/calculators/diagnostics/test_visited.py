@@ -14,7 +14,12 @@ from visited_cases import CUTOFF, INNER, crystals, export, hypers, visits_of
 from ase_mlip import Ensemble
 from ase_mlip.building import _ops
 from ase_mlip.calculators.calculator import MLIPCalculator
-from ase_mlip.calculators.visited import Coverage, unseen_combinations, unseen_triples, warn_of_unseen
+from ase_mlip.calculators.diagnostics.visited import (
+    Coverage,
+    unseen_combinations,
+    unseen_triples,
+    warn_of_unseen,
+)
 from ase_mlip.checks.probe import Probe
 from ase_mlip.checks.snnp import repulsive_core, smooth_cutoff, visited_intervals
 from ase_mlip.graph.neighbors import build_graph
