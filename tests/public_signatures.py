@@ -44,7 +44,7 @@ def on_structures(atoms: Atoms, path: Path, model: Model) -> None:
     heat: ConductivityResult = ase_mlip.thermal_conductivity("si.vasp", calculator, temperatures=[300.0])
     runs: StabilityResult = ase_mlip.md_stability(atoms, temperature_K=300.0, replicas=4)
     for result in (relaxed, bands, stiffness, curve, heat, runs):
-        document: dict = result.to_dict()
+        document: dict[str, object] = result.to_dict()
         result.plot(path)
         print(document)
     numbers: list[np.ndarray] = [stiffness.stiffness, heat.kappa]

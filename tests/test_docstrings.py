@@ -51,8 +51,9 @@ def names_of(entries) -> list[str]:
 
 
 def arguments_of(value) -> list[str]:
-    names = [name for name in inspect.signature(value).parameters if name != "self"]
-    return [] if inspect.isclass(value) and issubclass(value, Exception) else names
+    if inspect.isclass(value) and issubclass(value, Exception):
+        return []
+    return [name for name in inspect.signature(value).parameters if name != "self"]
 
 
 def problems(value) -> list[str]:
@@ -64,8 +65,9 @@ def problems(value) -> list[str]:
     except (ValueError, UserWarning) as error:
         return [f"is not parsed: {error}"]
     documented = names_of(sections["Parameters"])
-    if inspect.isclass(value):
-        documented += names_of(sections["Attributes"]) if dataclasses.is_dataclass(value) else []
+    if dataclasses.is_dataclass(value):  # whose arguments are its attributes, also those of its bases
+        bases = [base for base in value.__mro__ if dataclasses.is_dataclass(base)]
+        documented += [name for base in bases for name in names_of(parsed(base)["Attributes"])]
     expected = arguments_of(value)
     found = [f"lacks `{name}`" for name in expected if name not in documented]
     found += [f"names `{name}`, which is no argument" for name in names_of(sections["Parameters"])

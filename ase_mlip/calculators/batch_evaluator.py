@@ -36,13 +36,20 @@ class BatchEvaluator:
 
     Parameters
     ----------
-    model: a loaded model
-    atoms: one copy; gives species, cell and boundaries
-    averaging: over rotations; None takes that of the file
-    forces: "conservative" or "direct", the latter less their mean
-    skin: how far lists reach beyond the cutoff, Å
-    largest: copies in one call; None is what is fastest
-    check_lattice: whether a model averaged over a crystal's group refuses cells that break it
+    model : Model
+        a loaded model
+    atoms : ase.Atoms
+        one copy; gives species, cell and boundaries
+    averaging : Averaging, optional
+        over rotations; None takes that of the file
+    forces : str
+        "conservative" or "direct", the latter less their mean
+    skin : float
+        how far lists reach beyond the cutoff, Å
+    largest : int, optional
+        copies in one call; None is what is fastest
+    check_lattice : bool
+        whether a model averaged over a crystal's group refuses cells that break it
 
     Raises
     ------

@@ -50,14 +50,20 @@ class SymmetrizedCalculator(Calculator):
 
     Attributes
     ----------
-    diagnostics: of the last calculation, as standard deviations over the rotations, ``energy_spread`` (float,
-        eV), ``forces_spread`` [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³)
+    diagnostics : dict
+        of the last calculation, as standard deviations over the rotations, ``energy_spread`` (float, eV),
+        ``forces_spread`` [N] (of the vector, eV/Å) and ``stress_spread`` [6] (eV/Å³)
 
     Parameters
     ----------
-    calculator: any ASE calculator of which energies do not depend on what was calculated before
-    scheme: see :func:`ase_mlip.rotations.schemes.find_averaging`
-    check_lattice: whether an averaging over a crystal's group refuses a box that the group does not keep
+    calculator : ASE calculator
+        any ASE calculator of which energies do not depend on what was calculated before
+    scheme : str, ase.Atoms or Averaging
+        see :func:`ase_mlip.rotations.schemes.find_averaging`
+    check_lattice : bool
+        whether an averaging over a crystal's group refuses a box that the group does not keep
+    **kwargs
+        ``atoms``, ``directory`` and ``label`` of ASE calculators
 
     Raises
     ------

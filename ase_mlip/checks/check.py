@@ -62,12 +62,17 @@ def check(
 
     Parameters
     ----------
-    model: a model, its file or the name of a shipped one
-    atoms: structure to check with; by default a disordered crystal, a slab and a molecule of its species
-        (it is evaluated some hundred times, so tens of atoms are better than thousands)
-    dtype: what the network is evaluated in
-    seed: of the structures, displacements and permutations
-    progress: whether to show a progress bar
+    model : Model, str or Path
+        a model, its file or the name of a shipped one
+    atoms : ase.Atoms, optional
+        structure to check with; by default a disordered crystal, a slab and a molecule of its species (it is
+        evaluated some hundred times, so tens of atoms are better than thousands)
+    dtype : torch.dtype
+        what the network is evaluated in
+    seed : int
+        of the structures, displacements and permutations
+    progress : bool
+        whether to show a progress bar
 
     Returns
     -------

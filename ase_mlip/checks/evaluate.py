@@ -36,13 +36,20 @@ class Errors:
 
     Attributes
     ----------
-    energy_rmse, energy_mae: eV/atom, every structure counting once
-    forces_rmse, forces_mae: eV/Å, over all Cartesian components
-    stress_rmse: eV/Å^3, over the six Voigt components
-    n_structures, n_atoms: of all structures, with or without references
-    n_energies: structures with a reference energy
-    n_forces: atoms with a reference force
-    n_stresses: structures with a reference stress
+    energy_rmse, energy_mae : float or None
+        eV/atom, every structure counting once
+    forces_rmse, forces_mae : float or None
+        eV/Å, over all Cartesian components
+    stress_rmse : float or None
+        eV/Å^3, over the six Voigt components
+    n_structures, n_atoms : int
+        of all structures, with or without references
+    n_energies : int
+        structures with a reference energy
+    n_forces : int
+        atoms with a reference force
+    n_stresses : int
+        structures with a reference stress
     """
 
     energy_rmse: float | None = None
@@ -63,10 +70,13 @@ class EvaluationResult(Errors):
 
     Attributes
     ----------
-    groups: errors by group, in the order of first appearance; empty if no structure names one
-    parity: by quantity the reference and predicted values [n, 2]: ``energy`` in eV/atom, ``forces`` in eV/Å,
+    groups : dict of Errors
+        errors by group, in the order of first appearance; empty if no structure names one
+    parity : dict of array
+        by quantity the reference and predicted values [n, 2]: ``energy`` in eV/atom, ``forces`` in eV/Å,
         ``stress`` in eV/Å^3
-    parity_groups: by quantity the group of each of these rows
+    parity_groups : dict of array
+        by quantity the group of each of these rows
     """
 
     groups: dict[str, Errors] = field(default_factory=dict)
@@ -119,10 +129,14 @@ def evaluate(
 
     Parameters
     ----------
-    model: a model, its file, the name of a shipped one, or any ASE calculator
-    structures: structures, or files that ASE reads, of which all frames are used
-    group_key: key of ``atoms.info`` that names a structure's group; None for no groups
-    progress: whether to show a progress bar
+    model : Model, str, Path or ASE calculator
+        a model, its file, the name of a shipped one, or any ASE calculator
+    structures : sequence of ase.Atoms, ase.Atoms, str, Path or sequence of str or Path
+        structures, or files that ASE reads, of which all frames are used
+    group_key : str, optional
+        key of ``atoms.info`` that names a structure's group; None for no groups
+    progress : bool
+        whether to show a progress bar
 
     Returns
     -------

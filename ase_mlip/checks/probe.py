@@ -29,12 +29,18 @@ class CheckResult:
 
     Attributes
     ----------
-    name: what was checked
-    value: what was measured, in ``unit``
-    tolerance: the largest value that passes; None where nothing is judged
-    unit: unit of value and tolerance
-    passed: True or False; None where the value is only reported
-    detail: a few words about how it was measured or what failed
+    name : str
+        what was checked
+    value : float
+        what was measured, in ``unit``
+    tolerance : float or None
+        the largest value that passes; None where nothing is judged
+    unit : str
+        unit of value and tolerance
+    passed : bool or None
+        True or False; None where the value is only reported
+    detail : str
+        a few words about how it was measured or what failed
     """
 
     name: str

@@ -17,8 +17,10 @@ def starting_hypers(init_from: str, folder: Path) -> dict[str, Any]:
 
     Parameters
     ----------
-    init_from: a model file or a run's folder, relative to ``folder``, or the name of a shipped potential
-    folder: of the TOML file
+    init_from : str
+        a model file or a run's folder, relative to ``folder``, or the name of a shipped potential
+    folder : Path
+        of the TOML file
 
     Raises
     ------

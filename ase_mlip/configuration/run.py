@@ -80,7 +80,29 @@ class DesignConfig:
 
 @dataclass
 class RunConfig:
-    """The whole run. ``output`` is relative to the folder of the TOML file."""
+    """The whole run; docs/training.md has all keys.
+
+    Attributes
+    ----------
+    name : str
+        of the potential, and of its file
+    output : str
+        folder of the run, relative to that of the TOML file
+    data, model, loss, optimizer, design : DataConfig, PETHypers or SNNPHypers, LossConfig, ...
+        the tables of the file
+    init_from : str
+        a model file, a shipped potential or a run's folder, whose weights are taken
+    seed : int
+        of weights, batches and rotations
+    device : str
+        as everywhere
+    threads : int
+        of the CPU; 0 leaves torch's choice
+    tensorboard : bool
+        whether the loss is logged for it
+    description, license, citation, functional : str
+        for the model file
+    """
 
     name: Name
     output: str
@@ -121,6 +143,16 @@ SNNP_DEFAULTS: dict[str, dict[str, Any]] = {
 
 def read_config(path: str | Path) -> RunConfig:
     """Read and check a run's TOML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        the TOML file
+
+    Returns
+    -------
+    RunConfig
+        checked settings, with the defaults of the architecture
 
     Raises
     ------

@@ -34,6 +34,18 @@ _NOUNS = {bool: "true or false", int: "integer", float: "number", str: "text in 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """The tables of a TOML file; ``what`` says in an error which file was expected.
 
+    Parameters
+    ----------
+    path : Path
+        the file
+    what : str
+        which file was expected, for the error
+
+    Returns
+    -------
+    dict
+        its tables
+
     Raises
     ------
     ConfigurationError
@@ -49,6 +61,22 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 def read_table(kind: type[T], table: Any, where: str, **given: Any) -> T:
     """An instance of the dataclass ``kind`` with the entries of ``table`` and with ``given`` (not checked).
+
+    Parameters
+    ----------
+    kind : type
+        a dataclass
+    table : object
+        the table of the TOML file
+    where : str
+        its name, for errors
+    **given
+        fields that are known already
+
+    Returns
+    -------
+    object
+        an instance of ``kind``
 
     Raises
     ------

@@ -47,8 +47,10 @@ def atomic_baseline(samples: Sequence[Sample], given: Mapping[str, float]) -> di
 
     Parameters
     ----------
-    samples: of the training set
-    given: ``data.reference_energies``, of isolated atoms, eV by symbol; may be empty
+    samples : sequence of Sample
+        of the training set
+    given : mapping of float
+        ``data.reference_energies``, of isolated atoms, eV by symbol; may be empty
 
     Raises
     ------

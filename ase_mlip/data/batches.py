@@ -24,19 +24,32 @@ class Batch:
 
     Attributes
     ----------
-    species: int64 [N]
-    edge_index: int64 [2, E]
-    edge_vectors: [E, 3], Å, rotated
-    reverse_edges: int64 [E]
-    node_weights: float64 [N], all 1
-    structure: int64 [N], the structure of each atom
-    n_structures: B
-    n_atoms: int64 [B]
-    energies: float64 [B], eV; total energies keep float64, in float32 the water of the examples loses 2 meV
-    forces: [N, 3], eV/Å, rotated
-    stresses: [B, 3, 3], eV/Å^3, ASE's sign, rotated
-    volumes: float64 [B], Å^3; 1 for structures that are not periodic in three directions and have no stress
-    energy_mask, forces_mask, stress_mask: bool [B], [N], [B], True where the reference exists
+    species : Tensor
+        int64 [N]
+    edge_index : Tensor
+        int64 [2, E]
+    edge_vectors : Tensor
+        [E, 3], Å, rotated
+    reverse_edges : Tensor
+        int64 [E]
+    node_weights : Tensor
+        float64 [N], all 1
+    structure : Tensor
+        int64 [N], the structure of each atom
+    n_structures : int
+        B
+    n_atoms : Tensor
+        int64 [B]
+    energies : Tensor
+        float64 [B], eV; total energies keep float64, in float32 the water of the examples loses 2 meV
+    forces : Tensor
+        [N, 3], eV/Å, rotated
+    stresses : Tensor
+        [B, 3, 3], eV/Å^3, ASE's sign, rotated
+    volumes : Tensor
+        float64 [B], Å^3; 1 for structures that are not periodic in three directions and have no stress
+    energy_mask, forces_mask, stress_mask : Tensor
+        bool [B], [N], [B], True where the reference exists
     """
 
     species: Tensor
@@ -61,9 +74,12 @@ class GraphDataset:
 
     Parameters
     ----------
-    samples: structures with references
-    cutoff: longest edge, Å
-    pair_cutoffs: shorter cutoffs (Å) for pairs of elements, as in ``{"Si-O": 4.0}``
+    samples : sequence of Sample
+        structures with references
+    cutoff : float
+        longest edge, Å
+    pair_cutoffs : mapping of float, optional
+        shorter cutoffs (Å) for pairs of elements, as in ``{"Si-O": 4.0}``
     """
 
     def __init__(
@@ -92,10 +108,14 @@ class GraphDataset:
 
         Parameters
         ----------
-        indices: B positions in ``samples``
-        rotations: float64 [B, 3, 3] or None; orthogonal R that turn vectors as v -> R v, stresses as R S R^T
-        dtype: of edge vectors, forces and stresses, cast after everything was computed in float64
-        device: where the batch lives
+        indices : sequence of int
+            B positions in ``samples``
+        rotations : Tensor, optional
+            float64 [B, 3, 3] or None; orthogonal R that turn vectors as v -> R v, stresses as R S R^T
+        dtype : torch.dtype
+            of edge vectors, forces and stresses, cast after everything was computed in float64
+        device : str or torch.device
+            where the batch lives
         """
         items = [self._item(int(index)) for index in indices]
         graph = concatenate([item.graph for item in items])

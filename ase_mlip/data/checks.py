@@ -200,8 +200,9 @@ def strained_pairs(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, l
 
     Returns
     -------
-    differences of energy [n], eV; volume times mean stress times strain [n], eV, which they are up to the
-    third order in the strain; the sources of both frames
+    tuple of list of tuple of str
+        differences of energy [n], eV; volume times mean stress times strain [n], eV, which they are up to the
+        third order in the strain; the sources of both frames
     """
     found: list[tuple[float, float, tuple[str, str]]] = []
     for group in _by_composition(samples, "stress"):
@@ -224,8 +225,9 @@ def displaced_pairs(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray, 
 
     Returns
     -------
-    differences of energy [n], eV; minus mean forces times displacements [n], eV, which they are up to the
-    third order in the displacements; the sources of both frames
+    tuple of list of tuple of str
+        differences of energy [n], eV; minus mean forces times displacements [n], eV, which they are up to the
+        third order in the displacements; the sources of both frames
     """
     found: list[tuple[float, float, tuple[str, str]]] = []
     for group in _by_composition(samples, "forces"):

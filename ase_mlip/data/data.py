@@ -42,21 +42,32 @@ class DataConfig:
 
     Parameters
     ----------
-    train, validation, test: files ASE reads, relative to the TOML's folder; ``"file.xyz@0:300"`` is a slice
-    validation_fraction: share of ``train`` that becomes the validation set where ``validation`` names no file
-    split_seed: seed of that split
-    group_key: key of ``atoms.info`` that names a frame's group; the split takes its share of every group, and
-        errors are also reported by group. A set may be without groups
-    energy_key, forces_key, stress_key: where the references stand; "" (None in Python) does not use one.
-        Energy and forces must be there unless their key is ""; stress is used where the files have it
-    virial_key: a virial (energy unit) to be used instead of the stress, stress = -virial/volume
-    stress_sign: "ase", or "vasp", where a compressed crystal has a positive stress; of a virial, too
-    stress_order: of six numbers, "ase" xx yy zz yz xz xy, or "vasp" xx yy zz xy yz zx
-    units: of the files, ``{"energy": "eV", "length": "Å"}``; the length applies to positions and cells, too.
+    train, validation, test : Paths
+        files ASE reads, relative to the TOML's folder; ``"file.xyz@0:300"`` is a slice
+    validation_fraction : float
+        share of ``train`` that becomes the validation set where ``validation`` names no file
+    split_seed : Annotated
+        seed of that split
+    group_key : str, optional
+        key of ``atoms.info`` that names a frame's group; the split takes its share of every group, and errors
+        are also reported by group. A set may be without groups
+    energy_key, forces_key, stress_key : str, optional
+        where the references stand; "" (None in Python) does not use one. Energy and forces must be there
+        unless their key is ""; stress is used where the files have it
+    virial_key : str, optional
+        a virial (energy unit) to be used instead of the stress, stress = -virial/volume
+    stress_sign : str
+        "ase", or "vasp", where a compressed crystal has a positive stress; of a virial, too
+    stress_order : str
+        of six numbers, "ase" xx yy zz yz xz xy, or "vasp" xx yy zz xy yz zx
+    units : dict of str
+        of the files, ``{"energy": "eV", "length": "Å"}``; the length applies to positions and cells, too.
         ``stress`` may be added; without it stresses are in energy per cubic length
-    allow_missing: accept frames that lack a reference other frames have
-    reference_energies: of isolated atoms, eV by symbol, which are taken off the energies before training and
-        added again by the model file; if empty, energies per element are fitted to the training set
+    allow_missing : bool
+        accept frames that lack a reference other frames have
+    reference_energies : dict of float
+        of isolated atoms, eV by symbol, which are taken off the energies before training and added again by
+        the model file; if empty, energies per element are fitted to the training set
     """
 
     train: Paths
@@ -120,6 +131,18 @@ class DataSplit:
 def read_structures(paths: str | Path | Sequence[str | Path], base_dir: str | Path = ".") -> list[Atoms]:
     """All frames of the files, in order, as ASE reads them.
 
+    Parameters
+    ----------
+    paths : str, Path or sequence of these
+        files that ASE reads
+    base_dir : str or Path
+        folder that relative paths start from
+
+    Returns
+    -------
+    list of ase.Atoms
+        all frames
+
     Raises
     ------
     DataError
@@ -134,6 +157,18 @@ def load_data(config: DataConfig, base_dir: str | Path = ".") -> DataSplit:
     """Read, check and split the files of ``config``, whose paths are relative to ``base_dir``.
 
     Warns when a structure stands in more than one of the three sets, and of what data_checks.py doubts.
+
+    Parameters
+    ----------
+    config : DataConfig
+        files, keys and units
+    base_dir : str or Path
+        folder that relative paths start from
+
+    Returns
+    -------
+    DataSplit
+        training, validation and test samples, in eV and Å
 
     Raises
     ------

@@ -26,14 +26,22 @@ class Sample:
 
     Attributes
     ----------
-    atoms: the structure in Å, without a calculator
-    energy: eV, None where the file gives none
-    forces: [N, 3] eV/Å or None
-    stress: [3, 3] symmetric, eV/Å^3 in ASE's sign, or None; None unless periodic in all three directions
-    group: the value under the group key, "" where there is none
-    source: file name and frame index, for messages
-    free_energy: eV, what the file calls so, where ``energy`` is another one
-    unread: names of the frame's data that look like references and are not among ``keys``
+    atoms : ase.Atoms
+        the structure in Å, without a calculator
+    energy : float or None
+        eV, None where the file gives none
+    forces : array or None
+        [N, 3] eV/Å or None
+    stress : array or None
+        [3, 3] symmetric, eV/Å^3 in ASE's sign, or None; None unless periodic in all three directions
+    group : str
+        the value under the group key, "" where there is none
+    source : str
+        file name and frame index, for messages
+    free_energy : float or None
+        eV, what the file calls so, where ``energy`` is another one
+    unread : tuple of str
+        names of the frame's data that look like references and are not among ``keys``
     """
 
     atoms: Atoms
@@ -60,9 +68,17 @@ class Sample:
 class ReferenceKeys:
     """Where the references stand in the files and in which units; a key that is None is not used.
 
-    ``virial`` takes precedence over ``stress``; a virial is an energy and gives stress = -virial/volume. With
-    ``stress_sign`` "vasp", where a compressed crystal has a positive stress, both change their sign.
-    ``stress_order`` is that of six numbers: "ase" xx yy zz yz xz xy, "vasp" xx yy zz xy yz zx.
+    Attributes
+    ----------
+    energy, forces, stress, virial, group : str or None
+        keys of ``info`` or ``arrays``. ``virial`` takes precedence over ``stress``; a virial is an energy and
+        gives stress = -virial/volume
+    units : mapping of str
+        of energy, length and stress, by the names in ``units.py``
+    stress_sign : str
+        with "vasp", where a compressed crystal has a positive stress, stress and virial change their sign
+    stress_order : str
+        of six numbers: "ase" xx yy zz yz xz xy, "vasp" xx yy zz xy yz zx
     """
 
     energy: str | None = "energy"

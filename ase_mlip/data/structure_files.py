@@ -24,6 +24,20 @@ def read_frames(file: Path, name: str | None = None, stress_order: str = "ase") 
     In extended XYZ a stress or virial may have six numbers, in the order ``stress_order`` (references.py); of
     nine numbers the symmetric part is kept.
 
+    Parameters
+    ----------
+    file : Path
+        in any format of ASE's
+    name : str, optional
+        what errors call it
+    stress_order : str
+        of six numbers in extended XYZ: "ase" or "vasp"
+
+    Returns
+    -------
+    list of ase.Atoms
+        all frames
+
     Raises
     ------
     DataError

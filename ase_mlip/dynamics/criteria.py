@@ -42,24 +42,34 @@ class Criteria:
 
     Attributes
     ----------
-    min_distance: shortest distance allowed, as a factor on the sum of the pair's covalent radii
-    min_distance_absolute: the same for all pairs, Å; both hold
-    bonds: whether a broken or formed bond is a failure: True, False, or "auto", which is True for molecules
-        (no periodic direction) only, because bonds of liquids and hot solids change without harm, and False
-        where ``bond_deviation`` or ``bond_length`` says what a failure is
-    bond_deviation: largest change of a bond from its length at the start, to either side, Å
-    bond_length: longest bond allowed, Å
-    bond_stretch: a bond is broken when longer than this factor times its length at the start
-    bond_formed: one is formed when a pair not bonded at the start is closer than this factor times the sum
-        of its covalent radii
-    lost_distance: an atom further than this from every other (and from its own images) is lost, Å, unless it
-        was alone at the start; so is one that moves further from one record to the next and by more than
-        ten times its thermal way, which LAMMPS may lose altogether
-    temperature_factor: highest temperature, as a factor on that of the run; in a ramp on the present target.
-        With a thermostat the temperature of few atoms fluctuates: what it reaches in one record of a billion
-        is allowed, whatever the factor
-    energy_jump: largest change of the conserved energy from one record to the next, eV/atom: of the total
-        energy, or with a thermostat of what that conserves; not asked where an engine does not know it
+    min_distance : float or None
+        shortest distance allowed, as a factor on the sum of the pair's covalent radii
+    min_distance_absolute : float or None
+        the same for all pairs, Å; both hold
+    bonds : bool or str
+        whether a broken or formed bond is a failure: True, False, or "auto", which is True for molecules (no
+        periodic direction) only, because bonds of liquids and hot solids change without harm, and False where
+        ``bond_deviation`` or ``bond_length`` says what a failure is
+    bond_deviation : float or None
+        largest change of a bond from its length at the start, to either side, Å
+    bond_length : float or None
+        longest bond allowed, Å
+    bond_stretch : float
+        a bond is broken when longer than this factor times its length at the start
+    bond_formed : float
+        one is formed when a pair not bonded at the start is closer than this factor times the sum of its
+        covalent radii
+    lost_distance : float or None
+        an atom further than this from every other (and from its own images) is lost, Å, unless it was alone
+        at the start; so is one that moves further from one record to the next and by more than ten times its
+        thermal way, which LAMMPS may lose altogether
+    temperature_factor : float or None
+        highest temperature, as a factor on that of the run; in a ramp on the present target. With a
+        thermostat the temperature of few atoms fluctuates: what it reaches in one record of a billion is
+        allowed, whatever the factor
+    energy_jump : float or None
+        largest change of the conserved energy from one record to the next, eV/atom: of the total energy, or
+        with a thermostat of what that conserves; not asked where an engine does not know it
     """
 
     min_distance: float | None = 0.5
@@ -87,9 +97,12 @@ class Failure:
 
     Attributes
     ----------
-    time_ps, step: of the record
-    kind: one of ``KINDS``
-    detail: what was found and what was allowed, in words
+    time_ps, step : float, int
+        of the record
+    kind : str
+        one of ``KINDS``
+    detail : str
+        what was found and what was allowed, in words
     """
 
     time_ps: float
@@ -104,13 +117,18 @@ class Frame:
 
     Attributes
     ----------
-    step, time_ps: when
-    positions: [N, 3], Å, followed through periodic boundaries (not wrapped)
-    potential_energy, kinetic_energy: of the whole structure, eV; None where not yet known
-    cell: [3, 3], Å; None for that of the start
-    target_K: what a thermostat aims at at this time, K; None at constant energy
-    conserved_energy: what dynamics with a thermostat conserves, eV; None where there is none, or where it is
-        not known
+    step, time_ps : int, float
+        when
+    positions : array
+        [N, 3], Å, followed through periodic boundaries (not wrapped)
+    potential_energy, kinetic_energy : float or None
+        of the whole structure, eV; None where not yet known
+    cell : array or None
+        [3, 3], Å; None for that of the start
+    target_K : float or None
+        what a thermostat aims at at this time, K; None at constant energy
+    conserved_energy : float or None
+        what dynamics with a thermostat conserves, eV; None where there is none, or where it is not known
     """
 
     step: int
@@ -135,17 +153,25 @@ class Monitor:
 
     Parameters
     ----------
-    atoms: the start, which defines the bonds; not modified
-    criteria: what is unstable
-    temperature_K: of the run, K, for ``temperature_factor``; None takes that of the start's momenta
+    atoms : ase.Atoms
+        the start, which defines the bonds; not modified
+    criteria : Criteria, optional
+        what is unstable
+    temperature_K : float, optional
+        of the run, K, for ``temperature_factor``; None takes that of the start's momenta
 
     Attributes
     ----------
-    start: positions at the start, Å, [N, 3]
-    failure: the first, or None
-    min_distance: shortest distance between two atoms in any finite frame, Å; infinite where none are near
-    broken_bonds, formed_bonds: relative to the start, in the last frame; counted whatever the criteria
-    lost_atoms: atoms lost in the last frame
+    start
+        positions at the start, Å, [N, 3]
+    failure
+        the first, or None
+    min_distance
+        shortest distance between two atoms in any finite frame, Å; infinite where none are near
+    broken_bonds, formed_bonds
+        relative to the start, in the last frame; counted whatever the criteria
+    lost_atoms
+        atoms lost in the last frame
     """
 
     def __init__(self, atoms: Atoms, criteria: Criteria | None = None, temperature_K: float | None = None):

@@ -47,10 +47,14 @@ def lammps_frames(
 
     Parameters
     ----------
-    atoms: periodic in all directions or in none, with momenta, in LAMMPS' frame (a lower triangular cell)
-    model: model file
-    timestep, steps, interval, thermostat, seed: as for :func:`ase_frames`
-    options: of the pair style: ``dtype``, ``device``, ``symmetrize``
+    atoms : ase.Atoms
+        periodic in all directions or in none, with momenta, in LAMMPS' frame (a lower triangular cell)
+    model : Path
+        model file
+    timestep, steps, interval, thermostat, seed : float, int, Thermostat
+        as for :func:`ase_frames`
+    options : mapping of str, optional
+        of the pair style: ``dtype``, ``device``, ``symmetrize``
 
     Raises
     ------

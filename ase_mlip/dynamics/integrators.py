@@ -33,11 +33,15 @@ class State:
 
     Attributes
     ----------
-    positions, momenta, forces: [R, N, 3], Å, u·Å/time, eV/Å
-    energies: potential energies, eV, [R]
-    heat: what the thermostat has given to the atoms so far, its own energy subtracted, eV, [R]: potential and
+    positions, momenta, forces : array
+        [R, N, 3], Å, u·Å/time, eV/Å
+    energies : array
+        potential energies, eV, [R]
+    heat : array
+        what the thermostat has given to the atoms so far, its own energy subtracted, eV, [R]: potential and
         kinetic energy less this is conserved, up to the error of the step
-    chain: momenta of the thermostat's variables, [R, CHAIN]
+    chain : array
+        momenta of the thermostat's variables, [R, CHAIN]
     """
 
     positions: np.ndarray
@@ -57,10 +61,14 @@ class Bodies:
 
     Attributes
     ----------
-    masses, inverse_masses: [N, 1], 1/u; the inverse ones of fixed atoms are zero
-    free: 1.0, and 0.0 for fixed atoms, [N, 1]
-    holds_centre: whether the centre of mass rests
-    degrees_of_freedom: 3N - 3, or 3 for each free atom
+    masses, inverse_masses
+        [N, 1], 1/u; the inverse ones of fixed atoms are zero
+    free
+        1.0, and 0.0 for fixed atoms, [N, 1]
+    holds_centre
+        whether the centre of mass rests
+    degrees_of_freedom
+        3N - 3, or 3 for each free atom
     """
 
     def __init__(self, atoms: Atoms, hold_centre: bool = True):
@@ -129,8 +137,10 @@ class Langevin:
 
     Parameters
     ----------
-    timestep: h, in ASE's unit of time
-    friction: γ, 1/ASE's unit of time
+    timestep : float
+        h, in ASE's unit of time
+    friction : float
+        γ, 1/ASE's unit of time
     """
 
     def __init__(self, bodies: Bodies, timestep: float, friction: float, noise: Noise | None):
@@ -175,9 +185,12 @@ class NoseHoover:
 
     Parameters
     ----------
-    timestep: in ASE's unit of time
-    damping: τ in ASE's unit of time: Q_1 = N_f kT τ², the others kT τ²
-    kT: first temperature, eV
+    timestep : float
+        in ASE's unit of time
+    damping : float
+        τ in ASE's unit of time: Q_1 = N_f kT τ², the others kT τ²
+    kT : float
+        first temperature, eV
     """
 
     def __init__(self, bodies: Bodies, timestep: float, damping: float, kT: float):
@@ -240,9 +253,12 @@ def make_integrator(
 
     Parameters
     ----------
-    atoms: give masses and fixed atoms
-    timestep: in ASE's unit of time
-    seeds: of the noise, one for each replica
+    atoms : ase.Atoms
+        give masses and fixed atoms
+    timestep : float
+        in ASE's unit of time
+    seeds : sequence of int
+        of the noise, one for each replica
 
     Raises
     ------

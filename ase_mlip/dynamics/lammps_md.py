@@ -33,10 +33,14 @@ class LammpsMD:
 
     Attributes
     ----------
-    result: energies, drift and last structure as :func:`ase_mlip.dynamics.md.run_nve` returns them
-    energy: potential energy of the last structure, eV
-    forces: on its atoms, eV/Å, [N, 3]
-    log: what LAMMPS printed
+    result : MDResult
+        energies, drift and last structure as :func:`ase_mlip.dynamics.md.run_nve` returns them
+    energy : float
+        potential energy of the last structure, eV
+    forces : array
+        on its atoms, eV/Å, [N, 3]
+    log : str
+        what LAMMPS printed
     """
 
     result: MDResult
@@ -61,13 +65,19 @@ def run_nve_lammps(
 
     Parameters
     ----------
-    atoms: periodic structure with momenta, in LAMMPS' frame (a lower triangular cell, as cubic ones are)
-    model: model file
-    timestep, time, equilibration: in ASE's unit of time, as for :func:`ase_mlip.dynamics.md.run_nve`
-    dtype, device: of the network
-    respa: if above 1, direct forces at every step and what the conservative ones add to them at every
+    atoms : ase.Atoms
+        periodic structure with momenta, in LAMMPS' frame (a lower triangular cell, as cubic ones are)
+    model : Path
+        model file
+    timestep, time, equilibration : float
+        in ASE's unit of time, as for :func:`ase_mlip.dynamics.md.run_nve`
+    dtype, device : str
+        of the network
+    respa : int
+        if above 1, direct forces at every step and what the conservative ones add to them at every
         ``respa``-th (LAMMPS' ``run_style respa``); energies are those of the latter steps
-    progress: called as ``progress(step, steps)`` after each step
+    progress : callable, optional
+        called as ``progress(step, steps)`` after each step
 
     Raises
     ------

@@ -35,11 +35,16 @@ def running(
 
     Parameters
     ----------
-    atoms: with a cell in LAMMPS' frame (:func:`require_frame`) and momenta
-    model: model file
-    options: of the pair style
-    timestep: in ASE's unit of time
-    commands: lines of the input behind the time step
+    atoms : ase.Atoms
+        with a cell in LAMMPS' frame (:func:`require_frame`) and momenta
+    model : Path
+        model file
+    options : mapping of str
+        of the pair style
+    timestep : float
+        in ASE's unit of time
+    commands : str
+        lines of the input behind the time step
 
     Raises
     ------

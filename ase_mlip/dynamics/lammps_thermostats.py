@@ -23,10 +23,14 @@ def stages(
 
     Parameters
     ----------
-    thermostat: None for constant energy
-    timestep: ps
-    steps: of the whole run
-    seed: of the noise
+    thermostat : Thermostat, optional
+        None for constant energy
+    timestep : float
+        ps
+    steps : int
+        of the whole run
+    seed : int
+        of the noise
 
     Raises
     ------

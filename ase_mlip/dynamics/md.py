@@ -28,19 +28,32 @@ class MDResult:
 
     Attributes
     ----------
-    times: ps, [n]
-    potential_energies, kinetic_energies: [n]
-    temperatures: K, of 3N - 3 degrees of freedom, [n]
-    equilibration: ps at the start that the next three leave out
-    drift: slope of a straight line through the total energy, meV/atom/ps
-    fluctuation: root mean square deviation of the total energy from that line, meV/atom
-    mean_temperature: K
-    max_displacement: longest way from an atom's start to its end, Å
-    atoms: the last structure with its momenta, without calculator
-    completed: False where energies or positions stopped being finite
-    steps: steps taken
-    timestep: in fs
-    seconds_per_step: wall time, mean
+    times : array
+        ps, [n]
+    potential_energies, kinetic_energies : array
+        [n]
+    temperatures : array
+        K, of 3N - 3 degrees of freedom, [n]
+    equilibration : float
+        ps at the start that the next three leave out
+    drift : float
+        slope of a straight line through the total energy, meV/atom/ps
+    fluctuation : float
+        root mean square deviation of the total energy from that line, meV/atom
+    mean_temperature : float
+        K
+    max_displacement : float
+        longest way from an atom's start to its end, Å
+    atoms : ase.Atoms
+        the last structure with its momenta, without calculator
+    completed : bool
+        False where energies or positions stopped being finite
+    steps : int
+        steps taken
+    timestep : float
+        in fs
+    seconds_per_step : float
+        wall time, mean
     """
 
     times: np.ndarray = field(repr=False)
@@ -80,15 +93,30 @@ def run_nve(
 
     Parameters
     ----------
-    atoms: structure with a calculator; not modified
-    temperature_K: velocities are drawn at exactly this temperature, K, without net momentum; a crystal that
-        starts in its minimum keeps about half of it. None keeps the momenta ``atoms`` has.
-    timestep: in ASE's unit of time: ``1.0 * ase.units.fs``
-    time: length of the run, the same unit
-    equilibration: what drift, fluctuation and mean temperature leave out at the start, the same unit
-    seed: of the velocities
-    trajectory: write every ``interval``-th step to this ASE trajectory
-    progress: called as ``progress(step, steps)`` after each step
+    atoms : ase.Atoms
+        structure with a calculator; not modified
+    temperature_K : float, optional
+        velocities are drawn at exactly this temperature, K, without net momentum; a crystal that starts in
+        its minimum keeps about half of it. None keeps the momenta ``atoms`` has.
+    timestep : float
+        in ASE's unit of time: ``1.0 * ase.units.fs``
+    time : float
+        length of the run, the same unit
+    equilibration : float
+        what drift, fluctuation and mean temperature leave out at the start, the same unit
+    seed : int
+        of the velocities
+    trajectory : str or Path, optional
+        write every ``interval``-th step to this ASE trajectory
+    progress : callable, optional
+        called as ``progress(step, steps)`` after each step
+    interval : int
+        steps from one frame of the trajectory to the next
+
+    Returns
+    -------
+    MDResult
+        energies, drift and the last structure
 
     Raises
     ------

@@ -24,9 +24,12 @@ class EngineStopped(Exception):
 
     Attributes
     ----------
-    kind: which of :data:`ase_mlip.dynamics.criteria.KINDS` that is
-    positions: where the atoms were, Å, [N, 3], as far as it is known
-    lost_atoms: how many LAMMPS has lost
+    kind
+        which of :data:`ase_mlip.dynamics.criteria.KINDS` that is
+    positions : array or None
+        where the atoms were, Å, [N, 3], as far as it is known
+    lost_atoms
+        how many LAMMPS has lost
     """
 
     def __init__(self, message: str, positions: np.ndarray | None = None):
@@ -49,10 +52,14 @@ def ase_frames(
 
     Parameters
     ----------
-    timestep: in ASE's unit of time
-    steps: a multiple of ``interval``, the number of steps between two frames
-    thermostat: None is velocity Verlet at constant energy; a ramp has its time
-    seed: of the noise
+    timestep : float
+        in ASE's unit of time
+    steps : int
+        a multiple of ``interval``, the number of steps between two frames
+    thermostat : Thermostat, optional
+        None is velocity Verlet at constant energy; a ramp has its time
+    seed : int
+        of the noise
 
     Raises
     ------

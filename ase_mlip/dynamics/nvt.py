@@ -34,21 +34,33 @@ def run_nvt(
 
     Parameters
     ----------
-    atoms: structure with a calculator; not modified
-    thermostat: Langevin or Nosé-Hoover, at one temperature or in a ramp
-    temperature_K: velocities are drawn at exactly this temperature, K, without net momentum; None keeps the
-        momenta ``atoms`` has
-    timestep: in ASE's unit of time: ``1.0 * ase.units.fs``
-    time: length of the run, the same unit
-    equilibration: what drift, fluctuation and mean temperature leave out at the start, the same unit
-    seed: of the velocities and the noise
-    trajectory: write every ``interval``-th step to this ASE trajectory
-    progress: called as ``progress(step, steps)`` after each step
+    atoms : ase.Atoms
+        structure with a calculator; not modified
+    thermostat : Thermostat
+        Langevin or Nosé-Hoover, at one temperature or in a ramp
+    temperature_K : float, optional
+        velocities are drawn at exactly this temperature, K, without net momentum; None keeps the momenta
+        ``atoms`` has
+    timestep : float
+        in ASE's unit of time: ``1.0 * ase.units.fs``
+    time : float
+        length of the run, the same unit
+    equilibration : float
+        what drift, fluctuation and mean temperature leave out at the start, the same unit
+    seed : int
+        of the velocities and the noise
+    trajectory : str or Path, optional
+        write every ``interval``-th step to this ASE trajectory
+    progress : callable, optional
+        called as ``progress(step, steps)`` after each step
+    interval : int
+        steps from one frame of the trajectory to the next
 
     Returns
     -------
-    energies and temperatures of every step. Drift and fluctuation are those of the conserved energy:
-    potential and kinetic energy less the heat that the thermostat has given.
+    MDResult
+        energies and temperatures of every step. Drift and fluctuation are those of the conserved energy:
+        potential and kinetic energy less the heat that the thermostat has given.
 
     Raises
     ------

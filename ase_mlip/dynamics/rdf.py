@@ -20,14 +20,20 @@ class RDF:
 
     Attributes
     ----------
-    r: centres of the bins, Å, [n]
-    width: of a bin, Å
-    g: by pair of species, "O-Si" with the symbols in alphabetical order, and "all": [n]. For crystals and
+    r : array
+        centres of the bins, Å, [n]
+    width : float
+        of a bin, Å
+    g : dict of array
+        by pair of species, "O-Si" with the symbols in alphabetical order, and "all": [n]. For crystals and
         liquids g(r), no unit, 1 for an ideal gas; for what is not periodic in three directions h(r), 1/Å, the
         density of the distances of all N(N - 1) pairs (of X and Y: N_X N_Y)
-    frames: how many were averaged
-    periodic: which of the two it is
-    species: atomic numbers in any of the frames, in ascending order
+    frames : int
+        how many were averaged
+    periodic : bool
+        which of the two it is
+    species : tuple of int
+        atomic numbers in any of the frames, in ascending order
     """
 
     r: np.ndarray = field(repr=False)
@@ -43,8 +49,10 @@ class RDFAccumulator:
 
     Parameters
     ----------
-    rmax: longest distance, Å; may exceed the cell
-    width: of the bins, Å
+    rmax : float
+        longest distance, Å; may exceed the cell
+    width : float
+        of the bins, Å
 
     Raises
     ------
@@ -117,6 +125,20 @@ def rdf(frames: Iterable[Atoms], rmax: float = 6.0, width: float = 0.05) -> RDF:
 
     The normalisation is that of infinitely many images: g(r) = V n(r) / (N_X N_Y v(r)), with n(r) ordered
     pairs in a shell of volume v(r). Cells smaller than ``rmax`` are no obstacle.
+
+    Parameters
+    ----------
+    frames : iterable of ase.Atoms
+        of the same substance
+    rmax : float
+        longest distance, Å
+    width : float
+        of a bin, Å
+
+    Returns
+    -------
+    RDF
+        g(r) of each pair of species and of all
 
     Raises
     ------

@@ -28,16 +28,26 @@ class ReplicaRun:
 
     Attributes
     ----------
-    seed: of its velocities and noise
-    survived: ps until the record that failed, or until the end of the run
-    failure: the first, or None: then the lifetime is censored at ``survived``
-    steps, times: of the sound records, the times in ps, [n]
-    positions: Å, [n, N, 3]
-    potential_energies, kinetic_energies: eV, [n]
-    conserved_energies: what the dynamics conserves, eV, [n]
-    targets_K: of the thermostat, [n]; NaN at constant energy
-    min_distance: shortest distance between two atoms in any finite record, Å
-    atoms: the last sound record with its momenta
+    seed : int
+        of its velocities and noise
+    survived : float
+        ps until the record that failed, or until the end of the run
+    failure : Failure or None
+        the first, or None: then the lifetime is censored at ``survived``
+    steps, times : array
+        of the sound records, the times in ps, [n]
+    positions : array
+        Å, [n, N, 3]
+    potential_energies, kinetic_energies : array
+        eV, [n]
+    conserved_energies : array
+        what the dynamics conserves, eV, [n]
+    targets_K : array
+        of the thermostat, [n]; NaN at constant energy
+    min_distance : float
+        shortest distance between two atoms in any finite record, Å
+    atoms : ase.Atoms
+        the last sound record with its momenta
     """
 
     seed: int
@@ -76,23 +86,35 @@ def run_replicas(
 
     Parameters
     ----------
-    starts: one structure for each replica, of the same atoms, cell and constraints; not modified
-    evaluate: positions [R, N, 3] (Å) to energies [R] (eV) and forces [R, N, 3] (eV/Å), of those replicas that
-        are alive; may raise for positions it refuses
-    thermostat: None is constant energy
-    timestep: in ASE's unit of time
-    steps: rounded up to whole intervals
-    interval: steps from one record to the next
-    temperature_K: velocities are drawn at exactly this temperature without net momentum; None keeps the
-        momenta of the starts
-    seeds: of velocities and noise, by default 0, 1, …
-    criteria: what is unstable, by default ``Criteria()``
-    stop_fraction: end all once this fraction of the replicas has failed
-    progress: called as ``progress(step, steps)`` after each record
+    starts : sequence of ase.Atoms
+        one structure for each replica, of the same atoms, cell and constraints; not modified
+    evaluate : callable
+        positions [R, N, 3] (Å) to energies [R] (eV) and forces [R, N, 3] (eV/Å), of those replicas that are
+        alive; may raise for positions it refuses
+    thermostat : Thermostat, optional
+        None is constant energy
+    timestep : float
+        in ASE's unit of time
+    steps : int
+        rounded up to whole intervals
+    interval : int
+        steps from one record to the next
+    temperature_K : float, optional
+        velocities are drawn at exactly this temperature without net momentum; None keeps the momenta of the
+        starts
+    seeds : sequence of int, optional
+        of velocities and noise, by default 0, 1, …
+    criteria : Criteria, optional
+        what is unstable, by default ``Criteria()``
+    stop_fraction : float, optional
+        end all once this fraction of the replicas has failed
+    progress : callable, optional
+        called as ``progress(step, steps)`` after each record
 
     Returns
     -------
-    a :class:`ReplicaRun` for each start, in order
+    list of ReplicaRun
+        a :class:`ReplicaRun` for each start, in order
 
     Raises
     ------
@@ -100,7 +122,8 @@ def run_replicas(
         no starts, or starts of different systems
     MLIPError
         numbers out of range
-    what ``evaluate`` raises for a start
+    Exception
+        what ``evaluate`` raises for a start
     """
     collected: list[list[tuple[Frame, np.ndarray]]] = [[] for _ in starts]
     replicas = Replicas(starts, evaluate, thermostat, timestep, interval, temperature_K, seeds, criteria)
@@ -146,9 +169,12 @@ class Replicas:
 
     Attributes
     ----------
-    monitors: one for each replica, with its failure
-    seeds: of each
-    time_ps: how far they have come
+    monitors
+        one for each replica, with its failure
+    seeds : sequence of int or None
+        of each
+    time_ps
+        how far they have come
     """
 
     def __init__(

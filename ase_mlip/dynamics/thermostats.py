@@ -22,15 +22,22 @@ class Thermostat:
 
     Attributes
     ----------
-    kind: "langevin" (the BAOAB splitting; in LAMMPS ``fix gjf``, the same scheme) or "nose-hoover" (a chain
-        of three variables; in LAMMPS ``fix nvt``)
-    temperature_K: the target, at the start of a ramp, K
-    friction: of Langevin, 1/ps; zero is constant energy
-    damping: of Nosé-Hoover, its period in ps: the chain's first mass is N_f kT damping²
-    ramp_K: the target rises (or falls) linearly to this one; None keeps it
-    ramp_time: ps from the start in which it does so, and stays afterwards; None is the whole run
-    hold_centre: the centre of mass rests: 3N - 3 degrees of freedom, and noise without net momentum; False
-        for atoms in an external field: 3N. Without meaning where atoms are fixed or alone.
+    kind : str
+        "langevin" (the BAOAB splitting; in LAMMPS ``fix gjf``, the same scheme) or "nose-hoover" (a chain of
+        three variables; in LAMMPS ``fix nvt``)
+    temperature_K : float
+        the target, at the start of a ramp, K
+    friction : float
+        of Langevin, 1/ps; zero is constant energy
+    damping : float
+        of Nosé-Hoover, its period in ps: the chain's first mass is N_f kT damping²
+    ramp_K : float or None
+        the target rises (or falls) linearly to this one; None keeps it
+    ramp_time : float or None
+        ps from the start in which it does so, and stays afterwards; None is the whole run
+    hold_centre : bool
+        the centre of mass rests: 3N - 3 degrees of freedom, and noise without net momentum; False for atoms
+        in an external field: 3N. Without meaning where atoms are fixed or alone.
     """
 
     kind: str

@@ -22,17 +22,24 @@ def near_edges(
 
     Parameters
     ----------
-    positions: float64 [N, 3], Å
-    edge_index: int64 [2, E], centre and neighbour
-    offsets: float64 [E, 3], what a neighbour's image is away from it, Å
-    reverse: int64 [E], the candidate with the opposite vector
-    shifts: int64 [E, 3], handed on
-    squared_cutoffs: float64 [1] or [E], Å²
+    positions : Tensor
+        float64 [N, 3], Å
+    edge_index : Tensor
+        int64 [2, E], centre and neighbour
+    offsets : Tensor
+        float64 [E, 3], what a neighbour's image is away from it, Å
+    reverse : Tensor
+        int64 [E], the candidate with the opposite vector
+    shifts : Tensor
+        int64 [E, 3], handed on
+    squared_cutoffs : Tensor
+        float64 [1] or [E], Å²
 
     Returns
     -------
-    edge_index [2, K], vectors [K, 3], reverse [K] and shifts [K, 3] of those within the cutoff, in order, and
-    the shortest distance of all candidates (Å; infinite without any)
+    Selected
+        edge_index [2, K], vectors [K, 3], reverse [K] and shifts [K, 3] of those within the cutoff, in order,
+        and the shortest distance of all candidates (Å; infinite without any)
     """
     _ops.load()
     return torch.ops.ase_mlip.near_edges(positions, edge_index, offsets, reverse, shifts, squared_cutoffs)

@@ -34,14 +34,22 @@ class Graph:
 
     Attributes
     ----------
-    species: int64 [N], atomic numbers
-    edge_index: int64 [2, E], centre and neighbour, sorted by centre
-    edge_vectors: float64 [E, 3], Å
-    reverse_edges: int64 [E], index of the edge (j, i, -S), -1 where there is none
-    shifts: int64 [E, 3], S in units of the cell vectors
-    structure: int64 [N], the structure each node belongs to
-    n_structures: number of structures
-    node_weights: float64 [N], 1 for atoms that are summed, 0 for ghosts and padding
+    species : torch.Tensor
+        int64 [N], atomic numbers
+    edge_index : torch.Tensor
+        int64 [2, E], centre and neighbour, sorted by centre
+    edge_vectors : torch.Tensor
+        float64 [E, 3], Å
+    reverse_edges : torch.Tensor
+        int64 [E], index of the edge (j, i, -S), -1 where there is none
+    shifts : torch.Tensor
+        int64 [E, 3], S in units of the cell vectors
+    structure : torch.Tensor
+        int64 [N], the structure each node belongs to
+    n_structures : int
+        number of structures
+    node_weights : torch.Tensor
+        float64 [N], 1 for atoms that are summed, 0 for ghosts and padding
     """
 
     species: torch.Tensor
@@ -66,6 +74,20 @@ def build_graph(atoms: Atoms, cutoff: float, pair_cutoffs: Mapping[str, float] |
     """The graph of one structure with all edges up to ``cutoff`` (Å), on the CPU.
 
     ``pair_cutoffs`` gives shorter cutoffs (Å) to pairs of elements, as in ``{"Si-O": 4.0}``.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        the structure
+    cutoff : float
+        longest edge, Å
+    pair_cutoffs : mapping of float, optional
+        shorter cutoffs for pairs of elements, as in ``{"Si-O": 4.0}``, Å
+
+    Returns
+    -------
+    Graph
+        on the CPU, with edge vectors in float64
 
     Raises
     ------
@@ -111,10 +133,14 @@ class NeighborList:
 
     Parameters
     ----------
-    cutoff: longest edge, Å
-    skin: extra reach of the stored list, Å; 0 makes a new list whenever an atom moves
-    pair_cutoffs: shorter cutoffs (Å) for pairs of elements, as in ``{"Si-O": 4.0}``
-    device: where the stored list and the graphs live; only positions are sent there at each update
+    cutoff : float
+        longest edge, Å
+    skin : float
+        extra reach of the stored list, Å; 0 makes a new list whenever an atom moves
+    pair_cutoffs : mapping of float, optional
+        shorter cutoffs (Å) for pairs of elements, as in ``{"Si-O": 4.0}``
+    device : str or torch.device
+        where the stored list and the graphs live; only positions are sent there at each update
     """
 
     def __init__(

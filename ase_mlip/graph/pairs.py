@@ -17,12 +17,19 @@ def find_pairs(
 
     Parameters
     ----------
-    positions: [N, 3], Å, finite; atoms may be outside the cell
-    cell: [3, 3], Å; pbc: [3], bool; cutoff: Å, may exceed the cell
+    positions : array
+        [N, 3], Å, finite; atoms may be outside the cell
+    cell : array
+        [3, 3], Å
+    pbc : array
+        bool [3]
+    cutoff : float
+        Å, may exceed the cell
 
     Returns
     -------
-    i, j: [M]; S: images, int [M, 3]; d: distances |r_j - r_i + S·cell|, Å, [M]
+    tuple of array
+        i, j: [M]; S: images, int [M, 3]; d: distances |r_j - r_i + S·cell|, Å, [M]
     """
     periodic = np.asarray(pbc, dtype=bool)
     if not periodic.any() and len(positions) <= FEW:

@@ -19,10 +19,14 @@ class Places:
 
     Attributes
     ----------
-    owners: int32 [G], the atom of each image
-    edges: int64 [G], an edge of the list that leads to the image
-    starts: int32 [N + 1], first candidate of each atom; the last is E
-    neighbours: int32 [E], places
+    owners : torch.Tensor
+        int32 [G], the atom of each image
+    edges : torch.Tensor
+        int64 [G], an edge of the list that leads to the image
+    starts : torch.Tensor
+        int32 [N + 1], first candidate of each atom; the last is E
+    neighbours : torch.Tensor
+        int32 [E], places
     """
 
     owners: torch.Tensor

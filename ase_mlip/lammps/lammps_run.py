@@ -21,6 +21,15 @@ def run(arguments: list[str], program: str | None = None, plugin: Path | None = 
     ``program``: another LAMMPS than the installed one, a path or a name on PATH; its plugin lies in the
     folder ``plugin`` or in one of LAMMPS_PLUGIN_PATH.
 
+    Parameters
+    ----------
+    arguments : list of str
+        of ``lmp``
+    program : str, optional
+        another LAMMPS than the installed one, a path or a name on PATH
+    plugin : Path, optional
+        folder of its plugin; by default one of LAMMPS_PLUGIN_PATH
+
     Raises
     ------
     BuildError
@@ -59,7 +68,20 @@ def free_group(atoms) -> tuple[str, str]:
 
 
 def prepare(program: str | None = None, plugin: Path | None = None) -> tuple[Path, dict[str, str]]:
-    """The program and the environment that :func:`run` uses."""
+    """The program and the environment that :func:`run` uses.
+
+    Parameters
+    ----------
+    program : str, optional
+        as of :func:`run`
+    plugin : Path, optional
+        as of :func:`run`
+
+    Returns
+    -------
+    tuple of Path and dict
+        the program, and the environment to start it in
+    """
     lammps = _lammps.find_lammps()
     if program is not None:
         path = shutil.which(program)

@@ -39,22 +39,36 @@ class PhononAudit:
 
     Attributes
     ----------
-    splitting: largest difference of frequencies that the space group makes equal, THz, over the special
-        points and all q-points equivalent to them; without the acoustic modes at Γ, of which a frequency is
-        the root of what should be zero
-    splitting_at: name of that special point
-    splittings: the same by special point
-    acoustic: frequencies of the three acoustic modes at Γ, without correction, THz, [3]
-    optical: the other frequencies at Γ, THz, [bands - 3]
-    sum_rule_error: largest component of the force constants' sum over atoms, eV/Å^2
-    permutation_error: largest component of Φ_ij - Φ_ji^T, eV/Å^2
-    symmetry_error: largest component that imposing the space group and sum rules changes, eV/Å^2
-    distance: Å
-    n_displacements: 6 for each atom of the primitive cell
-    evaluations: of the calculator or network, rotations counted
-    seconds: for them
-    averaging: name of the averaging over rotations
-    force_constants: of the primitive cell's atoms with all of the supercell, eV/Å^2, [n, N, 3, 3]
+    splitting : float
+        largest difference of frequencies that the space group makes equal, THz, over the special points and
+        all q-points equivalent to them; without the acoustic modes at Γ, of which a frequency is the root of
+        what should be zero
+    splitting_at : str
+        name of that special point
+    splittings : dict of float
+        the same by special point
+    acoustic : array
+        frequencies of the three acoustic modes at Γ, without correction, THz, [3]
+    optical : array
+        the other frequencies at Γ, THz, [bands - 3]
+    sum_rule_error : float
+        largest component of the force constants' sum over atoms, eV/Å^2
+    permutation_error : float
+        largest component of Φ_ij - Φ_ji^T, eV/Å^2
+    symmetry_error : float
+        largest component that imposing the space group and sum rules changes, eV/Å^2
+    distance : float
+        Å
+    n_displacements : int
+        6 for each atom of the primitive cell
+    evaluations : int
+        of the calculator or network, rotations counted
+    seconds : float
+        for them
+    averaging : str
+        name of the averaging over rotations
+    force_constants : array
+        of the primitive cell's atoms with all of the supercell, eV/Å^2, [n, N, 3, 3]
     """
 
     splitting: float
@@ -102,10 +116,12 @@ def audit_phonons(
     atoms, calculator : ase.Atoms, str or Path; ASE calculator, Model, str or Path, optional
         as of :func:`ase_mlip.lattice_dynamics.phonons.phonons`. Use a calculator in float64: differences of
         forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32
-    supercell_matrix, min_length, distance, symmetry, relax_first, force, input_symprec
-        as there; lengths in Å
-    primitive_matrix, symprec, checkpoint, progress
-        as there, too; the checkpoint is another file
+    supercell_matrix, min_length, distance : int [3] or [3, 3], float, float
+        as there, lengths in Å
+    symmetry, relax_first, force, input_symprec : str or ase.Atoms, bool, bool, float
+        as there
+    primitive_matrix, symprec, checkpoint, progress : str or float [3, 3], float, str or Path, callable
+        as there; the checkpoint is another file
 
     Returns
     -------

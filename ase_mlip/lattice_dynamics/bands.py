@@ -31,11 +31,16 @@ class BandStructure:
 
     Attributes
     ----------
-    q_points: [n, 3]
-    distances: length along the path, 1/Å (without 2π), [n]
-    frequencies: THz, [n, bands]
-    segments: first and last index (exclusive) of each straight piece; between pieces a curve may be broken
-    labels: distance and name of the special points; "U|K" where the path jumps
+    q_points : array
+        [n, 3]
+    distances : array
+        length along the path, 1/Å (without 2π), [n]
+    frequencies : array
+        THz, [n, bands]
+    segments : list of tuple of int
+        first and last index (exclusive) of each straight piece; between pieces a curve may be broken
+    labels : list of tuple of str
+        distance and name of the special points; "U|K" where the path jumps
     """
 
     q_points: np.ndarray
@@ -64,10 +69,14 @@ def band_structure(
 
     Parameters
     ----------
-    calculation: with force constants
-    primitive: its primitive cell
-    path: as "GXU,KGL"; None takes the standard path
-    points: q-points along the path, about
+    calculation : Phonopy
+        with force constants
+    primitive : ase.Atoms
+        its primitive cell
+    path : str, optional
+        as "GXU,KGL"; None takes the standard path
+    points : int
+        q-points along the path, about
 
     Raises
     ------

@@ -22,9 +22,12 @@ def averaged_forces(atoms: Atoms, calculator, symprec: float = 1e-5) -> tuple[np
 
     Parameters
     ----------
-    atoms: a crystal; not modified
-    calculator: any; one that averages over a group evaluates a rotation per coset only
-    symprec: within which the structure's own symmetry is taken as exact, Å
+    atoms : ase.Atoms
+        a crystal; not modified
+    calculator
+        any; one that averages over a group evaluates a rotation per coset only
+    symprec : float
+        within which the structure's own symmetry is taken as exact, Å
     """
     averaging = getattr(calculator, "averaging", None)
     work = atoms.copy()
@@ -54,7 +57,8 @@ def own_symmetry(atoms: Atoms, averaging: Averaging, symprec: float) -> tuple[np
 
     Returns
     -------
-    rotations [H, 3, 3], Cartesian, and permutations int [H, N]: atom i goes to where atom ``p[h, i]`` is
+    tuple of array
+        rotations [H, 3, 3], Cartesian, and permutations int [H, N]: atom i goes to where atom ``p[h, i]`` is
     """
     found = symmetry_dataset(atoms, symprec)
     if found is None:

@@ -26,11 +26,14 @@ class Checkpoint:
 
     Parameters
     ----------
-    path: an .npz file, or None to keep nothing
-    supercells: those of the run
-    calculator: of which class, parameters, model files, rotations and versions count
-        (:mod:`.calculator_identity`). Where these do not tell everything, as with a foreign calculator, the
-        stored supercell with the largest force is evaluated again and compared
+    path : str or Path, optional
+        an .npz file, or None to keep nothing
+    supercells : sequence of PhonopyAtoms
+        those of the run
+    calculator
+        of which class, parameters, model files, rotations and versions count (:mod:`.calculator_identity`).
+        Where these do not tell everything, as with a foreign calculator, the stored supercell with the
+        largest force is evaluated again and compared
 
     Warns
     -----

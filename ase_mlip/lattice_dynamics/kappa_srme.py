@@ -55,9 +55,17 @@ def kappa_srme(
 
     Parameters
     ----------
-    result: None stands for a relaxation or calculation that failed
-    reference: on the same mesh, which is what makes modes correspond
-    temperature: K, one that both have
+    result : ConductivityResult, optional
+        None stands for a relaxation or calculation that failed
+    reference : ConductivityResult or KappaReference
+        on the same mesh, which is what makes modes correspond
+    temperature : float
+        K, one that both have
+
+    Returns
+    -------
+    float
+        0 where all modes agree, 2 for what failed
 
     Raises
     ------

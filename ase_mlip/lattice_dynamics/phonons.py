@@ -169,7 +169,8 @@ def compute_forces(
 
     Returns
     -------
-    the largest force of the undisplaced supercell, eV/Å, and the number of evaluations
+    tuple of int
+        the largest force of the undisplaced supercell, eV/Å, and the number of evaluations
     """
     cells = [calculation.supercell, *calculation.supercells_with_displacements]
     done = Checkpoint(checkpoint, cells, calculator)

@@ -49,13 +49,20 @@ class PhononComparison:
 
     Attributes
     ----------
-    mean_absolute_error, max_error: over all modes of the mesh, weighted by the points' multiplicity
-    max_error_q: q-point of the largest error
-    gamma: optical modes' mean frequency at Γ, of the model and of the reference; nan for one atom
-    lattice_strain: (V / V_reference)^(1/3) - 1, of the cell that the model relaxed
-    model: the model's phonons in the reference's supercell
-    reference_bands: along the same path
-    source: where the reference came from
+    mean_absolute_error, max_error : float
+        over all modes of the mesh, weighted by the points' multiplicity
+    max_error_q : array
+        q-point of the largest error
+    gamma : tuple of float
+        optical modes' mean frequency at Γ, of the model and of the reference; nan for one atom
+    lattice_strain : float
+        (V / V_reference)^(1/3) - 1, of the cell that the model relaxed
+    model : PhononResult
+        the model's phonons in the reference's supercell
+    reference_bands : BandStructure
+        along the same path
+    source : str
+        where the reference came from
     """
 
     mean_absolute_error: float
@@ -92,13 +99,18 @@ def compare_phonons(
 
     Parameters
     ----------
-    atoms: the crystal, with a calculator; not modified
-    reference: a directory with ``phonopy.yaml`` or ``phonopy_disp.yaml`` and ``FORCE_SETS``,
-        ``FORCE_CONSTANTS``, ``force_constants.hdf5`` or ``vasprun.xml`` (one per displacement, in folders
-        or numbered); or another ASE calculator, whose phonons are computed in the same way
-    path, mesh: as of :func:`ase_mlip.lattice_dynamics.phonons.phonons`
-    progress: called as ``progress(done, total)`` after each supercell
-    **options: of :func:`ase_mlip.lattice_dynamics.phonons.phonons`; with a directory all but the supercell
+    atoms : ase.Atoms
+        the crystal, with a calculator; not modified
+    reference : str, Path or ASE calculator
+        a directory with ``phonopy.yaml`` or ``phonopy_disp.yaml`` and ``FORCE_SETS``, ``FORCE_CONSTANTS``,
+        ``force_constants.hdf5`` or ``vasprun.xml`` (one per displacement, in folders or numbered); or another
+        ASE calculator, whose phonons are computed in the same way
+    path, mesh : str, tuple of int
+        as of :func:`ase_mlip.lattice_dynamics.phonons.phonons`
+    progress : callable, optional
+        called as ``progress(done, total)`` after each supercell
+    **options
+        of :func:`ase_mlip.lattice_dynamics.phonons.phonons`; with a directory all but the supercell
 
     Raises
     ------
@@ -120,7 +132,24 @@ def compare_phonons(
 
 
 def compare_with(atoms: Atoms, loaded: Phonopy, source: str, **options) -> PhononComparison:
-    """As :func:`compare_phonons`, with a reference that is loaded already."""
+    """As :func:`compare_phonons`, with a reference that is loaded already.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        the crystal, with a calculator; not modified
+    loaded : phonopy.Phonopy
+        with force constants, of the same crystal
+    source : str
+        where it comes from, for the result
+    **options
+        of :func:`ase_mlip.lattice_dynamics.phonons.phonons`, but for the supercell
+
+    Returns
+    -------
+    PhononComparison
+        frequencies of both on the path and the mesh, THz
+    """
     refuse_constraints(atoms, "compare_phonons")
     cell = to_ase(loaded.unitcell)
     check_same_crystal(atoms, cell, source)

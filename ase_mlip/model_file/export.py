@@ -47,13 +47,18 @@ def export_model(
 
     Parameters
     ----------
-    module: a network of the contract (``docs/architecture.md``), or a ``Potential`` around one; it is copied
-    path: the file; it is replaced in one step, so that a crash or a full disk leaves the old one
-    metadata: fields of :class:`ModelInfo`; ``name, species, cutoff, message_passing_layers,
-        interaction_range`` are required in a dict; outputs, dtype, hashes and the self-test are measured
-    reference: gives independent numbers for the self-test, by default the module's own: ``energy`` [1] (eV),
+    module : torch.nn.Module
+        a network of the contract (``docs/architecture.md``), or a ``Potential`` around one; it is copied
+    path : str or Path
+        the file; it is replaced in one step, so that a crash or a full disk leaves the old one
+    metadata : ModelInfo or dict
+        fields of :class:`ModelInfo`; ``name, species, cutoff, message_passing_layers, interaction_range`` are
+        required in a dict; outputs, dtype, hashes and the self-test are measured
+    reference : callable, optional
+        gives independent numbers for the self-test, by default the module's own: ``energy`` [1] (eV),
         ``forces`` [N, 3] (eV/Å) and ``virial`` [1, 3, 3] (eV, symmetric) of a structure, in float64
-    averaging: rotations that engines average the network over unless told otherwise, such as
+    averaging : Averaging, optional
+        rotations that engines average the network over unless told otherwise, such as
         ``find_averaging(crystal)`` of :mod:`ase_mlip.rotations.schemes`; None keeps those of ``module``
 
     Returns

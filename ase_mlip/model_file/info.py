@@ -32,22 +32,54 @@ DTYPES = ("float32", "float64")
 class ModelInfo:
     """The JSON document of a model file. Lengths in Å, energies in eV.
 
+    A new field also needs its type among the ``FIELDS`` of ``document.py``.
+
     Attributes
     ----------
-    species: atomic numbers the model knows, sorted
-    cutoff: no edge is longer, Å
-    pair_cutoffs: shorter cutoffs for pairs of elements, ``{"O-Si": 3.5}``, or None
-    interaction_range: distance beyond which an atom cannot change another's energy, Å
-    dtype: precision of the stored weights
-    inputs, outputs: names of per-node tensors beyond the graph, and of what the network returns
-    symmetrization: the symmetry averaging exported with the model, or None
-    operators: versions of the custom operators it calls, ``{"ase_mlip": 1}``
-    training: where the weights come from: data, functional, errors on the test set
-    reference_energies: energy per element that is added in float64, eV
-    self_test: a structure, the numbers it must give, and how closely (:mod:`ase_mlip.model_file.self_test`)
-    members: SHA-256 of every other member of the archive
-    schema_version: of the file that was read; what is written has the present one
-    document_sha256: of the document's bytes; in a file of schema 1, of its canonical form
+    name : str
+        of the model
+    species : list of int
+        atomic numbers the model knows, sorted
+    cutoff : float
+        no edge is longer, Å
+    pair_cutoffs : dict of float or None
+        shorter cutoffs for pairs of elements, ``{"O-Si": 3.5}``, or None
+    message_passing_layers : int
+        neighbourhoods that an atom's energy sees in a row
+    interaction_range : float
+        distance beyond which an atom cannot change another's energy, Å
+    description : str
+        a sentence for people
+    dtype : str
+        precision of the stored weights
+    units : dict of str
+        of the numbers; there is one choice
+    inputs, outputs : list of str
+        names of per-node tensors beyond the graph, and of what the network returns
+    conservative, equivariant : bool
+        whether forces are derivatives of the energy; whether energies do not depend on the orientation
+    symmetrization : dict of object or None
+        the symmetry averaging exported with the model, or None
+    operators : dict of int
+        versions of the custom operators it calls, ``{"ase_mlip": 1}``
+    architecture : dict
+        its name and hyper-parameters, of networks that this package can build again
+    training : dict of object
+        where the weights come from: data, functional, errors on the test set
+    license, citation : str
+        of the weights
+    versions, created : dict of str, str
+        of the programs that wrote the file, and when
+    reference_energies : dict of float
+        energy per element that is added in float64, eV
+    self_test : dict of object
+        a structure, the numbers it must give, and how closely (:mod:`ase_mlip.model_file.self_test`)
+    members : dict of str
+        SHA-256 of every other member of the archive
+    schema_version : int
+        of the file that was read; what is written has the present one
+    document_sha256 : str
+        of the document's bytes; in a file of schema 1, of its canonical form
     """
 
     name: str
@@ -126,12 +158,28 @@ class ModelInfo:
 
 
 def shipped_models() -> list[str]:
-    """Names of the potentials inside this package."""
+    """Names of the potentials inside this package.
+
+    Returns
+    -------
+    list of str
+        sorted
+    """
     return sorted(file.stem for file in SHIPPED.glob("*.pt"))
 
 
 def find_model(path_or_name: str | os.PathLike) -> Path:
     """Absolute path of a model file or of a shipped potential.
+
+    Parameters
+    ----------
+    path_or_name : str or Path
+        a model file, or the name of a shipped potential
+
+    Returns
+    -------
+    Path
+        absolute
 
     Raises
     ------

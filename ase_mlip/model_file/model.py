@@ -60,15 +60,24 @@ class Model:
 
     Attributes
     ----------
-    info: what the file says about itself
-    module: the scripted :class:`ase_mlip.model_file.potential.Potential`
-    device, dtype: where and in which precision the network runs
-    path: the file it came from
-    exported: the averaging the file was exported with
-    batch: rotations of an averaging that are evaluated together; 0: what is fastest
-    self_test: whether the file had to reproduce its own self-test, and has to wherever else it is evaluated
-    leverage: how far atoms are from the training data; None where the file does not say
-    potential: the module, or what calls one of schema 1, with the arguments of ``Potential.forward``
+    info : ModelInfo
+        what the file says about itself
+    module : torch.jit.ScriptModule
+        the scripted :class:`ase_mlip.model_file.potential.Potential`
+    device, dtype : torch.device, torch.dtype
+        where and in which precision the network runs
+    path : Path
+        the file it came from
+    exported : Averaging
+        the averaging the file was exported with
+    batch : int
+        rotations of an averaging that are evaluated together; 0: what is fastest
+    self_test : bool
+        whether the file had to reproduce its own self-test, and has to wherever else it is evaluated
+    leverage : Leverage or None
+        how far atoms are from the training data; None where the file does not say
+    potential
+        the module, or what calls one of schema 1, with the arguments of ``Potential.forward``
     """
 
     info: ModelInfo
@@ -107,19 +116,24 @@ class Model:
 
         Parameters
         ----------
-        graph: of one or more structures
-        outputs: names of what is wanted beside the energies; nothing else is computed
-        averaging: rotations to average over; None takes those the file was exported with
-        at_once: rotations that are evaluated together; 0: as :attr:`batch` says
+        graph : Graph
+            of one or more structures
+        outputs : sequence of str
+            names of what is wanted beside the energies; nothing else is computed
+        averaging : Averaging, optional
+            rotations to average over; None takes those the file was exported with
+        at_once : int
+            rotations that are evaluated together; 0: as :attr:`batch` says
 
         Returns
         -------
-        always ``energies`` [N] and ``energy`` [B] in eV. If wanted ``forces`` [N, 3] in eV/Å, ``virial``
-        [B, 3, 3] and ``virials`` [N, 3, 3] in eV (LAMMPS sign, not symmetrised), ``gradients`` [E, 3] in eV/Å
-        (not in files written before it existed), and what else ``info.outputs`` declares, such as
-        ``direct_forces`` [N, 3] in eV/Å. With ``spread`` and G rotations also ``energies_by_rotation``
-        [N, G], and of what is wanted ``forces_by_rotation`` [N, G, 3], ``virial_by_rotation`` [B, G, 3, 3],
-        ``virials_by_rotation`` and those of the direct heads.
+        dict of Tensor
+            always ``energies`` [N] and ``energy`` [B] in eV. If wanted ``forces`` [N, 3] in eV/Å, ``virial``
+            [B, 3, 3] and ``virials`` [N, 3, 3] in eV (LAMMPS sign, not symmetrised), ``gradients`` [E, 3] in
+            eV/Å (not in files written before it existed), and what else ``info.outputs`` declares, such as
+            ``direct_forces`` [N, 3] in eV/Å. With ``spread`` and G rotations also ``energies_by_rotation``
+            [N, G], and of what is wanted ``forces_by_rotation`` [N, G, 3], ``virial_by_rotation`` [B, G, 3,
+            3], ``virials_by_rotation`` and those of the direct heads.
 
         Raises
         ------
@@ -178,13 +192,18 @@ def load_model(
 
     Parameters
     ----------
-    path_or_name: the file, or the name of a potential in this package
-    device: ``"auto"`` takes the GPU if it can run this file here, else the CPU, and says why
+    path_or_name : str or Path
+        the file, or the name of a potential in this package
+    device : str or torch.device
+        ``"auto"`` takes the GPU if it can run this file here, else the CPU, and says why
         (:mod:`ase_mlip.building.device`); or ``"cpu"``, ``"cuda"``, ``"cuda:1"``
-    dtype: ``"float32"`` or ``"float64"`` for the network; by default that of the stored weights
-    self_test: whether the file has to reproduce its own self-test here
-    tune_allocator: let glibc keep large freed blocks, once per process; it makes large systems up to twice
-        as fast on a CPU, for about 20 % more memory
+    dtype : str or torch.dtype, optional
+        ``"float32"`` or ``"float64"`` for the network; by default that of the stored weights
+    self_test : bool
+        whether the file has to reproduce its own self-test here
+    tune_allocator : bool
+        let glibc keep large freed blocks, once per process; it makes large systems up to twice as fast on a
+        CPU, for about 20 % more memory
 
     Returns
     -------

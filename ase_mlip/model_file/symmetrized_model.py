@@ -27,11 +27,15 @@ class SymmetrizedModel(torch.nn.Module):
 
     Parameters
     ----------
-    model: a network of the contract (``docs/architecture.md``), 2 or 1; if it has
-        ``energies_and_gradients``, that is used instead of differentiating its ``forward``
-    rotations: float64 [G, 3, 3], orthogonal matrices, also improper ones; None for the plain network
-    weights: float64 [G], sum 1; None for equal ones
-    inversion: whether to take each rotation also with the inversion
+    model : torch.nn.Module
+        a network of the contract (``docs/architecture.md``), 2 or 1; if it has ``energies_and_gradients``,
+        that is used instead of differentiating its ``forward``
+    rotations : Tensor
+        float64 [G, 3, 3], orthogonal matrices, also improper ones; None for the plain network
+    weights : Tensor
+        float64 [G], sum 1; None for equal ones
+    inversion : bool
+        whether to take each rotation also with the inversion
 
     Raises
     ------
@@ -108,17 +112,23 @@ class SymmetrizedModel(torch.nn.Module):
 
         Parameters
         ----------
-        graph: one or more structures
-        rotations, weights: float64 [G, 3, 3] and [G] on the CPU; G = 0: the plain network
-        at_once: rotations evaluated together; 0: one on a CPU, on a GPU as many as ``nodes_at_once`` hold
-        outputs: names of what is wanted, as of :class:`ase_mlip.model_file.potential.Potential`
-        differentiate: whether the gradient is wanted
+        graph : Graph
+            one or more structures
+        rotations, weights : Tensor
+            float64 [G, 3, 3] and [G] on the CPU; G = 0: the plain network
+        at_once : int
+            rotations evaluated together; 0: one on a CPU, on a GPU as many as ``nodes_at_once`` hold
+        outputs : list of str
+            names of what is wanted, as of :class:`ase_mlip.model_file.potential.Potential`
+        differentiate : bool
+            whether the gradient is wanted
 
         Returns
         -------
-        ``energies`` and those wanted that the network has, with ``spread`` also the values of each rotation
-        of all that is wanted, ``..._by_rotation`` [N, G, ...]; and d(Σ_i w_i E_i)/d edge_vectors [E, 3], or
-        [0, 3]
+        tuple of Tensor
+            ``energies`` and those wanted that the network has, with ``spread`` also the values of each
+            rotation of all that is wanted, ``..._by_rotation`` [N, G, ...]; and d(Σ_i w_i E_i)/d edge_vectors
+            [E, 3], or [0, 3]
         """
         wanted = of_network(outputs)
         n_rotations = rotations.size(0)

@@ -58,27 +58,45 @@ def design(
 
     Parameters
     ----------
-    pool: files or structures to choose from
-    pick: how many; or ``budget``: what they may cost together
-    have: files or structures that are labelled already
-    target: what the potential is for; by default the pool
-    keep: structures of the pool that must be among the picks
-    basis: "auto", a linear s-NNP with knots from the pool; a training's TOML file, its s-NNP; a model file or
+    pool : ase.Atoms, path or sequence of these
+        files or structures to choose from
+    pick : int, optional
+        how many; or ``budget``
+    budget : float, optional
+        what they may cost together
+    have : ase.Atoms, path or sequence of these, optional
+        files or structures that are labelled already
+    target : ase.Atoms, path or sequence of these, optional
+        what the potential is for; by default the pool
+    keep : ase.Atoms, path or sequence of these, optional
+        structures of the pool that must be among the picks
+    basis : str or Path
+        "auto", a linear s-NNP with knots from the pool; a training's TOML file, its s-NNP; a model file or
         the name of a shipped potential, its features
-    criterion: "i", mean predicted variance of the target; "g", its largest; "d", "a", "e" of coefficients
-    labels: what a calculation gives: energy, forces, stress
-    sigma: error of one label by name, eV/atom, eV/Å, eV/Å³; by default 0.01, 1, 0.01, with the forces'
-        changed so that energies and forces of the pool count alike
-    cost: "count", "atoms^P", or a key of ``info``
-    balance: "groups" of the target count alike, or "frames"
-    group_key: of ``info``; by default "group" where it is, else a group for each file
-    rows: "exact", or "sketch:K" for K random combinations of a structure's force rows; by default exact, of a
+    criterion : str
+        "i", mean predicted variance of the target; "g", its largest; "d", "a", "e" of coefficients
+    labels : sequence of str
+        what a calculation gives: energy, forces, stress
+    sigma : mapping of float, optional
+        error of one label by name, eV/atom, eV/Å, eV/Å³; by default 0.01, 1, 0.01, with the forces' changed
+        so that energies and forces of the pool count alike
+    cost : str
+        "count", "atoms^P", or a key of ``info``
+    balance : str
+        "groups" of the target count alike, or "frames"
+    group_key : str, optional
+        of ``info``; by default "group" where it is, else a group for each file
+    rows : str, optional
+        "exact", or "sketch:K" for K random combinations of a structure's force rows; by default exact, of a
         model sketch:8
-    seed: of the random selections and combinations
-    output: folder for picks.xyz, rejected.xyz, design.json, design.png; with a network's features as basis
-        also the rows as they are made, from which a design that was killed goes on
-    progress: called as progress(done, total, stage): stage "rows" and then "selection" with structures,
-        "bound" and "exchange" with rounds, whose total nobody knows (0)
+    seed : int
+        of the random selections and combinations
+    output : str or Path, optional
+        folder for picks.xyz, rejected.xyz, design.json, design.png; with a network's features as basis also
+        the rows as they are made, from which a design that was killed goes on
+    progress : callable, optional
+        called as progress(done, total, stage): stage "rows" and then "selection" with structures, "bound" and
+        "exchange" with rounds, whose total nobody knows (0)
 
     Returns
     -------

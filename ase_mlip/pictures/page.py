@@ -128,7 +128,21 @@ def render(title: str, introduction: Sequence[str], sections: Sequence[Section],
 def write_report(
     path: str | Path, title: str, introduction: Sequence[str], sections: Sequence[Section], footer: str = ""
 ) -> None:
-    """Render the page and write it to ``path``, all or nothing. Raises OSError."""
+    """Render the page and write it to ``path``, all or nothing. Raises OSError.
+
+    Parameters
+    ----------
+    path : str or Path
+        the HTML file
+    title : str
+        of the page
+    introduction : sequence of str
+        paragraphs before the sections
+    sections : sequence of Section
+        with tables and pictures
+    footer : str
+        at the end
+    """
     write_atomically(path, render(title, introduction, sections, footer).encode("utf-8"))
 
 

@@ -55,7 +55,17 @@ def png(figure: Figure, dpi: int = 160) -> bytes:
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 160) -> None:
-    """Write the figure as PNG, all or nothing."""
+    """Write the figure as PNG, all or nothing.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        the picture
+    path : str or Path
+        the PNG file
+    dpi : int
+        dots per inch
+    """
     write_atomically(path, png(figure, dpi))
 
 

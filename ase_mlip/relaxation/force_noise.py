@@ -21,8 +21,10 @@ class ForceNoise:
 
     Attributes
     ----------
-    rounding: when the atoms are listed in another order
-    anisotropy: when the structure is rotated as a whole and its forces are rotated back
+    rounding : float or None
+        when the atoms are listed in another order
+    anisotropy : float or None
+        when the structure is rotated as a whole and its forces are rotated back
     """
 
     rounding: float | None

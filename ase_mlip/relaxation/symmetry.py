@@ -52,10 +52,14 @@ class Refinement:
 
     Attributes
     ----------
-    moved: largest displacement of an atom, without that of all together and the cell's strain, Å
-    strained: largest component of the cell's strain
-    given: space group that the crystal had within a tenth of the tolerance
-    made: space group that it has now
+    moved : float
+        largest displacement of an atom, without that of all together and the cell's strain, Å
+    strained : float
+        largest component of the cell's strain
+    given : str
+        space group that the crystal had within a tenth of the tolerance
+    made : str
+        space group that it has now
     """
 
     moved: float
@@ -154,7 +158,8 @@ def align(atoms: Atoms, crystal: Atoms) -> np.ndarray:
 
     Returns
     -------
-    The cell of ``crystal``, or of the supercell of it that corresponds to ``atoms``, [3, 3], Å.
+    array
+        The cell of ``crystal``, or of the supercell of it that corresponds to ``atoms``, [3, 3], Å.
 
     Raises
     ------

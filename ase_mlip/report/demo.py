@@ -28,9 +28,12 @@ def run_demo(output_dir: str | Path, model: str | Path = "pet-si", quick: bool =
 
     Parameters
     ----------
-    output_dir: folder, created if missing
-    model: model file or name of a shipped potential; it has to know silicon
-    quick: a rough run of a few seconds that skips the checks; for tests
+    output_dir : str or Path
+        folder, created if missing
+    model : str or Path
+        model file or name of a shipped potential; it has to know silicon
+    quick : bool
+        a rough run of a few seconds that skips the checks; for tests
 
     Returns
     -------

@@ -48,19 +48,28 @@ def validate(
 
     Parameters
     ----------
-    model: model file or shipped potential
-    structures: by name, which is also that of their folders
-    output: folder; steps that it holds already, of the same model, structure, reference, settings and
-        versions, are not repeated; the entry ``anew`` of a structure says why others were
-    settings: what is done
-    device: of the calculators
-    processes: structures at a time; by default as many as there are cores, which share the threads
-    overwrite: whether steps of other runs may be replaced, or are refused
-    progress: called as ``progress(done, total)`` with steps
+    model : str or Path
+        model file or shipped potential
+    structures : mapping of ase.Atoms
+        by name, which is also that of their folders
+    output : str or Path
+        folder; steps that it holds already, of the same model, structure, reference, settings and versions,
+        are not repeated; the entry ``anew`` of a structure says why others were
+    settings : Settings, optional
+        what is done
+    device : str
+        of the calculators
+    processes : int, optional
+        structures at a time; by default as many as there are cores, which share the threads
+    overwrite : bool
+        whether steps of other runs may be replaced, or are refused
+    progress : callable, optional
+        called as ``progress(done, total)`` with steps
 
     Returns
     -------
-    what ``results.json`` holds; errors are in it
+    dict
+        what ``results.json`` holds; errors are in it
 
     Raises
     ------

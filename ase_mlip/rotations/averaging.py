@@ -19,12 +19,18 @@ class Averaging:
 
     Attributes
     ----------
-    name: the scheme, such as ``"octahedral+inversion"``
-    rotations: orthogonal matrices, float64 [G, 3, 3]; none for the plain model
-    weights: float64 [G], sum 1
-    seed: of the scheme ``random``, whose one rotation :func:`random_rotation` gives for each evaluation
-    lattice: of a crystal's group whether boxes have to be mapped onto themselves
-    cell: of the crystal whose group it is, rows in Å, [3, 3]; None where there is none
+    name : str
+        the scheme, such as ``"octahedral+inversion"``
+    rotations : array
+        orthogonal matrices, float64 [G, 3, 3]; none for the plain model
+    weights : array
+        float64 [G], sum 1
+    seed : int or None
+        of the scheme ``random``, whose one rotation :func:`random_rotation` gives for each evaluation
+    lattice : bool
+        of a crystal's group whether boxes have to be mapped onto themselves
+    cell : array or None
+        of the crystal whose group it is, rows in Å, [3, 3]; None where there is none
     """
 
     name: str

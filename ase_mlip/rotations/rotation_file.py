@@ -23,8 +23,10 @@ def write_rotations(averaging: Averaging, path: str | os.PathLike) -> None:
 
     Parameters
     ----------
-    averaging: orthogonal matrices [G, 3, 3] with weights [G]
-    path: of the text file
+    averaging : Averaging
+        orthogonal matrices [G, 3, 3] with weights [G]
+    path : str or Path
+        of the text file
 
     Raises
     ------

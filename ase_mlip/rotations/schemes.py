@@ -33,11 +33,18 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
 
     Parameters
     ----------
-    scheme: ``"none"``, ``"octahedral"``, ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev:L"``,
+    scheme : str, ase.Atoms or Averaging, optional
+        ``"none"``, ``"octahedral"``, ``"icosahedral"``, either with ``"+inversion"``, ``"lebedev:L"``,
         ``"random:SEED"``, ``"file:FILE"`` of :func:`~ase_mlip.rotations.rotation_file.write_rotations`, of
         which the colon may be a space; the **undisplaced** crystal (``ase.Atoms``) whose point group is
         meant; or an ``Averaging``, which is returned
-    symprec: tolerance for the crystal's symmetry, Å
+    symprec : float
+        tolerance for the crystal's symmetry, Å
+
+    Returns
+    -------
+    Averaging
+        rotations and their weights
 
     Raises
     ------

@@ -36,11 +36,21 @@ def affordable_dynamics(
 
     Parameters
     ----------
-    atoms: structure with a calculator; not modified
-    temperature_K: of the velocities at the start, K
-    seconds: of the clock, for all replicas together
-    least: length of a replica that is run whatever it takes, ps
-    replicas, criteria, seed, progress: as for :func:`ase_mlip.stability.runs.md_stability`
+    atoms : ase.Atoms
+        structure with a calculator; not modified
+    temperature_K : float
+        of the velocities at the start, K
+    seconds : float
+        of the clock, for all replicas together
+    least : float
+        length of a replica that is run whatever it takes, ps
+    replicas, criteria, seed, progress : int, Criteria, callable
+        as for :func:`ase_mlip.stability.runs.md_stability`
+
+    Returns
+    -------
+    StabilityResult
+        as of :func:`ase_mlip.md_stability`
 
     Raises
     ------
@@ -89,8 +99,10 @@ def calmest(frames: Sequence[Atoms], forces: Sequence[np.ndarray | None]) -> Ato
 
     Parameters
     ----------
-    frames: at least one
-    forces: of each, eV/Å, [N, 3], or None where there are none; a frame of one atom comes last
+    frames : sequence of ase.Atoms
+        at least one
+    forces : sequence of array
+        of each, eV/Å, [N, 3], or None where there are none; a frame of one atom comes last
     """
 
     def size(index: int) -> tuple[bool, float]:

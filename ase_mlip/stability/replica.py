@@ -23,19 +23,30 @@ class Replica:
 
     Attributes
     ----------
-    seed: of its velocities and its noise
-    survived: ps until the record that failed, or the length of the run
-    failure: the first, or None
-    times, total_energies, temperatures: of the sound records, ps, eV and K, [n]
-    conserved_energies: what the dynamics conserves, eV, [n]: the total energy, with a thermostat less what
-        that has given; NaN where the engine does not say
-    drift: slope of the conserved energy, meV/atom/ps; NaN with fewer than three records after the
-        equilibration, or where that energy is not known
-    fluctuation: root mean square deviation from that line, meV/atom
-    mean_temperature: K
-    min_distance: shortest distance between two atoms in any record, Å
-    broken_bonds, formed_bonds: in the last record, relative to the start, whether or not they are a failure
-    lost_atoms: in the last record, or as LAMMPS counts them
+    seed : int
+        of its velocities and its noise
+    survived : float
+        ps until the record that failed, or the length of the run
+    failure : Failure or None
+        the first, or None
+    times, total_energies, temperatures : array
+        of the sound records, ps, eV and K, [n]
+    conserved_energies : array
+        what the dynamics conserves, eV, [n]: the total energy, with a thermostat less what that has given;
+        NaN where the engine does not say
+    drift : float
+        slope of the conserved energy, meV/atom/ps; NaN with fewer than three records after the equilibration,
+        or where that energy is not known
+    fluctuation : float
+        root mean square deviation from that line, meV/atom
+    mean_temperature : float
+        K
+    min_distance : float
+        shortest distance between two atoms in any record, Å
+    broken_bonds, formed_bonds : int
+        in the last record, relative to the start, whether or not they are a failure
+    lost_atoms : int
+        in the last record, or as LAMMPS counts them
     """
 
     seed: int
@@ -87,10 +98,13 @@ class Watcher:
 
     Parameters
     ----------
-    atoms: give species, cell and boundaries
-    equilibration, length: what averages leave out, and the whole run, ps
-    halves: two collections of distances, to which those of this simulation go by ``index``; by record if that
-        is None
+    atoms : ase.Atoms
+        give species, cell and boundaries
+    equilibration, length : float
+        what averages leave out, and the whole run, ps
+    halves : tuple of RDFAccumulator
+        two collections of distances, to which those of this simulation go by ``index``; by record if that is
+        None
     """
 
     def __init__(

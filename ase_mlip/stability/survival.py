@@ -18,16 +18,26 @@ class Survival:
 
     Attributes
     ----------
-    n, failures: replicas, and how many failed
-    observed_time: what all replicas lived together
-    times, survival: the Kaplan-Meier curve: the probability to live longer than each time, [m]
-    low, high: its pointwise interval: Greenwood's variance of log(-log S), [m]
-    restricted_mean: mean survival time within the length of the run: the area under the curve
-    restricted_mean_interval: from its normal approximation; without width where no replica failed
-    mean_time: mean survival time if the hazard is constant, observed_time / failures; infinite without any
-    mean_time_interval: of that, limits of a Poisson count; its lower end is meaningful without failures
-    probability, probability_interval: fraction that survived the run, interval of Clopper and Pearson
-    confidence: as 0.95
+    n, failures : int
+        replicas, and how many failed
+    observed_time : float
+        what all replicas lived together
+    times, survival : array
+        the Kaplan-Meier curve: the probability to live longer than each time, [m]
+    low, high : array
+        its pointwise interval: Greenwood's variance of log(-log S), [m]
+    restricted_mean : float
+        mean survival time within the length of the run: the area under the curve
+    restricted_mean_interval : tuple of float
+        from its normal approximation; without width where no replica failed
+    mean_time : float
+        mean survival time if the hazard is constant, observed_time / failures; infinite without any
+    mean_time_interval : tuple of float
+        of that, limits of a Poisson count; its lower end is meaningful without failures
+    probability, probability_interval : float, tuple of float
+        fraction that survived the run, interval of Clopper and Pearson
+    confidence : float
+        as 0.95
     """
 
     n: int
@@ -59,8 +69,17 @@ def survival(times: Sequence[float], failed: Sequence[bool], confidence: float =
 
     Parameters
     ----------
-    times: when each replica failed, or the length of its run if it did not, ps
-    failed: which of the two
+    times : sequence of float
+        when each replica failed, or the length of its run if it did not, ps
+    failed : sequence of bool
+        which of the two
+    confidence : float
+        level of the intervals, between 0 and 1
+
+    Returns
+    -------
+    Survival
+        curve, means and their intervals, ps
 
     Raises
     ------
@@ -159,6 +178,18 @@ def logrank(
 
     N. Mantel, Cancer Chemother. Rep. 50, 163 (1966), from scipy. Arguments are those of :func:`survival`, of
     two groups. 1 where nobody failed in either.
+
+    Parameters
+    ----------
+    times, failed : sequence of float, sequence of bool
+        of the first group, as of :func:`survival`, ps
+    other_times, other_failed : sequence of float, sequence of bool
+        of the second, ps
+
+    Returns
+    -------
+    float
+        p, two-sided
     """
     groups = []
     for lived, dead in ((times, failed), (other_times, other_failed)):

@@ -36,9 +36,12 @@ class StabilizeResult:
 
     Attributes
     ----------
-    verdict: in words
-    exported: the model file, or None
-    document: everything that stands in ``stabilize.json``
+    verdict : str
+        in words
+    exported : Path or None
+        the model file, or None
+    document : dict of object
+        everything that stands in ``stabilize.json``
     """
 
     verdict: str
@@ -57,10 +60,14 @@ def stabilize(
 
     Parameters
     ----------
-    path: the TOML file
-    resume: continue from the last checkpoint; the history is that of an uninterrupted run
-    progress: whether bars are shown
-    sampler: dynamics in the place of those of ``[simulation]``
+    path : str or Path
+        the TOML file
+    resume : bool
+        continue from the last checkpoint; the history is that of an uninterrupted run
+    progress : bool
+        whether bars are shown
+    sampler : Sampler, optional
+        dynamics in the place of those of ``[simulation]``
 
     Returns
     -------

@@ -65,15 +65,27 @@ def fit_linear(
 
     Parameters
     ----------
-    network: with skip, without embedding
-    data: structures whose energies (eV), forces (eV/Å) and stresses (eV/Å³) are fitted
-    reference_energies: eV by atomic number, taken off the energies first
-    energy_weight, forces_weight, stress_weight: of the residuals per atom in eV, in eV/Å, in eV/Å³
-    ridge: added to the diagonal of the normal matrix scaled to a unit diagonal
-    curvature: weight of the squared second differences of the coefficients; 1 makes them count like the mean
+    network : SNNP
+        with skip, without embedding
+    data : GraphDataset
+        structures whose energies (eV), forces (eV/Å) and stresses (eV/Å³) are fitted
+    reference_energies : mapping of float
+        eV by atomic number, taken off the energies first
+    energy_weight, forces_weight, stress_weight : float
+        of the residuals per atom in eV, in eV/Å, in eV/Å³
+    ridge : float
+        added to the diagonal of the normal matrix scaled to a unit diagonal
+    curvature : float
+        weight of the squared second differences of the coefficients; 1 makes them count like the mean
         diagonal element of the normal matrix
-    constants: fit a constant for each element, too. The mean energy of the data is no good origin for a sum
-        over neighbours; energies of isolated atoms are, and leave nothing to fit
+    constants : bool
+        fit a constant for each element, too. The mean energy of the data is no good origin for a sum over
+        neighbours; energies of isolated atoms are, and leave nothing to fit
+
+    Returns
+    -------
+    LinearFit
+        what the fit leaves of the errors
 
     Raises
     ------

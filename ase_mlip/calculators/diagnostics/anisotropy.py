@@ -31,13 +31,20 @@ class Anisotropy:
 
     Attributes
     ----------
-    scheme: name of the averaging
-    evaluations: of the network per evaluation of the average
-    energy: eV/atom
-    forces: root mean square over atoms of the vector's deviation, eV/Å
-    largest_force: the largest of an atom, eV/Å
-    stress: root mean square over the six components, eV/Å³; None without a volume
-    seconds: per evaluation of the average
+    scheme : str
+        name of the averaging
+    evaluations : int
+        of the network per evaluation of the average
+    energy : float
+        eV/atom
+    forces : float
+        root mean square over atoms of the vector's deviation, eV/Å
+    largest_force : float
+        the largest of an atom, eV/Å
+    stress : float or None
+        root mean square over the six components, eV/Å³; None without a volume
+    seconds : float
+        per evaluation of the average
     """
 
     scheme: str
@@ -64,12 +71,23 @@ def measure(
 
     Parameters
     ----------
-    model: a loaded model file
-    atoms: the structure
-    schemes: see :func:`ase_mlip.rotations.schemes.find_averaging`
-    orientations: random rotations of the structure, at least 2
-    seed: of the orientations
-    progress: called after every orientation
+    model : Model
+        a loaded model file
+    atoms : ase.Atoms
+        the structure
+    schemes : sequence of str or Averaging
+        see :func:`ase_mlip.rotations.schemes.find_averaging`
+    orientations : int
+        random rotations of the structure, at least 2
+    seed : int
+        of the orientations
+    progress : callable, optional
+        called after every orientation
+
+    Returns
+    -------
+    list of Anisotropy
+        of each scheme, in their order
 
     Raises
     ------

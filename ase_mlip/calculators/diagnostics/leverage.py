@@ -20,7 +20,13 @@ class GraphLeverage:
 
     Attributes
     ----------
-    wanted: outputs of the model that are needed for it
+    wanted : list of str
+        outputs of the model that are needed for it
+
+    Parameters
+    ----------
+    model : Model
+        a loaded model file with a leverage
 
     Raises
     ------
@@ -43,13 +49,16 @@ class GraphLeverage:
 
         Parameters
         ----------
-        graph: of one or more structures
-        features: [N, F], the model's output, where :attr:`wanted` names it
+        graph : Graph
+            of one or more structures
+        features : Tensor, optional
+            [N, F], the model's output, where :attr:`wanted` names it
 
         Returns
         -------
-        ``leverage`` float64 [N]; ``structure_leverage`` float64 [B]; where the file is calibrated
-        ``energy_uncertainty`` float64 [B], eV
+        dict of Tensor
+            ``leverage`` float64 [N]; ``structure_leverage`` float64 [B]; where the file is calibrated
+            ``energy_uncertainty`` float64 [B], eV
         """
         if self._basis is not None:
             features = self._basis(graph)

@@ -57,6 +57,22 @@ def choose_averaging(
 ) -> tuple[Averaging, float]:
     """The first scheme of the ladder whose residual in the forces is below ``tolerance`` (eV/Å), and that.
 
+    Parameters
+    ----------
+    model : Model
+        a loaded model file
+    graph : Graph
+        of the structure
+    tolerance : float
+        root mean square that may remain, eV/Å
+    direct : bool
+        whether the forces are those of the direct head
+
+    Returns
+    -------
+    tuple of Averaging and float
+        the averaging, and what it leaves of the forces' anisotropy, eV/Å
+
     Warns
     -----
     PrecisionWarning

@@ -56,9 +56,10 @@ def count_visits(graphs: Iterable[Graph], hypers: SNNPHypers) -> dict[str, dict[
 
     Returns
     -------
-    ``radial`` and ``angular``: for pairs such as ``"Si-O"`` the number of directed pairs in each interval;
-    ``angle``: for ``"Si: Si-O"``, centre and neighbours, the number of angles in each. Combinations of
-    elements that no graph holds are left out.
+    dict of dict of list of int
+        ``radial`` and ``angular``: for pairs such as ``"Si-O"`` the number of directed pairs in each
+        interval; ``angle``: for ``"Si: Si-O"``, centre and neighbours, the number of angles in each.
+        Combinations of elements that no graph holds are left out.
     """
     symbols = [chemical_symbols[z] for z in hypers.species]
     knots, n = grids(hypers), len(symbols)
@@ -102,6 +103,13 @@ class Coverage:
     ``radial``, ``angular`` bool [n, n, intervals + 1], ``angle`` bool [n, n, n, intervals + 1]: True where
     the spline that serves these elements has data in the interval, and these elements were seen together: as
     neighbours, or around a centre. That follows from the counts alone, whatever the age of a file.
+
+    Parameters
+    ----------
+    hypers : SNNPHypers
+        of the network
+    visits : mapping of str
+        counts in each knot interval, as the model file has them
     """
 
     def __init__(self, hypers: SNNPHypers, visits: Mapping[str, Mapping[str, list[int]]]):

@@ -54,7 +54,13 @@ def format_findings(findings: list[Finding]) -> str:
 
 
 def run() -> int:
-    """Print the report; 1 if something has to be mended, else 0."""
+    """Print the report; 1 if something has to be mended, else 0.
+
+    Returns
+    -------
+    int
+        the exit status: 1 if something has to be fixed, else 0
+    """
     findings = diagnose()
     print(format_findings(findings))
     return int(any(finding.status == FAIL for finding in findings))

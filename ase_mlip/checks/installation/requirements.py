@@ -41,7 +41,18 @@ def python_fits() -> bool:
 
 
 def install_command(extra: str) -> str:
-    """What installs an extra's packages by their own names, since no index has that of this package."""
+    """What installs an extra's packages by their own names, since no index has that of this package.
+
+    Parameters
+    ----------
+    extra : str
+        of pyproject.toml
+
+    Returns
+    -------
+    str
+        the command
+    """
     try:
         packages = needed(extra)
     except importlib.metadata.PackageNotFoundError:

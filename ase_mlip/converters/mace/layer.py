@@ -34,8 +34,10 @@ class Linear(torch.nn.Module):
 
     Parameters
     ----------
-    terms: (irrep that goes in, irrep that comes out, matrices [kinds, C, C'])
-    shapes: d and C' of the irreps that come out; those without a term are zero
+    terms : list of tuple of int
+        (irrep that goes in, irrep that comes out, matrices [kinds, C, C'])
+    shapes : list of tuple of int
+        d and C' of the irreps that come out; those without a term are zero
     """
 
     terms: list[tuple[int, int]]
@@ -69,11 +71,16 @@ class Convolution(torch.nn.Module):
 
     Parameters
     ----------
-    coupling: [Q, K], from sums with components (l2, m2, path, m1) to messages with components (l3, m3, path)
-    degrees: each l2 that is used, and its number of paths
-    dimension: d
-    channels: C
-    targets: of each l3 that is reached: its index, 2 l3 + 1, number of paths, and the matrix [paths · C, C']
+    coupling : Tensor
+        [Q, K], from sums with components (l2, m2, path, m1) to messages with components (l3, m3, path)
+    degrees : list of tuple of int
+        each l2 that is used, and its number of paths
+    dimension : Final
+        d
+    channels : Final
+        C
+    targets : list of tuple of Tensor
+        of each l3 that is reached: its index, 2 l3 + 1, number of paths, and the matrix [paths · C, C']
         behind it
     """
 
@@ -133,10 +140,14 @@ class Product(torch.nn.Module):
 
     Parameters
     ----------
-    pairs: int64 [2, P], the components of each product of two
-    couplings: U of each irrep that comes out, [K, d · M, P + M + 1]
-    weights: W of each irrep that comes out, [species, K, C]
-    sizes: d of each irrep
+    pairs : Tensor
+        int64 [2, P], the components of each product of two
+    couplings : list of Tensor
+        U of each irrep that comes out, [K, d · M, P + M + 1]
+    weights : list of Tensor
+        W of each irrep that comes out, [species, K, C]
+    sizes : list of int
+        d of each irrep
     """
 
     sizes: list[int]
@@ -172,20 +183,34 @@ class Layer(torch.nn.Module):
 
     Parameters
     ----------
-    up: of the features, before they are sent
-    radial: from radial functions to the convolution's weights
-    density: from radial functions to a density that divides the message, or None for a constant
-    convolutions: one per irrep behind ``up``
-    skip: from the features that come in to what is added to the result; or of the message itself
-    residual: which of the two
-    product, linear: after the message
-    readout: of all heads, or None
-    head: the index of the head that is read
-    degrees: 2 l + 1 of the harmonics
-    shapes: 2 l + 1 and channels of the message's irreps
-    first: whether the features that come in depend on the species only
-    separate_cutoff: whether the cutoff multiplies the convolution's weights
-    invariant: whether the first irrep that comes out is a scalar
+    up : Linear
+        of the features, before they are sent
+    radial : torch.nn.Module
+        from radial functions to the convolution's weights
+    density : torch.nn.Module, optional
+        from radial functions to a density that divides the message, or None for a constant
+    convolutions : list of Convolution
+        one per irrep behind ``up``
+    skip : Linear
+        from the features that come in to what is added to the result; or of the message itself
+    residual : Final
+        which of the two
+    product, linear : Product, Linear
+        after the message
+    readout : torch.nn.Module, optional
+        of all heads, or None
+    head : Final
+        the index of the head that is read
+    degrees : list of int
+        2 l + 1 of the harmonics
+    shapes : list of tuple of int
+        2 l + 1 and channels of the message's irreps
+    first : Final
+        whether the features that come in depend on the species only
+    separate_cutoff : Final
+        whether the cutoff multiplies the convolution's weights
+    invariant : Final
+        whether the first irrep that comes out is a scalar
     """
 
     shapes: list[tuple[int, int]]
@@ -246,11 +271,16 @@ class Layer(torch.nn.Module):
 
         Parameters
         ----------
-        nodes: the centres' features, [B, d, C] each
-        sources: the neighbours' features behind ``up``, [B · J, d, C] each
-        basis: of the B · J edges
-        kind: index of the species
-        table: of the product, for this species
+        nodes : list of Tensor
+            the centres' features, [B, d, C] each
+        sources : list of Tensor
+            the neighbours' features behind ``up``, [B · J, d, C] each
+        basis : Basis
+            of the B · J edges
+        kind : int
+            index of the species
+        table : Tensor
+            of the product, for this species
         """
         messages = self._messages(nodes[0].size(0), sources, basis)
         if not self.residual:

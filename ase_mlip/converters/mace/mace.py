@@ -102,11 +102,20 @@ def adapt(
 
     Parameters
     ----------
-    source: a ``.model`` file, or the name of a foundation model that mace-torch has downloaded before: one of
+    source : str or Path
+        a ``.model`` file, or the name of a foundation model that mace-torch has downloaded before: one of
         ``mace_mp`` such as ``medium-mpa-0``, ``off-small``, ``off-medium``, ``off-large`` or ``anicc``
-    allow_pickle: must be True, since the file is a pickle
-    head: which head of a model with several
-    modal: MACE has none
+    allow_pickle : bool
+        must be True, since the file is a pickle
+    head : str, optional
+        which head of a model with several
+    modal : str, optional
+        MACE has none
+
+    Returns
+    -------
+    Adapted
+        the network, what is known of it, and its own program as the reference
 
     Raises
     ------

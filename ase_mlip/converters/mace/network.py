@@ -36,11 +36,16 @@ class MACENetwork(torch.nn.Module):
 
     Parameters
     ----------
-    numbers: int64 [species], atomic numbers in the checkpoint's order
-    embedding: [species, 1, C], the first features
-    parts: ``spherical_harmonics``, ``radial_embedding`` and ``pair_repulsion_fn`` (or None), scripted
-    layers: one :class:`Layer` per interaction
-    scale, shift: of the energies; 1 and 0 without
+    numbers : Tensor
+        int64 [species], atomic numbers in the checkpoint's order
+    embedding : Tensor
+        [species, 1, C], the first features
+    parts : dict of torch.nn.Module
+        ``spherical_harmonics``, ``radial_embedding`` and ``pair_repulsion_fn`` (or None), scripted
+    layers : list of Layer
+        one :class:`Layer` per interaction
+    scale, shift : float
+        of the energies; 1 and 0 without
     """
 
     has_pair: Final[bool]

@@ -62,10 +62,19 @@ def adapt(
 
     Parameters
     ----------
-    source: the file, or `nequip.net:GROUP/MODEL:VERSION` of a package that nequip has downloaded before
-    allow_pickle: both formats are pickles, and a package brings its own code along; both run when read
-    head: of a checkpoint with several models (``ModuleDict``), the name of one
-    modal: has no meaning here
+    source : str or Path
+        the file, or `nequip.net:GROUP/MODEL:VERSION` of a package that nequip has downloaded before
+    allow_pickle : bool
+        both formats are pickles, and a package brings its own code along; both run when read
+    head : str, optional
+        of a checkpoint with several models (``ModuleDict``), the name of one
+    modal : str, optional
+        has no meaning here
+
+    Returns
+    -------
+    Adapted
+        the network, what is known of it, and its own program as the reference
 
     Raises
     ------

@@ -91,9 +91,12 @@ class MetatomicReference:
 
     Parameters
     ----------
-    public: metatrain's PET; it is cast to float64
-    variant: of the energy, such as ``"pbe"``, or None
-    direct: whether forces and stress come from the direct heads, as far as there are any
+    public : torch.nn.Module
+        metatrain's PET; it is cast to float64
+    variant : str, optional
+        of the energy, such as ``"pbe"``, or None
+    direct : bool or str
+        whether forces and stress come from the direct heads, as far as there are any
     """
 
     def __init__(self, public: torch.nn.Module, variant: str | None, direct: bool | str = False):

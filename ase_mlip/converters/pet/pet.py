@@ -84,11 +84,20 @@ def adapt(
 
     Parameters
     ----------
-    source: a checkpoint (``*.ckpt``) of metatrain 2026 or one that it can bring up to date
-    allow_pickle: must be true: the checkpoint is a pickle
-    head: the energy to convert where there are several (``"energy/pbe"`` or ``"pbe"``); with it, targets that
-        a model file has no place for are left out instead of being refused
-    modal: of no use here
+    source : str or Path
+        a checkpoint (``*.ckpt``) of metatrain 2026 or one that it can bring up to date
+    allow_pickle : bool
+        must be true: the checkpoint is a pickle
+    head : str, optional
+        the energy to convert where there are several (``"energy/pbe"`` or ``"pbe"``); with it, targets that a
+        model file has no place for are left out instead of being refused
+    modal : str, optional
+        of no use here
+
+    Returns
+    -------
+    Adapted
+        the network, what is known of it, and its own program as the reference
 
     Raises
     ------
@@ -243,9 +252,12 @@ def convert_weights(
 
     Parameters
     ----------
-    theirs: tensors by name
-    hypers: in our names, with the species
-    targets: names of the targets for ``energy``, ``forces`` and ``virial``; heads of others are left out
+    theirs : dict of torch.Tensor
+        tensors by name
+    hypers : PETHypers
+        in our names, with the species
+    targets : dict of str
+        names of the targets for ``energy``, ``forces`` and ``virial``; heads of others are left out
     """
     last = hypers.num_gnn_layers - 1 if hypers.residual else 0
     rows = theirs["species_to_species_index"][hypers.species]

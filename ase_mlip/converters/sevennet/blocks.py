@@ -44,10 +44,14 @@ def plans(
 
     Parameters
     ----------
-    types: int64 [N], each below ``n_types``
-    edge_index: int64 [2, E], sorted by centre
-    target: edges per block, about
-    like: has the masks' dtype
+    types : Tensor
+        int64 [N], each below ``n_types``
+    edge_index : Tensor
+        int64 [2, E], sorted by centre
+    target : int
+        edges per block, about
+    like : Tensor
+        has the masks' dtype
     """
     centres, neighbours = edge_index[0], edge_index[1]
     degrees = counts_of_edges(centres, types.size(0))

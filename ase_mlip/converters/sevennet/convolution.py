@@ -17,10 +17,14 @@ class Convolution(torch.nn.Module):
 
     Parameters
     ----------
-    sizes: (2l+1, m) of the slots of the neighbours' features
-    paths: slot of the features, 2l'+1 of the result, slot of the result; in the order of the result's columns
-    coupling: float64 [(l_max+1)², Σ_paths (2l+1) (2l'+1)]
-    perceptron: from the radial basis to the weights of all paths, [n] → [Σ_paths m]
+    sizes : list of tuple of int
+        (2l+1, m) of the slots of the neighbours' features
+    paths : list of tuple of int
+        slot of the features, 2l'+1 of the result, slot of the result; in the order of the result's columns
+    coupling : Tensor
+        float64 [(l_max+1)², Σ_paths (2l+1) (2l'+1)]
+    perceptron : Perceptron
+        from the radial basis to the weights of all paths, [n] → [Σ_paths m]
     """
 
     def __init__(

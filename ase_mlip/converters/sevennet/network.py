@@ -53,11 +53,16 @@ class SevenNet(torch.nn.Module):
 
     Parameters
     ----------
-    species: atomic number of each type
-    embedding: float64 [S, D], first features of each type
-    scale: float32 [S], factor of each type's energy
-    readout: linear map of the last features to one column, or to the perceptron's input
-    perceptron: None for a linear readout
+    species : list of int
+        atomic number of each type
+    embedding : Tensor
+        float64 [S, D], first features of each type
+    scale : Tensor
+        float32 [S], factor of each type's energy
+    readout : SlotLinear, optional
+        linear map of the last features to one column, or to the perceptron's input
+    perceptron : Perceptron
+        None for a linear readout
     """
 
     nonlinear: Final[bool]

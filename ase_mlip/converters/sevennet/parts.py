@@ -37,9 +37,12 @@ class SlotLinear(torch.nn.Module):
 
     Parameters
     ----------
-    sizes_in, sizes_out: (2l+1, m) of the slots
-    maps: slot of the input, slot of the output, table [m_in, m_out] or, one per species, [S, m_in, m_out]
-    bias: float64 [Σ (2l+1) m_out]
+    sizes_in, sizes_out : list of tuple of int
+        (2l+1, m) of the slots
+    maps : list of tuple of Tensor
+        slot of the input, slot of the output, table [m_in, m_out] or, one per species, [S, m_in, m_out]
+    bias : Tensor
+        float64 [Σ (2l+1) m_out]
     """
 
     by_species: Final[bool]
@@ -127,9 +130,12 @@ class Gate(torch.nn.Module):
 
     Parameters
     ----------
-    scalar_columns, gate_columns: columns of the input
-    sizes_in: (2l+1, m) of the input's slots
-    gated: the slots of the input that are gated, in the order of their gates
+    scalar_columns, gate_columns : Tensor
+        columns of the input
+    sizes_in : list of tuple of int
+        (2l+1, m) of the input's slots
+    gated : list of int
+        the slots of the input that are gated, in the order of their gates
     """
 
     lengths: list[int]

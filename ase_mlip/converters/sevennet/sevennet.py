@@ -68,9 +68,20 @@ def adapt(
 
     Parameters
     ----------
-    source: a checkpoint, or a name such as ``7net-0`` whose checkpoint is on this machine already. The
+    source : str or Path
+        a checkpoint, or a name such as ``7net-0`` whose checkpoint is on this machine already. The
         checkpoints that the package itself installs may be read without ``allow_pickle``
-    modal: the modality of a multi-fidelity model
+    modal : str, optional
+        the modality of a multi-fidelity model
+    allow_pickle : bool
+        whether a checkpoint, which is a pickle, may be read
+    head : str, optional
+        has no meaning here
+
+    Returns
+    -------
+    Adapted
+        the network, what is known of it, and its own program as the reference
 
     Raises
     ------

@@ -25,9 +25,12 @@ def convert(model: torch.nn.Module, config: dict, modal: int | None) -> SevenNet
 
     Parameters
     ----------
-    model: sevenn's ``AtomGraphSequential``, in float64
-    config: the checkpoint's configuration
-    modal: index of the chosen modality, None for a model without
+    model : torch.nn.Module
+        sevenn's ``AtomGraphSequential``, in float64
+    config : dict
+        the checkpoint's configuration
+    modal : int, optional
+        index of the chosen modality, None for a model without
     """
     parts = dict(model.named_children())
     species = sorted(config["_type_map"], key=lambda number: config["_type_map"][number])
