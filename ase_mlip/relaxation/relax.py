@@ -124,6 +124,10 @@ def relax(
     Notes
     -----
     The cell is deformed without being rotated (:class:`ase_mlip.relaxation.symmetry.RotationFreeCellFilter`).
+
+    References
+    ----------
+    E. Bitzek, P. Koskinen, F. Gähler, M. Moseler and P. Gumbsch, Phys. Rev. Lett. 97, 170201 (2006): FIRE.
     """
     atoms = as_structure(atoms)
     work = structure_with_calculator(atoms, calculator, "relax")

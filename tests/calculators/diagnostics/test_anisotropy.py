@@ -17,7 +17,7 @@ from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.pictures.plots import plot_anisotropy
 from ase_mlip.rotations.schemes import find_averaging
 
-STRUCTURE = Path(__file__).parents[2] / "examples" / "structures" / "silicon_rattled.xyz"
+STRUCTURE = Path(__file__).parents[3] / "examples" / "structures" / "silicon_rattled.xyz"
 
 
 @pytest.fixture(scope="module")
