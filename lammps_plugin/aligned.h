@@ -19,6 +19,6 @@ template <typename T> struct Aligned {
     friend bool operator==(const Aligned&, const Aligned&) { return true; }
 };
 
-using Numbers = std::vector<double, Aligned<double>>;
+template <typename T> using Numbers = std::vector<T, Aligned<T>>;
 
 } // namespace mlip

@@ -7,37 +7,34 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 namespace mlip {
 
-/// What the sums of one thread need. Neighbours lie component by component, with room for a vector more.
-struct BasisRoom {
+/// What the sums of one thread need, in float or double. Neighbours lie component by component, with room for
+/// a vector more.
+template <typename T> struct BasisRoom {
     static constexpr int64_t lanes = ase_mlip::snnp::basis::L;
-    static constexpr int64_t kAngles = 768; // listed together; more where a neighbour has more
+    static constexpr int64_t kAngles = 256; // found together; more where a neighbour has more
+    using Integer = std::conditional_t<std::is_same_v<T, float>, int32_t, int64_t>;
 
-    Numbers x, y, z, length;             // [most], Å; then the directions
-    std::vector<int64_t> types;          // [most]
-    Numbers near_x, near_y, near_z, far; // directions of those with angles, [2 most]; their lengths
-    std::vector<int64_t> near_types;     // [2 most]
-    std::vector<int64_t> first_pairs;    // [most] their types times the number of types
-    std::vector<int64_t> starts;         // [species, species] first list of a pair of types
-    std::vector<int> near;               // [most] numbers of those with angles
-    Numbers splines;                     // [4, most] the B-splines of lengths that do not vanish
-    std::vector<int64_t> firsts;         // [most] numbers of the first ones
-    Numbers radial;                      // [cases, 4, 3 and pieces and 3] sums of phi or rho
-    Numbers sums;                        // [K]
-    Numbers f;                           // [2 most, lanes]
-    Numbers first, second, third;        // [angles] powers of the places on the pieces
-    std::vector<int64_t> pieces;         // [angles]
-    std::vector<uint64_t> lists;         // [cases, pieces, stride] angles
-    std::vector<uint64_t*> ends;         // [cases, pieces] of the lists
-    int64_t most = 0, angles = 0, stride = 0;
-
-    /// Of sums of the pieces of phi or rho.
-    static int64_t stride_of(const ase_mlip::snnp::training::Bank& bank) {
-        return (bank.size + 2 * ase_mlip::snnp::basis::kZeroTail + lanes - 1) / lanes * lanes;
-    }
+    Numbers<T> x, y, z, length;             // [most], Å; then the directions
+    std::vector<int64_t> types;             // [most]
+    Numbers<T> near_x, near_y, near_z, far; // directions of those with angles, [2 most]; their lengths
+    std::vector<int64_t> near_types;        // [2 most]
+    std::vector<int64_t> first_pairs;       // [most] their types times the number of types
+    std::vector<int64_t> starts;            // [species, species] first piece of a pair of types
+    std::vector<int> near;                  // [most] numbers of those with angles
+    Numbers<T> at, beyond;                  // [most] places of lengths on the pieces, and beyond the knots
+    Numbers<Integer> firsts;                // [most] numbers of the pieces
+    Numbers<T> radial;                      // [cases, K, 4] sums of B-splines by piece; zero between centres
+    Numbers<T> sums;                        // [K]
+    Numbers<T> f;                           // [2 most, lanes]
+    Numbers<T> places;                      // [angles] places on the pieces
+    Numbers<Integer> pieces;                // [angles]
+    Numbers<T> moments; // [2, cases, pieces, 4, lanes] sums of f f u^p; zero between centres
+    int64_t most = 0, angles = 0;
 
     /// For as many neighbours.
     void make_room(const ase_mlip::snnp::training::Tables& tables, int64_t neighbours) {
@@ -45,14 +42,14 @@ struct BasisRoom {
             return;
         }
         most = (neighbours + neighbours / 4 + 2 * lanes) / lanes * lanes;
-        for (Numbers* one : {&x, &y, &z}) {
-            one->assign(most, 0.0);
+        for (Numbers<T>* one : {&x, &y, &z}) {
+            one->assign(most, T(0));
         }
-        for (Numbers* one : {&near_x, &near_y, &near_z}) {
-            one->assign(2 * most, 0.0);
+        for (Numbers<T>* one : {&near_x, &near_y, &near_z}) {
+            one->assign(2 * most, T(0));
         }
-        for (Numbers* one : {&length, &far}) {
-            one->assign(most, 1.0);
+        for (Numbers<T>* one : {&length, &far}) {
+            one->assign(most, T(1));
         }
         types.assign(most, 0);
         near.assign(most, 0);
@@ -60,25 +57,30 @@ struct BasisRoom {
         first_pairs.assign(most, 0);
         starts.assign(tables.species * tables.species, 0);
         firsts.assign(most, 0);
-        splines.assign(4 * most, 0.0);
-        f.assign(2 * most * lanes, 0.0);
+        at.assign(most, T(0));
+        beyond.assign(most, T(0));
+        f.assign(2 * most * lanes, T(0));
         int64_t width = 0;
         for (int k = 0; k < 2; ++k) {
             const auto& bank = tables.banks[k];
-            width = std::max(width, 4 * bank.cases * stride_of(bank));
-            sums.resize(std::max<size_t>(sums.size(), stride_of(bank)));
+            width = std::max(width, 4 * bank.cases * bank.size);
+            sums.resize(std::max<size_t>(sums.size(), bank.size + lanes));
         }
-        radial.assign(width + lanes, 0.0);
+        radial.assign(width + lanes, T(0));
         angles = std::max(kAngles, most);
-        for (Numbers* one : {&first, &second, &third}) {
-            one->assign(angles + lanes, 0.0);
-        }
+        places.assign(angles + lanes, T(0));
         pieces.assign(angles + lanes, 0);
         const auto& g = tables.banks[3];
-        stride = ((angles + lanes - 1) / lanes | 1) * lanes; // not all lists in the same lines of the cache
-        lists.assign(g.cases * g.size * stride, 0);
-        ends.assign(g.cases * g.size, nullptr);
+        moments.assign(2 * g.cases * g.size * 4 * lanes, T(0));
     }
+};
+
+/// A vector of as many numbers as a block has filters, in float or double.
+template <typename T> struct Filters {
+    typedef T vector __attribute__((vector_size(ase_mlip::snnp::basis::L * sizeof(T))));
+    typedef typename BasisRoom<T>::Integer integers
+        __attribute__((vector_size(ase_mlip::snnp::basis::L * sizeof(T))));
+    typedef T four __attribute__((vector_size(4 * sizeof(T)))); // B-splines
 };
 
 } // namespace mlip

@@ -3,23 +3,26 @@
 // with whole vectors of neighbours and of angles. Knows neither libtorch nor a LAMMPS class.
 //
 // A cubic B-spline on a piece between two knots is a polynomial of the place u on it, so that sums over
-// angles need the moments sum f u^p, p = 0 to 3, of each piece alone; B-splines follow from these. Angles are
-// listed by their piece first, so that the moments of a piece stay in registers while its angles are added.
+// angles need the moments sum f u^p, p = 0 to 3, of each piece alone; B-splines follow from these.
 
+#include "basis_layout.h"
 #include "basis_room.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace mlip {
 
-/// All cases of g have the same knots.
-struct BasisSums {
-    using V = ase_mlip::snnp::basis::V;
-    using Integers = ase_mlip::simd::Lanes<double>::integers;
+/// All cases of g have the same knots, which begin at -1 and end at 1.
+template <typename T> struct BasisSums {
+    using V = typename Filters<T>::vector;
+    using Integers = typename Filters<T>::integers;
+    using Four = typename Filters<T>::four;
+    using Integer = typename BasisRoom<T>::Integer;
     using Bank = ase_mlip::snnp::training::Bank;
     static constexpr int64_t L = ase_mlip::snnp::basis::L;
     static constexpr int64_t kTail = ase_mlip::snnp::basis::kZeroTail;
@@ -27,86 +30,77 @@ struct BasisSums {
     const ase_mlip::snnp::training::Tables& tables;
     const ase_mlip::snnp::basis::Columns& columns;
     const std::vector<ase_mlip::snnp::basis::Cases>& cases;
-    BasisRoom& room;
+    const T* filters; // of `powers_of`
+    BasisRoom<T>& room;
 
-    /// Where the sum of a column is: those of g lie as [cases, blocks of filters, K, lanes].
-    int64_t place_of(int64_t column) const {
-        const Bank& g = tables.banks[3];
-        if (column < columns.first[2]) {
-            return column;
+    /// The polynomials of the pieces of a bank's splines, [cases, pieces, blocks, 4, lanes].
+    static Numbers<T> powers_of(const Bank& bank) {
+        const int64_t stride = bank.blocks * L, pieces = bank.size - kTail;
+        Numbers<T> powers(bank.cases * pieces * 4 * stride);
+        for (int64_t k = 0; k < bank.cases * pieces * stride; ++k) {
+            const int64_t which = k / (pieces * stride), piece = k / stride % pieces, filter = k % stride;
+            const double* c = bank.coefficients.data() + bank.row(which, piece) + filter;
+            const double c0 = c[0], c1 = c[stride], c2 = c[2 * stride], c3 = c[3 * stride];
+            T* to = powers.data() + (k / stride * stride + filter / L * L) * 4 + filter % L;
+            to[0] = T((c0 + 4.0 * c1 + c2) / 6.0);
+            to[L] = T((c2 - c0) / 2.0);
+            to[2 * L] = T((c0 - 2.0 * c1 + c2) / 2.0);
+            to[3 * L] = T((c3 - c0 + 3.0 * (c1 - c2)) / 6.0);
         }
-        const int64_t spline = (column - columns.first[2]) / g.size, k = (column - columns.first[2]) % g.size;
-        const int64_t which = spline / g.channels, channel = spline % g.channels;
-        return columns.first[2] + ((which * g.blocks + channel / L) * g.size + k) * L + channel % L;
-    }
-    /// Whether centres of a type can have a sum other than zero there.
-    bool has(int64_t type, int64_t column) const {
-        const int64_t species = tables.species;
-        for (int number = 0; number < 2; ++number) {
-            const int64_t first = columns.first[number], free = columns.free[number];
-            if (column < columns.first[number + 1]) {
-                const int64_t which = (column - first) / (free * tables.banks[number].channels);
-                const int64_t* table =
-                    (number == 0 ? tables.pair_cases : tables.radial_cases) + type * species;
-                return std::find(table, table + species, which) != table + species;
-            }
-        }
-        const Bank& g = tables.banks[3];
-        const int64_t which = (column - columns.first[2]) / (g.channels * g.size);
-        const std::vector<int64_t>& all = cases[type].all;
-        return std::find(all.begin(), all.end(), which) != all.end();
-    }
-    /// How many numbers the sums of one centre are.
-    int64_t width() const {
-        const Bank& g = tables.banks[3];
-        return columns.first[2] + g.cases * g.blocks * g.size * L;
+        return powers;
     }
 
-    /// Adds the sums of a centre to `to` [width]. Its `count` neighbours, all within the cutoff, are vectors
-    /// and types in `room`.
-    ASE_MLIP_ALWAYS_INLINE void centre(int64_t type, int64_t count, double* to) const {
+    /// Writes the sums of a centre, those that its type has, to `to` [width of the layout]. Its `count`
+    /// neighbours, all within the cutoff, are vectors and types in `room`.
+    ASE_MLIP_ALWAYS_INLINE void centre(int64_t type, int64_t count, T* to) const {
         directions(count);
-        radial(0, tables.pair_cases, 0.5, type, count, to);
-        radial(1, tables.radial_cases, 1.0, type, count, to);
+        radial(0, tables.pair_cases, T(0.5), type, count, to);
+        radial(1, tables.radial_cases, T(1), type, count, to);
         const int64_t near = choose(count);
         if (near < 2) {
+            clear_angles(type, to);
             return;
         }
-        find_splines(tables.banks[2], tables.radial_cases + type * tables.species, room.near_types.data(),
+        find_lengths(tables.banks[2], tables.radial_cases + type * tables.species, room.near_types.data(),
                      room.far.data(), near);
         for (int64_t block = 0; block < tables.banks[3].blocks; ++block) {
             evaluate(type, near, block);
-            angles(type, near, block, to);
+            angles(type, near);
+            put_moments(type, block, to);
         }
     }
 
   private:
-    static ASE_MLIP_ALWAYS_INLINE V load(const double* from) { return ase_mlip::simd::load(from); }
-    static ASE_MLIP_ALWAYS_INLINE void store(double* to, V values) {
-        ase_mlip::simd::store<double>(to, values);
+    static ASE_MLIP_ALWAYS_INLINE V load(const T* from) {
+        V vector;
+        std::memcpy(&vector, from, sizeof vector);
+        return vector;
     }
+    static ASE_MLIP_ALWAYS_INLINE void store(T* to, V values) { std::memcpy(to, &values, sizeof values); }
+    static ASE_MLIP_ALWAYS_INLINE void add(T* to, V values) { store(to, load(to) + values); }
 
     /// 1 / sqrt(x) of normal numbers, by Newton's iteration from a guess that is right to 4 %.
     static ASE_MLIP_ALWAYS_INLINE V inverse_root(V x) {
-        const Integers magic = Integers{} + 0x5fe6eb50c7b537a9;
+        constexpr bool is_single = std::is_same_v<T, float>;
+        const Integers magic = Integers{} + Integer(is_single ? 0x5f3759df : 0x5fe6eb50c7b537a9);
         Integers bits;
         std::memcpy(&bits, &x, sizeof bits);
         bits = magic - (bits >> 1);
         V y;
         std::memcpy(&y, &bits, sizeof y);
-        const V half = 0.5 * x;
-        for (int k = 0; k < 4; ++k) {
-            y += y * (0.5 - half * y * y);
+        const V half = T(0.5) * x;
+        for (int k = 0; k < (is_single ? 3 : 4); ++k) {
+            y += y * (T(0.5) - half * y * y);
         }
         return y;
     }
 
     ASE_MLIP_ALWAYS_INLINE void directions(int64_t count) const {
-        double *const to_x = room.x.data(), *const to_y = room.y.data(), *const to_z = room.z.data(),
-                      *const lengths = room.length.data();
+        T *const to_x = room.x.data(), *const to_y = room.y.data(), *const to_z = room.z.data(),
+                 *const lengths = room.length.data();
         for (int64_t k = 0; k < count; k += L) {
             const V x = load(to_x + k), y = load(to_y + k), z = load(to_z + k);
-            const V squared = x * x + y * y + z * z + 1e-30;
+            const V squared = x * x + y * y + z * z + T(1e-30);
             const V inverse = inverse_root(squared);
             store(lengths + k, squared * inverse);
             store(to_x + k, x * inverse);
@@ -117,28 +111,26 @@ struct BasisSums {
 
     struct Knots {
         V origin, inverse, last; // the first one, 1 over their distance, the number of the last piece
+
+        explicit Knots(const double* grid)
+            : origin(V{} + T(grid[0])), inverse(V{} + T(1.0 / grid[1])), last(V{} + T(grid[2] - 1.0)) {}
     };
 
-    /// The piece of arguments x, the place on it between 0 and 1, and how far beyond x is.
-    static ASE_MLIP_ALWAYS_INLINE void find(const Knots& knots, V x, Integers& piece, V& u, V& beyond) {
-        const V zero = {}, one = zero + 1.0, place = (x - knots.origin) * knots.inverse;
+    /// The piece of arguments x, and the place on it: between 0 and 1 if x is between the knots.
+    static ASE_MLIP_ALWAYS_INLINE V find(const Knots& knots, V x, Integers& piece) {
+        const V zero = {}, place = (x - knots.origin) * knots.inverse;
         const V above = place > zero ? place : zero; // also where it is not a number
         const V inside = above > knots.last ? knots.last : above;
         piece = __builtin_convertvector(inside, Integers);
-        const V t = place - __builtin_convertvector(piece, V);
-        u = t > zero ? (t > one ? one : t) : zero;
-        beyond = t - u;
+        return place - __builtin_convertvector(piece, V);
     }
 
-    /// The B-splines of lengths; `table` has the case of each type.
-    ASE_MLIP_ALWAYS_INLINE void find_splines(const Bank& bank, const int64_t* table, const int64_t* types,
-                                             const double* lengths, int64_t count) const {
-        constexpr double sixth = 1.0 / 6.0;
-        double* const to = room.splines.data();
-        int64_t* const firsts = room.firsts.data();
-        const int64_t most = room.most;
+    /// The pieces of lengths, the places on them, and how far beyond the knots they are, where splines go on
+    /// in straight lines; `table` has the case of each type.
+    ASE_MLIP_ALWAYS_INLINE void find_lengths(const Bank& bank, const int64_t* table, const int64_t* types,
+                                             const T* lengths, int64_t count) const {
         const double* grid = bank.grid + 3 * table[0];
-        Knots knots{V{} + grid[0], V{} + 1.0 / grid[1], V{} + (grid[2] - 1.0)};
+        Knots knots(grid);
         bool alike = true;
         for (int64_t type = 1; type < tables.species; ++type) {
             for (int k = 0; k < 3; ++k) {
@@ -148,73 +140,99 @@ struct BasisSums {
         for (int64_t k = 0; k < count; k += L) {
             for (int64_t lane = 0; !alike && lane < L; ++lane) {
                 const double* own = bank.grid + 3 * table[types[k + lane]];
-                knots.origin[lane] = own[0];
-                knots.inverse[lane] = 1.0 / own[1];
-                knots.last[lane] = own[2] - 1.0;
+                knots.origin[lane] = T(own[0]);
+                knots.inverse[lane] = T(1.0 / own[1]);
+                knots.last[lane] = T(own[2] - 1.0);
             }
             Integers piece;
-            V u, beyond;
-            find(knots, load(lengths + k), piece, u, beyond);
-            const V v = 1.0 - u;
-            store(to + k, v * v * (v * sixth - 0.5 * beyond));
-            store(to + most + k, (u * u * (3.0 * u - 6.0) + 4.0) * sixth + beyond * (u * (1.5 * u - 2.0)));
-            store(to + 2 * most + k,
-                  (v * v * (3.0 * v - 6.0) + 4.0) * sixth - beyond * (v * (1.5 * v - 2.0)));
-            store(to + 3 * most + k, u * u * (u * sixth + 0.5 * beyond));
-            std::memcpy(firsts + k, &piece, sizeof piece);
+            const V t = find(knots, load(lengths + k), piece), zero = {}, one = zero + T(1);
+            const V u = t > zero ? (t > one ? one : t) : zero;
+            store(room.at.data() + k, u);
+            store(room.beyond.data() + k, t - u);
+            std::memcpy(room.firsts.data() + k, &piece, sizeof piece);
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void radial(int number, const int64_t* all, double factor, int64_t type,
-                                       int64_t count, double* to) const {
+    ASE_MLIP_ALWAYS_INLINE void radial(int number, const int64_t* all, T factor, int64_t type, int64_t count,
+                                       T* to) const {
         const Bank& bank = tables.banks[number];
         if (bank.channels == 0) {
             return;
         }
-        const int64_t* table = all + type * tables.species;
-        const int64_t *types = room.types.data(), *firsts = room.firsts.data();
-        find_splines(bank, table, types, room.length.data(), count);
-        const int64_t most = room.most, stride = BasisRoom::stride_of(bank), width = 4 * stride;
-        double* const of_pieces = room.radial.data();
-        const double* splines = room.splines.data();
-        std::fill_n(of_pieces, bank.cases * width, 0.0);
-        for (int64_t j = 0; j < count;
-             ++j) { // each piece has its own, so that additions seldom wait for others
-            double* own = of_pieces + table[types[j]] * width + kTail + firsts[j];
-            for (int m = 0; m < 4; ++m) {
-                own[m * stride] += splines[m * most + j];
+        const int64_t *const table = all + type * tables.species, *const types = room.types.data();
+        const T *const at = room.at.data(), *const beyond = room.beyond.data();
+        const Integer* const firsts = room.firsts.data();
+        find_lengths(bank, table, types, room.length.data(), count);
+        const int64_t width = 4 * bank.size;
+        T* const of_pieces = room.radial.data();
+        for (int64_t j = 0; j < count; ++j) {
+            T* const own = of_pieces + table[types[j]] * width + 4 * firsts[j];
+            Four sums = load_four(own) + splines(at[j]);
+            if (beyond[j] != T(0)) {
+                sums += beyond[j] * slopes(at[j]);
             }
+            std::memcpy(own, &sums, sizeof sums);
         }
+        const Four zero = {};
         for (int64_t which = 0; which < bank.cases; ++which) {
-            const double* pieces = of_pieces + which * width;
-            double* const sums = room.sums.data();
-            for (int64_t k = 0; k < bank.size; k += L) { // the pieces k - 3 to k have the B-spline k
-                const V low = load(pieces + kTail + k) + load(pieces + stride + kTail + k - 1);
-                const V high = load(pieces + 2 * stride + kTail + k - 2) + load(pieces + 3 * stride + k);
-                store(sums + k, factor * (low + high));
+            T* own = of_pieces + which * width;
+            T* const sums = room.sums.data();
+            T next[3] = {};
+            for (int64_t k = 0; k < bank.size; ++k) { // the pieces k - 3 to k have the B-spline k
+                sums[k] = factor * (next[0] + own[0]);
+                next[0] = next[1] + own[1];
+                next[1] = next[2] + own[2];
+                next[2] = own[3];
+                std::memcpy(own, &zero, sizeof zero); // for the next centre
+                own += 4;
             }
             for (int64_t channel = 0; channel < bank.channels; ++channel) {
                 const int64_t spline = which * bank.channels + channel;
-                add_free(number, sums, to + columns.first[number] + spline * columns.free[number]);
+                put_free(number, sums, to + columns.first[number] + spline * columns.free[number]);
             }
         }
     }
 
+    static ASE_MLIP_ALWAYS_INLINE Four load_four(const T* from) {
+        Four vector;
+        std::memcpy(&vector, from, sizeof vector);
+        return vector;
+    }
+    /// The four B-splines that do not vanish at a place on a piece, and their slopes.
+    static ASE_MLIP_ALWAYS_INLINE Four splines(T u) {
+        constexpr T sixth = T(1.0 / 6.0);
+        const Four cubic = {-sixth, T(0.5), T(-0.5), sixth}, square = {T(0.5), T(-1), T(0.5), T(0)},
+                   linear = {T(-0.5), T(0), T(0.5), T(0)}, constant = {sixth, T(2.0 / 3.0), sixth, T(0)};
+        return constant + u * (linear + u * (square + u * cubic));
+    }
+    static ASE_MLIP_ALWAYS_INLINE Four slopes(T u) {
+        const Four square = {T(-0.5), T(1.5), T(-1.5), T(0.5)}, linear = {T(1), T(-2), T(1), T(0)},
+                   constant = {T(-0.5), T(0), T(0.5), T(0)};
+        return constant + u * (linear + u * square);
+    }
+
     /// From the coefficients of a spline to those that are columns.
-    ASE_MLIP_ALWAYS_INLINE void add_free(int number, const double* sums, double* to) const {
+    ASE_MLIP_ALWAYS_INLINE void put_free(int number, const T* sums, T* to) const {
         const int64_t before = columns.before[number];
-        for (int64_t k = 0; k < before; ++k) { // c_k = c_0 + (k - before) (c_1 - c_0)
-            const auto steps = static_cast<double>(k - before);
-            to[0] += (1.0 - steps) * sums[k];
-            to[1] += steps * sums[k];
-        }
-        const double* free = sums + before;
         int64_t k = 0;
         for (; k + L <= columns.free[number]; k += L) {
-            store(to + k, load(to + k) + load(free + k));
+            store(to + k, load(sums + before + k));
         }
         for (; k < columns.free[number]; ++k) {
-            to[k] += free[k];
+            to[k] = sums[before + k];
+        }
+        for (k = 0; k < before; ++k) { // c_k = c_0 + (k - before) (c_1 - c_0)
+            const auto steps = static_cast<T>(k - before);
+            to[0] += (T(1) - steps) * sums[k];
+            to[1] += steps * sums[k];
+        }
+    }
+
+    /// Of a centre that has none.
+    ASE_MLIP_ALWAYS_INLINE void clear_angles(int64_t type, T* to) const {
+        const int64_t size = tables.banks[3].blocks * tables.banks[3].size * L;
+        for (const int64_t which : cases[type].all) {
+            std::fill_n(to + columns.first[2] + which * size, size, T(0));
         }
     }
 
@@ -224,18 +242,17 @@ struct BasisSums {
             return 0;
         }
         int* const near = room.near.data();
-        const double* lengths = room.length.data();
-        const double limit = tables.angular_cutoff;
+        const T *lengths = room.length.data(), limit = T(tables.angular_cutoff);
         int64_t found = 0;
         for (int64_t j = 0; j < count; ++j) { // each is written, and the next one over it if it was too far
             near[found] = static_cast<int>(j);
             found += static_cast<int64_t>(lengths[j] < limit);
         }
-        const double* const from[4] = {room.x.data(), room.y.data(), room.z.data(), lengths};
-        double* const to[4] = {room.near_x.data(), room.near_y.data(), room.near_z.data(), room.far.data()};
+        const T* const from[4] = {room.x.data(), room.y.data(), room.z.data(), lengths};
+        T* const to[4] = {room.near_x.data(), room.near_y.data(), room.near_z.data(), room.far.data()};
         for (int component = 0; component < 4; ++component) {
-            const double* one = from[component];
-            double* other = to[component];
+            const T* one = from[component];
+            T* other = to[component];
             for (int64_t k = 0; k < found; ++k) {
                 other[k] = one[near[k]];
             }
@@ -255,147 +272,121 @@ struct BasisSums {
     }
 
     ASE_MLIP_ALWAYS_INLINE int64_t pieces() const { return tables.banks[3].size - kTail; }
+    /// Every other angle has moments of its own, so that additions seldom wait for others.
+    ASE_MLIP_ALWAYS_INLINE int64_t half_moments(int64_t type) const {
+        return static_cast<int64_t>(cases[type].all.size()) * pieces() * 4 * L;
+    }
 
     /// f of each neighbour, round about.
     ASE_MLIP_ALWAYS_INLINE void evaluate(int64_t type, int64_t count, int64_t block) const {
         const Bank& bank = tables.banks[2];
-        const int64_t* table = tables.radial_cases + type * tables.species;
-        const int64_t *types = room.near_types.data(), *firsts = room.firsts.data();
-        const double *coefficients = bank.coefficients.data() + block * L, *splines = room.splines.data();
-        const int64_t stride = bank.blocks * L, size = bank.size, most = room.most;
-        double* const to = room.f.data();
+        const int64_t *table = tables.radial_cases + type * tables.species, *types = room.near_types.data();
+        const Integer* firsts = room.firsts.data();
+        const T *const at = room.at.data(), *const beyond = room.beyond.data();
+        const T* powers = filters + block * 4 * L;
+        const int64_t stride = bank.blocks * 4 * L, count_of_pieces = bank.size - kTail;
+        T* const to = room.f.data();
         for (int64_t j = 0; j < count; ++j) {
-            const double* row = coefficients + (table[types[j]] * size + firsts[j]) * stride;
-            const V low = load(row) * splines[j] + load(row + stride) * splines[most + j];
-            const V high = load(row + 2 * stride) * splines[2 * most + j] +
-                           load(row + 3 * stride) * splines[3 * most + j];
-            store(to + j * L, low + high);
-            store(to + (count + j) * L, low + high);
+            const T *row = powers + (table[types[j]] * count_of_pieces + firsts[j]) * stride, u = at[j];
+            const V one = load(row + L), two = load(row + 2 * L), three = load(row + 3 * L);
+            V f = load(row) + u * (one + u * (two + u * three));
+            if (beyond[j] != T(0)) {
+                f += beyond[j] * (one + u * (T(2) * two + T(3) * u * three));
+            }
+            store(to + j * L, f);
+            store(to + (count + j) * L, f);
         }
     }
 
-    /// The B-splines of all angles, for one block of filters. A row has the angles of each neighbour with the
-    /// one that comes `apart` later, so that rows are long and alike. Lists are made when several rows are
-    /// there: numbers that were stored as a vector just before would be late.
-    ASE_MLIP_ALWAYS_INLINE void angles(int64_t type, int64_t count, int64_t block, double* to) const {
+    /// The moments of all angles, for one block of filters. A row has the angles of each neighbour with the
+    /// one that comes `apart` later, so that rows are long and alike. They are added when several rows are
+    /// found: numbers that were stored as a vector just before would be late.
+    ASE_MLIP_ALWAYS_INLINE void angles(int64_t type, int64_t count) const {
         const auto length = [count](int64_t apart) { return 2 * apart == count ? apart : count; };
-        const int64_t half = count / 2;
+        const auto& of_type = cases[type];
+        for (size_t pair = 0; pair < of_type.place.size(); ++pair) {
+            room.starts[pair] = of_type.place[pair] * pieces();
+        }
+        const int64_t half = count / 2, row = (count + L - 1) / L * L;
         for (int64_t next = 1; next <= half;) {
             const int64_t begin = next;
-            int64_t found = 0;
-            for (; next <= half && found + length(next) <= room.angles; ++next) {
+            for (int64_t found = 0; next <= half && found + row <= room.angles; ++next, found += row) {
                 find_row(next, length(next), found);
-                found += length(next);
             }
-            begin_lists(type);
-            int64_t listed = 0;
             for (int64_t apart = begin; apart < next; ++apart) {
                 if (tables.species == 1) {
-                    list_row<true>(apart, length(apart), listed);
+                    add_row<true>(type, apart, length(apart), (apart - begin) * row);
                 } else {
-                    list_row<false>(apart, length(apart), listed);
+                    add_row<false>(type, apart, length(apart), (apart - begin) * row);
                 }
-                listed += length(apart);
             }
-            add_listed(type, block, to);
         }
     }
 
-    /// The pieces of a row of angles and the powers of its places on them, from number `begin` on.
+    /// The pieces of a row of angles and the places on them, from number `begin` on.
     ASE_MLIP_ALWAYS_INLINE void find_row(int64_t apart, int64_t length, int64_t begin) const {
-        const double* grid = tables.banks[3].grid;
-        const Knots knots{V{} + grid[0], V{} + 1.0 / grid[1], V{} + (grid[2] - 1.0)};
-        const double* const directions[3] = {room.near_x.data(), room.near_y.data(), room.near_z.data()};
-        double *const first = room.first.data() + begin, *const second = room.second.data() + begin,
-                      *const third = room.third.data() + begin;
-        int64_t* const pieces = room.pieces.data() + begin;
+        const Knots knots(tables.banks[3].grid);
+        const T* const directions[3] = {room.near_x.data(), room.near_y.data(), room.near_z.data()};
+        T* const places = room.places.data() + begin;
+        Integer* const pieces = room.pieces.data() + begin;
         for (int64_t j = 0; j < length; j += L) {
             V cosine = {};
-            for (const double* component : directions) {
+            for (const T* component : directions) {
                 cosine += load(component + j) * load(component + j + apart);
             }
             Integers piece;
-            V u, beyond;
-            find(knots, cosine, piece, u, beyond);
+            store(places + j, find(knots, cosine, piece));
             std::memcpy(pieces + j, &piece, sizeof piece);
-            store(first + j, u + beyond); // u^p, on a straight line beyond the knots
-            store(second + j, u * (u + 2.0 * beyond));
-            store(third + j, u * u * (u + 3.0 * beyond));
         }
-    }
-
-    ASE_MLIP_ALWAYS_INLINE void begin_lists(int64_t type) const {
-        const auto count = static_cast<int64_t>(cases[type].all.size()) * pieces();
-        for (int64_t list = 0; list < count; ++list) {
-            room.ends[list] = room.lists.data() + list * room.stride;
-        }
-        for (size_t pair = 0; pair < cases[type].place.size(); ++pair) {
-            room.starts[pair] = cases[type].place[pair] * pieces();
-        }
-    }
-
-    // An angle in a list: its number, and where the f of either neighbour are.
-    static constexpr int kBits = 20;
-
-    ASE_MLIP_ALWAYS_INLINE static uint64_t listed_angle(int64_t number, int64_t j, int64_t k) {
-        return static_cast<uint64_t>(number) << 2 * kBits | static_cast<uint64_t>(k * L) << kBits |
-               static_cast<uint64_t>(j * L);
     }
 
     template <bool alone>
-    ASE_MLIP_ALWAYS_INLINE void list_row(int64_t apart, int64_t length, int64_t begin) const {
-        const int64_t *const pieces_of = room.pieces.data() + begin, *const starts = room.starts.data(),
-                             *const types = room.near_types.data(), *const others = types + apart,
+    ASE_MLIP_ALWAYS_INLINE void add_row(int64_t type, int64_t apart, int64_t length, int64_t begin) const {
+        const T *const places = room.places.data() + begin, *const f = room.f.data();
+        const Integer* const pieces = room.pieces.data() + begin;
+        const int64_t *const starts = room.starts.data(), *const others = room.near_types.data() + apart,
                              *const first_pairs = room.first_pairs.data();
-        uint64_t** const ends = room.ends.data();
-        const uint64_t step = listed_angle(1, 1, 1);
-        uint64_t angle = listed_angle(begin, 0, apart);
+        T* const moments[2] = {room.moments.data(), room.moments.data() + half_moments(type)};
         for (int64_t j = 0; j < length; ++j) {
             const int64_t start = alone ? 0 : starts[first_pairs[j] + others[j]];
-            *ends[start + pieces_of[j]]++ = angle;
-            angle += step;
+            T* const to = moments[j % 2] + (start + pieces[j]) * 4 * L;
+            const V product = load(f + j * L) * load(f + (j + apart) * L);
+            const T u = places[j];
+            const V once = product * u, twice = once * u;
+            add(to, product);
+            add(to + L, once);
+            add(to + 2 * L, twice);
+            add(to + 3 * L, twice * u);
         }
     }
 
     /// From moments to columns: a B-spline has its last piece where its number is.
-    ASE_MLIP_ALWAYS_INLINE void add_listed(int64_t type, int64_t block, double* to) const {
-        constexpr double sixth = 1.0 / 6.0;
+    ASE_MLIP_ALWAYS_INLINE void put_moments(int64_t type, int64_t block, T* to) const {
+        constexpr T sixth = T(1.0 / 6.0);
         const Bank& bank = tables.banks[3];
-        const std::vector<int64_t>& all = cases[type].all;
-        const int64_t count = pieces(), stride = room.stride;
-        uint64_t* const* ends = room.ends.data();
-        const uint64_t* list = room.lists.data();
-        for (const int64_t which : all) {
-            double* sums = to + columns.first[2] + (which * bank.blocks + block) * bank.size * L;
+        T *moments = room.moments.data(), *others = moments + half_moments(type);
+        for (const int64_t which : cases[type].all) {
+            T* sums = to + columns.first[2] + (which * bank.blocks + block) * bank.size * L;
             V next[3] = {};
-            for (int64_t piece = 0; piece < count; ++piece) {
-                V a[4] = {};
-                moments(list, *ends++, a);
-                list += stride;
-                store(sums, load(sums) + next[0] + sixth * (a[0] - 3.0 * (a[1] - a[2]) - a[3]));
-                next[0] = next[1] + sixth * (4.0 * a[0] - 6.0 * a[2] + 3.0 * a[3]);
-                next[1] = next[2] + sixth * (a[0] + 3.0 * (a[1] + a[2] - a[3]));
+            for (int64_t piece = 0; piece < pieces(); ++piece) {
+                V a[4];
+                for (int p = 0; p < 4; ++p) {
+                    a[p] = load(moments + p * L) + load(others + p * L);
+                    store(moments + p * L, V{}); // for the next centre
+                    store(others + p * L, V{});
+                }
+                moments += 4 * L;
+                others += 4 * L;
+                store(sums, next[0] + sixth * (a[0] - T(3) * (a[1] - a[2]) - a[3]));
+                next[0] = next[1] + sixth * (T(4) * a[0] - T(6) * a[2] + T(3) * a[3]);
+                next[1] = next[2] + sixth * (a[0] + T(3) * (a[1] + a[2] - a[3]));
                 next[2] = sixth * a[3];
                 sums += L;
             }
             for (const V& one : next) {
-                store(sums, load(sums) + one);
+                store(sums, one);
                 sums += L;
             }
-        }
-    }
-
-    ASE_MLIP_ALWAYS_INLINE void moments(const uint64_t* list, const uint64_t* end, V (&a)[4]) const {
-        constexpr uint64_t mask = (uint64_t{1} << kBits) - 1;
-        const double *f = room.f.data(), *first = room.first.data(), *second = room.second.data(),
-                     *third = room.third.data();
-        for (; list != end; ++list) {
-            const uint64_t angle = *list, number = angle >> 2 * kBits;
-            const V product = load(f + (angle & mask)) * load(f + (angle >> kBits & mask));
-            a[0] += product;
-            a[1] += product * first[number];
-            a[2] += product * second[number];
-            a[3] += product * third[number];
         }
     }
 };

@@ -11,13 +11,14 @@
 
 namespace mlip {
 
-/// A lower triangular matrix of which many rows are the diagonal alone; what is more lies densely.
-struct Whitening {
-    static constexpr int64_t kLanes = ase_mlip::simd::lanes<double>;
+/// A lower triangular matrix of which many rows are the diagonal alone; what is more lies densely, in float
+/// or double.
+template <typename T> struct Whitening {
+    static constexpr int64_t kLanes = ase_mlip::simd::lanes<T>;
     static constexpr int64_t kRows = 2 * kLanes, kAtoms = 8; // of a panel; of a product
 
     std::vector<int64_t> dense; // where phi has the columns, which ascend
-    Numbers panels;             // kRows rows each, [columns up to the last row's diagonal, kRows]
+    Numbers<T> panels;          // kRows rows each, [columns up to the last row's diagonal, kRows]
     std::vector<int64_t> lone;  // where it has those that no other row or column has to do with
     std::vector<double> lone_weights;
 
@@ -47,7 +48,7 @@ struct Whitening {
             for (int64_t k = 0; k < std::min(begin + kRows, count); ++k) {
                 for (int64_t row = begin; row < begin + kRows; ++row) {
                     const bool is_there = row < count && k <= row;
-                    panels.push_back(is_there ? matrix[dense[row] * size + dense[k]] : 0.0);
+                    panels.push_back(is_there ? static_cast<T>(matrix[dense[row] * size + dense[k]]) : T(0));
                 }
             }
         }
@@ -62,16 +63,16 @@ struct Whitening {
 
     /// Numbers of phi of one atom that lie densely, and these numbers.
     int64_t width() const { return static_cast<int64_t>(dense.size()); }
-    void choose(const double* phi, double* to) const {
+    void choose(const T* phi, T* to) const {
         for (size_t k = 0; k < dense.size(); ++k) {
             to[k] = phi[dense[k]];
         }
     }
 
-    double lone_square(const double* phi) const {
+    double lone_square(const T* phi) const {
         double total = 0.0;
         for (size_t k = 0; k < lone.size(); ++k) {
-            const double white = lone_weights[k] * phi[lone[k]];
+            const double white = lone_weights[k] * static_cast<double>(phi[lone[k]]);
             total += white * white;
         }
         return total;
@@ -79,43 +80,52 @@ struct Whitening {
 };
 
 /// Adds the squares of the dense part, lane by lane, to `squares` [n, lanes]; n is a multiple of kAtoms.
-struct DenseSquares {
-    using V = ase_mlip::simd::Vector<double>;
-    static constexpr int64_t L = Whitening::kLanes;
+template <typename T> struct DenseSquares {
+    using V = ase_mlip::simd::Vector<T>;
+    static constexpr int64_t L = Whitening<T>::kLanes, kRows = Whitening<T>::kRows,
+                             kAtoms = Whitening<T>::kAtoms;
 
-    const Whitening& whitening;
+    const Whitening<T>& whitening;
     int64_t atoms;
-    const double* phi; // [n, width]
-    double* squares;
+    const T* phi; // [n, width]
+    T* squares;
 
     ASE_MLIP_ALWAYS_INLINE void operator()() const {
         const int64_t width = whitening.width();
-        const double* panel = whitening.panels.data();
-        for (int64_t begin = 0; begin < width; begin += Whitening::kRows) {
-            const int64_t length = std::min(begin + Whitening::kRows, width);
-            for (int64_t atom = 0; atom < atoms; atom += Whitening::kAtoms) {
-                product(panel, length, phi + atom * width, width, squares + atom * L);
+        const T* panel = whitening.panels.data();
+        for (int64_t begin = 0; begin < width; begin += kRows) {
+            const int64_t length = std::min(begin + kRows, width);
+            for (int64_t atom = 0; atom < atoms; atom += kAtoms) {
+                product(panel, std::min(begin + L, length), length, phi + atom * width, width,
+                        squares + atom * L);
             }
-            panel += length * Whitening::kRows;
+            panel += length * kRows;
         }
     }
 
-    static ASE_MLIP_ALWAYS_INLINE void product(const double* panel, int64_t length, const double* phi,
-                                               int64_t width, double* squares) {
-        V low[Whitening::kAtoms] = {}, high[Whitening::kAtoms] = {};
-        for (int64_t k = 0; k < length; ++k) {
-            const V a = ase_mlip::simd::load(panel + k * Whitening::kRows);
-            const V b = ase_mlip::simd::load(panel + k * Whitening::kRows + L);
-            for (int64_t atom = 0; atom < Whitening::kAtoms; ++atom) {
-                const double value = phi[atom * width + k];
+    /// The first half of the rows ends at column `half`, the second at `length`.
+    static ASE_MLIP_ALWAYS_INLINE void product(const T* panel, int64_t half, int64_t length, const T* phi,
+                                               int64_t width, T* squares) {
+        V low[kAtoms] = {}, high[kAtoms] = {};
+        for (int64_t k = 0; k < half; ++k) {
+            const V a = ase_mlip::simd::load(panel + k * kRows);
+            const V b = ase_mlip::simd::load(panel + k * kRows + L);
+            for (int64_t atom = 0; atom < kAtoms; ++atom) {
+                const T value = phi[atom * width + k];
                 low[atom] += a * value;
                 high[atom] += b * value;
             }
         }
-        for (int64_t atom = 0; atom < Whitening::kAtoms; ++atom) {
-            double* to = squares + atom * L;
-            ase_mlip::simd::store<double>(to, ase_mlip::simd::load(to) + low[atom] * low[atom] +
-                                                  high[atom] * high[atom]);
+        for (int64_t k = half; k < length; ++k) {
+            const V b = ase_mlip::simd::load(panel + k * kRows + L);
+            for (int64_t atom = 0; atom < kAtoms; ++atom) {
+                high[atom] += b * phi[atom * width + k];
+            }
+        }
+        for (int64_t atom = 0; atom < kAtoms; ++atom) {
+            T* to = squares + atom * L;
+            ase_mlip::simd::store<T>(to, ase_mlip::simd::load(to) + low[atom] * low[atom] +
+                                             high[atom] * high[atom]);
         }
     }
 };

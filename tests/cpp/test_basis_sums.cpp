@@ -1,5 +1,5 @@
 // Without torch: the sums of an s-NNP's basis with whole vectors of neighbours and angles are those of
-// csrc/snnp_basis.h, and whitened squares those of a plain product.
+// csrc/snnp_basis.h, and whitened squares those of a plain product, in double and in float.
 
 #include "basis_sums.h"
 #include "whitening.h"
@@ -8,6 +8,7 @@
 #include <random>
 
 using namespace ase_mlip;
+using mlip::BasisLayout;
 using mlip::BasisRoom;
 using mlip::BasisSums;
 using mlip::Whitening;
@@ -36,7 +37,7 @@ double largest_difference(const std::vector<double>& one, const std::vector<doub
     return largest / std::max(scale, 1.0);
 }
 
-/// Splines with random coefficients; cosines reach beyond the knots of g, lengths below those of phi.
+/// Splines with random coefficients; lengths reach below the knots of phi.
 struct Random {
     std::vector<int64_t> pairs, radial, angles;
     std::vector<std::vector<double>> coefficients, grids;
@@ -64,7 +65,7 @@ struct Random {
         tables.banks[0] = bank(kinds, has_pair ? 1 : 0, 17, 1.5, 5.0, true);
         tables.banks[1] = bank(species, has_pair ? 0 : 1, 15, 1.0, 5.0, true);
         tables.banks[2] = bank(species, filters, 13, 1.0, 4.0, true);
-        tables.banks[3] = bank(species * kinds, filters, 11, -0.8, 0.9, false);
+        tables.banks[3] = bank(species * kinds, filters, 11, -1.0, 1.0, false);
         tables.pair_cases = pairs.data();
         tables.radial_cases = radial.data();
         tables.angle_cases = angles.data();
@@ -88,19 +89,21 @@ struct Random {
     }
 };
 
-struct Sums {
-    const BasisSums& sums;
+template <typename T> struct Sums {
+    const BasisSums<T>& sums;
     int64_t type, count;
-    double* to;
+    T* to;
     ASE_MLIP_ALWAYS_INLINE void operator()() const { sums.centre(type, count, to); }
 };
 
-double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t before) {
+template <typename T> double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t before) {
     const Random random(species, filters, has_pair);
     const auto columns = snnp::basis::columns_of(random.tables, before);
     const auto cases = snnp::basis::cases_of(random.tables);
-    BasisRoom room;
-    const BasisSums sums{random.tables, columns, cases, room};
+    const BasisLayout layout{random.tables, columns, cases};
+    const auto powers = BasisSums<T>::powers_of(random.tables.banks[2]);
+    BasisRoom<T> room;
+    const BasisSums<T> sums{random.tables, columns, cases, powers.data(), room};
     double largest = 0.0, outside = 0.0;
     for (const int64_t count : {0, 1, 2, 3, 40, 9, 16, 70}) {
         std::vector<double> vectors;
@@ -112,8 +115,8 @@ double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t bef
             vectors.insert(vectors.end(), {scale * v[0], scale * v[1], scale * v[2]});
             others.push_back(static_cast<int64_t>(generator() % species));
         }
-        std::vector<double> expected(columns.count, 0.0), found(columns.count, 0.0),
-            values(sums.width(), 0.0);
+        std::vector<double> expected(columns.count, 0.0), found(columns.count, 0.0);
+        std::vector<T> values(layout.width(), T(NAN)); // all that a centre has is written
         snnp::basis::Workspace workspace(random.tables, cases, std::max<int64_t>(count, 1), false);
         const snnp::training::Graph graph{vectors.data(), starts.data(), types.data(), others.data()};
         snnp::basis::Sums to;
@@ -121,19 +124,20 @@ double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t bef
         simd::run(snnp::basis::Centres<false>{random.tables, columns, cases, graph, to, 0, 1, workspace});
         room.make_room(random.tables, count);
         for (int64_t k = 0; k < count; ++k) {
-            room.x[k] = vectors[3 * k];
-            room.y[k] = vectors[3 * k + 1];
-            room.z[k] = vectors[3 * k + 2];
+            room.x[k] = static_cast<T>(vectors[3 * k]);
+            room.y[k] = static_cast<T>(vectors[3 * k + 1]);
+            room.z[k] = static_cast<T>(vectors[3 * k + 2]);
             room.types[k] = others[k];
         }
-        for (int64_t k = count; k % BasisRoom::lanes != 0; ++k) {
-            room.x[k] = 1.0;
+        for (int64_t k = count; k % BasisRoom<T>::lanes != 0; ++k) {
+            room.x[k] = T(1);
             room.types[k] = 0;
         }
-        simd::run(Sums{sums, types[0], count, values.data()});
+        simd::run(Sums<T>{sums, types[0], count, values.data()});
         for (int64_t column = 0; column < columns.count; ++column) {
-            found[column] = values[sums.place_of(column)];
-            if (!sums.has(types[0], column)) {
+            if (layout.has(types[0], column)) {
+                found[column] = static_cast<double>(values[layout.place_of(column)]);
+            } else {
                 outside = std::max(outside, std::fabs(expected[column]));
             }
         }
@@ -143,7 +147,7 @@ double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t bef
     return largest;
 }
 
-double compare_squares(int64_t size, int64_t atoms) {
+template <typename T> double compare_squares(int64_t size, int64_t atoms) {
     std::vector<double> matrix(size * size, 0.0), phi, expected, found;
     for (int64_t row = 0; row < size; ++row) { // every fifth column has nothing to do with others
         for (int64_t column = 0; column <= row; ++column) {
@@ -163,18 +167,18 @@ double compare_squares(int64_t size, int64_t atoms) {
     for (int64_t atom = 0; size > 7 && atom < atoms; ++atom) {
         phi[atom * size + 7] = 0.0;
     }
-    const Whitening whitening(matrix.data(), size, places, used);
+    const Whitening<T> whitening(matrix.data(), size, places, used);
     expect(size <= 7 || !std::count(whitening.lone.begin(), whitening.lone.end(), places[7]),
            "unused columns", 0.0);
-    const int64_t padded = (atoms + Whitening::kAtoms - 1) / Whitening::kAtoms * Whitening::kAtoms;
-    std::vector<double> dense(padded * whitening.width(), 0.0), squares(padded * Whitening::kLanes, 0.0);
-    std::vector<double> placed(atoms * size);
+    const int64_t padded = (atoms + Whitening<T>::kAtoms - 1) / Whitening<T>::kAtoms * Whitening<T>::kAtoms;
+    std::vector<T> dense(padded * whitening.width(), T(0)), squares(padded * Whitening<T>::kLanes, T(0));
+    std::vector<T> placed(atoms * size);
     for (int64_t atom = 0; atom < atoms; ++atom) {
         std::reverse_copy(phi.begin() + atom * size, phi.begin() + (atom + 1) * size,
                           placed.begin() + atom * size);
         whitening.choose(placed.data() + atom * size, dense.data() + atom * whitening.width());
     }
-    simd::run(mlip::DenseSquares{whitening, padded, dense.data(), squares.data()});
+    simd::run(mlip::DenseSquares<T>{whitening, padded, dense.data(), squares.data()});
     for (int64_t atom = 0; atom < atoms; ++atom) {
         double total = 0.0;
         for (int64_t row = 0; row < size; ++row) {
@@ -186,30 +190,36 @@ double compare_squares(int64_t size, int64_t atoms) {
         }
         expected.push_back(total);
         double own = whitening.lone_square(placed.data() + atom * size);
-        for (int64_t lane = 0; lane < Whitening::kLanes; ++lane) {
-            own += squares[atom * Whitening::kLanes + lane];
+        for (int64_t lane = 0; lane < Whitening<T>::kLanes; ++lane) {
+            own += static_cast<double>(squares[atom * Whitening<T>::kLanes + lane]);
         }
         found.push_back(own);
     }
     return largest_difference(found, expected);
 }
 
-} // namespace
-
-int main() {
+/// All of them in one precision, to within `rounding` of the largest.
+template <typename T> void compare(double rounding) {
     for (const int64_t species : {1, 2, 3}) {
         for (const int64_t filters : {0, 3, 9}) {
             for (const bool has_pair : {true, false}) {
-                const double found = compare_sums(species, filters, has_pair, has_pair ? 2 : 0);
-                expect(found < 1e-13, "sums of the basis", found);
+                const double found = compare_sums<T>(species, filters, has_pair, has_pair ? 2 : 0);
+                expect(found < rounding, "sums of the basis", found);
             }
         }
     }
     for (const int64_t size : {1, 7, 16, 17, 61}) {
         for (const int64_t atoms : {1, 8, 11}) {
-            const double found = compare_squares(size, atoms);
-            expect(found < 1e-13, "whitened squares", found);
+            const double found = compare_squares<T>(size, atoms);
+            expect(found < rounding, "whitened squares", found);
         }
     }
+}
+
+} // namespace
+
+int main() {
+    compare<double>(1e-13);
+    compare<float>(5e-6);
     return failures > 0 ? 1 : 0;
 }

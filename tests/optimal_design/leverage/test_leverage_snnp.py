@@ -101,7 +101,8 @@ def test_an_snnp_is_calibrated_where_it_is_linear(tmp_path, hidden, linear):
 
 
 def test_lammps_sums_of_whole_vectors_are_those_of_the_operator(tmp_path):
-    """A program without torch, also with arguments beyond the knots and with none, one and few neighbours."""
+    """A program without torch, in both precisions, with lengths below the knots, and none, one or few
+    neighbours, too."""
     program, root = tmp_path / "test_basis_sums", Path(__file__).parents[3]
     flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror"]
     flags += ["-I", str(_build.source_folder()), "-I", str(root / "lammps_plugin")]
@@ -109,5 +110,5 @@ def test_lammps_sums_of_whole_vectors_are_those_of_the_operator(tmp_path):
     subprocess.run([_build.require_compiler(), *flags, source, "-o", str(program)], check=True)
     result = subprocess.run([program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
-    assert result.stdout.count("sums of the basis") == 18
-    assert result.stdout.count("whitened squares") == 15
+    assert result.stdout.count("sums of the basis") == 2 * 18
+    assert result.stdout.count("whitened squares") == 2 * 15
