@@ -54,15 +54,17 @@ class Computed:
     ----------
     depends_on: model, frames and settings; a file with others is not taken over
     path: the file; None keeps nothing
+    overwrite: whether a file of something else counts as none, and is replaced
     """
 
     depends_on: dict
     path: Path | None = None
+    overwrite: bool = False
     points: dict[str, tuple[float, float]] = field(default_factory=dict)
     _written: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
-        """Raises DataError for a file of something else."""
+        """Raises DataError for a file of something else that is not to be replaced."""
         self.depends_on = json.loads(json.dumps(self.depends_on))
         self._written = time.monotonic()
         if self.path is None or not self.path.exists():
@@ -73,12 +75,13 @@ class Computed:
             points = {name: (float(e), float(f)) for name, (e, f) in found["points"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             same, points = False, {}
-        if not same:
+        if same:
+            self.points = points
+        elif not self.overwrite:
             raise DataError(
                 f"`{self.path}` has points of another landscape (model, frames or settings differ), or is "
-                "damaged; choose another folder, or remove the file"
+                "damaged; choose another folder, or replace them with `overwrite` (--overwrite)"
             )
-        self.points = points
 
     def keep(self, name: str, losses: tuple[float, float]) -> None:
         self.points[name] = losses

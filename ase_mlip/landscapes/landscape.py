@@ -149,6 +149,7 @@ def landscape(
     seed: int = 0,
     predictors: Sequence[str] = (),
     output: str | Path | None = None,
+    overwrite: bool = False,
     device: str = "auto",
     dtype: str | None = None,
     progress: Progress | None = None,
@@ -173,6 +174,7 @@ def landscape(
     seed: of directions, sample and bootstrap
     predictors: names of others to compute beside the curves (:mod:`.predictors.entries`)
     output: folder for ``landscape.json``. A call that was killed is continued there with the same numbers
+    overwrite: whether a landscape of another model, of other frames or settings there is replaced, or refused
     device, dtype: of a model that is loaded here; by default the precision of its weights
     progress: called as progress(done, total) after each point
 
@@ -214,7 +216,7 @@ def landscape(
     if output is None:
         return work.run(Computed({}), progress)
     with locked(output):
-        return work.run_in(Path(output), progress)
+        return work.run_in(Path(output), overwrite, progress)
 
 
 @dataclass
@@ -229,12 +231,12 @@ class _Work:
     notes: list[str]
     wanted: tuple[str, ...]  # other predictors
 
-    def run_in(self, folder: Path, progress: Progress | None) -> Landscape:
+    def run_in(self, folder: Path, overwrite: bool, progress: Progress | None) -> Landscape:
         """The same with the result, and until then the points, in a folder."""
         depends_on = {"model": self.about["sha256"], "settings": self.settings}
         path = folder / RESULT
-        stored = self._stored(path)
-        computed = Computed(depends_on, folder / PARTIAL)
+        stored = self._stored(path, overwrite)
+        computed = Computed(depends_on, folder / PARTIAL, overwrite)
         if stored is not None and not computed.points:
             computed.points = _stored_points(stored, self.plan)
         found = self.run(computed, progress)
@@ -290,8 +292,9 @@ class _Work:
 
         return self.weights.without_effect(results)
 
-    def _stored(self, path: Path) -> dict | None:
-        """The finished document in the folder, if there is one. Raises DataError where it is another's."""
+    def _stored(self, path: Path, overwrite: bool) -> dict | None:
+        """The finished document in the folder, if there is one; DataError where it is another's, unless that
+        is to be replaced."""
         if not path.exists():
             return None
         try:
@@ -299,10 +302,12 @@ class _Work:
             same = found["model"]["sha256"] == self.about["sha256"] and found["settings"] == self.settings
         except (DataError, KeyError):
             same = False
+        if not same and overwrite:
+            return None
         if not same:
             raise DataError(
                 f"`{path}` exists; expected a landscape of the same model, frames and settings to replace; "
-                "choose another folder or remove the file"
+                "choose another folder, or replace it with `overwrite` (--overwrite)"
             )
         return found
 

@@ -47,6 +47,7 @@ def design(
     rows: str | None = None,
     seed: int = 0,
     output: str | FilePath | None = None,
+    overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> DesignResult:
     """Choose the structures of ``pool`` whose labels help the target most; no label is needed.
@@ -94,6 +95,8 @@ def design(
     output : str or Path, optional
         folder for picks.xyz, rejected.xyz, design.json, design.png; with a network's features as basis also
         the rows as they are made, from which a design that was killed goes on
+    overwrite : bool
+        whether a design of other settings or files there is replaced, or refused
     progress : callable, optional
         called as progress(done, total, stage): stage "rows" and then "selection" with structures, "bound" and
         "exchange" with rounds, whose total nobody knows (0)
@@ -121,7 +124,8 @@ def design(
         return _compute(inputs, settings, progress or _silent, None)
     output = FilePath(output)
     with locked(output):
-        refuse_other_design(output, settings_document(settings, inputs))
+        if not overwrite:
+            refuse_other_design(output, settings_document(settings, inputs))
         result = _compute(inputs, settings, progress or _silent, output)
         write_design(result, output)
         write_stored(result, output)

@@ -9,7 +9,9 @@ from click.testing import CliRunner
 from leverage_cases import labelled, training_data
 from random_pet import export_random, silicon
 
+from ase_mlip.cli import common
 from ase_mlip.cli.program import main
+from ase_mlip.cli.progress import Lines
 from ase_mlip.model_file.model import read_info
 
 
@@ -33,6 +35,17 @@ def test_the_command_attaches_and_says_what_the_leverage_rests_on(plain, tmp_pat
     record = read_info(tmp_path / "new.pt").training["leverage"]
     digest = hashlib.sha256((tmp_path / "train.xyz").read_bytes()).hexdigest()
     assert record["data"] == {"train.xyz": digest} and record["calibration"]["structures"] == 2
+
+
+def test_a_log_file_shows_how_far_it_is(plain, tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "Lines", lambda unit: Lines(unit, every=0.0))
+    write(tmp_path / "train.xyz", training_data(3))
+    write(tmp_path / "new.xyz", labelled([silicon(0.2, seed=7), silicon(0.2, seed=8)], [-1.0, 2.0]))
+    data = ["--calibration", str(tmp_path / "new.xyz"), str(tmp_path / "train.xyz")]
+    command = ["design", "--attach", str(plain), *data, "-o", str(tmp_path / "new.pt")]
+    lines = CliRunner().invoke(main, command).stderr.splitlines()
+    assert lines[2].startswith("features: 3 of 3 structures, ")
+    assert lines[4].startswith("calibration: 2 of 2 structures, ")
 
 
 @pytest.mark.parametrize(

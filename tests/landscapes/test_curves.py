@@ -214,7 +214,7 @@ def test_what_a_killed_run_has_written_is_taken_over(tmp_path, monkeypatch):
     assert rest.numbers == whole.numbers
 
 
-def test_a_finished_landscape_is_not_computed_again_and_another_is_refused(tmp_path):
+def test_a_finished_landscape_is_not_computed_again_and_another_is_refused_or_overwritten(tmp_path):
     model = export(linear_snnp(), tmp_path / "snnp.pt")
     frames = labelled(model, silicon(2))
     first = landscape(model, frames, output=tmp_path / "out", **SHORT)
@@ -227,6 +227,10 @@ def test_a_finished_landscape_is_not_computed_again_and_another_is_refused(tmp_p
     (tmp_path / "partial" / module.PARTIAL).write_text(json.dumps({"depends_on": {}, "points": {}}))
     with pytest.raises(DataError, match="has points of another landscape"):
         landscape(model, frames, output=tmp_path / "partial", **SHORT)
+    for folder in ("out", "partial"):
+        other = landscape(model, frames, output=tmp_path / folder, overwrite=True, seed=1, **SHORT)
+        assert other.numbers != first.numbers and other.cost["evaluations"] > 0
+        assert json.loads((tmp_path / folder / module.RESULT).read_text())["settings"]["seed"] == 1
 
 
 @pytest.mark.parametrize("span", [0.0, -0.5, np.nan, np.inf, "wide", True])

@@ -1,6 +1,7 @@
 """The workflow: selection, forecast, what it writes, what it refuses."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -212,12 +213,16 @@ def test_the_folder_holds_what_was_promised(folder):
     ]
 
 
-def test_the_same_design_may_be_repeated_and_another_is_refused(folder):
+def test_the_same_design_may_be_repeated_and_another_is_refused_or_overwritten(folder, tmp_path):
     before = (folder / "out" / "picks.xyz").read_bytes()
     design(folder / "pool.xyz", 5, output=folder / "out")
     assert (folder / "out" / "picks.xyz").read_bytes() == before
     with pytest.raises(DataError, match=r"design.json` exists; .*one of other settings"):
         design(folder / "pool.xyz", 6, output=folder / "out")
+    shutil.copytree(folder / "out", tmp_path / "out")
+    design(folder / "pool.xyz", 6, output=tmp_path / "out", overwrite=True)
+    assert len(read(tmp_path / "out" / "picks.xyz", ":")) == 6
+    assert json.loads((tmp_path / "out" / "design.json").read_text())["settings"]["pick"] == 6
 
 
 def test_a_folder_that_another_process_writes_is_left_alone(folder):

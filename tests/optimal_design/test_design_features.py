@@ -86,9 +86,8 @@ def test_a_model_that_is_not_linear_in_its_features_is_said_to_be(model, tmp_pat
 
 def test_rows_that_are_there_serve_another_selection(model, tmp_path, monkeypatch):
     design(frames(), 3, basis=model, rows="sketch:3", output=tmp_path / "out")
-    with pytest.raises(DataError, match=r"or remove that file: rows that fit serve again"):
+    with pytest.raises(DataError, match=r"`overwrite` \(--overwrite\): rows that fit serve again"):
         design(frames(), 5, basis=model, rows="sketch:3", output=tmp_path / "out")
-    (tmp_path / "out" / "design.json").unlink()
     expected = design(frames(), 5, basis=model, rows="sketch:3")
     made, original = [], sketch._rows
 
@@ -97,7 +96,7 @@ def test_rows_that_are_there_serve_another_selection(model, tmp_path, monkeypatc
         return original(*arguments)
 
     monkeypatch.setattr(sketch, "_rows", counted)
-    found = design(frames(), 5, basis=model, rows="sketch:3", output=tmp_path / "out")
+    found = design(frames(), 5, basis=model, rows="sketch:3", output=tmp_path / "out", overwrite=True)
     assert len(made) == 1, "the smallest structure, to count the features"
     assert [pick.place for pick in found.picks] == [pick.place for pick in expected.picks]
     assert np.array_equal(found.path.values, expected.path.values)

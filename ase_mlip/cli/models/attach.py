@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from ..common import require_folder_of
+from ..common import bar, require_folder_of
 
 
 def attach(
@@ -26,9 +25,9 @@ def attach(
 
     structures = read_structures(list(data))
     hold_out = read_structures(list(calibration)) if calibration else []
-    info = attach_leverage(
-        model, structures, output, hold_out, hashes=hashes_of(list(data)), progress=sys.stderr.isatty()
-    )
+    hashes = hashes_of(list(data))
+    with bar("structure") as progress:
+        info = attach_leverage(model, structures, output, hold_out, hashes=hashes, progress=progress)
     record = info.training["leverage"]
     click.echo(json.dumps(record, indent=1) if as_json else to_text(record))
     click.echo(f"wrote {output}: {info.name}", err=True)

@@ -47,6 +47,7 @@ CRITERIA = ("i", "d", "a", "e", "g")
               help="Use all force rows of a structure, or K random combinations.")  # fmt: skip
 @shared.seed
 @shared.output_folder_or_file
+@shared.overwrite
 @click.option("--verify", nargs=2, type=FILE, metavar="LABELLED FOLDER",
               help="Compare the forecast in FOLDER with the labels that came back.")  # fmt: skip
 @click.option("--attach", metavar="MODEL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from click.core import ParameterSource
 from .. import options as shared
 from ..common import bar
 from ..options import COUNT, FILE, POSITIVE
+from ..results import refuse_other_results
 
 PICTURE = "landscape.png"
 COMPARISON = "comparison.json"
@@ -47,6 +49,7 @@ COMPARISON = "comparison.json"
               help="Take this one of the errors as in-distribution; by default the smallest.")  # fmt: skip
 @shared.output_folder
 @shared.plot
+@shared.overwrite
 @shared.as_json
 def landscape(
     model: str,
@@ -67,9 +70,8 @@ def landscape(
     """
     if comparing:
         _refuse_options_of_lines()
-        _compare(
-            [Path(model), *files], others, control, options["output"], options["plot"], options["as_json"]
-        )
+        wanted = {name: options[name] for name in ("output", "plot", "overwrite", "as_json")}
+        _compare([Path(model), *files], others, control, **wanted)
         return
     for name, given in (("--with", others), ("--control", control)):
         if given:
@@ -80,7 +82,7 @@ def landscape(
 def _refuse_options_of_lines() -> None:
     """Curves are there already: an option that would change them does nothing."""
     context = click.get_current_context()
-    free = ("model", "files", "comparing", "others", "control", "output", "plot", "as_json")
+    free = ("model", "files", "comparing", "others", "control", "output", "plot", "overwrite", "as_json")
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name)
         if parameter.name not in free and source is ParameterSource.COMMANDLINE:
@@ -93,14 +95,19 @@ def _compare(
     control: str | None,
     output: Path | None,
     plot: bool,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
     _require_folder(plot, output)
     from ...landscapes.comparison.compare import compare
     from ...provenance import plain, write_json
 
+    settings = {"command": "landscape --compare", "control": control}
+    settings["files_sha256"] = sorted(_digest(file) for file in (*landscapes, *others) if file.is_file())
+    if output is not None and not overwrite:
+        refuse_other_results(output / COMPARISON, settings)
     found = compare(landscapes, others, control)
-    document = plain(found.to_dict())
+    document = {"settings": settings} | plain(found.to_dict())
     click.echo(json.dumps(document, indent=1, ensure_ascii=False) if as_json else found.to_text())
     if output is None:
         return
@@ -114,6 +121,10 @@ def _compare(
         picture = (output / COMPARISON).with_suffix(".png")
         save_figure(plot_comparison(found), picture)
         click.echo(f"picture: {picture}", err=True)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _require_folder(plot: bool, output: Path | None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import chemical_symbols
-from tqdm import tqdm
 
 from ... import _torchscript
 from ...calculators.diagnostics.leverage import SNNPBasis
@@ -32,6 +31,8 @@ SIGMA = 0.01  # eV, of the energy of an atom as data
 ROTATIONS = 4  # of each structure, where the network does not know that energies are invariant
 LINEAR = 1e-6  # of the scatter of the energies: what a linear function of the features may miss
 
+Progress = Callable[[int, int, str], None]
+
 
 def attach_leverage(
     model: str | os.PathLike,
@@ -42,7 +43,7 @@ def attach_leverage(
     rotations: int | None = None,
     hashes: Mapping[str, str] | None = None,
     must_calibrate: bool = True,
-    progress: bool = False,
+    progress: Progress | None = None,
 ) -> ModelInfo:
     """Write a model file once more with the leverage of its training data.
 
@@ -60,7 +61,8 @@ def attach_leverage(
     hashes: SHA-256 of the files that ``data`` come from, by name
     must_calibrate: whether energies that are not linear in what the leverage is made of are an error where
         there are calibration data, or leave the file uncalibrated
-    progress: whether to show a progress bar
+    progress: called as progress(done, total, stage) after each structure; stage "features", then
+        "calibration"
 
     Raises
     ------
@@ -85,7 +87,7 @@ def attach_leverage(
     record["data"] = dict(hashes or {})
     if len(calibration) and _can_calibrate(source, data, must_calibrate):
         leverage = Leverage.of(record, whitening.matrices)
-        record["calibration"] = calibrate(source, leverage, list(calibration))
+        record["calibration"] = calibrate(source, leverage, list(calibration), progress)
     return write_leverage(loaded.path, output, record, whitening.matrices)
 
 
@@ -123,16 +125,19 @@ class Features:
         return [[number] for number in numbers] if self._snnp else [numbers]
 
     def of_structures(
-        self, structures: Sequence[Atoms], name: str, progress: bool = False
+        self, structures: Sequence[Atoms], name: str, progress: Progress | None = None
     ) -> Iterator[np.ndarray]:
         """φ of each structure's atoms, float64 [copies · N, F], one rotated copy after another."""
-        for index, atoms in enumerate(tqdm(structures, disable=not progress, unit="structure")):
+        for index, atoms in enumerate(structures):
             try:
                 check_species(atoms.numbers, self.model.info.species)
                 graph = self.model.graph_of(atoms)
             except StructureError as error:
                 raise StructureError(f"structure {index} of `{name}`: {error}") from None
-            yield np.concatenate([self._of_graph(graph, turn)[0] for turn in self._turns])
+            rows = np.concatenate([self._of_graph(graph, turn)[0] for turn in self._turns])
+            if progress is not None:
+                progress(index + 1, len(structures), "features")
+            yield rows
 
     def _of_graph(self, graph: Graph, turn: Averaging) -> tuple[np.ndarray, np.ndarray]:
         """φ [N, F] and the energies [N] (eV) without reference energies."""
@@ -183,7 +188,9 @@ def _can_calibrate(source: Features, data: Sequence[Atoms], must: bool) -> bool:
     return share <= LINEAR
 
 
-def calibrate(source: Features, leverage: Leverage, structures: Sequence[Atoms]) -> dict[str, Any]:
+def calibrate(
+    source: Features, leverage: Leverage, structures: Sequence[Atoms], progress: Progress | None = None
+) -> dict[str, Any]:
     """The factor by which predicted deviations become those of the references, and what it rests on.
 
     Parameters
@@ -191,6 +198,7 @@ def calibrate(source: Features, leverage: Leverage, structures: Sequence[Atoms])
     source: of the model
     leverage: not calibrated yet
     structures: with energies (eV) that the model was not trained on
+    progress: called as progress(done, total, "calibration") after each of them
 
     Returns
     -------
@@ -214,6 +222,8 @@ def calibrate(source: Features, leverage: Leverage, structures: Sequence[Atoms])
         one = torch.from_numpy(features), species, torch.zeros_like(species), 1
         deviations.append(float(leverage.of_structures(*one)[1]))
         errors.append(reference - float(found["energy"][0]))
+        if progress is not None:
+            progress(index + 1, len(structures), "calibration")
     ratios = np.abs(errors) / np.array(deviations)
     if not np.isfinite(ratios).all() or not ratios.any():
         raise DataError(

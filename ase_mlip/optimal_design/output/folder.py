@@ -30,9 +30,9 @@ def refuse_other_design(folder: Path, settings: dict) -> None:
         found = None
     if found != settings:
         what = "something else" if found is None else "one of other settings or files"
-        remedy = "choose another output or remove the folder"
+        remedy = "choose another output, or replace it with `overwrite` (--overwrite)"
         if (folder / ROWS).is_dir():
-            remedy = "choose another output, or remove that file: rows that fit serve again"
+            remedy += ": rows that fit serve again"
         raise DataError(
             f"`{path}` exists; expected a design of the same settings and files to replace, got {what}; "
             f"{remedy}"

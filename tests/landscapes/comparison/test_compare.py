@@ -211,7 +211,21 @@ def test_command_prints_writes_and_draws(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.json", "comparison.png"]
     again = CliRunner().invoke(main, [*command, "--json"])
     assert json.loads(again.stdout) == json.loads((tmp_path / "out" / "comparison.json").read_text())
-    assert json.loads(again.stdout) == compare(files, others).to_dict()
+    document = json.loads(again.stdout)
+    assert document.pop("settings")["command"] == "landscape --compare"
+    assert document == compare(files, others).to_dict()
+
+
+def test_command_refuses_a_comparison_of_others_and_overwrites_it(tmp_path):
+    files = [str(path) for path in six(tmp_path)]
+    for models, option, status in ((files, [], 0), (files[:5], [], 1), (files[:5], ["--overwrite"], 0)):
+        run = CliRunner().invoke(
+            main, ["landscape", "--compare", *models, "-o", str(tmp_path / "out"), *option]
+        )
+        assert run.exit_code == status, run.output
+        assert ("those of other settings (files sha256)" in run.output) == (status == 1)
+    document = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert len(document["families"][0]["models"]) == 5
 
 
 def test_lifetimes_of_other_conditions_are_refused(tmp_path):
