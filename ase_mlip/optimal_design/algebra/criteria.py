@@ -144,6 +144,10 @@ class LargestVariance:
         largest = self.variances(matrix).max()
         return -np.log(largest)
 
+    def remember(self, matrix: np.ndarray, variances: np.ndarray) -> None:
+        """These are the rows' variances for ``matrix``, which need not be computed again."""
+        self._last = (matrix, variances)
+
     def slope(self, matrix: np.ndarray, power: float) -> Slope:
         lower = cholesky(matrix)
         if lower is None:
@@ -154,11 +158,12 @@ class LargestVariance:
         norm = (relative**power).sum() ** (1.0 / power)
         weights = (relative / norm) ** (power - 1.0)
         used = np.flatnonzero(weights > _NEGLIGIBLE * weights.max())
-        inverse = _inverse_lower(lower)
         moments = np.zeros_like(matrix)
         for part in _chunks(len(used)):
-            rows = self.target[used[part]] @ inverse.T
-            moments += (rows * weights[used[part], None]).T @ rows
+            rows = self.target[used[part]] * np.sqrt(weights[used[part], None])
+            moments += rows.T @ rows
+        inverse = _inverse_lower(lower)
+        moments = inverse @ moments @ inverse.T
         mean = (weights * variances).sum() / weights.sum()
         factor = inverse.T @ root_of(moments / (largest * norm)).T
         return Slope(-np.log(largest * norm), factor, -np.log(mean))
@@ -179,27 +184,59 @@ class LargestVariance:
 
 
 class FallingVariance:
-    """G of matrices each of which is at least the one before, so that the variances of the one before bound
-    those of the next: only rows that can have the largest one are computed."""
+    """The rows' variances for matrices each of which is at least the one before, whose variances bound the
+    next ones: only rows that can be among the largest are computed.
+
+    Parameters
+    ----------
+    goal: the criterion with the target's rows
+    """
 
     def __init__(self, goal: LargestVariance):
         self.goal = goal
-        self._upper = np.full(len(goal.target), np.inf)
+        self.variances = np.full(len(goal.target), np.inf)  # upper bounds where they are not known
+        self._known = np.zeros(len(goal.target), dtype=bool)
+        self._factor = np.empty((0, 0))
+
+    def move(self, matrix: np.ndarray) -> bool:
+        """Go on to the next matrix. False where it has no full rank, and nothing is known."""
+        lower = cholesky(matrix)
+        if lower is not None:
+            self._factor = _inverse_lower(lower).T
+            self._known[:] = False
+        return lower is not None
+
+    def top(self, count: int) -> np.ndarray:
+        """The rows of the ``count`` largest variances, which are known then, from the largest on, [k]."""
+        count, size = min(count, len(self.variances)), max(count, 64)
+        while True:
+            rows = self._largest(count)
+            if self._known[rows].all():
+                return rows[np.argsort(-self.variances[rows], kind="stable")]
+            self._compute(np.union1d(rows, self._largest(size)))
+            size = min(2 * size, _TOGETHER)
+
+    def above(self, level: float) -> np.ndarray:
+        """The rows of variances above ``level``, which are known then, [k]."""
+        rows = np.flatnonzero(self.variances > level)
+        for part in _chunks(len(rows)):
+            self._compute(rows[part])
+        return rows[self.variances[rows] > level]
 
     def log_efficiency(self, matrix: np.ndarray) -> float:
-        lower = cholesky(matrix)
-        if lower is None:
-            return -np.inf
-        factor = _inverse_lower(lower).T
-        order = np.argsort(-self._upper)
-        largest, start, count = 0.0, 0, 64
-        while start < len(order) and self._upper[order[start]] > largest:
-            rows = order[start : start + count]
-            product = self.goal.target[rows] @ factor
-            self._upper[rows] = np.einsum("ij,ij->i", product, product)
-            largest = max(largest, float(self._upper[rows].max()))
-            start, count = start + count, min(2 * count, _TOGETHER)
-        return -np.log(largest)
+        """log ψ of the next matrix."""
+        return -np.log(self.variances[self.top(1)[0]]) if self.move(matrix) else -np.inf
+
+    def _largest(self, count: int) -> np.ndarray:
+        if count >= len(self.variances):
+            return np.arange(len(self.variances))
+        return np.argpartition(-self.variances, count)[:count]
+
+    def _compute(self, rows: np.ndarray) -> None:
+        rows = rows[~self._known[rows]]
+        product = self.goal.target[rows] @ self._factor
+        self.variances[rows] = np.einsum("ij,ij->i", product, product)
+        self._known[rows] = True
 
 
 class SmallestEigenvalue:

@@ -18,8 +18,6 @@ from .criteria import LargestVariance, SmallestEigenvalue, cholesky, inverse_of
 from .spectrum import Spectrum
 
 PLATEAU = 1e-9  # of the value: gains below are rounding
-_FRESH = 50  # additions after which sums that follow by updates are computed anew
-_FALL = 1e3  # of the largest variance, by which updates lose as many digits
 _FIRST, _DIRECTIONS = 8, 32  # eigenvectors that bound the gain of E, first and then
 _FEW, _WORST = 8, 64  # rows of the target that bound the gain of G, of all candidates and of the best
 
@@ -107,14 +105,14 @@ class LargestVarianceAdditions:
 
     def __init__(self, pool: Pool, goal: LargestVariance, matrix: np.ndarray):
         self.pool, self.goal, self.matrix = pool, goal, matrix
-        self.variances, self._since = goal.variances(matrix), 0
+        self.falling = goal.falling()
+        self.falling.move(matrix)
         self.value = np.inf
 
     def best(self, allowed: np.ndarray, costs: np.ndarray) -> tuple[int, float]:
         """The allowed candidate of the largest gain per cost, and its gain."""
-        inverse, variances = inverse_of(cholesky(self.matrix)), self.variances
-        order = np.argsort(-variances)
-        few = order[:_FEW]
+        inverse, worst = inverse_of(cholesky(self.matrix)), self.falling.top(_WORST)
+        few, variances = worst[:_FEW], self.falling.variances
         largest = self.value = float(variances[few[0]])
         images = inverse @ self.goal.target[few].T
         lower = np.zeros(len(self.pool))
@@ -124,26 +122,15 @@ class LargestVarianceAdditions:
                 squares = np.square(product, out=product).reshape(-1, group.shape[1], len(few)).sum(axis=1)
                 lower[index[part]] = least_variance(variances[few], squares).max(axis=1)
         bounds = (largest - lower) * (1.0 + 1e-9) / costs
-        search = _FallingSearch(self, inverse, order, costs)
+        search = _FallingSearch(self, inverse, worst, costs)
         best, score = best_by_bounds(np.where(allowed, bounds, -np.inf), search.scores)
         return best, score * costs[best]
 
     def add(self, index: int) -> None:
         """Take a candidate into the information."""
-        half = self.half(index, inverse_of(cholesky(self.matrix)))
         rows = self.pool.gather(np.array([index]))[0]
         self.matrix = self.matrix + rows.T @ rows
-        self._since += 1
-        if self._since >= _FRESH:
-            self.variances, self._since = self.goal.variances(self.matrix), 0
-            return
-        before, self.variances = self.variances, self.variances.copy()
-        for start in range(0, len(before), 8192):
-            part = slice(start, start + 8192)
-            product = self.goal.target[part] @ half.T
-            self.variances[part] -= np.einsum("ij,ij->i", product, product)
-        if self.variances.max() * _FALL < before.max():
-            self.variances, self._since = self.goal.variances(self.matrix), 0
+        self.falling.move(self.matrix)
 
     def half(self, index: int, inverse: np.ndarray) -> np.ndarray:
         """H [m, p] with HᵀH = V Xᵀ (1 + S)⁻¹ X V."""
@@ -156,9 +143,8 @@ class LargestVarianceAdditions:
 class _FallingSearch:
     """Gains per cost of those candidates that gain more than the best one so far."""
 
-    def __init__(self, additions, inverse: np.ndarray, order: np.ndarray, costs: np.ndarray):
-        self.additions, self.inverse, self.order, self.costs = additions, inverse, order, costs
-        self.worst = order[:_WORST]
+    def __init__(self, additions, inverse: np.ndarray, worst: np.ndarray, costs: np.ndarray):
+        self.additions, self.inverse, self.worst, self.costs = additions, inverse, worst, costs
         self.images = inverse @ additions.goal.target[self.worst].T
         self.best = -np.inf
 
@@ -176,10 +162,22 @@ class _FallingSearch:
             cost = self.costs[chosen[place]]
             half = own.half(chosen[place], self.inverse)
             useless = own.value - self.best * cost
-            after = largest_after(own.goal.target, own.variances, self.order, half, useless)
-            found[place] = (own.value - after) / cost
+            found[place] = (own.value - self._largest_after(half, useless)) / cost
             self.best = max(self.best, found[place])
         return found
+
+    def _largest_after(self, half: np.ndarray, useless: float) -> float:
+        """max_t (v_t − ‖half t‖²); what is certainly larger than ``useless`` need not be known better."""
+        falling, target = self.additions.falling, self.additions.goal.target
+
+        def largest_of(rows: np.ndarray) -> float:
+            return float((falling.variances[rows] - np.square(target[rows] @ half.T).sum(axis=1)).max())
+
+        largest = largest_of(self.worst)
+        if largest > useless:
+            return largest
+        others = np.setdiff1d(falling.above(largest), self.worst, assume_unique=True)
+        return max(largest, largest_of(others)) if len(others) else largest
 
     def _bounds(self, chosen: np.ndarray, after: np.ndarray) -> np.ndarray:
         return (self.additions.value - after) * (1.0 + 1e-9) / self.costs[chosen]
@@ -188,7 +186,8 @@ class _FallingSearch:
         """What the largest variance of the worst rows is at least after adding each candidate, [b]."""
         rows = self.additions.pool.gather(chosen)
         squares = np.square(rows.reshape(-1, rows.shape[2]) @ self.images).reshape(*rows.shape[:2], -1)
-        return least_variance(self.additions.variances[self.worst], squares.sum(axis=1)).max(axis=1)
+        variances = self.additions.falling.variances[self.worst]
+        return least_variance(variances, squares.sum(axis=1)).max(axis=1)
 
     def _worst_after(self, chosen: np.ndarray) -> np.ndarray:
         """The largest variance of the worst rows after adding each candidate, [b]."""
@@ -197,7 +196,7 @@ class _FallingSearch:
         system = product @ rows.swapaxes(1, 2) + np.eye(rows.shape[1])
         images = rows @ self.images
         falls = np.einsum("bmt,bmt->bt", images, np.linalg.solve(system, images))
-        return (self.additions.variances[self.worst] - falls).max(axis=1)
+        return (self.additions.falling.variances[self.worst] - falls).max(axis=1)
 
 
 def least_variance(variances: np.ndarray, squares: np.ndarray) -> np.ndarray:
@@ -207,25 +206,3 @@ def least_variance(variances: np.ndarray, squares: np.ndarray) -> np.ndarray:
     inequality of Cauchy and Schwarz.
     """
     return np.square(variances) / (variances + squares)
-
-
-def largest_after(
-    target: np.ndarray, variances: np.ndarray, order: np.ndarray, half: np.ndarray, useless: float = np.inf
-) -> float:
-    """max_t (v_t − ‖half t‖²), from the largest v_t on, until the others are smaller.
-
-    Parameters
-    ----------
-    target: rows [t, p]
-    variances: v [t]
-    order: rows from the largest variance to the smallest
-    half: [m, p]
-    useless: what is certainly larger need not be known better
-    """
-    largest, start, batch = -np.inf, 0, _WORST
-    while start < len(order) and variances[order[start]] > largest and largest <= useless:
-        part = order[start : start + batch]
-        fall = np.square(target[part] @ half.T).sum(axis=1)
-        largest = max(largest, float((variances[part] - fall).max()))
-        start, batch = start + batch, min(2 * batch, 8192)
-    return largest

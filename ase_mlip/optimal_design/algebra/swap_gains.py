@@ -113,11 +113,12 @@ class SwapGains:
         both = np.concatenate([into, out])
         signs = np.concatenate([np.ones(len(into)), -np.ones(len(out))])
         product = both @ self.inverse
-        solved = np.linalg.solve(np.diag(signs) + product @ both.T, product)
+        values, vectors = linalg.eigh(np.diag(signs) + product @ both.T)
+        half = vectors.T @ product
         after = self.variances.copy()
         for start in range(0, len(after), _ROWS):
-            rows = self.goal.target[start : start + _ROWS]
-            after[start : start + _ROWS] -= np.einsum("tm,tm->t", rows @ product.T, rows @ solved.T)
+            images = self.goal.target[start : start + _ROWS] @ half.T
+            after[start : start + _ROWS] -= np.square(images, out=images) @ (1.0 / values)
         return after
 
     def _largest_after(self, rows: np.ndarray, product: np.ndarray, core: np.ndarray) -> np.ndarray:

@@ -93,6 +93,7 @@ class _State:
         goal = self.problem.goal
         if isinstance(goal, LargestVariance):
             self.variances = goal.variances(self.matrix) if variances is None else variances
+            goal.remember(self.matrix, self.variances)
             self.value = -np.log(self.variances.max())
         else:
             self.value = goal.log_efficiency(self.matrix)

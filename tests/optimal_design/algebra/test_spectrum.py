@@ -54,3 +54,6 @@ def test_the_largest_variance_of_growing_matrices_is_that_of_all_rows():
         else:
             variances = np.einsum("ti,ij,tj->t", goal.target, np.linalg.inv(matrix), goal.target)
             assert value == pytest.approx(-np.log(variances.max()), rel=1e-10)
+            assert falling.top(20).tolist() == np.argsort(-variances)[:20].tolist()
+            level = 0.3 * variances.max()
+            assert falling.above(level).tolist() == np.flatnonzero(variances > level).tolist()
