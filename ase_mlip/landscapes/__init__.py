@@ -10,6 +10,7 @@
 - :mod:`.sample`: a stratified sample of frames.
 - :mod:`.document`: the layout of a landscape's JSON, ``read_document(path)``.
 - :mod:`.landscape`: ``landscape(model, frames)``, all of it together; public as :func:`ase_mlip.landscape`.
+- :mod:`.result`: ``Landscape``, what that returns.
 - :mod:`.predictors`: other numbers that may say how far a model goes: sharpness, scans of bonds, leverage.
 - :mod:`.comparison`: ``comparison.compare.compare(landscapes, others)``, models side by side.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,121 +17,20 @@ from ..data.references import ReferenceKeys, Sample, sample_from_atoms
 from ..errors import DataError, MLIPError
 from ..folder_lock import locked
 from ..model_file.model import Model, load_model
-from ..provenance import hardware, versions, write_json
+from ..provenance import hardware, write_json
 from . import entropy
 from .curves import PLANE_POINTS, Computed, Plan, Progress, compute, of_lines, of_plane, positions
 from .directions import DIRECTIONS
-from .document import KIND, VERSION, read_document
+from .document import read_document
 from .losses import FrameLosses
 from .predictors.entries import checked_names
 from .predictors.entries import predictors as predictors_of
+from .result import Landscape
 from .sample import frame_hash, stratified
 from .weights import Weights, model_weights
 
 RESULT, PARTIAL = "landscape.json", "landscape-points.json"
 FRAMES_FOR_EFFECT = 2  # frames on which a tensor without effect is looked for
-LABELS = {
-    "S_E": "S_E, of energies",
-    "S_F": "S_F, of forces",
-    "S": "S = 0.2 S_E + 0.8 S_F",
-    "S_E_plus": "S_E of L - L(0)",
-    "S_F_plus": "S_F of L - L(0)",
-    "S_plus": "S+ of L - L(0)",
-    "curvature_energy": "curvature of L_E² (eV/atom)²",
-    "curvature_forces": "curvature of L_F² (eV/Å)²",
-    "rise_energy": "rise of L_E (eV/atom)",
-    "rise_forces": "rise of L_F (eV/Å)",
-}
-
-
-@dataclass
-class Landscape:
-    """Losses along lines through the weights of a model, and what they say.
-
-    Attributes
-    ----------
-    model, settings: as in the document (:mod:`.document`)
-    x: positions along the lines, in units of the norm of the weights, [points]
-    energy_losses, force_losses: RMSE in eV/atom and eV/Å, [lines, points]; infinite where it overflowed
-    numbers: entropies, mean curvature of L² at 0, and largest rise near 0, by name
-    intervals: bootstrap over lines, (low, high) by the same names; NaN of one line
-    scan: the entropies under other kT and weights
-    predictors: those of :mod:`.predictors.entries` that were asked for, as the document has them
-    plane: positions and losses of a plane, or None
-    cost: seconds, evaluations and threads of this call
-    notes: what a reader has to know
-    """
-
-    model: dict
-    settings: dict
-    x: np.ndarray
-    energy_losses: np.ndarray
-    force_losses: np.ndarray
-    numbers: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    scan: dict[str, list[dict]]
-    plane: dict | None = None
-    predictors: dict[str, dict] = field(default_factory=dict)
-    cost: dict = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def S(self) -> float:
-        """0.2 S_E + 0.8 S_F."""
-        return self.numbers["S"]
-
-    def to_dict(self) -> dict:
-        """The document of :mod:`.document`, for JSON."""
-        pairs = {key: self.numbers[key] for key in self.numbers if key.startswith("S")}
-        return {
-            "kind": KIND,
-            "version": VERSION,
-            "model": self.model,
-            "settings": self.settings,
-            "x": self.x,
-            "energy_losses": self.energy_losses,
-            "force_losses": self.force_losses,
-            "entropy": pairs,
-            "intervals": self.intervals,
-            "curvature": {kind: self.numbers[f"curvature_{kind}"] for kind in ("energy", "forces")},
-            "rise": {kind: self.numbers[f"rise_{kind}"] for kind in ("energy", "forces")}
-            | {"radius": self.settings["radius"]},
-            "predictors": self.predictors,
-            "scan": self.scan,
-            "plane": self.plane,
-            "cost": self.cost,
-            "notes": self.notes,
-            "versions": versions(),
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        }
-
-    def to_text(self) -> str:
-        """An aligned table of the numbers with their intervals."""
-        settings, middle = self.settings, len(self.x) // 2
-        level = f"{100 * settings['confidence']:g} %"
-        lines = [
-            f"{self.model['name']} ({self.model['family']}): {settings['lines']} {settings['directions']} "
-            f"lines of {settings['points']} points, span {settings['span']:g}, {settings['frames']} frames",
-            f"training error: {1e3 * self.energy_losses[0, middle]:.2f} meV/atom, "
-            f"{self.force_losses[0, middle]:.4f} eV/Å",
-            f"{'':<30}{'value':>12}   {level} interval over lines",
-        ]
-        for name, label in LABELS.items():
-            low, high = self.intervals[name]
-            interval = "-" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
-            lines.append(f"{label:<30}{self.numbers[name]:>12.4g}   {interval}")
-        for name, entry in self.predictors.items():
-            label = ", ".join(part for part in (name.replace("_", " "), entry["unit"]) if part)
-            error = f"± {entry['error']:.2g}, of the probes" if "error" in entry else ""
-            lines.append(f"{label:<30}{entry['value']:>12.4g}   {error}".rstrip())
-        return "\n".join(lines)
-
-    def plot(self, path: str | Path) -> None:
-        """Write the picture: curves with bands and S, with a plane also its contours; PNG, PDF or SVG."""
-        from ..pictures.landscape import plot_landscape
-        from ..pictures.plots import save_figure
-
-        save_figure(plot_landscape(self), path)
 
 
 def landscape(
@@ -162,21 +60,35 @@ def landscape(
 
     Parameters
     ----------
-    model: a model, its file, or the name of a shipped one. One that is given keeps its device and dtype, and
+    model : Model, str or Path
+        a model, its file, or the name of a shipped one. One that is given keeps its device and dtype, and
         nobody else may use it meanwhile; its weights are the same bit by bit afterwards
-    frames: the **training** frames with energies and forces, or files that ASE reads
-    lines, points: lines through the weights, and points on each, an odd number
-    span: length of the lines in units of the norm of the weights, half of it to either side
-    directions: ``gaussian`` or ``legacy`` (:mod:`.directions`)
-    plane: whether to compute a plane of the first two directions as well, at most 25 × 25 points
-    sample: take this many frames, a stratified sample; None takes all
-    group_key: key of ``atoms.info`` that names a frame's group, for the sample
-    seed: of directions, sample and bootstrap
-    predictors: names of others to compute beside the curves (:mod:`.predictors.entries`)
-    output: folder for ``landscape.json``. A call that was killed is continued there with the same numbers
-    overwrite: whether a landscape of another model, of other frames or settings there is replaced, or refused
-    device, dtype: of a model that is loaded here; by default the precision of its weights
-    progress: called as progress(done, total) after each point
+    frames : sequence of ase.Atoms, str, Path or sequence of str or Path
+        the **training** frames with energies and forces, or files that ASE reads
+    lines, points : int
+        lines through the weights, and points on each, an odd number
+    span : float
+        length of the lines in units of the norm of the weights, half of it to either side
+    directions : str
+        ``gaussian`` or ``legacy`` (:mod:`.directions`)
+    plane : bool
+        whether to compute a plane of the first two directions as well, at most 25 × 25 points
+    sample : int, optional
+        take this many frames, a stratified sample; None takes all
+    group_key : str
+        key of ``atoms.info`` that names a frame's group, for the sample
+    seed : int
+        of directions, sample and bootstrap
+    predictors : sequence of str
+        names of others to compute beside the curves (:mod:`.predictors.entries`)
+    output : str or Path, optional
+        folder for ``landscape.json``. A call that was killed is continued there with the same numbers
+    overwrite : bool
+        whether a landscape of another model, of other frames or settings there is replaced, or refused
+    device, dtype : str
+        of a model that is loaded here; by default the precision of its weights
+    progress : callable, optional
+        called as progress(done, total) after each point
 
     Returns
     -------

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
 
 if TYPE_CHECKING:
-    from ..landscapes.landscape import Landscape
+    from ..landscapes.result import Landscape
 
 ENTROPIES = {"S_E": "$S_E$", "S_F": "$S_F$", "S": "$S$"}
 BAND = (5.0, 95.0)  # percentiles over lines
