@@ -31,7 +31,8 @@ def test_the_example_has_fifteen_lines_and_finds_silicon(tmp_path, monkeypatch, 
 def test_other_snippets_run(index, tmp_path, monkeypatch, capsys):
     run(SNIPPETS[index], tmp_path, monkeypatch)
     assert capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == ["snippet.py"]
+    pictures = re.findall(r'\.plot\("(.*?)"\)', SNIPPETS[index])
+    assert {path.name for path in tmp_path.iterdir()} == {"snippet.py", *pictures}
 
 
 def test_files_and_targets_that_are_named_exist():
