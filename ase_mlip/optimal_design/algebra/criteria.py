@@ -36,6 +36,7 @@ _ROUNDING = 4.0 * np.finfo(float).eps  # of the largest eigenvalue, for each col
 _ROWS = 2000  # rows of G's target that a search works with
 _TOGETHER = 4096  # rows of it in one product
 _NEGLIGIBLE = 1e-14  # of the largest weight of a target's row
+_MARGIN = 500  # rows that may be among the largest variances once they are known
 
 
 @dataclass
@@ -208,13 +209,13 @@ class FallingVariance:
 
     def top(self, count: int) -> np.ndarray:
         """The rows of the ``count`` largest variances, which are known then, from the largest on, [k]."""
-        count, size = min(count, len(self.variances)), max(count, 64)
-        while True:
-            rows = self._largest(count)
-            if self._known[rows].all():
-                return rows[np.argsort(-self.variances[rows], kind="stable")]
-            self._compute(np.union1d(rows, self._largest(size)))
-            size = min(2 * size, _TOGETHER)
+        count = min(count, len(self.variances))
+        likely = np.argpartition(-self.variances, min(count + _MARGIN, len(self.variances)) - 1)
+        likely = likely[: count + _MARGIN]
+        self._compute(likely)
+        least = np.partition(-self.variances[likely], count - 1)[count - 1]
+        rows = np.union1d(likely, self.above(-least))
+        return rows[np.argsort(-self.variances[rows], kind="stable")[:count]]
 
     def above(self, level: float) -> np.ndarray:
         """The rows of variances above ``level``, which are known then, [k]."""
@@ -226,11 +227,6 @@ class FallingVariance:
     def log_efficiency(self, matrix: np.ndarray) -> float:
         """log ψ of the next matrix."""
         return -np.log(self.variances[self.top(1)[0]]) if self.move(matrix) else -np.inf
-
-    def _largest(self, count: int) -> np.ndarray:
-        if count >= len(self.variances):
-            return np.arange(len(self.variances))
-        return np.argpartition(-self.variances, count)[:count]
 
     def _compute(self, rows: np.ndarray) -> None:
         rows = rows[~self._known[rows]]
