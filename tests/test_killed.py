@@ -135,11 +135,19 @@ def test_two_kills_at_random_moments_change_no_result(tmp_path, command):
 
 
 def test_a_killed_landscape_goes_on_with_the_same_numbers_and_leaves_the_model_as_it_was(tmp_path):
-    """The second kill comes late: the last call finds points of the others, and computes the rest."""
+    """The last call finds points of those that were killed, and computes the rest.
+
+    A kill may come when all points are there and only the picture is missing; then others are tried.
+    """
     path = find_model(*MODEL)
     before = hashlib.sha256(path.read_bytes()).hexdigest()
-    killed_often(tmp_path, "landscape", times=2, seed=1)
-    found, whole = (numbers_of(tmp_path / name, "landscape") for name in ("killed", "whole"))
+    for seed in (1, 2, 3):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        killed_often(folder, "landscape", times=2, seed=seed)
+        found, whole = (numbers_of(folder / name, "landscape") for name in ("killed", "whole"))
+        if found["cost"]["evaluations"] > 0:
+            break
     assert found["force_losses"] == whole["force_losses"]
     assert found["plane"] == whole["plane"]
     assert 0 < found["cost"]["evaluations"] < whole["cost"]["evaluations"] == 20 * 80 + 25 * 25

@@ -95,6 +95,8 @@ def talk_on_stderr(as_json: bool) -> Iterator[None]:
     """With --json, what is printed meanwhile goes to stderr: stdout is for the JSON object."""
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         yield
+    if as_json:
+        sys.stderr.flush()  # so that it stands before the object where both streams go to one file
 
 
 def answer(document: dict, text: str, as_json: bool) -> None:
