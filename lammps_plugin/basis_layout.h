@@ -1,7 +1,7 @@
 #pragma once
 // Where basis_sums.h puts the sum of a column: those of g lie as [cases, blocks of filters, K, lanes].
 
-#include "../csrc/snnp_basis.h"
+#include "../csrc/snnp/basis.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -3,7 +3,7 @@
 
 #include "aligned.h"
 
-#include "../csrc/snnp_basis.h"
+#include "../csrc/snnp/basis.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,5 +1,5 @@
 #pragma once
-// The least-squares basis of one centre of an s-NNP without derivatives: the numbers of csrc/snnp_basis.h,
+// The least-squares basis of one centre of an s-NNP without derivatives: the numbers of csrc/snnp/basis.h,
 // with whole vectors of neighbours and of angles. Knows neither libtorch nor a LAMMPS class.
 //
 // A cubic B-spline on a piece between two knots is a polynomial of the place u on it, so that sums over

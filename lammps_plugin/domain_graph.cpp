@@ -1,6 +1,6 @@
 #include "domain_graph.h"
 
-#include "../csrc/parallel.h"
+#include "../csrc/common/parallel.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>

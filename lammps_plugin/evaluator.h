@@ -8,7 +8,7 @@
 // ghosts of an atom are one node). At every step, the positions: the torch side subtracts them, drops what is
 // beyond the cutoff or cannot reach an owned atom, and evaluates.
 
-#include "../csrc/snnp_coverage.h"
+#include "../csrc/snnp/coverage.h"
 
 #include "rotations.h"
 
@@ -72,7 +72,7 @@ struct LeverageTables {
     std::vector<double> whitening; // [blocks, F, F] row-major, W of each block, lower triangular
 };
 
-/// The numbers of an s-NNP, for its kernel on the LAMMPS side: csrc/snnp_model.h says what they are.
+/// The numbers of an s-NNP, for its kernel on the LAMMPS side: csrc/snnp/model.h says what they are.
 struct SnnpTables {
     struct Bank {
         int64_t cases = 0, channels = 0, size = 0;

@@ -1,6 +1,6 @@
 #pragma once
 // Neighbours and angles of LAMMPS' atoms where an s-NNP has no training data, from the neighbour list alone:
-// for whatever evaluates the model. The native kernel counts on its way (csrc/snnp_atoms.h).
+// for whatever evaluates the model. The native kernel counts on its way (csrc/snnp/atoms.h).
 
 #include "native_snnp.h"
 

@@ -1,10 +1,10 @@
 #pragma once
-// An s-NNP on LAMMPS' own arrays and neighbour list, by csrc/snnp_atoms.h and without libtorch: no graph is
+// An s-NNP on LAMMPS' own arrays and neighbour list, by csrc/snnp/atoms.h and without libtorch: no graph is
 // made. Knows no LAMMPS class.
 
 #include "evaluator.h"
 
-#include "../csrc/snnp_atoms.h"
+#include "../csrc/snnp/atoms.h"
 
 #include <exception>
 #include <memory>

@@ -1,6 +1,6 @@
 #pragma once
 // How far the atoms of an s-NNP are from its training data, from the neighbour list alone: the least-squares
-// basis of csrc/snnp_basis.h for each atom, whitened. Knows neither libtorch nor a LAMMPS class.
+// basis of csrc/snnp/basis.h for each atom, whitened. Knows neither libtorch nor a LAMMPS class.
 
 #include "native_snnp.h"
 #include "threads.h"

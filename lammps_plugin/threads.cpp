@@ -1,6 +1,6 @@
 #include "threads.h"
 
-#include "../csrc/thread_limit.h"
+#include "../csrc/common/thread_limit.h"
 
 #include <utility>
 

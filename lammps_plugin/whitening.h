@@ -3,7 +3,7 @@
 
 #include "aligned.h"
 
-#include "../csrc/simd.h"
+#include "../csrc/simd/vectors.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -7,8 +7,8 @@ A build is a folder holding the operator library, the build-information module a
 what it was built against. It lies in the package when it was made at install time, else in the user's cache.
 
 Kernels for CUDA are compiled along where nvcc is found. A build without them is a complete one, because each
-operator also has a form composed of torch's own (``csrc/composed.cpp``): what is found later, or goes, makes
-no build unfit. ``ase-mlip build --force`` tries again.
+operator also has a form composed of torch's own (``composed.cpp`` in ``csrc/``): what is found later,
+or goes, makes no build unfit. ``ase-mlip build --force`` tries again.
 """
 
 from __future__ import annotations
@@ -35,13 +35,9 @@ PACKAGE = Path(__file__).resolve().parent.parent  # ase_mlip/
 LIBRARY = "libase_mlip_ops.so"
 INFO_MODULE = "_build_info.so"
 RECORD = "build.json"
-OPERATOR_SOURCES = (  # without .cpp
-    "operators", "transformer_operators", "snnp_operators", "kernels_cpu", "near_edges",
-    "transformer_cpu", "snnp_cpu", "snnp_on_atoms", "snnp_training", "snnp_basis",
-    "allocator", "composed", "composed_snnp", "composed_basis", "composed_operators",
-)  # fmt: skip
+SOURCES = "sources.txt"  # in csrc/: what the operators are compiled from; CMake reads it, too
+INFO_SOURCE = "common/build_info.cpp"
 MEMORY_OF_A_COMPILER = 1.1e9  # bytes; g++ 12 took at most 1.01e9 for one of our files, operators.cpp
-CUDA_SOURCES = ("kernels_cuda", "snnp_cuda")
 OLDEST_ARCHITECTURE = 60  # the first with atomicAdd(double)
 
 
@@ -72,7 +68,7 @@ class Target(Described):
 def source_folder(name: str = "csrc") -> Path:
     """``csrc`` or ``lammps_plugin``: inside an installed package, beside it in a checkout."""
     for folder in (PACKAGE / name, PACKAGE.parent / name):
-        if any(folder.glob("*.cpp")):
+        if any(folder.rglob("*.cpp")):
             return folder
     raise CompilationError(
         f"`{name}`: expected the C++ sources in {PACKAGE / name} or {PACKAGE.parent / name}, found "
@@ -81,7 +77,19 @@ def source_folder(name: str = "csrc") -> Path:
 
 
 def source_hash() -> str:
-    return hash_files([*sorted(source_folder().glob("*.*")), Path(__file__)])  # this file holds the flags
+    return hash_files([*operator_files(), Path(__file__)])  # this file holds the flags
+
+
+def operator_files() -> list[Path]:
+    """All files in ``csrc/``."""
+    return sorted(path for path in source_folder().rglob("*.*") if path.is_file())
+
+
+def operator_sources(*, cuda: bool) -> list[str]:
+    """What the operators are linked from with kernels for CUDA, or without: paths in ``csrc/``."""
+    lines = (source_folder() / SOURCES).read_text(encoding="utf-8").splitlines()
+    names = [line for line in lines if line and not line.startswith("#")]
+    return [name for name in names if not (name.endswith("cuda_stub.cpp") if cuda else name.endswith(".cu"))]
 
 
 def hash_files(paths: list[Path]) -> str:
@@ -293,16 +301,17 @@ class Commands:
         flags = [self.compiler, *self.common, "-fPIC", "-fvisibility=hidden"]
         if self._has_python_header():
             flags += ["-isystem", sysconfig.get_path("include")]
-        names = [*OPERATOR_SOURCES, "kernels_cuda_stub"]
-        names += ["build_info"] if self._has_python_header() else []
-        return [[*flags, "-c", self._source(f"{name}.cpp"), "-o", self._object(name)] for name in names]
+        names = operator_sources(cuda=False)
+        names += [INFO_SOURCE] if self._has_python_header() else []
+        return [[*flags, "-c", self._source(name), "-o", self._object(name)] for name in names]
 
     def compile_cuda(self) -> list[list[str]]:
         options = ["-Xcompiler", "-fPIC", "--expt-relaxed-constexpr", "--expt-extended-lambda", "--threads=0"]
         for name in self.code_for():
             options += [f"-gencode=arch=compute_{name.partition('_')[2]},code={name}"]
         nvcc = [str(self.nvcc), "-ccbin", self.compiler, *self.common, *options]
-        return [[*nvcc, "-c", self._source(f"{name}.cu"), "-o", self._object(name)] for name in CUDA_SOURCES]
+        names = [name for name in operator_sources(cuda=True) if name.endswith(".cu")]
+        return [[*nvcc, "-c", self._source(name), "-o", self._object(name)] for name in names]
 
     def code_for(self) -> list[str]:
         """Machine code for each architecture, and PTX of the highest: ``["sm_80", "compute_80"]``."""
@@ -313,13 +322,12 @@ class Commands:
         # The CUDA run time is not named either: it comes with libc10_cuda. Nor is OpenMP, see parallel.h.
         shared = [self.compiler, "-shared"]
         shared += ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-        names = [*OPERATOR_SOURCES, *(CUDA_SOURCES if with_cuda else ("kernels_cuda_stub",))]
         libraries = [f"-L{self.torch / 'lib'}", "-lc10", "-ltorch_cpu"]
         libraries += ["-lc10_cuda", "-ltorch_cuda"] if with_cuda else []
-        objects = [self._object(name) for name in names]
+        objects = [self._object(name) for name in operator_sources(cuda=with_cuda)]
         commands = [[*shared, *objects, *libraries, "-o", str(self.folder / LIBRARY)]]
         if self._has_python_header():
-            commands += [[*shared, self._object("build_info"), "-o", str(self.folder / INFO_MODULE)]]
+            commands += [[*shared, self._object(INFO_SOURCE), "-o", str(self.folder / INFO_MODULE)]]
         return commands
 
     def _has_python_header(self) -> bool:
@@ -330,7 +338,7 @@ class Commands:
         return str(self.sources / name)
 
     def _object(self, name: str) -> str:
-        return str(self.folder / f"{name}.o")
+        return str(self.folder / f"{Path(name).with_suffix('').as_posix().replace('/', '_')}.o")
 
 
 def _devices() -> list[int]:

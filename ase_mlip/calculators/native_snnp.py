@@ -1,7 +1,7 @@
 """An s-NNP on a CPU straight from positions and a stored neighbour list, as in LAMMPS' native kernel.
 
 The general way of a model makes a graph, calls the network in the file and sums gradients; an s-NNP is so
-cheap that this takes longer than the network. Here one pass in C++ (csrc/snnp_atoms.h) does all of it.
+cheap that this takes longer than the network. Here one pass in C++ (csrc/snnp/atoms.h) does all of it.
 """
 
 from __future__ import annotations

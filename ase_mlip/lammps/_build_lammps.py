@@ -73,7 +73,7 @@ def describe_target(lammps: _lammps.Lammps, package: Path = _build.PACKAGE) -> P
 def source_hash() -> str:
     folder = _build.source_folder("lammps_plugin")
     paths = [*sorted(folder.glob("*.cpp")), *sorted(folder.glob("*.h")), folder / "lammps_side.txt"]
-    paths += sorted(_build.source_folder().glob("*.*"))
+    paths += _build.operator_files()
     return _build.hash_files([*paths, Path(__file__), Path(_build.__file__)])  # those two hold the flags
 
 

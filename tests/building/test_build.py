@@ -83,7 +83,7 @@ def test_a_build_leaves_nothing_else_behind(compiler):
 
 def test_processes_that_start_together_build_once(compiler):
     threads = [threading.Thread(target=_build.find_or_build) for _ in range(4)]
-    single_build = 2 + len(list(_build.source_folder().glob("*.cpp")))  # compile, link two
+    single_build = 2 + len(list(_build.source_folder().rglob("*.cpp")))  # compile, link two
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -338,7 +338,7 @@ def test_cmake_builds_the_pair_style_against_another_lammps(tmp_path):
 @pytest.mark.parametrize(
     "number", [pytest.param(75, marks=pytest.mark.slow), pytest.param(80, marks=pytest.mark.slow), 90]
 )
-@pytest.mark.parametrize("name", _build.CUDA_SOURCES)
+@pytest.mark.parametrize("name", ["graph/cuda.cu", "snnp/cuda.cu"])
 def test_the_cuda_kernels_compile(tmp_path, name, number):
     """Compile only: neither a GPU nor a CUDA build of torch is needed."""
     listed = _build.list_architectures(shutil.which("nvcc"))
@@ -349,9 +349,26 @@ def test_the_cuda_kernels_compile(tmp_path, name, number):
     header.write_text("#define C10_CUDA_BUILD_SHARED_LIBS\n")  # all that torch's CPU wheel lacks
     commands = _build.Commands(_build.describe_target(), _build.require_compiler(), tmp_path)
     commands.nvcc, commands.architectures = shutil.which("nvcc"), [number]
-    (command,) = (line for line in commands.compile_cuda() if line[-1].endswith(f"{name}.o"))
+    (command,) = (line for line in commands.compile_cuda() if str(_build.source_folder() / name) in line)
     run([*command[:1], "-isystem", tmp_path, *command[1:]])
-    assert (tmp_path / f"{name}.o").stat().st_size > 0
+    assert Path(command[-1]).stat().st_size > 0
+
+
+def test_every_source_is_listed_once():
+    folder = _build.source_folder()
+    with_cuda, without = (_build.operator_sources(cuda=cuda) for cuda in (True, False))
+    listed = sorted({*with_cuda, *without})
+    assert len(set(with_cuda)) == len(with_cuda) and len(set(without)) == len(without)
+    there = [path for path in _build.operator_files() if path.suffix in (".cpp", ".cu")]
+    assert sorted([*listed, _build.INFO_SOURCE]) == sorted(str(path.relative_to(folder)) for path in there)
+    assert not any(name.endswith(".cu") for name in without)
+    assert not any("stub" in name for name in with_cuda)
+
+
+def test_objects_of_one_build_have_different_names(tmp_path):
+    commands = _build.Commands(_build.describe_target(), _build.require_compiler(), tmp_path)
+    objects = [line[-1] for line in commands.compile()]
+    assert len(set(objects)) == len(objects)
 
 
 def copy_of_the_sources(folder: Path) -> Path:
@@ -380,7 +397,10 @@ def test_packages_hold_all_sources(tmp_path, compiled):
     with zipfile.ZipFile(wheel) as file:
         in_wheel = set(file.namelist())
     sources = {
-        f"{name}/{path.name}" for name in ("csrc", "lammps_plugin") for path in (ROOT / name).iterdir()
+        path.relative_to(ROOT).as_posix()
+        for name in ("csrc", "lammps_plugin")
+        for path in (ROOT / name).rglob("*")
+        if path.is_file()
     }
     models = {
         f"ase_mlip/model_file/models/{path.name}"

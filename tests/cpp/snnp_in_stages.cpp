@@ -2,8 +2,8 @@
 // torch.ops.ase_mlip_test.snnp_in_stages has the arguments of torch.ops.ase_mlip.snnp, virials_in_runs and
 // virial_in_runs those of virials_from_gradients and virial_from_gradients and the length of a run.
 
-#include "runs.h"
-#include "snnp_staged.h"
+#include "graph/runs.h"
+#include "snnp/staged.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/sort.h>
@@ -59,7 +59,7 @@ void add_runs(const Term& term, const Tensor& row_of, const int64_t* order, int6
     Loop{}(job.count(), job);
 }
 
-/// As csrc/kernels_cuda.cu does.
+/// As csrc/graph/cuda.cu does.
 Tensor virials_in_runs(const Tensor& gradients, const Tensor& vectors, const Tensor& edge_index,
                        int64_t n_nodes, int64_t length) {
     Tensor virials = at::zeros({n_nodes, 3, 3}, gradients.options());

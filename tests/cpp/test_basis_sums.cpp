@@ -1,5 +1,5 @@
 // Without torch: the sums of an s-NNP's basis with whole vectors of neighbours and angles are those of
-// csrc/snnp_basis.h, and whitened squares those of a plain product, in double and in float.
+// csrc/snnp/basis.h, and whitened squares those of a plain product, in double and in float.
 
 #include "basis_sums.h"
 #include "whitening.h"

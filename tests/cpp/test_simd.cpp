@@ -1,8 +1,8 @@
 // Without torch: exp against the standard library, products against plain sums, and attention with each
 // instruction set this processor has.
 
-#include "attention.h"
-#include "products.h"
+#include "transformer/attention.h"
+#include "transformer/products.h"
 
 #include <cmath>
 #include <cstdio>

@@ -1,7 +1,7 @@
 // Without torch: energy and gradient of a centre of an s-NNP with each instruction set this processor has,
 // against one another and against finite differences.
 
-#include "snnp_kernel.h"
+#include "snnp/centre.h"
 
 #include <cstdio>
 #include <limits>

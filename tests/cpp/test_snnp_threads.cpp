@@ -1,7 +1,7 @@
 // Without torch: an s-NNP on atoms with several threads gives the numbers of one, and each thread clears and
 // adds little more than its share of the arrays.
 
-#include "snnp_atoms.h"
+#include "snnp/atoms.h"
 #include "threads.h"
 
 #include <cstdio>

@@ -81,7 +81,7 @@ def leverage_diagnostics(outputs: dict[str, np.ndarray], nodes: slice, index: in
 
 
 class SNNPBasis:
-    """The least-squares basis of the atoms of an s-NNP, with the f of the file (csrc/snnp_basis.h)."""
+    """The least-squares basis of the atoms of an s-NNP, with the f of the file (csrc/snnp/basis.h)."""
 
     def __init__(self, model: Model):
         averaged = getattr(model.module.network, "network", None)

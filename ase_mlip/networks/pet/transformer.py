@@ -4,7 +4,7 @@ Tokens are kept in one flat array, first the B node tokens, then the E edge toke
 linear algebra skips padding; only the attention itself unfolds them to a dense [B, M + 1] table.
 
 To evaluate on a CPU, the default layer (RMSNorm, SwiGLU) runs as two compiled operators, attention and
-feed-forward, each with its norm and residual (``csrc/transformer_cpu.cpp``). They unfold nothing and
+feed-forward, each with its norm and residual (``csrc/transformer/cpu.cpp``). They unfold nothing and
 keep nothing but their input for the gradient.
 """
 

@@ -239,7 +239,7 @@ class SNNP(torch.nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight may get no energy.
 
-        By the operator of csrc/snnp_operators.cpp.
+        By the operator of csrc/snnp/operators.cpp.
         """
         types = self.types[species]
         nodes = torch.arange(types.size(0) + 1, device=types.device)

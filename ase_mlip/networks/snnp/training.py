@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Constants(NamedTuple):
-    """What the operators take beside vectors and coefficients; see csrc/snnp_training.h."""
+    """What the operators take beside vectors and coefficients; see csrc/snnp/training.h."""
 
     starts: Tensor  # int64 [N + 1]
     types: Tensor  # int64 [N]

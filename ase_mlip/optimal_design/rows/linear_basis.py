@@ -2,7 +2,7 @@
 
 With f and the linear weights fixed, energies, forces and stresses are sums over the coefficients of φ
 (without a pair term: of one ρ) and g, times numbers that only the structures decide. The operators of
-``csrc/snnp_basis.h`` give these numbers: the same that a least-squares fit (``ase_mlip.training.linear_fit``)
+``csrc/snnp/basis.h`` give these numbers: the same that a least-squares fit (``ase_mlip.training.linear_fit``)
 takes.
 """
 
@@ -245,7 +245,7 @@ def _without_network(network: SNNP) -> SNNP:
 
 
 def _unknowns(network: SNNP) -> tuple[list[tuple], list[str]]:
-    """Where the columns have their coefficients, and their names, in the order of csrc/snnp_basis.h."""
+    """Where the columns have their coefficients, and their names, in the order of csrc/snnp/basis.h."""
     symbols = [chemical_symbols[z] for z in network.hypers.species]
     tables = (
         ("phi", network.phi, network.pair_cases),

@@ -1,0 +1,421 @@
+#pragma once
+// Energy and gradient of one centre of an s-NNP, on the vectors of simd/vectors.h: a lane is a neighbour.
+// Everything is inlined into the job that `simd::run` compiles for each instruction set. No libtorch in here.
+
+#include "workspace.h"
+
+namespace ase_mlip::snnp {
+
+/// The centre's neighbours as the caller has them; vectors from the centre in Å, [n, 3].
+template <typename T> struct Neighbours {
+    int64_t count;
+    const T* vectors;
+    const int64_t* types;
+};
+
+template <typename T> struct Centre {
+    using V = simd::Vector<T>;
+    using I = typename simd::Lanes<T>::integers;
+    static constexpr int64_t L = simd::lanes<T>;
+
+    const Model<T>& model;
+    Workspace<T>& ws;
+    int64_t type;
+
+    static ASE_MLIP_ALWAYS_INLINE V all(T value) { return V{} + value; }
+
+    /// The powers of a spline's pieces: in registers if they are few.
+    template <bool Few> struct Powers {
+        const T* table;
+        int64_t stride;
+        V low[4], high[4];
+
+        ASE_MLIP_ALWAYS_INLINE Powers(const Bank<T>& bank, int64_t which, int64_t channel)
+            : table(bank.table(which, channel)), stride(bank.stride) {
+            if constexpr (Few) {
+                for (int k = 0; k < 4; ++k) {
+                    low[k] = simd::load(table + k * stride);
+                    high[k] = simd::load(table + k * stride + (L < kFewPieces ? L : 0));
+                }
+            }
+        }
+        ASE_MLIP_ALWAYS_INLINE V pick(int power, I piece) const {
+#if defined(__GNUC__) && !defined(__clang__)
+            if constexpr (Few && L < kFewPieces) {
+                return __builtin_shuffle(low[power], high[power], piece);
+            } else if constexpr (Few) {
+                return __builtin_shuffle(low[power], piece);
+            }
+#endif
+            V picked = {};
+            for (int64_t lane = 0; lane < L; ++lane) {
+                picked[lane] = table[power * stride + piece[lane]];
+            }
+            return picked;
+        }
+        ASE_MLIP_ALWAYS_INLINE void at(I piece, V u, V& value, V& slope) const {
+            const V p[4] = {pick(0, piece), pick(1, piece), pick(2, piece), pick(3, piece)};
+            cubic(p, u, value, slope);
+        }
+    };
+
+    /// The pieces and the places on them of arguments x.
+    static ASE_MLIP_ALWAYS_INLINE void find(const Bank<T>& bank, int64_t which, V x, I& piece, V& u) {
+        u = (x - bank.origin[which]) * bank.inverse_step[which] + T(1);
+        const V zero = {}, last = all(bank.last[which]);
+        V bounded = u > zero ? u : zero;
+        bounded = bounded < last ? bounded : last;
+        piece = __builtin_convertvector(bounded, I);
+        u -= __builtin_convertvector(piece, V);
+    }
+
+    // ---- neighbours
+
+    ASE_MLIP_ALWAYS_INLINE void place(const Neighbours<T>& neighbours) {
+        const T far = model.cutoff * model.cutoff, near = model.angular_cutoff * model.angular_cutoff;
+        for (auto& group : ws.groups) {
+            group.near_end = group.end = 0;
+        }
+        for (int64_t k = 0; k < neighbours.count; ++k) {
+            const T squared = square(neighbours.vectors + 3 * k);
+            auto& group = ws.groups[neighbours.types[k]];
+            group.near_end += squared < near;
+            group.end += squared < far;
+        }
+        int64_t slot = 0;
+        for (int64_t t = 0; t < model.species; ++t) {
+            auto& group = ws.groups[t];
+            group.type = t;
+            group.begin = slot;
+            const int64_t near_end = slot + group.near_end, end = slot + group.end;
+            slot += round_up(group.end, L);
+            group.near_end = group.begin; // counts up again while slots are filled
+            group.end = near_end;
+            pad(end, slot);
+        }
+        for (int64_t k = 0; k < neighbours.count; ++k) {
+            const T* v = neighbours.vectors + 3 * k;
+            const T squared = square(v);
+            auto& group = ws.groups[neighbours.types[k]];
+            if (squared < near) {
+                fill(group.near_end++, k, v, squared);
+            } else if (squared < far) {
+                fill(group.end++, k, v, squared);
+            }
+        }
+        for (int64_t t = 0; t < model.species; ++t) {
+            ws.groups[t].end = t + 1 < model.species ? ws.groups[t + 1].begin : slot;
+        }
+    }
+    static ASE_MLIP_ALWAYS_INLINE T square(const T* v) { return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]; }
+
+    ASE_MLIP_ALWAYS_INLINE void fill(int64_t slot, int64_t edge, const T* v, T squared) {
+        ws.edges[slot] = edge;
+        ws.x[slot] = v[0];
+        ws.y[slot] = v[1];
+        ws.z[slot] = v[2];
+        ws.length[slot] = squared;
+    }
+    ASE_MLIP_ALWAYS_INLINE void pad(int64_t begin, int64_t end) {
+        for (int64_t slot = begin; slot < end; ++slot) {
+            ws.edges[slot] = -1;
+            ws.x[slot] = ws.y[slot] = ws.z[slot] = T(0);
+            ws.length[slot] = model.cutoff * model.cutoff;
+        }
+    }
+
+    // ---- splines of the distance
+
+    /// Adds phi to `pairs` and rho to the features; keeps f and all slopes.
+    template <bool Few> ASE_MLIP_ALWAYS_INLINE void radial(V& pairs) {
+        for (const auto& group : ws.groups) {
+            for (int64_t slot = group.begin; slot < group.end; slot += L) {
+                // the smallest number keeps an edge without length finite
+                const V squared = simd::load(ws.length + slot) + T(1e-30);
+                V length = {};
+                for (int64_t lane = 0; lane < L; ++lane) {
+                    length[lane] = std::sqrt(squared[lane]);
+                }
+                const V inverse = T(1) / length;
+                simd::store(ws.length + slot, length);
+                simd::store(ws.inverse + slot, inverse);
+                for (T* component : {ws.x, ws.y, ws.z}) {
+                    simd::store<T>(component + slot, simd::load(component + slot) * inverse);
+                }
+            }
+            if (model.phi.few) {
+                radial_phi<Few>(group, pairs);
+            } else {
+                radial_phi<false>(group, pairs); // a repulsive core has pieces of its own
+            }
+            radial_rho<Few>(group);
+            if (group.near_end > group.begin) {
+                radial_f<Few>(group);
+            }
+        }
+    }
+    using Group = typename Workspace<T>::Group;
+
+    template <bool Few> ASE_MLIP_ALWAYS_INLINE void radial_phi(const Group& group, V& pairs) {
+        const Bank<T>& bank = model.phi;
+        if (bank.channels == 0) {
+            for (int64_t slot = group.begin; slot < group.end; slot += L) {
+                simd::store<T>(ws.along + slot, V{});
+            }
+            return;
+        }
+        const int64_t which = model.pair_cases[type * model.species + group.type];
+        const Powers<Few> powers(bank, which, 0);
+        for (int64_t slot = group.begin; slot < group.end; slot += L) {
+            I piece;
+            V u, value, slope;
+            find(bank, which, simd::load(ws.length + slot), piece, u);
+            powers.at(piece, u, value, slope);
+            pairs += T(0.5) * value;
+            simd::store<T>(ws.along + slot, T(0.5) * bank.inverse_step[which] * slope);
+        }
+    }
+
+    template <bool Few> ASE_MLIP_ALWAYS_INLINE void radial_rho(const Group& group) {
+        const Bank<T>& bank = model.rho;
+        const int64_t which = model.radial_cases[type * model.species + group.type];
+        for (int64_t a = 0; a < bank.channels; ++a) {
+            const Powers<Few> powers(bank, which, a);
+            V total = {};
+            for (int64_t slot = group.begin; slot < group.end; slot += L) {
+                I piece;
+                V u, value, slope;
+                find(bank, which, simd::load(ws.length + slot), piece, u);
+                powers.at(piece, u, value, slope);
+                total += value;
+                simd::store<T>(ws.d_rho + a * ws.slots + slot, bank.inverse_step[which] * slope);
+            }
+            ws.g[a] += simd::sum<T>(total);
+        }
+    }
+
+    template <bool Few> ASE_MLIP_ALWAYS_INLINE void radial_f(const Group& group) {
+        const Bank<T>& bank = model.f;
+        const int64_t which = model.radial_cases[type * model.species + group.type];
+        const V limit = all(model.angular_cutoff);
+        for (int64_t b = 0; b < bank.channels; ++b) {
+            const Powers<Few> powers(bank, which, b);
+            for (int64_t slot = group.begin; slot < group.near_end; slot += L) {
+                const V length = simd::load(ws.length + slot), zero = {};
+                I piece;
+                V u, value, slope;
+                find(bank, which, length, piece, u);
+                powers.at(piece, u, value, slope);
+                simd::store<T>(ws.f + b * ws.slots + slot, length < limit ? value : zero);
+                simd::store<T>(ws.d_f + b * ws.slots + slot,
+                               length < limit ? bank.inverse_step[which] * slope : zero);
+            }
+        }
+    }
+
+    // ---- pairs of neighbours
+
+    template <bool Few> ASE_MLIP_ALWAYS_INLINE void angles() {
+        for (const auto& group : ws.groups) {
+            for (int64_t slot = group.begin; slot < group.near_end; slot += L) {
+                for (int64_t b = 0; b < model.g.channels; ++b) {
+                    for (T* total : {ws.s, ws.vx, ws.vy, ws.vz}) {
+                        simd::store<T>(total + b * ws.slots + slot, V{});
+                    }
+                }
+                for (const auto& others : ws.groups) {
+                    if (others.near_end > others.begin) {
+                        with_group<Few>(slot, group, others);
+                    }
+                }
+                finish_block(slot, group);
+            }
+        }
+    }
+
+    template <bool Few>
+    ASE_MLIP_ALWAYS_INLINE void with_group(int64_t slot, const Group& group, const Group& others) {
+        const Bank<T>& bank = model.g;
+        const int64_t which =
+            model.angle_cases[(type * model.species + others.type) * model.species + group.type];
+        const V x = simd::load(ws.x + slot), y = simd::load(ws.y + slot), z = simd::load(ws.z + slot);
+        for (int64_t j = others.begin; j < others.near_end; ++j) {
+            V u;
+            I piece;
+            find(bank, which, x * ws.x[j] + y * ws.y[j] + z * ws.z[j], piece, u);
+            simd::store(ws.u + j * L, u);
+            std::memcpy(ws.pieces.data() + j * sizeof piece, &piece, sizeof piece);
+        }
+        for (int64_t b = 0; b < bank.channels; ++b) {
+            const Powers<Few> powers(bank, which, b);
+            const T* f = ws.f + b * ws.slots;
+            V s = {}, vx = {}, vy = {}, vz = {};
+            for (int64_t j = others.begin; j < others.near_end; ++j) {
+                V value, slope;
+                I piece;
+                std::memcpy(&piece, ws.pieces.data() + j * sizeof piece, sizeof piece);
+                powers.at(piece, simd::load(ws.u + j * L), value, slope);
+                s += f[j] * value;
+                slope *= f[j];
+                vx += slope * ws.x[j];
+                vy += slope * ws.y[j];
+                vz += slope * ws.z[j];
+            }
+            const int64_t at = b * ws.slots + slot;
+            const T inverse = bank.inverse_step[which];
+            simd::store<T>(ws.s + at, simd::load(ws.s + at) + s);
+            simd::store<T>(ws.vx + at, simd::load(ws.vx + at) + vx * inverse);
+            simd::store<T>(ws.vy + at, simd::load(ws.vy + at) + vy * inverse);
+            simd::store<T>(ws.vz + at, simd::load(ws.vz + at) + vz * inverse);
+        }
+    }
+
+    /// Takes off what a neighbour gave with itself, and sums G3.
+    ASE_MLIP_ALWAYS_INLINE void finish_block(int64_t slot, const Group& group) {
+        const Bank<T>& bank = model.g;
+        const int64_t which =
+            model.angle_cases[(type * model.species + group.type) * model.species + group.type];
+        for (int64_t b = 0; b < bank.channels; ++b) {
+            const int64_t at = b * ws.slots + slot;
+            const V f = simd::load(ws.f + at);
+            const V s = simd::load(ws.s + at) - f * model.g_at_one[which * bank.channels + b];
+            simd::store(ws.s + at, s);
+            ws.g[model.rho.channels + b] += T(0.5) * simd::sum<T>(f * s);
+        }
+    }
+
+    // ---- network
+
+    /// The energy of the features `ws.g`; its gradient by them into `ws.w`.
+    ASE_MLIP_ALWAYS_INLINE T read() {
+        const Network<T>& network = model.networks[model.network_cases[type]];
+        const int64_t features = model.padded_features();
+        T energy = T(0), extra = T(0);
+        if (model.embedding.channels > 0) {
+            T total = T(0);
+            for (int64_t d = 0; d < model.features; ++d) {
+                total += ws.g[d];
+            }
+            model.embedding.at(type, 0, total, energy, extra);
+            energy -= model.embedding_at_zero[type];
+        }
+        V linear = {};
+        for (int64_t d = 0; d < features; d += L) {
+            const V skip = simd::load(network.skip.data() + d);
+            linear += skip * simd::load(ws.g + d);
+            simd::store<T>(ws.w + d, skip + extra);
+        }
+        energy += simd::sum<T>(linear);
+        if (!network.hidden.empty()) {
+            energy += through(network) - network.at_zero;
+        }
+        return energy;
+    }
+
+    /// The value of the hidden layers; adds their gradient to `ws.w`.
+    ASE_MLIP_ALWAYS_INLINE T through(const Network<T>& network) {
+        const T* in = ws.g;
+        T *out = ws.hidden, *slopes = ws.slopes;
+        for (const Layer<T>& layer : network.hidden) {
+            for (int64_t o = 0; o < layer.leave; o += L) {
+                V sum = simd::load(layer.bias.data() + o);
+                for (int64_t i = 0; i < layer.inputs; ++i) {
+                    sum += in[i] * simd::load(layer.forward.data() + i * layer.leave + o);
+                }
+                V value, slope;
+                silu(sum, simd::sigmoid<T>(sum), value, slope);
+                simd::store(out + o, value);
+                simd::store(slopes + o, slope);
+            }
+            in = out;
+            out += layer.leave;
+            slopes += layer.leave;
+        }
+        const int64_t width = network.hidden.back().leave;
+        V total = {};
+        for (int64_t o = 0; o < width; o += L) {
+            const V weight = simd::load(network.last.data() + o);
+            total += weight * simd::load(in + o);
+            simd::store(ws.back + o, weight);
+        }
+        backward(network, slopes);
+        return simd::sum<T>(total);
+    }
+
+    /// From the gradient by the last hidden values in `ws.back`; `slopes` points behind the last layer's.
+    ASE_MLIP_ALWAYS_INLINE void backward(const Network<T>& network, const T* slopes) {
+        for (int64_t k = int64_t(network.hidden.size()) - 1; k >= 0; --k) {
+            const Layer<T>& layer = network.hidden[k];
+            slopes -= layer.leave;
+            for (int64_t o = 0; o < layer.leave; o += L) {
+                simd::store<T>(ws.back + o, simd::load(ws.back + o) * simd::load(slopes + o));
+            }
+            T* to = k == 0 ? ws.w : ws.back + layer.leave;
+            for (int64_t i = 0; i < layer.enter; i += L) {
+                V sum = k == 0 ? simd::load(ws.w + i) : V{};
+                for (int64_t o = 0; o < layer.outputs; ++o) {
+                    sum += ws.back[o] * simd::load(layer.backward.data() + o * layer.enter + i);
+                }
+                simd::store(to + i, sum);
+            }
+            if (k > 0) {
+                std::copy(to, to + layer.enter, ws.back);
+            }
+        }
+    }
+
+    // ---- gradients
+
+    /// factor dE/dr of every neighbour into `gradients` [n, 3]; those beyond the cutoff are left alone.
+    ASE_MLIP_ALWAYS_INLINE void write(T factor, T* gradients) {
+        const int64_t a_end = model.rho.channels, b_end = model.f.channels;
+        for (const auto& group : ws.groups) {
+            for (int64_t slot = group.begin; slot < group.end; slot += L) {
+                V along = simd::load(ws.along + slot);
+                V across[3] = {};
+                for (int64_t a = 0; a < a_end; ++a) {
+                    along += ws.w[a] * simd::load(ws.d_rho + a * ws.slots + slot);
+                }
+                for (int64_t b = 0; slot < group.near_end && b < b_end; ++b) {
+                    const int64_t at = b * ws.slots + slot;
+                    const T w = ws.w[a_end + b];
+                    along += w * simd::load(ws.d_f + at) * simd::load(ws.s + at);
+                    const V f = w * simd::load(ws.f + at);
+                    across[0] += f * simd::load(ws.vx + at);
+                    across[1] += f * simd::load(ws.vy + at);
+                    across[2] += f * simd::load(ws.vz + at);
+                }
+                const V direction[3] = {simd::load(ws.x + slot), simd::load(ws.y + slot),
+                                        simd::load(ws.z + slot)};
+                V found[3];
+                gradient(direction, simd::load(ws.inverse + slot), along, across, found);
+                for (int64_t lane = 0; lane < L; ++lane) {
+                    const int64_t edge = ws.edges[slot + lane];
+                    for (int k = 0; edge >= 0 && k < 3; ++k) {
+                        gradients[3 * edge + k] = factor * found[k][lane];
+                    }
+                }
+            }
+        }
+    }
+
+    /// The energy in eV; `weight` times its gradient is written.
+    template <bool Few>
+    ASE_MLIP_ALWAYS_INLINE T evaluate(const Neighbours<T>& neighbours, T weight, T* gradients) {
+        place(neighbours);
+        if (ws.groups.back().end == 0) {
+            return T(0); // exactly, where the constants taken off would leave rounding errors
+        }
+        std::fill(ws.g, ws.g + model.padded_features(), T(0));
+        V pairs = {};
+        radial<Few>(pairs);
+        if (model.f.channels > 0) {
+            angles<Few>();
+        }
+        const T energy = model.scale * (simd::sum<T>(pairs) + read());
+        write(weight * model.scale, gradients);
+        return energy;
+    }
+};
+
+} // namespace ase_mlip::snnp
