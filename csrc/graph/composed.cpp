@@ -1,8 +1,9 @@
-// Operators on edges and tokens, composed of torch's own: see common/composed.h.
+// Operators on edges, composed of torch's own: see composed.h.
 
-#include "../common/composed.h"
+#include "composed.h"
 
 #include <ATen/ATen.h>
+#include <torch/library.h>
 
 #include <cmath>
 #include <limits>
@@ -32,10 +33,6 @@ Tensor sorted_rows(const Tensor& rows) {
 /// r (x) g of each edge, with LAMMPS' sign: [E, 3, 3]
 Tensor products(const Tensor& gradients, const Tensor& edge_vectors) {
     return -edge_vectors.unsqueeze(2) * gradients.unsqueeze(1);
-}
-
-Tensor normed(const Tensor& x, const cpu::BlockWeights& weights) {
-    return x * at::rsqrt((x * x).mean(-1, true) + weights.eps) * weights.norm;
 }
 
 } // namespace
@@ -95,46 +92,24 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, double> near_edges(const Tensor& posi
     const Tensor number = at::where(keep, keep.cumsum(0) - 1, at::full_like(edge_index[0], -1));
     const Tensor numbers = at::cat({number, at::full({1}, -1, number.options())});
     const Tensor wanted = reverse.index_select(0, kept);
-    const Tensor place = at::where(wanted >= 0, wanted, at::full_like(wanted, reverse.size(0)));
+    const Tensor entry = at::where(wanted >= 0, wanted, at::full_like(wanted, reverse.size(0)));
     const double shortest = squares.numel() == 0 ? std::numeric_limits<double>::infinity()
                                                  : std::sqrt(squares.min().item<double>());
-    return {edge_index.index_select(1, kept), vectors.index_select(0, kept), numbers.index_select(0, place),
+    return {edge_index.index_select(1, kept), vectors.index_select(0, kept), numbers.index_select(0, entry),
             shifts.index_select(0, kept), shortest};
 }
 
-std::tuple<Tensor, Tensor> attention(const cpu::AttentionInputs& inputs, const cpu::BlockWeights& weights) {
-    const int64_t nodes = inputs.nodes.size(0), edges = inputs.edges.size(0), size = inputs.nodes.size(1);
-    if (nodes == 0) {
-        return {inputs.nodes, inputs.edges};
-    }
-    const Tensor counts = inputs.starts.diff();
-    const int64_t width = counts.max().item<int64_t>() + 1, heads = inputs.heads;
-    const Tensor numbers = at::arange(nodes, inputs.starts.options());
-    const Tensor centres = at::repeat_interleave(numbers, counts, 0, edges);
-    const Tensor rank =
-        at::arange(edges, inputs.starts.options()) - inputs.starts.index_select(0, centres) + 1;
-    const Tensor slots = at::cat({numbers * width, centres * width + rank});
-    const Tensor tokens = normed(at::cat({inputs.nodes, inputs.edges}), weights);
-    const Tensor projected = at::linear(tokens, weights.enter_weight, weights.enter_bias);
-    const Tensor table = at::zeros({nodes * width, 3 * size}, projected.options())
-                             .index_copy(0, slots, projected)
-                             .view({nodes, width, 3, heads, size / heads})
-                             .permute({2, 0, 3, 1, 4}); // [3, nodes, heads, width, size / heads]
-    const double nothing = -std::numeric_limits<double>::infinity();
-    const Tensor own = at::zeros({nodes}, inputs.log_weights.options());
-    const Tensor bias = at::full({nodes * width}, nothing, inputs.log_weights.options())
-                            .index_copy(0, slots, at::cat({own, inputs.log_weights}))
-                            .view({nodes, 1, 1, width});
-    const Tensor scores = at::matmul(table[0], table[1].transpose(-1, -2)) * inputs.scale + bias;
-    const Tensor mixed =
-        at::matmul(at::softmax(scores, -1), table[2]).transpose(1, 2).reshape({nodes * width, size});
-    const Tensor left = at::linear(mixed.index_select(0, slots), weights.leave_weight, weights.leave_bias);
-    return {left.narrow(0, 0, nodes), inputs.edges + left.narrow(0, nodes, edges)};
-}
-
-Tensor feedforward(const Tensor& x, const cpu::BlockWeights& weights) {
-    const Tensor entered = at::linear(normed(x, weights), weights.enter_weight, weights.enter_bias);
-    return x + at::linear(at::glu(entered, -1), weights.leave_weight, weights.leave_bias);
-}
-
 } // namespace ase_mlip::composed
+
+TORCH_LIBRARY(ase_mlip_composed, library) {
+    using namespace ase_mlip;
+    library.def("reverse_edges", composed::reverse_edges);
+    library.def("forces_from_gradients", composed::forces);
+    library.def("virials_from_gradients", composed::atom_virials);
+    library.def("virial_from_gradients", composed::structure_virials);
+    library.def("near_edges", composed::near_edges);
+}
+
+TORCH_LIBRARY_IMPL(ase_mlip, CUDA, library) { // there is no kernel
+    library.impl("near_edges", ase_mlip::composed::near_edges);
+}

@@ -1,15 +1,11 @@
 #include "../common/launch.cuh"
+#include "formulas.h"
 #include "kernels.h"
 #include "runs.h"
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/sort.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <cuda_runtime.h>
-
-#include <array>
-#include <atomic>
-#include <string>
 
 namespace ase_mlip::cuda {
 namespace {
@@ -39,35 +35,7 @@ void add_runs(const Term& term, const at::Tensor& row_of, const at::Tensor* orde
     Launch{256}(job.count(), job);
 }
 
-/// Whether the driver finds code for the current device, as machine code or as PTX it can translate.
-bool has_code() {
-    cudaFuncAttributes attributes;
-    const bool found = cudaFuncGetAttributes(&attributes, for_each<ReverseEdgesJob>) == cudaSuccess;
-    cudaGetLastError(); // nobody else is to see what was found out here
-    return found;
-}
-
 } // namespace
-
-bool fits(c10::DeviceIndex device) {
-    static std::array<std::atomic<int>, C10_COMPILE_TIME_MAX_GPUS> known{}; // 0 not asked, 1 no, 2 yes
-    auto& entry = known.at(device);
-    if (entry.load() == 0) {
-        const c10::cuda::CUDAGuard guard(device);
-        entry.store(has_code() ? 2 : 1);
-    }
-    return entry.load() == 2;
-}
-
-Build build() {
-    const std::string version =
-        std::to_string(__CUDACC_VER_MAJOR__) + "." + std::to_string(__CUDACC_VER_MINOR__);
-    Build found{version, {__CUDA_ARCH_LIST__}}; // 900 is sm_90
-    for (int64_t& architecture : found.architectures) {
-        architecture /= 10;
-    }
-    return found;
-}
 
 void reverse_edges(const at::Tensor& edge_index, const at::Tensor& shifts, at::Tensor& reverse) {
     const int64_t count = edge_index.size(1);

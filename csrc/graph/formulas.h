@@ -6,13 +6,9 @@
 //   per-atom virials   W_n = -1/2 sum_e r_e (x) g_e (delta_ni + delta_nj)
 //   virial             W_b = -sum_{e in b} r_e (x) g_e        (LAMMPS sign; ASE's stress is -W/volume)
 
-#include <cstdint>
+#include "../common/inline.h"
 
-#if defined(__CUDACC__)
-#define ASE_MLIP_INLINE __host__ __device__ inline
-#else
-#define ASE_MLIP_INLINE inline
-#endif
+#include <cstdint>
 
 namespace ase_mlip {
 
@@ -43,7 +39,7 @@ template <typename T> struct AtomVirialTerm {
     ASE_MLIP_INLINE T to_neighbour(int64_t edge, int k) const { return to_centre(edge, k); }
 };
 
-/// The virial [3, 3] of an edge, all of it to the structure that stands in the centre's place.
+/// The virial [3, 3] of an edge, all of it to the structure that stands for the centre.
 template <typename T> struct StructureVirialTerm {
     static constexpr int width = 9;
     const T* gradients;

@@ -4,9 +4,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <string>
-#include <vector>
-
 namespace ase_mlip {
 
 #define ASE_MLIP_DECLARE_KERNELS                                                                             \
@@ -22,16 +19,6 @@ ASE_MLIP_DECLARE_KERNELS
 }
 namespace cuda {
 ASE_MLIP_DECLARE_KERNELS
-
-/// Whether the kernels were compiled, and for this GPU; else the composed operators take their place.
-bool fits(c10::DeviceIndex device);
-
-/// What they were compiled by and for; nothing if they were not.
-struct Build {
-    std::string nvcc;                   // version
-    std::vector<int64_t> architectures; // compute capabilities, 90 is 9.0
-};
-Build build();
 } // namespace cuda
 #undef ASE_MLIP_DECLARE_KERNELS
 

@@ -42,7 +42,7 @@ struct List {
     }
 };
 
-/// For every candidate its vector and, by task, its number among the kept ones of the task, or -1.
+/// For every pair of the list its vector and, by task, its number among the kept ones of the task, or -1.
 struct Selection {
     std::unique_ptr<double[]> vectors; // [E, 3]
     std::unique_ptr<int64_t[]> number; // [E]
@@ -66,7 +66,7 @@ struct Selection {
         }
     }
 
-    int64_t place(int64_t edge) const {
+    int64_t number_of(int64_t edge) const {
         return edge < 0 || number[edge] < 0 ? -1 : first[edge / kEdgesPerTask] + number[edge];
     }
 
@@ -86,7 +86,7 @@ struct Selection {
 };
 
 /// edge_index [2, K], edge_vectors [K, 3], reverse [K], shifts [K, 3] of the K kept edges in order, and the
-/// shortest distance of all candidates.
+/// shortest distance of all pairs.
 std::tuple<Tensor, Tensor, Tensor, Tensor, double> near_edges(const Tensor& positions,
                                                               const Tensor& edge_index, const Tensor& offsets,
                                                               const Tensor& reverse, const Tensor& shifts,
@@ -128,10 +128,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, double> near_edges(const Tensor& posi
             if (selection.number[edge] < 0) {
                 continue;
             }
-            const int64_t to = selection.place(edge);
+            const int64_t to = selection.number_of(edge);
             centres[to] = list.centres[edge];
             centres[kept + to] = list.neighbours[edge];
-            to_reverse[to] = selection.place(list.reverse[edge]);
+            to_reverse[to] = selection.number_of(list.reverse[edge]);
             for (int k = 0; k < 3; ++k) {
                 vectors[3 * to + k] = selection.vectors[3 * edge + k];
                 to_shifts[3 * to + k] = list.shifts[3 * edge + k];

@@ -1,9 +1,7 @@
-// The operators torch.ops.ase_mlip.*: checks, dispatch by device, derivatives.
+// The operators torch.ops.ase_mlip.* on edges: checks, dispatch by device, derivatives.
 
-#include "../common/allocator.h"
-#include "../common/composed.h"
-#include "../common/thread_limit.h"
-#include "../common/version.h"
+#include "../common/cuda_build.h"
+#include "composed.h"
 #include "kernels.h"
 
 #include <ATen/TensorOperators.h>
@@ -11,8 +9,6 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
-
-#include <atomic>
 
 namespace ase_mlip {
 namespace {
@@ -211,25 +207,6 @@ Tensor differentiable_structure_virials(const Tensor& gradients, const Tensor& e
     return StructureVirials::apply(gradients, edge_vectors, edge_structure, n_structures);
 }
 
-/// An OpenMP run time that cannot make a thread ends the process, so it is tried before one is asked for.
-void require_threads(int64_t count) {
-    static std::atomic<int64_t> proven{1};
-    if (count > proven) {
-        try_threads(count);
-        proven = count;
-    }
-}
-
-int64_t schema_version() { return kSchemaVersion; }
-
-/// nvcc's version and the architectures the kernels were compiled for; "" and none without.
-std::tuple<std::string, std::vector<int64_t>> cuda_build() {
-    cuda::Build build = cuda::build();
-    return {build.nvcc, build.architectures};
-}
-
-bool cuda_kernels_fit(int64_t device) { return cuda::fits(static_cast<c10::DeviceIndex>(device)); }
-
 void register_kernels(torch::Library& library) {
     library.impl("reverse_edges", reverse_edges);
     library.impl("forces_from_gradients", forces_from_gradients);
@@ -239,7 +216,7 @@ void register_kernels(torch::Library& library) {
 
 } // namespace
 
-TORCH_LIBRARY(ase_mlip, library) {
+TORCH_LIBRARY_FRAGMENT(ase_mlip, library) {
     library.def("reverse_edges(Tensor edge_index, Tensor shifts) -> Tensor");
     library.def("forces_from_gradients(Tensor gradients, Tensor edge_index, int n_nodes) -> Tensor");
     library.def(
@@ -247,11 +224,6 @@ TORCH_LIBRARY(ase_mlip, library) {
         "-> Tensor");
     library.def("virial_from_gradients(Tensor gradients, Tensor edge_vectors, Tensor edge_structure, "
                 "int n_structures) -> Tensor");
-    library.def("tune_allocator(int mmap_threshold, int trim_threshold) -> bool", tune_allocator);
-    library.def("require_threads(int count) -> ()", require_threads);
-    library.def("schema_version() -> int", schema_version);
-    library.def("cuda_build() -> (str, int[])", cuda_build);
-    library.def("cuda_kernels_fit(int device) -> bool", cuda_kernels_fit);
 }
 
 TORCH_LIBRARY_IMPL(ase_mlip, CPU, library) { register_kernels(library); }

@@ -4,9 +4,11 @@
 // order, quick where those of a row follow each other. Plain code, so that a loop on the host can do the
 // same.
 
-#include "formulas.h"
+#include "../common/inline.h"
 
 #include <c10/macros/Macros.h>
+
+#include <cstdint>
 
 namespace ase_mlip {
 

@@ -2,8 +2,8 @@
 // linear_basis.py makes rows of.
 
 #include "basis.h"
-#include "../common/composed.h"
 #include "../common/parallel.h"
+#include "composed.h"
 #include "problem.h"
 
 #include <ATen/core/grad_mode.h>

@@ -2,7 +2,7 @@
 // Energy and gradient of one centre of an s-NNP, on the vectors of simd/vectors.h: a lane is a neighbour.
 // Everything is inlined into the job that `simd::run` compiles for each instruction set. No libtorch in here.
 
-#include "workspace.h"
+#include "readout.h"
 
 namespace ase_mlip::snnp {
 
@@ -59,7 +59,7 @@ template <typename T> struct Centre {
         }
     };
 
-    /// The pieces and the places on them of arguments x.
+    /// The pieces of arguments x, and where on them these are.
     static ASE_MLIP_ALWAYS_INLINE void find(const Bank<T>& bank, int64_t which, V x, I& piece, V& u) {
         u = (x - bank.origin[which]) * bank.inverse_step[which] + T(1);
         const V zero = {}, last = all(bank.last[which]);
@@ -71,7 +71,7 @@ template <typename T> struct Centre {
 
     // ---- neighbours
 
-    ASE_MLIP_ALWAYS_INLINE void place(const Neighbours<T>& neighbours) {
+    ASE_MLIP_ALWAYS_INLINE void arrange(const Neighbours<T>& neighbours) {
         const T far = model.cutoff * model.cutoff, near = model.angular_cutoff * model.angular_cutoff;
         for (auto& group : ws.groups) {
             group.near_end = group.end = 0;
@@ -82,16 +82,16 @@ template <typename T> struct Centre {
             group.near_end += squared < near;
             group.end += squared < far;
         }
-        int64_t slot = 0;
+        int64_t entry = 0;
         for (int64_t t = 0; t < model.species; ++t) {
             auto& group = ws.groups[t];
             group.type = t;
-            group.begin = slot;
-            const int64_t near_end = slot + group.near_end, end = slot + group.end;
-            slot += round_up(group.end, L);
-            group.near_end = group.begin; // counts up again while slots are filled
+            group.begin = entry;
+            const int64_t near_end = entry + group.near_end, end = entry + group.end;
+            entry += round_up(group.end, L);
+            group.near_end = group.begin; // counts up again while entries are filled
             group.end = near_end;
-            pad(end, slot);
+            pad(end, entry);
         }
         for (int64_t k = 0; k < neighbours.count; ++k) {
             const T* v = neighbours.vectors + 3 * k;
@@ -104,23 +104,23 @@ template <typename T> struct Centre {
             }
         }
         for (int64_t t = 0; t < model.species; ++t) {
-            ws.groups[t].end = t + 1 < model.species ? ws.groups[t + 1].begin : slot;
+            ws.groups[t].end = t + 1 < model.species ? ws.groups[t + 1].begin : entry;
         }
     }
     static ASE_MLIP_ALWAYS_INLINE T square(const T* v) { return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]; }
 
-    ASE_MLIP_ALWAYS_INLINE void fill(int64_t slot, int64_t edge, const T* v, T squared) {
-        ws.edges[slot] = edge;
-        ws.x[slot] = v[0];
-        ws.y[slot] = v[1];
-        ws.z[slot] = v[2];
-        ws.length[slot] = squared;
+    ASE_MLIP_ALWAYS_INLINE void fill(int64_t entry, int64_t edge, const T* v, T squared) {
+        ws.edges[entry] = edge;
+        ws.x[entry] = v[0];
+        ws.y[entry] = v[1];
+        ws.z[entry] = v[2];
+        ws.length[entry] = squared;
     }
     ASE_MLIP_ALWAYS_INLINE void pad(int64_t begin, int64_t end) {
-        for (int64_t slot = begin; slot < end; ++slot) {
-            ws.edges[slot] = -1;
-            ws.x[slot] = ws.y[slot] = ws.z[slot] = T(0);
-            ws.length[slot] = model.cutoff * model.cutoff;
+        for (int64_t entry = begin; entry < end; ++entry) {
+            ws.edges[entry] = -1;
+            ws.x[entry] = ws.y[entry] = ws.z[entry] = T(0);
+            ws.length[entry] = model.cutoff * model.cutoff;
         }
     }
 
@@ -129,18 +129,18 @@ template <typename T> struct Centre {
     /// Adds phi to `pairs` and rho to the features; keeps f and all slopes.
     template <bool Few> ASE_MLIP_ALWAYS_INLINE void radial(V& pairs) {
         for (const auto& group : ws.groups) {
-            for (int64_t slot = group.begin; slot < group.end; slot += L) {
+            for (int64_t entry = group.begin; entry < group.end; entry += L) {
                 // the smallest number keeps an edge without length finite
-                const V squared = simd::load(ws.length + slot) + T(1e-30);
+                const V squared = simd::load(ws.length + entry) + T(1e-30);
                 V length = {};
                 for (int64_t lane = 0; lane < L; ++lane) {
                     length[lane] = std::sqrt(squared[lane]);
                 }
                 const V inverse = T(1) / length;
-                simd::store(ws.length + slot, length);
-                simd::store(ws.inverse + slot, inverse);
+                simd::store(ws.length + entry, length);
+                simd::store(ws.inverse + entry, inverse);
                 for (T* component : {ws.x, ws.y, ws.z}) {
-                    simd::store<T>(component + slot, simd::load(component + slot) * inverse);
+                    simd::store<T>(component + entry, simd::load(component + entry) * inverse);
                 }
             }
             if (model.phi.few) {
@@ -159,20 +159,20 @@ template <typename T> struct Centre {
     template <bool Few> ASE_MLIP_ALWAYS_INLINE void radial_phi(const Group& group, V& pairs) {
         const Bank<T>& bank = model.phi;
         if (bank.channels == 0) {
-            for (int64_t slot = group.begin; slot < group.end; slot += L) {
-                simd::store<T>(ws.along + slot, V{});
+            for (int64_t entry = group.begin; entry < group.end; entry += L) {
+                simd::store<T>(ws.along + entry, V{});
             }
             return;
         }
         const int64_t which = model.pair_cases[type * model.species + group.type];
         const Powers<Few> powers(bank, which, 0);
-        for (int64_t slot = group.begin; slot < group.end; slot += L) {
+        for (int64_t entry = group.begin; entry < group.end; entry += L) {
             I piece;
             V u, value, slope;
-            find(bank, which, simd::load(ws.length + slot), piece, u);
+            find(bank, which, simd::load(ws.length + entry), piece, u);
             powers.at(piece, u, value, slope);
             pairs += T(0.5) * value;
-            simd::store<T>(ws.along + slot, T(0.5) * bank.inverse_step[which] * slope);
+            simd::store<T>(ws.along + entry, T(0.5) * bank.inverse_step[which] * slope);
         }
     }
 
@@ -182,13 +182,13 @@ template <typename T> struct Centre {
         for (int64_t a = 0; a < bank.channels; ++a) {
             const Powers<Few> powers(bank, which, a);
             V total = {};
-            for (int64_t slot = group.begin; slot < group.end; slot += L) {
+            for (int64_t entry = group.begin; entry < group.end; entry += L) {
                 I piece;
                 V u, value, slope;
-                find(bank, which, simd::load(ws.length + slot), piece, u);
+                find(bank, which, simd::load(ws.length + entry), piece, u);
                 powers.at(piece, u, value, slope);
                 total += value;
-                simd::store<T>(ws.d_rho + a * ws.slots + slot, bank.inverse_step[which] * slope);
+                simd::store<T>(ws.d_rho + a * ws.entries + entry, bank.inverse_step[which] * slope);
             }
             ws.g[a] += simd::sum<T>(total);
         }
@@ -200,14 +200,14 @@ template <typename T> struct Centre {
         const V limit = all(model.angular_cutoff);
         for (int64_t b = 0; b < bank.channels; ++b) {
             const Powers<Few> powers(bank, which, b);
-            for (int64_t slot = group.begin; slot < group.near_end; slot += L) {
-                const V length = simd::load(ws.length + slot), zero = {};
+            for (int64_t entry = group.begin; entry < group.near_end; entry += L) {
+                const V length = simd::load(ws.length + entry), zero = {};
                 I piece;
                 V u, value, slope;
                 find(bank, which, length, piece, u);
                 powers.at(piece, u, value, slope);
-                simd::store<T>(ws.f + b * ws.slots + slot, length < limit ? value : zero);
-                simd::store<T>(ws.d_f + b * ws.slots + slot,
+                simd::store<T>(ws.f + b * ws.entries + entry, length < limit ? value : zero);
+                simd::store<T>(ws.d_f + b * ws.entries + entry,
                                length < limit ? bank.inverse_step[which] * slope : zero);
             }
         }
@@ -217,28 +217,28 @@ template <typename T> struct Centre {
 
     template <bool Few> ASE_MLIP_ALWAYS_INLINE void angles() {
         for (const auto& group : ws.groups) {
-            for (int64_t slot = group.begin; slot < group.near_end; slot += L) {
+            for (int64_t entry = group.begin; entry < group.near_end; entry += L) {
                 for (int64_t b = 0; b < model.g.channels; ++b) {
                     for (T* total : {ws.s, ws.vx, ws.vy, ws.vz}) {
-                        simd::store<T>(total + b * ws.slots + slot, V{});
+                        simd::store<T>(total + b * ws.entries + entry, V{});
                     }
                 }
                 for (const auto& others : ws.groups) {
                     if (others.near_end > others.begin) {
-                        with_group<Few>(slot, group, others);
+                        with_group<Few>(entry, group, others);
                     }
                 }
-                finish_block(slot, group);
+                finish_block(entry, group);
             }
         }
     }
 
     template <bool Few>
-    ASE_MLIP_ALWAYS_INLINE void with_group(int64_t slot, const Group& group, const Group& others) {
+    ASE_MLIP_ALWAYS_INLINE void with_group(int64_t entry, const Group& group, const Group& others) {
         const Bank<T>& bank = model.g;
         const int64_t which =
             model.angle_cases[(type * model.species + others.type) * model.species + group.type];
-        const V x = simd::load(ws.x + slot), y = simd::load(ws.y + slot), z = simd::load(ws.z + slot);
+        const V x = simd::load(ws.x + entry), y = simd::load(ws.y + entry), z = simd::load(ws.z + entry);
         for (int64_t j = others.begin; j < others.near_end; ++j) {
             V u;
             I piece;
@@ -248,7 +248,7 @@ template <typename T> struct Centre {
         }
         for (int64_t b = 0; b < bank.channels; ++b) {
             const Powers<Few> powers(bank, which, b);
-            const T* f = ws.f + b * ws.slots;
+            const T* f = ws.f + b * ws.entries;
             V s = {}, vx = {}, vy = {}, vz = {};
             for (int64_t j = others.begin; j < others.near_end; ++j) {
                 V value, slope;
@@ -261,7 +261,7 @@ template <typename T> struct Centre {
                 vy += slope * ws.y[j];
                 vz += slope * ws.z[j];
             }
-            const int64_t at = b * ws.slots + slot;
+            const int64_t at = b * ws.entries + entry;
             const T inverse = bank.inverse_step[which];
             simd::store<T>(ws.s + at, simd::load(ws.s + at) + s);
             simd::store<T>(ws.vx + at, simd::load(ws.vx + at) + vx * inverse);
@@ -271,96 +271,16 @@ template <typename T> struct Centre {
     }
 
     /// Takes off what a neighbour gave with itself, and sums G3.
-    ASE_MLIP_ALWAYS_INLINE void finish_block(int64_t slot, const Group& group) {
+    ASE_MLIP_ALWAYS_INLINE void finish_block(int64_t entry, const Group& group) {
         const Bank<T>& bank = model.g;
         const int64_t which =
             model.angle_cases[(type * model.species + group.type) * model.species + group.type];
         for (int64_t b = 0; b < bank.channels; ++b) {
-            const int64_t at = b * ws.slots + slot;
+            const int64_t at = b * ws.entries + entry;
             const V f = simd::load(ws.f + at);
             const V s = simd::load(ws.s + at) - f * model.g_at_one[which * bank.channels + b];
             simd::store(ws.s + at, s);
             ws.g[model.rho.channels + b] += T(0.5) * simd::sum<T>(f * s);
-        }
-    }
-
-    // ---- network
-
-    /// The energy of the features `ws.g`; its gradient by them into `ws.w`.
-    ASE_MLIP_ALWAYS_INLINE T read() {
-        const Network<T>& network = model.networks[model.network_cases[type]];
-        const int64_t features = model.padded_features();
-        T energy = T(0), extra = T(0);
-        if (model.embedding.channels > 0) {
-            T total = T(0);
-            for (int64_t d = 0; d < model.features; ++d) {
-                total += ws.g[d];
-            }
-            model.embedding.at(type, 0, total, energy, extra);
-            energy -= model.embedding_at_zero[type];
-        }
-        V linear = {};
-        for (int64_t d = 0; d < features; d += L) {
-            const V skip = simd::load(network.skip.data() + d);
-            linear += skip * simd::load(ws.g + d);
-            simd::store<T>(ws.w + d, skip + extra);
-        }
-        energy += simd::sum<T>(linear);
-        if (!network.hidden.empty()) {
-            energy += through(network) - network.at_zero;
-        }
-        return energy;
-    }
-
-    /// The value of the hidden layers; adds their gradient to `ws.w`.
-    ASE_MLIP_ALWAYS_INLINE T through(const Network<T>& network) {
-        const T* in = ws.g;
-        T *out = ws.hidden, *slopes = ws.slopes;
-        for (const Layer<T>& layer : network.hidden) {
-            for (int64_t o = 0; o < layer.leave; o += L) {
-                V sum = simd::load(layer.bias.data() + o);
-                for (int64_t i = 0; i < layer.inputs; ++i) {
-                    sum += in[i] * simd::load(layer.forward.data() + i * layer.leave + o);
-                }
-                V value, slope;
-                silu(sum, simd::sigmoid<T>(sum), value, slope);
-                simd::store(out + o, value);
-                simd::store(slopes + o, slope);
-            }
-            in = out;
-            out += layer.leave;
-            slopes += layer.leave;
-        }
-        const int64_t width = network.hidden.back().leave;
-        V total = {};
-        for (int64_t o = 0; o < width; o += L) {
-            const V weight = simd::load(network.last.data() + o);
-            total += weight * simd::load(in + o);
-            simd::store(ws.back + o, weight);
-        }
-        backward(network, slopes);
-        return simd::sum<T>(total);
-    }
-
-    /// From the gradient by the last hidden values in `ws.back`; `slopes` points behind the last layer's.
-    ASE_MLIP_ALWAYS_INLINE void backward(const Network<T>& network, const T* slopes) {
-        for (int64_t k = int64_t(network.hidden.size()) - 1; k >= 0; --k) {
-            const Layer<T>& layer = network.hidden[k];
-            slopes -= layer.leave;
-            for (int64_t o = 0; o < layer.leave; o += L) {
-                simd::store<T>(ws.back + o, simd::load(ws.back + o) * simd::load(slopes + o));
-            }
-            T* to = k == 0 ? ws.w : ws.back + layer.leave;
-            for (int64_t i = 0; i < layer.enter; i += L) {
-                V sum = k == 0 ? simd::load(ws.w + i) : V{};
-                for (int64_t o = 0; o < layer.outputs; ++o) {
-                    sum += ws.back[o] * simd::load(layer.backward.data() + o * layer.enter + i);
-                }
-                simd::store(to + i, sum);
-            }
-            if (k > 0) {
-                std::copy(to, to + layer.enter, ws.back);
-            }
         }
     }
 
@@ -370,14 +290,14 @@ template <typename T> struct Centre {
     ASE_MLIP_ALWAYS_INLINE void write(T factor, T* gradients) {
         const int64_t a_end = model.rho.channels, b_end = model.f.channels;
         for (const auto& group : ws.groups) {
-            for (int64_t slot = group.begin; slot < group.end; slot += L) {
-                V along = simd::load(ws.along + slot);
+            for (int64_t entry = group.begin; entry < group.end; entry += L) {
+                V along = simd::load(ws.along + entry);
                 V across[3] = {};
                 for (int64_t a = 0; a < a_end; ++a) {
-                    along += ws.w[a] * simd::load(ws.d_rho + a * ws.slots + slot);
+                    along += ws.w[a] * simd::load(ws.d_rho + a * ws.entries + entry);
                 }
-                for (int64_t b = 0; slot < group.near_end && b < b_end; ++b) {
-                    const int64_t at = b * ws.slots + slot;
+                for (int64_t b = 0; entry < group.near_end && b < b_end; ++b) {
+                    const int64_t at = b * ws.entries + entry;
                     const T w = ws.w[a_end + b];
                     along += w * simd::load(ws.d_f + at) * simd::load(ws.s + at);
                     const V f = w * simd::load(ws.f + at);
@@ -385,12 +305,12 @@ template <typename T> struct Centre {
                     across[1] += f * simd::load(ws.vy + at);
                     across[2] += f * simd::load(ws.vz + at);
                 }
-                const V direction[3] = {simd::load(ws.x + slot), simd::load(ws.y + slot),
-                                        simd::load(ws.z + slot)};
+                const V direction[3] = {simd::load(ws.x + entry), simd::load(ws.y + entry),
+                                        simd::load(ws.z + entry)};
                 V found[3];
-                gradient(direction, simd::load(ws.inverse + slot), along, across, found);
+                gradient(direction, simd::load(ws.inverse + entry), along, across, found);
                 for (int64_t lane = 0; lane < L; ++lane) {
-                    const int64_t edge = ws.edges[slot + lane];
+                    const int64_t edge = ws.edges[entry + lane];
                     for (int k = 0; edge >= 0 && k < 3; ++k) {
                         gradients[3 * edge + k] = factor * found[k][lane];
                     }
@@ -402,7 +322,7 @@ template <typename T> struct Centre {
     /// The energy in eV; `weight` times its gradient is written.
     template <bool Few>
     ASE_MLIP_ALWAYS_INLINE T evaluate(const Neighbours<T>& neighbours, T weight, T* gradients) {
-        place(neighbours);
+        arrange(neighbours);
         if (ws.groups.back().end == 0) {
             return T(0); // exactly, where the constants taken off would leave rounding errors
         }
@@ -412,7 +332,7 @@ template <typename T> struct Centre {
         if (model.f.channels > 0) {
             angles<Few>();
         }
-        const T energy = model.scale * (simd::sum<T>(pairs) + read());
+        const T energy = model.scale * (simd::sum<T>(pairs) + Readout<T>{model, ws, type}());
         write(weight * model.scale, gradients);
         return energy;
     }

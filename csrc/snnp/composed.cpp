@@ -1,7 +1,7 @@
-// The s-NNP composed of torch's own operators: see common/composed.h. The features are those of
+// The s-NNP composed of torch's own operators: see composed.h. The features are those of
 // ase_mlip/networks/snnp/snnp.py, their derivatives torch's.
 
-#include "../common/composed.h"
+#include "composed.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>

@@ -1,7 +1,7 @@
-// The basis of an s-NNP composed of torch's own operators: see common/composed.h. Columns are those of
+// The basis of an s-NNP composed of torch's own operators: see composed.h. Columns are those of
 // csrc/snnp/basis.h.
 
-#include "../common/composed.h"
+#include "composed.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>

@@ -11,7 +11,9 @@
 //   r^_k (1/2 phi' + sum_a w_a rho_a' + sum_b w_b f_kb' S_kb) + (1 - r^_k r^_k^T) sum_b w_b f_kb V_kb / r_k
 // so that one pass over the pairs of neighbours suffices, with no sum over lanes and no list of triplets.
 
-#include "../graph/formulas.h"
+#include "../common/inline.h"
+
+#include <cstdint>
 
 namespace ase_mlip::snnp {
 

@@ -3,9 +3,9 @@
 // differentiable form in ase_mlip/networks/snnp/snnp.py. Numbers on a GPU are not checked: that would mean
 // waiting for them.
 
-#include "../common/composed.h"
+#include "../common/cuda_build.h"
 #include "../common/index_check.h"
-#include "../graph/kernels.h"
+#include "composed.h"
 #include "kernels.h"
 
 #include <ATen/core/grad_mode.h>

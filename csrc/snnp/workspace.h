@@ -9,10 +9,10 @@ namespace ase_mlip::snnp {
 /// species begins a new vector. What stands between is padding without any influence.
 template <typename T> struct Workspace {
     struct Group {
-        int64_t type, begin, near_end, end; // slots; `end` includes padding
+        int64_t type, begin, near_end, end; // entries; `end` includes padding
     };
     std::vector<Group> groups;
-    std::vector<int64_t> edges; // [M] edge of a slot, -1 for padding
+    std::vector<int64_t> edges; // [M] edge of an entry, -1 for padding
     std::vector<T> numbers;
     T *x, *y, *z, *length, *inverse;   // [M]
     T* along;                          // [M] 1/2 phi', then the whole part along the direction
@@ -21,15 +21,15 @@ template <typename T> struct Workspace {
     T* u;                              // [M, lanes]
     std::vector<unsigned char> pieces; // [M] vectors of numbers of pieces
     T *g, *w, *hidden, *slopes, *back; // features, dE/dG, what the network needs
-    int64_t slots = 0;
+    int64_t entries = 0;
 
     /// Makes room for centres with up to `neighbours` neighbours.
     Workspace(const Model<T>& model, int64_t neighbours) {
         const int64_t lanes = simd::lanes<T>;
-        slots = round_up(neighbours, lanes) + model.species * lanes;
+        entries = round_up(neighbours, lanes) + model.species * lanes;
         groups.resize(model.species);
-        edges.resize(slots);
-        pieces.resize(slots * sizeof(typename simd::Lanes<T>::integers));
+        edges.resize(entries);
+        pieces.resize(entries * sizeof(typename simd::Lanes<T>::integers));
         int64_t width = model.padded_features(), widths = 0;
         for (const Network<T>& network : model.networks) {
             int64_t sum = 0;
@@ -41,7 +41,7 @@ template <typename T> struct Workspace {
         }
         const int64_t a = model.rho.channels, b = model.f.channels;
         const int64_t features = model.padded_features();
-        numbers.assign((6 + a + 6 * b + lanes) * slots + 2 * features + 2 * widths + 2 * width, T(0));
+        numbers.assign((6 + a + 6 * b + lanes) * entries + 2 * features + 2 * widths + 2 * width, T(0));
         T* next = numbers.data();
         const auto take = [&next](int64_t count) {
             T* taken = next;
@@ -49,13 +49,13 @@ template <typename T> struct Workspace {
             return taken;
         };
         for (T** one : {&x, &y, &z, &length, &inverse, &along}) {
-            *one = take(slots);
+            *one = take(entries);
         }
-        d_rho = take(a * slots);
+        d_rho = take(a * entries);
         for (T** many : {&f, &d_f, &s, &vx, &vy, &vz}) {
-            *many = take(b * slots);
+            *many = take(b * entries);
         }
-        u = take(lanes * slots);
+        u = take(lanes * entries);
         g = take(features);
         w = take(features);
         hidden = take(widths);

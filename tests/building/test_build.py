@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -338,7 +339,7 @@ def test_cmake_builds_the_pair_style_against_another_lammps(tmp_path):
 @pytest.mark.parametrize(
     "number", [pytest.param(75, marks=pytest.mark.slow), pytest.param(80, marks=pytest.mark.slow), 90]
 )
-@pytest.mark.parametrize("name", ["graph/cuda.cu", "snnp/cuda.cu"])
+@pytest.mark.parametrize("name", ["common/cuda_build.cu", "graph/cuda.cu", "snnp/cuda.cu"])
 def test_the_cuda_kernels_compile(tmp_path, name, number):
     """Compile only: neither a GPU nor a CUDA build of torch is needed."""
     listed = _build.list_architectures(shutil.which("nvcc"))
@@ -363,6 +364,24 @@ def test_every_source_is_listed_once():
     assert sorted([*listed, _build.INFO_SOURCE]) == sorted(str(path.relative_to(folder)) for path in there)
     assert not any(name.endswith(".cu") for name in without)
     assert not any("stub" in name for name in with_cuda)
+
+
+MAY_INCLUDE = {  # folders of csrc/, beside their own
+    "simd": set(),
+    "common": set(),
+    "graph": {"common"},
+    "transformer": {"common", "simd"},
+    "snnp": {"common", "simd", "graph"},
+}
+
+
+def test_families_of_operators_include_what_they_may():
+    for path in _build.operator_files():
+        included = re.findall(r'^#include "\.\./(\w+)/', path.read_text(encoding="utf-8"), re.M)
+        folder = path.parent.name
+        assert folder == "csrc" or set(included) <= MAY_INCLUDE[folder], path
+    folders = {path.name for path in _build.source_folder().iterdir() if path.is_dir()}
+    assert folders == set(MAY_INCLUDE)
 
 
 def test_objects_of_one_build_have_different_names(tmp_path):

@@ -2,6 +2,7 @@
 // torch.ops.ase_mlip_test.snnp_in_stages has the arguments of torch.ops.ase_mlip.snnp, virials_in_runs and
 // virial_in_runs those of virials_from_gradients and virial_from_gradients and the length of a run.
 
+#include "graph/formulas.h"
 #include "graph/runs.h"
 #include "snnp/staged.h"
 
