@@ -37,7 +37,7 @@ template <typename T> class AtomLeverages {
     /// Of the blocks of the leverage in `given`, the tables of which are `basis`.
     AtomLeverages(const BasisTables& basis, const LeverageTables& given);
 
-    /// Before `see` of as many threads; raises `leverages` [n_places] of the centres.
+    /// Before `see` of as many threads; raises `leverages` [n_all] of the centres.
     void begin(const NativeDomain& domain, double* leverages, int threads);
     void see(int thread, int centre, int64_t count, const int* neighbours);
     /// The centres of one thread, without the native kernel.
@@ -50,8 +50,8 @@ template <typename T> class AtomLeverages {
 
     /// Centres of one block of the whitening, until there are enough for a product.
     struct Waiting {
-        std::vector<int> places;
-        Numbers<T> dense; // [places, width] phi as the whitening takes it
+        std::vector<int> atoms;
+        Numbers<T> dense; // [atoms, width] phi as the whitening takes it
         std::vector<double> lone_squares;
     };
     /// Of one thread.
@@ -59,7 +59,7 @@ template <typename T> class AtomLeverages {
         std::vector<Waiting> waiting; // by block
         std::vector<int> within;      // neighbours of a centre
         Numbers<T> values;            // of a centre
-        Numbers<T> squares;           // [places, lanes]
+        Numbers<T> squares;           // [atoms, lanes]
         BasisRoom<T> room;
     };
     struct Row;
@@ -120,7 +120,7 @@ void AtomLeverages<T>::begin(const NativeDomain& domain, double* leverages, int 
         worker.values.resize(width_);
         worker.waiting.resize(blocks_.size());
         for (Waiting& waiting : worker.waiting) {
-            waiting.places.clear();
+            waiting.atoms.clear();
         }
     }
 }
@@ -131,23 +131,14 @@ template <typename T> void AtomLeverages<T>::see_all(int thread) {
     std::vector<int>& within = workers_[thread].within;
     const int64_t end = domain_.n_centres * (thread + int64_t{1}) / count;
     for (int64_t k = domain_.n_centres * int64_t{thread} / count; k < end; ++k) {
-        const int place = domain_.centres[k];
-        if (kinds.type[domain_.kinds[place]] < 0) {
+        const int atom = domain_.centres[k];
+        if (kinds.type[domain_.kinds[atom]] < 0) {
             continue;
         }
-        const double* from = domain_.positions + 3 * static_cast<int64_t>(place);
-        const double* limits = kinds.square_cutoff.data() + kinds.count() * domain_.kinds[place];
         within.clear();
-        for (int n = 0; n < domain_.counts[place]; ++n) {
-            const int other = domain_.first[place][n] & domain_.mask;
-            const double* at = domain_.positions + 3 * static_cast<int64_t>(other);
-            const double x = at[0] - from[0], y = at[1] - from[1], z = at[2] - from[2];
-            if (kinds.type[domain_.kinds[other]] >= 0 &&
-                x * x + y * y + z * z <= limits[domain_.kinds[other]]) {
-                within.push_back(other);
-            }
-        }
-        see(thread, place, static_cast<int64_t>(within.size()), within.data());
+        edges_within(domain_, kinds, atom,
+                     [&](int other, const double*, int64_t) { within.push_back(other); });
+        see(thread, atom, static_cast<int64_t>(within.size()), within.data());
     }
 }
 
@@ -166,7 +157,7 @@ template <typename T> struct AtomLeverages<T>::Row {
         const BasisSums<T> sums{basis.tables, basis.columns, basis.cases, self.filters_.data(), worker.room};
         T* values = worker.values.data();
         sums.centre(basis.kinds.type[self.domain_.kinds[centre]], gather(), values);
-        const size_t number = waiting.places.size();
+        const size_t number = waiting.atoms.size();
         whitening.choose(values, waiting.dense.data() + number * whitening.width());
         waiting.lone_squares[number] = whitening.lone_square(values);
     }
@@ -214,13 +205,13 @@ void AtomLeverages<T>::see(int thread, int centre, int64_t count, const int* nei
     Waiting& waiting = worker.waiting[block];
     const Whitening<T>& whitening = blocks_[block];
     worker.room.make_room(basis_.tables, count);
-    if (waiting.places.empty()) {
+    if (waiting.atoms.empty()) {
         waiting.dense.resize(kAtOnce * whitening.width());
         waiting.lone_squares.resize(kAtOnce);
     }
     ase_mlip::simd::run(Row{*this, whitening, worker, waiting, centre, count, neighbours});
-    waiting.places.push_back(centre);
-    if (static_cast<int64_t>(waiting.places.size()) == kAtOnce) {
+    waiting.atoms.push_back(centre);
+    if (static_cast<int64_t>(waiting.atoms.size()) == kAtOnce) {
         whiten(whitening, waiting, worker);
     }
 }
@@ -228,7 +219,7 @@ void AtomLeverages<T>::see(int thread, int centre, int64_t count, const int* nei
 template <typename T> void AtomLeverages<T>::finish(int thread) {
     Worker& worker = workers_[thread];
     for (size_t block = 0; block < blocks_.size(); ++block) {
-        if (!worker.waiting[block].places.empty()) {
+        if (!worker.waiting[block].atoms.empty()) {
             whiten(blocks_[block], worker.waiting[block], worker);
         }
     }
@@ -238,7 +229,7 @@ template <typename T> void AtomLeverages<T>::finish(int thread) {
 template <typename T>
 void AtomLeverages<T>::whiten(const Whitening<T>& whitening, Waiting& waiting, Worker& worker) {
     constexpr int64_t lanes = Whitening<T>::kLanes, atoms = Whitening<T>::kAtoms;
-    const auto count = static_cast<int64_t>(waiting.places.size());
+    const auto count = static_cast<int64_t>(waiting.atoms.size());
     const int64_t width = whitening.width(), padded = (count + atoms - 1) / atoms * atoms;
     T* dense = waiting.dense.data();
     for (int64_t k = count; k < padded; ++k) { // what fills up is the last atom again
@@ -251,10 +242,10 @@ void AtomLeverages<T>::whiten(const Whitening<T>& whitening, Waiting& waiting, W
         for (int64_t lane = 0; lane < lanes; ++lane) {
             total += static_cast<double>(worker.squares[k * lanes + lane]);
         }
-        double& leverage = leverages_[waiting.places[k]];
+        double& leverage = leverages_[waiting.atoms[k]];
         leverage = std::max(leverage, total);
     }
-    waiting.places.clear();
+    waiting.atoms.clear();
 }
 
 } // namespace mlip

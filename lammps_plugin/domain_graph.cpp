@@ -54,11 +54,11 @@ void check(const Topology& topology) {
     check_range({topology.n_owned}, 0, n_nodes + 1, "n_owned");
     check_range(topology.centre, 0, n_nodes, "centre");
     check_range(topology.neighbour, 0, n_nodes, "neighbour");
-    check_range(topology.centre_place, 0, topology.n_places, "centre_place");
-    check_range(topology.neighbour_place, 0, topology.n_places, "neighbour_place");
+    check_range(topology.centre_atom, 0, topology.n_all, "centre_atom");
+    check_range(topology.neighbour_atom, 0, topology.n_all, "neighbour_atom");
     check_range(topology.reverse, -1, n_edges, "reverse");
     for (const auto* list :
-         {&topology.neighbour, &topology.centre_place, &topology.neighbour_place, &topology.reverse}) {
+         {&topology.neighbour, &topology.centre_atom, &topology.neighbour_atom, &topology.reverse}) {
         if (static_cast<int64_t>(list->size()) != n_edges) {
             throw std::runtime_error("topology: all lists of edges must have the length of `centre`, " +
                                      std::to_string(n_edges) + ", got " + std::to_string(list->size()));
@@ -69,8 +69,8 @@ void check(const Topology& topology) {
     }
 }
 
-void check_positions(const double* positions, int64_t n_places) {
-    parallel_for(3 * n_places, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+void check_positions(const double* positions, int64_t n_all) {
+    parallel_for(3 * n_all, kEdgesPerTask, [&](int64_t begin, int64_t end) {
         for (int64_t k = begin; k < end; ++k) {
             if (!std::isfinite(positions[k])) {
                 throw std::runtime_error("positions: expected finite numbers, got " +
@@ -128,7 +128,7 @@ void DomainGraph::set_topology(const Topology& topology) {
 
 void DomainGraph::copy_to_device() {
     edges_ = at::stack({integers(topology_.centre), integers(topology_.neighbour)}).to(device_);
-    places_ = at::stack({integers(topology_.centre_place), integers(topology_.neighbour_place)}).to(device_);
+    atoms_ = at::stack({integers(topology_.centre_atom), integers(topology_.neighbour_atom)}).to(device_);
     reverse_ = integers(topology_.reverse).clone().to(device_);
     limits_ = at::tensor(squared_cutoffs_, at::kDouble).to(device_);
 }
@@ -140,8 +140,10 @@ Graph DomainGraph::build(const double* positions) const {
 // ---- plain loops
 // -------------------------------------------------------------------------------------------
 
-/// Which candidate edges are within the cutoff. An edge and its reverse may differ by rounding of the places
-/// they are measured between; one without the other would be wrong.
+/// Which pairs are within the cutoff. A pair and its reverse may differ by rounding of the positions they are
+/// measured between; one without the other would be wrong. That is why the operator `near_edges`, whose list
+/// has one position for each node, does not serve here; and csrc/snnp/atoms.h has no nodes and needs no
+/// reverse.
 Flags DomainGraph::near_edges(const double* positions) const {
     const auto n_edges = static_cast<int64_t>(topology_.centre.size());
     const int64_t stride = squared_cutoffs_.size() > 1 ? 1 : 0;
@@ -150,8 +152,8 @@ Flags DomainGraph::near_edges(const double* positions) const {
     parallel_chunks(n_edges, kEdgesPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
         double least = INFINITY;
         for (int64_t e = begin; e < end; ++e) {
-            const double* const from = positions + 3 * topology_.centre_place[e];
-            const double* const to = positions + 3 * topology_.neighbour_place[e];
+            const double* const from = positions + 3 * topology_.centre_atom[e];
+            const double* const to = positions + 3 * topology_.neighbour_atom[e];
             const double x = to[0] - from[0], y = to[1] - from[1], z = to[2] - from[2];
             const double squared = x * x + y * y + z * z;
             least = std::min(least, squared);
@@ -216,7 +218,7 @@ std::pair<std::vector<int64_t>, int64_t> DomainGraph::number_edges(const Flags& 
 }
 
 Graph DomainGraph::build_with_loops(const double* positions) const {
-    check_positions(positions, topology_.n_places);
+    check_positions(positions, topology_.n_all);
     const auto [numbers, n_kept] = number_edges(kept_edges(near_edges(positions)));
     Graph graph = nodes_;
     graph.edge_index = at::empty({2, n_kept}, at::kLong);
@@ -235,8 +237,8 @@ Graph DomainGraph::build_with_loops(const double* positions) const {
             centres[number] = topology_.centre[e];
             neighbours[number] = topology_.neighbour[e];
             reverses[number] = topology_.reverse[e] < 0 ? -1 : numbers[topology_.reverse[e]];
-            const double* const from = positions + 3 * topology_.centre_place[e];
-            const double* const to = positions + 3 * topology_.neighbour_place[e];
+            const double* const from = positions + 3 * topology_.centre_atom[e];
+            const double* const to = positions + 3 * topology_.neighbour_atom[e];
             for (int k = 0; k < 3; ++k) {
                 vectors[3 * number + k] = to[k] - from[k];
             }
@@ -264,10 +266,10 @@ at::Tensor DomainGraph::kept_edges(const at::Tensor& near) const {
 }
 
 Graph DomainGraph::build_with_tensors(const double* positions) const {
-    check_positions(positions, topology_.n_places);
+    check_positions(positions, topology_.n_all);
     const at::Tensor x =
-        at::from_blob(const_cast<double*>(positions), {topology_.n_places, 3}, at::kDouble).to(device_);
-    const at::Tensor vectors = x.index_select(0, places_[1]) - x.index_select(0, places_[0]);
+        at::from_blob(const_cast<double*>(positions), {topology_.n_all, 3}, at::kDouble).to(device_);
+    const at::Tensor vectors = x.index_select(0, atoms_[1]) - x.index_select(0, atoms_[0]);
     const at::Tensor squared = (vectors * vectors).sum(1);
     at::Tensor near = squared <= limits_;
     const at::Tensor opposite = reverse_.clamp_min(0), has_none = reverse_ < 0;

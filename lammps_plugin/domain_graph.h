@@ -15,7 +15,7 @@ class DomainGraph {
 
     /// Throws std::runtime_error when the topology contradicts itself.
     void set_topology(const Topology& topology);
-    /// positions [n_places, 3] in Å. Throws std::runtime_error when they are not finite, or atoms coincide.
+    /// positions [n_all, 3] in Å. Throws std::runtime_error when they are not finite, or atoms coincide.
     Graph build(const double* positions) const;
 
     int64_t n_nodes() const { return static_cast<int64_t>(topology_.species.size()); }
@@ -42,7 +42,7 @@ class DomainGraph {
     std::vector<double> squared_cutoffs_; // [n_edges] with pair cutoffs, else [1]
     Graph nodes_;                         // its node tensors
     // for build_with_tensors, on the device: int64 [2, n_edges] twice, [n_edges]; float64 [n_edges] or [1]
-    at::Tensor edges_, places_, reverse_, limits_;
+    at::Tensor edges_, atoms_, reverse_, limits_;
 };
 
 } // namespace mlip

@@ -3,10 +3,10 @@
 // LAMMPS: plain data and one class. The torch side lies in a library of its own that is opened when a pair
 // style asks for a model, so that LAMMPS starts as fast with us as without.
 //
-// A domain is described in two steps. When LAMMPS rebuilds its neighbour lists, a Topology: candidate edges
-// out to cutoff + skin between places (LAMMPS' indices of atoms and ghosts) and between nodes (atoms; all
-// ghosts of an atom are one node). At every step, the positions: the torch side subtracts them, drops what is
-// beyond the cutoff or cannot reach an owned atom, and evaluates.
+// A domain is described in two steps. When LAMMPS rebuilds its neighbour lists, a Topology: the pairs out to
+// cutoff + skin, between own and ghost atoms and between nodes (all ghost atoms of an atom are one node). At
+// every step, the positions: the torch side subtracts them, drops what is beyond the cutoff or cannot reach
+// an owned node, and evaluates the edges that remain.
 
 #include "../csrc/snnp/coverage.h"
 
@@ -52,13 +52,13 @@ struct Description {
     int hops() const { return std::max(1, static_cast<int>(std::ceil(interaction_range / cutoff - 1e-9))); }
 };
 
-/// A model's self-test for a kernel that knows no images: its atoms, and a ghost for every pair within the
-/// cutoff.
+/// A model's self-test for a kernel that knows no periodic images: its atoms, and a ghost atom for every pair
+/// within the cutoff.
 struct GhostedSelfTest {
-    std::vector<int> numbers;      // [n_places] atomic numbers
-    std::vector<int> owners;       // [n_places] the atom that a ghost is an image of
-    std::vector<double> positions; // [n_places, 3], Å
-    std::vector<int> counts;       // [n_atoms] ghosts of each atom, which follow in its order
+    std::vector<int> numbers;      // [n_all] atomic numbers
+    std::vector<int> owners;       // [n_all] the atom that a ghost atom is an image of
+    std::vector<double> positions; // [n_all, 3], Å
+    std::vector<int> counts;       // [n_atoms] ghost atoms of each atom, which follow in its order
     std::map<std::string, std::vector<double>> reference; // energy, forces and virial
     std::map<std::string, double> tolerances;             // in the dtype of the model
 };
@@ -107,16 +107,17 @@ struct Options {
     bool self_test = true;              // refuse a file that does not reproduce its own numbers here
 };
 
-/// Candidate edges, sorted by centre node, valid until LAMMPS rebuilds. n_nodes nodes, owned ones first.
+/// Pairs out to cutoff + skin, sorted by centre, valid until LAMMPS rebuilds. n_nodes nodes, owned ones
+/// first.
 struct Topology {
     int64_t n_owned = 0;
-    int64_t n_places = 0;              // atoms and ghosts of LAMMPS
-    std::vector<int64_t> species;      // [n_nodes] atomic numbers
-    std::vector<int64_t> centre;       // [n_edges] node
-    std::vector<int64_t> neighbour;    // [n_edges] node
-    std::vector<int64_t> centre_place; // [n_edges] row of the positions
-    std::vector<int64_t> neighbour_place;
-    std::vector<int64_t> reverse; // [n_edges] candidate edge with the opposite vector, or -1
+    int64_t n_all = 0;                // own and ghost atoms of LAMMPS
+    std::vector<int64_t> species;     // [n_nodes] atomic numbers
+    std::vector<int64_t> centre;      // [n_pairs] node
+    std::vector<int64_t> neighbour;   // [n_pairs] node
+    std::vector<int64_t> centre_atom; // [n_pairs] row of the positions
+    std::vector<int64_t> neighbour_atom;
+    std::vector<int64_t> reverse; // [n_pairs] the pair with the opposite vector, or -1
 };
 
 struct Request {
@@ -154,7 +155,7 @@ class Evaluator {
     virtual ~Evaluator() = default;
     virtual const Description& description() const = 0;
     virtual void set_topology(const Topology& topology) = 0;
-    /// positions [n_places, 3], Å
+    /// positions [n_all, 3], Å
     virtual const Results& evaluate(const double* positions, const Request& request) = 0;
     /// What the model is made of if it is an s-NNP, as rounded to its dtype; else null.
     virtual const SnnpTables* snnp_tables() const { return nullptr; }

@@ -15,12 +15,10 @@ class Extrapolation {
     Extrapolation(const SnnpTables& tables, const Description& model,
                   const std::vector<int>& species_of_type);
 
-    /// Raises `counts` [n_places] to those of this model; the shortest distance of a candidate, Å.
+    /// Raises `counts` [n_all] to those of this model; the shortest distance of a pair, Å.
     double count(const NativeDomain& domain, std::vector<int64_t>& counts);
 
   private:
-    double gather(const NativeDomain& domain, int place);
-
     ase_mlip::snnp::Kinds kinds_;
     ase_mlip::snnp::Coverage coverage_;
     std::vector<double> vectors_, scratch_; // [n, 3] of the neighbours

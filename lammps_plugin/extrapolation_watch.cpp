@@ -1,7 +1,4 @@
-// Where the atoms have neighbours or angles of which an s-NNP's training data say nothing: one warning, and
-// numbers for fix pair. Whatever evaluates the model, the neighbour list is enough for it.
-
-#include "pair_mlip.h"
+#include "extrapolation_watch.h"
 
 #include "atom.h"
 #include "comm.h"
@@ -15,74 +12,78 @@
 
 using namespace LAMMPS_NS;
 
+namespace mlip {
+
 /// The models whose files say what their training data visited: this one, or the members of a committee.
-void PairMLIP::watch_extrapolation() {
+void ExtrapolationWatch::begin() {
     watched_.clear();
-    warned_extrapolating_ = false;
-    for (int k = 0; k < evaluator_->description().members; ++k) {
-        const mlip::Evaluator& model = evaluator_->member(k);
-        const mlip::SnnpTables* tables = model.snnp_tables();
+    warned_ = false;
+    for (int k = 0; k < model_.description().members; ++k) {
+        const Evaluator& member = model_.evaluator->member(k);
+        const SnnpTables* tables = member.snnp_tables();
         if (tables != nullptr && tables->coverage.species > 0) {
-            watched_.emplace_back(*tables, model.description(), species_of_type_);
+            watched_.emplace_back(*tables, member.description(), model_.species_of_type);
         }
     }
 }
 
-/// What fix pair reads, which asks before the first step.
-void* PairMLIP::extrapolating_array() {
+double* ExtrapolationWatch::array() {
     if (watched_.empty()) {
         error->all(
             FLERR,
             "pair_style mlip: fix pair asks for `extrapolating`, but `{}` does not say which distances "
             "and angles its training data hold; expected an s-NNP that `ase-mlip train` has exported",
-            evaluator_->description().path);
+            model_.description().path);
     }
-    extrapolating_.resize(std::max<size_t>({extrapolating_.size(), static_cast<size_t>(atom->nmax), 1}));
-    return extrapolating_.data();
+    of_atoms_.resize(std::max<size_t>({of_atoms_.size(), static_cast<size_t>(atom->nmax), 1}));
+    return of_atoms_.data();
 }
 
-/// At the steps that fix pair asks for, and until the warning is given whenever there is a new list.
-bool PairMLIP::wants_extrapolating() const {
-    const bool watches = !warned_extrapolating_ && neighbor->ago == 0;
-    return !watched_.empty() && (extrapolating_flag_ != 0 || watches);
+bool ExtrapolationWatch::is_wanted() const {
+    const bool watches = !warned_ && neighbor->ago == 0;
+    return !watched_.empty() && (flag_ != 0 || watches);
 }
 
-/// The general path's; of a committee, for each atom the largest number of a member.
-void PairMLIP::count_extrapolating() {
-    if (!wants_extrapolating()) {
+void ExtrapolationWatch::count(const NativeDomain& domain) {
+    if (!is_wanted()) {
         return;
     }
-    const mlip::NativeDomain domain = native_domain();
-    counts_.assign(static_cast<size_t>(domain.n_places) + 1, 0);
+    counts_.assign(static_cast<size_t>(domain.n_all) + 1, 0);
     double shortest = INFINITY;
-    for (mlip::Extrapolation& watched : watched_) {
+    for (Extrapolation& watched : watched_) {
         shortest = std::min(shortest, watched.count(domain, counts_));
     }
-    tally_extrapolating(shortest);
+    tally(shortest);
 }
 
-/// From counts_, of this step.
-void PairMLIP::tally_extrapolating(double shortest) {
+int64_t* ExtrapolationWatch::counts_of(const NativeDomain& domain) {
+    counts_.assign(is_wanted() ? static_cast<size_t>(domain.n_all) + 1 : 0, 0);
+    return counts_.empty() ? nullptr : counts_.data();
+}
+
+void ExtrapolationWatch::tally(double shortest) {
     if (counts_.empty()) {
         return;
     }
-    if (extrapolating_flag_ != 0) {
-        extrapolating_.assign(std::max(atom->nmax, 1), 0.0);
-        std::copy_n(counts_.begin(), atom->nlocal, extrapolating_.begin());
+    if (flag_ != 0) {
+        of_atoms_.assign(std::max(atom->nmax, 1), 0.0);
+        std::copy_n(counts_.begin(), atom->nlocal, of_atoms_.begin());
     }
     bigint atoms = atom->nlocal - std::count(counts_.begin(), counts_.begin() + atom->nlocal, 0);
     MPI_Allreduce(MPI_IN_PLACE, &atoms, 1, MPI_LMP_BIGINT, MPI_SUM, world);
     MPI_Allreduce(MPI_IN_PLACE, &shortest, 1, MPI_DOUBLE, MPI_MIN, world);
-    if (atoms == 0 || warned_extrapolating_) {
+    if (atoms == 0 || warned_) {
         return;
     }
-    warned_extrapolating_ = true;
+    warned_ = true;
     if (comm->me == 0) {
         error->warning(
             FLERR,
             "pair_style mlip: {} atoms have neighbours or angles where `{}` has no training data "
             "(the shortest distance is {:.2f} Angstrom): energy and forces are extrapolated. "
             "`fix ID all pair 1 mlip extrapolating 1` counts them for each atom; this is said once",
-            atoms, evaluator_->description().name, shortest);
+            atoms, model_.description().name, shortest);
     }
 }
+
+} // namespace mlip

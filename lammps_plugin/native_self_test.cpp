@@ -10,7 +10,7 @@
 namespace mlip {
 namespace {
 
-/// The structure as LAMMPS would have it; its types are the places of the model's species, counted from 1.
+/// The structure as LAMMPS would have it; its types are those of the model's species, counted from 1.
 struct Structure {
     const GhostedSelfTest& test;
     std::vector<int> species{0}, kinds, centres, neighbours;
@@ -23,8 +23,8 @@ struct Structure {
             kinds.push_back(static_cast<int>(found - species.begin()));
         }
         const int n = static_cast<int>(test.counts.size());
-        for (int place = n; place < static_cast<int>(kinds.size()); ++place) {
-            neighbours.push_back(place);
+        for (int ghost = n; ghost < static_cast<int>(kinds.size()); ++ghost) {
+            neighbours.push_back(ghost);
         }
         int begin = 0;
         for (int centre = 0; centre < n; ++centre) {
@@ -37,7 +37,7 @@ struct Structure {
     NativeDomain domain() const {
         NativeDomain domain;
         domain.n_centres = static_cast<int>(centres.size());
-        domain.n_places = static_cast<int>(kinds.size());
+        domain.n_all = static_cast<int>(kinds.size());
         domain.centres = centres.data();
         domain.counts = test.counts.data();
         domain.first = first.data();

@@ -16,11 +16,11 @@ using NativeDomain = ase_mlip::snnp::Domain; // `kinds` are LAMMPS' types
 using NativeTargets = ase_mlip::snnp::Targets;
 using NativeSums = ase_mlip::snnp::Sums;
 
-/// A place whose energy or force is not finite.
+/// An own or ghost atom whose energy or force is not finite.
 struct NotFinite : std::exception {
-    explicit NotFinite(int where) : place(where) {}
+    explicit NotFinite(int which) : atom(which) {}
     const char* what() const noexcept override { return "not a finite number"; }
-    int place;
+    int atom;
 };
 
 class NativeSnnp {

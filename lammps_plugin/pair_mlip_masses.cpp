@@ -1,6 +1,4 @@
-// Types whose masses say another element than pair_coeff does: the elements were given in a wrong order.
-
-#include "pair_mlip.h"
+#include "pair_mlip_masses.h"
 
 #include "elements.h"
 
@@ -10,25 +8,25 @@
 
 #include <mpi.h>
 
-using namespace LAMMPS_NS;
+namespace mlip {
 
-/// One warning for a pair_coeff. Isotopes and masses of nobody else's element say nothing.
-void PairMLIP::check_masses() {
+void MassCheck::check() {
     const std::vector<double> masses = masses_of_types();
+    const std::vector<int>& species = model_.species_of_type;
     std::string found;
     for (int type = 1; type <= atom->ntypes; ++type) {
-        const int number = species_of_type_[type];
-        const int other = number > 0 ? mlip::element_of_mass(masses[type], species_of_type_) : 0;
+        const int number = species[type];
+        const int other = number > 0 ? element_of_mass(masses[type], species) : 0;
         if (other != 0 && other != number) {
             found +=
                 fmt::format("{}type {} is {}, but its mass {:g} is that of {}", found.empty() ? "" : "; ",
-                            type, mlip::element_symbol(number), masses[type], mlip::element_symbol(other));
+                            type, element_symbol(number), masses[type], element_symbol(other));
         }
     }
-    if (found.empty() || warned_masses_) {
+    if (found.empty() || warned_) {
         return;
     }
-    warned_masses_ = true;
+    warned_ = true;
     if (comm->me == 0) {
         error->warning(FLERR,
                        "pair_style mlip: {}. Expected pair_coeff to name the elements in the order of the "
@@ -38,7 +36,7 @@ void PairMLIP::check_masses() {
 }
 
 /// Of each type, in u; the mean of its atoms where each has a mass of its own.
-std::vector<double> PairMLIP::masses_of_types() const {
+std::vector<double> MassCheck::masses_of_types() const {
     const int n_types = atom->ntypes;
     if (atom->rmass == nullptr) {
         std::vector<double> masses(n_types + 1, 0.0);
@@ -59,3 +57,5 @@ std::vector<double> PairMLIP::masses_of_types() const {
     }
     return masses;
 }
+
+} // namespace mlip

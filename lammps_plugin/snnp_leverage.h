@@ -21,7 +21,7 @@ class SnnpLeverage : public ase_mlip::snnp::Visitor {
     SnnpLeverage(const SnnpTables& tables, const Description& model, const std::vector<int>& species_of_type);
     ~SnnpLeverage() override;
 
-    /// Raises `leverages` [n_places] of the centres to those of this model.
+    /// Raises `leverages` [n_all] of the centres to those of this model.
     void raise(const NativeDomain& domain, double* leverages);
 
     /// The same with what the native kernel finds: it calls `see` for each centre, from as many threads as

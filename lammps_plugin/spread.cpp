@@ -1,31 +1,21 @@
-// How much the plain model scatters over the rotations it is averaged over, or a committee over its members.
-//
-// Per atom, for fix pair: `forces_spread` of rotations, `forces_deviation` of a committee. For compute pair,
-// ten numbers: the standard deviation of the energy, those of six pressures (xx, yy, zz, xy, xz, yz), and
-// largest, mean and smallest of the forces'. For a committee also a file with the columns of DeePMD-kit's
-// model_devi.out.
-
-#include "pair_mlip.h"
+#include "spread.h"
 
 #include "atom.h"
 #include "comm.h"
 #include "domain.h"
-#include "error.h"
 #include "force.h"
-#include "timer.h"
-#include "update.h"
-#include "utils.h"
+#include "modify.h"
 
 #include <mpi.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
-#include <stdexcept>
+#include <utility>
 
 using namespace LAMMPS_NS;
 
+namespace mlip {
 namespace {
 
 /// Σ_s w_s (x_s - mean)^2 of samples `stride` apart.
@@ -43,84 +33,65 @@ double variance(const double* values, const double* weights, int samples, int st
 
 } // namespace
 
-/// fix pair asks for the array before the first step.
-void* PairMLIP::extract_peratom(const char* name, int& columns) {
-    columns = 0;
-    if (strcmp(name, "extrapolating") == 0) {
-        return extrapolating_array();
-    }
-    if (strcmp(name, "leverage") == 0) {
-        return leverage_array();
-    }
-    if (strcmp(name, "forces_spread") != 0 && strcmp(name, "forces_deviation") != 0) {
-        return nullptr;
-    }
-    spread_.resize(std::max<size_t>({spread_.size(), static_cast<size_t>(atom->nmax), 1}), 0.0);
-    return spread_.data();
+void Spread::init() { has_compute_pair_ = !modify->get_compute_by_style("^pair$").empty(); }
+
+bool Spread::is_wanted(bool global_energy) const {
+    return flag_ != 0 || file_.is_due() || (has_compute_pair_ && global_energy);
 }
 
-bool PairMLIP::wants_spread() const {
-    const bool writes = out_freq_ > 0 && update->ntimestep % out_freq_ == 0;
-    return spread_flag_ != 0 || writes || (has_compute_pair_ && eflag_global != 0);
+double* Spread::array() {
+    of_forces_.resize(std::max<size_t>({of_forces_.size(), static_cast<size_t>(atom->nmax), 1}), 0.0);
+    return of_forces_.data();
 }
 
-void PairMLIP::find_spread(const mlip::Results& results, bool direct) {
-    if (!wants_spread()) {
+void Spread::find_none(double* numbers) {
+    of_forces_.assign(std::max(atom->nmax, 1), 0.0);
+    std::fill_n(numbers, std::tuple_size_v<Numbers>, 0.0);
+}
+
+void Spread::find(const DomainTopology& nodes, const Results& results, bool direct, double* numbers) {
+    find_none(numbers);
+    const Description& model = model_.description();
+    if (model.rotations == 0 && model.members == 1) {
         return;
     }
-    spread_.assign(std::max(atom->nmax, 1), 0.0);
-    std::fill_n(pvector, kExtra, 0.0);
-    const auto& model = evaluator_->description();
-    if (model.rotations == 0 && model.members == 1) {
-        return; // zero everywhere
-    }
-    find_forces_spread(results, direct);
-    double extremes[3] = {0.0, 0.0, -std::numeric_limits<double>::max()}; // largest, sum, -smallest
-    for (int64_t node = 0; node < topology().n_owned; ++node) {
-        const double value = spread_[candidates_.place_of_node[node]];
-        extremes[0] = std::max(extremes[0], value);
-        extremes[1] += value;
-        extremes[2] = std::max(extremes[2], -value);
-    }
-    double sums[2] = {extremes[1], static_cast<double>(topology().n_owned)};
-    MPI_Allreduce(MPI_IN_PLACE, extremes, 3, MPI_DOUBLE, MPI_MAX, world);
-    MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
-    const double n_atoms = std::max(1.0, sums[1]); // that the model sees
-    extremes[1] = sums[0] / n_atoms;
-    extremes[2] = sums[1] > 0.0 ? -extremes[2] : 0.0;
-    const double energy = find_energy_spread(results);
-    const std::vector<double> virial = find_virial_spread(results, direct, n_atoms);
+    find_forces(nodes, results, direct);
+    double n_atoms = 0.0;
+    const Extremes forces = find_extremes(nodes, n_atoms);
+    const double energy = find_energy(results);
+    const std::vector<double> virial = find_virial(results, direct, n_atoms);
     if (comm->me == 0) { // compute pair adds up what the ranks have
         constexpr int kVoigt[6] = {0, 4, 8, 1, 2, 5};
         const double pressure = force->nktv2p / (domain->xprd * domain->yprd * domain->zprd);
-        pvector[0] = energy;
+        numbers[0] = energy;
         for (int k = 0; k < 6; ++k) {
-            pvector[1 + k] = pressure * virial[kVoigt[k]];
+            numbers[1 + k] = pressure * virial[kVoigt[k]];
         }
-        std::copy_n(extremes, 3, pvector + 7);
+        numbers[7] = forces.largest;
+        numbers[8] = forces.mean;
+        numbers[9] = forces.smallest;
     }
-    if (out_freq_ > 0 && update->ntimestep % out_freq_ == 0) {
-        write_deviation(virial, extremes, n_atoms);
+    if (file_.is_due()) {
+        file_.write(virial, forces, n_atoms);
     }
 }
 
 /// Standard deviation of each atom's force vector over the samples, in LAMMPS' unit.
-void PairMLIP::find_forces_spread(const mlip::Results& results, bool direct) {
-    const auto& model = evaluator_->description();
+void Spread::find_forces(const DomainTopology& nodes, const Results& results, bool direct) {
+    const Description& model = model_.description();
     const int samples = model.members > 1 ? model.members : model.rotations; // also on a rank without atoms
     const int width = 3 * samples;
     std::vector<double> forces(static_cast<size_t>(width) * atom->nlocal);
-    for (int64_t node = 0; node < topology().n_owned; ++node) {
+    for (int64_t node = 0; node < nodes.topology.n_owned; ++node) {
         std::copy_n(results.forces_by_sample + width * node, width,
-                    forces.begin() + static_cast<ptrdiff_t>(width) * candidates_.place_of_node[node]);
+                    forces.begin() + static_cast<ptrdiff_t>(width) * nodes.atom_of_node[node]);
     }
     if (direct) {
-        remove_net_forces(forces, width);
-    } else {
-        send_home(results.forces_by_sample, width);
-    }
-    for (size_t k = 0; !direct && !home_.empty() && k < forces.size(); ++k) {
-        forces[k] += home_[k];
+        remove_net_forces(nodes, forces, width);
+    } else if (const double* of_ghosts = ghosts_.of_nodes(nodes, results.forces_by_sample, width)) {
+        for (size_t k = 0; k < forces.size(); ++k) {
+            forces[k] += of_ghosts[k];
+        }
     }
     for (int i = 0; i < atom->nlocal; ++i) {
         const double* of_atom = forces.data() + static_cast<ptrdiff_t>(width) * i;
@@ -128,35 +99,52 @@ void PairMLIP::find_forces_spread(const mlip::Results& results, bool direct) {
         for (int k = 0; k < 3; ++k) {
             sum += variance(of_atom + k, results.sample_weights, samples, 3);
         }
-        spread_[i] = energy_unit_ * std::sqrt(sum);
+        of_forces_[i] = model_.energy_unit * std::sqrt(sum);
     }
 }
 
+/// Of the atoms that the model sees, of which there are `n_atoms` on all ranks, at least 1.
+Extremes Spread::find_extremes(const DomainTopology& nodes, double& n_atoms) const {
+    double ends[2] = {0.0, -std::numeric_limits<double>::max()}; // largest, -smallest
+    double sums[2] = {0.0, static_cast<double>(nodes.topology.n_owned)};
+    for (int64_t node = 0; node < nodes.topology.n_owned; ++node) {
+        const double value = of_forces_[nodes.atom_of_node[node]];
+        ends[0] = std::max(ends[0], value);
+        ends[1] = std::max(ends[1], -value);
+        sums[0] += value;
+    }
+    MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_DOUBLE, MPI_MAX, world);
+    MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
+    n_atoms = std::max(1.0, sums[1]);
+    return {ends[0], sums[0] / n_atoms, sums[1] > 0.0 ? -ends[1] : 0.0};
+}
+
 /// The mean over all atoms of each column, as direct forces lose it.
-void PairMLIP::remove_net_forces(std::vector<double>& forces, int width) {
+void Spread::remove_net_forces(const DomainTopology& nodes, std::vector<double>& forces, int width) const {
     std::vector<double> sums(width + 1, 0.0);
-    sums[width] = static_cast<double>(topology().n_owned);
+    sums[width] = static_cast<double>(nodes.topology.n_owned);
     for (size_t k = 0; k < forces.size(); ++k) {
         sums[k % width] += forces[k];
     }
     MPI_Allreduce(MPI_IN_PLACE, sums.data(), width + 1, MPI_DOUBLE, MPI_SUM, world);
-    for (int64_t node = 0; node < topology().n_owned; ++node) { // other atoms keep their zeros
-        double* of_atom = forces.data() + static_cast<ptrdiff_t>(width) * candidates_.place_of_node[node];
+    for (int64_t node = 0; node < nodes.topology.n_owned; ++node) { // other atoms keep their zeros
+        double* of_atom = forces.data() + static_cast<ptrdiff_t>(width) * nodes.atom_of_node[node];
         for (int k = 0; k < width; ++k) {
             of_atom[k] -= sums[k] / sums[width];
         }
     }
 }
 
-double PairMLIP::find_energy_spread(const mlip::Results& results) {
+double Spread::find_energy(const Results& results) const {
     std::vector<double> energies(results.energy_by_sample, results.energy_by_sample + results.samples);
     MPI_Allreduce(MPI_IN_PLACE, energies.data(), results.samples, MPI_DOUBLE, MPI_SUM, world);
-    return energy_unit_ * std::sqrt(variance(energies.data(), results.sample_weights, results.samples, 1));
+    return model_.energy_unit *
+           std::sqrt(variance(energies.data(), results.sample_weights, results.samples, 1));
 }
 
 /// Of the nine components of the symmetric virial, in LAMMPS' unit of energy; zero for direct forces without
 /// one.
-std::vector<double> PairMLIP::find_virial_spread(const mlip::Results& results, bool direct, double n_atoms) {
+std::vector<double> Spread::find_virial(const Results& results, bool direct, double n_atoms) const {
     std::vector<double> spread(9, 0.0);
     if (results.virial_by_sample == nullptr) {
         return spread;
@@ -169,8 +157,8 @@ std::vector<double> PairMLIP::find_virial_spread(const mlip::Results& results, b
             virial[i] = virial[j] = 0.5 * (virial[i] + virial[j]);
         }
     }
-    double factor = energy_unit_;
-    if (direct && evaluator_->description().direct_stresses) { // a mean over atoms, eV/Å^3
+    double factor = model_.energy_unit;
+    if (direct && model_.description().direct_stresses) { // a mean over atoms, eV/Å^3
         factor *= domain->xprd * domain->yprd * domain->zprd / n_atoms;
     }
     for (int k = 0; k < 9; ++k) {
@@ -180,45 +168,4 @@ std::vector<double> PairMLIP::find_virial_spread(const mlip::Results& results, b
     return spread;
 }
 
-/// On rank 0.
-void PairMLIP::open_deviations() {
-    if (comm->me != 0) {
-        return;
-    }
-    deviations_ = std::fopen(out_file_.c_str(), "w");
-    if (deviations_ == nullptr) {
-        throw std::runtime_error("`out_file` " + out_file_ + " cannot be written: " + utils::getsyserror());
-    }
-    utils::print(deviations_, "#{:>11} {:>18} {:>18} {:>18} {:>18} {:>18} {:>18}\n", "step", "max_devi_v",
-                 "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f", "avg_devi_f");
-}
-
-/// A line as DeePMD-kit writes it: of the virial per atom and of the forces the largest, the smallest and the
-/// mean deviation (that of the virial as a root mean square).
-void PairMLIP::write_deviation(const std::vector<double>& virial, const double* extremes, double n_atoms) {
-    if (!writes_deviations_) {
-        together([&] { open_deviations(); });
-        writes_deviations_ = true;
-    }
-    if (comm->me == 0) {
-        double squares = 0.0;
-        for (const double value : virial) {
-            squares += value * value / 9.0;
-        }
-        const auto [low, high] = std::minmax_element(virial.begin(), virial.end());
-        utils::print(deviations_, "{:>12} {:>18.6e} {:>18.6e} {:>18.6e} {:>18.6e} {:>18.6e} {:>18.6e}\n",
-                     update->ntimestep, *high / n_atoms, *low / n_atoms, std::sqrt(squares) / n_atoms,
-                     extremes[0], extremes[2], extremes[1]);
-        std::fflush(deviations_);
-    }
-    if (stop_above_ > 0.0 && extremes[0] > stop_above_) {
-        if (comm->me == 0) {
-            utils::logmesg(
-                lmp,
-                "pair mlip: the run ends at step {}: the models' forces deviate by {:g}, more than "
-                "stop_above {:g}\n",
-                update->ntimestep, extremes[0], stop_above_);
-        }
-        timer->force_timeout();
-    }
-}
+} // namespace mlip

@@ -1,16 +1,14 @@
-// What is asked for and checked before a run.
+#include "system_checks.h"
 
-#include "pair_mlip.h"
+#include "rotations.h"
 
 #include "atom.h"
-#include "comm.h"
 #include "compute.h"
 #include "domain.h"
 #include "error.h"
 #include "fix.h"
 #include "force.h"
 #include "modify.h"
-#include "neighbor.h"
 #include "update.h"
 #include "utils.h"
 
@@ -20,52 +18,41 @@
 
 using namespace LAMMPS_NS;
 
+namespace mlip {
 namespace {
 constexpr double kElectronVoltInKcal = 23.060549; // per mol, as LAMMPS converts metal to real
 }
 
-void PairMLIP::init_style() {
-    if (!evaluator_) {
-        error->all(FLERR, "pair_style mlip needs a pair_coeff command: pair_coeff * * model.pt Si O");
-    }
-    check_system();
+void SystemChecks::check() {
+    check_dimensions();
+    check_heat_flux();
     check_special_bonds();
-    check_masses();
+    masses_.check();
     check_virial_consumers();
     check_random();
     check_lattice();
-    has_compute_pair_ = !modify->get_compute_by_style("^pair$").empty();
-    // at most a virial of a ghost, or its forces of all samples; the same without newton
-    const auto& model = evaluator_->description();
-    comm_reverse = comm_reverse_off = std::max({9, 3 * model.rotations, 3 * model.members});
-    raise_communication_cutoff();
-    const bool needs_ghost_centres = comm->nprocs > 1 && hops_ > 1;
-    neighbor->add_request(this, needs_ghost_centres ? NeighConst::REQ_FULL | NeighConst::REQ_GHOST
-                                                    : NeighConst::REQ_FULL);
-    topology_call_ = -1;
 }
 
-double PairMLIP::init_one(int i, int j) {
-    if (setflag[i][j] == 0) {
-        error->all(FLERR, "pair_style mlip: no pair_coeff for the types {} and {}", i, j);
-    }
-    cutghost[i][j] = cutghost[j][i] = evaluator_->description().cutoff;
-    return cutghost[i][j];
-}
-
-void PairMLIP::check_system() {
+double SystemChecks::energy_unit() const {
     if (strcmp(update->unit_style, "metal") == 0) {
-        energy_unit_ = 1.0;
-    } else if (strcmp(update->unit_style, "real") == 0) {
-        energy_unit_ = kElectronVoltInKcal;
-    } else {
+        return 1.0;
+    }
+    if (strcmp(update->unit_style, "real") != 0) {
         error->all(FLERR, "pair_style mlip: expected `units metal` or `units real`, got `units {}`",
                    update->unit_style);
     }
+    return kElectronVoltInKcal;
+}
+
+void SystemChecks::check_dimensions() const {
     if (domain->dimension != 3) {
         error->all(FLERR, "pair_style mlip: expected `dimension 3`, got {}", domain->dimension);
     }
-    if (hops_ > 1 && !modify->get_compute_by_style("^heat/flux").empty()) {
+}
+
+void SystemChecks::check_heat_flux() const {
+    const int hops = model_.description().hops();
+    if (hops > 1 && !modify->get_compute_by_style("^heat/flux").empty()) {
         error->all(
             FLERR,
             "pair_style mlip: compute heat/flux needs per-atom virials that say which atom's energy a "
@@ -73,12 +60,12 @@ void PairMLIP::check_system() {
             "model "
             "(without an adaptive cutoff) with compute centroid/stress/atom, or another method (approach to "
             "equilibrium, rnemd)",
-            hops_);
+            hops);
     }
 }
 
 /// LAMMPS leaves pairs out of neighbour lists when both their factors are zero; to us they are pairs as any.
-void PairMLIP::check_special_bonds() {
+void SystemChecks::check_special_bonds() const {
     if (atom->molecular == Atom::ATOMIC) {
         return;
     }
@@ -94,8 +81,8 @@ void PairMLIP::check_special_bonds() {
 }
 
 /// A rotation that is new at every step makes another energy surface of every evaluation.
-void PairMLIP::check_random() {
-    if (!random_) {
+void SystemChecks::check_random() const {
+    if (!settings_.random) {
         return;
     }
     const char* what = update->whichflag == 2 ? "a minimisation" : nullptr;
@@ -112,35 +99,35 @@ void PairMLIP::check_random() {
 
 /// A model averaged over a crystal's group has that symmetry only in boxes that the group keeps: R maps the
 /// vectors h of the box onto integer combinations of them, as ase_mlip/rotations/averaging.py checks.
-void PairMLIP::check_lattice() {
-    const std::vector<double>& operations = evaluator_->description().operations;
+void SystemChecks::check_lattice() const {
+    const std::vector<double>& operations = model_.description().operations;
     const bool is_periodic = domain->xperiodic || domain->yperiodic || domain->zperiodic;
-    if (!check_lattice_ || operations.empty() || !is_periodic) {
+    if (!settings_.check_lattice || operations.empty() || !is_periodic) {
         return;
     }
     constexpr double tolerance = 1e-3; // of fractional coordinates
-    const mlip::Matrix box = {domain->xprd, domain->xy, domain->xz, 0,           domain->yprd,
-                              domain->yz,   0,          0,          domain->zprd}; // columns are vectors
-    const double* h = domain->h_inv;                                               // xx, yy, zz, yz, xz, xy
-    const mlip::Matrix inverse = {h[0], h[5], h[4], 0, h[1], h[3], 0, 0, h[2]};
-    mlip::Matrix to_box = {1, 0, 0, 0, 1, 0, 0, 0, 1};
+    const Matrix box = {domain->xprd, domain->xy, domain->xz, 0,           domain->yprd,
+                        domain->yz,   0,          0,          domain->zprd}; // columns are vectors
+    const double* h = domain->h_inv;                                         // xx, yy, zz, yz, xz, xy
+    const Matrix inverse = {h[0], h[5], h[4], 0, h[1], h[3], 0, 0, h[2]};
+    Matrix to_box = {1, 0, 0, 0, 1, 0, 0, 0, 1};
     for (int k = 0; domain->triclinic_general && k < 9; ++k) {
         to_box[k] = domain->rotate_g2r[k / 3][k % 3];
     }
-    const mlip::Matrix to_user = {to_box[0], to_box[3], to_box[6], to_box[1], to_box[4],
-                                  to_box[7], to_box[2], to_box[5], to_box[8]};
+    const Matrix to_user = {to_box[0], to_box[3], to_box[6], to_box[1], to_box[4],
+                            to_box[7], to_box[2], to_box[5], to_box[8]};
     int broken = 0;
     double worst = 0.0;
     for (size_t start = 0; start < operations.size(); start += 9) {
-        mlip::Matrix operation{};
+        Matrix operation{};
         std::copy_n(operations.begin() + static_cast<ptrdiff_t>(start), 9, operation.begin());
-        const mlip::Matrix in_box = mlip::product(to_box, mlip::product(operation, to_user));
-        double error = 0.0;
-        for (const double value : mlip::product(inverse, mlip::product(in_box, box))) {
-            error = std::max(error, std::abs(value - std::round(value)));
+        const Matrix in_box = product(to_box, product(operation, to_user));
+        double largest = 0.0;
+        for (const double value : product(inverse, product(in_box, box))) {
+            largest = std::max(largest, std::abs(value - std::round(value)));
         }
-        broken += error > tolerance ? 1 : 0;
-        worst = std::max(worst, error);
+        broken += largest > tolerance ? 1 : 0;
+        worst = std::max(worst, largest);
     }
     if (broken > 0) {
         error->all(
@@ -153,9 +140,9 @@ void PairMLIP::check_lattice() {
 }
 
 /// Direct forces without a direct virial or stress leave LAMMPS without a virial.
-void PairMLIP::check_virial_consumers() {
-    const auto& model = evaluator_->description();
-    if (!direct_ || model.direct_virials || model.direct_stresses) {
+void SystemChecks::check_virial_consumers() const {
+    const Description& model = model_.description();
+    if (!settings_.direct || model.direct_virials || model.direct_stresses) {
         return;
     }
     for (const Fix* fix : modify->get_fix_list()) {
@@ -167,37 +154,16 @@ void PairMLIP::check_virial_consumers() {
 }
 
 /// `patterns` are LAMMPS' own simple expressions, which know no alternatives.
-void PairMLIP::refuse_without_virial(const char* kind, const std::string& style,
-                                     const std::vector<std::string>& patterns) {
+void SystemChecks::refuse_without_virial(const char* kind, const std::string& style,
+                                         const std::vector<std::string>& patterns) const {
     for (const std::string& pattern : patterns) {
         if (utils::strmatch(style, pattern)) {
             error->all(FLERR,
                        "pair_style mlip forces direct: {} {} needs a virial, but `{}` has no direct "
                        "virial or stress; use `forces conservative`",
-                       kind, style, evaluator_->description().path);
+                       kind, style, model_.description().path);
         }
     }
 }
 
-/// Candidate edges reach `hops_` times cutoff + skin: so far the surroundings of every ghost have to be
-/// complete.
-void PairMLIP::raise_communication_cutoff() {
-    if (comm->nprocs == 1) {
-        return; // every ghost is folded onto its owner: the neighbour list's own cutoff is enough
-    }
-    const double needed = evaluator_->description().interaction_range + hops_ * neighbor->skin;
-    if (comm->mode != 0) {
-        error->all(FLERR,
-                   "pair_style mlip: expected `comm_modify mode single`, because the interaction range is "
-                   "the same for all atom types");
-    }
-    if (comm->cutghostuser < needed) {
-        if (comm->me == 0) {
-            utils::logmesg(
-                lmp,
-                "pair mlip: communication cutoff raised to {:g} (interaction range {:g} + {} x skin {:g})\n",
-                needed, evaluator_->description().interaction_range, hops_, neighbor->skin);
-        }
-        comm->cutghostuser = needed;
-    }
-}
+} // namespace mlip

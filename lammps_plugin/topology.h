@@ -1,10 +1,10 @@
 #pragma once
-// From LAMMPS' atoms, ghosts and full neighbour list to the candidate edges of a graph. Knows no LAMMPS
-// class.
+// From LAMMPS' own and ghost atoms and its full neighbour list to the pairs of a graph's nodes. Knows no
+// LAMMPS class.
 //
-// A place is a LAMMPS index: an owned atom or a ghost. A node of the graph is an atom: its ghosts are folded
-// onto it, or, for an atom of another rank, onto the first of its ghosts that is met. So one rank alone has
-// no ghost nodes, a cell may be smaller than the cutoff, and no atom is worked through twice on one rank.
+// A node is an atom whose ghost atoms are folded onto it, or, for an atom of another rank, onto the first of
+// its ghost atoms that is met. So one rank alone has no ghost nodes, a cell may be smaller than the cutoff,
+// and no atom is worked through twice on one rank.
 
 #include "evaluator.h"
 
@@ -13,28 +13,28 @@
 
 namespace mlip {
 
-/// The atoms of a domain, all arrays [n_places].
-struct Places {
-    int n_owned = 0, n_places = 0;
-    const double* positions = nullptr; // [n_places, 3], Å
+/// Own and ghost atoms, all arrays [n_all].
+struct DomainAtoms {
+    int n_owned = 0, n_all = 0;
+    const double* positions = nullptr; // [n_all, 3], Å
     std::vector<int> species;          // atomic number, or 0 for atoms that are not ours
     std::vector<int64_t> owner;        // identity of the atom: its rank and its index there, in one number
 };
 
-/// LAMMPS' full list, by place; places without a list have a count of 0.
+/// LAMMPS' full list; atoms that are no centres have a count of 0.
 struct Neighbours {
-    std::vector<int> count;            // [n_places]
-    const int* const* first = nullptr; // [n_places], entries masked with `mask`
+    std::vector<int> count;            // [n_all]
+    const int* const* first = nullptr; // [n_all], entries masked with `mask`
     int mask = 0;
 };
 
-struct Candidates {
+struct DomainTopology {
     Topology topology;
-    std::vector<int> place_of_node; // [n_nodes]
+    std::vector<int> atom_of_node; // [n_nodes]
 };
 
-/// Edges up to `reach` (cutoff + skin, Å) from owned atoms and from ghosts up to `hops` - 1 edges away.
-/// Throws std::runtime_error when two atoms are at one place.
-Candidates build_candidates(const Places& places, const Neighbours& neighbours, double reach, int hops);
+/// Pairs up to `reach` (cutoff + skin, Å) of own atoms and of ghost atoms up to `hops` - 1 pairs away. Throws
+/// std::runtime_error when two atoms have the same position.
+DomainTopology build_topology(const DomainAtoms& atoms, const Neighbours& neighbours, double reach, int hops);
 
 } // namespace mlip

@@ -76,13 +76,13 @@ Coverage coverage_of(const std::vector<Tensor>& tables, const cpu::SnnpWeights& 
     return coverage;
 }
 
-/// A stored list: N atoms, G images of atoms, for each atom the places of its candidates.
+/// A stored list: N atoms, G periodic images of atoms, and the pairs of each atom.
 struct List {
     Tensor kinds;      // int32 [N]
     Tensor owners;     // int32 [G] atom of an image
     Tensor offsets;    // [G, 3] what an image is away from its atom, Å
     Tensor starts;     // int32 [N + 1]
-    Tensor neighbours; // int32 [E] places: atoms, then images
+    Tensor neighbours; // int32 [E] the other atoms of pairs: atoms, then images
 
     void check_all() const {
         const int64_t n = kinds.size(0), images = owners.size(0), edges = neighbours.size(0);
@@ -93,19 +93,19 @@ struct List {
         check(neighbours, "neighbours", {edges}, at::kInt);
         const int* first = starts.const_data_ptr<int>();
         TORCH_CHECK(std::is_sorted(first, first + n + 1) && first[0] == 0 && first[n] == edges,
-                    "`starts` must rise from 0 to the number of candidates, ", edges);
+                    "`starts` must rise from 0 to the number of pairs, ", edges);
         check_range(owners, "owners", n);
         check_range(neighbours, "neighbours", n + images);
     }
 };
 
-/// The list in the form of atoms.h.
-struct Places {
+/// The list in the form of atoms.h, with a ghost atom for each image.
+struct WithImages {
     std::vector<double> positions; // [N + G, 3]
     std::vector<int> kinds, centres, counts;
     std::vector<const int*> first;
 
-    Places(const Tensor& atoms, const List& list) {
+    WithImages(const Tensor& atoms, const List& list) {
         const int64_t n = atoms.size(0), images = list.owners.size(0);
         positions = values_of<double>(atoms);
         positions.resize(3 * (n + images));
@@ -131,7 +131,7 @@ struct Places {
     Domain domain() const {
         Domain domain;
         domain.n_centres = static_cast<int>(centres.size());
-        domain.n_places = static_cast<int>(kinds.size());
+        domain.n_all = static_cast<int>(kinds.size());
         domain.centres = centres.data();
         domain.counts = counts.data();
         domain.first = first.data();
@@ -142,7 +142,7 @@ struct Places {
     }
 };
 
-/// Adds what stands at images to their atoms: [N + G, width] to [N, width].
+/// Adds the values of images to those of their atoms: [N + G, width] to [N, width].
 Tensor fold(const Tensor& values, const List& list) {
     const int64_t n = list.kinds.size(0), width = values.size(1);
     const int* owners = list.owners.const_data_ptr<int>();
@@ -193,16 +193,15 @@ struct SnnpOnAtoms : torch::CustomClassHolder {
     Found evaluate(const Tensor& positions, const Tensor& kinds, const Tensor& owners, const Tensor& offsets,
                    const Tensor& starts, const Tensor& neighbours, bool with_virials) {
         const List list{kinds, owners, offsets, starts, neighbours};
-        const int64_t n = kinds.size(0), places_count = n + owners.size(0);
+        const int64_t n = kinds.size(0), n_all = n + owners.size(0);
         list.check_all();
         check(positions, "positions", {n, 3}, at::kDouble);
         check_range(kinds, "kinds", kinds_);
-        const Places places(positions, list);
+        const WithImages all(positions, list);
         const auto options = positions.options();
-        const Tensor energies = at::zeros({places_count}, options),
-                     forces = at::zeros({places_count, 3}, options),
-                     virials = at::zeros({with_virials ? places_count : 0, 9}, options),
-                     counts = at::zeros({places_count}, options.dtype(at::kLong));
+        const Tensor energies = at::zeros({n_all}, options), forces = at::zeros({n_all, 3}, options),
+                     virials = at::zeros({with_virials ? n_all : 0, 9}, options),
+                     counts = at::zeros({n_all}, options.dtype(at::kLong));
         Targets targets;
         targets.energies = energies.data_ptr<double>();
         targets.forces = forces.data_ptr<double>();
@@ -210,7 +209,7 @@ struct SnnpOnAtoms : torch::CustomClassHolder {
         targets.extrapolating = counts.data_ptr<int64_t>();
         targets.virial = true;
         const Sums sums =
-            float_ ? float_->evaluate(places.domain(), targets) : double_->evaluate(places.domain(), targets);
+            float_ ? float_->evaluate(all.domain(), targets) : double_->evaluate(all.domain(), targets);
         const Tensor virial = at::empty({9}, options);
         std::copy_n(sums.virial, 9, virial.data_ptr<double>());
         return {energies.narrow(0, 0, n),

@@ -196,7 +196,7 @@ def test_atoms_at_one_place_and_positions_that_are_none(path):
         (
             4,
             torch.tensor([0, 2, 1], dtype=torch.int32),
-            "`starts` must rise from 0 to the number of candidates, 2",
+            "`starts` must rise from 0 to the number of pairs, 2",
         ),
         (5, torch.tensor([1, 2], dtype=torch.int32), r"`neighbours` must lie in \[0, 2\), got 2"),
         (0, torch.zeros(2, 3), r"`positions` must be contiguous with shape \[2, 3\] and dtype Double"),

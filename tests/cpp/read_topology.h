@@ -17,16 +17,16 @@ template <typename Number> std::vector<Number> read_numbers(std::istream& stream
     return values;
 }
 
-/// n_owned, n_places, n_nodes, n_edges; then the lists in the order of the struct, all int64.
+/// n_owned, n_all, n_nodes, n_edges; then the lists in the order of the struct, all int64.
 inline mlip::Topology read_topology(const std::string& path) {
     std::ifstream stream(path, std::ios::binary);
     const auto sizes = read_numbers<int64_t>(stream, 4);
     mlip::Topology topology;
     topology.n_owned = sizes[0];
-    topology.n_places = sizes[1];
+    topology.n_all = sizes[1];
     topology.species = read_numbers<int64_t>(stream, sizes[2]);
-    for (auto* list : {&topology.centre, &topology.neighbour, &topology.centre_place,
-                       &topology.neighbour_place, &topology.reverse}) {
+    for (auto* list : {&topology.centre, &topology.neighbour, &topology.centre_atom, &topology.neighbour_atom,
+                       &topology.reverse}) {
         *list = read_numbers<int64_t>(stream, sizes[3]);
     }
     return topology;

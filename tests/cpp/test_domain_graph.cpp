@@ -41,7 +41,7 @@ int main(int count, char** arguments) {
     at::set_num_threads(1);
     const mlip::Topology topology = read_topology(arguments[1]);
     std::ifstream stream(arguments[2], std::ios::binary);
-    const auto positions = read_numbers<double>(stream, 3 * topology.n_places);
+    const auto positions = read_numbers<double>(stream, 3 * topology.n_all);
     mlip::Description model;
     model.cutoff = std::atof(arguments[3]);
     model.interaction_range = std::atof(arguments[4]);
@@ -58,7 +58,7 @@ int main(int count, char** arguments) {
     expect(at::equal(loops.edge_index, tensors.edge_index), "edge_index");
     expect(at::equal(loops.edge_vectors, tensors.edge_vectors), "edge_vectors");
     expect(at::equal(loops.reverse_edges, tensors.reverse_edges), "reverse_edges");
-    std::printf("%ld candidates, %ld edges; loops %.2f ms, tensors %.2f ms\n",
+    std::printf("%ld pairs, %ld edges; loops %.2f ms, tensors %.2f ms\n",
                 static_cast<long>(topology.centre.size()), static_cast<long>(loops.edge_index.size(1)),
                 milliseconds([&] { domain.build_with_loops(positions.data()); }),
                 milliseconds([&] { domain.build_with_tensors(positions.data()); }));

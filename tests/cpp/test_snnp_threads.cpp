@@ -30,22 +30,21 @@ struct Chain {
         const int n = static_cast<int>(order.size());
         std::mt19937 generator(1);
         std::uniform_real_distribution<double> any(-0.2, 0.2);
-        std::vector<int> place_of(n);
-        for (int place = 0; place < n; ++place) {
-            place_of[order[place]] = place;
-            positions.insert(positions.end(),
-                             {order[place] + any(generator), any(generator), any(generator)});
+        std::vector<int> atom_of(n);
+        for (int atom = 0; atom < n; ++atom) {
+            atom_of[order[atom]] = atom;
+            positions.insert(positions.end(), {order[atom] + any(generator), any(generator), any(generator)});
             kinds.push_back(0);
-            centres.push_back(place);
+            centres.push_back(atom);
         }
         neighbours.reserve(6 * n);
-        for (int place = 0; place < n; ++place) {
+        for (int atom = 0; atom < n; ++atom) {
             first.push_back(neighbours.data() + neighbours.size());
             int count = 0;
             for (const int step : {-3, -2, -1, 1, 2, 3}) {
-                const int other = order[place] + step;
+                const int other = order[atom] + step;
                 if (other >= 0 && other < n) {
-                    neighbours.push_back(place_of[other]);
+                    neighbours.push_back(atom_of[other]);
                     ++count;
                 }
             }
@@ -70,7 +69,7 @@ struct Chain {
 
     snnp::Domain domain() const {
         snnp::Domain domain;
-        domain.n_centres = domain.n_places = static_cast<int>(kinds.size());
+        domain.n_centres = domain.n_all = static_cast<int>(kinds.size());
         domain.centres = centres.data();
         domain.counts = counts.data();
         domain.first = first.data();

@@ -189,6 +189,18 @@ def test_a_run_dumps_what_is_far_and_halts(parallel, tmp_path, model):
 # ---- without -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["leverage", "extrapolating"])
+def test_it_cannot_be_asked_for_before_there_is_a_model(lammps, tmp_path, name):
+    script = f"""units metal
+region box block 0 5 0 5 0 5
+create_box 1 box
+mass 1 28.085
+pair_style mlip
+fix far all pair 1 mlip {name} 1
+"""
+    fails(lammps, script, tmp_path, r"pair_style mlip needs a pair_coeff command: pair_coeff \* \* model.pt")
+
+
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=slow)])
 def test_a_file_without_leverage_says_how_to_get_one(parallel, tmp_path, models, ranks):
     case = case_of(models.path("one"), diamond(1, 0.05))
