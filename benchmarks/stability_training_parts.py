@@ -70,7 +70,7 @@ class Store:
             entries[name] = {"result": found, "cpu_seconds": time.process_time() - started}
             entries["environment"] = timing.environment()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            written = json.dumps(self.document, indent=1, ensure_ascii=False).replace(f"{self.work}/", "")
+            written = json.dumps(rounded(self.document), ensure_ascii=False).replace(f"{self.work}/", "")
             timing._write(self.path, written + "\n")
         return entries[name]["result"]
 
@@ -81,6 +81,15 @@ class Store:
             print(f"{case}: {name}, again, as `{path.name}` is not there", file=sys.stderr)
             compute()
         return path
+
+
+def rounded(value: Any) -> Any:
+    """The same with six significant digits, which keeps the stored file small."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    return [rounded(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def healed(store: Store, case: str, run: Path) -> dict[str, Any]:
