@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fake_lammps import found, write_program
 
-from ase_mlip.building import _build, _build_files, _ops
+from ase_mlip.building import _build, _build_files, _ops, _run_compilers
 from ase_mlip.lammps import _build_lammps, lammps_plugin_path
 
 REMEDY = r"cut short or altered since; build it again with `ase-mlip build --force`"
@@ -131,8 +131,8 @@ def test_a_running_build_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize(("cores", "memory", "expected"), [(8, 2.5e9, 2), (2, 1e12, 2), (4, 1e8, 1)])
 def test_compilers_are_bounded_by_cores_and_memory(monkeypatch, tmp_path, cores, memory, expected):
-    monkeypatch.setattr(_build, "usable_cores", lambda: cores)
-    monkeypatch.setattr(_build, "free_memory", lambda: memory)
+    monkeypatch.setattr(_run_compilers, "usable_cores", lambda: cores)
+    monkeypatch.setattr(_run_compilers, "free_memory", lambda: memory)
     running, most, counter = 0, 0, threading.Lock()
 
     def compile_one(command):
@@ -145,10 +145,10 @@ def test_compilers_are_bounded_by_cores_and_memory(monkeypatch, tmp_path, cores,
             running -= 1
         return "", 0
 
-    monkeypatch.setattr(_build, "_run", compile_one)
-    _build.run_all([["c++", str(k)] for k in range(12)])
+    monkeypatch.setattr(_run_compilers, "_run", compile_one)
+    _run_compilers.run_all([["c++", str(k)] for k in range(12)])
     assert most == expected
 
 
 def test_free_memory_is_that_of_the_machine_or_less():
-    assert 0 < _build.free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < _run_compilers.free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
