@@ -1,7 +1,7 @@
 #pragma once
 // Which knot intervals of an s-NNP hold training data, and how many neighbours and angles of a centre lie in
-// others: there the splines were continued rather than learned. ase_mlip/calculators/visited.py says how data
-// are counted. No libtorch in here.
+// others: there the splines were continued rather than learned. ase_mlip/calculators/diagnostics/visited.py
+// says how data are counted. No libtorch in here.
 
 #include <algorithm>
 #include <cmath>
