@@ -60,16 +60,16 @@ def test_forces_of_another_calculator_are_not_taken(pair, compute, tmp_path):
     run = {"phonons": phonons, "audit": audit_phonons}[compute]
     options = OPTIONS if compute == "phonons" else {"relax_first": False}
     first, second = pair()
-    run(copper(first), (2, 2, 2), checkpoint=tmp_path / "f.npz", **options)
+    run(copper(first), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **options)
     with pytest.warns(UserWarning, match=r"f\.npz` holds forces .*: all are computed anew"):
-        found = run(copper(second), (2, 2, 2), checkpoint=tmp_path / "f.npz", **options)
-    expected = run(copper(second), (2, 2, 2), **options)
+        found = run(copper(second), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **options)
+    expected = run(copper(second), supercell_matrix=(2, 2, 2), **options)
     if compute == "phonons":
         assert found.mesh_frequencies == pytest.approx(expected.mesh_frequencies, abs=1e-9)
     else:
         assert found.force_constants == pytest.approx(expected.force_constants, abs=1e-9)
     # and the file is now of the second
-    again = run(copper(pair()[1]), (2, 2, 2), checkpoint=tmp_path / "f.npz", **options)
+    again = run(copper(pair()[1]), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **options)
     assert again.evaluations == found.evaluations
 
 

@@ -277,7 +277,7 @@ def test_an_edge_at_the_cutoff_stays_only_with_its_reverse(driver, pair_model_pa
         (0, [14, 119], r"`species` must lie in \[1, 119\), got 119"),
         (1, [1, 0], "must be sorted by `centre`"),
         (2, [1, 2], r"`neighbour` must lie in \[0, 2\), got 2"),
-        (4, [1, 9], r"`neighbour_place` must lie in \[0, 2\), got 9"),
+        (4, [1, 9], r"`neighbour_atom` must lie in \[0, 2\), got 9"),
         (5, [1, 2], r"`reverse` must lie in \[-1, 2\), got 2"),
     ],
 )
