@@ -122,6 +122,8 @@ def test_what_is_no_structure_and_no_potential():
         ase_mlip.relax([bulk("Cu")], EMT())
     with pytest.raises(FileNotFoundError, match="model `pet-gold` not found"):
         ase_mlip.relax(bulk("Au"), "pet-gold")
+    with pytest.raises(MLIPError, match=r"got \(2, 2, 2\); options such as `supercell_matrix` are given by"):
+        ase_mlip.phonons(bulk("Cu"), (2, 2, 2))
     with pytest.raises(MLIPError, match="got 2 in a list; .* `Ensemble.from_files"):
         ase_mlip.relax(bulk("Si"), ["pet-si", "snnp-si"])
     with pytest.raises(MLIPError, match='`engine="lammps"` needs a model file, .* got a calculator'):

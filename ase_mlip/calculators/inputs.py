@@ -75,12 +75,21 @@ def as_structure(atoms: Structure) -> Atoms:
 
 
 def as_calculator(calculator: Potential, dtype: str | None = None) -> BaseCalculator:
-    """The calculator itself, or that of a model; ``dtype`` is for models that are not loaded yet."""
+    """The calculator itself, or that of a model; ``dtype`` is for models that are not loaded yet.
+
+    Raises MLIPError for anything else, and as :class:`.calculator.MLIPCalculator`.
+    """
     if hasattr(calculator, "get_potential_energy"):  # of ASE, or what behaves alike
         return calculator
     from ..model_file.model import Model  # late: it imports torch
     from .calculator import MLIPCalculator
 
+    models = calculator if isinstance(calculator, (list, tuple)) else [calculator]
+    if not all(isinstance(model, (str, os.PathLike, Model)) for model in models):
+        raise MLIPError(
+            "`calculator`: expected an ASE calculator, a loaded model, a model file or the name of a shipped "
+            f"potential, got {calculator!r}; options such as `supercell_matrix` are given by name"
+        )
     return MLIPCalculator(calculator, dtype=None if isinstance(calculator, Model) else dtype)
 
 
