@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms, units
-from ase.io import iread
 
 from ..calculators.inputs import as_model_file, as_structure, structure_with_calculator
+from ..data.data import read_structures
 from ..dynamics.criteria import Criteria, Monitor
 from ..dynamics.engines import ase_frames, lammps_frames
 from ..dynamics.integrators import Evaluate
@@ -268,5 +268,5 @@ def _read_reference(reference: Iterable[Atoms] | str | Path | None, rmax: float)
         path = Path(reference)
         if not path.is_file():
             raise StructureError(f"`reference`: expected a file that ASE reads, `{path}` does not exist")
-        reference = iread(path, index=":")
+        reference = read_structures(path)
     return rdf(reference, rmax)

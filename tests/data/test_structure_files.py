@@ -11,10 +11,12 @@ from ase.io import read, write
 from click.testing import CliRunner
 from optional_packages import HAS_PHONO3PY, needs_phono3py
 
+from ase_mlip import relaxation
 from ase_mlip.cli.program import main
 from ase_mlip.data.data import DataConfig, load_data, read_structures
 from ase_mlip.errors import DataError, StructureError
 from ase_mlip.relaxation.relax import relax
+from ase_mlip.stability.runs import md_stability
 
 CIF = """data_alloy
 _cell_length_a 5.43
@@ -32,6 +34,26 @@ _atom_site_fract_y
 _atom_site_fract_z
 _atom_site_occupancy
 {sites}
+"""
+
+STABILIZE = """name = "a"
+output = "out"
+model = "snnp-si"
+[starts]
+train = "good.xyz"
+validation = "good.xyz"
+[data]
+train = "alloy.cif"
+[simulation]
+temperature_K = 600.0
+replicas = 4
+time = 0.1
+[[observables]]
+kind = "distances"
+reference = "good.xyz"
+[learning]
+learning_rate = 1e-5
+epochs = 1
 """
 
 
@@ -81,7 +103,13 @@ def test_partial_occupancy_is_refused_by_the_name_of_the_site(alloy):
         ("rotations", "FILE", "-o", "OUT"),
         ("relax", "pet-si", "GOOD", "--symmetrize", "crystal", "--crystal", "FILE"),
         ("relax", "pet-si", "GOOD", "--reference", "FILE"),
+        ("design", "FILE", "--pick", "1"),
+        ("design", "GOOD", "--pick", "1", "--have", "FILE"),
+        ("design", "GOOD", "--pick", "1", "--target", "FILE"),
+        ("design", "--attach", "pet-si", "FILE", "-o", "OUT.pt"),
+        ("landscape", "snnp-si", "FILE"),
         ("train", "TOML"),
+        ("stabilize", "STABLE"),
     ],
     ids=lambda command: " ".join(command),
 )
@@ -92,7 +120,8 @@ def test_every_command_refuses_it(command, alloy, tmp_path, monkeypatch):
     text = re.sub(r"(?m)^train = .*$", 'train = "alloy.cif"', example.read_text())
     (tmp_path / "run.toml").write_text(text)
     names = {"FILE": alloy, "GOOD": tmp_path / "good.xyz", "OUT": tmp_path / "out"}
-    names["TOML"] = tmp_path / "run.toml"
+    (tmp_path / "stable.toml").write_text(STABILIZE)
+    names |= {"TOML": "run.toml", "STABLE": "stable.toml", "OUT.pt": "out.pt"}
     result = CliRunner().invoke(main, [str(names.get(word, word)) for word in command])
     assert result.exit_code == 1
     assert "alloy.cif`: expected sites that are fully occupied, got `Si1` (Si, 0.7)" in result.output
@@ -108,6 +137,27 @@ def test_functions_refuse_it_too(alloy):
     atoms.calc = EMT()
     with pytest.raises(StructureError, match=r"`relax`: expected .* got site 0 with Si 0\.7, Ge 0\.3"):
         relax(atoms)
+
+
+def test_frames_to_compare_dynamics_with_are_read_alike(alloy):
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    with pytest.raises(StructureError, match=r"alloy\.cif`: expected sites that are fully occupied"):
+        md_stability(atoms, temperature_K=300.0, reference=alloy)
+
+
+def test_files_of_users_are_read_in_one_place():
+    """Others that call ASE's reader read forces of displaced supercells, or what the package wrote."""
+    package = Path(relaxation.__file__).parents[1]
+    others = {
+        "lattice_dynamics/reference.py",
+        "report/validate.py",
+        "relaxation/relax.py",
+        "relaxation/store.py",
+    }
+    reads = re.compile(r"from ase\.io import [^\n]*\bi?read\b|ase\.io\.i?read\(")
+    found = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if reads.search(p.read_text())}
+    assert found == others | {"data/structure_files.py"}
 
 
 def test_it_is_found_in_files_of_other_formats(alloy, tmp_path):
