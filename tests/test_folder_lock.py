@@ -8,7 +8,10 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 
 from ase_mlip import folder_lock
 from ase_mlip.errors import OutputInUseError
@@ -120,6 +123,8 @@ COMMANDS = {
     "validate": (["validate", "{model}", "{crystal}", "-o", "{folder}/out"], "out"),
     "demo": (["demo", "-o", "{folder}/out"], "out"),
     "conductivity": (["conductivity", "{model}", "{crystal}", "-o", "{folder}/out"], "out"),
+    "landscape": (["landscape", "{model}", "{labelled}", "-o", "{folder}/out"], "out"),
+    "design": (["design", "{labelled}", "--pick", "1", "-o", "{folder}/out"], "out"),
 }
 
 
@@ -133,8 +138,15 @@ def test_commands_hold_the_lock_of_their_output(tmp_path, pair_model_path, comma
     if command == "conductivity":
         pytest.importorskip("phono3py", reason="the extra `kappa` is not installed")
     bulk("SiO", "zincblende", a=4.6).write(tmp_path / "crystal.extxyz")
+    frames = []
+    for seed in range(2):
+        frames.append(bulk("SiO", "zincblende", a=4.6))
+        frames[-1].rattle(0.05, seed=seed)
+        frames[-1].calc = SinglePointCalculator(frames[-1], energy=-1.0, forces=np.zeros((2, 3)))
+    write(tmp_path / "labelled.extxyz", frames)
     arguments, output = COMMANDS[command]
     known = {"model": pair_model_path, "crystal": tmp_path / "crystal.extxyz", "folder": tmp_path}
+    known["labelled"] = tmp_path / "labelled.extxyz"
     with locked(tmp_path / output):
         found = CliRunner().invoke(main, [argument.format(**known) for argument in arguments])
     assert found.exit_code != 0
@@ -150,3 +162,15 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
     )
     with locked(tmp_path / "out"), pytest.raises(OutputInUseError, match="is being written by process"):
         train(tmp_path / "run.toml", progress=False)
+
+
+def test_two_stability_trainings_do_not_share_a_folder(tmp_path):
+    from ase_mlip.stability_training.workflow import stabilize
+
+    (tmp_path / "run.toml").write_text(
+        'name = "a"\noutput = "out"\nmodel = "snnp-si"\n[starts]\ntrain = "a.xyz"\nvalidation = "a.xyz"\n'
+        '[data]\ntrain = "a.xyz"\n[simulation]\ntemperature_K = 600.0\n'
+        '[[observables]]\nkind = "distances"\nreference = "a.xyz"\n'
+    )
+    with locked(tmp_path / "out"), pytest.raises(OutputInUseError, match="is being written by process"):
+        stabilize(tmp_path / "run.toml", progress=False)
