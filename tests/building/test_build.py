@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from ase_mlip.building import _build, _ops
+from ase_mlip.cli.program import main
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = Path(torch.__file__).resolve().parent
@@ -154,6 +156,19 @@ def test_a_failing_nvcc_leaves_a_build_with_its_reason_until_force(compiler, nvc
     write_program(nvcc, FAKE_NVCC)
     assert not _build.read_record(_build.find_or_build())["cuda_kernels"]  # not tried again at every start
     assert _build.read_record(_build.find_or_build(force=True))["cuda_kernels"]
+
+
+def test_the_command_builds_anew_with_force_only(compiler, nvcc, monkeypatch):
+    """`ase-mlip build --force`; what the fake compilers make is not loaded."""
+    write_program(nvcc, BROKEN_NVCC)
+    folder = _build.find_or_build()
+    monkeypatch.setattr(_ops, "build_info", lambda: {**_build.read_record(folder), "folder": str(folder)})
+    monkeypatch.setattr("ase_mlip.lammps._lammps.find_lammps", lambda: None)
+    write_program(nvcc, FAKE_NVCC)
+    said = CliRunner().invoke(main, ["build"])
+    assert said.exit_code == 0 and "unsupported GNU version" in said.stdout
+    said = CliRunner().invoke(main, ["build", "--force"])
+    assert said.exit_code == 0 and "CUDA kernels: compiled for sm_60" in said.stdout
 
 
 def test_nothing_is_built_anew_because_nvcc_has_gone(compiler, nvcc):

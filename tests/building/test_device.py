@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import torch
 from ase.build import bulk
 from torch import Tensor
 from toy import AnisotropicNetwork
+from waits import OnGPU
 
 from ase_mlip import MLIPCalculator, load_model
 from ase_mlip.building.device import GPUs, covers, devices_to_try, is_lack_of_memory, on_first_that_works
 from ase_mlip.errors import DeviceWarning, MLIPError, ModelFileError
 from ase_mlip.model_file.export import export_model
+from ase_mlip.model_file.self_test import exported_rotations
 
 H200 = GPUs(((9, 0),), 0, ("sm_80", "sm_90", "compute_90"))
 TWO = GPUs(((8, 0), (9, 0)), 1, ("sm_80", "sm_90"))
@@ -127,6 +130,16 @@ def test_shipped_potentials_run_where_a_gpu_is_seen_that_cannot_be_used(monkeypa
     assert np.isfinite(atoms.get_potential_energy())
     with pytest.raises((MLIPError, AssertionError, RuntimeError), match="CUDA"):
         load_model(name, device="cuda")
+
+
+def test_rotations_of_a_model_on_a_gpu_are_brought_to_the_cpu():
+    """NumPy reads them; here they only say that they are on a GPU, where `numpy` would fail."""
+    network = SimpleNamespace(
+        rotations=torch.eye(3)[None].as_subclass(OnGPU), weights=torch.ones(1).as_subclass(OnGPU)
+    )
+    OnGPU.reads.clear()
+    exported_rotations(SimpleNamespace(network=network))
+    assert OnGPU.reads == {"cpu": 2}
 
 
 # ---- lack of memory ---------------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ from ase.build import bulk
 from ase.io import write
 from ase.spacegroup import crystal
 from click.testing import CliRunner
+from optional_packages import needs_phono3py
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
+from ase_mlip.cli.simulations.conductivity import conductivity
 from ase_mlip.cli.simulations.elastic import elastic
 from ase_mlip.cli.simulations.eos import eos
 from ase_mlip.cli.simulations.relaxed import CrystalRun
@@ -95,13 +97,26 @@ def test_eos_prints_writes_and_draws(files):
     assert json.loads(run(eos, files / "sw.pt", files / "si.xyz", "--json").stdout)["n_atoms"] == 2
 
 
-def test_float64_is_the_default_and_float32_is_said(files):
+@pytest.mark.parametrize(
+    ("command", "function", "options"),
+    [
+        (eos, "equation_of_state", ("--volumes", 5)),
+        (elastic, "elastic_constants", ("--clamped",)),
+        pytest.param(
+            conductivity,
+            "thermal_conductivity",
+            ("--supercell", 1, 1, 1, "--mesh", 2, 2, 2),
+            marks=needs_phono3py,
+        ),
+    ],
+)
+def test_float64_is_the_default_and_float32_is_said(files, command, function, options):
     """Curvatures and differences of forces lose half of their digits."""
-    arguments = (files / "sw.pt", files / "si.xyz", "--volumes", 5, "--device", "cpu")
-    result = invoke(eos, *arguments, "--json")
-    assert json.loads(result.stdout)["settings"]["dtype"] == "float64" and "warning" not in result.stderr
-    result = invoke(eos, *arguments, "--dtype", "float32")
-    assert "warning: `equation_of_state` takes small differences" in result.stderr
+    arguments = (files / "sw.pt", files / "si.xyz", *options, "--device", "cpu")
+    result = invoke(command, *arguments, "--json")
+    assert json.loads(result.stdout)["settings"]["dtype"] == "float64" and "float64" not in result.stderr
+    result = invoke(command, *arguments, "--dtype", "float32")
+    assert f"warning: `{function}` takes small differences" in result.stderr
 
 
 def test_the_space_group_is_kept_unless_it_is_let_go(files, monkeypatch):

@@ -83,7 +83,7 @@ def test_threads_leave_the_filters_as_they_were(announced, pair_model_path):
     assert failures == [] and warnings.filters == before
 
 
-def test_a_process_in_which_all_warnings_are_errors(pair_model_path):
+def test_a_process_in_which_all_warnings_are_errors(pair_model_path, tmp_path):
     """With the torch that is installed: export, load and calculate."""
     code = (
         "import sys, warnings\n"
@@ -94,7 +94,10 @@ def test_a_process_in_which_all_warnings_are_errors(pair_model_path):
         "from ase_mlip import MLIPCalculator, export_model\n"
         "calculator = MLIPCalculator(sys.argv[1], device='cpu')\n"
         "calculator.calculate(bulk('Si'))\n"
+        "model = calculator.model\n"
+        "export_model(model.module, sys.argv[2], model.info)\n"
     )
-    command = [sys.executable, "-W", "error", "-c", code, str(pair_model_path)]
+    command = [sys.executable, "-W", "error", "-c", code, str(pair_model_path), str(tmp_path / "again.pt")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "again.pt").is_file()

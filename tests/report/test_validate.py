@@ -19,7 +19,9 @@ from click.testing import CliRunner
 
 from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.cli.program import main
+from ase_mlip.crystals import heights
 from ase_mlip.errors import DataError, StructureError
+from ase_mlip.lattice_dynamics.supercell import find_supercell
 from ase_mlip.provenance import versions as module_versions
 from ase_mlip.report import validate as module
 from ase_mlip.report.validate import Settings, validate
@@ -76,6 +78,18 @@ def test_numbers_are_those_of_the_workflows(report):
     assert plain > 3 * octahedral > 3 * icosahedral
     assert steps["dynamics"]["numbers"]["stable"]
     assert steps["dynamics"]["numbers"]["drift"] is None  # 0.01 ps have none
+
+
+def test_supercells_of_phonons_follow_the_same_rule(sw_path, tmp_path):
+    """Unless a length is given: faces at least twice the cutoff apart, compact, and as `phonons` chooses."""
+    calculator = MLIPCalculator(sw_path, device="cpu", dtype="float64")
+    atoms = bulk("Si", a=5.431)
+    settings = replace(QUICK, phonon_length=Settings().phonon_length)
+    numbers, _ = STEPS["phonons"](Job("si", atoms, calculator, tmp_path, settings, relaxed=atoms))
+    expected = find_supercell(atoms, None, None, calculator)
+    assert numbers["supercell_matrix"] == expected.tolist()
+    assert numbers["supercell_width"] == pytest.approx(heights(expected.T @ atoms.cell.array).min())
+    assert numbers["supercell_width"] >= 2 * calculator.model.info.cutoff
 
 
 def test_a_reference_of_another_crystal_costs_the_comparison_only(structures, tmp_path):

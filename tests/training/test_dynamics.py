@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from ase_mlip.cli.program import main
 from ase_mlip.data.data import Sample
+from ase_mlip.report.validate_steps import STEPS, Settings
 from ase_mlip.training.dynamics import FILE, run_dynamics
 from tests.toy import PairNetwork, export_toy
 
@@ -58,6 +59,12 @@ def test_the_command_ends_with_a_verdict(tmp_path):
     stored = json.loads((tmp_path / "out" / FILE).read_text(encoding="utf-8"))
     assert stored["verdict"] == line
     assert stored["temperature_K"] == 300.0 and len(stored["replicas"]) == 2
+
+
+def test_a_minute_is_what_both_commands_offer():
+    (option,) = [option for option in main.commands["train"].params if "--dynamics" in option.opts]
+    assert option.default == 60.0 == Settings().seconds
+    assert "dynamics" in STEPS
 
 
 def test_no_seconds_are_no_dynamics(tmp_path):
