@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from doc_tables import RESULTS, filled, medians, numbers, sentences, shows, stored, table
+from doc_tables import RESULTS, ROOT, filled, medians, numbers, sentences, shows, stored, table
+
+from ase_mlip.converters import common
 
 FAMILIES = {  # of docs/adapters.md, as the benchmark names them
     "MACE 64x0e+64x1o, 2 layers": "MACE 64x0e+64x1o, 2 layers, random weights",
@@ -35,6 +37,101 @@ def test_the_cost_of_pet_si():
     assert 1.0 <= lammps["dearest over cheapest of these sizes"] <= 1.0 + float(alike) / 100.0
     bytes_per_atom = lammps["peak memory, 110592 atoms"] * 1e9 / 110592
     assert shows(memory, bytes_per_atom / 1e3)
+
+
+def test_the_cost_on_the_other_processor():
+    pattern = (
+        r"On an \[AMD EPYC\]\S+ it is (\S+) times, and the largest system cost (\d+) % more per "
+        r"atom than the smallest"
+    )
+    ((ratio, more),) = re.findall(pattern, sentences("README.md"))
+    assert "AMD EPYC" in stored("lammps-amd")["environment"]["cpu"]
+    found = medians("lammps-amd")
+    share = found["per atom and step, 110592 atoms"] / found["per atom and step, 512 atoms"] - 1.0
+    agree([ratio, more], [found["mlip over qsnap"], 100.0 * share])
+
+
+# ---- docs/lammps.md: threads ---------------------------------------------------------------------
+
+THREADED = {
+    "PET (`pet-si`), 1728 atoms": "PET, 1728 atoms",
+    "s-NNP, native kernel, 13 824 atoms": "s-NNP, native, 13824 atoms",
+    "s-NNP, `kernel torch`, 13 824 atoms": "s-NNP, torch, 13824 atoms",
+    "NequIP, random weights, 1000 atoms": "NequIP, random weights, 1000 atoms",
+}
+WAYS = ("unset", "2", "package omp 2")
+
+
+def test_what_a_second_thread_gains():
+    found, other = medians("lammps-threads"), medians("lammps-threads-amd")
+    rows = table("lammps.md", "gain in ASE", "OMP_NUM_THREADS=2")
+    assert [row[0] for row in rows] == list(THREADED)
+    for label, in_ase, *beside in rows:
+        name = THREADED[label]
+        agree([in_ase], [found[f"{name}: gain of a second thread in ASE"]])
+        agree(beside, [found[f"{name}: gain with {way}, over that in ASE"] for way in WAYS])
+    pattern = r"the gains in ASE are (\S+), (\S+), (\S+) and (\S+), and those in `lmp` (\S+) to (\S+) of them"
+    ((*gains, low, high),) = re.findall(pattern, sentences("lammps.md"))
+    agree(gains, [other[f"{name}: gain of a second thread in ASE"] for name in THREADED.values()])
+    shares = [
+        other[f"{name}: gain with {way}, over that in ASE"] for name in THREADED.values() for way in WAYS
+    ]
+    agree([low, high], [min(shares), max(shares)])
+    (sums,) = re.findall(
+        r"those of forces gain (\S+) and those of virials per atom (\S+) from", sentences("lammps.md")
+    )
+    names = ("forces_from_gradients", "virials_from_gradients")
+    agree(sums, [found[f"{name}, 32768 atoms: gain of a second thread"] for name in names])
+
+
+@pytest.mark.parametrize("name", ["lammps-threads", "lammps-threads-amd"])
+def test_a_second_thread_gains_in_lammps_what_is_required(name):
+    required = [row for row in stored(name)["results"] if row["limit"] is not None]
+    assert len(required) == 12 and all(row["limit"] == 0.9 and row["sense"] == "≥" for row in required)
+    assert [row["what"] for row in required if row["verdict"] != "pass"] == []
+    assert all(row["spread"]["repeats"] >= 7 for row in required)
+
+
+# ---- docs/adapters.md: what the proof and its tests allow ----------------------------------------
+
+
+def test_limits_of_the_proof():
+    pattern = (
+        r"The energy has to agree to (\S+) of its size or, if that is below 1 eV, to (\S+) eV; forces to "
+        r"(\S+) eV/Å, the stress to (\S+) eV/Å³; otherwise nothing is written. In float32, (\d+) roundings"
+    )
+    (stated,) = re.findall(pattern, sentences("adapters.md"))
+    expected = (common.ENERGY, common.ENERGY, common.FORCES, common.STRESS, common.SINGLE)
+    assert tuple(map(float, stated)) == pytest.approx(expected)
+
+
+def test_what_the_adapters_tests_allow():
+    """Those tests need the families' packages; their limits stand in their text."""
+
+    def limits(family: str, what: str) -> list[float]:
+        text = (ROOT / "tests" / "adapters" / f"test_{family}.py").read_text(encoding="utf-8")
+        pattern = rf"{what}.energy < (\S+?),? .*?{what}.forces < (\S+?),? .*?{what}.stress < (\S+)"
+        return list(map(float, re.search(pattern, text, re.DOTALL).groups()))
+
+    rows = {
+        row[0]: [cell.split(" / ") for cell in row[1:]] for row in table("adapters.md", "energy, relative")
+    }
+    for label, family, what in (("MACE", "mace", "parity"), ("NequIP, Allegro", "nequip", "found")):
+        double = limits(family, what)
+        assert [[float(part) for part in cell] for cell in rows[label]] == [[x, x * 1e9] for x in double]
+    proof = [common.ENERGY, common.FORCES, common.STRESS]
+    single = limits("sevennet", r"found\[1\]")
+    found = rows["SevenNet, also its installed models"]
+    assert [[float(part) for part in cell] for cell in found] == [
+        list(pair) for pair in zip(proof, single, strict=True)
+    ]
+    text = (ROOT / "tests" / "adapters" / "test_pet.py").read_text(encoding="utf-8")
+    allowed = re.search(
+        r'dict.fromkeys\(VARIANTS, (\d+)\) \| {"the layout of PET-MAD 1.0": (\d+)}', text
+    ).groups()
+    for label, roundings in zip(("PET", "PET, the layout of PET-MAD 1.0"), allowed, strict=True):
+        assert [float(cell[0]) for cell in rows[label]] == proof
+        assert [cell[1].split()[0] for cell in rows[label]] == [roundings, roundings, str(common.SINGLE)]
 
 
 # ---- docs/adapters.md: speed ---------------------------------------------------------------------

@@ -3,10 +3,16 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import units
 from ase.build import bulk
+from ase.calculators.lammps import Prism
 from ase.io import write
-from doc_tables import block, lines_with_numbers, run
+from ase.spacegroup import crystal
+from doc_tables import block, lines_with_numbers, numbers, run, sentences, shows, table
+
+from ase_mlip import MLIPCalculator, elastic_constants, equation_of_state, relax
 
 ROOT = Path(__file__).resolve().parents[1]
 SILICON = ROOT / "examples" / "structures" / "silicon.cif"
@@ -53,3 +59,52 @@ def test_dynamics_of_pet_si(tmp_path):
         assert stated[4] == pytest.approx(fluctuation, rel=0.15)
         assert stated[5] == pytest.approx(shortest, abs=0.02)
         assert bonds == [0, 0]
+
+
+def test_moduli_of_beta_tin_silicon():
+    """docs/elasticity.md: the response to pressure is Reuss's, that to a uniform strain Voigt's."""
+    (relaxed, kept) = table("elasticity.md", "equation of state", "elastic constants")
+    atoms = crystal(
+        "Si", [(0, 0, 0)], spacegroup=141, cellpar=[4.9, 4.9, 2.7, 90, 90, 90], primitive_cell=True
+    )
+    atoms.calc = calculator = MLIPCalculator("snnp-si", device="cpu", dtype="float64")
+    atoms = relax(atoms, cell=True, symmetry="fix", fmax=1e-5, optimizer="BFGS", check_noise=False).atoms
+    atoms.calc = calculator
+    moduli = elastic_constants(atoms, fmax=1e-5).moduli
+    for row, keep_shape, modulus in ((relaxed, False, moduli.bulk_reuss), (kept, True, moduli.bulk_voigt)):
+        found = equation_of_state(atoms, strain=0.01, keep_shape=keep_shape)
+        assert float(row[1]) == pytest.approx(found.bulk_modulus, abs=0.15)
+        assert float(numbers(row[2])[0]) == pytest.approx(modulus, abs=0.15)
+
+
+def test_what_the_frame_of_lammps_changes():
+    """docs/lammps.md on ASE's calculators for LAMMPS, whose rotation ASE's Prism knows."""
+    pattern = (
+        r"`pet-si` in float64 differs by (\S+) meV per atom, at most (\S+) meV/Å in a force \((\S+) eV/Å as "
+        r"a root mean square\) and (\S+) GPa in a stress, and `snnp-si` by rounding"
+    )
+    (stated,) = re.findall(pattern, sentences("lammps.md"))
+    given = bulk("Si", a=5.43).repeat(2)
+    given.rattle(0.1, seed=2)
+    prism = Prism(given.cell.array)
+    turned = given.copy()
+    turned.set_cell(prism.lammps_cell)
+    turned.positions = prism.vector_to_lammps(given.positions)
+    found = {}
+    for name in ("pet-si", "snnp-si"):
+        given.calc = turned.calc = MLIPCalculator(name, device="cpu", dtype="float64")
+        energy, forces, stress = (
+            given.get_potential_energy(),
+            given.get_forces(),
+            given.get_stress(voigt=False),
+        )
+        back = prism.tensor2_to_ase(turned.get_stress(voigt=False))
+        found[name] = [
+            1e3 * abs(turned.get_potential_energy() - energy) / len(given),
+            1e3 * np.abs(prism.vector_to_ase(turned.get_forces()) - forces).max(),
+            np.sqrt(np.mean(forces**2)),
+            np.abs(back - stress).max() / units.GPa,
+        ]
+    for text, value in zip(stated, found["pet-si"], strict=True):
+        assert shows(text, value)
+    assert max(found["snnp-si"][k] for k in (0, 1, 3)) < 1e-6
