@@ -29,9 +29,13 @@ RATTLED = ROOT / "examples" / "structures" / "silicon_rattled.xyz"
 
 @pytest.mark.parametrize(
     ("model", "label"),
-    [pytest.param("pet-ge", "**Ge**: pet-ge", marks=pytest.mark.slow), ("pet-mo", "**Mo**: pet-mo")],
+    [
+        pytest.param("pet-si", "**Si**: pet-si", marks=pytest.mark.slow),
+        pytest.param("pet-ge", "**Ge**: pet-ge", marks=pytest.mark.slow),
+        ("pet-mo", "**Mo**: pet-mo"),
+    ],
 )
-def test_elastic_constants_of_germanium_and_molybdenum(model, label, tmp_path):
+def test_elastic_constants_of_the_pets(model, label, tmp_path):
     (row,) = [row for row in table("validation.md", "C11, GPa", "C44, relaxed") if row[0] == label]
     symbol = label[2:4]
     write(tmp_path / "crystal.cif", bulk(symbol, cubic=True))
@@ -96,6 +100,14 @@ def test_what_is_said_of_the_differences():
     expected.append(max(abs(100.0 * (parsed(data[k])[0] / parsed(theirs["ge"][k])[0] - 1.0)) for k in shared))
     for text, value in zip(stated, expected, strict=True):
         assert float(text) == pytest.approx(value, abs=1.0)
+
+
+@pytest.mark.slow
+def test_bands_of_germanium_have_no_imaginary_modes(tmp_path):
+    write(tmp_path / "ge.cif", bulk("Ge", cubic=True))
+    options = ("--supercell", 2, 2, 2, "--symmetrize", "crystal", "--json", "-o", tmp_path / "out")
+    found = json.loads(run("phonons", "pet-ge", tmp_path / "ge.cif", *options))["ge"]
+    assert found["n_atoms_supercell"] == 64 and found["lowest_frequency"] > -0.01
 
 
 @pytest.mark.slow

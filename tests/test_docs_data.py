@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import units
 from ase.io import read
+from doc_tables import numbers, sentences, table
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -57,3 +59,29 @@ def test_the_water_of_data_3_is_near_that_of_the_others_and_the_last_frames_are_
     ordered = distances[np.ix_(order, order)] ** 2
     found = [np.mean(np.diagonal(ordered, lag)) for lag in (40, 160, 300)]
     assert "{:.1f} Å² at 40 frames, {:.1f} at 160, {:.1f} at 300".format(*found) in text()
+
+
+@pytest.mark.skipif(not (SHARED / "mlearn").is_dir(), reason="../shared/data/mlearn is not there")
+@pytest.mark.parametrize("k", range(3), ids=["Si", "Ge", "Mo"])
+def test_elastic_constants_of_the_training_data(k, monkeypatch, capsys):
+    """The rows [1] of docs/validation.md: C11, C12, C44 of clamped ions and the bulk modulus, GPa."""
+    symbol = ("Si", "Ge", "Mo")[k]
+    rows = [row for row in table("validation.md", "C11, GPa", "C44, relaxed") if "[1]" in row[0]]
+    files = [SHARED / "mlearn" / f"{symbol}_{part}.xyz" for part in ("training", "test")]
+    monkeypatch.setattr(sys, "argv", ["elastic_constants_of_data.py", *map(str, files)])
+    runpy.run_path(str(SCRIPTS / "elastic_constants_of_data.py"), run_name="__main__")
+    found = numbers(capsys.readouterr().out.splitlines()[-1])
+    c11, c12, c44, modulus = map(float, found)
+    stated = [rows[k][column] for column in (2, 3, 4, 6)]
+    for text, value in zip(stated, (c11, c12, c44, modulus), strict=True):
+        assert float(text) == pytest.approx(value, abs=0.06 if "." in text else 0.6)
+    strained = [a for file in files for a in read(file, ":") if a.info.get("group") == "Elastic"]
+    calm = min(strained, key=lambda atoms: np.abs(atoms.get_stress()).max())
+    if rows[k][1]:
+        sites = {"Si": 8, "Mo": 2}[symbol]
+        assert float(rows[k][1]) == pytest.approx(
+            (calm.get_volume() / len(calm) * sites) ** (1 / 3), abs=6e-4
+        )
+    else:
+        largest = np.abs(calm.get_stress()).max() / units.GPa
+        assert f"the smallest stress has {largest:.2f} GPa" in sentences("validation.md")

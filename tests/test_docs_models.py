@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk
 from ase.io import read
 from scipy.spatial.transform import Rotation
 
 from ase_mlip.calculators.calculator import MLIPCalculator
+from ase_mlip.dynamics.thermostats import Thermostat
 from ase_mlip.model_file.info import find_model, read_info, shipped_models
+from ase_mlip.stability.runs import md_stability
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = shipped_models()
@@ -105,6 +107,36 @@ def test_lattice_constants_and_energies_of_atoms_alone(name):
         r"lie (\S+) \(Si\), (\S+) \(Ge\) and (\S+) eV \(Mo\) below", " ".join(page("snnp.md").split())
     )
     assert rounds_to(depth, texts[("si", "ge", "mo").index(symbol)])
+
+
+@pytest.mark.parametrize("name", [f"snnp-{symbol}" for symbol in CRYSTALS if f"snnp-{symbol}" in NAMES])
+def test_hot_crystals_stay_whole(name):
+    pattern = r"(\d+) atoms stay whole for (\S+) ps with a Langevin thermostat at (\d+) K"
+    ((count, length, kelvin),) = re.findall(pattern, section(name))
+    symbol = name.split("-")[1]
+    constant = float(re.search(r"has its lowest energy at (\S+) Å", section(name))[1])
+    atoms = bulk(symbol.capitalize(), CRYSTALS[symbol], a=constant, cubic=True)
+    atoms = atoms.repeat(round((int(count) / len(atoms)) ** (1 / 3)))
+    assert len(atoms) == int(count)
+    calculator = MLIPCalculator(name, device="cpu")
+    thermostat = Thermostat("langevin", float(kelvin))
+    time = float(length) * 1000.0 * units.fs
+    found = md_stability(
+        atoms, calculator, temperature_K=float(kelvin), thermostat=thermostat, time=time, replicas=1
+    )
+    assert found.stable, found.replicas[0].failure
+    assert found.mean_temperature == pytest.approx(float(kelvin), rel=0.15)
+
+
+@pytest.mark.skipif("snnp-si" not in NAMES, reason="snnp-si is not in the package")
+@pytest.mark.filterwarnings("ignore:.*are extrapolated")
+def test_two_atoms_repel_each_other_below_the_stated_distance():
+    (stated,) = re.findall(r"two atoms repel each other at all distances below (\S+) Å", section("snnp-si"))
+    calculator = MLIPCalculator("snnp-si", device="cpu", dtype="float64")
+    distances = np.append(np.arange(0.3, float(stated), 0.02), [float(stated) - 5e-3, float(stated) + 1.5e-2])
+    dimers = [Atoms("Si2", positions=[[0, 0, 0], [0, 0, r]]) for r in distances]
+    pushes = [found["forces"][1, 2] for found in calculator.evaluate(dimers, ["forces"])]
+    assert min(pushes[:-1]) > 0.0 > pushes[-1]
 
 
 def test_results_of_least_squares_and_of_the_shipped_files_stand_on_the_page_of_snnps():

@@ -115,6 +115,16 @@ def test_what_is_said_of_silicons_audits():
     )
 
 
+def test_optical_modes_beside_dft():
+    (silicon, data, *_, germanium) = [
+        row for row in table("validation.md", "C11, GPa", "C44, relaxed") if row[7]
+    ]
+    for row, model in ((silicon, "pet-si"), (germanium, "pet-ge")):
+        assert row[0].endswith(model)
+        assert shows(row[7], rows_of(model)["phonons: none, 2x2x2, 0.01 Å"]["optical_THz"])
+    assert shows(data[7].removesuffix(" [5]"), rows_of("pet-si")["reference: none"]["optical_THz"][1])
+
+
 def test_beside_the_forces_of_dft():
     rows = table("validation.md", "mean absolute error", "DFT 15.111")
     for averaging, mean, largest, optical, evaluations in rows:

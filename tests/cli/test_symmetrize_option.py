@@ -17,6 +17,7 @@ from ase_mlip.cli import program as cli
 
 STRUCTURE = Path(__file__).parents[2] / "examples" / "structures" / "silicon_rattled.xyz"
 CRYSTAL = STRUCTURE.with_name("silicon.cif")
+PAGE = Path(__file__).parents[2] / "docs" / "symmetry.md"
 QUICK = {
     "relax": ["--steps", "0"],
     "phonons": ["--no-relax", "--allow-unrelaxed", "--supercell", "1", "1", "1", "--mesh", "2", "2", "2"],
@@ -97,6 +98,7 @@ def test_the_choice_is_that_of_the_ladder_and_of_the_first_structure(tmp_path):
         f"averaging: octahedral (24 evaluations), chosen for silicon_rattled; residual of its forces "
         f"{residual:.1e} eV/Å, --tolerance 0.005"
     ]
+    assert lines[0] in PAGE.read_text(encoding="utf-8").splitlines()
     assert len(json.loads(result.stdout)["structures"]) == 2
     result = invoke("relax", "pet-si", perfect, *arguments)
     assert "averaging: none (1 evaluation), chosen for perfect" in result.stderr

@@ -148,6 +148,19 @@ def test_nose_hoover_conserves_its_quantity_and_is_canonical():
     assert np.abs(state.heat).max() > 5.0 * kT
 
 
+def test_nose_hoover_is_not_canonical_where_equal_oscillators_do_not_mix():
+    """What docs/md_stability.md warns of; above, uneven and anharmonic ones are right."""
+    rng = np.random.default_rng(2)
+    atoms = Atoms("Ar4", positions=np.zeros((4, 3)))
+    masses = atoms.get_masses()[:, None]
+    h = 0.1 / np.sqrt(7.0 / masses[0, 0])
+    thermostat = Thermostat("nose-hoover", 300.0, damping=30.0 * h / PICOSECOND, hold_centre=False)
+    integrator = make_integrator(atoms, h, thermostat, [0])
+    _, p, _ = sample(integrator, wells(7.0), (60, 4, 3), masses, 4000, 1000, rng)
+    mean, error = mean_and_error((0.5 * (p**2 / masses).sum(axis=(2, 3)) / kT) ** 2)
+    assert mean - 42.0 > 4.0 * error
+
+
 def test_what_is_conserved_improves_with_the_square_of_the_step():
     def error(kind, step):
         atoms = bulk("Cu", cubic=True)
