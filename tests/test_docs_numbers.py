@@ -10,9 +10,11 @@ from ase.build import bulk
 from ase.calculators.lammps import Prism
 from ase.io import write
 from ase.spacegroup import crystal
+from click.testing import CliRunner
 from doc_tables import block, lines_with_numbers, numbers, run, sentences, shows, table
 
 from ase_mlip import MLIPCalculator, elastic_constants, equation_of_state, relax
+from ase_mlip.cli.program import main
 
 ROOT = Path(__file__).resolve().parents[1]
 SILICON = ROOT / "examples" / "structures" / "silicon.cif"
@@ -108,3 +110,13 @@ def test_what_the_frame_of_lammps_changes():
     for text, value in zip(stated, found["pet-si"], strict=True):
         assert shows(text, value)
     assert max(found["snnp-si"][k] for k in (0, 1, 3)) < 1e-6
+
+
+def test_a_range_of_volumes_too_wide_for_pet_si():
+    pattern = r"`--volume-change 0.85` it is (\d+) %, and the volume is wrong by (\d+) %"
+    ((cost, wrong),) = re.findall(pattern, sentences("elasticity.md"))
+    (right,) = re.findall(r"finds ([\d.]+) Å\^3/atom", sentences("elasticity.md"))
+    result = CliRunner().invoke(main, ["eos", "pet-si", str(SILICON), "--volume-change", "0.85"])
+    assert f"as much as {cost} % of the volume cost" in " ".join(result.stderr.split())
+    volume = float(re.search(r"volume ([\d.]+) Å\^3/atom, energy", result.stdout)[1])
+    assert shows(wrong, 100.0 * (volume / float(right) - 1.0))
