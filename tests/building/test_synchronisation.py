@@ -3,8 +3,11 @@
 Each call may have a few waits; their number must not grow with the layers.
 """
 
+import re
+
 import pytest
 import torch
+from doc_tables import sentences
 from random_nequip import random_nequip
 from waits import graph_on_gpu, waits
 
@@ -37,6 +40,16 @@ def test_nequip_waits_as_often_with_two_layers_as_with_four(owned):
     few, many = (waits(random_nequip(n, [8, 14], 4.0), False, owned) for n in (2, 4))
     assert few == many, many - few
     assert 0 < many.total() < 10, many
+
+
+def test_the_page_says_how_often():
+    pattern = (
+        r"counts (\d) waits in a call of PET for energies and gradients, (\d) with the adaptive cutoff, (\d) "
+        r"for NequIP, as many with four layers as with two"
+    )
+    (stated,) = re.findall(pattern, sentences("gpu.md"))
+    networks = pet(2), pet(2, num_neighbors_adaptive=6.0), random_nequip(2, [8, 14], 4.0)
+    assert list(map(int, stated)) == [waits(network, False).total() for network in networks]
 
 
 def test_matrices_of_types_node_by_node_give_the_same_numbers():
