@@ -12,6 +12,7 @@ the reference data at the same temperature and volume, where the data are there.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -167,6 +168,15 @@ def summary(name: str, result) -> dict:
     }
 
 
+def weights_sha256(model: Path) -> str:
+    """Of the tensors in a model file: an export anew with other code or claims leaves it as it was."""
+    from ase_mlip.model_file.info import read_info
+
+    members = read_info(model).members
+    tensors = sorted(digest for name, digest in members.items() if name.startswith("data/"))
+    return hashlib.sha256("".join(tensors).encode()).hexdigest()
+
+
 def table(rows: dict[str, dict]) -> str:
     lines = [
         "| potential | conditions | step, fs | failed | T, K | drift, meV/atom/ps | g(r) error (chance), Å |",
@@ -215,6 +225,7 @@ def main() -> None:
             model = find_model(arguments.model or name)
             result = judge(name, model, arguments.time, arguments.replicas)
             row = summary(name, result) | {"model_sha256": read_info(model).document_sha256}
+            row["weights_sha256"] = weights_sha256(model)
             stored["rows"][name] = row | {"run": timing.environment()}
             write_json(arguments.output, stored)
     print(table(stored["rows"]))
