@@ -49,16 +49,7 @@ def test_every_shipped_potential_has_stood_its_dynamics_and_its_card_says_so(nam
         assert shows(chance, row["rdf_noise"][pair or "all"])
 
 
-UNPROVEN = {"snnp-water": "its run was of a file that nobody kept; it has to be measured again"}
-RUNS = [
-    pytest.param(name, marks=pytest.mark.xfail(reason=UNPROVEN[name], raises=KeyError, strict=True))
-    if name in UNPROVEN
-    else name
-    for name in shipped_models()
-]
-
-
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", shipped_models())
 def test_the_stored_run_is_of_the_weights_that_are_shipped(name):
     """Whatever was exported anew since: code and claims may change, the tensors may not."""
     assert stored()[name]["weights_sha256"] == shipped_stability.weights_sha256(find_model(name))
