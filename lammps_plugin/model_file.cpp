@@ -12,6 +12,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -206,11 +207,13 @@ void check_names(const json& document, const std::string& path) {
 }
 
 void check_values(const Description& description, const json& document, const std::string& path) {
-    const auto known = [](int number) { return number >= 1 && number <= 118; };
+    // Sorted and different: between 1 and 118 then are all where the first and the last one are.
     const std::vector<int>& species = description.species;
-    if (species.empty() || !std::all_of(species.begin(), species.end(), known)) {
-        fail(path,
-             ": `species` must be atomic numbers between 1 and 118, got " + document.at("species").dump());
+    const bool ascend =
+        std::adjacent_find(species.begin(), species.end(), std::greater_equal<>()) == species.end();
+    if (species.empty() || !ascend || species.front() < 1 || species.back() > 118) {
+        fail(path, ": `species` must be sorted, different atomic numbers between 1 and 118, got " +
+                       document.at("species").dump());
     }
     if (!(description.cutoff > 0.0) || !std::isfinite(description.cutoff)) {
         fail(path, ": `cutoff` must be a positive length in Å, got " + document.at("cutoff").dump());

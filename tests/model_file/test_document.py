@@ -240,6 +240,7 @@ def setting(*keys, value):
 
 REFERENCE, STRUCTURE = ("self_test", "reference"), ("self_test", "structure")
 TOLERANCES = ("self_test", "tolerances", "float32", "cpu")
+SPECIES = "`species` must be sorted, different atomic numbers between 1 and 118, got"
 WRONG = {
     "boolean cutoff": (setting("cutoff", value=True), "`cutoff` must be a finite"),
     "text cutoff": (setting("cutoff", value="4.0"), "`cutoff` must be a finite"),
@@ -249,6 +250,10 @@ WRONG = {
     "real species": (setting("species", value=[8.0, 14.5]), r"`species\[0\]` must be"),
     "boolean species": (setting("species", value=[True, 14]), r"`species\[0\]` must be"),
     "nested species": (setting("species", value=[[8], [14]]), r"`species\[0\]` must be"),
+    "unsorted species": (setting("species", value=[14, 8]), SPECIES + r" \[14, ?8\]"),
+    "a species twice": (setting("species", value=[8, 14, 14]), SPECIES + r" \[8, ?14, ?14\]"),
+    "no species": (setting("species", value=[]), SPECIES + r" \[\]"),
+    "species beyond the elements": (setting("species", value=[8, 14, 119]), SPECIES + r" \[8, ?14, ?119\]"),
     "numbers as outputs": (setting("outputs", value=[1, 2]), r"`outputs\[0\]` must be"),
     "pair cutoff of text": (setting("pair_cutoffs", value={"O-Si": "3"}), r"`pair_cutoffs\[O-Si\]` must be"),
     "operators": (setting("operators", value={"ase_mlip": "1"}), r"`operators\[ase_mlip\]` must be"),
