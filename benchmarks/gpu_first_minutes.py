@@ -209,7 +209,8 @@ def time_and_memory_of_10000_atoms(device: str) -> str:
 def a_short_training_gives_the_losses_of_the_cpu(device: str) -> str:
     """One step of a PET from the same start; the loss holds energies and forces."""
     from ase_mlip.graph.neighbors import build_graph
-    from ase_mlip.networks.pet.pet import PET, PETHypers
+    from ase_mlip.networks.pet.hypers import PETHypers
+    from ase_mlip.networks.pet.pet import PET
 
     losses = []
     for where in (device, "cpu"):

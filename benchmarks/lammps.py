@@ -171,7 +171,8 @@ def _export_one_layer(model: str, folder: Path) -> Path:
 
     from ase_mlip import export_model
     from ase_mlip.model_file.model import find_model, read_info
-    from ase_mlip.networks.pet.pet import PET, PETHypers
+    from ase_mlip.networks.pet.hypers import PETHypers
+    from ase_mlip.networks.pet.pet import PET
 
     info = read_info(find_model(model))
     hypers = {k: v for k, v in info.architecture.items() if k != "name"} | {"num_gnn_layers": 1}

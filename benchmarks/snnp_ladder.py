@@ -135,7 +135,8 @@ def fitted(element: str, count: int) -> tuple[torch.nn.Module, dict[int, float]]
 
     from ase_mlip.building import _ops
     from ase_mlip.data.baseline import composition_baseline
-    from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+    from ase_mlip.networks.snnp.hypers import SNNPHypers
+    from ase_mlip.networks.snnp.snnp import SNNP
     from ase_mlip.training.linear_fit import fit_linear
 
     _ops.load()

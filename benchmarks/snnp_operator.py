@@ -54,7 +54,8 @@ def operator(filters: int, cutoff: float, dtype: torch.dtype, cells: int) -> Cal
 
     from ase_mlip.building import _ops
     from ase_mlip.graph.neighbors import build_graph
-    from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+    from ase_mlip.networks.snnp.hypers import SNNPHypers
+    from ase_mlip.networks.snnp.snnp import SNNP
 
     _ops.load()
     torch.manual_seed(1)

@@ -106,7 +106,8 @@ def weights(source: torch.nn.Module | None, element: str) -> tuple[tuple[float, 
     """
     from ase_mlip.data.batches import GraphDataset
     from ase_mlip.model_file.potential import Potential
-    from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+    from ase_mlip.networks.snnp.hypers import SNNPHypers
+    from ase_mlip.networks.snnp.snnp import SNNP
     from ase_mlip.training import linear_fit
 
     torch.manual_seed(1)
@@ -209,7 +210,8 @@ def least_squares(element: str) -> tuple[float, float]:
     from ase_mlip.building import _ops
     from ase_mlip.data.baseline import composition_baseline
     from ase_mlip.data.batches import GraphDataset
-    from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+    from ase_mlip.networks.snnp.hypers import SNNPHypers
+    from ase_mlip.networks.snnp.snnp import SNNP
     from ase_mlip.training.linear_fit import fit_linear
 
     _ops.load()

@@ -20,7 +20,8 @@ from ase_mlip.landscapes.losses import FrameLosses
 from ase_mlip.landscapes.predictors.sharpness import LossGradient, sharpness
 from ase_mlip.landscapes.weights import model_weights
 from ase_mlip.model_file.model import Model
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 CUTOFF = 4.0
 

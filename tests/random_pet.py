@@ -8,7 +8,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from ase_mlip import MLIPCalculator, export_model
-from ase_mlip.networks.pet.pet import PET, PETHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.pet.pet import PET
 
 SMALL = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}
 METADATA = {

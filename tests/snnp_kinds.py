@@ -5,7 +5,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from ase_mlip.graph.neighbors import build_graph
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 KINDS = {
     "two layers": {"hidden": [6, 9]},

@@ -4,7 +4,8 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 SMALL = {"radial_filters": 2, "angular_filters": 3, "radial_intervals": 6, "angular_intervals": 5}
 VARIANTS = {

@@ -26,8 +26,8 @@ from ase_mlip.cli.program import main
 from ase_mlip.configuration.run import SNNP_DEFAULTS, DesignConfig, LossConfig, OptimizerConfig, RunConfig
 from ase_mlip.data.data import DataConfig
 from ase_mlip.model_file.info import ModelInfo, shipped_models
-from ase_mlip.networks.pet.pet import PETHypers
-from ase_mlip.networks.snnp.snnp import SNNPHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
 from ase_mlip.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,8 @@ from ase_mlip.building import _ops
 from ase_mlip.converters.pet.pet import convert_weights
 from ase_mlip.graph.neighbors import Graph, build_graph, concatenate
 from ase_mlip.model_file.potential import Potential
-from ase_mlip.networks.pet.pet import PET, PETHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.pet.pet import PET
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a library that only this test imports

@@ -11,7 +11,8 @@ from ase.calculators.emt import EMT
 
 from ase_mlip.data.data import DataSplit
 from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

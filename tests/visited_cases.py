@@ -7,7 +7,8 @@ from ase.build import bulk
 from ase_mlip.calculators.diagnostics.visited import count_visits
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.model_file.model import export_model
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 CUTOFF = 4.2
 INNER = 1.8

@@ -11,8 +11,8 @@ from pydantic import StringConstraints
 
 from ..data.data import DataConfig
 from ..errors import ConfigurationError
-from ..networks.pet.pet import PETHypers
-from ..networks.snnp.snnp import SNNPHypers
+from ..networks.pet.hypers import PETHypers
+from ..networks.snnp.hypers import SNNPHypers
 from .hypers import starting_hypers
 from .typed_table import read_table, read_toml
 

@@ -17,8 +17,10 @@ from ..model_file.info import ModelInfo
 from ..model_file.leverage_file import write_leverage
 from ..model_file.model import Model, load_model
 from ..model_file.symmetrized_model import SymmetrizedModel
-from ..networks.pet.pet import PET, PETHypers
-from ..networks.snnp.snnp import SNNP, SNNPHypers
+from ..networks.pet.hypers import PETHypers
+from ..networks.pet.pet import PET
+from ..networks.snnp.hypers import SNNPHypers
+from ..networks.snnp.snnp import SNNP
 from ..provenance import write_atomically
 from .converted_pet import ConvertedPET
 

@@ -18,7 +18,8 @@ import torch
 from ase.data import atomic_numbers
 
 from ..errors import ModelFileError
-from ..networks.snnp.snnp import SNNP, SNNPHypers
+from ..networks.snnp.hypers import SNNPHypers
+from ..networks.snnp.snnp import SNNP
 from ..networks.snnp.splines import SplineBank
 
 _TOLERANCE = 1e-8  # Å (or cosine): what LAMMPS allows for equidistant knots

@@ -16,8 +16,10 @@ from ..data.data import DataSplit, Sample
 from ..errors import DataError
 from ..graph.neighbors import build_graph
 from ..model_file.model import export_model, load_model
-from ..networks.pet.pet import PET, PETHypers
-from ..networks.snnp.snnp import SNNP, SNNPHypers
+from ..networks.pet.hypers import PETHypers
+from ..networks.pet.pet import PET
+from ..networks.snnp.hypers import SNNPHypers
+from ..networks.snnp.snnp import SNNP
 from ..optimal_design.leverage.attach import attach_leverage
 from ..provenance import write_atomically
 from .checkpoint import TrainState

@@ -27,7 +27,8 @@ from ..data.data import DataSplit, load_data
 from ..data.first_knot import Distances
 from ..errors import DataError, MLIPError
 from ..folder_lock import locked
-from ..networks.snnp.snnp import SNNP, SNNPHypers
+from ..networks.snnp.hypers import SNNPHypers
+from ..networks.snnp.snnp import SNNP
 from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
 from .checkpoint import TrainState, load_checkpoint, save_checkpoint

@@ -12,8 +12,10 @@ from random_nequip import random_nequip
 from waits import graph_on_gpu, waits
 
 from ase_mlip.building import _ops
-from ase_mlip.networks.pet.pet import PET, PETHypers
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.pet.pet import PET
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 
 @pytest.fixture(scope="module", autouse=True)

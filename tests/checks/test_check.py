@@ -83,7 +83,8 @@ def test_message_passing_passes_with_its_range():
 @pytest.mark.parametrize("neighbours", [None, 8.0])
 def test_random_pet_passes(tmp_path, layers, neighbours):
     from ase_mlip.model_file.model import export_model
-    from ase_mlip.networks.pet.pet import PET, PETHypers
+    from ase_mlip.networks.pet.hypers import PETHypers
+    from ase_mlip.networks.pet.pet import PET
 
     hypers = PETHypers(
         species=SPECIES,

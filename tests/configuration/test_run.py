@@ -12,8 +12,8 @@ from ase_mlip.configuration.run import DesignConfig, LossConfig, OptimizerConfig
 from ase_mlip.configuration.typed_table import describe, read_table
 from ase_mlip.data.data import DataConfig
 from ase_mlip.errors import ConfigurationError
-from ase_mlip.networks.pet.pet import PETHypers
-from ase_mlip.networks.snnp.snnp import SNNPHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
 
 RECIPES = sorted((Path(__file__).parents[2] / "examples" / "training").glob("*.toml"))
 START = 'name = "a"\noutput = "b"\n'

@@ -104,7 +104,8 @@ def export(path: Path, network: torch.nn.Module, layers: int, range_: float, **c
 
 def export_pet(path: Path, species=(8, 14), cutoff: float = 3.5, seed: int = 0, **hypers) -> Path:
     """PET in float64 with random weights, whose readouts are enlarged until forces are about 1 eV/Å."""
-    from ase_mlip.networks.pet.pet import PET, PETHypers
+    from ase_mlip.networks.pet.hypers import PETHypers
+    from ase_mlip.networks.pet.pet import PET
 
     torch.manual_seed(seed)
     settings = PETHypers(species=list(species), cutoff=cutoff, **{**SMALL, **hypers})

@@ -3,7 +3,8 @@
 import torch
 
 from ase_mlip import export_model
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 
 def export(folder, training=None, **changes):

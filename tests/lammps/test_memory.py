@@ -82,7 +82,8 @@ sys.exit(status)
 def test_a_hundred_thousand_atoms_on_two_ranks(lammps, tmp_path):
     """One layer of the size of pet-si's, with random weights, within 20 GB."""
     from ase_mlip import export_model
-    from ase_mlip.networks.pet.pet import PET, PETHypers
+    from ase_mlip.networks.pet.hypers import PETHypers
+    from ase_mlip.networks.pet.pet import PET
 
     torch.manual_seed(0)
     sizes = {"d_pet": 64, "d_node": 128, "d_head": 64, "d_feedforward": 128, "num_heads": 4}

@@ -141,7 +141,8 @@ def crystal_model(tmp_path_factory):
     from networks import export_pet
 
     from ase_mlip import SymmetrizedModel, export_model, load_model
-    from ase_mlip.networks.pet.pet import PET, PETHypers
+    from ase_mlip.networks.pet.hypers import PETHypers
+    from ase_mlip.networks.pet.pet import PET
 
     path = tmp_path_factory.mktemp("crystal") / "crystal.pt"
     plain = load_model(export_pet(path, species=(14,), num_gnn_layers=1), dtype="float64")
@@ -195,7 +196,8 @@ def test_random_turns_anew_at_every_step(parallel, models, tmp_path, ranks):
 
 def test_exported_averaging_is_kept_and_can_be_left_out(lammps, models, tmp_path):
     from ase_mlip import SymmetrizedModel, export_model
-    from ase_mlip.networks.pet.pet import PET, PETHypers
+    from ase_mlip.networks.pet.hypers import PETHypers
+    from ase_mlip.networks.pet.pet import PET
 
     sizes = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}
     network = PET(PETHypers(species=[14], cutoff=4.0, num_gnn_layers=1, **sizes)).double()

@@ -11,7 +11,8 @@ from structures import STRUCTURES, diamond, silicon_oxygen
 from torch import Tensor
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.networks.pet.pet import PET, PETHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.pet.pet import PET
 from ase_mlip.optimal_design.leverage.attach import attach_leverage
 
 slow = pytest.mark.slow

@@ -14,7 +14,8 @@ from ase_mlip import _torchscript
 from ase_mlip.building import _ops
 from ase_mlip.graph.neighbors import Graph, build_graph
 from ase_mlip.model_file.potential import Potential
-from ase_mlip.networks.pet.pet import PET, PETHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.pet.pet import PET
 from ase_mlip.networks.pet.transformer import Attention
 
 SMALL = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}

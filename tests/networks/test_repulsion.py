@@ -14,7 +14,8 @@ from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.lammps import lammps_run
 from ase_mlip.model_file.potential import Potential
 from ase_mlip.networks.repulsion import fade, zbl
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 INNER = 1.8
 PAIRS = [(14, 14), (8, 14), (42, 42)]

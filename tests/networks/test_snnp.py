@@ -13,7 +13,8 @@ from ase_mlip import _torchscript
 from ase_mlip.building import _ops
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.model_file.potential import Potential
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 
 def written_out(network: SNNP, atoms: Atoms) -> float:

@@ -12,7 +12,8 @@ from calls import call
 from ase_mlip.building import _ops
 from ase_mlip.graph.neighbors import Graph, build_graph, concatenate
 from ase_mlip.model_file.potential import Potential
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 from ase_mlip.optimal_design.rows.linear_basis import LinearBasis
 
 SMALL = {"radial_intervals": 5, "angular_intervals": 4, "angle_intervals": 3, "hidden": [], "inner": 1.8}

@@ -9,7 +9,8 @@ from random_edges import Edges
 from snnp_kinds import KINDS, example
 
 from ase_mlip.building import _build, _ops
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from ase.build import bulk, molecule
 from ase_mlip.data.batches import GraphDataset
 from ase_mlip.data.references import Sample
 from ase_mlip.graph.neighbors import build_graph
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 from ase_mlip.training.bonded_constant import can_hold, hold_constants, typical_distance
 
 CONSTANTS = {14: -2.5, 8: -1.5}

@@ -11,7 +11,8 @@ from ase_mlip.data.batches import GraphDataset
 from ase_mlip.data.references import Sample
 from ase_mlip.errors import DataError
 from ase_mlip.model_file.potential import Potential
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 from ase_mlip.training.linear_fit import _solve, fit_linear
 
 BASE = {14: -5.0, 8: -3.0}

@@ -12,8 +12,10 @@ from ase_mlip.configuration.run import LossConfig
 from ase_mlip.data.batches import GraphDataset
 from ase_mlip.data.references import Sample
 from ase_mlip.model_file.model import export_model
-from ase_mlip.networks.pet.pet import PET, PETHypers
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.pet.pet import PET
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 from ase_mlip.training.loss import Scales, energy_weight, loss, of_structures, predict, residuals
 
 CUTOFF = 4.0

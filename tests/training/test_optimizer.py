@@ -6,7 +6,8 @@ from toy_training import needs_muon
 
 from ase_mlip.configuration.run import OptimizerConfig
 from ase_mlip.errors import DataError
-from ase_mlip.networks.pet.pet import PET, PETHypers
+from ase_mlip.networks.pet.hypers import PETHypers
+from ase_mlip.networks.pet.pet import PET
 from ase_mlip.training.optimizer import make_optimizers, split_parameters
 
 

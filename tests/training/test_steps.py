@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 
 from ase_mlip.configuration.run import LossConfig, OptimizerConfig, RunConfig
 from ase_mlip.data.data import DataConfig, DataSplit, Sample
-from ase_mlip.networks.pet.pet import PETHypers
+from ase_mlip.networks.pet.hypers import PETHypers
 from ase_mlip.training.export import _parts
 from ase_mlip.training.loss import Scales, loss, scales_of
 from ase_mlip.training.train import Run, _learning_rate

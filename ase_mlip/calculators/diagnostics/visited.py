@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ...graph.neighbors import Graph
 from ...model_file.info import ModelInfo
+from ...networks.snnp.hypers import SNNPHypers
 from ...networks.snnp.parts import case_tables, find_triplets
-from ...networks.snnp.snnp import SNNPHypers
 from ...networks.species import types_of
 
 LISTED = 8  # combinations of elements that a message names

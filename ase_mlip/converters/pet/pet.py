@@ -17,7 +17,8 @@ from ase.data import chemical_symbols
 
 from ...building import _ops
 from ...graph.neighbors import build_graph
-from ...networks.pet.pet import PET, PETHypers
+from ...networks.pet.hypers import PETHypers
+from ...networks.pet.pet import PET
 from ...voigt import PAIRS
 from ..common import (
     FORCES,

@@ -1,4 +1,4 @@
 """The spline-based neural network potential (s-NNP). It imports torch only.
 
-Public: ``snnp.SNNP``, ``snnp.SNNPHypers``, ``splines.SplineBank``.
+Public: ``snnp.SNNP``, ``hypers.SNNPHypers``, ``splines.SplineBank``.
 """

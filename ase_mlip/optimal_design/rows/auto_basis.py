@@ -18,8 +18,9 @@ from ...data.first_knot import Distances
 from ...errors import DataError, MLIPError, StructureError
 from ...graph.neighbors import Graph, build_graph
 from ...model_file.model import Model
+from ...networks.snnp.hypers import SNNPHypers
 from ...networks.snnp.parts import case_tables
-from ...networks.snnp.snnp import SNNP, SNNPHypers
+from ...networks.snnp.snnp import SNNP
 from .linear_basis import LinearBasis
 
 COLUMNS = 400  # the most, so that a design of thousands of structures stays a matter of minutes

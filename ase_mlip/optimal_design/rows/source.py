@@ -14,7 +14,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ...errors import DataError, MLIPError
-from ...networks.snnp.snnp import SNNP, SNNPHypers
+from ...networks.snnp.hypers import SNNPHypers
+from ...networks.snnp.snnp import SNNP
 from ..settings import DesignSettings, directions
 from ..structures.inputs import Inputs
 from ..structures.pool import Frame

@@ -16,7 +16,8 @@ from ase_mlip.errors import MLIPError
 from ase_mlip.landscapes.losses import FrameLosses
 from ase_mlip.landscapes.predictors.sharpness import LossGradient, filter_scales, sharpness
 from ase_mlip.landscapes.weights import model_weights
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 
 
 def samples(n=3):

@@ -162,7 +162,8 @@ def test_a_file_without_leverage_says_how_to_get_one(plain):
 
 
 def test_elements_that_the_data_do_not_hold_are_infinitely_far(tmp_path):
-    from ase_mlip.networks.pet.pet import PET, PETHypers
+    from ase_mlip.networks.pet.hypers import PETHypers
+    from ase_mlip.networks.pet.pet import PET
 
     torch.manual_seed(0)
     small = {"d_pet": 16, "d_node": 24, "d_head": 16, "d_feedforward": 32, "num_heads": 2}

@@ -14,7 +14,8 @@ from ase_mlip import export_model, load_model
 from ase_mlip.building import _build
 from ase_mlip.errors import MLIPError
 from ase_mlip.model_file.model import read_info
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 from ase_mlip.optimal_design.leverage.attach import SIGMA, attach_leverage
 from ase_mlip.optimal_design.leverage.whitening import PRIOR
 from ase_mlip.optimal_design.rows.auto_basis import basis_from_model

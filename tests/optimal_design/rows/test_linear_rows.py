@@ -15,7 +15,8 @@ from ase_mlip.data.references import Sample
 from ase_mlip.errors import DataError, MLIPError, StructureError
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.model_file.model import load_model
-from ase_mlip.networks.snnp.snnp import SNNP, SNNPHypers
+from ase_mlip.networks.snnp.hypers import SNNPHypers
+from ase_mlip.networks.snnp.snnp import SNNP
 from ase_mlip.optimal_design.rows.auto_basis import auto_basis, basis_from_hypers, basis_from_model
 from ase_mlip.optimal_design.rows.linear_basis import LinearBasis, linear_rows, undetermined
 from ase_mlip.optimal_design.rows.structure_rows import gram

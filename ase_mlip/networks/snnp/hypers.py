@@ -1,0 +1,81 @@
+"""Hyper-parameters of the s-NNP: their names, their defaults, and which of them go together."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+FILTERS = ("shared", "neighbour", "pair")
+
+
+@dataclass
+class SNNPHypers:
+    """Hyper-parameters of an s-NNP. Numbers of intervals up to 14 are the fast ones on a CPU."""
+
+    species: list[int] = field(default_factory=list)  # atomic numbers
+    cutoff: float = 5.0  # Å, of φ and ρ
+    angular_cutoff: float | None = None  # Å, of f; None = cutoff
+    inner: float | Literal["auto"] = 1.5  # Å, first knot of φ, ρ and f; "auto" is for training to set
+    radial_filters: int = 4  # number of ρ
+    angular_filters: int = 4  # number of f and g
+    radial_intervals: int = 14  # of φ and ρ
+    angular_intervals: int = 14  # of f
+    angle_intervals: int = 10  # of g
+    # What the splines depend on: nothing, the neighbours' species, or the centre's as well.
+    filters: Literal["shared", "neighbour", "pair"] = "pair"
+    networks: Literal["element", "shared"] = "element"  # one for each element, or for all
+    hidden: list[int] = field(default_factory=lambda: [16])  # widths of the hidden layers; [] = no network
+    skip: bool = True  # the term w·G
+    pair: bool = True  # φ
+    # Whether φ goes on below `inner` as the repulsion of the nuclei (repulsion.py), or as a straight line.
+    core: bool = True
+    embedding: list[float] | None = None  # U: first knot, last knot, number of intervals
+    direct_forces: bool = False  # there are no such heads
+    direct_stress: bool = False
+
+    @property
+    def message_passing_layers(self) -> int:
+        return 1
+
+    @property
+    def interaction_range(self) -> float:
+        """Å"""
+        return self.cutoff
+
+    def check(self) -> None:
+        """Raises ValueError for what cannot work, with the name of the hyper-parameter."""
+
+        def expect(ok: bool, name: str, expected: str) -> None:
+            if not ok:
+                raise ValueError(f"`{name}` must be {expected}, got {getattr(self, name)!r}")
+
+        expect(len(self.species) > 0, "species", "at least one atomic number")
+        expect(all(1 <= z <= 118 for z in self.species), "species", "a list of atomic numbers from 1 to 118")
+        expect(self.inner != "auto", "inner", "a number of Å: only training sets it from data")
+        expect(self.inner > 0, "inner", "positive")
+        expect(self.cutoff > self.inner, "cutoff", f"longer than the first knot `inner`, {self.inner} Å")
+        angular = self.cutoff if self.angular_cutoff is None else self.angular_cutoff
+        expect(self.inner < angular <= self.cutoff, "angular_cutoff", "between `inner` and `cutoff`")
+        for name in ("radial_intervals", "angular_intervals", "angle_intervals"):
+            expect(getattr(self, name) >= 1, name, "at least 1 (two knots)")
+        for name in ("radial_filters", "angular_filters"):
+            expect(getattr(self, name) >= 0, name, "zero or positive")
+        expect(self.filters in FILTERS, "filters", f"one of {FILTERS}")
+        expect(self.networks in ("element", "shared"), "networks", "'element' or 'shared'")
+        expect(all(width > 0 for width in self.hidden), "hidden", "a list of positive widths")
+        expect(
+            not (self.direct_forces or self.direct_stress), "direct_forces", "false: there is no such head"
+        )
+        u = self.embedding
+        expect(
+            u is None or (len(u) == 3 and u[0] < u[1] and u[2] >= 1 and u[2] == int(u[2])),
+            "embedding",
+            "first knot, last knot and a number of intervals",
+        )
+        features = self.radial_filters + self.angular_filters
+        terms = self.pair or (features > 0 and (self.skip or bool(self.hidden) or self.embedding is not None))
+        one_for_all = self.pair and self.filters == "shared" and len(self.species) > 1
+        expect(
+            not (self.core and one_for_all),
+            "core",
+            "false where all pairs of elements share one φ: it depends on their charges",
+        )
+        expect(terms, "skip", "true where there is neither a pair term, a network nor an embedding")
