@@ -13,26 +13,43 @@ import ase_mlip
 
 docscrape = pytest.importorskip("numpydoc.docscrape", reason="numpydoc is not installed")
 
-# Commands, whose docstrings are help texts; networks, which TorchScript compiles
-EXEMPT = ("cli", "networks")
+# Packages of parts that others put together: every name without an underscore is public
+ALL_PUBLIC = ("cli", "networks")
 
 
 def public_names() -> dict[str, object]:
-    """The names of the package, of the ``Public:`` line of each package in it, and what they return."""
+    """The names of the package, of the ``Public:`` line of each package in it, and all of some packages.
+
+    They are functions and classes. A command is neither but a ``click.Command``: its docstring is its help
+    text, which has no sections.
+    """
     found = {name: getattr(ase_mlip, name) for name in ase_mlip.__all__ if name != "__version__"}
     folder = Path(ase_mlip.__file__).parent
     for path in sorted(folder.rglob("__init__.py")):
         parts = path.parent.relative_to(folder).parts
-        if not parts or parts[0] in EXEMPT:
+        if not parts:
             continue
         package = importlib.import_module(".".join(["ase_mlip", *parts]))
         for name in re.findall(r"``(\w+\.\w+)``", (package.__doc__ or "").partition("Public:")[2]):
             module, _, attribute = name.partition(".")
-            found[".".join([*parts, name])] = getattr(
-                importlib.import_module(f"{package.__name__}.{module}"), attribute
-            )
+            module = importlib.import_module(f"{package.__name__}.{module}")
+            found[".".join([*parts, name])] = getattr(module, attribute)
+        if parts[0] in ALL_PUBLIC:
+            for file in sorted(path.parent.glob("*.py")):
+                found |= names_of_module([*parts] if file == path else [*parts, file.stem])
     kinds = (inspect.isfunction, inspect.isclass)
     return {name: value for name, value in found.items() if any(kind(value) for kind in kinds)}
+
+
+def names_of_module(parts: list[str]) -> dict[str, object]:
+    """All that a module defines under a name without an underscore."""
+    module = importlib.import_module(".".join(["ase_mlip", *parts]))
+    own = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return {
+        ".".join([*parts, name]): value
+        for name, value in own.items()
+        if getattr(value, "__module__", None) == module.__name__
+    }
 
 
 PUBLIC = public_names()
@@ -50,9 +67,19 @@ def names_of(entries) -> list[str]:
 
 
 def arguments_of(value) -> list[str]:
-    if inspect.isclass(value) and issubclass(value, Exception):
+    if inspect.isclass(value) and (issubclass(value, Exception) or is_made_elsewhere(value)):
         return []
-    return [name for name in inspect.signature(value).parameters if name != "self"]
+    return [name for name in inspect.signature(value).parameters if name not in ("self", "ctx")]
+
+
+def is_made_elsewhere(value) -> bool:
+    """A class that takes its arguments as a class of torch or click does, which describes them."""
+    return inspect.isfunction(value.__init__) and not value.__init__.__module__.startswith("ase_mlip")
+
+
+def has_fields(value) -> bool:
+    """A dataclass or a named tuple."""
+    return dataclasses.is_dataclass(value) or hasattr(value, "_field_defaults")
 
 
 def problems(value) -> list[str]:
@@ -64,8 +91,8 @@ def problems(value) -> list[str]:
     except (ValueError, UserWarning) as error:
         return [f"is not parsed: {error}"]
     documented = names_of(sections["Parameters"])
-    if dataclasses.is_dataclass(value):  # whose arguments are its attributes, also those of its bases
-        bases = [base for base in value.__mro__ if dataclasses.is_dataclass(base)]
+    if has_fields(value):  # and its arguments are its attributes, also those of its bases
+        bases = [base for base in value.__mro__ if has_fields(base)]
         documented += [name for base in bases for name in names_of(parsed(base)["Attributes"])]
     expected = arguments_of(value)
     found = [f"lacks `{name}`" for name in expected if name not in documented]

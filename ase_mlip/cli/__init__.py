@@ -3,7 +3,8 @@
 ``program`` holds the group of commands, ``options`` declares what several of them ask for, ``results`` writes
 what they find, ``common`` has what else they share. ``simulations`` has the commands that run a model on
 structures, ``models`` those on models and their data. It may import everything, when a command runs.
-Public: ``program.main``.
+The docstring of a command is its help text.
+Public: ``program.main``; for commands ``options``, ``results``, ``common`` and ``progress``.
 """
 
 

@@ -25,6 +25,13 @@ def choose_averaging(calculator: MLIPCalculator, structures: dict[str, Atoms]) -
     """With --symmetrize auto: choose by the first structure that can be evaluated, and say what on stderr.
 
     Where none can, nothing is chosen: the command will say why.
+
+    Parameters
+    ----------
+    calculator : MLIPCalculator
+        whose averaging is chosen, unless it has one
+    structures : dict of ase.Atoms
+        by name
     """
     from ..calculators.diagnostics.residual import not_reached
     from ..errors import StructureError
@@ -49,16 +56,48 @@ def choose_averaging(calculator: MLIPCalculator, structures: dict[str, Atoms]) -
 
 
 def chosen_scheme(model: str, structures: dict[str, Atoms], **options) -> str:
-    """The name of what ``symmetrize="auto"`` in ``options`` becomes, for other processes and engines."""
+    """The name of the scheme that ``symmetrize="auto"`` becomes, for other processes and engines.
+
+    Parameters
+    ----------
+    model : str
+        a model file or the name of a shipped potential
+    structures : dict of ase.Atoms
+        by name
+    **options
+        of :func:`make_calculator`
+
+    Returns
+    -------
+    str
+        a scheme, or "none"
+    """
     calculator = make_calculator(model, **options)
     choose_averaging(calculator, structures)
     return "none" if calculator.averaging is None else calculator.averaging.name
 
 
 def make_calculator(model: str, **options) -> MLIPCalculator:
-    """The calculator of a model file or shipped potential; a misspelt name fails before torch is imported.
+    """The calculator of a model; a misspelt name fails before torch is imported.
 
     With --symmetrize crystal it is not averaged yet: see :func:`average_over_crystal`.
+
+    Parameters
+    ----------
+    model : str
+        a model file or the name of a shipped potential
+    **options
+        arguments of :class:`.MLIPCalculator`
+
+    Returns
+    -------
+    MLIPCalculator
+        with the model loaded
+
+    Raises
+    ------
+    FileNotFoundError, ModelFileError
+        no such model, or a file that cannot be loaded
     """
     from ..model_file.info import find_model
 
@@ -71,7 +110,22 @@ def make_calculator(model: str, **options) -> MLIPCalculator:
 
 
 def average_over_crystal(calculator: MLIPCalculator, crystal: Atoms, symprec: float) -> MLIPCalculator:
-    """The calculator for --symmetrize crystal: averaged over the point group of ``crystal``."""
+    """The calculator for --symmetrize crystal: averaged over the point group of a crystal.
+
+    Parameters
+    ----------
+    calculator : MLIPCalculator
+        that is not averaged
+    crystal : ase.Atoms
+        undisplaced
+    symprec : float
+        tolerance of its symmetry, Å
+
+    Returns
+    -------
+    MLIPCalculator
+        of the same model
+    """
     from ..calculators.symmetrized_calculator import symmetrized
     from ..rotations.schemes import crystal_averaging
 
@@ -79,7 +133,23 @@ def average_over_crystal(calculator: MLIPCalculator, crystal: Atoms, symprec: fl
 
 
 def read_named(files: Sequence[Path]) -> dict[str, Atoms]:
-    """Every frame under a unique name, ``stem`` or ``stem-3``. Raises StructureError, OSError."""
+    """Every frame of the files under a unique name.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        files that ASE reads
+
+    Returns
+    -------
+    dict of ase.Atoms
+        by names such as ``stem`` or, of a file with several frames, ``stem-3``
+
+    Raises
+    ------
+    DataError, StructureError
+        see :func:`.read_structures`
+    """
     from ..data.data import read_structures
 
     found: dict[str, Atoms] = {}
@@ -107,7 +177,22 @@ def read_first(file: Path) -> Atoms:
 
 @contextmanager
 def about(name: str | Path) -> Iterator[None]:
-    """Errors of a structure say which one is meant."""
+    """Errors of a structure say which one is meant.
+
+    Parameters
+    ----------
+    name : str or Path
+        of the structure
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    StructureError
+        one that was raised in the block, with the name
+    """
     from ..errors import StructureError
 
     try:
@@ -118,7 +203,20 @@ def about(name: str | Path) -> Iterator[None]:
 
 
 def check_known(structures: Mapping[str, Atoms], species: Sequence[int]) -> None:
-    """Refuse, by name, a structure that the model cannot evaluate, before anything is computed."""
+    """Refuse, by name, a structure that the model cannot evaluate, before anything is computed.
+
+    Parameters
+    ----------
+    structures : mapping of ase.Atoms
+        by name
+    species : sequence of int
+        atomic numbers that the model knows
+
+    Raises
+    ------
+    StructureError
+        see :func:`.check_structure`
+    """
     from ..graph.neighbors import check_structure
 
     for name, atoms in structures.items():
@@ -127,7 +225,20 @@ def check_known(structures: Mapping[str, Atoms], species: Sequence[int]) -> None
 
 
 def require_folder_of(path: Path | None, option: str) -> None:
-    """Raise click.BadParameter unless ``path`` can be created where it is to be written."""
+    """Refuse a file that cannot be written where it is wanted.
+
+    Parameters
+    ----------
+    path : Path or None
+        the file; None passes
+    option : str
+        that asked for it, for the error
+
+    Raises
+    ------
+    click.BadParameter
+        its folder does not exist, or it is a folder itself
+    """
     if path is not None and not path.absolute().parent.is_dir():
         raise click.BadParameter(f"the folder `{path.parent}` does not exist", param_hint=option)
     if path is not None and path.is_dir():
@@ -138,8 +249,15 @@ def require_folder_of(path: Path | None, option: str) -> None:
 def bar(unit: str) -> Iterator[Callable[..., None]]:
     """A progress bar on a terminal, else now and then a line on stderr (:class:`.progress.Lines`).
 
-    It is given as the ``progress(done, total, stage="")`` that workflows call; ``total`` is 0 where nobody
-    knows it.
+    Parameters
+    ----------
+    unit : str
+        what is counted, in the singular
+
+    Yields
+    ------
+    Callable
+        the ``progress(done, total, stage="")`` that workflows call; ``total`` is 0 where nobody knows it
     """
     if not sys.stderr.isatty():
         yield Lines(unit)
@@ -158,7 +276,12 @@ def bar(unit: str) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def noise_unsaid() -> Iterator[None]:
-    """Without the warnings of noise, which are for callers in Python; :func:`say_noise` says the same."""
+    """Without the warnings of noise, which are for callers in Python; :func:`say_noise` says the same.
+
+    Yields
+    ------
+    None
+    """
     from ..errors import PrecisionWarning
 
     with warnings.catch_warnings():
@@ -167,9 +290,18 @@ def noise_unsaid() -> Iterator[None]:
 
 
 def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str = "") -> None:
-    """A line on stderr for each kind of noise above ``fmax`` (eV/Å), with the options that mend it.
+    """A line on stderr for each kind of noise above ``fmax``, with the options that help.
 
-    ``averaging`` are those that average the model; ``name`` is the structure's, where there are several.
+    Parameters
+    ----------
+    noise : ForceNoise or None
+        what was measured; None says nothing
+    fmax : float
+        eV/Å
+    averaging : str
+        the options that average the model
+    name : str, optional
+        of the structure, where there are several
     """
     from ..relaxation.force_noise import Remedies, noise_messages
 

@@ -19,6 +19,7 @@ class Finite(click.FloatRange):
     """A range of numbers that holds neither infinity nor NaN, which no comparison would refuse."""
 
     def convert(self, value, param, context):
+        """The number, unless it is out of range or not finite (click.BadParameter)."""
         number = super().convert(value, param, context)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, context)
@@ -165,8 +166,15 @@ seed = click.option(
 def calculator_options(default_dtype: str | None = None) -> Callable[[Callable], Callable]:
     """A decorator that adds the calculator's options; the command gets a dictionary ``calculator``.
 
-    It is for :func:`.common.make_calculator`. ``default_dtype`` is the precision without --dtype; None stands
-    for that of the weights.
+    Parameters
+    ----------
+    default_dtype : str, optional
+        the precision without --dtype; None stands for that of the weights
+
+    Returns
+    -------
+    Callable
+        the decorator; the dictionary is for :func:`.common.make_calculator`
     """
 
     def add(command: Callable) -> Callable:
@@ -184,7 +192,25 @@ def calculator_options(default_dtype: str | None = None) -> Callable[[Callable],
 
 
 def averaging_arguments(symmetrize: str | None, tolerance: float | None) -> dict:
-    """The calculator's arguments for what was given. Raises click.BadParameter for a useless --tolerance."""
+    """The calculator's arguments for --symmetrize and --tolerance.
+
+    Parameters
+    ----------
+    symmetrize : str or None
+        the scheme
+    tolerance : float or None
+        eV/Å
+
+    Returns
+    -------
+    dict
+        of those that were given
+
+    Raises
+    ------
+    click.BadParameter
+        a tolerance without --symmetrize auto
+    """
     if tolerance is None:
         return {"symmetrize": symmetrize}
     if symmetrize != "auto":

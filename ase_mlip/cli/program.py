@@ -32,9 +32,10 @@ from .simulations.validate import validate
 
 
 class Commands(click.Group):
-    """Translates errors the user can mend into one line and exit status 1; others keep their traceback."""
+    """Translates errors the user can fix into one line and exit status 1; others keep their traceback."""
 
     def invoke(self, context: click.Context) -> Any:
+        """Run the command that is named."""
         try:
             return super().invoke(context)
         except BrokenPipeError:

@@ -14,8 +14,10 @@ class Lines:
 
     Parameters
     ----------
-    unit: what is counted, in the singular
-    every: s between two lines
+    unit : str
+        what is counted, in the singular
+    every : float, optional
+        time between two lines, s
     """
 
     def __init__(self, unit: str, every: float = EVERY):

@@ -31,12 +31,18 @@ class Results:
 
     Attributes
     ----------
-    name: of the command
-    folder: made and locked; None writes nothing
-    plot: whether a picture is wanted
-    overwrite: whether results of other settings are replaced
-    as_json: whether stdout gets the JSON document, or the text
-    settings: what the results depend on, once :meth:`claim` is called
+    name : str
+        of the command
+    folder : Path or None
+        made and locked; None writes nothing
+    plot : bool
+        whether a picture is wanted
+    overwrite : bool
+        whether results of other settings are replaced
+    as_json : bool
+        whether stdout gets the JSON document, or the text
+    settings : dict or None
+        what the results depend on, once :meth:`claim` is called
     """
 
     name: str
@@ -53,8 +59,19 @@ class Results:
     def claim(self, document_sha256: str, content, **defaults) -> None:
         """Refuse a folder with results of another model, structure or of other settings, before the work.
 
-        ``content`` tells what is computed for, as JSON has it, and ``defaults`` what the command takes for
-        options that are not given. Raises DataError.
+        Parameters
+        ----------
+        document_sha256 : str
+            of the model
+        content : Any
+            what is computed for, as JSON has it
+        **defaults
+            what the command takes for options that are not given
+
+        Raises
+        ------
+        DataError
+            other results are there, and are not to be replaced
         """
         self.settings = run_settings(document_sha256, content, **defaults)
         if not self.overwrite:
@@ -92,7 +109,17 @@ class Results:
 
 @contextmanager
 def talk_on_stderr(as_json: bool) -> Iterator[None]:
-    """With --json, what is printed meanwhile goes to stderr: stdout is for the JSON object."""
+    """With --json, what is printed meanwhile goes to stderr: stdout is for the JSON object.
+
+    Parameters
+    ----------
+    as_json : bool
+        whether --json is given
+
+    Yields
+    ------
+    None
+    """
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         yield
     if as_json:
@@ -100,7 +127,17 @@ def talk_on_stderr(as_json: bool) -> Iterator[None]:
 
 
 def answer(document: dict, text: str, as_json: bool) -> None:
-    """Print the JSON object or the text."""
+    """Print the JSON object or the text.
+
+    Parameters
+    ----------
+    document : dict
+        what JSON can hold, or becomes that with :func:`.provenance.plain`
+    text : str
+        the same to be read
+    as_json : bool
+        whether --json is given
+    """
     from ..provenance import plain
 
     click.echo(json.dumps(plain(document), indent=1, ensure_ascii=False) if as_json else text)
@@ -110,6 +147,16 @@ def output_options(command: Callable) -> Callable:
     """A decorator that adds -o, --plot, --overwrite and --json; the command gets ``results`` for them.
 
     The folder is made and locked while the command runs.
+
+    Parameters
+    ----------
+    command : Callable
+        with an argument ``results``, a :class:`Results`
+
+    Returns
+    -------
+    Callable
+        the command with these options
     """
 
     @functools.wraps(command)
@@ -125,7 +172,20 @@ def output_options(command: Callable) -> Callable:
 
 
 def require_folder(output: Path | None, plot: bool = False) -> None:
-    """Raise click.BadParameter for a name of a file, and for a picture that has no folder to go to."""
+    """Refuse a file where a folder is meant, and a picture that has no folder to go to.
+
+    Parameters
+    ----------
+    output : Path or None
+        what -o says
+    plot : bool, optional
+        whether --plot is given
+
+    Raises
+    ------
+    click.BadParameter
+        either of them
+    """
     if output is not None and output.suffix.lower() in _ENDINGS and not output.is_dir():
         raise click.BadParameter(
             f"`{output}`: expected a folder, got the name of a {output.suffix} file; results go into files "
@@ -137,7 +197,22 @@ def require_folder(output: Path | None, plot: bool = False) -> None:
 
 
 def run_settings(document_sha256: str, content, **defaults) -> dict:
-    """What the results of the present command depend on, as JSON has it, for :func:`refuse_other_results`."""
+    """What the results of the present command depend on.
+
+    Parameters
+    ----------
+    document_sha256 : str
+        of the model
+    content : Any
+        what is computed for, as JSON has it
+    **defaults
+        what the command takes for options that are not given
+
+    Returns
+    -------
+    dict
+        as JSON has it, for :func:`refuse_other_results`
+    """
     context = click.get_current_context()
     chosen = {name: value for name, value in context.params.items() if name not in _NOT_IN_RESULTS}
     chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
@@ -148,7 +223,20 @@ def run_settings(document_sha256: str, content, **defaults) -> dict:
 
 
 def refuse_other_results(path: Path | None, settings: dict) -> None:
-    """Raise DataError where ``path`` holds anything but results of the same command and settings."""
+    """Refuse to write over anything but results of the same command and settings.
+
+    Parameters
+    ----------
+    path : Path or None
+        the JSON file with earlier results; None, or a file that does not exist, passes
+    settings : dict
+        what :func:`run_settings` gives
+
+    Raises
+    ------
+    DataError
+        with the first setting that differs
+    """
     from ..errors import DataError
 
     if path is None or not path.exists():

@@ -8,15 +8,23 @@ from torch import Tensor
 
 
 def needed_by_layers(centres: Tensor, neighbours: Tensor, wanted: Tensor, n_layers: int) -> list[Tensor]:
-    """Nodes of each layer, bool [N] each: the last gives the ``wanted``, each what the next one reads.
+    """The nodes that each layer has to give: the last the ``wanted``, each what the next one reads.
 
     A layer reads its nodes and their neighbours. Masks have a fixed size, so no host waits for a GPU.
 
     Parameters
     ----------
-    centres, neighbours: int64 [E], the two ends of each edge
-    wanted: bool [N]
-    n_layers: at least 1
+    centres, neighbours : Tensor
+        int64 [E], the two ends of each edge
+    wanted : Tensor
+        bool [N]
+    n_layers : int
+        at least 1
+
+    Returns
+    -------
+    list of Tensor
+        bool [N] for each layer
     """
     masks = [wanted]
     for _ in range(1, n_layers):
@@ -29,6 +37,19 @@ def needed_by_layers(centres: Tensor, neighbours: Tensor, wanted: Tensor, n_laye
 
 
 def counts_of_edges(centres: Tensor, n_nodes: int) -> Tensor:
-    """Number of edges of each centre, int64 [N]; unlike ``bincount`` it makes no host wait for a GPU."""
+    """Number of edges of each centre; unlike ``bincount`` it makes no host wait for a GPU.
+
+    Parameters
+    ----------
+    centres : Tensor
+        int64 [E]
+    n_nodes : int
+        number of nodes N
+
+    Returns
+    -------
+    Tensor
+        int64 [N]
+    """
     nothing = torch.zeros(n_nodes, dtype=torch.int64, device=centres.device)
     return nothing.index_add(0, centres, torch.ones_like(centres))

@@ -11,7 +11,20 @@ _FITTED = 400  # distances at which a spline is fitted
 
 
 def zbl(first: Tensor, second: Tensor, r: Tensor) -> Tensor:
-    """Energy (eV) of two atoms with the atomic numbers ``first`` and ``second`` at the distance ``r`` (Å)."""
+    """Energy of the repulsion of two atoms, for each of several pairs.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        float, atomic numbers; any shapes that broadcast with ``r``
+    r : Tensor
+        distances, Å
+
+    Returns
+    -------
+    Tensor
+        eV
+    """
     scaled = (torch.pow(first, 0.23) + torch.pow(second, 0.23)) * r / 0.46850
     screening = 0.02817 * torch.exp(-0.20162 * scaled) + 0.28022 * torch.exp(-0.40290 * scaled)
     screening = screening + 0.50986 * torch.exp(-0.94229 * scaled) + 0.18175 * torch.exp(-3.19980 * scaled)
@@ -20,7 +33,20 @@ def zbl(first: Tensor, second: Tensor, r: Tensor) -> Tensor:
 
 
 def fade(r: Tensor, begin: float, end: float) -> Tensor:
-    """One below ``begin``, zero beyond ``end``, with two continuous derivatives."""
+    """One below ``begin``, zero beyond ``end``, with two continuous derivatives.
+
+    Parameters
+    ----------
+    r : Tensor
+        distances, Å, of any shape
+    begin, end : float
+        Å
+
+    Returns
+    -------
+    Tensor
+        of the shape of ``r``
+    """
     t = ((r - begin) / (end - begin)).clamp(0.0, 1.0)
     return 1.0 - t * t * t * (10.0 - 15.0 * t + 6.0 * t * t)
 
@@ -33,13 +59,19 @@ def core_coefficients(first: int, second: int, end: float, step: float, count: i
 
     Parameters
     ----------
-    first, second: atomic numbers
-    end: Å, where the knots of the trained spline begin
-    step: Å, distance of knots
+    first, second : int
+        atomic numbers
+    end : float
+        where the knots of the trained spline begin, Å
+    step : float
+        distance of knots, Å
+    count : int
+        number of intervals before ``end``
 
     Returns
     -------
-    float64 [count], eV
+    Tensor
+        float64 [count], eV
     """
     r = torch.linspace(end - count * step, end, _FITTED, dtype=torch.float64)
     charges = [torch.tensor(float(z), dtype=torch.float64) for z in (first, second)]

@@ -14,7 +14,26 @@ from ..common import bar, require_folder_of
 def attach(
     model: str, data: Sequence[Path], output: Path | None, calibration: Sequence[Path], as_json: bool
 ) -> None:
-    """Write ``model`` once more with the leverage of ``data``, and say what it is."""
+    """Write a model file once more with the leverage of its training data, and say what it is.
+
+    Parameters
+    ----------
+    model : str
+        a model file or the name of a shipped potential
+    data : sequence of Path
+        files of the structures it was trained on
+    output : Path or None
+        the new model file
+    calibration : sequence of Path
+        files of labelled structures that are new to the model; may be empty
+    as_json : bool
+        whether --json is given
+
+    Raises
+    ------
+    click.UsageError
+        no data or no output
+    """
     if not data:
         raise click.UsageError("Missing argument 'POOL...': the data that MODEL was trained on.")
     if output is None:
@@ -34,7 +53,18 @@ def attach(
 
 
 def to_text(record: dict) -> str:
-    """What the leverage of a file rests on, in a line for each element and one for the calibration."""
+    """What the leverage of a file rests on, in a line for each element and one for the calibration.
+
+    Parameters
+    ----------
+    record : dict
+        ``training["leverage"]`` of the model's description
+
+    Returns
+    -------
+    str
+        several lines
+    """
     ranks = ", ".join(str(rank) for rank in record["rank"])
     lines = [
         f"leverage of {record['atoms']} atoms in {record['structures']} structures; the data determine "

@@ -1,7 +1,8 @@
 """Commands that run a model on structures, a file each.
 
-They import ``cli`` and, when they run, everything else.
+They import ``cli`` and, when they run, everything else. ``relaxed`` and ``thermostat`` have what several
+share.
 
 Public: ``conductivity.conductivity``, ``elastic.elastic``, ``eos.eos``, ``md.md``, ``phonons.phonons``,
-``relax.relax``, ``symmetry.symmetry``, ``validate.validate``.
+``relax.relax``, ``symmetry.symmetry``, ``validate.validate``; for these also ``relaxed`` and ``thermostat``.
 """

@@ -49,11 +49,26 @@ class CrystalRun:
 
     Attributes
     ----------
-    command: its name
-    calculator: options of the calculator
-    results: where they go
-    relaxed: the crystal at its minimum, once it is there
-    relaxation: how the crystal was relaxed, once it is; empty where it was taken as it is
+    command : str
+        its name
+    model : str
+        a model file or the name of a shipped potential
+    structure : Path
+        file of the crystal, of which the first frame is taken
+    relax_first, keep_space_group : bool
+        whether the crystal is relaxed, and within its space group
+    symprec : float
+        tolerance of its symmetry, Å
+    fmax : float
+        largest force of a relaxed crystal, eV/Å
+    calculator : dict
+        options of the calculator
+    results : Results
+        where the results go
+    relaxation : dict
+        how the crystal was relaxed, once it is; empty where it was taken as it is
+    relaxed : ase.Atoms or None
+        the crystal at its minimum, once it is there
     """
 
     command: str
@@ -71,8 +86,24 @@ class CrystalRun:
     def start(self, **defaults) -> Atoms:
         """The first frame with its calculator, at its minimum if asked.
 
-        ``defaults`` are what the command takes for options of its own that are not given. A relaxation that
-        does not reach --fmax, and noise above it, are said on stderr.
+        A relaxation that does not reach --fmax, and noise above it, are said on stderr.
+
+        Parameters
+        ----------
+        **defaults
+            what the command takes for options of its own that are not given
+
+        Returns
+        -------
+        ase.Atoms
+            with its calculator
+
+        Raises
+        ------
+        StructureError
+            a structure that is no crystal, is constrained, or that the model cannot evaluate
+        DataError
+            results of other settings are there
         """
         from ...crystals import refuse_constraints, refuse_random, require_crystal
         from ...relaxation.store import key_of
@@ -130,7 +161,17 @@ class CrystalRun:
         return text
 
     def finish(self, document: dict, text: str, draw: Callable[[Path], None] | None = None) -> None:
-        """Print the text or the JSON document; write the latter, the relaxed crystal and the picture."""
+        """Print the text or the JSON document; write the latter, the relaxed crystal and the picture.
+
+        Parameters
+        ----------
+        document : dict
+            the results as JSON has them
+        text : str
+            the same to be read
+        draw : Callable, optional
+            ``draw(path)`` writes the picture
+        """
         known = {"structure": str(self.structure), "relaxation": self.relaxation}
         self.results.show(known | document, text)
         if self.relaxed is not None:
@@ -140,7 +181,18 @@ class CrystalRun:
 
 
 def crystal_options(command: Callable) -> Callable:
-    """Adds MODEL, STRUCTURE and what these commands share; ``command`` gets a :class:`CrystalRun` for it."""
+    """A decorator that adds MODEL, STRUCTURE and what these commands share.
+
+    Parameters
+    ----------
+    command : Callable
+        whose first argument is a :class:`CrystalRun`, followed by its own options
+
+    Returns
+    -------
+    Callable
+        the command with these arguments and options
+    """
 
     @functools.wraps(command)
     def wrapped(
@@ -170,7 +222,12 @@ def crystal_options(command: Callable) -> Callable:
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Warnings for the user as a line each on stderr, without the place in the code; others as usual."""
+    """Warnings for the user as a line each on stderr, without the place in the code; others as usual.
+
+    Yields
+    ------
+    None
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield
@@ -182,5 +239,16 @@ def warnings_as_lines() -> Iterator[None]:
 
 
 def describe_cell(atoms: Atoms) -> str:
-    """``Si8, 20.43 Å^3/atom``."""
+    """Formula and volume, as in ``Si8, 20.4300 Å^3/atom``.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        with a cell
+
+    Returns
+    -------
+    str
+        for the first line of a report
+    """
     return f"{atoms.get_chemical_formula()}, {atoms.get_volume() / len(atoms):.4f} Å^3/atom"

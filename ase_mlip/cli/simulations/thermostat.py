@@ -19,7 +19,15 @@ DEFAULTS = {"friction": "10", "damping": "0.1"}  # of Thermostat, without import
 def thermostat_options(command: Callable) -> Callable:
     """A decorator that adds a thermostat's options; the command gets a dictionary ``thermostat``.
 
-    It is for :func:`make_thermostat`.
+    Parameters
+    ----------
+    command : Callable
+        with an argument ``thermostat``, for :func:`make_thermostat`
+
+    Returns
+    -------
+    Callable
+        the command with these options
     """
     options = (
         click.option(
@@ -72,9 +80,32 @@ def make_thermostat(
     ramp: float | None,
     ramp_time: float | None,
 ) -> Thermostat | None:
-    """The thermostat of the options, None for constant energy.
+    """The thermostat of the options.
 
-    Raises click.BadParameter for options that have no meaning together.
+    Parameters
+    ----------
+    temperature : float
+        at the start, K
+    kind : str
+        "none", "langevin" or "nose-hoover"
+    friction : float or None
+        of langevin, 1/ps
+    damping : float or None
+        of nose-hoover, ps
+    ramp : float or None
+        temperature at the end of a ramp, K
+    ramp_time : float or None
+        its length, ps
+
+    Returns
+    -------
+    Thermostat or None
+        None for constant energy
+
+    Raises
+    ------
+    click.BadParameter
+        options that have no meaning together
     """
     of_kind = {"--friction": (friction, "langevin"), "--damping": (damping, "nose-hoover")}
     for option, (value, needed) in of_kind.items():

@@ -18,7 +18,15 @@ from .neighbourhoods import block_size, neighbourhoods, rows_of, with_empty_row
 
 
 class SplineBasis(torch.nn.Module):
-    """Bumps (1 - cos)²/4 on overlapping intervals of the reduced length; all vanish from 1 on."""
+    """Bumps (1 - cos)²/4 on overlapping intervals of the reduced length; all vanish from 1 on.
+
+    Parameters
+    ----------
+    lower, upper : Tensor
+        [K], the ends of each interval, of reduced lengths
+    wavenumber : float
+        factor of the reduced length in the cosine
+    """
 
     lower: Tensor
     upper: Tensor
@@ -30,41 +38,92 @@ class SplineBasis(torch.nn.Module):
         self.wavenumber = wavenumber
 
     def forward(self, reduced: Tensor) -> Tensor:
-        """[E, 1] → [E, number of splines]"""
+        """Values of the K splines.
+
+        Parameters
+        ----------
+        reduced : Tensor
+            [E, 1], lengths over their cutoff
+
+        Returns
+        -------
+        Tensor
+            [E, K]
+        """
         lower, upper = self.lower.to(reduced.dtype), self.upper.to(reduced.dtype)
         phase = self.wavenumber * (torch.minimum(torch.maximum(reduced, lower), upper) - lower)
         return 0.25 * (1.0 - torch.cos(phase)).square()
 
 
 class ProductEmbedding(torch.nn.Module):
-    """Scalars of an edge: a linear map of its radial functions times an embedding of both types."""
+    """Scalars of an edge: a linear map of its radial functions times an embedding of both types.
+
+    Parameters
+    ----------
+    centre, neighbour : Tensor
+        [T, C/2], the embedding of a type at either end
+    linear : Perceptron
+        radial functions [..., B] → [..., C]
+    """
 
     def __init__(self, centre: Tensor, neighbour: Tensor, linear: Perceptron):
-        """centre, neighbour: [T, C/2]"""
         super().__init__()
         self.centre = torch.nn.Parameter(centre.detach().clone(), requires_grad=False)
         self.neighbour = torch.nn.Parameter(neighbour.detach().clone(), requires_grad=False)
         self.linear = linear
 
     def forward(self, radial: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
-        """[b, n, B], types int64 [b, n] → [b, n, C]"""
+        """Scalars of the edges of a block.
+
+        Parameters
+        ----------
+        radial : Tensor
+            [b, n, B]
+        centres, neighbours : Tensor
+            int64 [b, n], types
+
+        Returns
+        -------
+        Tensor
+            [b, n, C]
+        """
         both = torch.cat([self.centre[centres], self.neighbour[neighbours]], dim=-1)
         return both * self.linear(radial)
 
 
 class SplineEmbedding(torch.nn.Module):
-    """Scalars of an edge: splines with coefficients of each ordered pair of types."""
+    """Scalars of an edge: splines with coefficients of each ordered pair of types.
+
+    Parameters
+    ----------
+    coefficients : Tensor
+        [T², C, K], row of the centre's type
+    n_types : int
+        number of types T
+    """
 
     coefficients: Tensor
 
     def __init__(self, coefficients: Tensor, n_types: int):
-        """coefficients: [T², C, K]"""
         super().__init__()
         self.register_buffer("coefficients", coefficients.detach().clone())
         self.n_types = n_types
 
     def forward(self, radial: Tensor, centres: Tensor, neighbours: Tensor) -> Tensor:
-        """[b, n, K], types int64 [b, n] → [b, n, C]"""
+        """Scalars of the edges of a block.
+
+        Parameters
+        ----------
+        radial : Tensor
+            [b, n, K], values of the splines
+        centres, neighbours : Tensor
+            int64 [b, n], types
+
+        Returns
+        -------
+        Tensor
+            [b, n, C]
+        """
         chosen = self.coefficients.to(radial.dtype)[centres * self.n_types + neighbours]
         return torch.matmul(chosen, radial.unsqueeze(-1)).squeeze(-1)
 
@@ -74,8 +133,10 @@ class Contraction(torch.nn.Module):
 
     Parameters
     ----------
-    weights: of each path, [U, P], or [1, P] for all channels
-    couplings: [P, I, J, K]
+    weights : Tensor
+        [U, P], of each channel and path, or [1, P] for all channels
+    couplings : Tensor
+        [P, I, J, K]
     """
 
     couplings: Tensor
@@ -86,34 +147,67 @@ class Contraction(torch.nn.Module):
         self.register_buffer("couplings", couplings.detach().clone())
 
     def table(self) -> Tensor:
-        """[U or 1, J, I · K]"""
+        """The couplings of all paths with their weights, [U or 1, J, I · K]."""
         paths, i, j, k = self.couplings.shape
         table = torch.mm(self.weights, self.couplings.flatten(1)).view(-1, i, j, k)
         return table.transpose(1, 2).flatten(2)
 
     def forward(self, tensors: Tensor, centre: Tensor, table: Tensor) -> Tensor:
-        """tensors [b, U, n, I], centre [b, U, J] and :meth:`table` → [b, U, n, K]"""
+        """The coupled tensors of the edges.
+
+        Parameters
+        ----------
+        tensors : Tensor
+            [b, U, n, I], of the edges
+        centre : Tensor
+            [b, U, J], of their centres
+        table : Tensor
+            what :meth:`table` gives
+
+        Returns
+        -------
+        Tensor
+            [b, U, n, K]
+        """
         matrices = torch.matmul(centre.unsqueeze(2), table).squeeze(2)
         return torch.matmul(tensors, matrices.unflatten(2, [tensors.size(3), -1]))
 
 
 class Allegro(torch.nn.Module):
-    """A module of the contract: ``energies`` [N] in eV, without the shifts per type.
+    """Allegro (arXiv 2204.05249), a module of the contract: ``energies`` [N] in eV, without shifts per type.
 
     Parameters
     ----------
-    species: atomic number of each type
-    lengths, basis, harmonics: of the edges; ``harmonics`` up to l_max
-    embedding: radial functions and types → scalars
-    two_body: scalars → scalars
-    tensor_weights: scalars → [U · (l_max+1)], or [U] where all degrees share them
-    first: scalars → scalars and weights of the first sum
-    latents: all scalars so far and those of the tensors → scalars and weights of the next sum
-    contractions: one per layer
-    readout: all scalars → [1]
-    norms, sum_norms: 1/√(average number of neighbours) per type [T] or [1], of the layers and the energy
-    scales: eV per type [T], or one for all
-    pair: a pair potential added to the energies, or None
+    species : list of int
+        atomic number of each type
+    lengths : ReducedLengths
+        lengths over cutoffs
+    basis : torch.nn.Module
+        radial functions of the reduced lengths, [E, 1] → [E, B]
+    harmonics : SphericalHarmonics
+        up to l_max
+    embedding : torch.nn.Module
+        radial functions and types → scalars
+    two_body : Perceptron
+        scalars → scalars
+    tensor_weights : Perceptron
+        scalars → [U · (l_max + 1)], or [U] where all degrees share them
+    first : Perceptron
+        scalars → scalars and weights of the first sum
+    latents : list of Perceptron
+        all scalars so far and those of the tensors → scalars and weights of the next sum
+    contractions : list of Contraction
+        one per layer
+    readout : Perceptron
+        all scalars → [1]
+    n_scalars, n_channels : int
+        scalars that each layer gives, and channels U of the tensors
+    norms, sum_norms : Tensor
+        1/√(average number of neighbours) per type [T] or [1], of the layers and the energy
+    scales : Tensor
+        eV per type [T], or one for all
+    pair : ZBL or None, optional
+        a pair potential added to the energies
     """
 
     types: Tensor
@@ -164,7 +258,7 @@ class Allegro(torch.nn.Module):
         inputs: dict[str, Tensor],
         outputs: list[str],
     ) -> dict[str, Tensor]:
-        """Energies of all nodes; differentiable."""
+        """Energies of all nodes, [N] in eV; differentiable. The arguments are the contract's."""
         types = self.types[species]
         radial, harmonics, pairs = self.edges(types, edge_index, edge_vectors)
         radial, harmonics = with_empty_row(radial), with_empty_row(harmonics)
@@ -191,7 +285,10 @@ class Allegro(torch.nn.Module):
         node_weights: Tensor,
         outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies, and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight are left out."""
+        """Energies, and d(Σ_i w_i E_i)/d edge_vectors [E, 3] in eV/Å; nodes without weight are left out.
+
+        The arguments are the contract's.
+        """
         types = self.types[species]
         vectors = edge_vectors.detach().requires_grad_(True)
         radial, harmonics, pairs = self.edges(types, edge_index, vectors)

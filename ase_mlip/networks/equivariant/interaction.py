@@ -22,40 +22,86 @@ from .neighbourhoods import rows_of
 
 
 class Group(NamedTuple):
-    """Paths of a tensor product with the same two inputs. Offsets count in the rows they name."""
+    """Paths of a tensor product with the same two inputs. Offsets count in the rows they name.
 
-    feature: int  # of the block [d1, mul] in the features
+    Attributes
+    ----------
+    feature : int
+        offset of the block [d1, mul] in the features
+    d1, mul : int
+        components and channels of that block
+    harmonic : int
+        offset of the [d2] components in the harmonics
+    d2 : int
+        components of the harmonic
+    paths : int
+        number of paths
+    weight : int
+        offset of the weights [paths, mul]
+    sum : int
+        offset of S [d2, paths, d1, mul]
+    """
+
+    feature: int
     d1: int
     mul: int
-    harmonic: int  # of the [d2] components in the harmonics
+    harmonic: int
     d2: int
     paths: int
-    weight: int  # of the weights [paths, mul]
-    sum: int  # of S [d2, paths, d1, mul]
+    weight: int
+    sum: int
 
 
 class Graph(NamedTuple):
-    """The graph as every layer sees it; the last of E + 1 rows stands for an edge that is not there."""
+    """The graph as every layer sees it; the last of E + 1 rows stands for an edge that is not there.
 
-    types: Tensor  # int64 [N]
-    centres: Tensor  # int64 [E], sorted
-    neighbours: Tensor  # int64 [E + 1]
-    radial: Tensor  # [E + 1, B]
-    harmonics: Tensor  # [E + 1, H]
+    Attributes
+    ----------
+    types : Tensor
+        int64 [N]
+    centres : Tensor
+        int64 [E], sorted
+    neighbours : Tensor
+        int64 [E + 1]
+    radial, harmonics : Tensor
+        [E + 1, B] and [E + 1, H]
+    """
+
+    types: Tensor
+    centres: Tensor
+    neighbours: Tensor
+    radial: Tensor
+    harmonics: Tensor
 
 
 class Step(NamedTuple):
-    """What the gradient of a layer needs."""
+    """What the gradient of a layer needs, which was made for M nodes.
 
-    nodes: Tensor  # int64 [n], the nodes it was made for
-    x: Tensor  # [N, F], features that came in
-    own: Tensor  # [n, F], those of the nodes
-    seen: Tensor  # [N, F], what neighbours saw of x
-    sum: Tensor  # [n, width]
-    given: Tensor  # [n, F'], features of the nodes
-    tables: list[Tensor]  # int64 [b, n] edges of each block
-    radial: list[Tensor]  # [b, n, B] of each block, or nothing: see ``Layer.most_kept``
-    weights: list[Tensor]  # [b, n, W] of each block, differentiable by ``radial``
+    Attributes
+    ----------
+    nodes : Tensor
+        int64 [M], the nodes it was made for
+    x, seen : Tensor
+        [N, F], features that came in, and what neighbours saw of them
+    own, sum, given : Tensor
+        [M, F], [M, width], [M, F'], of the nodes: what came in, S, what came out
+    tables : list of Tensor
+        int64 [b, n], edges of each block
+    radial : list of Tensor
+        [b, n, B] of each block, or nothing: see ``Layer.most_kept``
+    weights : list of Tensor
+        [b, n, W] of each block, differentiable by ``radial``
+    """
+
+    nodes: Tensor
+    x: Tensor
+    own: Tensor
+    seen: Tensor
+    sum: Tensor
+    given: Tensor
+    tables: list[Tensor]
+    radial: list[Tensor]
+    weights: list[Tensor]
 
 
 class Gate(torch.nn.Module):
@@ -63,9 +109,10 @@ class Gate(torch.nn.Module):
 
     Parameters
     ----------
-    scalars: (block, first channel, channels, activation, factor)
-    gates: the same
-    gated: (block, first channel, channels, factor); their channels are gated in the order of ``gates``
+    scalars, gates : list of tuple
+        (block, first channel, channels, activation, factor)
+    gated : list of tuple
+        (block, first channel, channels, factor); their channels are gated in the order of ``gates``
     """
 
     scalars: list[tuple[int, int, int, str, float]]
@@ -82,7 +129,7 @@ class Gate(torch.nn.Module):
         self.scalars, self.gates, self.gated = scalars, gates, gated
 
     def forward(self, x: list[Tensor]) -> Tensor:
-        """blocks [N, d, mul] → [N, F]"""
+        """Scalars, then gated blocks, in one row [N, F], of blocks [N, d, mul]."""
         found: list[Tensor] = []
         for block, start, count, name, factor in self.scalars:
             found.append(factor * activate(x[block][:, 0].narrow(1, start, count), name))
@@ -104,16 +151,28 @@ class Layer(torch.nn.Module):
 
     Parameters
     ----------
-    shapes_in: (d, mul) of the blocks of the features
-    mix: channels of the neighbours' features, before the norm
-    norms: factor per type [T], or one for all
-    radial: embedding of an edge's length → weights [W] in the order of ``groups``
-    groups: paths with equal inputs
-    couplings: float64 [d2 · d1, d3] of each path, in the order of the groups
-    outputs: numbers of the paths that make up each block that ``collect`` takes
-    collect: summed messages → what the gate takes
-    keep: a node's own features, by its type, added to that; or None
-    resnet: whether the features are added to those that come out
+    shapes_in : list of tuple
+        (d, mul) of the blocks of the features
+    mix : BlockLinear
+        mixes channels of the neighbours' features, before the norm
+    norms : Tensor
+        factor per type [T], or one for all
+    radial : Perceptron
+        radial functions of an edge → weights [W] in the order of ``groups``
+    groups : list of Group
+        paths with equal inputs
+    couplings : list of Tensor
+        float64 [d2 · d1, d3] of each path, in the order of the groups
+    outputs : list of list
+        numbers of the paths that make up each block that ``collect`` takes
+    collect : BlockLinear
+        summed messages → what the gate takes
+    keep : TypedLinear or None
+        a node's own features, by its type, added to that
+    gate : Gate
+        makes the features that come out
+    resnet : bool
+        whether the features are added to those that come out
     """
 
     groups: list[Group]
@@ -150,7 +209,7 @@ class Layer(torch.nn.Module):
         self.width = sum(group.d2 * group.paths * group.d1 * group.mul for group in groups)
 
     def before(self, x: Tensor, types: Tensor) -> Tensor:
-        """What neighbours see of a node: [N, F] → [N, F]"""
+        """What neighbours see of a node, [N, F], of its features x [N, F] and types int64 [N]."""
         norms = self.norms.to(x.dtype)
         if norms.numel() > 1:
             norms = norms[types].unsqueeze(1)
@@ -180,7 +239,7 @@ class Layer(torch.nn.Module):
     def gather_backward(
         self, features: Tensor, harmonics: Tensor, weights: Tensor, gradient: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients by features, harmonics and weights, of Σ gradient · S for gradient [b, width]."""
+        """Gradients of Σ gradient · S, ``gradient`` [b, width], by the three arguments of :meth:`gather`."""
         by_features = torch.zeros_like(features)
         by_harmonics = torch.zeros_like(harmonics)
         by_weights = torch.empty_like(weights)
@@ -219,7 +278,7 @@ class Layer(torch.nn.Module):
                 by_x.select(2, m).addcmul_(one, w.select(2, p))
 
     def after(self, sums: Tensor, x: Tensor, types: Tensor, attributes: Tensor) -> Tensor:
-        """Features [N, F'] of S [N, width], the nodes' own features x [N, F] and their types."""
+        """Features [N, F'] of S [N, width], the nodes' own features x [N, F] and types, attributes [T, A]."""
         pieces: list[Tensor] = []
         for group in self.groups:
             size = group.d2 * group.paths * group.d1 * group.mul
@@ -244,7 +303,26 @@ class Layer(torch.nn.Module):
         return row + x if self.resnet else row
 
     def forth(self, graph: Graph, x: Tensor, nodes: Tensor, tables: list[Tensor], attributes: Tensor) -> Step:
-        """One layer for ``nodes``, whose edges are in ``tables``, with what its gradient needs."""
+        """One layer for some nodes, with what its gradient needs.
+
+        Parameters
+        ----------
+        graph : Graph
+            the whole graph
+        x : Tensor
+            [N, F], features of all nodes
+        nodes : Tensor
+            int64 [M], the nodes that are wanted
+        tables : list of Tensor
+            int64 [b, n], their edges in blocks (:func:`.neighbourhoods.neighbourhoods`)
+        attributes : Tensor
+            [T, A], embedding of the types
+
+        Returns
+        -------
+        Step
+            for :meth:`back`
+        """
         x = x.requires_grad_(True)
         own = x.detach().index_select(0, nodes).requires_grad_(True)
         seen = self.before(x, graph.types)
@@ -268,7 +346,24 @@ class Layer(torch.nn.Module):
     def back(
         self, graph: Graph, step: Step, gradient: Tensor, by_radial: Tensor, by_harmonics: Tensor
     ) -> Tensor:
-        """Gradient by the layer's features, of that by what it gives; adds to those by the edges."""
+        """Gradient by the features that came in, from that by the features that came out.
+
+        Parameters
+        ----------
+        graph : Graph
+            the whole graph
+        step : Step
+            what :meth:`forth` returned
+        gradient : Tensor
+            [N, F'], by what the layer gave
+        by_radial, by_harmonics : Tensor
+            [E + 1, B] and [E + 1, H]; the gradients by the edges are added to them in place
+
+        Returns
+        -------
+        Tensor
+            [N, F]
+        """
         given: list[Tensor | None] = [gradient.index_select(0, step.nodes)]
         by_sum, by_own = torch.autograd.grad([step.given], [step.sum, step.own], given, allow_unused=True)
         features = step.seen.detach()

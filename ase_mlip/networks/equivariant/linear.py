@@ -12,7 +12,17 @@ from torch import Tensor
 
 
 class Dense(torch.nn.Module):
-    """y = x (alpha W), then an activation."""
+    """y = x (alpha W), then an activation.
+
+    Parameters
+    ----------
+    weight : Tensor
+        [in, out], W
+    alpha : Tensor
+        factor of W
+    activation : str
+        a name that :func:`activate` knows
+    """
 
     alpha: Tensor
 
@@ -23,25 +33,50 @@ class Dense(torch.nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., in] → [..., out]"""
+        """y [..., out] of x [..., in]."""
         return activate(torch.matmul(x, self.weight * self.alpha), self.activation)
 
 
 class Perceptron(torch.nn.Module):
-    """Dense layers in a row."""
+    """Dense layers in a row.
+
+    Parameters
+    ----------
+    layers : list of Dense
+        the first first
+    """
 
     def __init__(self, layers: list[Dense]):
         super().__init__()
         self.layers = torch.nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        """What the last layer gives, [..., out], of x [..., in]."""
         for layer in self.layers:
             x = layer(x)
         return x
 
 
 def activate(x: Tensor, name: str) -> Tensor:
-    """The activation of that name; which a family may have, its reader says."""
+    """The activation of that name; which a family may have, its reader says.
+
+    Parameters
+    ----------
+    x : Tensor
+        of any shape
+    name : str
+        silu, tanh, abs, gelu, mish, ssp (softplus less log 2), relu, sigmoid, elu or none
+
+    Returns
+    -------
+    Tensor
+        of the shape of ``x``
+
+    Raises
+    ------
+    ValueError
+        another name
+    """
     if name == "silu":
         return torch.nn.functional.silu(x)
     if name == "tanh":
@@ -70,9 +105,17 @@ class BlockLinear(torch.nn.Module):
 
     Parameters
     ----------
-    shapes_in, shapes_out: (d, mul) of every block
-    paths: (block in, block out, factor) in the order of the weights
-    weight: all matrices [mul_in, mul_out] in a row
+    shapes_in, shapes_out : list of tuple
+        (d, mul) of every block
+    paths : list of tuple
+        (block in, block out, factor) in the order of the weights
+    weight : Tensor
+        all matrices [mul_in, mul_out] in a row
+
+    Raises
+    ------
+    ValueError
+        a weight with another number of entries
     """
 
     paths: list[tuple[int, int, int]]
@@ -100,10 +143,11 @@ class BlockLinear(torch.nn.Module):
         self.weight = torch.nn.Parameter(weight.detach().clone(), requires_grad=False)
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
-        """blocks [N, d, mul] → blocks"""
+        """Blocks [N, d, mul] of ``shapes_out``, of those of ``shapes_in``."""
         return self.apply_weight(x, self.weight)
 
     def apply_weight(self, x: list[Tensor], weight: Tensor) -> list[Tensor]:
+        """The same with another ``weight`` [size]."""
         found: list[Tensor] = []
         for d, mul in self.shapes_out:
             found.append(torch.zeros(x[0].size(0), d, mul, dtype=weight.dtype, device=weight.device))
@@ -136,7 +180,16 @@ class BlockLinear(torch.nn.Module):
 class TypedLinear(torch.nn.Module):
     """A :class:`BlockLinear` whose matrices depend on the node's type: Σ_v W[u, v, w] a[type, v].
 
-    ``weight`` has the matrices [mul_in, A, mul_out] in a row, ``attributes`` are [T, A].
+    Parameters
+    ----------
+    shapes_in, shapes_out : list of tuple
+        (d, mul) of every block
+    paths : list of tuple
+        (block in, block out, factor) in the order of the weights
+    weight : Tensor
+        all W [mul_in, A, mul_out] in a row
+    n_attributes : int
+        A, the length of the attributes a of a type
     """
 
     def __init__(
@@ -161,7 +214,22 @@ class TypedLinear(torch.nn.Module):
         self.linear.weight = torch.nn.Parameter(torch.zeros(0, dtype=weight.dtype), requires_grad=False)
 
     def forward(self, x: list[Tensor], types: Tensor, attributes: Tensor) -> list[Tensor]:
-        """blocks [N, d, mul], types int64 [N] → blocks"""
+        """Blocks of ``shapes_out``, each node with the matrices of its type.
+
+        Parameters
+        ----------
+        x : list of Tensor
+            blocks [N, d, mul] of ``shapes_in``
+        types : Tensor
+            int64 [N]
+        attributes : Tensor
+            [T, A]
+
+        Returns
+        -------
+        list of Tensor
+            blocks [N, d, mul]
+        """
         if types.is_cuda:  # the host would have to wait for the types that are there
             return self.linear.apply_weights(x, torch.matmul(attributes, self.weight), types)
         present = torch.unique(types)
@@ -183,7 +251,20 @@ class TypedLinear(torch.nn.Module):
 
 
 def to_blocks(row: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
-    """[N, F] → blocks [N, d, mul]"""
+    """The blocks of a row of features.
+
+    Parameters
+    ----------
+    row : Tensor
+        [N, F]
+    shapes : list of tuple
+        (d, mul) of every block
+
+    Returns
+    -------
+    list of Tensor
+        blocks [N, d, mul]
+    """
     found: list[Tensor] = []
     offset = 0
     for d, mul in shapes:
@@ -193,7 +274,18 @@ def to_blocks(row: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
 
 
 def to_rows(blocks: list[Tensor]) -> Tensor:
-    """blocks [N, d, mul] → [N, F]"""
+    """The row of features that blocks make up.
+
+    Parameters
+    ----------
+    blocks : list of Tensor
+        [N, d, mul] each
+
+    Returns
+    -------
+    Tensor
+        [N, F]
+    """
     flat: list[Tensor] = []
     for block in blocks:
         flat.append(block.flatten(1))

@@ -7,7 +7,18 @@ from ..needed import counts_of_edges
 
 
 def block_size(vectors: Tensor) -> int:
-    """Edges that are worked through together: a core's cache on a CPU, memory on a GPU."""
+    """Number of edges that are worked through together: a core's cache on a CPU, memory on a GPU.
+
+    Parameters
+    ----------
+    vectors : Tensor
+        any tensor on the device that is meant
+
+    Returns
+    -------
+    int
+        edges per block, for :func:`neighbourhoods`
+    """
     return 524288 if vectors.is_cuda else 1536
 
 
@@ -20,14 +31,22 @@ def neighbourhoods(
 
     Parameters
     ----------
-    centres: int64 [E], sorted
-    wanted: int64 [W] of each layer, nodes
-    size: edges per block, about
+    centres : Tensor
+        int64 [E], sorted
+    n_nodes : int
+        number of nodes N
+    wanted : list of Tensor
+        int64 [M], the nodes of each layer
+    size : int
+        edges per block, about
 
     Returns
     -------
-    nodes int64 [b] and edges int64 [b, n] of each block, for each layer. Where a node has fewer edges than n,
-    the table has E, the index of an edge that a network must give no weight.
+    nodes : list of list of Tensor
+        int64 [b] of each block, for each layer
+    tables : list of list of Tensor
+        int64 [b, n], edges of these nodes. Where a node has fewer edges than n, the table has E, the index of
+        an edge that a network must give no weight
     """
     counts = counts_of_edges(centres, n_nodes)
     starts = torch.cumsum(counts, 0) - counts
@@ -57,7 +76,18 @@ def neighbourhoods(
 
 
 def largest(numbers: list[Tensor]) -> list[int]:
-    """The largest of each int64 [n], at least 1; in one transfer."""
+    """The largest of each tensor, at least 1; in one transfer from a GPU.
+
+    Parameters
+    ----------
+    numbers : list of Tensor
+        int64 [n] each; n may be zero
+
+    Returns
+    -------
+    list of int
+        one for each tensor
+    """
     if len(numbers) == 0:
         nothing: list[int] = []
         return nothing
@@ -69,10 +99,34 @@ def largest(numbers: list[Tensor]) -> list[int]:
 
 
 def with_empty_row(x: Tensor) -> Tensor:
-    """[E, F] → [E + 1, F], the last row zero: where the tables of :func:`neighbourhoods` have no edge."""
+    """The same rows and one of zeros, for places where the tables of :func:`neighbourhoods` have no edge.
+
+    Parameters
+    ----------
+    x : Tensor
+        [E, F]
+
+    Returns
+    -------
+    Tensor
+        [E + 1, F]
+    """
     return torch.cat([x, torch.zeros(1, x.size(1), dtype=x.dtype, device=x.device)])
 
 
 def rows_of(x: Tensor, table: Tensor) -> Tensor:
-    """Rows of x [E, F] by a table int64 [b, n]: [b, n, F], faster than by indexing."""
+    """The rows that a table names, faster than by indexing.
+
+    Parameters
+    ----------
+    x : Tensor
+        [E, F]
+    table : Tensor
+        int64 [b, n], numbers of rows
+
+    Returns
+    -------
+    Tensor
+        [b, n, F]
+    """
     return x.index_select(0, table.flatten()).view(table.size(0), table.size(1), x.size(1))

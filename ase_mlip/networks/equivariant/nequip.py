@@ -13,17 +13,30 @@ from .neighbourhoods import block_size, neighbourhoods, rows_of, with_empty_row
 
 
 class NequIP(torch.nn.Module):
-    """A module of the contract: ``energies`` [N] (eV, without the shifts per type) and ``features`` [N, F].
+    """NequIP (arXiv 2101.03164), a module of the contract.
+
+    It gives ``energies`` [N] in eV, without the shifts per type, and ``features`` [N, F].
 
     Parameters
     ----------
-    species: atomic number of each type
-    embedding: of the types, [T, A]
-    lengths, basis, harmonics: of the edges
-    layers: interactions
-    readout: features of the last layer → [N, 1]
-    scales: eV per type [T], or one for all
-    pair: a pair potential added to the energies, or None
+    species : list of int
+        atomic number of each type
+    embedding : Tensor
+        [T, A], of the types
+    lengths : ReducedLengths
+        lengths over cutoffs
+    basis : BesselBasis
+        radial functions of the reduced lengths
+    harmonics : SphericalHarmonics
+        of the directions
+    layers : list of Layer
+        the interactions
+    readout : Perceptron
+        features of the last layer → [N, 1]
+    scales : Tensor
+        eV per type [T], or one for all
+    pair : ZBL or None, optional
+        a pair potential added to the energies
     """
 
     types: Tensor
@@ -59,7 +72,10 @@ class NequIP(torch.nn.Module):
         inputs: dict[str, Tensor],
         outputs: list[str],
     ) -> dict[str, Tensor]:
-        """What is wanted of energies and features, of all nodes; differentiable."""
+        """What is wanted of energies and features, of all nodes; differentiable.
+
+        The arguments are the contract's.
+        """
         types = self.types[species]
         radial, harmonics, pairs = self.edges(types, edge_index, edge_vectors)
         radial, harmonics = with_empty_row(radial), with_empty_row(harmonics)
@@ -91,7 +107,10 @@ class NequIP(torch.nn.Module):
         node_weights: Tensor,
         outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Outputs, and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes that no weight needs are left out."""
+        """Outputs, and d(Σ_i w_i E_i)/d edge_vectors [E, 3] in eV/Å.
+
+        The arguments are the contract's. Nodes that no weight needs are left out.
+        """
         types = self.types[species]
         vectors = edge_vectors.detach().requires_grad_(True)
         radial, harmonics, pairs = self.edges(types, edge_index, vectors)

@@ -19,8 +19,15 @@ def log_bump(distances: Tensor, cutoffs: Tensor, width: float) -> Tensor:
 
     Parameters
     ----------
-    distances, cutoffs: [E], Å
-    width: length over which the weight falls from 1 to 0, Å
+    distances, cutoffs : Tensor
+        [E], Å
+    width : float
+        length over which the weight falls from 1 to 0, Å
+
+    Returns
+    -------
+    Tensor
+        [E]
     """
     s = _scaled(distances, cutoffs, width)
     return torch.nn.functional.logsigmoid(2.0 / torch.tan(math.pi * s))
@@ -33,8 +40,15 @@ def log_cosine(distances: Tensor, cutoffs: Tensor, width: float) -> Tensor:
 
     Parameters
     ----------
-    distances, cutoffs: [E], Å
-    width: length over which the weight falls from 1 to 0, Å
+    distances, cutoffs : Tensor
+        [E], Å
+    width : float
+        length over which the weight falls from 1 to 0, Å
+
+    Returns
+    -------
+    Tensor
+        [E]
     """
     left = ((cutoffs - distances) / width).clamp(2e-8, 1.0)
     return 2.0 * torch.log(torch.sin(0.5 * math.pi * left))
@@ -73,12 +87,25 @@ def adaptive_radii(
 
     Parameters
     ----------
-    distances: [E], Å;  centres: int64 [E];  n_nodes: number of nodes N
-    target: wanted number of neighbours;  cutoff: largest radius, Å;  width: of the bump, Å
+    distances : Tensor
+        [E], Å
+    centres : Tensor
+        int64 [E]
+    n_nodes : int
+        number of nodes N
+    target : float
+        wanted number of neighbours
+    cutoff : float
+        largest radius, Å
+    width : float
+        of the bump, Å
+    steps : int, optional
+        Newton steps at most
 
     Returns
     -------
-    [N], Å, between cutoff/16 and cutoff
+    Tensor
+        [N], Å, between cutoff/16 and cutoff
     """
     fixed = distances.detach()
     low = torch.zeros(n_nodes, dtype=fixed.dtype, device=fixed.device)
@@ -117,12 +144,23 @@ def adaptive_radii_on_grid(
 
     Parameters
     ----------
-    distances: [E], Å;  centres: int64 [E];  n_nodes: number of nodes N
-    target: wanted number of neighbours;  cutoff: largest radius, Å;  width: of the bump, Å
+    distances : Tensor
+        [E], Å
+    centres : Tensor
+        int64 [E]
+    n_nodes : int
+        number of nodes N
+    target : float
+        wanted number of neighbours
+    cutoff : float
+        largest radius, Å
+    width : float
+        of the bump, Å
 
     Returns
     -------
-    [N], Å, between 0.5 Å and the cutoff
+    Tensor
+        [N], Å, between 0.5 Å and the cutoff
     """
     dtype, device = distances.dtype, distances.device
     trial = torch.arange(0.5, cutoff, 0.25 * width, dtype=dtype, device=device)

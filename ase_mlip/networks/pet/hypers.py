@@ -6,13 +6,58 @@ from typing import Literal
 
 @dataclass
 class PETHypers:
-    """Hyper-parameters of PET; the names are those of the public PET (metatrain 2026.4)."""
+    """Hyper-parameters of PET; the names are those of the public PET (metatrain 2026.4).
 
-    species: list[int] = field(default_factory=list)  # atomic numbers
-    cutoff: float = 4.5  # Å
-    cutoff_width: float = 0.5  # Å
-    num_neighbors_adaptive: float | None = None  # target of the adaptive cutoff; None = fixed cutoff
-    cutoff_width_adaptive: float = 1.0  # Å
+    Attributes
+    ----------
+    species : list of int
+        atomic numbers
+    cutoff, cutoff_width : float
+        longest edge, and the length over which its weight falls to zero before that, Å
+    num_neighbors_adaptive : float or None
+        wanted number of neighbours of the adaptive cutoff; None fixes the cutoff
+    cutoff_width_adaptive : float
+        width of the weights by which the adaptive cutoff counts neighbours, Å
+    d_pet, d_node, d_head, d_feedforward : int
+        widths of edge tokens, node tokens, read-out heads, and feed-forward layers of the edges
+    num_heads : int
+        heads of the attention, a divisor of ``d_pet``
+    num_attention_layers, num_gnn_layers : int
+        transformer layers in each message-passing layer, and the number of these
+    normalization : str
+        "RMSNorm" or "LayerNorm"
+    norm_eps : float or None
+        epsilon of RMSNorm; None for that of the precision it runs in
+    activation : str
+        of the feed-forward layers, "SwiGLU" or "SiLU"
+    attention_temperature : float
+        divides the scores
+    cutoff_function : str
+        "Bump" or "Cosine"
+    adaptive_cutoff_method : str
+        "solver", or "grid", which is of public checkpoints before 2026
+    transformer_type : str
+        norms before attention and feed-forward ("PreLN") or after them ("PostLN")
+    featurizer_type : str
+        "feedforward"; or "residual": nodes start anew in every layer, each layer is read out, and messages
+        are averaged with their reverse instead of being combined
+    combine_last : bool
+        whether edges are combined with their reverse once more after the last layer, as in the public PET; it
+        widens the interaction range by one cutoff
+    direct_forces, direct_stress : bool
+        whether there are heads that predict forces and virials
+
+    Raises
+    ------
+    ValueError
+        a choice that is not among those above
+    """
+
+    species: list[int] = field(default_factory=list)
+    cutoff: float = 4.5
+    cutoff_width: float = 0.5
+    num_neighbors_adaptive: float | None = None
+    cutoff_width_adaptive: float = 1.0
     d_pet: int = 128
     d_node: int = 256
     d_head: int = 128
@@ -21,19 +66,13 @@ class PETHypers:
     num_attention_layers: int = 2
     num_gnn_layers: int = 2
     normalization: Literal["RMSNorm", "LayerNorm"] = "RMSNorm"
-    norm_eps: float | None = 1.1920929e-07  # of RMSNorm; None = the epsilon of the precision it runs in
+    norm_eps: float | None = 1.1920929e-07
     activation: Literal["SwiGLU", "SiLU"] = "SwiGLU"
     attention_temperature: float = 1.0
     cutoff_function: Literal["Bump", "Cosine"] = "Bump"
-    # "grid" is of public checkpoints before 2026
     adaptive_cutoff_method: Literal["solver", "grid"] = "solver"
-    # norms before attention and feed-forward, or after them
     transformer_type: Literal["PreLN", "PostLN"] = "PreLN"
-    # "residual": nodes start anew in every layer, each layer is read out, and messages are averaged with
-    # their reverse instead of being combined.
     featurizer_type: Literal["feedforward", "residual"] = "feedforward"
-    # The public PET combines edges with their reverse once more after the last layer, which
-    # widens the interaction range by one cutoff.
     combine_last: bool = False
     direct_forces: bool = False
     direct_stress: bool = False
@@ -52,7 +91,13 @@ class PETHypers:
             raise ValueError("`combine_last` must be false with featurizer_type 'residual', got true")
 
     def check(self) -> None:
-        """Raises ValueError for what cannot work, with the name of the hyper-parameter."""
+        """Refuse what cannot work.
+
+        Raises
+        ------
+        ValueError
+            with the name of the hyper-parameter, what was expected and what was got
+        """
 
         def expect(ok: bool, name: str, expected: str) -> None:
             if not ok:
@@ -82,6 +127,6 @@ class PETHypers:
 
     @property
     def interaction_range(self) -> float:
-        """Å; one cutoff per layer, and one more if radii depend on the neighbours' neighbours."""
+        """In Å: one cutoff per layer, and one more if radii depend on the neighbours' neighbours."""
         adaptive = 0 if self.num_neighbors_adaptive is None else 1
         return self.cutoff * (self.message_passing_layers + adaptive)

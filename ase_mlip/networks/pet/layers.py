@@ -10,7 +10,15 @@ from .transformer import Layout, Perceptron, TransformerLayer
 
 
 class GNNLayer(torch.nn.Module):
-    """Edge tokens from geometry, neighbour species and message; then the transformer layers."""
+    """Edge tokens from geometry, neighbour species and message; then the transformer layers.
+
+    Parameters
+    ----------
+    hypers : PETHypers
+        of the network
+    first : bool
+        whether it is the first message-passing layer, whose messages depend on the neighbour's type only
+    """
 
     first: Final[bool]
 
@@ -48,9 +56,25 @@ class GNNLayer(torch.nn.Module):
         vectors: Tensor,
         layout: Layout,
     ) -> tuple[Tensor, Tensor]:
-        """nodes [B, d_node], messages [E, d_pet], vectors [E, 3] in Å → new nodes and edge tokens.
+        """New node tokens and edge tokens.
 
-        The messages of the first layer are one per neighbour's type [n_types, d_pet].
+        Parameters
+        ----------
+        nodes : Tensor
+            [B, d_node]
+        messages : Tensor
+            [E, d_pet]; of the first layer [number of types, d_pet], one per neighbour's type
+        neighbour_types : Tensor
+            int64 [E]
+        vectors : Tensor
+            [E, 3], Å
+        layout : Layout
+            where the tokens stand
+
+        Returns
+        -------
+        tuple of Tensor
+            nodes [B, d_node], edges [E, d_pet]
         """
         distances = torch.sqrt((vectors * vectors).sum(dim=-1, keepdim=True) + 1e-15)
         edges = self._enter(torch.cat([vectors, distances], dim=-1), messages, neighbour_types)
@@ -79,7 +103,13 @@ class GNNLayer(torch.nn.Module):
 
 
 class Combination(torch.nn.Module):
-    """Message of an edge from its own token and its reverse edge's."""
+    """Message of an edge from its own token and its reverse edge's.
+
+    Parameters
+    ----------
+    d_pet : int
+        width of a token
+    """
 
     def __init__(self, d_pet: int):
         super().__init__()
@@ -87,12 +117,21 @@ class Combination(torch.nn.Module):
         self.perceptron = Perceptron(2 * d_pet, 2 * d_pet, d_pet)
 
     def forward(self, messages: Tensor, edges: Tensor, reversed_edges: Tensor) -> Tensor:
+        """The messages of the next layer, [E, d_pet], as are all arguments."""
         mixed = self.perceptron(self.norm(torch.cat([edges, reversed_edges], dim=-1)))
         return messages + edges + mixed
 
 
 class Readout(torch.nn.Module):
-    """Sum of a node's and its edges' contributions, edges weighted by the cutoff."""
+    """Sum of a node's and its edges' contributions, edges weighted by the cutoff.
+
+    Parameters
+    ----------
+    hypers : PETHypers
+        of the network
+    size : int
+        how many numbers are read per node
+    """
 
     def __init__(self, hypers: PETHypers, size: int):
         super().__init__()
@@ -113,15 +152,23 @@ class Readout(torch.nn.Module):
 
         Parameters
         ----------
-        nodes: [B, d_node]
-        edges: [E, d_pet]
-        centres: int64 [E]
-        weights: [E]
-        features: whether the second result is wanted
+        nodes : Tensor
+            [B, d_node]
+        edges : Tensor
+            [E, d_pet]
+        centres : Tensor
+            int64 [E]
+        weights : Tensor
+            [E], of the cutoff
+        features : bool, optional
+            whether the second result is wanted
 
         Returns
         -------
-        [B, size], and [B, 2 d_head]: of the node, then the weighted sum of its edges'; or [B, 0]
+        read : Tensor
+            [B, size]
+        features : Tensor
+            [B, 2 d_head], of the node, then the weighted sum of its edges'; or [B, 0]
         """
         of_nodes, of_edges = self.node_head(nodes), self.edge_head(edges)
         per_edge = self.edge_last(of_edges) * weights[:, None]

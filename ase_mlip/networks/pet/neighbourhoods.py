@@ -10,42 +10,100 @@ from .transformer import Layout
 
 
 class Neighbourhoods(NamedTuple):
-    """Species types and edges of some centres: B nodes, E edges, the latter sorted by centre."""
+    """Species types and edges of some centres: B nodes, E edges, the latter sorted by centre.
 
-    types: Tensor  # int64 [B]
-    neighbour_types: Tensor  # int64 [E]
-    centres: Tensor  # int64 [E], counted within these B
-    reverse: Tensor  # int64 [E], counted in the whole graph; -1 where there is none
-    vectors: Tensor  # [E, 3], Å
-    log_weights: Tensor  # [E], logarithm of the cutoff weight
+    Attributes
+    ----------
+    types, neighbour_types, centres : Tensor
+        int64 [B], [E] and [E]; centres are counted within these B
+    reverse : Tensor
+        int64 [E], the reverse edges, counted in the whole graph; -1 where there is none
+    vectors, log_weights : Tensor
+        [E, 3] in Å, and [E], logarithm of the cutoff weight
+    """
+
+    types: Tensor
+    neighbour_types: Tensor
+    centres: Tensor
+    reverse: Tensor
+    vectors: Tensor
+    log_weights: Tensor
 
 
 class State(NamedTuple):
-    """What one stage hands to the next."""
+    """What one stage hands to the next.
 
-    nodes: Tensor  # [B, d_node]
-    messages: Tensor  # [E, d_pet], into the last transformer
-    edges: Tensor  # [E, d_pet], out of the last transformer
-    reversed_edges: Tensor  # [E, d_pet], ``edges`` of the reverse edges
-    read: Tensor  # [B, 0 to 13], sum of what the layers before read out, where each has a read-out
-    features: Tensor  # [B, F], what their energies are linear maps of, side by side; F = 0 unless wanted
+    Attributes
+    ----------
+    nodes : Tensor
+        [B, d_node]
+    messages, edges, reversed_edges : Tensor
+        [E, d_pet], tokens into the last transformer, out of it, and those of the reverse edges out of it
+    read, features : Tensor
+        [B, 0 to 13], sum of what the layers before read out, where each has a read-out; and [B, F], what
+        their energies are linear maps of, side by side, F = 0 unless wanted
+    """
+
+    nodes: Tensor
+    messages: Tensor
+    edges: Tensor
+    reversed_edges: Tensor
+    read: Tensor
+    features: Tensor
 
 
 def of_reverse(edges: Tensor, reverse: Tensor) -> Tensor:
-    """``edges`` [E, d] of the reverse edges; zero where there is none."""
+    """The tokens of the reverse edges; zero where there is none.
+
+    Parameters
+    ----------
+    edges : Tensor
+        [E, d]
+    reverse : Tensor
+        int64 [E], index of the reverse edge or -1
+
+    Returns
+    -------
+    Tensor
+        [E, d]
+    """
     found = edges.index_select(0, reverse.clamp(min=0))
     return found * (reverse >= 0).to(edges.dtype)[:, None]
 
 
 def renumber(reverse: Tensor, kept: Tensor) -> Tensor:
-    """Reverse indices among the edges ``kept`` (int64 [E']); -1 where the reverse was dropped."""
+    """Indices of reverse edges where only some edges are kept.
+
+    Parameters
+    ----------
+    reverse : Tensor
+        int64 [E], index of the reverse edge or -1
+    kept : Tensor
+        int64 [E'], the edges that are kept
+
+    Returns
+    -------
+    Tensor
+        int64 [E'], counted among the kept edges; -1 where the reverse was dropped
+    """
     number = torch.full((reverse.size(0) + 1,), -1, dtype=torch.int64, device=reverse.device)
     number[kept] = torch.arange(kept.size(0), device=kept.device)
     return number[reverse[kept]]  # -1 picks the last entry, which is -1
 
 
 def upto_last_nonzero(weights: Tensor) -> int:
-    """Number of leading ``weights`` [N] behind which all are zero."""
+    """Number of leading weights behind which all are zero.
+
+    Parameters
+    ----------
+    weights : Tensor
+        [N]
+
+    Returns
+    -------
+    int
+        0 to N
+    """
     found = torch.nonzero(weights)
     if found.size(0) == 0:
         return 0
@@ -53,25 +111,73 @@ def upto_last_nonzero(weights: Tensor) -> int:
 
 
 def starts_of(graph: Neighbourhoods) -> Tensor:
-    """First edge of each node, and the number of edges: int64 [B + 1]."""
+    """First edge of each node, and the number of edges.
+
+    Parameters
+    ----------
+    graph : Neighbourhoods
+        B nodes
+
+    Returns
+    -------
+    Tensor
+        int64 [B + 1]
+    """
     counts = torch.bincount(graph.centres, minlength=graph.types.size(0))
     return torch.cat([torch.zeros(1, dtype=torch.int64, device=counts.device), counts.cumsum(0)])
 
 
 def widest(graph: Neighbourhoods) -> int:
-    """The most tokens of a neighbourhood, for which the host waits; see :class:`Cut`."""
+    """The most tokens of a neighbourhood, for which the host waits; see :class:`Cut`.
+
+    Parameters
+    ----------
+    graph : Neighbourhoods
+        a block
+
+    Returns
+    -------
+    int
+        M + 1, with the node token
+    """
     if graph.types.size(0) == 0:
         return 1
     return int(counts_of(graph).max().item()) + 1
 
 
 def counts_of(graph: Neighbourhoods) -> Tensor:
-    """Edges of each node, int64 [B]."""
+    """Number of edges of each node.
+
+    Parameters
+    ----------
+    graph : Neighbourhoods
+        B nodes
+
+    Returns
+    -------
+    Tensor
+        int64 [B]
+    """
     return counts_of_edges(graph.centres, graph.types.size(0))
 
 
 def unfold(graph: Neighbourhoods, width: int) -> tuple[Tensor, Tensor]:
-    """Row of each token in the flat [B, M + 1] table, and the bias [B, M + 1] of the scores."""
+    """Where each token stands in a table of neighbourhoods, and what is added to the scores there.
+
+    Parameters
+    ----------
+    graph : Neighbourhoods
+        a block
+    width : int
+        M + 1, columns of the table
+
+    Returns
+    -------
+    slots : Tensor
+        int64 [B + E], row of each token in the flat [B, M + 1] table, nodes first
+    bias : Tensor
+        [B, M + 1], logarithm of the cutoff weight, -inf in empty slots
+    """
     n, centres = graph.types.size(0), graph.centres
     counts = counts_of(graph)
     first = counts.cumsum(0) - counts
@@ -85,7 +191,22 @@ def unfold(graph: Neighbourhoods, width: int) -> tuple[Tensor, Tensor]:
 
 
 def layout_of(graph: Neighbourhoods, compiled: bool, width: int = 0) -> Layout:
-    """Of the tokens of a block, whose largest neighbourhood has ``width`` tokens (0: it is asked for)."""
+    """Where the tokens of a block stand.
+
+    Parameters
+    ----------
+    graph : Neighbourhoods
+        the block
+    compiled : bool
+        whether the compiled operators run, which need no table
+    width : int, optional
+        tokens of the largest neighbourhood; 0: it is asked for (:func:`widest`)
+
+    Returns
+    -------
+    Layout
+        for the transformer
+    """
     if compiled:
         nothing = graph.centres[:0]
         return Layout(nothing, nothing, starts_of(graph), graph.log_weights, compiled)
@@ -94,15 +215,34 @@ def layout_of(graph: Neighbourhoods, compiled: bool, width: int = 0) -> Layout:
 
 
 class Cut(NamedTuple):
-    """A graph in blocks of centres. Made once for all stages: the host waits for the numbers of edges."""
+    """A graph in blocks of centres. Made once for all stages: the host waits for the numbers of edges.
 
-    nodes: list[int]  # centres of each block
-    edges: list[int]  # edges of each block
-    widths: list[int]  # tokens of its largest neighbourhood
+    Attributes
+    ----------
+    nodes, edges, widths : list of int
+        centres and edges of each block, and tokens of its largest neighbourhood
+    """
+
+    nodes: list[int]
+    edges: list[int]
+    widths: list[int]
 
 
 def cut_of(graph: Neighbourhoods, sizes: list[int]) -> Cut:
-    """The graph cut into blocks of ``sizes`` centres."""
+    """How a graph is cut into blocks of given sizes.
+
+    Parameters
+    ----------
+    graph : Neighbourhoods
+        the whole graph
+    sizes : list of int
+        centres of each block, all nodes together
+
+    Returns
+    -------
+    Cut
+        for :func:`split`
+    """
     counts = counts_of(graph)
     nothing = counts.new_zeros([1])
     rows: list[Tensor] = []
@@ -119,6 +259,20 @@ def cut_of(graph: Neighbourhoods, sizes: list[int]) -> Cut:
 
 
 def split(graph: Neighbourhoods, cut: Cut) -> list[Neighbourhoods]:
+    """The blocks of a graph.
+
+    Parameters
+    ----------
+    graph : Neighbourhoods
+        the whole graph
+    cut : Cut
+        of that graph
+
+    Returns
+    -------
+    list of Neighbourhoods
+        whose ``centres`` are counted within each block
+    """
     edge_sizes = cut.edges
     types = graph.types.split_with_sizes(cut.nodes)
     neighbour_types = graph.neighbour_types.split_with_sizes(edge_sizes)
@@ -139,6 +293,20 @@ def split(graph: Neighbourhoods, cut: Cut) -> list[Neighbourhoods]:
 
 
 def split_state(state: State, cut: Cut) -> list[State]:
+    """The state of each block.
+
+    Parameters
+    ----------
+    state : State
+        of the whole graph
+    cut : Cut
+        of that graph
+
+    Returns
+    -------
+    list of State
+        in order
+    """
     edge_sizes = cut.edges
     nodes = state.nodes.split_with_sizes(cut.nodes)
     messages = state.messages.split_with_sizes(edge_sizes)
@@ -153,11 +321,36 @@ def split_state(state: State, cut: Cut) -> list[State]:
 
 
 def as_leaf(x: Tensor) -> Tensor:
-    """The same values cut off from what they came from; wants a gradient if ``x`` did."""
+    """The same values cut off from what they came from.
+
+    Parameters
+    ----------
+    x : Tensor
+        of any shape
+
+    Returns
+    -------
+    Tensor
+        a leaf that wants a gradient if ``x`` did
+    """
     return x.detach().requires_grad_(x.requires_grad)
 
 
 def as_leaves(block: Neighbourhoods, state: State) -> tuple[Neighbourhoods, State]:
+    """A block and its state cut off from what they came from; see :func:`as_leaf`.
+
+    Parameters
+    ----------
+    block : Neighbourhoods
+        one block
+    state : State
+        of that block
+
+    Returns
+    -------
+    tuple
+        the same of leaves, but for ``features``, which have no gradient
+    """
     leaves = Neighbourhoods(
         block.types,
         block.neighbour_types,
@@ -177,7 +370,20 @@ def as_leaves(block: Neighbourhoods, state: State) -> tuple[Neighbourhoods, Stat
 
 
 def differentiable(graph: Neighbourhoods, state: State) -> list[Tensor]:
-    """Those of the real tensors that want a gradient."""
+    """Those of the float tensors that want a gradient.
+
+    Parameters
+    ----------
+    graph : Neighbourhoods
+        the whole graph or a block
+    state : State
+        of it
+
+    Returns
+    -------
+    list of Tensor
+        in one order for the graph and for its blocks
+    """
     wanted: list[Tensor] = []
     for x in (
         graph.vectors,

@@ -7,7 +7,13 @@ from torch import Tensor
 
 
 class Wanted(NamedTuple):
-    """What a call asks for beside the energies, as far as the network has it."""
+    """What a call asks for beside the energies, as far as the network has it.
+
+    Attributes
+    ----------
+    features, forces, virials : bool
+        last-layer features, direct forces, direct virials
+    """
 
     features: bool
     forces: bool
@@ -21,7 +27,20 @@ def by_name(
     virials: list[Tensor],
     features: list[Tensor],
 ) -> dict[str, Tensor]:
-    """Outputs of all blocks by name; lists hold what each block gave, empty where it was not wanted."""
+    """Outputs of all blocks by name.
+
+    Parameters
+    ----------
+    wanted : Wanted
+        what is put in beside the energies
+    energies, forces, virials, features : list of Tensor
+        [B], [B, 3], [B, 3, 3] and [B, F] of each block; empty where they were not wanted
+
+    Returns
+    -------
+    dict of Tensor
+        outputs of the contract, [N, ...] each
+    """
     found = {"energies": torch.cat(energies)}
     if wanted.forces:
         found["direct_forces"] = torch.cat(forces)

@@ -46,6 +46,16 @@ class PET(torch.nn.Module):
     node, then the sum of d_head of each edge times its cutoff weight, as the public PET has them; last the
     sum of the cutoff weights, which the maps' biases of edges multiply. An atom's energy is an affine
     function of them. Heads and features that nobody asked for are not evaluated.
+
+    Parameters
+    ----------
+    hypers : PETHypers
+        species, cutoff and sizes
+
+    Raises
+    ------
+    ValueError
+        no species
     """
 
     combine_last: Final[bool]
@@ -115,7 +125,10 @@ class PET(torch.nn.Module):
         inputs: dict[str, Tensor],
         outputs: list[str],
     ) -> dict[str, Tensor]:
-        """What is wanted; differentiable twice in training mode, once otherwise."""
+        """What is wanted; differentiable twice in training mode, once otherwise.
+
+        The arguments are the contract's.
+        """
         wanted = self._wanted(outputs)
         graph, _ = self._neighbourhoods(species, edge_index, edge_vectors, reverse_edges)
         cut = cut_of(graph, self._blocks(graph, graph.types.size(0), not self.training))
@@ -146,9 +159,10 @@ class PET(torch.nn.Module):
         node_weights: Tensor,
         outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """What is wanted, and d(Σ_i w_i E_i)/d edge_vectors [E, 3].
+        """What is wanted, and d(Σ_i w_i E_i)/d edge_vectors [E, 3] in eV/Å.
 
-        The last stage of the nodes behind the last with a weight is left out: what they give is zero.
+        The arguments are the contract's. The last stage of the nodes behind the last with a weight is left
+        out: what they give is zero.
         """
         wanted = self._wanted(outputs)
         vectors = edge_vectors.detach().requires_grad_(True)

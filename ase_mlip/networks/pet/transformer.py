@@ -17,17 +17,51 @@ from torch.nn import LayerNorm, Linear, RMSNorm, SiLU
 
 
 class Layout(NamedTuple):
-    """Where the tokens of a block's neighbourhoods stand."""
+    """Where the tokens of a block's neighbourhoods stand.
 
-    slots: Tensor  # int64 [B + E], row of each token in the flattened [B, M + 1] table
-    bias: Tensor  # [B, M + 1], log of the cutoff weight per token, -inf in empty slots
-    starts: Tensor  # int64 [B + 1], first edge of each node, and E
-    log_weights: Tensor  # [E], logarithm of the cutoff weight
-    compiled: bool  # through the operators, to which slots and bias are nothing; or through torch's own
+    Attributes
+    ----------
+    slots : Tensor
+        int64 [B + E], row of each token in the flattened [B, M + 1] table
+    bias : Tensor
+        [B, M + 1], log of the cutoff weight per token, -inf in empty slots
+    starts : Tensor
+        int64 [B + 1], first edge of each node, and E
+    log_weights : Tensor
+        [E], logarithm of the cutoff weight
+    compiled : bool
+        through the operators, to which slots and bias are nothing; or through torch's own
+    """
+
+    slots: Tensor
+    bias: Tensor
+    starts: Tensor
+    log_weights: Tensor
+    compiled: bool
 
 
 def normalization(name: str, size: int, eps: float | None) -> torch.nn.Module:
-    """``RMSNorm`` (eps None: torch's, which depends on the dtype) or ``LayerNorm`` of ``size`` features."""
+    """The normalisation of that name.
+
+    Parameters
+    ----------
+    name : str
+        "RMSNorm" or "LayerNorm"
+    size : int
+        number of features
+    eps : float or None
+        epsilon of RMSNorm; None for torch's, which depends on the dtype
+
+    Returns
+    -------
+    torch.nn.Module
+        [..., size] → [..., size]
+
+    Raises
+    ------
+    ValueError
+        another name
+    """
     if name == "RMSNorm":
         return RMSNorm(size, eps=eps)
     if name == "LayerNorm":
@@ -36,7 +70,20 @@ def normalization(name: str, size: int, eps: float | None) -> torch.nn.Module:
 
 
 class FeedForward(torch.nn.Module):
-    """Two linear maps with SwiGLU (value · sigmoid(gate)) or SiLU in between."""
+    """Two linear maps with SwiGLU (value · sigmoid(gate)) or SiLU in between.
+
+    Parameters
+    ----------
+    size, hidden : int
+        widths of the tokens and in between
+    activation : str
+        "SwiGLU" or "SiLU"
+
+    Raises
+    ------
+    ValueError
+        another activation
+    """
 
     gated: Final[bool]
 
@@ -49,6 +96,7 @@ class FeedForward(torch.nn.Module):
         self.leave = Linear(hidden, size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., size], as is ``x``."""
         x = self.enter(x)
         if self.gated:
             x = torch.nn.functional.glu(x, dim=-1)
@@ -58,7 +106,20 @@ class FeedForward(torch.nn.Module):
 
 
 class Attention(torch.nn.Module):
-    """Multi-head self-attention within each neighbourhood; scores carry + log(cutoff weight)."""
+    """Multi-head self-attention within each neighbourhood; scores carry + log(cutoff weight).
+
+    Parameters
+    ----------
+    size, n_heads : int
+        width of the tokens, a multiple of the number of heads
+    temperature : float
+        divides the scores, beside the root of a head's width
+
+    Raises
+    ------
+    ValueError
+        a width that is no multiple of the heads
+    """
 
     def __init__(self, size: int, n_heads: int, temperature: float):
         super().__init__()
@@ -70,12 +131,21 @@ class Attention(torch.nn.Module):
         self.leave = Linear(size, size)
 
     def forward(self, tokens: Tensor, slots: Tensor, bias: Tensor) -> Tensor:
-        """
+        """What each token takes from its neighbourhood, without a residual.
+
         Parameters
         ----------
-        tokens: [B + E, size], node tokens first
-        slots: int64 [B + E], row of each token in the flattened [B, M + 1] table
-        bias: [B, M + 1], log of the cutoff weight per token, -inf in empty slots
+        tokens : Tensor
+            [B + E, size], node tokens first
+        slots : Tensor
+            int64 [B + E], row of each token in the flattened [B, M + 1] table
+        bias : Tensor
+            [B, M + 1], log of the cutoff weight per token, -inf in empty slots
+
+        Returns
+        -------
+        Tensor
+            [B + E, size]
         """
         n, m = bias.size(0), bias.size(1)
         size, heads = tokens.size(1), self.n_heads
@@ -99,6 +169,23 @@ class TransformerLayer(torch.nn.Module):
     Norms come before attention and feed-forward, or with ``post_norm`` after them; then both act on the
     node token, too. Pre-norm with ``d_node == d_pet`` gives the node token no residual and no feed-forward
     of its own, as in the public PET, so that its checkpoints mean the same here.
+
+    Parameters
+    ----------
+    d_pet, d_node, d_feedforward : int
+        widths of edge tokens, node tokens and the feed-forward of edges
+    n_heads : int
+        a divisor of ``d_pet``
+    temperature : float
+        of the attention
+    norm : str
+        a name of :func:`normalization`
+    norm_eps : float or None
+        epsilon of RMSNorm; None for that of the dtype
+    activation : str
+        of :class:`FeedForward`
+    post_norm : bool, optional
+        norms after attention and feed-forward
     """
 
     wide_node: Final[bool]
@@ -131,7 +218,22 @@ class TransformerLayer(torch.nn.Module):
             self.feedforward_node = FeedForward(d_node, 2 * d_node, activation)
 
     def forward(self, nodes: Tensor, edges: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-        """nodes [B, d_node] and edges [E, d_pet] → the same."""
+        """New tokens of nodes and edges.
+
+        Parameters
+        ----------
+        nodes : Tensor
+            [B, d_node]
+        edges : Tensor
+            [E, d_pet]
+        layout : Layout
+            where the tokens stand
+
+        Returns
+        -------
+        tuple of Tensor
+            nodes [B, d_node], edges [E, d_pet]
+        """
         node_tokens = nodes
         if self.wide_node:
             node_tokens = self.contract(nodes)
@@ -195,7 +297,15 @@ class TransformerLayer(torch.nn.Module):
 
 
 class Perceptron(torch.nn.Module):
-    """Linear – SiLU – Linear, with a final SiLU if ``activated`` (read-out heads)."""
+    """Linear – SiLU – Linear.
+
+    Parameters
+    ----------
+    size, hidden, out : int
+        widths before, in between and after
+    activated : bool, optional
+        with a final SiLU, as read-out heads have
+    """
 
     def __init__(self, size: int, hidden: int, out: int, activated: bool = False):
         super().__init__()
@@ -204,4 +314,5 @@ class Perceptron(torch.nn.Module):
         self.activation = SiLU() if activated else torch.nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., out] of ``x`` [..., size]."""
         return self.activation(self.leave(torch.nn.functional.silu(self.enter(x))))

@@ -8,40 +8,76 @@ FILTERS = ("shared", "neighbour", "pair")
 
 @dataclass
 class SNNPHypers:
-    """Hyper-parameters of an s-NNP. Numbers of intervals up to 14 are the fast ones on a CPU."""
+    """Hyper-parameters of an s-NNP. Numbers of intervals up to 14 are the fast ones on a CPU.
 
-    species: list[int] = field(default_factory=list)  # atomic numbers
-    cutoff: float = 5.0  # Å, of φ and ρ
-    angular_cutoff: float | None = None  # Å, of f; None = cutoff
-    inner: float | Literal["auto"] = 1.5  # Å, first knot of φ, ρ and f; "auto" is for training to set
-    radial_filters: int = 4  # number of ρ
-    angular_filters: int = 4  # number of f and g
-    radial_intervals: int = 14  # of φ and ρ
-    angular_intervals: int = 14  # of f
-    angle_intervals: int = 10  # of g
-    # What the splines depend on: nothing, the neighbours' species, or the centre's as well.
+    Attributes
+    ----------
+    species : list of int
+        atomic numbers
+    cutoff : float
+        of φ and ρ, Å
+    angular_cutoff : float or None
+        of f, Å; None for ``cutoff``
+    inner : float or "auto"
+        first knot of φ, ρ and f, Å; "auto" is for training to set
+    radial_filters, angular_filters : int
+        number of ρ; number of f and of g
+    radial_intervals, angular_intervals, angle_intervals : int
+        of φ and ρ; of f; of g
+    filters : str
+        what the splines depend on: nothing ("shared"), the neighbours' species ("neighbour"), or the
+        centre's as well ("pair")
+    networks : str
+        one for each "element", or "shared" by all
+    hidden : list of int
+        widths of the hidden layers; [] for no network
+    skip, pair : bool
+        whether there are the terms w·G and φ
+    core : bool
+        whether φ goes on below ``inner`` as the repulsion of the nuclei, or as a straight line
+    embedding : list of float or None
+        of U: first knot, last knot, number of intervals
+    direct_forces, direct_stress : bool
+        always false: there are no such heads
+    """
+
+    species: list[int] = field(default_factory=list)
+    cutoff: float = 5.0
+    angular_cutoff: float | None = None
+    inner: float | Literal["auto"] = 1.5
+    radial_filters: int = 4
+    angular_filters: int = 4
+    radial_intervals: int = 14
+    angular_intervals: int = 14
+    angle_intervals: int = 10
     filters: Literal["shared", "neighbour", "pair"] = "pair"
-    networks: Literal["element", "shared"] = "element"  # one for each element, or for all
-    hidden: list[int] = field(default_factory=lambda: [16])  # widths of the hidden layers; [] = no network
-    skip: bool = True  # the term w·G
-    pair: bool = True  # φ
-    # Whether φ goes on below `inner` as the repulsion of the nuclei (repulsion.py), or as a straight line.
+    networks: Literal["element", "shared"] = "element"
+    hidden: list[int] = field(default_factory=lambda: [16])
+    skip: bool = True
+    pair: bool = True
     core: bool = True
-    embedding: list[float] | None = None  # U: first knot, last knot, number of intervals
-    direct_forces: bool = False  # there are no such heads
+    embedding: list[float] | None = None
+    direct_forces: bool = False
     direct_stress: bool = False
 
     @property
     def message_passing_layers(self) -> int:
+        """One: an atom's energy depends on its own neighbours only."""
         return 1
 
     @property
     def interaction_range(self) -> float:
-        """Å"""
+        """The cutoff, Å."""
         return self.cutoff
 
     def check(self) -> None:
-        """Raises ValueError for what cannot work, with the name of the hyper-parameter."""
+        """Refuse what cannot work.
+
+        Raises
+        ------
+        ValueError
+            with the name of the hyper-parameter, what was expected and what was got
+        """
 
         def expect(ok: bool, name: str, expected: str) -> None:
             if not ok:

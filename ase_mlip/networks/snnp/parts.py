@@ -7,14 +7,33 @@ from torch import Tensor
 
 
 class Triplets(NamedTuple):
-    """Pairs of edges with one centre, each once."""
+    """T pairs of edges with one centre, each once.
 
-    first: Tensor  # int64 [T]
-    second: Tensor  # int64 [T]
+    Attributes
+    ----------
+    first, second : Tensor
+        int64 [T], indices of edges; the first comes before the second
+    """
+
+    first: Tensor
+    second: Tensor
 
 
 def find_triplets(centres: Tensor, n: int) -> Triplets:
-    """All pairs of edges with the same centre; ``centres`` int64 [E] are sorted and below ``n``."""
+    """All pairs of edges with the same centre.
+
+    Parameters
+    ----------
+    centres : Tensor
+        int64 [E], sorted, below ``n``
+    n : int
+        number of nodes
+
+    Returns
+    -------
+    Triplets
+        sorted by the second edge
+    """
     counts = torch.bincount(centres, minlength=n)
     start = (counts.cumsum(0) - counts)[centres]
     edges = torch.arange(centres.size(0), device=centres.device)
@@ -25,15 +44,25 @@ def find_triplets(centres: Tensor, n: int) -> Triplets:
 
 
 def case_tables(n: int, filters: str, networks: str) -> dict[str, Tensor]:
-    """Number of the spline or network that serves each combination of the ``n`` species.
+    """Number of the spline or network that serves each combination of the species.
 
-    ``filters`` "shared": one for all; "neighbour": by the species of the neighbours; "pair": by that of the
-    centre, too. φ is symmetric in both atoms and g in both neighbours.
+    φ is symmetric in both atoms and g in both neighbours.
+
+    Parameters
+    ----------
+    n : int
+        number of species
+    filters : str
+        "shared": one spline for all; "neighbour": by the species of the neighbours; "pair": by that of the
+        centre, too
+    networks : str
+        "element": one network for each species; "shared": one for all
 
     Returns
     -------
-    int64 ``pair_cases`` and ``radial_cases`` [n, n] (centre, neighbour), ``angle_cases`` [n, n, n] (centre,
-    neighbours), ``network_cases`` [n]
+    dict of Tensor
+        int64 ``pair_cases`` and ``radial_cases`` [n, n] (centre, neighbour), ``angle_cases`` [n, n, n]
+        (centre, neighbours), ``network_cases`` [n]
     """
     i = torch.arange(n)
     low, high = torch.minimum(i[:, None], i), torch.maximum(i[:, None], i)
@@ -60,7 +89,13 @@ def case_tables(n: int, filters: str, networks: str) -> dict[str, Tensor]:
 
 
 class Layer(torch.nn.Module):
-    """M linear maps of the same size: ``weight`` [M, in, out], ``bias`` [M, out]."""
+    """M linear maps of the same size: ``weight`` [M, in, out], ``bias`` [M, out].
+
+    Parameters
+    ----------
+    count, enter, leave : int
+        M, in and out
+    """
 
     def __init__(self, count: int, enter: int, leave: int):
         super().__init__()
@@ -68,12 +103,20 @@ class Layer(torch.nn.Module):
         self.bias = torch.nn.Parameter(0.5 * torch.randn(count, leave))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [M, N, in] → [M, N, out]"""
+        """[M, N, out] of ``x`` [M, N, in]."""
         return torch.baddbmm(self.bias[:, None], x, self.weight)
 
 
 class ElementNetworks(torch.nn.Module):
-    """M perceptrons of the same widths and one output; SiLU between the layers."""
+    """M perceptrons of the same widths and one output; SiLU between the layers.
+
+    Parameters
+    ----------
+    count, enter : int
+        M, and the width of the input
+    hidden : list of int
+        widths of the hidden layers
+    """
 
     one: Final[bool]
 
@@ -91,7 +134,20 @@ class ElementNetworks(torch.nn.Module):
         self.last.bias.requires_grad_(False)  # the energy without neighbours is taken off
 
     def forward(self, x: Tensor, cases: Tensor) -> Tensor:
-        """x [N, in], cases int64 [N] → [N]; every network sees all nodes, the case's result is taken"""
+        """The output of the network of each node; every network sees all nodes, the case's result is taken.
+
+        Parameters
+        ----------
+        x : Tensor
+            [N, in]
+        cases : Tensor
+            int64 [N], the network of each node
+
+        Returns
+        -------
+        Tensor
+            [N]
+        """
         h = x.expand(self.count, -1, -1)
         for layer in self.layers:
             h = torch.nn.functional.silu(layer(h))

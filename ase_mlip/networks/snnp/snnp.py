@@ -29,7 +29,15 @@ CORE = 0.5  # Å, about where the knots of the repulsion begin
 class SNNP(torch.nn.Module):
     """Spline-based neural network potential; a module of the contract with ``energies`` [N] in eV.
 
-    Raises ValueError where :meth:`SNNPHypers.check` does.
+    Parameters
+    ----------
+    hypers : SNNPHypers
+        species, cutoffs and sizes
+
+    Raises
+    ------
+    ValueError
+        where :meth:`SNNPHypers.check` does
     """
 
     has_pair: Final[bool]
@@ -52,7 +60,7 @@ class SNNP(torch.nn.Module):
         self.has_skip = hypers.skip and self.n_features > 0
         self.has_embedding = hypers.embedding is not None
         self.has_network = len(hypers.hidden) > 0 and self.n_features > 0
-        # Whether derivatives of `forward` on a CPU are those of snnp_training.py, in float64 inside.
+        # Whether derivatives of `forward` on a CPU are those of training.py, in float64 inside.
         self.compiled_training = True
         self.block = 512  # centres worked through together where no derivative by parameters is wanted
 
@@ -100,7 +108,13 @@ class SNNP(torch.nn.Module):
 
     @torch.jit.unused
     def set_energy_scale(self, scale: float) -> None:
-        """Give the network another unit of energy, in eV; the repulsion of the nuclei stays what it is."""
+        """Give the network another unit of energy, in eV; the repulsion of the nuclei stays what it is.
+
+        Parameters
+        ----------
+        scale : float
+            what energies are multiplied with, eV
+        """
         self.energy_scale.fill_(scale)
         if self.phi.before == 0:
             return
@@ -134,8 +148,9 @@ class SNNP(torch.nn.Module):
     ) -> dict[str, Tensor]:
         """Energies [N] in eV; differentiable twice, by edge vectors and parameters.
 
-        On a CPU, operators give the derivatives that training needs; they have no second derivative by the
-        edge vectors alone. With ``compiled_training`` false torch's own operators do, and have all.
+        The arguments are the contract's. On a CPU, operators give the derivatives that training needs; they
+        have no second derivative by the edge vectors alone. With ``compiled_training`` false torch's own
+        operators do, and have all.
         """
         types = self.types[species]
         if not torch.jit.is_scripting():  # noqa: SIM102 (TorchScript leaves out only a whole branch)
@@ -161,9 +176,10 @@ class SNNP(torch.nn.Module):
         node_weights: Tensor,
         outputs: list[str],
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3]; nodes without weight may get no energy.
+        """Energies [N] and d(Σ_i w_i E_i)/d edge_vectors [E, 3] in eV/Å.
 
-        By the operator of csrc/snnp/operators.cpp.
+        The arguments are the contract's, the operator is that of csrc/snnp/operators.cpp. Nodes without
+        weight may get no energy.
         """
         types = self.types[species]
         nodes = torch.arange(types.size(0) + 1, device=types.device)
@@ -273,13 +289,26 @@ class SNNP(torch.nn.Module):
 
     @torch.jit.ignore
     def roughness(self) -> Tensor:
-        """Square curvature of the filters (:meth:`SplineBank.roughness`), which training may penalise."""
+        """Square curvature of the filters (:meth:`.SplineBank.roughness`), which training may penalise."""
         banks = [bank for bank in (self.phi, self.rho, self.f, self.g) if bank.channels > 0]
         return torch.stack([bank.roughness() for bank in banks]).sum()
 
 
 def edges_of(edge_index: Tensor, start: int, stop: int) -> tuple[int, int]:
-    """The range of the edges whose centres are ``start`` to ``stop``, of edges sorted by centre."""
+    """The range of the edges that have their centres in a range of nodes.
+
+    Parameters
+    ----------
+    edge_index : Tensor
+        int64 [2, E], sorted by centre
+    start, stop : int
+        the first node, and the first behind the range
+
+    Returns
+    -------
+    tuple of int
+        the first edge, and the first behind the range
+    """
     bounds = torch.tensor([start, stop], dtype=torch.int64, device=edge_index.device)
     found: list[int] = torch.searchsorted(edge_index[0].contiguous(), bounds).tolist()
     return found[0], found[1]

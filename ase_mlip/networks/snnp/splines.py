@@ -26,14 +26,18 @@ def coefficients_from_knots(
 
     Parameters
     ----------
-    values: float64 [n + 1], at the knots
-    step: distance of neighbouring knots
-    first, last: (order, value) of a derivative at the first and the last knot, order 1 or 2, as in
+    values : Tensor
+        float64 [n + 1], at the knots
+    step : float
+        distance of neighbouring knots
+    first, last : tuple
+        (order, value) of a derivative at the first and the last knot, order 1 or 2, as in
         ``scipy.interpolate.CubicSpline(bc_type=(first, last))``
 
     Returns
     -------
-    float64 [n + 3]
+    Tensor
+        float64 [n + 3]
 
     Raises
     ------
@@ -64,12 +68,22 @@ class SplineBank(torch.nn.Module):
 
     Parameters
     ----------
-    origins, steps: M first knots and distances of knots, in the unit of the argument
-    counts: M numbers of intervals; the coefficients of shorter splines are padded
-    channels: C
-    vanishing: whether the last three coefficients are zero and no parameters
-    before: number of intervals before the first knot. Their coefficients are no parameters: the coefficients
+    origins, steps : list of float
+        M first knots and distances of knots, in the unit of the argument
+    counts : list of int
+        M numbers of intervals; the coefficients of shorter splines are padded
+    channels : int
+        C
+    vanishing : bool
+        whether the last three coefficients are zero and no parameters
+    before : int, optional
+        number of intervals before the first knot. Their coefficients are no parameters: the coefficients
         behind go on as on a straight line, and ``core`` [M, C, before] is added
+
+    Raises
+    ------
+    ValueError
+        fewer than two knots, or a step that is not positive
     """
 
     vanishing: Final[bool]
@@ -105,7 +119,7 @@ class SplineBank(torch.nn.Module):
 
     @torch.jit.unused
     def end(self, case: int) -> float:
-        """The last knot of a case."""
+        """The last knot of a case, in the unit of the argument."""
         origin, step, count = self.grid[case].tolist()
         return origin + step * count
 
@@ -149,7 +163,20 @@ class SplineBank(torch.nn.Module):
         return torch.stack(rows)
 
     def forward(self, x: Tensor, cases: Tensor) -> Tensor:
-        """Values [E, C] of the splines of ``cases`` (int64 [E]) at ``x`` [E]; differentiable twice by x."""
+        """Values of the splines; differentiable twice by ``x``.
+
+        Parameters
+        ----------
+        x : Tensor
+            [E], arguments
+        cases : Tensor
+            int64 [E], the case of each
+
+        Returns
+        -------
+        Tensor
+            [E, C]
+        """
         pieces = self.pieces()
         grid = self.grid.to(x.device)
         origins, steps = grid[:, 0].to(x.dtype)[cases], grid[:, 1].to(x.dtype)[cases]
@@ -180,7 +207,22 @@ class SplineBank(torch.nn.Module):
         first: tuple[int, float],
         last: tuple[int, float],
     ) -> None:
-        """Give a spline the values float64 [n + 1] at its knots; see :func:`coefficients_from_knots`."""
+        """Give a spline values at its knots.
+
+        Parameters
+        ----------
+        case, channel : int
+            which spline
+        values : Tensor
+            float64 [n + 1]
+        first, last : tuple
+            end conditions of :func:`coefficients_from_knots`
+
+        Raises
+        ------
+        ValueError
+            another number of knots, or in a bank that is ``vanishing`` a spline that does not vanish
+        """
         expected = self.counts[case] + 1
         if values.size(0) != expected:
             raise ValueError(f"`values`: expected {expected} knots, got {values.size(0)}")
