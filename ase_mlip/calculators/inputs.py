@@ -65,13 +65,11 @@ def as_structure(atoms: Structure) -> Atoms:
             f"`atoms`: expected an `ase.Atoms` or the path of a file, got {type(atoms).__name__}; read the "
             "structure with `ase.io.read`"
         )
-    from ..data.data import read_structures
+    from ..data.data import read_first_structure
 
-    frames = read_structures(Path(atoms))
-    if len(frames) > 1:
-        warnings.warn(f"{atoms}: the first of {len(frames)} structures is taken", UserWarning, stacklevel=3)
-    frames[0].calc = None  # of what the file says
-    return frames[0]
+    found = read_first_structure(Path(atoms), lambda text: warnings.warn(text, UserWarning, stacklevel=5))
+    found.calc = None  # of what the file says
+    return found
 
 
 def as_calculator(calculator: Potential, dtype: str | None = None) -> BaseCalculator:

@@ -166,13 +166,26 @@ def read_named(files: Sequence[Path]) -> dict[str, Atoms]:
 
 
 def read_first(file: Path) -> Atoms:
-    """The first frame of a file, with a line on stderr where there are more. Raises as read_structures."""
-    from ..data.data import read_structures
+    """The first frame of a file, with a line on stderr where there are more.
 
-    frames = read_structures(file)
-    if len(frames) > 1:
-        click.echo(f"{file}: the first of {len(frames)} structures is taken", err=True)
-    return frames[0]
+    Parameters
+    ----------
+    file : Path
+        that ASE reads
+
+    Returns
+    -------
+    ase.Atoms
+        the first frame
+
+    Raises
+    ------
+    DataError, StructureError
+        see :func:`.read_structures`
+    """
+    from ..data.data import read_first_structure
+
+    return read_first_structure(file, lambda text: click.echo(text, err=True))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -151,6 +151,32 @@ def read_structures(paths: str | Path | Sequence[str | Path], base_dir: str | Pa
         a site that is partially occupied or disordered
     """
     return [atoms for path in as_list(paths) for _, atoms in numbered_frames(path, Path(base_dir))]
+
+
+def read_first_structure(path: str | Path, tell: Callable[[str], None]) -> Atoms:
+    """The first frame of a file, and a word about the others.
+
+    Parameters
+    ----------
+    path : str or Path
+        file that ASE reads
+    tell : callable
+        is given a sentence where there are more frames
+
+    Returns
+    -------
+    ase.Atoms
+        the first frame
+
+    Raises
+    ------
+    DataError, StructureError
+        see :func:`read_structures`
+    """
+    frames = read_structures(path)
+    if len(frames) > 1:
+        tell(f"{path}: the first of {len(frames)} structures is taken")
+    return frames[0]
 
 
 def load_data(config: DataConfig, base_dir: str | Path = ".") -> DataSplit:
