@@ -9,6 +9,7 @@ from ase_mlip.lammps import _lammps
 
 HEADER = "#define MPICH_VERSION 5\n"
 
+# Stands in for a compiler: records how it was called and writes something where -o points.
 FAKE_COMPILER = """#!/bin/sh
 if [ "$1" = --version ]; then echo "fake 1.0"; exit 0; fi
 echo "$@" >> "$(dirname "$0")/calls"

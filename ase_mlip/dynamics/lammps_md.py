@@ -14,7 +14,7 @@ from ase import Atoms, units
 from ..errors import MLIPError
 from ..lammps import lammps_run
 from .lammps_process import numbers_of, require_frame, running, why_stopped
-from .md import PICOSECOND, MDResult, energy_statistics
+from .md import PICOSECOND, MDResult, md_result
 
 COMMANDS = """{respa}
 {integrate}
@@ -131,13 +131,6 @@ def _collect(
     moved = last.positions - atoms.positions
     moved -= np.round(moved @ np.linalg.inv(atoms.cell.array)) @ atoms.cell.array  # LAMMPS wraps
     energies = np.column_stack([rows[:, 0] * timestep, rows[:, 1], rows[:, 2]])
-    result = MDResult(
-        **energy_statistics(energies, atoms, equilibration / PICOSECOND),
-        max_displacement=float(np.linalg.norm(moved, axis=1).max()),
-        atoms=last,
-        completed=True,
-        steps=len(rows) - 1,
-        timestep=timestep / units.fs,
-        seconds_per_step=float(loop[1]) / max(1, len(rows) - 1) if loop else float("nan"),
-    )
+    seconds = float(loop[1]) if loop else float("nan")
+    result = md_result(energies, last, moved, timestep, equilibration, seconds)
     return LammpsMD(result, float(rows[-1, 1]), table[:, 7:10], log)

@@ -7,7 +7,7 @@ order of the squared timestep, which oscillates; what drifts is the potential's 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,16 +153,54 @@ def run_nve(
             raise
         completed = False
     elapsed = clock.perf_counter() - started
-    largest = float(np.linalg.norm(work.positions - start, axis=1).max())
     work.calc = None
+    return md_result(rows, work, work.positions - start, timestep, equilibration, elapsed, completed)
+
+
+def md_result(
+    rows: Sequence[Sequence[float]] | np.ndarray,
+    atoms: Atoms,
+    moved: np.ndarray,
+    timestep: float,
+    equilibration: float,
+    seconds: float,
+    completed: bool = True,
+    conserved: np.ndarray | None = None,
+) -> MDResult:
+    """What a run gives, of whatever engine.
+
+    Parameters
+    ----------
+    rows : sequence or array
+        time (ASE's unit), potential and kinetic energy (eV) at the start and after each step, [n, 3]
+    atoms : ase.Atoms
+        the last structure with its momenta
+    moved : array
+        each atom's way from start to end, Å, [N, 3]
+    timestep, equilibration : float
+        ASE's unit of time
+    seconds : float
+        wall time of all steps
+    completed : bool
+        whether all went well
+    conserved : array, optional
+        see :func:`energy_statistics`
+
+    Returns
+    -------
+    MDResult
+        of that run
+    """
+    table = np.array(rows).reshape(-1, 3)
+    steps = max(0, len(table) - 1)
     return MDResult(
-        **energy_statistics(np.array(rows).reshape(-1, 3), work, equilibration / PICOSECOND),
-        max_displacement=largest,
-        atoms=work,
+        **energy_statistics(table, atoms, equilibration / PICOSECOND, conserved),
+        max_displacement=float(np.linalg.norm(moved, axis=1).max()),
+        atoms=atoms,
         completed=completed,
-        steps=max(0, len(rows) - 1),
+        steps=steps,
         timestep=timestep / units.fs,
-        seconds_per_step=elapsed / max(1, len(rows) - 1),
+        seconds_per_step=seconds / max(1, steps),
     )
 
 

@@ -12,7 +12,7 @@ from ase.io.trajectory import Trajectory
 
 from ..crystals import with_calculator
 from ..errors import StructureError
-from .md import PICOSECOND, MDResult, draw_velocities, energy_statistics
+from .md import PICOSECOND, MDResult, draw_velocities, md_result
 from .md_ase import EngineStopped, ase_frames
 from .thermostats import Thermostat
 
@@ -97,15 +97,6 @@ def run_nvt(
     elapsed = clock.perf_counter() - started
     if not rows:
         raise StructureError("`run_nvt` needs a start with a finite energy, got NaN or infinity")
-    largest = float(np.linalg.norm(work.positions - start, axis=1).max())
     work.calc = None
-    table = np.array(rows).reshape(-1, 3)
-    return MDResult(
-        **energy_statistics(table, work, equilibration / PICOSECOND, np.array(conserved)),
-        max_displacement=largest,
-        atoms=work,
-        completed=completed,
-        steps=len(rows) - 1,
-        timestep=timestep / units.fs,
-        seconds_per_step=elapsed / max(1, len(rows) - 1),
-    )
+    moved, conserved = work.positions - start, np.array(conserved)
+    return md_result(rows, work, moved, timestep, equilibration, elapsed, completed, conserved)

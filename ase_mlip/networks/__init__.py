@@ -4,5 +4,5 @@
 Allegro. ``docs/architecture.md`` lists the arguments and outputs of the contract. A float tensor for which a
 docstring gives no dtype has that of the network, float32 or float64.
 Public: ``pet.pet.PET``, ``snnp.snnp.SNNP``, ``equivariant.nequip.NequIP``, ``equivariant.allegro.Allegro``;
-``gradients``, ``needed``, ``repulsion`` and ``species`` for networks that are built of them.
+``expected``, ``gradients``, ``needed``, ``repulsion`` and ``species`` for networks that are built of them.
 """

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from ..building import _ops
 from ..building.device import on_first_that_works
-from ..errors import DataError
 from ..folder_lock import locked
+from ..training.checkpoint import refuse_earlier_run
 from ..training.export import evaluate_samples
 from ..training.train import write_metrics
 from . import report
@@ -88,10 +88,7 @@ def stabilize(
     output = path.parent / config.output
     with locked(output):
         checkpoint = output / CHECKPOINT
-        if checkpoint.exists() and not resume:
-            raise DataError(
-                f"`{output}` already holds a run; continue it with --resume or choose another `output`"
-            )
+        refuse_earlier_run(checkpoint, resume)
         _ops.load()
         if config.threads > 0:
             torch.set_num_threads(config.threads)

@@ -32,6 +32,14 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+def refuse_earlier_run(checkpoint: Path, resume: bool) -> None:
+    """Raise DataError where a run has left its checkpoint and is not to be continued."""
+    if checkpoint.exists() and not resume:
+        raise DataError(
+            f"`{checkpoint.parent}` already holds a run; continue it with --resume or choose another `output`"
+        )
+
+
 def _digest(tensors: dict[str, Tensor], header: dict) -> str:
     """SHA-256 of all tensors with their names, types and shapes, and of the header."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())

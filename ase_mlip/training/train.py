@@ -31,7 +31,7 @@ from ..networks.snnp.hypers import SNNPHypers
 from ..networks.snnp.snnp import SNNP
 from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
-from .checkpoint import TrainState, load_checkpoint, save_checkpoint
+from .checkpoint import TrainState, load_checkpoint, refuse_earlier_run, save_checkpoint
 from .dynamics import run_dynamics
 from .export import finish, make_network
 from .linear_fit import fit_linear, shortened
@@ -87,10 +87,7 @@ def _train(
     config: RunConfig, base: Path, output: Path, resume: bool, progress: bool, dynamics_seconds: float
 ) -> Path:
     checkpoint = output / "checkpoint.safetensors"
-    if checkpoint.exists() and not resume:
-        raise DataError(
-            f"`{output}` already holds a run; continue it with --resume or choose another `output`"
-        )
+    refuse_earlier_run(checkpoint, resume)
     _ops.load()
     if config.threads > 0:
         torch.set_num_threads(config.threads)

@@ -1,7 +1,6 @@
 """Finding, making and keeping builds of the compiled parts."""
 
 import json
-import stat
 import subprocess
 import sys
 import threading
@@ -10,28 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from fake_lammps import FAKE_COMPILER, write_program
 
 from ase_mlip.building import _build, _ops
 from ase_mlip.cli.program import main
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = Path(torch.__file__).resolve().parent
-
-# Stands in for a compiler: records that it was called and writes something where -o points.
-FAKE_COMPILER = """#!/bin/sh
-if [ "$1" = --version ]; then echo "fake 1.0"; exit 0; fi
-echo called >> "$(dirname "$0")/calls"
-while [ $# -gt 0 ]; do
-  if [ "$1" = -o ]; then echo made > "$2"; fi
-  shift
-done
-"""
-
-
-def write_program(path: Path, text: str) -> Path:
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
 
 
 @pytest.fixture
@@ -47,7 +31,7 @@ def compiler(tmp_path, monkeypatch) -> Path:
 
 def calls(compiler: Path) -> int:
     record = compiler.parent / "calls"
-    return len(record.read_text().split()) if record.exists() else 0
+    return len(record.read_text().splitlines()) if record.exists() else 0
 
 
 def test_a_build_is_made_once_and_found_again(compiler, capsys):

@@ -2,9 +2,9 @@
 // csrc/snnp/basis.h, and whitened squares those of a plain product, in double and in float.
 
 #include "basis_sums.h"
+#include "expect.h"
 #include "whitening.h"
 
-#include <cstdio>
 #include <random>
 
 using namespace ase_mlip;
@@ -15,17 +15,11 @@ using mlip::Whitening;
 
 namespace {
 
-int failures = 0;
 std::mt19937 generator(7);
 
 double normal() {
     static std::normal_distribution<double> distribution;
     return distribution(generator);
-}
-
-void expect(bool passed, const char* what, double value) {
-    std::printf("%s  %s: %.3g\n", passed ? "ok  " : "FAIL", what, value);
-    failures += passed ? 0 : 1;
 }
 
 double largest_difference(const std::vector<double>& one, const std::vector<double>& other) {

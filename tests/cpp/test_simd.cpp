@@ -1,24 +1,18 @@
 // Without torch: exp against the standard library, products against plain sums, and attention with each
 // instruction set this processor has.
 
+#include "expect.h"
+#include "instruction_sets.h"
 #include "transformer/attention.h"
 #include "transformer/products.h"
 
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <random>
 
 using namespace ase_mlip;
 
 namespace {
-
-int failures = 0;
-
-void expect(bool passed, const char* what, double value) {
-    std::printf("%s  %s: %.3g\n", passed ? "ok  " : "FAIL", what, value);
-    failures += passed ? 0 : 1;
-}
 
 template <typename T> struct Exponentials {
     const std::vector<T>& x;
@@ -31,22 +25,6 @@ template <typename T> struct Exponentials {
         }
     }
 };
-
-/// Calls a job with every instruction set that this processor has, then `compare`.
-template <typename Job, typename Compare> void with_each(const Job& job, const Compare& compare) {
-    job();
-    compare("plain");
-#if defined(__x86_64__)
-    if (simd::instructions() >= 256) {
-        simd::run_avx2(job);
-        compare("AVX2");
-    }
-    if (simd::instructions() >= 512) {
-        simd::run_avx512(job);
-        compare("AVX-512");
-    }
-#endif
-}
 
 template <typename T> void test_exp() {
     std::vector<T> x, y;

@@ -1,22 +1,16 @@
 // Without torch: energy and gradient of a centre of an s-NNP with each instruction set this processor has,
 // against one another and against finite differences.
 
+#include "expect.h"
+#include "instruction_sets.h"
 #include "snnp/centre.h"
 
-#include <cstdio>
 #include <limits>
 #include <random>
 
 using namespace ase_mlip;
 
 namespace {
-
-int failures = 0;
-
-void expect(bool passed, const char* what, double value) {
-    std::printf("%s  %s: %.3g\n", passed ? "ok  " : "FAIL", what, value);
-    failures += passed ? 0 : 1;
-}
 
 std::mt19937 generator(1);
 
@@ -122,16 +116,7 @@ template <typename T, bool Few> void test_centre(int64_t intervals) {
         }
         expect(worst < tolerance, name, worst);
     };
-#if defined(__x86_64__)
-    if (simd::instructions() >= 256) {
-        simd::run_avx2(job);
-        compare("AVX2");
-    }
-    if (simd::instructions() >= 512) {
-        simd::run_avx512(job);
-        compare("AVX-512");
-    }
-#endif
+    with_each(job, compare);
     if (sizeof(T) == 8) {
         double worst = 0.0;
         for (size_t k = 0; k < vectors.size(); k += 5) {

@@ -1,6 +1,7 @@
 // Without torch: an s-NNP on atoms with several threads gives the numbers of one, and each thread clears and
 // adds little more than its share of the arrays.
 
+#include "expect.h"
 #include "snnp/atoms.h"
 #include "threads.h"
 
@@ -11,13 +12,6 @@
 using namespace ase_mlip;
 
 namespace {
-
-int failures = 0;
-
-void expect(bool passed, const char* what, double value) {
-    std::printf("%s  %s: %.3g\n", passed ? "ok  " : "FAIL", what, value);
-    failures += passed ? 0 : 1;
-}
 
 /// A chain of atoms 1 Å apart, with a pair term alone, in the order given.
 struct Chain {

@@ -22,18 +22,6 @@ from ase_mlip.lattice_dynamics.phonons import phonons
 X = (0.5, 0.0, 0.5)
 
 
-@pytest.fixture(scope="module")
-def copper():
-    atoms = bulk("Cu", a=3.58982)
-    atoms.calc = EMT()
-    return atoms
-
-
-@pytest.fixture(scope="module")
-def copper_phonons(copper):
-    return phonons(copper, supercell_matrix=(4, 4, 4), mesh=(12, 12, 12))
-
-
 def test_phonopy_reads_what_is_saved(copper_phonons, tmp_path):
     import phonopy
 

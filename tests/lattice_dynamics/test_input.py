@@ -13,13 +13,6 @@ from ase_mlip.lattice_dynamics.phonons import phonons
 from ase_mlip.relaxation.relax import relax
 
 
-@pytest.fixture(scope="module")
-def copper():
-    atoms = bulk("Cu", a=3.58982)
-    atoms.calc = EMT()
-    return atoms
-
-
 def test_the_structure_is_relaxed_first(copper):
     """A cell of a wrong size and a little skewed comes back to the minimum, in its space group."""
     atoms = bulk("Cu", a=3.62)

@@ -16,18 +16,6 @@ THZ_PER_EV = units._e / units._hplanck / 1e12
 POINTS = {"Γ": (0.0, 0.0, 0.0), "X": (0.5, 0.0, 0.5), "L": (0.5, 0.5, 0.5)}
 
 
-@pytest.fixture(scope="module")
-def copper():
-    atoms = bulk("Cu", a=3.58982)
-    atoms.calc = EMT()
-    return atoms
-
-
-@pytest.fixture(scope="module")
-def copper_phonons(copper):
-    return phonons(copper, supercell_matrix=(4, 4, 4), mesh=(12, 12, 12))
-
-
 def test_frequencies_equal_those_of_ase(copper, copper_phonons, tmp_path):
     reference = Phonons(copper, EMT(), supercell=(4, 4, 4), delta=0.01, name=str(tmp_path / "phonon"))
     reference.run()

@@ -54,6 +54,16 @@ every = 2
 """
 
 
+def starts(n: int) -> list[Atoms]:
+    """Crystals of silicon, each a little disordered in another way."""
+    found = []
+    for seed in range(n):
+        atoms = bulk("Si", cubic=True)
+        atoms.rattle(0.02, seed=seed)
+        found.append(atoms)
+    return found
+
+
 def frames(n: int, seed: int, references: bool = True) -> list[Atoms]:
     rng, found = np.random.default_rng(seed), []
     calculator = MLIPCalculator("snnp-si")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupted import interrupted_at_save
 
 from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.inputs import read_inputs
@@ -91,7 +92,7 @@ def run(folder: Path, learning: str) -> Path:
     return path
 
 
-def test_a_run_stays_within_its_budget_where_it_left_it_before(tmp_path, monkeypatch):
+def test_a_run_stays_within_its_budget_where_it_left_it_before(tmp_path):
     without = stabilize(
         run(tmp_path / "without", "backtracking = false"), progress=False, sampler=MadeUp(gain=0.0)
     ).document
@@ -105,17 +106,8 @@ def test_a_run_stays_within_its_budget_where_it_left_it_before(tmp_path, monkeyp
     rates = [row["learning_rate"] for row in found["history"]]
     assert rates[0] == RATE and rates[-1] < RATE  # the smaller rate is that of the next epoch
 
-    real, saved = workflow.save_checkpoint, []
-
-    def interrupted(*arguments):
-        real(*arguments)
-        saved.append(1)
-        if len(saved) == 2:
-            raise KeyboardInterrupt
-
     path = run(tmp_path / "killed", "final_fraction = 1e-5")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(workflow, "save_checkpoint", interrupted)
+    with interrupted_at_save(workflow):
         stabilize(path, progress=False, sampler=MadeUp(gain=0.0))
     again = stabilize(path, resume=True, progress=False, sampler=MadeUp(gain=0.0)).document
     assert again["history"] == found["history"]

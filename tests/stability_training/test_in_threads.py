@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk
 from threads import in_threads
 
 from ase_mlip.dynamics.criteria import Criteria
@@ -19,18 +18,9 @@ from ase_mlip.stability_training.trainable import open_trainable
 from ase_mlip.stability_training.workflow import stabilize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from stabilize_cases import MadeUp, prepare
+from stabilize_cases import MadeUp, prepare, starts
 
 SHORT = "timestep = 1.0\nrecord_interval = 5"
-
-
-def starts(n: int) -> list:
-    found = []
-    for seed in range(n):
-        atoms = bulk("Si", cubic=True)
-        atoms.rattle(0.02, seed=seed)
-        found.append(atoms)
-    return found
 
 
 @pytest.mark.parametrize("name", ["snnp-si", "pet-si"])

@@ -1,15 +1,21 @@
 """Dynamics for the loop: momenta of the right distribution, seeds that decide, failures that end one."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import units
-from ase.build import bulk, molecule
+from ase.build import molecule
 
 from ase_mlip.dynamics.criteria import Criteria
 from ase_mlip.lammps import _build_lammps, _lammps
 from ase_mlip.stability_training.samplers import EngineSampler, with_momenta
 from ase_mlip.stability_training.settings import SimulationConfig
 from ase_mlip.stability_training.trainable import open_trainable
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from stabilize_cases import starts
 
 
 @pytest.mark.parametrize(("hold", "degrees"), [(True, 24), (False, 27)])
@@ -22,15 +28,6 @@ def test_momenta_are_maxwell_boltzmann(hold, degrees):
     assert energies.var() == pytest.approx(0.5 * degrees, rel=0.15)
     if hold:
         assert max(np.abs(one.get_momenta().sum(axis=0)).max() for one in drawn) < 1e-12
-
-
-def starts(n: int) -> list:
-    found = []
-    for seed in range(n):
-        atoms = bulk("Si", cubic=True)
-        atoms.rattle(0.02, seed=seed)
-        found.append(atoms)
-    return found
 
 
 def test_seeds_decide_and_one_failure_ends_one_replica():

@@ -10,6 +10,7 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from click.testing import CliRunner
+from interrupted import interrupted_at_save
 from toy import PairNetwork, export_toy
 
 from ase_mlip import MLIPCalculator
@@ -76,21 +77,11 @@ def test_the_document_holds_survival_front_and_observables(finished):
     assert [row["epoch"] for row in history(folder)] == [str(k + 1) for k in range(document["epochs"])]
 
 
-def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path, monkeypatch):
+def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
     folder, result = finished
     path = prepare(tmp_path, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
-    real, saved = workflow.save_checkpoint, []
-
-    def interrupted(*arguments):
-        real(*arguments)
-        saved.append(1)
-        if len(saved) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(workflow, "save_checkpoint", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at_save(workflow):
         stabilize(path, progress=False, sampler=MadeUp())
-    monkeypatch.undo()
     with pytest.raises(DataError, match="--resume"):
         stabilize(path, progress=False, sampler=MadeUp())
     again = stabilize(path, resume=True, progress=False, sampler=MadeUp())

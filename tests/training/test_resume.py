@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ase.io import write
+from interrupted import interrupted_at_save
 from toy_training import frames, history, needs_muon, prepare
 
 from ase_mlip.errors import DataError
@@ -28,24 +29,14 @@ def finished(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("kind", [pytest.param("muon", marks=needs_muon), "adamw"])
-def test_resuming_gives_the_same_losses(kind, tmp_path, monkeypatch):
+def test_resuming_gives_the_same_losses(kind, tmp_path):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir(), halves.mkdir()
     optimizer = f'kind = "{kind}"'
     train(prepare(whole, epochs=4, optimizer=optimizer), progress=False)
     path = prepare(halves, epochs=4, optimizer=optimizer)
-    real, calls = train_module.save_checkpoint, []
-
-    def interrupt(*arguments):
-        real(*arguments)
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train_module, "save_checkpoint", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at_save(train_module):
         train(path, progress=False)
-    monkeypatch.undo()
     with pytest.raises(DataError, match="--resume"):
         train(path, progress=False)
     train(path, resume=True, progress=False)

@@ -1,7 +1,10 @@
 """Hyper-parameters of PET: their names, their defaults, and which of them go together."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
+
+from .. import expected
 
 
 @dataclass
@@ -98,13 +101,8 @@ class PETHypers:
         ValueError
             with the name of the hyper-parameter, what was expected and what was got
         """
-
-        def expect(ok: bool, name: str, expected: str) -> None:
-            if not ok:
-                raise ValueError(f"`{name}` must be {expected}, got {getattr(self, name)!r}")
-
-        expect(len(self.species) > 0, "species", "at least one atomic number")
-        expect(all(1 <= z <= 118 for z in self.species), "species", "a list of atomic numbers from 1 to 118")
+        expect = partial(expected.expect, self)
+        expected.expect_species(self)
         for name in ("d_pet", "d_node", "d_head", "d_feedforward", "num_heads", "num_attention_layers"):
             expect(getattr(self, name) >= 1, name, "at least 1")
         expect(self.num_gnn_layers >= 1, "num_gnn_layers", "at least 1")

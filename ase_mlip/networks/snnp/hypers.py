@@ -1,7 +1,10 @@
 """Hyper-parameters of the s-NNP: their names, their defaults, and which of them go together."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
+
+from .. import expected
 
 FILTERS = ("shared", "neighbour", "pair")
 
@@ -78,13 +81,8 @@ class SNNPHypers:
         ValueError
             with the name of the hyper-parameter, what was expected and what was got
         """
-
-        def expect(ok: bool, name: str, expected: str) -> None:
-            if not ok:
-                raise ValueError(f"`{name}` must be {expected}, got {getattr(self, name)!r}")
-
-        expect(len(self.species) > 0, "species", "at least one atomic number")
-        expect(all(1 <= z <= 118 for z in self.species), "species", "a list of atomic numbers from 1 to 118")
+        expect = partial(expected.expect, self)
+        expected.expect_species(self)
         expect(self.inner != "auto", "inner", "a number of Å: only training sets it from data")
         expect(self.inner > 0, "inner", "positive")
         expect(self.cutoff > self.inner, "cutoff", f"longer than the first knot `inner`, {self.inner} Å")
