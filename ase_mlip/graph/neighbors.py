@@ -30,7 +30,10 @@ LIST_MARGIN = 1e-9  # relative; lists are made this much wider, so that rounding
 
 @dataclass
 class Graph:
-    """One or more structures as a network of the contract sees them. Do not modify: tensors may be shared.
+    """One or more structures as a network of the contract sees them.
+
+    Edges are sorted by centre; those of one centre come in no order that can be relied on. Tensors may be
+    shared with a stored list and with other graphs: do not modify them.
 
     Attributes
     ----------
@@ -72,8 +75,6 @@ class Graph:
 @_torchscript.calling()
 def build_graph(atoms: Atoms, cutoff: float, pair_cutoffs: Mapping[str, float] | None = None) -> Graph:
     """The graph of one structure with all edges up to ``cutoff`` (Å), on the CPU.
-
-    ``pair_cutoffs`` gives shorter cutoffs (Å) to pairs of elements, as in ``{"Si-O": 4.0}``.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ class NeighborList:
         self._stored: StoredList | None = None
 
     def update(self, atoms: Atoms) -> Graph:
-        """The graph of ``atoms`` as they are now.
+        """The graph of ``atoms`` as they are now; earlier ones stay valid.
 
         Raises
         ------
