@@ -42,12 +42,14 @@ device = click.option(
 )  # fmt: skip
 dtype = click.option(
     "--dtype", type=click.Choice(["float32", "float64"]),
-    help="Use this precision of the network. By default it is that of the file, and float64 in phonons, "
-    "elastic, eos, conductivity and validate, which take small differences.",
+    help="Use the network in this precision; export stores it so. By default phonons, elastic, eos, "
+    "conductivity and validate use float64, since they take small differences, and all others use the "
+    "precision of the file.",
 )  # fmt: skip
 forces = click.option(
     "--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True,
-    help="Take derivatives of the energy, or the model's direct heads.",
+    help="Take the forces as derivatives of the energy (conservative), or from the model's own heads for "
+    "them (direct).",
 )  # fmt: skip
 
 
@@ -62,24 +64,27 @@ CRYSTAL = "crystal"  # the one scheme that depends on a structure
 _SYMMETRIZE = {
     "metavar": "SCHEME",
     "callback": _one_spelling,
-    "help": "Average the model over rotations: none, octahedral, icosahedral (each also with +inversion), "
-    "lebedev:L, random:SEED, file:FILE, crystal (the point group of the undisplaced crystal), or auto (as "
-    "many as the first structure needs for --tolerance, and those for all). By default the model file says; "
-    "symmetry compares several: repeat the option.",
+    "help": "Average the model over these rotations: none, octahedral or icosahedral (each also with "
+    "+inversion), lebedev:L, random:SEED, file:FILE, crystal (the point group of the undisplaced crystal), "
+    "or auto (as many as the first structure needs to meet --tolerance; all structures then use the same). "
+    "By default the averaging is the one that the model file was exported with. The command symmetry "
+    "compares several schemes: repeat the option.",
 }
 symmetrize = click.option("--symmetrize", **_SYMMETRIZE)
 schemes = click.option("--symmetrize", "schemes", multiple=True, **_SYMMETRIZE)
 crystal = click.option(
     "--crystal", type=FILE,
-    help="Take this undisplaced crystal for --symmetrize crystal, instead of the structure itself.",
+    help="Take the point group for --symmetrize crystal from this undisplaced crystal, instead of from the "
+    "structure itself.",
 )  # fmt: skip
 tolerance = click.option(
     "--tolerance", type=POSITIVE, metavar="FORCE", show_default=DEFAULT_TOLERANCE,
-    help="Let --symmetrize auto leave at most this anisotropy of the forces, eV/Å.",
+    help="Let --symmetrize auto leave at most this residual anisotropy of the forces, in eV/Å.",
 )  # fmt: skip
 check_lattice = click.option(
     "--check-lattice/--no-check-lattice", default=True,
-    help="Refuse cells that break the group of the crystal over which the model is averaged.",
+    help="Refuse a cell that is not mapped onto itself by the point group of the crystal over which the "
+    "model is averaged.",
 )  # fmt: skip
 
 # ---- what is written --------------------------------------------------------------------------------------
@@ -87,59 +92,62 @@ check_lattice = click.option(
 _OUTPUT = {
     "metavar": "FOLDER",
     "help": "Write the results into this folder, where an interrupted run of the same settings goes on. By "
-    "default phonons, validate and demo write to phonons, report and demo_output, the others nothing; with "
-    "--attach, design writes the new model to this file.",
+    "default phonons writes to phonons, validate to report and demo to demo_output; the other commands write "
+    "no files. With --attach, design writes the new model to this file.",
 }
 output_folder = click.option("-o", "--output", type=FOLDER, **_OUTPUT)
 output_folder_or_file = click.option("-o", "--output", type=FILE, **_OUTPUT)
 output_file = click.option(
     "-o", "--output", type=FILE, metavar="FILE",
-    help="Write this file; by default filters.png in plot-filters and rotations.txt in rotations.",
+    help="Write this file. By default plot-filters writes filters.png and rotations writes rotations.txt; "
+    "export needs the option.",
 )  # fmt: skip
-plot = click.option("--plot", is_flag=True, help="Draw the results, too: a picture in the folder of -o.")
+plot = click.option("--plot", is_flag=True, help="Draw the results, too, as a picture in the folder of -o.")
 overwrite = click.option("--overwrite", is_flag=True,
-                         help="Replace results of other settings in the folder of -o.")  # fmt: skip
+                         help="Replace results of other settings that are in the folder of -o.")  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print the results as one JSON object, and nothing else, on stdout.")  # fmt: skip
 resume = click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
 quick = click.option("--quick", is_flag=True,
-                     help="Take a first, rough look: coarse settings and short dynamics.")  # fmt: skip
+                     help="Take a first, rough look, with coarse settings and short dynamics.")  # fmt: skip
 
 # ---- crystals ---------------------------------------------------------------------------------------------
 
 symprec = click.option("--symprec", default=0.01, show_default=True, type=POSITIVE,
-                       help="Find the symmetry of a crystal within this tolerance, Å.")  # fmt: skip
+                       help="Find the symmetry of a crystal within this tolerance, in Å.")  # fmt: skip
 relax_first = click.option("--relax/--no-relax", "relax_first", default=True, show_default=True,
-                           help="Relax cell and atoms first.")  # fmt: skip
+                           help="Relax the cell and the atoms first.")  # fmt: skip
 fmax = click.option(
     "--fmax", type=POSITIVE,
-    help="Relax until no force is larger, eV/Å; with the cell it bounds the stress, too. By default 0.01 in "
-    "relax, and 0.0001 in elastic, eos and conductivity, which relax first.",
+    help="Relax until no force is larger than this, in eV/Å; where the cell relaxes, it bounds the stress, "
+    "too. The default is 0.01 in relax, and 0.0001 in elastic, eos and conductivity, which relax first.",
 )  # fmt: skip
 keep_space_group = click.option(
     "--keep-space-group/--no-keep-space-group", default=None,
     help="Keep the space group of the start while relaxing, by projecting forces and steps. By default "
-    "elastic, eos and conductivity do, and relax does not.",
+    "elastic, eos and conductivity keep it, and relax does not.",
 )  # fmt: skip
 reference = click.option(
     "--reference", type=FILE,
-    help="Compare with reference data: a relaxed structure in relax, a phonopy directory in phonons, one for "
-    "all or for each structure in validate, a table of conductivities in conductivity (with --entry).",
+    help="Compare with reference data. They are a relaxed structure in relax, a phonopy directory in "
+    "phonons, one such directory or a folder with one for each structure in validate, and a table of "
+    "conductivities in conductivity (with --entry).",
 )  # fmt: skip
 supercell = click.option(
     "--supercell", type=COUNT, nargs=3, metavar="A B C",
-    help="Repeat the cell so many times along its vectors. By default md does not; faces of the supercells "
-    "of phonons are twice the model's interaction range apart, where that takes at most 512 atoms, else "
-    "twice its cutoff, as are those of conductivity for third-order force constants.",
+    help="Repeat the cell this many times along its vectors. By default md does not repeat it. By default "
+    "the faces of the supercell are twice the model's interaction range apart in phonons, or twice its "
+    "cutoff where that would take more than 512 atoms, and twice its cutoff in conductivity for third-order "
+    "force constants.",
 )  # fmt: skip
 mesh = click.option(
     "--mesh", type=COUNT, nargs=3, metavar="A B C",
-    help="Sample so many q-points along each reciprocal vector. By default 20 20 20 in phonons and 11 11 11 "
-    "in conductivity.",
+    help="Sample this many q-points along each reciprocal vector. The default is 20 20 20 in phonons and "
+    "11 11 11 in conductivity.",
 )  # fmt: skip
 distance = click.option(
     "--distance", type=DISPLACEMENT,
-    help="Displace atoms so far, Å. By default 0.01 in phonons and 0.03 in conductivity.",
+    help="Displace atoms by this distance, in Å. The default is 0.01 in phonons and 0.03 in conductivity.",
 )  # fmt: skip
 
 # ---- dynamics ---------------------------------------------------------------------------------------------
@@ -147,19 +155,20 @@ distance = click.option(
 _TEMPERATURE = {
     "type": NOT_NEGATIVE,
     "show_default": True,
-    "help": "Take this temperature, K. In dynamics the velocities at the start have it, of which a crystal "
-    "keeps about half, and a thermostat holds it; conductivity takes several: repeat the option.",
+    "help": "Use this temperature, in K. Dynamics starts with velocities of this temperature, of which a "
+    "crystal at constant energy keeps about half; a thermostat holds it. The command conductivity takes "
+    "several temperatures: repeat the option.",
 }
 temperature = click.option("--temperature", default=300.0, **_TEMPERATURE)
 temperatures = click.option("--temperature", "temperatures", default=(300.0,), multiple=True, **_TEMPERATURE)
 picoseconds = click.option(
     "--time", "picoseconds", default=1.0, show_default=True, type=POSITIVE,
-    help="Run dynamics for so long, ps; validate runs up to 20 ps where a minute allows it. A drift shows "
-    "from 1 ps on.",
+    help="Run dynamics for this time, in ps; validate runs up to 20 ps where a minute allows it. A drift "
+    "shows in runs of 1 ps and more.",
 )  # fmt: skip
 seed = click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0),
-    help="Start all random numbers from this one; replicas of md count on from it.",
+    help="Seed all random numbers with this one; the replicas of md take it and those that follow.",
 )  # fmt: skip
 
 

@@ -55,9 +55,9 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="ase-mlip")
 def main() -> None:
-    """Machine-learned interatomic potentials: train, check, evaluate, simulate.
+    """Train, check, evaluate and use machine-learned interatomic potentials.
 
-    MODEL is the path of a model file, or the name of a shipped potential such as pet-si.
+    In all commands, MODEL is the path of a model file, or the name of a shipped potential such as pet-si.
     """
 
 

@@ -21,8 +21,8 @@ from ..common import check_known, read_first
 def check(model: str, structure: Path | None, device: str, as_json: bool) -> None:
     """Verify a model's contract, derivatives and symmetry.
 
-    Exit status 1 if a check fails. STRUCTURE is a file ASE reads, of which the first frame is used; without
-    it, structures of the model's species are made up.
+    STRUCTURE is a file that ASE reads, of which the first frame is used; without it, structures of the
+    model's species are made up. The exit status is 1 if a check fails.
     """
     from ...model_file.info import find_model
 

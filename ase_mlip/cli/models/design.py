@@ -19,43 +19,57 @@ CRITERIA = ("i", "d", "a", "e", "g")
 
 @click.command()
 @click.argument("pool", nargs=-1, type=FILE)
-@click.option("--pick", type=COUNT, metavar="N", help="Choose so many structures.")
+@click.option("--pick", type=COUNT, metavar="N", help="Choose this many structures.")
 @click.option(
-    "--budget", type=POSITIVE, metavar="X", help="Choose those that cost at most so much together (--cost)."
+    "--budget",
+    type=POSITIVE,
+    metavar="X",
+    help="Choose structures that together cost at most this much (--cost).",
 )
 @click.option("--have", multiple=True, type=FILE, help="Count these structures as labelled already.")
 @click.option(
-    "--target", multiple=True, type=FILE, help="Design for these structures; by default for the pool."
+    "--target",
+    multiple=True,
+    type=FILE,
+    help="Choose what serves predictions for these structures best. By default they are the pool.",
 )
 @click.option("--keep", multiple=True, type=FILE, help="Choose these structures of the pool in any case.")
 @click.option("--basis", default="auto", show_default=True, metavar="auto|RUN.toml|MODEL",
-              help="Use a linear s-NNP for the pool, that of a run, or features of a model.")  # fmt: skip
+              help="Describe structures by a linear s-NNP made for the pool (auto), by that of a training "
+              "run, or by the features of a model.")  # fmt: skip
 @click.option("--criterion", type=click.Choice(CRITERIA), default="i", show_default=True,
-              help="Minimise the mean predicted variance of the target (i), its largest (g), or the "
-              "unknowns' (d, a, e).")  # fmt: skip
+              help="Minimise the mean (i) or the largest (g) predicted variance of the target, or the "
+              "variance of the unknowns (d, a, e).")  # fmt: skip
 @click.option("--labels", default="energy,forces", show_default=True, metavar="NAMES",
-              help="Expect these labels of a calculation, of energy,forces,stress.")  # fmt: skip
+              help="Expect these labels of each calculation: some of energy,forces,stress.")  # fmt: skip
 @click.option("--sigma", metavar="NAME=X,...", show_default="energies and forces of the pool count alike",
-              help="Expect such errors of labels, eV/atom, eV/Å, eV/Å^3; their ratios matter.")  # fmt: skip
+              help="Expect these errors of the labels, in eV/atom, eV/Å and eV/Å^3. Only their ratios "
+              "matter.")  # fmt: skip
 @click.option("--cost", default="count", show_default=True, metavar="count|atoms^P|KEY",
-              help="Count so for a calculation; KEY is a number in the comment of each frame.")  # fmt: skip
+              help="Count each calculation as one (count), by a power of its number of atoms (atoms^P), or "
+              "by the number at KEY in the comment line of its frame.")  # fmt: skip
 @click.option("--balance", type=click.Choice(["groups", "frames"]), default="groups", show_default=True,
-              help="Count groups of the target alike, or its frames.")  # fmt: skip
+              help="Give equal weight to the groups of the target, or to its frames.")  # fmt: skip
 @click.option("--group-key", metavar="KEY", show_default="group, else a group for each file",
-              help="Find the group of a frame at this key of its comment line.")  # fmt: skip
+              help="Read the group of a frame at this key of its comment line.")  # fmt: skip
 @click.option("--rows", metavar="exact|sketch:K", show_default="exact; of a model sketch:8",
-              help="Use all force rows of a structure, or K random combinations.")  # fmt: skip
+              help="Use the rows of all forces of a structure (exact), or K random combinations of "
+              "them.")  # fmt: skip
 @shared.seed
 @shared.output_folder_or_file
 @shared.overwrite
 @click.option("--verify", nargs=2, type=FILE, metavar="LABELLED FOLDER",
               help="Compare the forecast in FOLDER with the labels that came back.")  # fmt: skip
 @click.option("--attach", metavar="MODEL",
-              help="Give MODEL the leverage of its training data POOL, into the new file -o.")  # fmt: skip
+              help="Write MODEL to the new file of -o, with the leverage of POOL, its "
+              "training data.")  # fmt: skip
 @click.option("--calibration", multiple=True, type=FILE,
-              help="Calibrate --attach in eV by these structures with labels, new to MODEL.")  # fmt: skip
+              help="Calibrate the uncertainty of --attach in eV, by these labelled structures that MODEL was "
+              "not trained on.")  # fmt: skip
 @shared.as_json
-@click.option("--strict", is_flag=True, help="End with status 1 if a group of the target is not feasible.")
+@click.option(
+    "--strict", is_flag=True, help="End with exit status 1 if a group of the target is not feasible."
+)
 def design(
     pool: tuple[Path, ...],
     verify: tuple[Path, Path] | None,
@@ -73,12 +87,13 @@ def design(
 ) -> None:
     """Choose the structures of POOL to label next.
 
-    Optimal design: no label is needed. Prints what the selection is predicted to achieve beside random ones,
-    a bound on what is missing to the best, and whether the pool can do the job at all. With --verify
-    LABELLED FOLDER, it compares the forecast of an earlier design with the labels that came back.
+    The choice is an optimal design, which needs no labels. The command prints what the selection is predicted
+    to achieve, beside random ones, a bound on how far it is from the best one, and whether the pool can do
+    the job at all. With --verify LABELLED FOLDER, it compares the forecast of an earlier design with the
+    labels that came back.
 
-    With --attach MODEL, POOL is what MODEL was trained on: the new model file tells in ASE and LAMMPS how far
-    atoms are from it.
+    With --attach MODEL, POOL is what MODEL was trained on. The new model file tells in ASE and LAMMPS how far
+    atoms are from this data.
     """
     if verify is not None:
         if pool:

@@ -22,9 +22,10 @@ from ..results import Results, output_options
 def evaluate(
     model: str, structures: tuple[Path, ...], device: str, dtype: str | None, results: Results
 ) -> None:
-    """Errors against the references in STRUCTURES.
+    """Compute errors of a model against reference data.
 
-    Energies, forces and stresses, overall and per group of structures.
+    STRUCTURES are files with reference energies, forces or stresses. The errors are those of all structures
+    together and of each group of them.
     """
     from ...model_file.info import find_model
 

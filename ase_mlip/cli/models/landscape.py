@@ -26,27 +26,32 @@ COMPARISON = "comparison.json"
     type=COUNT,
     default=20,
     show_default=True,
-    help="Draw so many random lines through the weights.",
+    help="Draw this many random lines through the weights.",
 )
 @click.option("--points", type=COUNT, default=81, show_default=True,
-              help="Compute so many points on each line, an odd number.")  # fmt: skip
+              help="Compute this many points on each line; the number must be odd.")  # fmt: skip
 @click.option("--span", type=POSITIVE, default=0.5, show_default=True,
-              help="Make the lines so long, in units of the norm of the weights.")  # fmt: skip
+              help="Make the lines this long, in units of the norm of the weights.")  # fmt: skip
 @click.option("--directions", type=click.Choice(["gaussian", "legacy"]), default="gaussian",
               show_default=True,
-              help="Draw normal directions, or as the published tool draws them (legacy).")  # fmt: skip
-@click.option("--plane", is_flag=True, help="Compute the plane of the first two directions, too.")
+              help="Draw directions from the normal distribution (gaussian), or as the published tool does "
+              "(legacy).")  # fmt: skip
+@click.option("--plane", is_flag=True, help="Also compute the plane of the first two directions.")
 @click.option("--frames", type=click.IntRange(min=2), metavar="N", show_default="all",
-              help="Take a stratified sample of N frames.")  # fmt: skip
+              help="Use a stratified sample of N frames.")  # fmt: skip
 @shared.seed
 @click.option("--predictors", metavar="NAMES", default="",
-              help="Compute others, too, with commas: sharpness, bonds, leverage, rotation.")  # fmt: skip
+              help="Also compute these predictors, with commas between them: sharpness, bonds, leverage, "
+              "rotation.")  # fmt: skip
 @click.option("--compare", "comparing", is_flag=True,
-              help="Compare models: MODEL and FILES are what this command wrote of each.")  # fmt: skip
+              help="Compare models. MODEL and FILES are then what this command wrote for each of "
+              "them.")  # fmt: skip
 @click.option("--with", "others", type=FILE, multiple=True,
-              help="Compare with what `evaluate --json` or `md --json` wrote; repeat.")  # fmt: skip
+              help="Compare with this file, which `evaluate --json` or `md --json` wrote. The option may be "
+              "repeated.")  # fmt: skip
 @click.option("--control", metavar="NAME",
-              help="Take this one of the errors as in-distribution; by default the smallest.")  # fmt: skip
+              help="Take the error of this name as the in-distribution one. By default it is the "
+              "smallest.")  # fmt: skip
 @shared.output_folder
 @shared.plot
 @shared.overwrite
@@ -61,12 +66,12 @@ def landscape(
 ) -> None:
     """Measure how the training error rises around the weights.
 
-    FILES are the frames MODEL was trained on, with energies and forces. Prints the loss entropy: the higher,
-    the lower and flatter the error is around the weights. Numbers are comparable between models of one
-    family, on the same frames with the same settings.
+    FILES are the frames that MODEL was trained on, with energies and forces. The command prints the loss
+    entropy: the higher it is, the lower and flatter is the error around the weights. Numbers are comparable
+    between models of one family, on the same frames with the same settings.
 
-    With --compare, models of one family are ranked by every predictor. From five on, rank correlations say
-    what each is worth for the errors and lifetimes of --with.
+    With --compare, models of one family are ranked by every predictor. From five models on, rank correlations
+    say what each predictor is worth for the errors and lifetimes of --with.
     """
     if comparing:
         _refuse_options_of_lines()

@@ -18,8 +18,8 @@ from ..results import answer
 def plot_filters(model: str, output: Path | None, as_json: bool) -> None:
     """Draw the filters of an s-NNP.
 
-    The splines of the distance and of the angle, and how the energy answers when one feature of the model's
-    own test structure changes.
+    The picture shows the splines of the distance and of the angle, and how the energy responds when one
+    feature of the model's own test structure changes.
     """
     from ...model_file.info import find_model
 

@@ -20,8 +20,8 @@ def rotations(scheme: str, output: Path | None, symprec: float, as_json: bool) -
     """Write rotations to average over, for LAMMPS.
 
     SCHEME is a name such as `octahedral+inversion` or `lebedev:5`, or the file of an undisplaced crystal,
-    whose point group is meant. LAMMPS reads them with `pair_style mlip symmetrize file rotations.txt`, ASE
-    with `symmetrize="file:rotations.txt"`.
+    whose point group is meant. LAMMPS reads the rotations with `pair_style mlip symmetrize file
+    rotations.txt`, and ASE with `symmetrize="file:rotations.txt"`.
     """
     output = output or Path("rotations.txt")
     require_folder_of(output, "--output")

@@ -19,8 +19,8 @@ def stabilize(run: Path, resume: bool, as_json: bool) -> None:
     """Train a potential until its dynamics is stable (StABlE).
 
     RUN is a TOML file. Replicas run until they fail, and the weights learn from a reference observable and
-    from energies and forces. Writes stability.csv, stabilize.json, report.html and, if weights within the
-    budget of the force error survive longer, a model file; else it says why not.
+    from energies and forces. The command writes stability.csv, stabilize.json, report.html and, if weights
+    within the budget of the force error survive longer, a model file; otherwise it says why there is none.
     """
     from ...stability_training.workflow import stabilize as compute
 

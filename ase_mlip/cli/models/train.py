@@ -20,7 +20,8 @@ from ..results import answer, talk_on_stderr
     type=options.NOT_NEGATIVE,
     default=60.0,
     show_default=True,
-    help="Run so many seconds of dynamics with the potential, to see whether it is stable; 0 runs none.",
+    help="Run dynamics with the potential for this many seconds of wall time, to see whether it is stable; 0 "
+    "runs none.",
 )
 @options.as_json
 def train(run: Path, resume: bool, seconds: float, as_json: bool) -> None:

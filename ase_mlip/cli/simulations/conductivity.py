@@ -18,22 +18,32 @@ MESH, DISTANCE = (11, 11, 11), 0.03  # Å; of thermal_conductivity, without impo
 @click.command()
 @options.supercell
 @click.option("--phonon-supercell", type=COUNT, nargs=3, metavar="A B C",
-              help="Repeat the cell so for second-order force constants; by default as --supercell says, "
-              "or as phonons does.")  # fmt: skip
+              help="Repeat the cell this many times for second-order force constants. By default it is "
+              "repeated as --supercell says, or without that as in phonons.")  # fmt: skip
 @options.mesh
 @options.temperatures
 @options.distance
-@click.option("--pair-cutoff", type=POSITIVE, help="Leave out pairs of displaced atoms further apart, Å.")
 @click.option(
-    "--wigner/--boltzmann", default=True, show_default=True, help="Add coherences, or leave them out."
+    "--pair-cutoff",
+    type=POSITIVE,
+    help="Leave out pairs of displaced atoms that are further apart than this, in Å.",
 )
 @click.option(
-    "--isotopes/--no-isotopes", default=True, show_default=True, help="Let natural isotopes scatter."
+    "--wigner/--boltzmann",
+    default=True,
+    show_default=True,
+    help="Add the coherences between modes (Wigner's transport equation), or leave them out (Boltzmann's).",
+)
+@click.option(
+    "--isotopes/--no-isotopes",
+    default=True,
+    show_default=True,
+    help="Let phonons be scattered by the natural isotopes of the elements.",
 )
 @options.reference
 @click.option("--entry", metavar="ID",
-              help="Print κ_SRME against this entry of the benchmark's table --reference, on its mesh: "
-              "mp-1265 of kappas_phononDB_PBE_noNAC.json.gz.")  # fmt: skip
+              help="Print κ_SRME against this entry of the table --reference, such as mp-1265 of "
+              "kappas_phononDB_PBE_noNAC.json.gz. It needs the mesh of the entry, and 300 K.")  # fmt: skip
 @crystal_options
 def conductivity(
     run: CrystalRun,
@@ -48,10 +58,11 @@ def conductivity(
     reference: Path | None,
     entry: str | None,
 ) -> None:
-    """Lattice thermal conductivity of a crystal (phono3py).
+    """Compute the lattice thermal conductivity of a crystal.
 
-    Of the first frame of STRUCTURE, which is relaxed first. With -o, the forces of finished supercells are
-    kept, and a run that was killed goes on with them. Needs phono3py: pip install phono3py.
+    The crystal is the first frame of STRUCTURE, and is relaxed first. With -o, the forces of finished
+    supercells are kept, and a run that was killed goes on with them. The command needs phono3py: pip install
+    phono3py.
     """
     from ...lattice_dynamics.conductivity import require_phono3py, thermal_conductivity
 

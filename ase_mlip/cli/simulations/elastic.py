@@ -12,18 +12,20 @@ from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lin
 
 @click.command()
 @click.option("--strain", default=0.005, show_default=True, type=Finite(0.0, 0.1, True, True),
-              help="Strain each component at most so much.")  # fmt: skip
+              help="Strain each component by at most this much.")  # fmt: skip
 @click.option("--strains", default=4, show_default=True,
-              help="Apply so many strains of each component, an even number.")  # fmt: skip
+              help="Apply this many strains of each component; the number must be even.")  # fmt: skip
 @click.option("--clamped", is_flag=True, help="Keep the fractional positions of the atoms in strained cells.")
 @click.option("--strained-fmax", default=0.001, show_default=True, type=POSITIVE,
-              help="Relax the atoms of strained cells until no force is larger, eV/Å.")  # fmt: skip
+              help="Relax the atoms of strained cells until no force is larger than this, "
+              "in eV/Å.")  # fmt: skip
 @crystal_options
 def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, strained_fmax: float) -> None:
-    """Elastic constants of a crystal, and whether it is stable.
+    """Compute the elastic constants of a crystal.
 
-    From the stresses under small strains of the first frame of STRUCTURE, which is relaxed first. Axes are
-    those of the file; Voigt order xx, yy, zz, yz, xz, xy.
+    They follow from the stresses under small strains of the first frame of STRUCTURE, which is relaxed first,
+    and tell whether the crystal is mechanically stable. The axes are those of the file, and the order is
+    Voigt's: xx, yy, zz, yz, xz, xy.
     """
     if strains < 2 or strains % 2:
         raise click.BadParameter(f"must be even and at least 2, got {strains}", param_hint="--strains")

@@ -19,22 +19,24 @@ _SHAPES = {
 
 @click.command()
 @click.option("--volume-change", default=0.06, show_default=True, type=Finite(0.0, 0.9, True, True),
-              help="Change the volume by at most this fraction to either side.")  # fmt: skip
+              help="Change the volume by at most this fraction in either direction.")  # fmt: skip
 @click.option("--volumes", default=9, show_default=True, type=click.IntRange(min=5),
-              help="Compute energies at so many volumes.")  # fmt: skip
+              help="Compute the energy at this many volumes.")  # fmt: skip
 @click.option("--relax-atoms", type=POSITIVE, metavar="FMAX",
-              help="Relax the atoms at each volume to this force, eV/Å.")  # fmt: skip
+              help="Relax the atoms at each volume until no force is larger than this, in eV/Å.")  # fmt: skip
 @click.option("--keep-shape", is_flag=True,
-              help="Scale the cell only, also where it is not cubic: the bulk modulus is then that of a "
-              "uniform strain, Voigt's. By default its shape is relaxed at each volume.")  # fmt: skip
+              help="Only scale the cell, even where it is not cubic. The bulk modulus is then that of a "
+              "uniform strain (Voigt's). By default the shape of the cell is relaxed at each "
+              "volume.")  # fmt: skip
 @crystal_options
 def eos(
     run: CrystalRun, volume_change: float, volumes: int, relax_atoms: float | None, keep_shape: bool
 ) -> None:
-    """Equation of state (Birch-Murnaghan) of a crystal.
+    """Compute the equation of state of a crystal.
 
-    Energies of the first frame of STRUCTURE, which is relaxed first, at scaled volumes. Where symmetry leaves
-    the shape of the cell free, it is relaxed at each volume, with the atoms.
+    The curve of Birch and Murnaghan is fitted to the energies of the first frame of STRUCTURE, which is
+    relaxed first, at scaled volumes. Where symmetry leaves the shape of the cell free, it is relaxed at each
+    volume, with the atoms.
     """
     atoms = run.start()
     from ...mechanics.eos import equation_of_state

@@ -37,42 +37,53 @@ if TYPE_CHECKING:
 @click.argument("structure", type=FILE)
 @options.temperature
 @thermostat_options
-@click.option("--timestep", default=1.0, show_default=True, type=POSITIVE, help="Step by this time, fs.")
+@click.option(
+    "--timestep",
+    default=1.0,
+    show_default=True,
+    type=POSITIVE,
+    help="Advance by this time in each step, in fs.",
+)
 @options.picoseconds
-@click.option("--replicas", default=4, show_default=True, type=COUNT, help="Run so many replicas.")
+@click.option("--replicas", default=4, show_default=True, type=COUNT, help="Run this many replicas.")
 @click.option("--engine", type=click.Choice(["ase", "lammps"]), default="ase", show_default=True,
-              help="Let this program move the atoms.")  # fmt: skip
+              help="Let this program move the atoms: ASE or LAMMPS.")  # fmt: skip
 @click.option(
     "--batch/--no-batch",
     default=None,
-    help="Evaluate the replicas of the ase engine together; by default those of molecules of up to 64 atoms.",
+    help="Evaluate all replicas of the ase engine together. By default this is done for molecules of up to "
+    "64 atoms.",
 )
 @options.supercell
 @click.option(
-    "--rdf-frames", type=FILE, help="Compare the distribution of distances with that of these frames."
+    "--rdf-frames", type=FILE, help="Compare the distribution of distances with that in these frames."
 )
 @options.crystal
 @options.symprec
 @click.option("--interval", default=10, show_default=True, type=COUNT,
-              help="Examine a frame after each so many steps.")  # fmt: skip
+              help="Examine the structure once in this many steps.")  # fmt: skip
 @click.option(
     "--equilibration",
     type=NOT_NEGATIVE,
-    help="Leave so many ps out of averages; by default a tenth of the time.",
+    help="Leave this time at the start out of averages, in ps. By default it is a tenth of --time.",
 )
 @click.option(
     "--bonds/--no-bonds",
     default=None,
-    help="Fail on broken or formed bonds; by default molecules do, unless one of the next two is given.",
+    help="Let a replica fail when a bond breaks or forms. By default this holds for molecules, unless "
+    "--bond-deviation or --bond-length is given.",
 )
 @click.option(
     "--bond-deviation",
     type=POSITIVE,
     metavar="LENGTH",
-    help="Fail when a bond is longer or shorter than at the start by more than this, Å.",
+    help="Let a replica fail when a bond is longer or shorter than at the start by more than this, in Å.",
 )
 @click.option(
-    "--bond-length", type=POSITIVE, metavar="LENGTH", help="Fail when a bond of the start is longer, Å."
+    "--bond-length",
+    type=POSITIVE,
+    metavar="LENGTH",
+    help="Let a replica fail when a bond that it started with is longer than this, in Å.",
 )
 @options.seed
 @calculator_options()
@@ -102,8 +113,8 @@ def md(
 ) -> None:
     """Run dynamics as a test of stability.
 
-    Replicas at constant energy, or with a thermostat, start from the first frame of STRUCTURE. Exit status 1
-    if one becomes unstable.
+    Replicas at constant energy, or with a thermostat, start from the first frame of STRUCTURE. The exit
+    status is 1 if one of them becomes unstable.
     """
     if engine == "lammps" and calculator["forces"] == "direct":
         raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")

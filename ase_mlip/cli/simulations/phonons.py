@@ -35,20 +35,33 @@ MESH, DISTANCE = (20, 20, 20), 0.01  # Å; of phonons, without importing it; a t
 @options.overwrite
 @options.supercell
 @click.option(
-    "--min-length", type=POSITIVE, help="Make a supercell whose faces are at least so far apart instead, Å."
+    "--min-length",
+    type=POSITIVE,
+    help="Instead of --supercell, make a supercell whose faces are at least this far apart, in Å.",
 )
 @options.distance
-@click.option("--plusminus/--no-plusminus", default=None, help="Displace both ways; by default where needed.")
+@click.option(
+    "--plusminus/--no-plusminus",
+    default=None,
+    help="Displace each atom in both directions. By default this is done where symmetry does not make them "
+    "equivalent.",
+)
 @options.mesh
 @click.option(
-    "--path", help='Follow special points such as "GXU,KGL"; by default the standard path (seekpath).'
+    "--path",
+    help='Follow these special points, such as "GXU,KGL". By default the path is the standard one of '
+    "seekpath.",
 )
 @options.reference
-@click.option("--audit", is_flag=True, help="Also measure what the model obeys with nothing imposed.")
-@click.option("--group-velocities", is_flag=True, help="Write modes and group velocities of the mesh, too.")
+@click.option(
+    "--audit", is_flag=True, help="Also measure what symmetries and sum rules the model obeys by itself."
+)
+@click.option(
+    "--group-velocities", is_flag=True, help="Also write the modes and group velocities on the mesh."
+)
 @options.relax_first
 @options.symprec
-@click.option("--allow-unrelaxed", is_flag=True, help="Go on where the crystal could not be relaxed.")
+@click.option("--allow-unrelaxed", is_flag=True, help="Go on even where the crystal could not be relaxed.")
 @options.as_json
 @calculator_options(DTYPE)
 def phonons(

@@ -43,14 +43,16 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @shared.fmax
-@click.option("--smax", type=POSITIVE, help="Relax until no component of the stress is larger, eV/Å^3.")
 @click.option(
-    "--steps", default=500, show_default=True, type=click.IntRange(min=0), help="Stop after so many steps."
+    "--smax", type=POSITIVE, help="Relax until no component of the stress is larger than this, in eV/Å^3."
+)
+@click.option(
+    "--steps", default=500, show_default=True, type=click.IntRange(min=0), help="Stop after this many steps."
 )
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True,
               help="Use this optimiser of ASE.")  # fmt: skip
 @click.option("--cell", type=click.Choice(list(CELLS)), default="none", show_default=True,
-              help="Relax the cell, too: all of it, its shape, its volume.")  # fmt: skip
+              help="Relax the cell, too: all of it (full), only its shape, or only its volume.")  # fmt: skip
 @shared.keep_space_group
 @shared.symprec
 @shared.crystal
@@ -72,11 +74,11 @@ def relax(
 ) -> None:
     """Relax structures: atoms and, if asked, the cell.
 
-    Every frame of STRUCTURES is relaxed. FOLDER gets relaxed.extxyz, relax.json and trajectories, with --plot
-    a picture of each. The same command continues there where it was ended: converged structures are skipped,
-    an interrupted or unconverged one goes on from the last frame of its trajectory, for at most --steps more
-    steps; failed ones start anew. A structure that fails is reported, the others go on. Exit status 1 if any
-    failed or did not converge.
+    Every frame of STRUCTURES is relaxed. FOLDER gets relaxed.extxyz, relax.json and trajectories, and with
+    --plot a picture of each. The same command continues there where it was ended: converged structures are
+    skipped; an interrupted or unconverged one goes on from the last frame of its trajectory, for at most
+    --steps more steps; failed ones start anew. A structure that fails is reported, and the others go on. The
+    exit status is 1 if any of them failed or did not converge.
     """
     if options["smax"] is not None and cell == "none":
         raise click.BadParameter(

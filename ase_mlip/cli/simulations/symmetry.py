@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @options.crystal
 @options.symprec
 @click.option("--orientations", default=100, show_default=True, type=click.IntRange(min=2),
-              help="Rotate the structure so many times.")  # fmt: skip
+              help="Rotate the structure this many times, at random.")  # fmt: skip
 @options.device
 @options.dtype
 @output_options
@@ -43,9 +43,9 @@ def symmetry(
 ) -> None:
     """Measure how results depend on orientation.
 
-    Standard deviations over random orientations of the first frame of each of STRUCTURES, for the plain
-    network and for every --symmetrize; by default none, both groups, also with inversion, and lebedev:5, and
-    with --crystal its point group, in the orientation of that file.
+    The command prints standard deviations over random orientations of the first frame of each of STRUCTURES,
+    for every --symmetrize. By default these are none, both groups with and without inversion, and lebedev:5.
+    With --crystal the point group of that crystal is among them, in the orientation of its file.
     """
     from ...model_file.info import find_model
 

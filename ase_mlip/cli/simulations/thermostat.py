@@ -35,30 +35,31 @@ def thermostat_options(command: Callable) -> Callable:
             type=click.Choice(["none", "langevin", "nose-hoover"]),
             default="none",
             show_default=True,
-            help="Hold the temperature by this thermostat; none is constant energy.",
+            help="Hold the temperature with this thermostat; none runs at constant energy.",
         ),
         click.option(
             "--friction",
             type=NOT_NEGATIVE,
             show_default=DEFAULTS["friction"],
-            help="Take this friction of --thermostat langevin, 1/ps; 0 is constant energy.",
+            help="Use this friction in --thermostat langevin, in 1/ps; 0 runs at constant energy.",
         ),
         click.option(
             "--damping",
             type=POSITIVE,
             show_default=DEFAULTS["damping"],
-            help="Let --thermostat nose-hoover answer within this time, ps.",
+            help="Let --thermostat nose-hoover respond within this time, in ps.",
         ),
         click.option(
             "--ramp",
             type=POSITIVE,
             metavar="KELVIN",
-            help="Raise the target linearly from --temperature to this one, K; it needs a thermostat.",
+            help="Raise the temperature of the thermostat linearly from --temperature to this one, in K.",
         ),
         click.option(
             "--ramp-time",
             type=POSITIVE,
-            help="Raise it within so many ps, after which it stays; by default within the whole run.",
+            help="Finish the --ramp within this time, in ps; the temperature then stays. By default the ramp "
+            "takes the whole run.",
         ),
     )
 

@@ -24,11 +24,16 @@ from .relaxed import DTYPE
 @options.tolerance
 @click.option(
     "--phonon-length", type=POSITIVE,
-    help="Make supercells of phonons at least so wide, Å; by default as phonons does.",
+    help="Make supercells for phonons whose faces are at least this far apart, in Å. By default they are "
+    "those that phonons makes.",
 )  # fmt: skip
 @options.temperature
 @options.picoseconds
-@click.option("--processes", type=COUNT, help="Do so many structures at a time; by default one on each core.")
+@click.option(
+    "--processes",
+    type=COUNT,
+    help="Work on this many structures at a time. By default there is one for each core.",
+)
 @options.quick
 @options.device
 @options.dtype
@@ -50,10 +55,11 @@ def validate(
     dtype: str | None,
     as_json: bool,
 ) -> None:
-    """Relax, vibrate, strain, turn and heat structures.
+    """Relax, vibrate, strain, rotate and heat structures.
 
-    FOLDER gets index.html, results.json, results.csv and a folder for each structure. Called again, it does
-    what is missing: steps that are done are kept, failed ones repeated. Exit status 1 if a step failed.
+    FOLDER gets index.html, results.json, results.csv and a folder for each structure. Called again, the
+    command does what is missing: steps that are done are kept, and failed ones are repeated. The exit status
+    is 1 if a step failed.
     """
     from ...model_file.info import find_model, read_info
 
