@@ -246,6 +246,38 @@ def test_what_is_said_of_all_crystals():
     assert max(errors, key=errors.get) == "CuH-216" and shows(most, max(errors.values()))
 
 
+# ---- docs/md_stability.md ------------------------------------------------------------------------
+
+
+def test_the_cost_of_replicas_in_batches():
+    found = medians("replicas")
+    rows = table("md_stability.md", "one after another with the calculator", "gain")
+    assert [row[0] for row in rows] == ["`snnp-si`", "`pet-si`"]
+    for label, *cells, gain in rows:
+        name = label.strip("`")
+        ways = ("the calculator, one after another", "batches, as many as are fastest")
+        agree(cells, [found[f"{name}, {way}"] for way in ways])
+        agree([gain.removesuffix(" ×")], [found[f"{name}: gain of batches"]])
+    environment = stored("replicas")["environment"]
+    assert (environment["cpu"], environment["threads"]) == ("AMD EPYC", 1)
+    pattern = r"one thread of an AMD EPYC, torch (\S+), ase (\S+), 32 replicas"
+    (stated,) = re.findall(pattern, sentences("md_stability.md"))
+    assert stated == (environment["torch"].partition("+")[0], environment["ase"])
+
+
+def test_the_cost_of_a_step_beside_the_model():
+    pattern = (
+        r"for 32 replicas of ethanol: (\S+) µs with Langevin and (\S+) µs with Nosé–Hoover, and with a "
+        r"record every 10 steps, which is judged and kept, (\S+) and (\S+) µs\. For a single replica it is "
+        r"(\S+) and (\S+) µs"
+    )
+    (stated,) = re.findall(pattern, sentences("md_stability.md"))
+    found = medians("replicas")
+    cases = ("32, records at both ends", "32, a record every 10 steps", "1, records at both ends")
+    kinds = ("langevin", "nose-hoover")
+    agree(stated, [found[f"ethanol, {kind}, replicas: {case}"] for case in cases for kind in kinds])
+
+
 # ---- docs/landscapes.md --------------------------------------------------------------------------
 
 
@@ -265,7 +297,16 @@ def test_the_cost_of_a_landscape():
 
 
 @pytest.mark.parametrize(
-    "name", ["lammps", "inference", "adapters", "metatomic-symmetry", "sevennet-phonons", "landscape-cost"]
+    "name",
+    [
+        "lammps",
+        "inference",
+        "adapters",
+        "metatomic-symmetry",
+        "sevennet-phonons",
+        "landscape-cost",
+        "replicas",
+    ],
 )
 def test_what_is_quoted_says_when_and_on_what_it_was_measured(name):
     environment = stored(name)["environment"]
