@@ -1,6 +1,6 @@
 #pragma once
 // The JSON document of a model file, before anything in it is believed. The same checks with the same
-// messages as ase_mlip/model_file/document.py and ase_mlip/model_file/info.py.
+// messages as ase_mlip/model_file/document_checks.py and ase_mlip/model_file/info.py.
 
 // LAMMPS brings a copy of nlohmann's JSON library along, installed or in its sources; libtorch does not.
 #if __has_include(<lammps/json.h>)

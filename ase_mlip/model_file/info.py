@@ -17,8 +17,7 @@ from typing import Any
 from ase.data import atomic_numbers, chemical_symbols
 
 from ..errors import ModelFileError
-from . import archive
-from . import document as model_document
+from . import archive, document_checks
 
 SCHEMA_VERSION = 2
 SHIPPED = Path(__file__).resolve().parent / "models"
@@ -32,7 +31,7 @@ DTYPES = ("float32", "float64")
 class ModelInfo:
     """The JSON document of a model file. Lengths in Å, energies in eV.
 
-    A new field also needs its type among the ``FIELDS`` of ``document.py``.
+    A new field also needs its type among the ``FIELDS`` of ``document_checks.py``.
 
     Attributes
     ----------
@@ -124,7 +123,7 @@ class ModelInfo:
 
     def validate(self) -> None:
         """Raise ModelFileError, naming the field, when a claim cannot be true or is unknown here."""
-        model_document.check_types({entry.name: getattr(self, entry.name) for entry in fields(self)})
+        document_checks.check_types({entry.name: getattr(self, entry.name) for entry in fields(self)})
         _check_geometry(self)
         _check_names("input", self.inputs, KNOWN_INPUTS)
         _check_names("output", self.outputs, KNOWN_OUTPUTS)
@@ -149,7 +148,7 @@ class ModelInfo:
         claims = {key: value for key, value in asdict(self).items() if key != "document_sha256"}
         try:
             text = json.dumps(claims, allow_nan=False, default=_plain, indent=1)
-            document = model_document.parse(text.encode())
+            document = document_checks.parse(text.encode())
         except (TypeError, ValueError) as error:
             raise ModelFileError(f"the metadata must be finite JSON values: {error}") from None
         self.document_sha256 = hashlib.sha256(text.encode()).hexdigest()
@@ -220,7 +219,7 @@ def read_info(path: str | Path) -> ModelInfo:
 def parse_document(document: archive.Document, path: str | Path) -> ModelInfo:
     """The document's claims, once its schema is known to us, it is intact, and every value has its type."""
     try:
-        claims = model_document.parse(document.text)
+        claims = document_checks.parse(document.text)
         version = claims["schema_version"]
     except (ValueError, KeyError) as error:
         what = f"{error}" if isinstance(error, ValueError) else "it has no `schema_version`"
@@ -282,7 +281,7 @@ def _check_claims(document: dict) -> ModelInfo:
         raise ModelFileError(f"{problem} in the document (schema {SCHEMA_VERSION}); export anew")
     info = ModelInfo(**document)
     info.validate()
-    model_document.check_self_test(info.self_test, info.species, info.outputs, info.cutoff)
+    document_checks.check_self_test(info.self_test, info.species, info.outputs, info.cutoff)
     return info
 
 

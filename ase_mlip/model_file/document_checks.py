@@ -1,8 +1,9 @@
 """The JSON document of a model file, before anything in it is believed: strict JSON, types, shapes.
 
 Python's ``json`` takes NaN, numbers of a thousand digits, keys that occur twice and text that cannot be
-printed; a document with any of them comes from no export. ``lammps_plugin/document.cpp`` and
-``document_types.cpp`` make the same checks.
+printed; a document with any of them comes from no export. What the fields mean is said where they are
+declared (:class:`.info.ModelInfo`). ``lammps_plugin/document.cpp`` and ``document_types.cpp`` make the same
+checks.
 """
 
 import json

@@ -13,8 +13,7 @@ from model_files import rewrite, sign_as_schema_1
 from toy import PairNetwork, export_toy
 
 from ase_mlip.errors import ModelFileError
-from ase_mlip.model_file import archive
-from ase_mlip.model_file import document as model_document
+from ase_mlip.model_file import archive, document_checks
 from ase_mlip.model_file.model import export_model, find_model, load_model, read_info
 
 SHIPPED = ["pet-si", "snnp-mo"]
@@ -352,7 +351,7 @@ def test_a_document_cannot_be_exported_that_would_be_refused(tmp_path, monkeypat
 
 def test_strict_json_takes_what_python_writes():
     document = {"a": [1, -2.5, True, None, {"b": "Å"}], "c": 10**17}
-    assert model_document.parse(json.dumps(document).encode()) == document
+    assert document_checks.parse(json.dumps(document).encode()) == document
 
 
 def species_refused(path, driver, cause: str) -> None:
