@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -34,12 +35,14 @@ struct BasisTables {
 
 template <typename T> class AtomLeverages {
   public:
+    using Arrangement = ase_mlip::snnp::Arrangement<T>;
+
     /// Of the blocks of the leverage in `given`, the tables of which are `basis`.
     AtomLeverages(const BasisTables& basis, const LeverageTables& given);
 
     /// Before `see` of as many threads; raises `leverages` [n_all] of the centres.
     void begin(const NativeDomain& domain, double* leverages, int threads);
-    void see(int thread, int centre, int64_t count, const int* neighbours);
+    void see(int thread, int centre, const Arrangement& neighbours);
     /// The centres of one thread, without the native kernel.
     void see_all(int thread);
     /// Of those that still wait.
@@ -51,20 +54,22 @@ template <typename T> class AtomLeverages {
     /// Centres of one block of the whitening, until there are enough for a product.
     struct Waiting {
         std::vector<int> atoms;
-        Numbers<T> dense; // [atoms, width] phi as the whitening takes it
-        std::vector<double> lone_squares;
+        Numbers<T> phi; // [kAtOnce, width]
     };
     /// Of one thread.
     struct Worker {
         std::vector<Waiting> waiting; // by block
-        std::vector<int> within;      // neighbours of a centre
-        Numbers<T> values;            // of a centre
-        Numbers<T> squares;           // [atoms, lanes]
+        Numbers<T> squares;           // [kAtOnce, lanes]
         BasisRoom<T> room;
+        // Without the native kernel:
+        std::vector<T> vectors;
+        std::vector<int64_t> types;
+        std::unique_ptr<Arrangement> arrangement;
     };
     struct Row;
 
     Whitening<T> whitening_of(const LeverageTables& given, int64_t block) const;
+    const Arrangement& arrange(int centre, Worker& worker) const;
     void whiten(const Whitening<T>& whitening, Waiting& waiting, Worker& worker);
 
     const BasisTables& basis_;
@@ -117,7 +122,6 @@ void AtomLeverages<T>::begin(const NativeDomain& domain, double* leverages, int 
     leverages_ = leverages;
     workers_.resize(threads);
     for (Worker& worker : workers_) {
-        worker.values.resize(width_);
         worker.waiting.resize(blocks_.size());
         for (Waiting& waiting : worker.waiting) {
             waiting.atoms.clear();
@@ -127,92 +131,61 @@ void AtomLeverages<T>::begin(const NativeDomain& domain, double* leverages, int 
 
 template <typename T> void AtomLeverages<T>::see_all(int thread) {
     const auto count = static_cast<int64_t>(workers_.size());
-    const ase_mlip::snnp::Kinds& kinds = basis_.kinds;
-    std::vector<int>& within = workers_[thread].within;
     const int64_t end = domain_.n_centres * (thread + int64_t{1}) / count;
     for (int64_t k = domain_.n_centres * int64_t{thread} / count; k < end; ++k) {
         const int atom = domain_.centres[k];
-        if (kinds.type[domain_.kinds[atom]] < 0) {
-            continue;
+        if (basis_.kinds.type[domain_.kinds[atom]] >= 0) {
+            see(thread, atom, arrange(atom, workers_[thread]));
         }
-        within.clear();
-        edges_within(domain_, kinds, atom,
-                     [&](int other, const double*, int64_t) { within.push_back(other); });
-        see(thread, atom, static_cast<int64_t>(within.size()), within.data());
     }
 }
 
-/// The basis of one centre, as the whitening takes it.
+/// The neighbours of a centre, as the native kernel would have them.
+template <typename T>
+const ase_mlip::snnp::Arrangement<T>& AtomLeverages<T>::arrange(int centre, Worker& worker) const {
+    worker.vectors.clear();
+    worker.types.clear();
+    edges_within(domain_, basis_.kinds, centre, [&](int, const double* vector, int64_t type) {
+        worker.vectors.insert(worker.vectors.end(), vector, vector + 3);
+        worker.types.push_back(type);
+    });
+    const auto count = static_cast<int64_t>(worker.types.size());
+    if (!worker.arrangement || worker.arrangement->most < count) {
+        worker.arrangement = std::make_unique<Arrangement>(basis_.tables.species, T(basis_.tables.cutoff),
+                                                           T(basis_.tables.angular_cutoff), 2 * count);
+    }
+    worker.arrangement->arrange({count, worker.vectors.data(), worker.types.data()});
+    worker.arrangement->find_directions();
+    return *worker.arrangement;
+}
+
+/// The basis of one centre.
 template <typename T> struct AtomLeverages<T>::Row {
-    const AtomLeverages& self;
-    const Whitening<T>& whitening;
-    Worker& worker;
-    Waiting& waiting;
-    int centre;
-    int64_t count;
-    const int* neighbours;
+    const BasisSums<T>& sums;
+    int64_t type;
+    const Arrangement& neighbours;
+    T* phi;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
-        const BasisTables& basis = self.basis_;
-        const BasisSums<T> sums{basis.tables, basis.columns, basis.cases, self.filters_.data(), worker.room};
-        T* values = worker.values.data();
-        sums.centre(basis.kinds.type[self.domain_.kinds[centre]], gather(), values);
-        const size_t number = waiting.atoms.size();
-        whitening.choose(values, waiting.dense.data() + number * whitening.width());
-        waiting.lone_squares[number] = whitening.lone_square(values);
-    }
-
-    /// Vectors and types of the neighbours; each is written, and the next one over it if it is at the cutoff.
-    ASE_MLIP_ALWAYS_INLINE int64_t gather() const {
-        constexpr int64_t lanes = BasisRoom<T>::lanes;
-        T *const to_x = worker.room.x.data(), *const to_y = worker.room.y.data(),
-                 *const to_z = worker.room.z.data();
-        int64_t* const types = worker.room.types.data();
-        const double *positions = self.domain_.positions,
-                     *from = positions + 3 * static_cast<int64_t>(centre);
-        const double a = from[0], b = from[1], c = from[2], cutoff = self.basis_.tables.cutoff,
-                     limit = cutoff * cutoff;
-        const int64_t* const type_of_kind = self.basis_.kinds.type.data();
-        const int* const kinds = self.domain_.kinds;
-        int64_t n = 0;
-        for (int64_t k = 0; k < count; ++k) {
-            const int other = neighbours[k];
-            const double* at = positions + 3 * static_cast<int64_t>(other);
-            const double x = at[0] - a, y = at[1] - b, z = at[2] - c;
-            to_x[n] = static_cast<T>(x);
-            to_y[n] = static_cast<T>(y);
-            to_z[n] = static_cast<T>(z);
-            types[n] = type_of_kind[kinds[other]];
-            n += static_cast<int64_t>(x * x + y * y + z * z < limit);
-        }
-        for (int64_t k = n; k % lanes != 0; ++k) { // what fills a vector
-            to_x[k] = T(1);
-            to_y[k] = to_z[k] = T(0);
-            types[k] = 0;
-        }
-        return n;
-    }
+    ASE_MLIP_ALWAYS_INLINE void operator()() const { sums.centre(type, neighbours, phi); }
 };
 
-template <typename T>
-void AtomLeverages<T>::see(int thread, int centre, int64_t count, const int* neighbours) {
-    const int64_t block = basis_.block_of_kind[domain_.kinds[centre]];
+template <typename T> void AtomLeverages<T>::see(int thread, int centre, const Arrangement& neighbours) {
+    const int kind = domain_.kinds[centre];
+    const int64_t block = basis_.block_of_kind[kind];
     if (block < 0) {
         leverages_[centre] = INFINITY;
         return;
     }
     Worker& worker = workers_[thread];
     Waiting& waiting = worker.waiting[block];
-    const Whitening<T>& whitening = blocks_[block];
-    worker.room.make_room(basis_.tables, count);
-    if (waiting.atoms.empty()) {
-        waiting.dense.resize(kAtOnce * whitening.width());
-        waiting.lone_squares.resize(kAtOnce);
-    }
-    ase_mlip::simd::run(Row{*this, whitening, worker, waiting, centre, count, neighbours});
+    worker.room.make_room(basis_.tables, neighbours.entries);
+    waiting.phi.resize(kAtOnce * width_);
+    const BasisSums<T> sums{basis_.tables, basis_.columns, basis_.cases, filters_.data(), worker.room};
+    T* phi = waiting.phi.data() + static_cast<int64_t>(waiting.atoms.size()) * width_;
+    ase_mlip::simd::run(Row{sums, basis_.kinds.type[kind], neighbours, phi});
     waiting.atoms.push_back(centre);
     if (static_cast<int64_t>(waiting.atoms.size()) == kAtOnce) {
-        whiten(whitening, waiting, worker);
+        whiten(blocks_[block], waiting, worker);
     }
 }
 
@@ -230,15 +203,12 @@ template <typename T>
 void AtomLeverages<T>::whiten(const Whitening<T>& whitening, Waiting& waiting, Worker& worker) {
     constexpr int64_t lanes = Whitening<T>::kLanes, atoms = Whitening<T>::kAtoms;
     const auto count = static_cast<int64_t>(waiting.atoms.size());
-    const int64_t width = whitening.width(), padded = (count + atoms - 1) / atoms * atoms;
-    T* dense = waiting.dense.data();
-    for (int64_t k = count; k < padded; ++k) { // what fills up is the last atom again
-        std::copy_n(dense + (count - 1) * width, width, dense + k * width);
-    }
-    worker.squares.assign(padded * lanes, T(0));
-    ase_mlip::simd::run(DenseSquares<T>{whitening, padded, dense, worker.squares.data()});
+    const int64_t padded = (count + atoms - 1) / atoms * atoms; // what fills up is from before, or zero
+    worker.squares.resize(kAtOnce * lanes);
+    ase_mlip::simd::run(
+        WhiteSquares<T>{whitening, padded, width_, waiting.phi.data(), worker.squares.data()});
     for (int64_t k = 0; k < count; ++k) {
-        double total = waiting.lone_squares[k];
+        double total = 0.0;
         for (int64_t lane = 0; lane < lanes; ++lane) {
             total += static_cast<double>(worker.squares[k * lanes + lane]);
         }

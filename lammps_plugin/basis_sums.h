@@ -1,6 +1,6 @@
 #pragma once
 // The least-squares basis of one centre of an s-NNP without derivatives: the numbers of csrc/snnp/basis.h,
-// with whole vectors of neighbours and of angles. Knows neither libtorch nor a LAMMPS class.
+// from neighbours as the kernel arranges them. Knows neither libtorch nor a LAMMPS class.
 //
 // A cubic B-spline on a piece between two knots is a polynomial of the place u on it, so that sums over
 // angles need the moments sum f u^p, p = 0 to 3, of each piece alone; B-splines follow from these.
@@ -9,10 +9,8 @@
 #include "basis_room.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 #include <vector>
 
 namespace mlip {
@@ -20,11 +18,15 @@ namespace mlip {
 /// All cases of g have the same knots, which begin at -1 and end at 1.
 template <typename T> struct BasisSums {
     using V = typename Filters<T>::vector;
-    using Integers = typename Filters<T>::integers;
     using Four = typename Filters<T>::four;
+    using Wide = ase_mlip::simd::Vector<T>; // a lane is a neighbour, or an angle
+    using Integers = typename ase_mlip::simd::Lanes<T>::integers;
     using Integer = typename BasisRoom<T>::Integer;
     using Bank = ase_mlip::snnp::training::Bank;
+    using Arrangement = ase_mlip::snnp::Arrangement<T>;
+    using Group = typename Arrangement::Group;
     static constexpr int64_t L = ase_mlip::snnp::basis::L;
+    static constexpr int64_t kWide = ase_mlip::simd::lanes<T>;
     static constexpr int64_t kTail = ase_mlip::snnp::basis::kZeroTail;
 
     const ase_mlip::snnp::training::Tables& tables;
@@ -50,154 +52,117 @@ template <typename T> struct BasisSums {
         return powers;
     }
 
-    /// Writes the sums of a centre, those that its type has, to `to` [width of the layout]. Its `count`
-    /// neighbours, all within the cutoff, are vectors and types in `room`.
-    ASE_MLIP_ALWAYS_INLINE void centre(int64_t type, int64_t count, T* to) const {
-        directions(count);
-        radial(0, tables.pair_cases, T(0.5), type, count, to);
-        radial(1, tables.radial_cases, T(1), type, count, to);
-        const int64_t near = choose(count);
-        if (near < 2) {
-            clear_angles(type, to);
-            return;
-        }
-        find_lengths(tables.banks[2], tables.radial_cases + type * tables.species, room.near_types.data(),
-                     room.far.data(), near);
+    /// Writes the sums of a centre, those that its type has, to `to` [width of the layout]; `room` has room
+    /// for its neighbours.
+    ASE_MLIP_ALWAYS_INLINE void centre(int64_t type, const Arrangement& neighbours, T* to) const {
+        const int64_t *pairs = tables.pair_cases + type * tables.species,
+                      *of_types = tables.radial_cases + type * tables.species;
+        radial(0, pairs, T(0.5), neighbours, to);
+        radial(1, of_types, T(1), neighbours, to);
         for (int64_t block = 0; block < tables.banks[3].blocks; ++block) {
-            evaluate(type, near, block);
-            angles(type, near);
+            for (const Group& group : neighbours.groups) {
+                evaluate(of_types[group.type], group, neighbours.length, block);
+            }
+            angles(type, neighbours);
             put_moments(type, block, to);
         }
     }
 
   private:
-    static ASE_MLIP_ALWAYS_INLINE V load(const T* from) {
-        V vector;
+    template <typename Vector> static ASE_MLIP_ALWAYS_INLINE Vector load(const T* from) {
+        Vector vector;
         std::memcpy(&vector, from, sizeof vector);
         return vector;
     }
-    static ASE_MLIP_ALWAYS_INLINE void store(T* to, V values) { std::memcpy(to, &values, sizeof values); }
-    static ASE_MLIP_ALWAYS_INLINE void add(T* to, V values) { store(to, load(to) + values); }
-
-    /// 1 / sqrt(x) of normal numbers, by Newton's iteration from a guess that is right to 4 %.
-    static ASE_MLIP_ALWAYS_INLINE V inverse_root(V x) {
-        constexpr bool is_single = std::is_same_v<T, float>;
-        const Integers magic = Integers{} + Integer(is_single ? 0x5f3759df : 0x5fe6eb50c7b537a9);
-        Integers bits;
-        std::memcpy(&bits, &x, sizeof bits);
-        bits = magic - (bits >> 1);
-        V y;
-        std::memcpy(&y, &bits, sizeof y);
-        const V half = T(0.5) * x;
-        for (int k = 0; k < (is_single ? 3 : 4); ++k) {
-            y += y * (T(0.5) - half * y * y);
-        }
-        return y;
+    template <typename Vector> static ASE_MLIP_ALWAYS_INLINE void store(T* to, Vector values) {
+        std::memcpy(to, &values, sizeof values);
     }
-
-    ASE_MLIP_ALWAYS_INLINE void directions(int64_t count) const {
-        T *const to_x = room.x.data(), *const to_y = room.y.data(), *const to_z = room.z.data(),
-                 *const lengths = room.length.data();
-        for (int64_t k = 0; k < count; k += L) {
-            const V x = load(to_x + k), y = load(to_y + k), z = load(to_z + k);
-            const V squared = x * x + y * y + z * z + T(1e-30);
-            const V inverse = inverse_root(squared);
-            store(lengths + k, squared * inverse);
-            store(to_x + k, x * inverse);
-            store(to_y + k, y * inverse);
-            store(to_z + k, z * inverse);
-        }
+    template <typename Vector> static ASE_MLIP_ALWAYS_INLINE void add(T* to, Vector values) {
+        store(to, load<Vector>(to) + values);
     }
 
     struct Knots {
-        V origin, inverse, last; // the first one, 1 over their distance, the number of the last piece
+        Wide origin, inverse, last; // the first one, 1 over their distance, the number of the last piece
 
-        explicit Knots(const double* grid)
-            : origin(V{} + T(grid[0])), inverse(V{} + T(1.0 / grid[1])), last(V{} + T(grid[2] - 1.0)) {}
+        explicit ASE_MLIP_ALWAYS_INLINE Knots(const double* grid)
+            : origin(Wide{} + T(grid[0])), inverse(Wide{} + T(1.0 / grid[1])),
+              last(Wide{} + T(grid[2] - 1.0)) {}
     };
 
     /// The piece of arguments x, and the place on it: between 0 and 1 if x is between the knots.
-    static ASE_MLIP_ALWAYS_INLINE V find(const Knots& knots, V x, Integers& piece) {
-        const V zero = {}, place = (x - knots.origin) * knots.inverse;
-        const V above = place > zero ? place : zero; // also where it is not a number
-        const V inside = above > knots.last ? knots.last : above;
+    static ASE_MLIP_ALWAYS_INLINE Wide find(const Knots& knots, Wide x, Integers& piece) {
+        const Wide zero = {}, place = (x - knots.origin) * knots.inverse;
+        const Wide above = place > zero ? place : zero; // also where it is not a number
+        const Wide inside = above > knots.last ? knots.last : above;
         piece = __builtin_convertvector(inside, Integers);
-        return place - __builtin_convertvector(piece, V);
+        return place - __builtin_convertvector(piece, Wide);
     }
 
+    // ---- lengths
+
     /// The pieces of lengths, the places on them, and how far beyond the knots they are, where splines go on
-    /// in straight lines; `table` has the case of each type.
-    ASE_MLIP_ALWAYS_INLINE void find_lengths(const Bank& bank, const int64_t* table, const int64_t* types,
-                                             const T* lengths, int64_t count) const {
-        const double* grid = bank.grid + 3 * table[0];
-        Knots knots(grid);
-        bool alike = true;
-        for (int64_t type = 1; type < tables.species; ++type) {
-            for (int k = 0; k < 3; ++k) {
-                alike = alike && bank.grid[3 * table[type] + k] == grid[k];
-            }
-        }
-        for (int64_t k = 0; k < count; k += L) {
-            for (int64_t lane = 0; !alike && lane < L; ++lane) {
-                const double* own = bank.grid + 3 * table[types[k + lane]];
-                knots.origin[lane] = T(own[0]);
-                knots.inverse[lane] = T(1.0 / own[1]);
-                knots.last[lane] = T(own[2] - 1.0);
-            }
+    /// in straight lines.
+    ASE_MLIP_ALWAYS_INLINE void find_lengths(const double* grid, const T* lengths, int64_t begin,
+                                             int64_t end) const {
+        const Knots knots(grid);
+        for (int64_t k = begin; k < end; k += kWide) {
             Integers piece;
-            const V t = find(knots, load(lengths + k), piece), zero = {}, one = zero + T(1);
-            const V u = t > zero ? (t > one ? one : t) : zero;
+            const Wide t = find(knots, load<Wide>(lengths + k), piece), zero = {}, one = zero + T(1);
+            const Wide u = t > zero ? (t > one ? one : t) : zero;
             store(room.at.data() + k, u);
             store(room.beyond.data() + k, t - u);
             std::memcpy(room.firsts.data() + k, &piece, sizeof piece);
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void radial(int number, const int64_t* all, T factor, int64_t type, int64_t count,
-                                       T* to) const {
+    ASE_MLIP_ALWAYS_INLINE void radial(int number, const int64_t* table, T factor,
+                                       const Arrangement& neighbours, T* to) const {
         const Bank& bank = tables.banks[number];
         if (bank.channels == 0) {
             return;
         }
-        const int64_t *const table = all + type * tables.species, *const types = room.types.data();
-        const T *const at = room.at.data(), *const beyond = room.beyond.data();
-        const Integer* const firsts = room.firsts.data();
-        find_lengths(bank, table, types, room.length.data(), count);
-        const int64_t width = 4 * bank.size;
-        T* const of_pieces = room.radial.data();
-        for (int64_t j = 0; j < count; ++j) {
-            T* const own = of_pieces + table[types[j]] * width + 4 * firsts[j];
-            Four sums = load_four(own) + splines(at[j]);
-            if (beyond[j] != T(0)) {
-                sums += beyond[j] * slopes(at[j]);
-            }
-            std::memcpy(own, &sums, sizeof sums);
+        const int64_t width = 4 * bank.size; // of a case
+        for (const Group& group : neighbours.groups) {
+            const int64_t which = table[group.type];
+            find_lengths(bank.grid + 3 * which, neighbours.length, group.begin, group.far_end);
+            add_splines(group.begin, group.far_end, room.radial.data() + which * width);
         }
-        const Four zero = {};
         for (int64_t which = 0; which < bank.cases; ++which) {
-            T* own = of_pieces + which * width;
-            T* const sums = room.sums.data();
-            T next[3] = {};
-            for (int64_t k = 0; k < bank.size; ++k) { // the pieces k - 3 to k have the B-spline k
-                sums[k] = factor * (next[0] + own[0]);
-                next[0] = next[1] + own[1];
-                next[1] = next[2] + own[2];
-                next[2] = own[3];
-                std::memcpy(own, &zero, sizeof zero); // for the next centre
-                own += 4;
-            }
+            put_splines(bank.size, room.radial.data() + which * width, factor);
             for (int64_t channel = 0; channel < bank.channels; ++channel) {
                 const int64_t spline = which * bank.channels + channel;
-                put_free(number, sums, to + columns.first[number] + spline * columns.free[number]);
+                put_free(number, to + columns.first[number] + spline * columns.free[number]);
             }
         }
     }
 
-    static ASE_MLIP_ALWAYS_INLINE Four load_four(const T* from) {
-        Four vector;
-        std::memcpy(&vector, from, sizeof vector);
-        return vector;
+    ASE_MLIP_ALWAYS_INLINE void add_splines(int64_t begin, int64_t end, T* of_pieces) const {
+        const T *const at = room.at.data(), *const beyond = room.beyond.data();
+        const Integer* const firsts = room.firsts.data();
+        for (int64_t j = begin; j < end; ++j) {
+            Four sums = splines(at[j]);
+            if (beyond[j] != T(0)) {
+                sums += beyond[j] * slopes(at[j]);
+            }
+            add(of_pieces + 4 * firsts[j], sums);
+        }
     }
+
+    /// From the sums of a case by piece, which are cleared for the next centre, to those by B-spline: the
+    /// pieces k - 3 to k have the B-spline k.
+    ASE_MLIP_ALWAYS_INLINE void put_splines(int64_t size, T* of_pieces, T factor) const {
+        T* const sums = room.sums.data();
+        T next[3] = {};
+        for (int64_t k = 0; k < size; ++k) {
+            const Four found = load<Four>(of_pieces + 4 * k);
+            store(of_pieces + 4 * k, Four{});
+            sums[k] = factor * (next[0] + found[0]);
+            next[0] = next[1] + found[1];
+            next[1] = next[2] + found[2];
+            next[2] = found[3];
+        }
+    }
+
     /// The four B-splines that do not vanish at a place on a piece, and their slopes.
     static ASE_MLIP_ALWAYS_INLINE Four splines(T u) {
         constexpr T sixth = T(1.0 / 6.0);
@@ -212,146 +177,104 @@ template <typename T> struct BasisSums {
     }
 
     /// From the coefficients of a spline to those that are columns.
-    ASE_MLIP_ALWAYS_INLINE void put_free(int number, const T* sums, T* to) const {
-        const int64_t before = columns.before[number];
-        int64_t k = 0;
-        for (; k + L <= columns.free[number]; k += L) {
-            store(to + k, load(sums + before + k));
-        }
-        for (; k < columns.free[number]; ++k) {
-            to[k] = sums[before + k];
-        }
-        for (k = 0; k < before; ++k) { // c_k = c_0 + (k - before) (c_1 - c_0)
+    ASE_MLIP_ALWAYS_INLINE void put_free(int number, T* to) const {
+        const T* const sums = room.sums.data();
+        const int64_t before = columns.before[number], free = columns.free[number];
+        std::copy_n(sums + before, free, to);
+        for (int64_t k = 0; k < before; ++k) { // c_k = c_0 + (k - before) (c_1 - c_0)
             const auto steps = static_cast<T>(k - before);
             to[0] += (T(1) - steps) * sums[k];
             to[1] += steps * sums[k];
         }
     }
 
-    /// Of a centre that has none.
-    ASE_MLIP_ALWAYS_INLINE void clear_angles(int64_t type, T* to) const {
-        const int64_t size = tables.banks[3].blocks * tables.banks[3].size * L;
-        for (const int64_t which : cases[type].all) {
-            std::fill_n(to + columns.first[2] + which * size, size, T(0));
-        }
-    }
-
-    /// Those with angles, together, and the first half of them once more: round about.
-    ASE_MLIP_ALWAYS_INLINE int64_t choose(int64_t count) const {
-        if (tables.banks[2].channels == 0) {
-            return 0;
-        }
-        int* const near = room.near.data();
-        const T *lengths = room.length.data(), limit = T(tables.angular_cutoff);
-        int64_t found = 0;
-        for (int64_t j = 0; j < count; ++j) { // each is written, and the next one over it if it was too far
-            near[found] = static_cast<int>(j);
-            found += static_cast<int64_t>(lengths[j] < limit);
-        }
-        const T* const from[4] = {room.x.data(), room.y.data(), room.z.data(), lengths};
-        T* const to[4] = {room.near_x.data(), room.near_y.data(), room.near_z.data(), room.far.data()};
-        for (int component = 0; component < 4; ++component) {
-            const T* one = from[component];
-            T* other = to[component];
-            for (int64_t k = 0; k < found; ++k) {
-                other[k] = one[near[k]];
-            }
-            if (component < 3) {
-                std::copy_n(other, found / 2, other + found);
-            }
-        }
-        int64_t* const types = room.near_types.data();
-        for (int64_t k = 0; k < found; ++k) {
-            types[k] = room.types[near[k]];
-        }
-        std::copy_n(types, found / 2, types + found);
-        for (int64_t k = 0; k < found; ++k) {
-            room.first_pairs[k] = types[k] * tables.species;
-        }
-        return found;
-    }
+    // ---- angles
 
     ASE_MLIP_ALWAYS_INLINE int64_t pieces() const { return tables.banks[3].size - kTail; }
-    /// Every other angle has moments of its own, so that additions seldom wait for others.
-    ASE_MLIP_ALWAYS_INLINE int64_t half_moments(int64_t type) const {
-        return static_cast<int64_t>(cases[type].all.size()) * pieces() * 4 * L;
-    }
 
-    /// f of each neighbour, round about.
-    ASE_MLIP_ALWAYS_INLINE void evaluate(int64_t type, int64_t count, int64_t block) const {
+    /// f of the near ones of a group.
+    ASE_MLIP_ALWAYS_INLINE void evaluate(int64_t which, const Group& group, const T* lengths,
+                                         int64_t block) const {
         const Bank& bank = tables.banks[2];
-        const int64_t *table = tables.radial_cases + type * tables.species, *types = room.near_types.data();
-        const Integer* firsts = room.firsts.data();
+        find_lengths(bank.grid + 3 * which, lengths, group.begin, group.near_end);
+        const int64_t stride = bank.blocks * 4 * L;
+        const T* const powers = filters + which * (bank.size - kTail) * stride + block * 4 * L;
         const T *const at = room.at.data(), *const beyond = room.beyond.data();
-        const T* powers = filters + block * 4 * L;
-        const int64_t stride = bank.blocks * 4 * L, count_of_pieces = bank.size - kTail;
-        T* const to = room.f.data();
-        for (int64_t j = 0; j < count; ++j) {
-            const T *row = powers + (table[types[j]] * count_of_pieces + firsts[j]) * stride, u = at[j];
-            const V one = load(row + L), two = load(row + 2 * L), three = load(row + 3 * L);
-            V f = load(row) + u * (one + u * (two + u * three));
+        const Integer* const firsts = room.firsts.data();
+        T* const f = room.f.data();
+        for (int64_t j = group.begin; j < group.near_end; ++j) {
+            const T *row = powers + firsts[j] * stride, u = at[j];
+            const V one = load<V>(row + L), two = load<V>(row + 2 * L), three = load<V>(row + 3 * L);
+            V value = load<V>(row) + u * (one + u * (two + u * three));
             if (beyond[j] != T(0)) {
-                f += beyond[j] * (one + u * (T(2) * two + T(3) * u * three));
+                value += beyond[j] * (one + u * (T(2) * two + T(3) * u * three));
             }
-            store(to + j * L, f);
-            store(to + (count + j) * L, f);
+            store(f + j * L, value);
         }
     }
 
-    /// The moments of all angles, for one block of filters. A row has the angles of each neighbour with the
-    /// one that comes `apart` later, so that rows are long and alike. They are added when several rows are
-    /// found: numbers that were stored as a vector just before would be late.
-    ASE_MLIP_ALWAYS_INLINE void angles(int64_t type, int64_t count) const {
-        const auto length = [count](int64_t apart) { return 2 * apart == count ? apart : count; };
-        const auto& of_type = cases[type];
-        for (size_t pair = 0; pair < of_type.place.size(); ++pair) {
-            room.starts[pair] = of_type.place[pair] * pieces();
-        }
-        const int64_t half = count / 2, row = (count + L - 1) / L * L;
-        for (int64_t next = 1; next <= half;) {
-            const int64_t begin = next;
-            for (int64_t found = 0; next <= half && found + row <= room.angles; ++next, found += row) {
-                find_row(next, length(next), found);
-            }
-            for (int64_t apart = begin; apart < next; ++apart) {
-                if (tables.species == 1) {
-                    add_row<true>(type, apart, length(apart), (apart - begin) * row);
-                } else {
-                    add_row<false>(type, apart, length(apart), (apart - begin) * row);
-                }
-            }
-        }
-    }
-
-    /// The pieces of a row of angles and the places on them, from number `begin` on.
-    ASE_MLIP_ALWAYS_INLINE void find_row(int64_t apart, int64_t length, int64_t begin) const {
+    /// The moments of all angles, for one block of filters.
+    ASE_MLIP_ALWAYS_INLINE void angles(int64_t type, const Arrangement& neighbours) const {
         const Knots knots(tables.banks[3].grid);
-        const T* const directions[3] = {room.near_x.data(), room.near_y.data(), room.near_z.data()};
+        const std::vector<Group>& groups = neighbours.groups;
+        for (size_t a = 0; a < groups.size(); ++a) {
+            for (size_t b = a; b < groups.size(); ++b) {
+                const int64_t place = cases[type].place[groups[a].type * tables.species + groups[b].type];
+                T* const moments = room.moments.data() + place * pieces() * 4 * L;
+                between(neighbours, knots, groups[a], groups[b], moments);
+            }
+        }
+    }
+
+    /// Of each of a group with all of another, or with those before it in its own. Rows of angles are found
+    /// together, and then added: numbers that were stored as a vector just before would be late.
+    ASE_MLIP_ALWAYS_INLINE void between(const Arrangement& neighbours, const Knots& knots, const Group& group,
+                                        const Group& others, T* moments) const {
+        const bool same = group.type == others.type;
+        const auto length = [&](int64_t j) {
+            return same ? j - group.begin : others.near_end - others.begin;
+        };
+        for (int64_t next = group.begin; next < group.near_end;) {
+            const int64_t begin = next;
+            for (int64_t found = 0; next < group.near_end && found + length(next) <= room.angles; ++next) {
+                find_row(neighbours, knots, next, others.begin, length(next), found);
+                found += length(next);
+            }
+            int64_t number = 0;
+            for (int64_t j = begin; j < next; ++j) {
+                add_row(j, others.begin, length(j), number, moments);
+                number += length(j);
+            }
+        }
+    }
+
+    /// The pieces of the angles of a neighbour with `length` others and the places on them, from number
+    /// `begin` on.
+    ASE_MLIP_ALWAYS_INLINE void find_row(const Arrangement& neighbours, const Knots& knots, int64_t j,
+                                         int64_t first, int64_t length, int64_t begin) const {
+        const T *const x = neighbours.x, *const y = neighbours.y, *const z = neighbours.z;
+        const T own_x = x[j], own_y = y[j], own_z = z[j];
         T* const places = room.places.data() + begin;
         Integer* const pieces = room.pieces.data() + begin;
-        for (int64_t j = 0; j < length; j += L) {
-            V cosine = {};
-            for (const T* component : directions) {
-                cosine += load(component + j) * load(component + j + apart);
-            }
+        for (int64_t k = 0; k < length; k += kWide) {
             Integers piece;
-            store(places + j, find(knots, cosine, piece));
-            std::memcpy(pieces + j, &piece, sizeof piece);
+            const Wide cosine = own_x * load<Wide>(x + first + k) + own_y * load<Wide>(y + first + k) +
+                                own_z * load<Wide>(z + first + k);
+            store(places + k, find(knots, cosine, piece));
+            piece *= Integer(4 * L);
+            std::memcpy(pieces + k, &piece, sizeof piece);
         }
     }
 
-    template <bool alone>
-    ASE_MLIP_ALWAYS_INLINE void add_row(int64_t type, int64_t apart, int64_t length, int64_t begin) const {
-        const T *const places = room.places.data() + begin, *const f = room.f.data();
+    ASE_MLIP_ALWAYS_INLINE void add_row(int64_t j, int64_t first, int64_t length, int64_t begin,
+                                        T* moments) const {
+        const T *const places = room.places.data() + begin, *const f = room.f.data() + first * L;
         const Integer* const pieces = room.pieces.data() + begin;
-        const int64_t *const starts = room.starts.data(), *const others = room.near_types.data() + apart,
-                             *const first_pairs = room.first_pairs.data();
-        T* const moments[2] = {room.moments.data(), room.moments.data() + half_moments(type)};
-        for (int64_t j = 0; j < length; ++j) {
-            const int64_t start = alone ? 0 : starts[first_pairs[j] + others[j]];
-            T* const to = moments[j % 2] + (start + pieces[j]) * 4 * L;
-            const V product = load(f + j * L) * load(f + (j + apart) * L);
-            const T u = places[j];
+        const V own = load<V>(room.f.data() + j * L);
+        for (int64_t k = 0; k < length; ++k) {
+            T* const to = moments + pieces[k];
+            const V product = own * load<V>(f + k * L);
+            const T u = places[k];
             const V once = product * u, twice = once * u;
             add(to, product);
             add(to + L, once);
@@ -364,20 +287,18 @@ template <typename T> struct BasisSums {
     ASE_MLIP_ALWAYS_INLINE void put_moments(int64_t type, int64_t block, T* to) const {
         constexpr T sixth = T(1.0 / 6.0);
         const Bank& bank = tables.banks[3];
-        T *moments = room.moments.data(), *others = moments + half_moments(type);
+        T* moments = room.moments.data();
         for (const int64_t which : cases[type].all) {
             T* sums = to + columns.first[2] + (which * bank.blocks + block) * bank.size * L;
             V next[3] = {};
             for (int64_t piece = 0; piece < pieces(); ++piece) {
                 V a[4];
                 for (int p = 0; p < 4; ++p) {
-                    a[p] = load(moments + p * L) + load(others + p * L);
+                    a[p] = load<V>(moments + p * L);
                     store(moments + p * L, V{}); // for the next centre
-                    store(others + p * L, V{});
                 }
                 moments += 4 * L;
-                others += 4 * L;
-                store(sums, next[0] + sixth * (a[0] - T(3) * (a[1] - a[2]) - a[3]));
+                store<V>(sums, next[0] + sixth * (a[0] - T(3) * (a[1] - a[2]) - a[3]));
                 next[0] = next[1] + sixth * (T(4) * a[0] - T(6) * a[2] + T(3) * a[3]);
                 next[1] = next[2] + sixth * (a[0] + T(3) * (a[1] + a[2] - a[3]));
                 next[2] = sixth * a[3];

@@ -87,8 +87,12 @@ void SnnpLeverage::begin(const NativeDomain& domain, double* leverages) {
     float_ ? float_->begin(domain, leverages, count_) : double_->begin(domain, leverages, count_);
 }
 
-void SnnpLeverage::see(int thread, int centre, int64_t count, const int* neighbours) {
-    float_ ? float_->see(thread, centre, count, neighbours) : double_->see(thread, centre, count, neighbours);
+void SnnpLeverage::see(int thread, int centre, const ase_mlip::snnp::Arrangement<float>& neighbours) {
+    float_->see(thread, centre, neighbours);
+}
+
+void SnnpLeverage::see(int thread, int centre, const ase_mlip::snnp::Arrangement<double>& neighbours) {
+    double_->see(thread, centre, neighbours);
 }
 
 void SnnpLeverage::finish() {

@@ -27,7 +27,8 @@ class SnnpLeverage : public ase_mlip::snnp::Visitor {
     /// The same with what the native kernel finds: it calls `see` for each centre, from as many threads as
     /// the model has, in between.
     void begin(const NativeDomain& domain, double* leverages);
-    void see(int thread, int centre, int64_t count, const int* neighbours) override;
+    void see(int thread, int centre, const ase_mlip::snnp::Arrangement<float>& neighbours) override;
+    void see(int thread, int centre, const ase_mlip::snnp::Arrangement<double>& neighbours) override;
     void finish();
 
   private:

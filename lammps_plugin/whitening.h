@@ -1,8 +1,7 @@
 #pragma once
 // |W phi|^2 of many atoms, W lower triangular: a matrix product that keeps nothing but sums of squares.
 
-#include "aligned.h"
-
+#include "../csrc/simd/aligned.h"
 #include "../csrc/simd/vectors.h"
 
 #include <algorithm>
@@ -10,6 +9,8 @@
 #include <vector>
 
 namespace mlip {
+
+using ase_mlip::simd::Numbers;
 
 /// A lower triangular matrix of which many rows are the diagonal alone; what is more lies densely, in float
 /// or double.
@@ -20,12 +21,12 @@ template <typename T> struct Whitening {
     std::vector<int64_t> dense; // where phi has the columns, which ascend
     Numbers<T> panels;          // kRows rows each, [columns up to the last row's diagonal, kRows]
     std::vector<int64_t> lone;  // where it has those that no other row or column has to do with
-    std::vector<double> lone_weights;
+    std::vector<T> lone_weights;
 
-    /// `places` [size]: where each column of the matrix lies in phi; its own number if there are none.
-    /// `used` [size]: whether phi can be other than zero there; all if there are none.
-    Whitening(const double* matrix, int64_t size, const std::vector<int64_t>& places = {},
-              const std::vector<bool>& used = {}) {
+    /// `places` [size]: where each column of the matrix lies in phi. `used` [size]: whether phi can be other
+    /// than zero there.
+    Whitening(const double* matrix, int64_t size, const std::vector<int64_t>& places,
+              const std::vector<bool>& used) {
         std::vector<unsigned char> is_dense(size, 0);
         for (int64_t row = 0; row < size; ++row) {
             for (int64_t column = 0; column < row; ++column) {
@@ -34,98 +35,98 @@ template <typename T> struct Whitening {
                 }
             }
         }
+        std::vector<int64_t> columns; // that are dense
         for (int64_t column = 0; column < size; ++column) {
+            const double weight = matrix[column * size + column];
             if (is_dense[column] != 0) {
-                dense.push_back(column);
-            } else if (const double weight = matrix[column * size + column];
-                       weight != 0.0 && (used.empty() || used[column])) {
-                lone.push_back(column);
-                lone_weights.push_back(weight);
+                columns.push_back(column);
+                dense.push_back(places[column]);
+            } else if (weight != 0.0 && used[column]) {
+                lone.push_back(places[column]);
+                lone_weights.push_back(static_cast<T>(weight));
             }
         }
-        const auto count = static_cast<int64_t>(dense.size());
+        const auto count = static_cast<int64_t>(columns.size());
         for (int64_t begin = 0; begin < count; begin += kRows) {
             for (int64_t k = 0; k < std::min(begin + kRows, count); ++k) {
                 for (int64_t row = begin; row < begin + kRows; ++row) {
                     const bool is_there = row < count && k <= row;
-                    panels.push_back(is_there ? static_cast<T>(matrix[dense[row] * size + dense[k]]) : T(0));
+                    panels.push_back(is_there ? static_cast<T>(matrix[columns[row] * size + columns[k]])
+                                              : T(0));
                 }
             }
         }
-        if (!places.empty()) {
-            for (std::vector<int64_t>* columns : {&dense, &lone}) {
-                for (int64_t& column : *columns) {
-                    column = places[column];
-                }
-            }
-        }
-    }
-
-    /// Numbers of phi of one atom that lie densely, and these numbers.
-    int64_t width() const { return static_cast<int64_t>(dense.size()); }
-    void choose(const T* phi, T* to) const {
-        for (size_t k = 0; k < dense.size(); ++k) {
-            to[k] = phi[dense[k]];
-        }
-    }
-
-    double lone_square(const T* phi) const {
-        double total = 0.0;
-        for (size_t k = 0; k < lone.size(); ++k) {
-            const double white = lone_weights[k] * static_cast<double>(phi[lone[k]]);
-            total += white * white;
-        }
-        return total;
     }
 };
 
-/// Adds the squares of the dense part, lane by lane, to `squares` [n, lanes]; n is a multiple of kAtoms.
-template <typename T> struct DenseSquares {
+/// Writes the squares, lane by lane, to `squares` [n, lanes]; n is a multiple of kAtoms.
+template <typename T> struct WhiteSquares {
     using V = ase_mlip::simd::Vector<T>;
     static constexpr int64_t L = Whitening<T>::kLanes, kRows = Whitening<T>::kRows,
                              kAtoms = Whitening<T>::kAtoms;
 
     const Whitening<T>& whitening;
-    int64_t atoms;
+    int64_t atoms, width;
     const T* phi; // [n, width]
     T* squares;
 
     ASE_MLIP_ALWAYS_INLINE void operator()() const {
-        const int64_t width = whitening.width();
+        const auto count = static_cast<int64_t>(whitening.dense.size());
+        for (int64_t atom = 0; atom < atoms; atom += kAtoms) {
+            lone(phi + atom * width, squares + atom * L);
+        }
         const T* panel = whitening.panels.data();
-        for (int64_t begin = 0; begin < width; begin += kRows) {
-            const int64_t length = std::min(begin + kRows, width);
+        for (int64_t begin = 0; begin < count; begin += kRows) {
+            const int64_t length = std::min(begin + kRows, count);
             for (int64_t atom = 0; atom < atoms; atom += kAtoms) {
-                product(panel, std::min(begin + L, length), length, phi + atom * width, width,
-                        squares + atom * L);
+                product(panel, std::min(begin + L, length), length, phi + atom * width, squares + atom * L);
             }
             panel += length * kRows;
         }
     }
 
-    /// The first half of the rows ends at column `half`, the second at `length`.
-    static ASE_MLIP_ALWAYS_INLINE void product(const T* panel, int64_t half, int64_t length, const T* phi,
-                                               int64_t width, T* squares) {
+    ASE_MLIP_ALWAYS_INLINE void lone(const T* numbers, T* to) const {
+        T totals[kAtoms] = {};
+        for (size_t k = 0; k < whitening.lone.size(); ++k) {
+            const T *from = numbers + whitening.lone[k], weight = whitening.lone_weights[k];
+            for (int64_t atom = 0; atom < kAtoms; ++atom) {
+                const T white = weight * from[atom * width];
+                totals[atom] += white * white;
+            }
+        }
+        for (int64_t atom = 0; atom < kAtoms; ++atom) {
+            V lanes = {};
+            lanes[0] = totals[atom];
+            ase_mlip::simd::store(to + atom * L, lanes);
+        }
+    }
+
+    /// Of some rows. The first half of them ends at column `half`, the second at `length`.
+    ASE_MLIP_ALWAYS_INLINE void product(const T* panel, int64_t half, int64_t length, const T* numbers,
+                                        T* to) const {
+        const int64_t* const places = whitening.dense.data();
         V low[kAtoms] = {}, high[kAtoms] = {};
         for (int64_t k = 0; k < half; ++k) {
             const V a = ase_mlip::simd::load(panel + k * kRows);
             const V b = ase_mlip::simd::load(panel + k * kRows + L);
+            const T* const from = numbers + places[k];
             for (int64_t atom = 0; atom < kAtoms; ++atom) {
-                const T value = phi[atom * width + k];
+                const T value = from[atom * width];
                 low[atom] += a * value;
                 high[atom] += b * value;
             }
         }
         for (int64_t k = half; k < length; ++k) {
             const V b = ase_mlip::simd::load(panel + k * kRows + L);
+            const T* const from = numbers + places[k];
             for (int64_t atom = 0; atom < kAtoms; ++atom) {
-                high[atom] += b * phi[atom * width + k];
+                high[atom] += b * from[atom * width];
             }
         }
         for (int64_t atom = 0; atom < kAtoms; ++atom) {
-            T* to = squares + atom * L;
-            ase_mlip::simd::store<T>(to, ase_mlip::simd::load(to) + low[atom] * low[atom] +
-                                             high[atom] * high[atom]);
+            T* const lanes = to + atom * L;
+            ase_mlip::simd::store<T>(lanes, ase_mlip::simd::load(lanes) + low[atom] * low[atom] +
+                                                high[atom] * high[atom]);
         }
     }
 };

@@ -141,7 +141,7 @@ template <typename T, bool Few> struct Slice {
             scatter_virials(atom, count);
         }
         if (to.visitor != nullptr) {
-            to.visitor->see(worker.thread, atom, count, worker.neighbours.data());
+            to.visitor->see(worker.thread, atom, *worker.workspace);
         }
     }
 

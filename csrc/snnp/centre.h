@@ -6,13 +6,6 @@
 
 namespace ase_mlip::snnp {
 
-/// The centre's neighbours as the caller has them; vectors from the centre in Å, [n, 3].
-template <typename T> struct Neighbours {
-    int64_t count;
-    const T* vectors;
-    const int64_t* types;
-};
-
 template <typename T> struct Centre {
     using V = simd::Vector<T>;
     using I = typename simd::Lanes<T>::integers;
@@ -69,80 +62,11 @@ template <typename T> struct Centre {
         u -= __builtin_convertvector(piece, V);
     }
 
-    // ---- neighbours
-
-    ASE_MLIP_ALWAYS_INLINE void arrange(const Neighbours<T>& neighbours) {
-        const T far = model.cutoff * model.cutoff, near = model.angular_cutoff * model.angular_cutoff;
-        for (auto& group : ws.groups) {
-            group.near_end = group.end = 0;
-        }
-        for (int64_t k = 0; k < neighbours.count; ++k) {
-            const T squared = square(neighbours.vectors + 3 * k);
-            auto& group = ws.groups[neighbours.types[k]];
-            group.near_end += squared < near;
-            group.end += squared < far;
-        }
-        int64_t entry = 0;
-        for (int64_t t = 0; t < model.species; ++t) {
-            auto& group = ws.groups[t];
-            group.type = t;
-            group.begin = entry;
-            const int64_t near_end = entry + group.near_end, end = entry + group.end;
-            entry += round_up(group.end, L);
-            group.near_end = group.begin; // counts up again while entries are filled
-            group.end = near_end;
-            pad(end, entry);
-        }
-        for (int64_t k = 0; k < neighbours.count; ++k) {
-            const T* v = neighbours.vectors + 3 * k;
-            const T squared = square(v);
-            auto& group = ws.groups[neighbours.types[k]];
-            if (squared < near) {
-                fill(group.near_end++, k, v, squared);
-            } else if (squared < far) {
-                fill(group.end++, k, v, squared);
-            }
-        }
-        for (int64_t t = 0; t < model.species; ++t) {
-            ws.groups[t].end = t + 1 < model.species ? ws.groups[t + 1].begin : entry;
-        }
-    }
-    static ASE_MLIP_ALWAYS_INLINE T square(const T* v) { return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]; }
-
-    ASE_MLIP_ALWAYS_INLINE void fill(int64_t entry, int64_t edge, const T* v, T squared) {
-        ws.edges[entry] = edge;
-        ws.x[entry] = v[0];
-        ws.y[entry] = v[1];
-        ws.z[entry] = v[2];
-        ws.length[entry] = squared;
-    }
-    ASE_MLIP_ALWAYS_INLINE void pad(int64_t begin, int64_t end) {
-        for (int64_t entry = begin; entry < end; ++entry) {
-            ws.edges[entry] = -1;
-            ws.x[entry] = ws.y[entry] = ws.z[entry] = T(0);
-            ws.length[entry] = model.cutoff * model.cutoff;
-        }
-    }
-
     // ---- splines of the distance
 
     /// Adds phi to `pairs` and rho to the features; keeps f and all slopes.
     template <bool Few> ASE_MLIP_ALWAYS_INLINE void radial(V& pairs) {
         for (const auto& group : ws.groups) {
-            for (int64_t entry = group.begin; entry < group.end; entry += L) {
-                // the smallest number keeps an edge without length finite
-                const V squared = simd::load(ws.length + entry) + T(1e-30);
-                V length = {};
-                for (int64_t lane = 0; lane < L; ++lane) {
-                    length[lane] = std::sqrt(squared[lane]);
-                }
-                const V inverse = T(1) / length;
-                simd::store(ws.length + entry, length);
-                simd::store(ws.inverse + entry, inverse);
-                for (T* component : {ws.x, ws.y, ws.z}) {
-                    simd::store<T>(component + entry, simd::load(component + entry) * inverse);
-                }
-            }
             if (model.phi.few) {
                 radial_phi<Few>(group, pairs);
             } else {
@@ -322,11 +246,12 @@ template <typename T> struct Centre {
     /// The energy in eV; `weight` times its gradient is written.
     template <bool Few>
     ASE_MLIP_ALWAYS_INLINE T evaluate(const Neighbours<T>& neighbours, T weight, T* gradients) {
-        arrange(neighbours);
+        ws.arrange(neighbours);
         if (ws.groups.back().end == 0) {
             return T(0); // exactly, where the constants taken off would leave rounding errors
         }
         std::fill(ws.g, ws.g + model.padded_features(), T(0));
+        ws.find_directions();
         V pairs = {};
         radial<Few>(pairs);
         if (model.f.channels > 0) {

@@ -21,13 +21,16 @@ struct Domain {
     const int* kinds = nullptr;        // [n_all], see Kinds
 };
 
+template <typename T> struct Arrangement;
+
 /// Something else that is computed from the neighbours of each centre, such as a leverage. The kernel passes
 /// on what it has found, so that the list of pairs is gone through once.
 struct Visitor {
     virtual ~Visitor() = default;
-    /// `neighbours` [count]: the atoms within the cutoff of `centre`. The thread that evaluates the centre
-    /// makes this call.
-    virtual void see(int thread, int centre, int64_t count, const int* neighbours) = 0;
+    /// `neighbours`: those within the cutoff of atom `centre`, in the precision of the kernel. The thread
+    /// that evaluates the centre makes this call.
+    virtual void see(int thread, int centre, const Arrangement<float>& neighbours) = 0;
+    virtual void see(int thread, int centre, const Arrangement<double>& neighbours) = 0;
 };
 
 /// Where results are added, in units of `unit` eV; null for what is not wanted. What belongs to a ghost atom

@@ -5,6 +5,8 @@
 #include "expect.h"
 #include "whitening.h"
 
+#include <cmath>
+#include <numeric>
 #include <random>
 
 using namespace ase_mlip;
@@ -85,9 +87,10 @@ struct Random {
 
 template <typename T> struct Sums {
     const BasisSums<T>& sums;
-    int64_t type, count;
+    int64_t type;
+    const snnp::Arrangement<T>& neighbours;
     T* to;
-    ASE_MLIP_ALWAYS_INLINE void operator()() const { sums.centre(type, count, to); }
+    ASE_MLIP_ALWAYS_INLINE void operator()() const { sums.centre(type, neighbours, to); }
 };
 
 template <typename T> double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t before) {
@@ -116,18 +119,13 @@ template <typename T> double compare_sums(int64_t species, int64_t filters, bool
         snnp::basis::Sums to;
         to.values = expected.data();
         simd::run(snnp::basis::Centres<false>{random.tables, columns, cases, graph, to, 0, 1, workspace});
-        room.make_room(random.tables, count);
-        for (int64_t k = 0; k < count; ++k) {
-            room.x[k] = static_cast<T>(vectors[3 * k]);
-            room.y[k] = static_cast<T>(vectors[3 * k + 1]);
-            room.z[k] = static_cast<T>(vectors[3 * k + 2]);
-            room.types[k] = others[k];
-        }
-        for (int64_t k = count; k % BasisRoom<T>::lanes != 0; ++k) {
-            room.x[k] = T(1);
-            room.types[k] = 0;
-        }
-        simd::run(Sums<T>{sums, types[0], count, values.data()});
+        const std::vector<T> rounded(vectors.begin(), vectors.end());
+        snnp::Arrangement<T> neighbours(species, T(random.tables.cutoff), T(random.tables.angular_cutoff),
+                                        count);
+        neighbours.arrange({count, rounded.data(), others.data()});
+        neighbours.find_directions();
+        room.make_room(random.tables, neighbours.entries);
+        simd::run(Sums<T>{sums, types[0], neighbours, values.data()});
         for (int64_t column = 0; column < columns.count; ++column) {
             if (layout.has(types[0], column)) {
                 found[column] = static_cast<double>(values[layout.place_of(column)]);
@@ -165,14 +163,12 @@ template <typename T> double compare_squares(int64_t size, int64_t atoms) {
     expect(size <= 7 || !std::count(whitening.lone.begin(), whitening.lone.end(), places[7]),
            "unused columns", 0.0);
     const int64_t padded = (atoms + Whitening<T>::kAtoms - 1) / Whitening<T>::kAtoms * Whitening<T>::kAtoms;
-    std::vector<T> dense(padded * whitening.width(), T(0)), squares(padded * Whitening<T>::kLanes, T(0));
-    std::vector<T> placed(atoms * size);
+    std::vector<T> placed(padded * size, T(0)), squares(padded * Whitening<T>::kLanes, T(NAN));
     for (int64_t atom = 0; atom < atoms; ++atom) {
         std::reverse_copy(phi.begin() + atom * size, phi.begin() + (atom + 1) * size,
                           placed.begin() + atom * size);
-        whitening.choose(placed.data() + atom * size, dense.data() + atom * whitening.width());
     }
-    simd::run(mlip::DenseSquares<T>{whitening, padded, dense.data(), squares.data()});
+    simd::run(mlip::WhiteSquares<T>{whitening, padded, size, placed.data(), squares.data()});
     for (int64_t atom = 0; atom < atoms; ++atom) {
         double total = 0.0;
         for (int64_t row = 0; row < size; ++row) {
@@ -183,11 +179,8 @@ template <typename T> double compare_squares(int64_t size, int64_t atoms) {
             total += white * white;
         }
         expected.push_back(total);
-        double own = whitening.lone_square(placed.data() + atom * size);
-        for (int64_t lane = 0; lane < Whitening<T>::kLanes; ++lane) {
-            own += static_cast<double>(squares[atom * Whitening<T>::kLanes + lane]);
-        }
-        found.push_back(own);
+        const T* of_atom = squares.data() + atom * Whitening<T>::kLanes;
+        found.push_back(std::accumulate(of_atom, of_atom + Whitening<T>::kLanes, 0.0));
     }
     return largest_difference(found, expected);
 }

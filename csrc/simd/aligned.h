@@ -5,7 +5,7 @@
 #include <new>
 #include <vector>
 
-namespace mlip {
+namespace ase_mlip::simd {
 
 template <typename T> struct Aligned {
     using value_type = T;
@@ -21,4 +21,4 @@ template <typename T> struct Aligned {
 
 template <typename T> using Numbers = std::vector<T, Aligned<T>>;
 
-} // namespace mlip
+} // namespace ase_mlip::simd
