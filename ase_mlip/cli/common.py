@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from .options import CRYSTAL
 from .progress import Lines
@@ -256,6 +257,28 @@ def require_folder_of(path: Path | None, option: str) -> None:
         raise click.BadParameter(f"the folder `{path.parent}` does not exist", param_hint=option)
     if path is not None and path.is_dir():
         raise click.BadParameter(f"`{path}` is a folder; name a file", param_hint=option)
+
+
+def refuse_options(but: Iterable[str], mode: str) -> None:
+    """Refuse, by name, options of the present command that do nothing with another one.
+
+    Parameters
+    ----------
+    but : iterable of str
+        names of the command's parameters that have a meaning
+    mode : str
+        the option that changes what the command does
+
+    Raises
+    ------
+    click.BadParameter
+        any other option was given, also if its value is the default
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+        if given and parameter.name not in but:
+            raise click.BadParameter(f"has no meaning with {mode}", param_hint=parameter.opts[0])
 
 
 @contextmanager

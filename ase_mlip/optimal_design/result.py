@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 
 import numpy as np
 from ase import Atoms
@@ -11,7 +12,7 @@ from ase import Atoms
 from ..errors import DataError
 from .forecast import FEASIBLE, Band, Path, covariance
 from .rows.source import RowSource, counts_of
-from .settings import DesignSettings
+from .settings import DesignSettings, is_whole
 from .structures.inputs import Inputs
 from .target import Target
 
@@ -122,15 +123,21 @@ class DesignResult:
         return float(sum(pick.cost for pick in self.picks))
 
     def information(self, atoms: Atoms) -> float:
-        """What labelling ``atoms`` after the picks would tell, nats: ½ log det(1 + X A⁻¹ Xᵀ)."""
-        block = self.rows.stacked(self.rows.of(atoms))
+        """What labelling ``atoms`` after the picks would tell, nats: ½ log det(1 + X A⁻¹ Xᵀ).
+
+        Raises DataError for what is not one structure.
+        """
+        block = self.rows.stacked(self.rows.of(_structure("atoms", atoms)))
         inner = block @ covariance(self.matrix) @ block.T
         return 0.5 * float(np.linalg.slogdet(np.eye(len(block)) + inner)[1])
 
     def predicted(self, atoms: Atoms) -> dict[str, float]:
-        """Predicted errors of ``atoms`` with the picks labelled, root mean squares in units of σ, by kind."""
+        """Predicted errors of ``atoms`` with the picks labelled, root mean squares in units of σ, by kind.
+
+        Raises DataError for what is not one structure.
+        """
+        made = self.rows.of(_structure("atoms", atoms))
         spread = covariance(self.matrix)
-        made = self.rows.of(atoms)
         scaled, counts = self.rows.scale(made), counts_of(made, self.settings.labels)
         traces = {kind: np.einsum("rp,pq,rq->", rows, spread, rows) for kind, rows in scaled.items()}
         return {kind: float(np.sqrt(max(trace, 0.0) / counts[kind])) for kind, trace in traces.items()}
@@ -139,24 +146,41 @@ class DesignResult:
         """By what fraction the predicted error of the target would fall if ``into`` replaced ``out``.
 
         Negative where it would rise. ``out`` is a pick or its rank, ``into`` a structure or the place of a
-        candidate. Raises DataError for a rank or place that is not there.
+        candidate. Raises DataError for a rank or place that is not there, or for anything else.
         """
         rank = out.rank if isinstance(out, Pick) else out
+        if not is_whole(rank):
+            raise DataError(
+                f"`out`: expected a pick or its rank, a whole number, got {rank!r}; take one of `picks`"
+            )
         if not 1 <= rank <= len(self.picks):
             raise DataError(f"`out`: expected a rank from 1 to {len(self.picks)}, got {rank}")
-        if isinstance(into, (int, np.integer)):
+        if is_whole(into):
             if not 0 <= into < len(self.inputs.candidates):
                 raise DataError(
                     f"`into`: expected a structure, or a place from 0 to {len(self.inputs.candidates) - 1}, "
                     f"got {into}"
                 )
             into = self.inputs.candidates[into].atoms
+        into = _structure("into", into, " or the place of a candidate")
         leaving, coming = (
             self.rows.stacked(self.rows.of(atoms)) for atoms in (self.picks[rank - 1].atoms, into)
         )
         changed = self.matrix - leaving.T @ leaving + coming.T @ coming
         value = self.target.parts(covariance(changed)).sum()
         return 1.0 - float(np.sqrt(value / self.path.values[-1]))
+
+
+def _structure(name: str, given: object, other: str = "") -> Atoms:
+    """``given`` if it is a structure. Raises DataError."""
+    if isinstance(given, Atoms):
+        return given
+    got, remedy = repr(given), "give the structure itself"
+    if isinstance(given, (str, FilePath)):
+        remedy = "read the file first, with ase.io.read"
+    elif isinstance(given, Iterable):
+        got, remedy = f"a {type(given).__name__}", "ask for one structure at a time"
+    raise DataError(f"`{name}`: expected a structure (ase.Atoms){other}, got {got}; {remedy}")
 
 
 def group_forecasts(target: Target, path: Path, best: np.ndarray) -> list[GroupForecast]:

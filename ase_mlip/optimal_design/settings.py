@@ -72,17 +72,15 @@ class DesignSettings:
     weigh_equally: bool = True
 
     def __post_init__(self) -> None:
+        power_of(self.cost)
         self._require_size()
-        _one_of("criterion", self.criterion, tuple(CRITERIA))
-        _one_of("balance", self.balance, ("groups", "frames"))
-        for label in self.labels:
-            _one_of("labels", label, LABELS)
-        if not self.labels:
-            raise DataError("`labels`: expected at least one of energy, forces, stress, got none")
+        _one_of("criterion", self.criterion, tuple(CRITERIA), "leave it out for i, which serves the target")
+        _one_of("balance", self.balance, ("groups", "frames"), "leave it out for groups")
+        object.__setattr__(self, "labels", _checked_labels(self.labels))
         object.__setattr__(self, "sigma", {**SIGMA, **_checked_sigma(self.sigma)})
         directions(self.rows)
-        if self.seed < 0:
-            raise DataError(f"`seed`: expected a whole number of at least 0, got {self.seed}")
+        if not is_whole(self.seed) or self.seed < 0:
+            raise DataError(f"`seed`: expected a whole number of at least 0, got {self.seed!r}; give another")
 
     def _require_size(self) -> None:
         if (self.pick is None) == (self.budget is None):
@@ -91,10 +89,20 @@ class DesignSettings:
                 f"`pick`, `budget`: expected one of them, got {got}; give `pick`, how many frames to choose, "
                 "or `budget`, what they may cost together"
             )
-        if self.pick is not None and self.pick < 1:
-            raise DataError(f"`pick`: expected at least 1, got {self.pick}")
-        if self.budget is not None and not 0.0 < self.budget < math.inf:
-            raise DataError(f"`budget`: expected a positive number, got {self.budget}")
+        if self.pick is not None:
+            if not is_whole(self.pick):
+                raise DataError(
+                    f"`pick`: expected a whole number of picks, got {self.pick!r}; give how many frames to "
+                    "choose, or `budget`, what they may cost together"
+                )
+            if self.pick < 1:
+                raise DataError(f"`pick`: expected at least 1, got {self.pick}; ask for one frame or more")
+            object.__setattr__(self, "pick", int(self.pick))
+        if self.budget is not None and not _is_positive(self.budget):
+            raise DataError(
+                f"`budget`: expected a positive number, got {self.budget!r}; give what the picks may cost "
+                "together"
+            )
         if self.pick is not None and self.cost != "count":
             raise DataError(
                 f"`cost`: expected `count` with `pick`, which counts frames, got {self.cost!r}; give a "
@@ -138,36 +146,78 @@ def costs_of(structures: Sequence[Atoms], names: Sequence[str], cost: str) -> np
     """
     if cost == "count":
         return np.ones(len(structures))
-    if cost.startswith("atoms"):
-        found = re.fullmatch(r"atoms(?:\^(\d+(?:\.\d*)?))?", cost)
-        if not found:
-            raise DataError(f"`cost`: expected atoms^P with a power such as atoms^3, got {cost!r}")
-        return np.array([float(len(atoms)) ** float(found[1] or 1.0) for atoms in structures])
+    power = power_of(cost)
+    if power is not None:
+        return np.array([float(len(atoms)) ** power for atoms in structures])
     return np.array([_stored_cost(atoms, name, cost) for atoms, name in zip(structures, names, strict=True)])
+
+
+def power_of(cost: str) -> float | None:
+    """P of a ``cost`` atoms^P; None of any other. Raises DataError for one that is no number."""
+    if not cost.startswith("atoms^"):
+        return None
+    found = re.fullmatch(r"atoms\^(\d+(?:\.\d*)?)", cost)
+    if not found:
+        raise DataError(
+            f"`cost`: expected a power after atoms^, a number of at least 0, got {cost!r}; write atoms^3 for "
+            "the third power of the number of atoms"
+        )
+    return float(found[1])
 
 
 def _stored_cost(atoms: Atoms, name: str, key: str) -> float:
     value = atoms.info.get(key)
-    if not isinstance(value, (int, float, np.number)) or not 0.0 < value < math.inf:
-        got = "nothing" if value is None else repr(value)
+    if not _is_positive(value):
+        got = "nothing" if value is None else repr(value.item() if isinstance(value, np.generic) else value)
         raise DataError(
-            f"`cost`: expected count, atoms^P, or a key with a positive number in the comment line of every "
-            f"frame, got {got} under `{key}` in {name}; correct the key or the file"
+            f"`cost`: expected count, atoms^P (atoms^1 is the number of atoms), or a key with a positive "
+            f"number in the comment line of every frame, got {got} under `{key}` in {name}; correct the key "
+            "or the file"
         )
     return float(value)
 
 
 def _checked_sigma(sigma: Mapping[str, float]) -> dict[str, float]:
+    if not isinstance(sigma, Mapping):
+        raise DataError(
+            f"`sigma`: expected a number for each label, such as {{'energy': 0.01, 'forces': 1.0}}, got "
+            f"{sigma!r}; give the errors by name, or leave `sigma` out"
+        )
     for name, value in sigma.items():
-        _one_of("sigma", name, LABELS)
-        if not 0.0 < value < math.inf:
+        _one_of("sigma", name, LABELS, "give errors by these names, as in energy=0.01,forces=1")
+        if not _is_positive(value):
+            got = f"{value:g}" if isinstance(value, (int, float, np.number)) else repr(value)
             raise DataError(
-                f"`sigma`: expected a positive number of {UNITS[name]} for {name}, got {value:g}; it is the "
+                f"`sigma`: expected a positive number of {UNITS[name]} for {name}, got {got}; it is the "
                 "error that one label may have"
             )
     return {name: float(value) for name, value in sigma.items()}
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    remedy = "name what each calculation gives, as in energy,forces"
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise DataError(
+            f"`labels`: expected a list such as ['energy', 'forces'], got {labels!r}; name what each "
+            "calculation gives"
+        )
+    for label in labels:
+        _one_of("labels", label, LABELS, remedy)
+    if not labels:
+        raise DataError(f"`labels`: expected at least one of {', '.join(LABELS)}, got none; {remedy}")
+    return tuple(labels)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...], remedy: str) -> None:
     if value not in known:
-        raise DataError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}")
+        raise DataError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}; {remedy}")
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer of Python or NumPy; True and False are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_positive(value: object) -> bool:
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number and 0.0 < value < math.inf

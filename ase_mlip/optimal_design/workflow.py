@@ -115,9 +115,9 @@ def design(
         a file cannot be read or written
     """
     settings = DesignSettings(
-        pick=pick, budget=budget, basis=str(basis), criterion=criterion, labels=tuple(labels),
-        sigma=dict(sigma or {}), cost=cost, balance=balance, group_key=group_key, rows=rows, seed=seed,
-        weigh_equally=sigma is None,
+        pick=pick, budget=budget, basis=str(basis), criterion=criterion, labels=labels,
+        sigma={} if sigma is None else sigma, cost=cost, balance=balance, group_key=group_key, rows=rows,
+        seed=seed, weigh_equally=sigma is None,
     )  # fmt: skip
     inputs = read_inputs(pool, have, target, keep, settings)
     if output is None:

@@ -63,3 +63,16 @@ def test_wrong_commands_are_explained(plain, tmp_path, arguments, message):
     given = [word.format(model=plain, data=tmp_path / "train.xyz") for word in arguments]
     result = CliRunner().invoke(main, ["design", "--attach", *given])
     assert result.exit_code != 0 and message in result.output and not Path("new.pt").exists()
+
+
+def test_a_file_that_exists_is_refused_or_overwritten(plain, tmp_path):
+    write(tmp_path / "train.xyz", training_data(3))
+    new = tmp_path / "new.pt"
+    new.write_bytes(b"precious")
+    command = ["design", "--attach", str(plain), str(tmp_path / "train.xyz"), "-o", str(new)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1 and new.read_bytes() == b"precious"
+    assert f"`{new}` exists" in result.stderr and "--overwrite" in result.stderr
+    result = CliRunner().invoke(main, [*command, "--overwrite"])
+    assert result.exit_code == 0, result.output
+    assert read_info(new).training["leverage"]["structures"] == 3

@@ -86,6 +86,34 @@ def test_a_swap_is_what_selecting_anew_gives(found):
         found.swap(1, 20)
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        (
+            lambda found: found.information("x"),
+            "`atoms`: expected a structure .*got 'x'; read the file first",
+        ),
+        (lambda found: found.predicted(None), "`atoms`: expected a structure .*got None"),
+        (lambda found: found.predicted([slab(1), slab(2)]), "got a list; ask for one structure at a time"),
+        (lambda found: found.swap("x", slab(1)), "`out`: expected a pick or its rank.*got 'x'"),
+        (lambda found: found.swap(True, slab(1)), "`out`: expected a pick or its rank.*got True"),
+        (lambda found: found.swap(1, "x"), "`into`: expected a structure .*place.*got 'x'"),
+        (lambda found: design(pool(), 3, sigma=0.1), "`sigma`: expected a number for each label"),
+        (lambda found: design(pool(), 3, labels="energy"), "`labels`: expected a list .*got 'energy'"),
+        (lambda found: design(None, 3), "`pool`: expected files or structures .*got None"),
+        (lambda found: design(pool(), 2.5), "`pick`: expected a whole number of picks, got 2.5"),
+        (lambda found: design(pool(), 3, target=[]), "`target`: expected at least one structure, got none"),
+    ],
+)
+def test_what_python_gives_wrongly_is_one_message(found, question, text):
+    with pytest.raises(MLIPError, match=text):
+        question(found)
+
+
+def test_a_rank_of_numpy_is_a_rank(found):
+    assert found.swap(np.int64(2), found.picks[1].atoms) == pytest.approx(0.0, abs=1e-6)
+
+
 def test_no_swap_helps(found):
     """The exchange has ended: no swap gains more than a millionth."""
     others = set(range(20)) - {pick.place for pick in found.picks}
@@ -211,6 +239,11 @@ def test_the_folder_holds_what_was_promised(folder):
     assert [atoms.info["design_reason"].partition(":")[0] for atoms in rejected] == [
         f"the same as `{folder / 'pool.xyz'}`, frame 2"
     ]
+
+
+def test_where_nothing_is_set_aside_ase_reads_no_frames(tmp_path):
+    design(pool()[:4], 2, output=tmp_path)
+    assert read(tmp_path / "rejected.xyz", ":") == []
 
 
 def test_the_same_design_may_be_repeated_and_another_is_refused_or_overwritten(folder, tmp_path):

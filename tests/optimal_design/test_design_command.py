@@ -16,7 +16,7 @@ from ase_mlip.cli import common
 from ase_mlip.cli import program as cli
 from ase_mlip.cli.models.design import CRITERIA
 from ase_mlip.cli.progress import Lines
-from ase_mlip.optimal_design import settings
+from ase_mlip.optimal_design import settings, workflow
 
 
 def invoke(*arguments):
@@ -100,6 +100,39 @@ def test_verify_prints_forecast_beside_labels(files):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        ("--attach m.pt pool.xyz -o n.pt --pick 3", "--pick: has no meaning with --attach"),
+        ("--attach m.pt pool.xyz -o n.pt --target slabs.xyz --strict", "--target: has no meaning"),
+        ("--attach m.pt pool.xyz -o n.pt --strict", "--strict: has no meaning with --attach"),
+        ("--attach m.pt pool.xyz -o n.pt --criterion i", "--criterion: has no meaning with --attach"),
+        ("--verify slabs.xyz out --pick 3", "--pick: has no meaning with --verify"),
+        ("--verify slabs.xyz out -o other", "-o: has no meaning with --verify"),
+        ("--verify slabs.xyz out --strict", "--strict: has no meaning with --verify"),
+        ("--verify slabs.xyz out --attach m.pt", "--attach: has no meaning with --verify"),
+        ("pool.xyz --pick 3 --calibration slabs.xyz", "--calibration"),
+    ],
+)
+def test_options_that_do_not_apply_are_refused_by_name(files, arguments, text):
+    result = invoke(*arguments.split())
+    assert result.exit_code == 2, result.output
+    assert text in result.stderr
+
+
+def test_an_interrupted_design_says_what_the_same_command_does(files, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "design", interrupted)
+    result = invoke("pool.xyz", "--pick", 3, "-o", "out")
+    assert result.exit_code == 1
+    assert "interrupted: nothing is kept; the same command starts again" in result.stderr
+    (files / "out" / "rows").mkdir(parents=True)
+    result = invoke("pool.xyz", "--pick", 3, "-o", "out")
+    assert "interrupted: the same command goes on from the rows in out/rows" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
         ("--pick 3", "POOL"),
         ("pool.xyz", "`pick`, `budget`"),
         ("pool.xyz --pick 3 --budget 5", "got both"),
@@ -110,6 +143,7 @@ def test_verify_prints_forecast_beside_labels(files):
         ("pool.xyz --pick 3 --sigma much", "`sigma`"),
         ("pool.xyz --pick 3 --labels dipole", "`labels`"),
         ("pool.xyz --pick 3 --rows some", "`rows`"),
+        ("pool.xyz --pick 3 --cost atoms^x", "atoms^x"),
         ("pool.xyz --pick 3 --group-key phase", "`phase`"),
         ("pool.xyz --pick 3 --basis missing.pt", "missing.pt"),
         ("pool.xyz --pick 3 --basis missing.toml", "missing.toml"),

@@ -12,7 +12,12 @@ from ..common import bar, require_folder_of
 
 
 def attach(
-    model: str, data: Sequence[Path], output: Path | None, calibration: Sequence[Path], as_json: bool
+    model: str,
+    data: Sequence[Path],
+    output: Path | None,
+    overwrite: bool,
+    calibration: Sequence[Path],
+    as_json: bool,
 ) -> None:
     """Write a model file once more with the leverage of its training data, and say what it is.
 
@@ -24,6 +29,8 @@ def attach(
         files of the structures it was trained on
     output : Path or None
         the new model file
+    overwrite : bool
+        whether a file that is there is replaced, or refused
     calibration : sequence of Path
         files of labelled structures that are new to the model; may be empty
     as_json : bool
@@ -33,12 +40,21 @@ def attach(
     ------
     click.UsageError
         no data or no output
+    DataError
+        the file exists
     """
     if not data:
         raise click.UsageError("Missing argument 'POOL...': the data that MODEL was trained on.")
     if output is None:
         raise click.UsageError("--attach needs '-o NEW', the model file to write.")
     require_folder_of(output, "-o")
+    from ...errors import DataError
+
+    if output.exists() and not overwrite:
+        raise DataError(
+            f"`{output}` exists; expected the name of a new model file, got one that is there; choose "
+            "another, or replace it with --overwrite"
+        )
     from ...data.data import read_structures
     from ...optimal_design.leverage.attach import attach_leverage, hashes_of
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from .. import options as shared
-from ..common import bar
+from ..common import bar, refuse_options
 from ..options import COUNT, FILE, POSITIVE
 from .attach import attach as attach_to
 
 # Listed here and not taken from ase_mlip.optimal_design, which would be imported for --help; a test compares
 CRITERIA = ("i", "d", "a", "e", "g")
+# Parameters that have a meaning with --verify and with --attach
+OF_VERIFY = ("verify", "as_json")
+OF_ATTACH = ("attach", "pool", "output", "overwrite", "calibration", "as_json")
 
 
 @click.command()
@@ -98,10 +103,12 @@ def design(
     if verify is not None:
         if pool:
             raise click.BadParameter("takes no POOL: LABELLED and FOLDER alone", param_hint="--verify")
+        refuse_options(OF_VERIFY, "--verify")
         _verify(*verify, as_json)
         return
     if attach is not None:
-        attach_to(attach, pool, output, calibration, as_json)
+        refuse_options(OF_ATTACH, "--attach")
+        attach_to(attach, pool, output, options["overwrite"], calibration, as_json)
         return
     if not pool:
         raise click.UsageError("Missing argument 'POOL...'.")
@@ -118,11 +125,11 @@ def design(
     options |= {
         "labels": tuple(filter(None, (name.strip() for name in labels.split(",")))),
         "sigma": None if sigma is None else parse_sigma(sigma),
-        "have": list(have),
-        "target": list(target),
-        "keep": list(keep),
+        "have": list(have) or None,
+        "target": list(target) or None,
+        "keep": list(keep) or None,
     }
-    with bar("structure") as progress:
+    with _told_when_interrupted(output), bar("structure") as progress:
         result = compute(list(pool), output=output, progress=progress, **options)
     from ...optimal_design.output.report import to_document, to_text
 
@@ -133,6 +140,20 @@ def design(
         click.echo(f"picks: {output / 'picks.xyz'}", err=True)
     if strict and not result.feasible:
         sys.exit(1)
+
+
+@contextmanager
+def _told_when_interrupted(output: Path | None) -> Iterator[None]:
+    """What the same command does after Ctrl-C: rows of a network are kept, nothing else takes long."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from ...optimal_design.output.row_store import FOLDER
+
+        kept = output is not None and (output / FOLDER).is_dir()
+        what = f"goes on from the rows in {output / FOLDER}" if kept else "starts again"
+        click.echo(f"interrupted: {'' if kept else 'nothing is kept; '}the same command {what}", err=True)
+        raise
 
 
 def _verify(labelled: Path, folder: Path, as_json: bool) -> None:

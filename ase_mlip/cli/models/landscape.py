@@ -7,15 +7,15 @@ import json
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
 from .. import options as shared
-from ..common import bar
+from ..common import bar, refuse_options
 from ..options import COUNT, FILE, POSITIVE
 from ..results import refuse_other_results
 
 PICTURE = "landscape.png"
 COMPARISON = "comparison.json"
+OF_COMPARE = ("model", "files", "comparing", "others", "control", "output", "plot", "overwrite", "as_json")
 
 
 @click.command()
@@ -74,7 +74,7 @@ def landscape(
     say what each predictor is worth for the errors and lifetimes of --with.
     """
     if comparing:
-        _refuse_options_of_lines()
+        refuse_options(OF_COMPARE, "--compare")  # curves are there already
         wanted = {name: options[name] for name in ("output", "plot", "overwrite", "as_json")}
         _compare([Path(model), *files], others, control, **wanted)
         return
@@ -82,16 +82,6 @@ def landscape(
         if given:
             raise click.BadParameter("is for --compare", param_hint=name)
     _compute(model, files, **options)
-
-
-def _refuse_options_of_lines() -> None:
-    """Curves are there already: an option that would change them does nothing."""
-    context = click.get_current_context()
-    free = ("model", "files", "comparing", "others", "control", "output", "plot", "overwrite", "as_json")
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name)
-        if parameter.name not in free and source is ParameterSource.COMMANDLINE:
-            raise click.BadParameter("has no meaning with --compare", param_hint=parameter.opts[0])
 
 
 def _compare(

@@ -62,11 +62,16 @@ def to_frame(pick: Pick) -> Atoms:
 
 
 def write_frames(path: Path, frames: Iterable[Atoms]) -> None:
-    """Extended XYZ, all or nothing; an empty file for no frames. Raises OSError."""
+    """Extended XYZ, all or nothing. Raises OSError.
+
+    Of no frames the file is one empty line: ASE reads that as no frames, and refuses a file without a byte.
+    """
     text = io.StringIO()
     frames = list(frames)
     if frames:
         ase.io.write(text, frames, format="extxyz")
+    else:
+        text.write("\n")
     write_atomically(path, text.getvalue().encode())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ...provenance import plain, versions
 from ..forecast import KNEE, at_least, percent
 from ..result import DesignResult, GroupForecast
-from ..settings import CRITERIA, UNITS, DesignSettings
+from ..settings import CRITERIA, UNITS, DesignSettings, power_of
 from ..structures.inputs import Inputs
 from ..structures.pool import Rejected
 
@@ -95,10 +95,13 @@ def _wrapped(text: str, indent: int) -> str:
 
 
 def _set_aside(rejected: Sequence[Rejected]) -> str:
-    kinds = {"the same as": "duplicates", "atoms too close": "with atoms too close",
+    kinds = {"the same as": "duplicate", "atoms too close": "with atoms too close",
              "labelled already": "labelled already"}  # fmt: skip
     found = Counter(next(k for start, k in kinds.items() if r.reason.startswith(start)) for r in rejected)
-    return ", ".join(f"{count} {kind}" for kind, count in found.items()) or "none"
+    named = {
+        kind: "duplicates" if kind == "duplicate" and count > 1 else kind for kind, count in found.items()
+    }
+    return ", ".join(f"{count} {named[kind]}" for kind, count in found.items()) or "none"
 
 
 def _target(result: DesignResult) -> str:
@@ -128,10 +131,7 @@ def _open(result: DesignResult) -> str:
 def _prediction(result: DesignResult) -> list[str]:
     roots = np.sqrt(result.path.values) / result.floor
     low, middle, high = result.band.percentiles()[:, -1] / result.floor
-    settings, spent = result.settings, result.spent
-    what = _frames(len(result.picks)) + (
-        "" if settings.cost == "count" else f" for {spent:g} of {settings.cost}"
-    )
+    what = _frames(len(result.picks)) + _cost_in_words(result)
     return [
         "Predicted error of the target, where 1 is that with the whole pool labelled:",
         f"  before                {roots[0]:.3g}",
@@ -140,6 +140,20 @@ def _prediction(result: DesignResult) -> list[str]:
         _wrapped(f"  certificate           {_certificate(result)}", 24),
         _wrapped(f"  gain per calculation  {_knee(result)}", 24),
     ]
+
+
+def _cost_in_words(result: DesignResult) -> str:
+    """What the picks cost together, "" where each counts as one."""
+    cost, one = result.settings.cost, len(result.picks) == 1
+    if cost == "count":
+        return ""
+    power = power_of(cost)
+    if power is None:
+        what = f"its `{cost}`" if one else f"the sum of their `{cost}`"
+    else:
+        what = "its number of atoms" if one else "the sum of their numbers of atoms"
+        what += "" if power == 1.0 else f" to the power {power:g}"
+    return f" that cost{'s' if one else ''} {result.spent:g} ({what})"
 
 
 def _certificate(result: DesignResult) -> str:
@@ -152,11 +166,20 @@ def _certificate(result: DesignResult) -> str:
     if len(result.picks) == 1 and result.settings.cost == "count":
         return f"optimal: every candidate was tried in {goal}"
     if result.efficiency > 1.0 - ROUNDING:
-        return f"optimal to rounding: no selection of this {_size(result)} is better in {goal}"
-    proven = f"at least {at_least(result.efficiency)} % of the best possible in {goal}"
+        return f"optimal to rounding: no selection of this {_size(result)}{_kept(result)} is better in {goal}"
+    kept = f"{_kept(result)}," if result.inputs.keep else ""
+    proven = f"at least {at_least(result.efficiency)} % of the best possible{kept} in {goal}"
     if result.efficiency > WEAK:
         return proven
     return f"{proven}; it may be far better, since the bound may label candidates in part"
+
+
+def _kept(result: DesignResult) -> str:
+    """What all selections share that the certificate compares."""
+    count = len(result.inputs.keep)
+    if count == 0:
+        return ""
+    return f" with the frame{'s that were' if count > 1 else ' that was'} asked for"
 
 
 def _size(result: DesignResult) -> str:
@@ -167,6 +190,8 @@ def _knee(result: DesignResult) -> str:
     last = percent(max(float(result.path.gains[-1]), 0.0))
     if len(result.picks) == 1:
         return f"the one pick lowers the predicted error by {last} %"
+    if result.knee is None and len(result.picks) == len(result.inputs.candidates):
+        return f"the last pick still gains {last} %, and no candidate is left"
     if result.knee is None:
         return f"the last pick still gains {last} %, more than {percent(KNEE)} %: further picks help"
     return f"below {percent(KNEE)} % from pick {result.knee + 1} on"

@@ -67,7 +67,7 @@ def read_inputs(
     """
     key = settings.group_key
     frames = read_frames_of(pool, "pool", key, must_have_key=key is not None)
-    labelled = [] if _empty(have) else require_apart(read_frames_of(have, "have"))
+    labelled = [] if have is None else require_apart(read_frames_of(have, "have"))
     candidates, rejected = set_aside(frames, labelled)
     if not candidates:
         reasons = sorted({item.reason.partition(":")[0] for item in rejected})
@@ -75,18 +75,14 @@ def read_inputs(
             f"`pool`: expected structures to choose from, got none: its {len(frames)} frames are set aside "
             f"({'; '.join(reasons)}); give others"
         )
-    aims = candidates if _empty(target) else require_apart(read_frames_of(target, "target", key))
+    aims = candidates if target is None else require_apart(read_frames_of(target, "target", key))
     _require_species(aims, candidates, labelled)
-    wanted = [] if _empty(keep) else places_of(read_frames_of(keep, "keep"), candidates, rejected)
+    wanted = [] if keep is None else places_of(read_frames_of(keep, "keep"), candidates, rejected)
     costs = costs_of([frame.atoms for frame in candidates], [f.name for f in candidates], settings.cost)
     size, notes = _size(settings, costs, wanted)
     roles = {"pool": pool, "have": have, "target": target, "keep": keep}
     files = [entry for role, what in roles.items() for entry in _described(role, what)]
     return Inputs(candidates, rejected, labelled, aims, wanted, costs, size, files, notes)
-
-
-def _empty(what: Structures | None) -> bool:
-    return what is None or (not isinstance(what, (str, Path, Atoms)) and len(what) == 0)
 
 
 def _species(frames: Sequence[Frame]) -> list[int]:
@@ -134,7 +130,7 @@ def _size(settings: DesignSettings, costs: np.ndarray, keep: Sequence[int]) -> t
 
 
 def _described(role: str, what: Structures | None) -> list[dict[str, str]]:
-    if _empty(what) or isinstance(what, Atoms):
+    if what is None or isinstance(what, Atoms):
         return []
     paths = [item for item in as_list(what) if not isinstance(item, Atoms)]
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +78,10 @@ def read_frames_of(
             _require_sound(atoms, f"`{source}`, frame {index}")
         found += _grouped(source, frames, group_key or DEFAULT_KEY)
     if not found:
+        other = "" if role == "pool" else f", or leave `{role}` out"
         raise DataError(
-            f"`{role}`: expected at least one structure, got none; name files with structures that ASE reads"
+            f"`{role}`: expected at least one structure, got none; name files with structures that ASE "
+            f"reads{other}"
         )
     if must_have_key and not any(group_key in frame.atoms.info for frame in found):
         keys = ", ".join(sorted({key for frame in found for key in frame.atoms.info})) or "no keys"
@@ -91,13 +93,26 @@ def read_frames_of(
 
 
 def _sources(what: Structures, role: str) -> list[tuple[str, list[tuple[int, Atoms]]]]:
-    items = [what] if isinstance(what, (str, Path, Atoms)) else list(what)
+    items = _items(what, role)
     given = [item for item in items if isinstance(item, Atoms)]
     if given and len(given) < len(items):
         raise DataError(f"`{role}`: expected files or structures, got both; read the files first")
     if given:
         return [(role, list(enumerate(given)))]
     return [(_without_slice(path), numbered_frames(path, Path("."))) for path in as_list(items)]
+
+
+def _items(what: Structures, role: str) -> list[str | Path | Atoms]:
+    """Files or structures in a list. Raises DataError for anything else."""
+    items = [what] if isinstance(what, (str, Path, Atoms)) or not isinstance(what, Iterable) else list(what)
+    for item in items:
+        if not isinstance(item, (str, Path, Atoms)):
+            got = f"a {type(item).__name__}" if isinstance(item, Iterable) else repr(item)
+            raise DataError(
+                f"`{role}`: expected files or structures (ase.Atoms), or a list of these, got {got}; read or "
+                "build the structures first"
+            )
+    return items
 
 
 def _without_slice(path: str | Path) -> str:

@@ -45,7 +45,11 @@ def test_the_certificate_is_not_rounded_up(found, efficiency, text):
 
 
 def test_a_pool_that_is_taken_as_a_whole_was_no_choice():
-    assert line_of(design(pool()[:4], 4), "certificate") == "all candidates are taken: nothing was chosen"
+    result = design(pool()[:4], 4)
+    assert line_of(result, "certificate") == "all candidates are taken: nothing was chosen"
+    line = line_of(result, "gain per calculation")
+    assert line.startswith("the last pick still gains ")
+    assert line.endswith(" %, and no candidate is left")
 
 
 def test_picks_that_were_asked_for_were_no_choice():
@@ -81,3 +85,36 @@ def test_one_pick_is_a_report_in_the_singular():
 def test_a_certificate_for_a_budget_speaks_of_its_cost():
     result = replace(design(pool(), budget=200.0, cost="atoms^3"), efficiency=1.0)
     assert "no selection of this cost is better" in line_of(result, "certificate")
+
+
+@pytest.mark.parametrize(
+    ("cost", "text"),
+    [
+        ("atoms^3", "3 frames that cost 192 (the sum of their numbers of atoms to the power 3)"),
+        ("atoms^1", "3 frames that cost 12 (the sum of their numbers of atoms)"),
+        ("price", "3 frames that cost 30 (the sum of their `price`)"),
+    ],
+)
+def test_a_cost_is_told_in_words(cost, text):
+    frames = pool()[:6]
+    for atoms in frames:
+        atoms.info["price"] = 10
+    budget = {"atoms^3": 200.0, "atoms^1": 13.0, "price": 30.0}[cost]
+    assert line_of(design(frames, budget=budget, cost=cost), "the selection").endswith(text)
+
+
+def test_a_certificate_beside_kept_frames_says_so():
+    frames = pool()
+    result = design(frames, 4, keep=frames[:1])
+    kept = "with the frame that was asked for"
+    some, best = (replace(result, efficiency=value) for value in (0.5, 1.0))
+    assert line_of(some, "certificate").startswith(
+        f"at least 50 % of the best possible {kept}, in criterion i"
+    )
+    assert f"no selection of this size {kept} is better in" in line_of(best, "certificate")
+
+
+def test_what_is_set_aside_is_counted_in_the_singular_too():
+    frames = pool()[:4]
+    assert "\nset aside     1 duplicate\n" in to_text(design([*frames, frames[0].copy()], 2))
+    assert "\nset aside     2 duplicates\n" in to_text(design([*frames, *frames[:2]], 2))

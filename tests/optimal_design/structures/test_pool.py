@@ -165,14 +165,46 @@ def test_a_budget_below_the_cheapest_frame_is_refused():
 def test_costs_are_one_or_powers_of_atoms_or_stored():
     pool = [*frames(1), frames(1)[0] * (2, 1, 1)]
     for k, atoms in enumerate(pool):
-        atoms.info["hours"] = 2.5 + k
+        atoms.info |= {"hours": 2.5 + k, "atoms_cost": 1 + k}
     for cost, expected in (
         ("count", [1, 1]),
         ("atoms^3", [64, 512]),
-        ("atoms", [4, 8]),
+        ("atoms^1", [4, 8]),
+        ("atoms_cost", [1, 2]),
         ("hours", [2.5, 3.5]),
     ):
         found = read_inputs(pool, None, None, None, DesignSettings(budget=1e6, cost=cost))
         assert found.costs == pytest.approx(expected)
     with pytest.raises(DataError, match="`cost`: .*got nothing under `minutes` in `pool`, frame 0"):
         read_inputs(pool, None, None, None, DesignSettings(budget=1e6, cost="minutes"))
+
+
+def test_atoms_without_a_power_is_a_key_and_a_number_is_shown_as_such():
+    pool = frames(1)
+    with pytest.raises(DataError, match=r"`cost`: .*atoms\^1.*got nothing under `atoms` in `pool`"):
+        read_inputs(pool, None, None, None, DesignSettings(budget=10, cost="atoms"))
+    pool[0].info["price"] = np.int64(-1)
+    with pytest.raises(DataError, match="`cost`: .*got -1 under `price`"):
+        read_inputs(pool, None, None, None, DesignSettings(budget=10, cost="price"))
+
+
+@pytest.mark.parametrize("role", ["pool", "have", "target", "keep"])
+def test_an_empty_list_is_refused_by_name(role):
+    given = {"pool": frames(3), "have": None, "target": None, "keep": None, role: []}
+    with pytest.raises(DataError, match=f"`{role}`: expected at least one structure, got none"):
+        read_inputs(**given, settings=DesignSettings(pick=1))
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "got"),
+    [
+        ("pool", None, "got None"),
+        ("pool", [None], "got None"),
+        ("have", 5, "got 5"),
+        ("target", [frames(1)], "got a list"),
+    ],
+)
+def test_what_is_no_structure_is_refused_by_name(role, given, got):
+    roles = {"pool": frames(3), "have": None, "target": None, "keep": None, role: given}
+    with pytest.raises(DataError, match=f"`{role}`: expected files or structures \\(ase.Atoms\\).*{got}.*; "):
+        read_inputs(**roles, settings=DesignSettings(pick=1))
