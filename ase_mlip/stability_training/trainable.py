@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ SAME = 1e-12  # relative, or of 1 eV: energies of the rebuilt network and of the
 ATOMS_AT_ONCE = 256  # in one pass through the network
 PROBE_STEP = 1e-4  # of the weights' own size, along a random direction; central differences in float64
 PROBE_TOLERANCE = 1e-4  # relative
+NOT_OF_NEW_WEIGHTS = ("errors", "leverage")  # what a file says of its training and other weights do not keep
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Trainable:
     rebuilt: bool
     device: torch.device
     _live: Model | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -111,18 +114,20 @@ class Trainable:
                 p.copy_(weights[name])
 
     def model(self) -> Model:
-        """The present weights as a loaded model, for calculators; each call changes the one before.
+        """The present weights as a loaded model, for calculators.
 
+        Every call returns the same model. Weights that have changed since the last call are written into it,
+        and no others, so that threads may share it while the weights stay as they are.
         No self-test is asked of it, as the numbers in the file are those of other weights.
         """
-        if self._live is None:
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "model.pt"
-                self.export_for_dynamics(file)
-                self._live = load_model(file, self.device, self_test=False)
-        target = loaded_network(self._live)
-        target.load_state_dict(self.inner.state_dict())
-        return self._live
+        with self._lock:
+            if self._live is None:
+                with tempfile.TemporaryDirectory() as folder:
+                    file = Path(folder) / "model.pt"
+                    self.export_for_dynamics(file)
+                    self._live = load_model(file, self.device, self_test=False)
+            _write_changes(self.inner.state_dict(), loaded_network(self._live).state_dict())
+            return self._live
 
     def export(self, path: Path, training: dict[str, Any], name: str | None = None) -> ModelInfo:
         """Write the present weights as a model file.
@@ -132,22 +137,18 @@ class Trainable:
         training: entries that replace those of the same name in what the file says of its training
         name: of the potential; None keeps that of the file
         """
-        kept = {key: value for key, value in self.info.training.items() if key not in ("errors", "leverage")}
-        metadata = replace(
-            self.info, name=name or self.info.name, outputs=["energies"], training={**kept, **training}
-        )
-        with self.evaluating():
-            return export_model(self.network, path, metadata)
+        kept = {key: value for key, value in self.info.training.items() if key not in NOT_OF_NEW_WEIGHTS}
+        return self._export(path, {**kept, **training}, name)
 
     def export_for_dynamics(self, path: Path) -> None:
         """The same without what the training data visited: runs are meant to leave them, without warnings."""
-        info = self.info
-        training = {key: value for key, value in info.training.items() if key != "visits"}
-        self.info = replace(info, training=training)
-        try:
-            self.export(path, {})
-        finally:
-            self.info = info
+        left_out = (*NOT_OF_NEW_WEIGHTS, "visits")
+        self._export(path, {key: value for key, value in self.info.training.items() if key not in left_out})
+
+    def _export(self, path: Path, training: dict[str, Any], name: str | None = None) -> ModelInfo:
+        metadata = replace(self.info, name=name or self.info.name, outputs=["energies"], training=training)
+        with self.evaluating():
+            return export_model(self.network, path, metadata)
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -157,6 +158,14 @@ class Trainable:
             yield
         finally:
             self.network.train()
+
+
+def _write_changes(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    """Copies the tensors that differ; autograd in another thread would refuse those that were written on."""
+    for name, tensor in source.items():
+        value = tensor.to(target[name])
+        if not torch.equal(value, target[name]):
+            target[name].copy_(value)
 
 
 def parts(frames: Sequence[Atoms]) -> Iterator[slice]:

@@ -8,7 +8,7 @@ from ase.build import bulk
 from toy import PairNetwork, export_toy, silica
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.converters.export_again import made_anew
+from ase_mlip.converters.export_again import loaded_network, made_anew
 from ase_mlip.data.references import Sample
 from ase_mlip.errors import MLIPError
 from ase_mlip.model_file.export import export_model
@@ -191,3 +191,19 @@ def test_mean_absolute_errors_are_those_of_evaluate():
     expected = evaluate("snnp-si", [sample.to_atoms() for sample in samples])
     assert found["forces"] == pytest.approx(expected.forces_mae, rel=1e-5)
     assert found["energy"] == pytest.approx(expected.energy_mae, rel=1e-4)
+
+
+def test_a_loaded_model_is_written_on_only_when_the_weights_have_changed():
+    """Another thread may be computing with it: autograd refuses weights that were written on meanwhile."""
+    trainable = open_trainable("pet-si")
+    live = list(loaded_network(trainable.model()).parameters())
+    before = [p._version for p in live]
+    trainable.model()
+    assert [p._version for p in live] == before
+    name, weight = trainable.parameters()[0]
+    with torch.no_grad():
+        weight.mul_(1.5)
+    trainable.model()
+    changed = [p._version != version for p, version in zip(live, before, strict=True)]
+    assert sum(changed) == 1
+    assert torch.equal(live[changed.index(True)], weight), name
