@@ -53,7 +53,7 @@ def on_structures(atoms: Atoms, path: Path, model: Model) -> None:
 
 def on_models(model: Model, frames: list[Atoms]) -> None:
     errors: EvaluationResult = ase_mlip.evaluate(model, frames)
-    results: list[CheckResult] = ase_mlip.check(model)
+    results: list[CheckResult] = ase_mlip.check(model, structure="silicon.xyz")
     exported: Path = ase_mlip.train("run.toml", resume=True)
     report: dict[str, object] = ase_mlip.validate(exported, {"silicon": frames[0]}, "report")
     chosen: DesignResult = ase_mlip.design(frames, pick=10)

@@ -56,13 +56,16 @@ def structure_with_calculator(
     return with_calculator(found, what)
 
 
-def as_structure(atoms: Structure) -> Atoms:
-    """The structure itself, or the first of a file, without calculator, with a warning where it has more."""
+def as_structure(atoms: Structure, name: str = "atoms") -> Atoms:
+    """The structure itself, or the first of a file, without calculator, with a warning where it has more.
+
+    ``name`` is that of the argument, for errors.
+    """
     if isinstance(atoms, Atoms):
         return atoms
     if not isinstance(atoms, (str, os.PathLike)):
         raise StructureError(
-            f"`atoms`: expected an `ase.Atoms` or the path of a file, got {type(atoms).__name__}; read the "
+            f"`{name}`: expected an `ase.Atoms` or the path of a file, got {type(atoms).__name__}; read the "
             "structure with `ase.io.read`"
         )
     from ..data.data import read_first_structure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
+from ..calculators.inputs import as_structure
 from ..graph.neighbors import check_structure
 from ..model_file.model import Model, load_model
 from . import continuity as check_continuity
@@ -49,7 +51,7 @@ CHECKS = (
 
 def check(
     model: Model | str | Path,
-    atoms: Atoms | None = None,
+    structure: Atoms | str | os.PathLike | None = None,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
     progress: bool = False,
@@ -64,9 +66,9 @@ def check(
     ----------
     model : Model, str or Path
         a model, its file or the name of a shipped one
-    atoms : ase.Atoms, optional
-        structure to check with; by default a disordered crystal, a slab and a molecule of its species (it is
-        evaluated some hundred times, so tens of atoms are better than thousands)
+    structure : ase.Atoms, str or Path, optional
+        what to check with, or a file with it; by default a disordered crystal, a slab and a molecule of the
+        model's species (it is evaluated some hundred times, so tens of atoms are better than thousands)
     dtype : torch.dtype
         what the network is evaluated in
     seed : int
@@ -84,15 +86,18 @@ def check(
     ModelFileError
         the file cannot be loaded
     StructureError
-        ``atoms`` is no structure this model can evaluate
+        ``structure`` is none that this model can evaluate
+    DataError, FileNotFoundError
+        a file of a structure that cannot be read
     """
     if isinstance(model, Model):
         model = in_dtype(model, dtype)
     else:
         model = load_model(model, dtype=dtype)
-    if atoms is None:
+    if structure is None:
         structures = default_structures(model.info.species, seed)
     else:
+        atoms = as_structure(structure, "structure")
         check_structure(atoms, model.info.species)
         structures = [Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)]
     probe = Probe(model, structures, seed)

@@ -1,6 +1,6 @@
 """Phonons and thermal conductivity over phonopy and phono3py, with any ASE calculator. It does not print.
 
-It imports ``relaxation``, ``pictures`` (late) and what is below.
+It imports ``relaxation``, ``checks``, ``pictures`` (late) and what is below.
 Public: ``phonons.phonons``, ``conductivity.thermal_conductivity``, ``reference.compare_with``,
 ``audit.audit_phonons``, ``kappa_srme.kappa_srme``, ``results.PhononResult``,
 ``results.ConductivityResult``.

@@ -325,6 +325,15 @@ def test_nonsense_structures_are_refused(pair_model_path):
         check(pair_model_path, atoms)
 
 
+def test_a_structure_may_be_a_file(pair_model_path, tmp_path):
+    atoms = bulk("Si", cubic=True)
+    atoms.write(tmp_path / "si.xyz")
+    found = check(pair_model_path, structure=tmp_path / "si.xyz")
+    assert [result.name for result in found] == [result.name for result in check(pair_model_path, atoms)]
+    with pytest.raises(StructureError, match=r"`structure`: expected an `ase.Atoms` or the path"):
+        check(pair_model_path, structure=3)
+
+
 def test_the_given_structure_is_not_changed(pair_model_path):
     atoms = bulk("Si", cubic=True)
     before = atoms.copy()
