@@ -57,4 +57,7 @@ def on_models(model: Model, frames: list[Atoms]) -> None:
     exported: Path = ase_mlip.train("run.toml", resume=True)
     report: dict[str, object] = ase_mlip.validate(exported, {"silicon": frames[0]}, "report")
     chosen: DesignResult = ase_mlip.design(frames, pick=10)
+    document: dict[str, object] = chosen.to_dict()
+    chosen.plot("design.png")
+    print(document, chosen.predicted_error, chosen.random, chosen.last_gain)
     print(errors, [result.passed for result in results], report, chosen.picks)

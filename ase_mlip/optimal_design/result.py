@@ -11,6 +11,7 @@ from ase import Atoms
 
 from ..errors import DataError
 from .forecast import FEASIBLE, Band, Path, covariance
+from .output.document import to_document
 from .rows.source import RowSource, counts_of
 from .settings import DesignSettings, is_whole
 from .structures.inputs import Inputs
@@ -64,7 +65,17 @@ class GroupForecast:
     @property
     def feasible(self) -> bool:
         """Whether the whole pool, labelled, predicts it as well as one label of its own: best ≤ σ."""
-        return all(value <= FEASIBLE for value in self.best.values())
+        return not self.failing
+
+    @property
+    def failing(self) -> list[str]:
+        """Kinds of label that keep it from being feasible."""
+        return [kind for kind, value in self.best.items() if value > FEASIBLE]
+
+    @property
+    def reached(self) -> bool:
+        """Whether the picks alone, labelled, do so: after ≤ σ."""
+        return all(value <= FEASIBLE for value in self.after.values())
 
 
 @dataclass
@@ -74,7 +85,8 @@ class DesignResult:
     Attributes
     ----------
     picks: in order of gain
-    curve: float64, the criterion as :mod:`.algebra` counts it, after each pick
+    curve: float64 [picks], the criterion as :mod:`.algebra` counts it after each pick: of criterion i a mean
+        variance, the square of a predicted error, without the value before the first pick
     efficiency: the selection is proven to reach at least this fraction of the best one's criterion
     groups: a forecast for each group of the target
     undetermined: names of coefficients that the data leave open ``before``, ``after`` the picks, and with the
@@ -113,6 +125,11 @@ class DesignResult:
         return all(group.feasible for group in self.groups)
 
     @property
+    def own_target(self) -> bool:
+        """Whether the pool is its own target, so that every group is feasible."""
+        return self.inputs.target is self.inputs.candidates
+
+    @property
     def knee(self) -> int | None:
         """The number of labels after which each gains less than 0.5 %; None if the last still gains more."""
         return self.path.knee()
@@ -121,6 +138,35 @@ class DesignResult:
     def spent(self) -> float:
         """What the picks cost together."""
         return float(sum(pick.cost for pick in self.picks))
+
+    @property
+    def predicted_error(self) -> np.ndarray:
+        """√I [picks + 1], float64: the predicted error of the target before the picks and after each, in σ.
+
+        It is the root of the sum of squares over all labels of a frame, in the mean over the target.
+        """
+        return np.sqrt(self.path.values)
+
+    @property
+    def random(self) -> dict[str, np.ndarray]:
+        """Random selections: "spent" [s], and "percentiles_5_50_95" [3, s] of their predicted errors."""
+        return {"spent": self.band.spent, "percentiles_5_50_95": self.band.percentiles()}
+
+    @property
+    def last_gain(self) -> float:
+        """By what fraction the last pick lowers the predicted error."""
+        return float(self.path.gains[-1])
+
+    def to_dict(self) -> dict:
+        """The content of design.json: settings, versions and all numbers as JSON values; no structures."""
+        return to_document(self)
+
+    def plot(self, path: str | FilePath) -> None:
+        """Draw error against labels, groups, and a map of the structures into the PNG file ``path``."""
+        from ..pictures.design import plot_design
+        from ..pictures.plots import save_figure
+
+        save_figure(plot_design(self), path)
 
     def information(self, atoms: Atoms) -> float:
         """What labelling ``atoms`` after the picks would tell, nats: ½ log det(1 + X A⁻¹ Xᵀ).

@@ -12,8 +12,8 @@ from ..folder_lock import locked
 from . import forecast
 from .algebra import select
 from .forecast import covariance, follow, random_band, reasons
+from .output.document import settings_document
 from .output.folder import PICTURE, refuse_other_design, write_design
-from .output.report import settings_document
 from .output.row_store import stored_rows
 from .output.stored import write_stored
 from .result import DesignResult, Pick, group_forecasts
@@ -129,7 +129,7 @@ def design(
         result = _compute(inputs, settings, progress or _silent, output)
         write_design(result, output)
         write_stored(result, output)
-        _draw(result, output / PICTURE)
+        result.plot(output / PICTURE)
     return result
 
 
@@ -147,13 +147,6 @@ def _of_selection(progress: Callable[[int, int, str], None]) -> Callable[[str, i
             progress(done, 0, stage)
 
     return tell
-
-
-def _draw(result: DesignResult, path: FilePath) -> None:
-    from ..pictures.design import plot_design
-    from ..pictures.plots import save_figure
-
-    save_figure(plot_design(result), path)
 
 
 def _compute(
@@ -208,7 +201,7 @@ def _compute(
         rows=source,
         matrix=matrix,
         prior=prior,
-        notes=notes + _notes(opened),
+        notes=notes + _notes(opened, source),
     )
 
 
@@ -304,13 +297,14 @@ def _left_open(information: np.ndarray, names: list[str]) -> list[str]:
     return undetermined(information, names) if information.any() else list(names)
 
 
-def _notes(opened: Mapping[str, Sequence[str]]) -> list[str]:
-    """What the whole pool leaves open: nothing in it is at these distances or angles."""
+def _notes(opened: Mapping[str, Sequence[str]], source: RowSource) -> list[str]:
+    """What the whole pool leaves open: of an s-NNP, nothing in it is at these distances or angles."""
     names = opened["whole pool"]
     if not names:
         return []
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    other = "take a coarser basis" if source.linear else 'take a linear s-NNP (`basis` = "auto")'
     return [
         f"the whole pool leaves {len(names)} of the coefficients open ({shown}): expected data that decide "
-        "them, got none, so that they stay as the prior has them; add structures, or take a coarser basis"
+        f"them, got none, so that they stay as the prior has them; add structures, or {other}"
     ]

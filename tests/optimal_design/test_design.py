@@ -65,6 +65,17 @@ def test_the_forecast_is_that_of_the_picks(found):
     )
 
 
+def test_a_result_is_a_document_and_a_picture_as_those_of_other_workflows(found, tmp_path):
+    document = json.loads(json.dumps(found.to_dict()))
+    assert document["predicted_error"] == found.predicted_error.tolist()
+    assert document["last_gain"] == found.last_gain
+    assert document["random"] == {key: value.tolist() for key, value in found.random.items()}
+    assert len(found.predicted_error) == len(found.curve) + 1
+    assert found.predicted_error[1:] ** 2 == pytest.approx(found.curve, rel=1e-6)
+    found.plot(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_groups_get_better_with_the_picks_and_best_with_the_pool(found):
     assert [group.name for group in found.groups] == ["bulk", "strained", "surface"]
     for group in found.groups:

@@ -131,11 +131,11 @@ def design(
     }
     with _told_when_interrupted(output), bar("structure") as progress:
         result = compute(list(pool), output=output, progress=progress, **options)
-    from ...optimal_design.output.report import to_document, to_text
+    from ...optimal_design.output.report import to_text
 
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
-    click.echo(json.dumps(to_document(result), indent=1, ensure_ascii=False) if as_json else to_text(result))
+    click.echo(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if as_json else to_text(result))
     if output is not None:
         click.echo(f"picks: {output / 'picks.xyz'}", err=True)
     if strict and not result.feasible:

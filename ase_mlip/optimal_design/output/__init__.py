@@ -1,6 +1,6 @@
 """What a design leaves behind: its report, and the files in its folder.
 
-- :mod:`.report`: ``to_text(result)`` as ``ase-mlip design`` prints it, ``to_document(result)`` for JSON.
+- :mod:`.report`: ``to_text(result)`` as ``ase-mlip design`` prints it; :mod:`.document`: for JSON.
 - :mod:`.folder`: picks.xyz, rejected.xyz, design.json; a folder of another design is refused.
 - :mod:`.row_store`: rows of a network as they are made, from which a killed design goes on.
 - :mod:`.stored`: design.npz, from which ``--verify`` makes basis and prior again.

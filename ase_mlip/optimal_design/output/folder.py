@@ -13,7 +13,6 @@ from ase import Atoms
 from ...errors import DataError
 from ...provenance import write_atomically, write_json
 from ..result import DesignResult, Pick
-from .report import to_document
 from .row_store import FOLDER as ROWS
 
 PICKS, REJECTED, DOCUMENT, PICTURE = "picks.xyz", "rejected.xyz", "design.json", "design.png"
@@ -43,7 +42,7 @@ def write_design(result: DesignResult, folder: Path) -> None:
     """Write picks.xyz, rejected.xyz and design.json, each all or nothing. Raises OSError."""
     write_frames(folder / PICKS, map(to_frame, result.picks))
     write_frames(folder / REJECTED, (_rejected(item) for item in result.inputs.rejected))
-    write_json(folder / DOCUMENT, to_document(result))
+    write_json(folder / DOCUMENT, result.to_dict())
 
 
 def to_frame(pick: Pick) -> Atoms:

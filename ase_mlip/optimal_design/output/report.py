@@ -1,20 +1,15 @@
-"""A design in words and as JSON."""
+"""A design in words."""
 
 from __future__ import annotations
 
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
-from ...provenance import plain, versions
 from ..forecast import KNEE, at_least, percent
 from ..result import DesignResult, GroupForecast
-from ..settings import CRITERIA, UNITS, DesignSettings, power_of
-from ..structures.inputs import Inputs
+from ..settings import CRITERIA, UNITS, power_of
 from ..structures.pool import Rejected
 
 SHOWN = 20  # picks that are printed; all are in picks.xyz
@@ -27,48 +22,6 @@ ROUNDING = 1e-6  # of the efficiency: what the exchange of the selection does no
 def to_text(result: DesignResult) -> str:
     """The report that ``ase-mlip design`` prints."""
     return "\n".join([*_heading(result), "", *_prediction(result), "", *_groups(result), "", *_picks(result)])
-
-
-def to_document(result: DesignResult) -> dict:
-    """All of it, ready for JSON."""
-    band = result.band.percentiles()
-    return plain(
-        {
-            "settings": settings_document(result.settings, result.inputs),
-            "versions": versions(),
-            "basis": result.rows.name,
-            "coefficients": len(result.rows.names),
-            "sigma_used": result.sigma,
-            "pool": {
-                "candidates": len(result.inputs.candidates),
-                "rejected": [
-                    {"source": item.frame.source, "index": item.frame.index, "reason": item.reason}
-                    for item in result.inputs.rejected
-                ],
-            },
-            "picks": [
-                {key: value for key, value in vars(pick).items() if key not in ("atoms", "place")}
-                for pick in result.picks
-            ],
-            "spent": result.spent,
-            "curve": result.curve,
-            "efficiency": result.efficiency,
-            "predicted_error": np.sqrt(result.path.values),
-            "floor": result.floor,
-            "random": {"spent": result.band.spent, "percentiles_5_50_95": band},
-            "knee": result.knee,
-            "last_gain": float(result.path.gains[-1]),
-            "groups": [asdict(group) | {"feasible": group.feasible} for group in result.groups],
-            "feasible": result.feasible,
-            "undetermined": result.undetermined,
-            "notes": result.notes,
-        }
-    )
-
-
-def settings_document(settings: DesignSettings, inputs: Inputs) -> dict:
-    """What a result depends on: options, and the files by content."""
-    return plain({**vars(settings), "files": inputs.files})
 
 
 def _heading(result: DesignResult) -> list[str]:
@@ -105,7 +58,7 @@ def _set_aside(rejected: Sequence[Rejected]) -> str:
 
 
 def _target(result: DesignResult) -> str:
-    what = "the pool" if result.inputs.target is result.inputs.candidates else "--target"
+    what = "the pool" if result.own_target else "--target"
     groups = _groups_of(len(result.target.groups))
     balance = "its groups" if result.settings.balance == "groups" else "its frames"
     return f"{what}, {_frames(int(result.target.frames.sum()))} in {groups}; {balance} count alike"
@@ -129,7 +82,7 @@ def _open(result: DesignResult) -> str:
 
 
 def _prediction(result: DesignResult) -> list[str]:
-    roots = np.sqrt(result.path.values) / result.floor
+    roots = result.predicted_error / result.floor
     low, middle, high = result.band.percentiles()[:, -1] / result.floor
     what = _frames(len(result.picks)) + _cost_in_words(result)
     return [
@@ -187,7 +140,7 @@ def _size(result: DesignResult) -> str:
 
 
 def _knee(result: DesignResult) -> str:
-    last = percent(max(float(result.path.gains[-1]), 0.0))
+    last = percent(max(result.last_gain, 0.0))
     if len(result.picks) == 1:
         return f"the one pick lowers the predicted error by {last} %"
     if result.knee is None and len(result.picks) == len(result.inputs.candidates):
@@ -206,6 +159,8 @@ def _groups(result: DesignResult) -> list[str]:
     rows = [_group_row(group, kinds, width) for group in result.groups]
     bad = [group.name for group in result.groups if not group.feasible]
     verdict = "feasible: the whole pool, labelled, predicts every group to within one σ"
+    if result.own_target:
+        verdict = _wrapped(f"{verdict}. Every pool does so for itself: the question is for --target", 0)
     if bad:
         verdict = _wrapped(
             f"NOT FEASIBLE: {', '.join(bad)}. Even the whole pool, labelled, leaves more than one σ there; "
@@ -219,7 +174,9 @@ def _group_row(group: GroupForecast, kinds: Sequence[str], width: int) -> str:
     cells = "".join(
         f"{group.before[kind]:>10.3g}{group.after[kind]:>9.3g}{group.best[kind]:>9.3g} " for kind in kinds
     )
-    verdict = "feasible" if group.feasible else "NOT FEASIBLE"
+    verdict = "feasible" if group.reached else "feasible, not with these picks"
+    if not group.feasible:
+        verdict = "NOT FEASIBLE"
     return f"{group.name:<{width}}{group.frames:>8}{cells} {verdict}"
 
 

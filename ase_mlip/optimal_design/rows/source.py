@@ -68,6 +68,11 @@ class RowSource:
     arrays: Values
     depends_on: dict | None = None
 
+    @property
+    def linear(self) -> bool:
+        """Whether it is an s-NNP's least-squares basis, and not the features of a network."""
+        return self.document["kind"] == "linear"
+
     def rows(self, structures: Sequence[Atoms], progress: Progress = _silent) -> Iterator[Rows]:
         """Rows of structures, not scaled, with at most p rows of the forces of each."""
         for done, found in enumerate(self.make(structures)):

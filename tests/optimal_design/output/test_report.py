@@ -9,6 +9,7 @@ import pytest
 from ase_mlip import design
 from ase_mlip.optimal_design.forecast import covariance
 from ase_mlip.optimal_design.output.report import to_text
+from ase_mlip.optimal_design.workflow import _notes
 from tests.optimal_design.designs import pool
 
 
@@ -118,3 +119,32 @@ def test_what_is_set_aside_is_counted_in_the_singular_too():
     frames = pool()[:4]
     assert "\nset aside     1 duplicate\n" in to_text(design([*frames, frames[0].copy()], 2))
     assert "\nset aside     2 duplicates\n" in to_text(design([*frames, *frames[:2]], 2))
+
+
+def test_a_group_is_feasible_and_the_picks_may_not_reach_it(found):
+    first, second, third = found.groups
+    one = dict.fromkeys(first.after, 0.5)
+    groups = [
+        replace(first, after=one | {"energy": 1.2}, best=one),
+        replace(second, after=one, best=one),
+        replace(third, after=one | {"forces": 3.0}, best=one | {"forces": 2.0}),
+    ]
+    lines = to_text(replace(found, groups=groups)).splitlines()
+    verdicts = [next(line for line in lines if line.startswith(group.name)) for group in groups]
+    assert verdicts[0].endswith("  feasible, not with these picks")
+    assert verdicts[1].endswith("  feasible")
+    assert verdicts[2].endswith("  NOT FEASIBLE")
+    assert [group.failing for group in groups] == [[], [], ["forces"]]
+
+
+def test_without_a_target_the_verdict_is_said_to_be_always_true(found):
+    assert "Every pool does so for itself: the question is for --target" in " ".join(to_text(found).split())
+    asked = design(pool(), 4, target=pool(seed=0)[:4])
+    assert "does so for itself" not in to_text(asked)
+
+
+@pytest.mark.parametrize(("linear", "advice"), [(True, "a coarser basis"), (False, "a linear s-NNP")])
+def test_what_the_pool_leaves_open_comes_with_advice_that_can_be_followed(found, linear, advice):
+    source = replace(found.rows, document={"kind": "linear" if linear else "features"})
+    (note,) = _notes({"whole pool": ["feature 3"]}, source)
+    assert note.endswith('(`basis` = "auto")' if not linear else advice) and advice in note
