@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from .design_map import CIRCLE, draw_map, inside, limits_of
 from .labels import number_points
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from ..optimal_design.result import DesignResult, GroupForecast
 
 KINDS = {"energy": BLUE, "forces": ORANGE, "stress": GREEN}
-GROUPS = ("#4c78a8", "#e08214", "#54a24b", "#b279a2", "#d8b365", "#72b7b2", "#9d755d", "#e45756")
 MOST_GROUPS = 24  # rows of the second panel
-CIRCLE = 9.0  # points, of a pick in the third
-WIDEST = 30.0  # times the largest error after the picks: errors before them are often far beyond
+WIDEST = 10.0  # times the largest error after the picks: errors before them are often far beyond
+CLOSE = (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0)
+SMALLEST = 1e-3  # of the largest error after the picks; forces that vanish by symmetry are 1e-16 σ
+MARKED = 0.005  # σ, which one very large error does not push off the axis
 
 
 def plot_design(result: DesignResult) -> Figure:
@@ -31,8 +33,8 @@ def plot_design(result: DesignResult) -> Figure:
         curve, groups, map_ = figure.subplots(1, 3, width_ratios=[1.0, 1.15, 1.1])
         _draw_curve(curve, result)
         _draw_groups(groups, result)
-        _draw_map(map_, result)
-        number_points(map_, result.map["picks"], CIRCLE)
+        draw_map(map_, result)
+        number_points(map_, inside(result.map["picks"], limits_of(result.map)), CIRCLE)
     return figure
 
 
@@ -65,7 +67,8 @@ def _draw_curve(axes: Axes, result: DesignResult) -> None:
     axes.set_ylim(0.93, min(1.15 * top, 40.0 * max(values[-1], high[-1])))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    _few_log_ticks(axes, axes.get_ylim())
+    axes.set_yticks(_few_log_ticks(axes.get_ylim(), 8))
+    axes.set_yticks([], minor=True)
     axes.set_xlim(0.0, 1.02 * max(spent[-1], band.spent[-1]))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=result.settings.cost == "count"))
     axes.set_xlabel(
@@ -78,18 +81,18 @@ def _draw_curve(axes: Axes, result: DesignResult) -> None:
         f"{picks}: {values[-1]:.3g} × the error with all {total} labelled,\n"
         f"as many at random: {middle[-1]:.3g} ×"
     )
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, columnspacing=1.2)
 
 
-def _few_log_ticks(axes: Axes, limits: tuple[float, float]) -> None:
-    """Ticks at 1, 2, 5, 10 … within ``limits``; closer ones where these would be few."""
-    for factors in ((1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 2.0, 5.0), (1.0,)):
-        ticks = [factor * 10.0**power for power in range(8) for factor in factors]
+def _few_log_ticks(limits: tuple[float, float], most: int) -> list[float]:
+    """1, 2, 5, 10 … within ``limits``; closer ones where these would be few, powers of ten where many."""
+    low, high = (int(np.floor(np.log10(limit))) for limit in limits)
+    for factors, step in ((CLOSE, 1), ((1.0, 2.0, 5.0), 1), ((1.0,), 1), ((1.0,), 2), ((1.0,), 3)):
+        ticks = [factor * 10.0**power for power in range(low, high + 1, step) for factor in factors]
         inside = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
-        if len(inside) <= 8:
+        if len(inside) <= most:
             break
-    axes.set_yticks(inside)
-    axes.set_yticks([], minor=True)
+    return inside
 
 
 def _draw_groups(axes: Axes, result: DesignResult) -> None:
@@ -98,13 +101,16 @@ def _draw_groups(axes: Axes, result: DesignResult) -> None:
     shown = _worst_first(result.groups)[:MOST_GROUPS]
     after = [group.after[kind] for group in shown for kind in kinds]
     best = [group.best[kind] for group in shown for kind in kinds]
-    limits = (0.6 * min(best), max(3.0, WIDEST * max(after)))
+    high = max(3.0, WIDEST * max(after))
+    limits = (max(0.6 * min(best), min(SMALLEST * max(1.0, *after), MARKED)), high)
     step = 1.0 / (len(kinds) + 1)
     for row, group in enumerate(shown):
         for k, kind in enumerate(kinds):
-            _draw_group(axes, group, kind, row + (k - (len(kinds) - 1) / 2) * step, limits)
-        if not group.feasible:
-            axes.axhspan(row - 0.45, row + 0.45, fill=False, hatch="///", ec=GREY, alpha=0.45, lw=0, zorder=0)
+            y = row + (k - (len(kinds) - 1) / 2) * step
+            _draw_group(axes, group, kind, y, limits)
+            if kind in group.failing:
+                rows = (y - 0.48 * step, y + 0.48 * step)
+                axes.axhspan(*rows, fill=False, hatch="/////", ec=GREY, alpha=0.45, lw=0, zorder=0)
     axes.axvline(1.0, color="black", lw=0.9, ls="--")
     axes.set_xscale("log")
     axes.set_xlim(*limits)
@@ -112,10 +118,12 @@ def _draw_groups(axes: Axes, result: DesignResult) -> None:
     axes.set_yticks(range(len(shown)), [group.name for group in shown])
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xticks(_few_log_ticks(limits, 7))
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("predicted error (σ of one label)")
     verdict = "feasible: the whole pool would get every\ngroup below the σ of one label"
     if not result.feasible:
-        verdict = "NOT FEASIBLE: even the whole pool leaves the\nhatched groups above the σ of one label"
+        verdict = "NOT FEASIBLE: even the whole pool leaves what\nis hatched above the σ of one label"
     axes.set_title(verdict if len(shown) == len(result.groups) else f"{verdict}; {len(shown)} worst")
     _legend_of_groups(axes, kinds, not result.feasible)
 
@@ -125,23 +133,31 @@ def _worst_first(groups: list[GroupForecast]) -> list[GroupForecast]:
 
 
 def _draw_group(axes: Axes, group: GroupForecast, kind: str, y: float, limits: tuple[float, float]) -> None:
-    color, inside = KINDS[kind], 0.93 * limits[1]
-    before, after, best = group.before[kind], group.after[kind], group.best[kind]
-    axes.plot([best, min(before, inside)], [y, y], color=color, lw=0.9, alpha=0.5)
-    if before > inside:
-        axes.plot(inside, y, ">", color=color, mfc="white", ms=4.5, clip_on=False)
+    """Best, after and before on one line; those beyond the axis as arrows at its end, in this order."""
+    color = KINDS[kind]
+    width = np.log(limits[1] / limits[0])
+    right = limits[1] * np.exp(-0.015 * width)
+    shown = []
+    for k, value in enumerate((group.best[kind], group.after[kind], group.before[kind])):
+        left = limits[0] * np.exp((0.015 + 0.03 * k) * width)
+        beyond = "<" if value < limits[0] else ">" if value > right else ""
+        shown.append((left if beyond == "<" else min(value, right), beyond))
+    axes.plot([shown[0][0], shown[2][0]], [y, y], color=color, lw=0.9, alpha=0.5)
+    for (x, beyond), face in zip(shown[1:], (color, "white"), strict=True):
+        axes.plot(x, y, beyond or "o", color=color, mfc=face, ms=5, clip_on=False)
+    x, beyond = shown[0]
+    if beyond:
+        axes.plot(x, y, marker=f"${beyond}$", color=color, ms=5, mew=0.6, clip_on=False)
     else:
-        axes.plot(before, y, "o", color=color, mfc="white", ms=5)
-    axes.plot(after, y, "o", color=color, ms=5)
-    axes.plot(best, y, "|", color=color, ms=8, mew=1.8)
+        axes.plot(x, y, "|", color=color, ms=8, mew=1.8)
 
 
 def _legend_of_groups(axes: Axes, kinds: tuple[str, ...], hatched: bool) -> None:
     handles = [Line2D([], [], color=KINDS[kind], lw=2, label=kind) for kind in kinds]
     marks = (
-        ("o", "white", "before (▷ beyond)"),
-        ("o", GREY, "after the picks"),
-        ("|", GREY, "whole pool labelled"),
+        ("o", "white", "before (◁ ▷ beyond)"),
+        ("o", GREY, "after the picks (◀ ▶)"),
+        ("|", GREY, "whole pool labelled (< >)"),
     )
     handles += [
         Line2D([], [], ls="none", marker=marker, mec=GREY, mfc=face, mew=1.4, label=label)
@@ -151,29 +167,3 @@ def _legend_of_groups(axes: Axes, kinds: tuple[str, ...], hatched: bool) -> None
     if hatched:
         handles += [Patch(fill=False, hatch="///", ec=GREY, lw=0, label="not feasible")]
     axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.45, -0.14), ncols=3, columnspacing=1.2)
-
-
-def _draw_map(axes: Axes, result: DesignResult) -> None:
-    """Structures as far apart as the labels of the picks leave their energies open."""
-    places = result.map
-    groups = np.array([frame.group for frame in result.inputs.candidates])
-    names = list(dict.fromkeys(groups.tolist()))
-    if result.inputs.target is not result.inputs.candidates:
-        axes.plot(*places["target"].T, "x", color=GREY, ms=5, mew=1.0, alpha=0.8, label="target")
-    for name, color in zip(names, GROUPS, strict=False):
-        own = places["pool"][groups == name]
-        axes.plot(*own.T, "o", color=color, ms=4, alpha=0.6, mew=0, label=name)
-    rest = ~np.isin(groups, names[: len(GROUPS)])
-    if rest.any():
-        axes.plot(*places["pool"][rest].T, "o", color=GREY, ms=4, alpha=0.5, mew=0, label="other groups")
-    if len(places["have"]):
-        axes.plot(*places["have"].T, "+", color="black", ms=6, mew=0.9, label="labelled already")
-    axes.plot(*places["picks"].T, "o", mfc="none", mec="black", ms=CIRCLE, mew=1.1, label="picks, with rank")
-    axes.set_xlabel("first direction (σ of an energy)")
-    axes.set_ylabel("second direction (σ of an energy)")
-    axes.set_title(
-        "map of structures; distance: what the picks leave\nopen of the difference of their energies per atom"
-    )
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, columnspacing=1.0, handletextpad=0.3
-    )

@@ -1,4 +1,4 @@
-"""Numbers beside points of a picture: points that lie on each other share one, and no two overlap."""
+"""Numbers beside the first points of a picture: close ones share one label, and no two labels overlap."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from matplotlib.transforms import Bbox
 GAP = 1.5  # points between a marker and its label
 FAR = (0.0, 9.0, 22.0, 38.0)  # points that a label is moved further away where it would lie on others
 DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
-MOST = 4  # runs of numbers that a label names
+FIRST = 5  # points that get a number: a label of more says little
 
 
 def number_points(axes: Axes, places: np.ndarray, size: float, fontsize: float = 8.0) -> list[Annotation]:
-    """Write 1, 2, 3 … beside ``places`` [n, 2], data coordinates, of markers of ``size`` points.
+    """Write 1 to 5 beside the first ``places`` [n, 2], data coordinates, of markers of ``size`` points.
 
-    Markers that overlap share one label, such as "2, 5–8"; a label that is not beside its marker has a line
+    Markers that overlap share one label, such as "2, 5"; a label that is not beside its marker has a line
     to it. The figure's layout and the limits of the axes have to be final.
     """
     if len(places) == 0:
@@ -30,7 +30,7 @@ def number_points(axes: Axes, places: np.ndarray, size: float, fontsize: float =
     radius = 0.5 * size * point
     taken = [Bbox.from_extents(x - radius, y - radius, x + radius, y + radius) for x, y in pixels]
     labels = []
-    for members in _clusters(pixels, 0.9 * size * point):
+    for members in _clusters(pixels[:FIRST], 0.9 * size * point):
         text = in_runs(k + 1 for k in members)
         line = {"arrowstyle": "-", "lw": 0.5, "shrinkA": 0, "shrinkB": 0.5 * size}
         label = axes.annotate(
@@ -48,18 +48,14 @@ def number_points(axes: Axes, places: np.ndarray, size: float, fontsize: float =
 
 
 def in_runs(numbers: Iterable[int]) -> str:
-    """Increasing numbers in words: "2, 5–8"; of many runs the first, "2, 5–8, 11, 13 +4"."""
-    numbers = list(numbers)
+    """Increasing numbers in words: "2, 5–8"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
-    shown = runs[: MOST if len(runs) > MOST + 1 else None]
-    names = [_run(run) for run in shown]
-    rest = len(numbers) - sum(map(len, shown))
-    return ", ".join(names) + (f" +{rest}" if rest else "")
+    return ", ".join(map(_run, runs))
 
 
 def _run(run: Sequence[int]) -> str:
