@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ase.io import write
@@ -13,6 +14,7 @@ from ase_mlip.cli import common
 from ase_mlip.cli.program import main
 from ase_mlip.cli.progress import Lines
 from ase_mlip.model_file.model import read_info
+from ase_mlip.optimal_design.leverage import attach as leverage
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,18 @@ def test_a_file_that_exists_is_refused_or_overwritten(plain, tmp_path):
     result = CliRunner().invoke(main, [*command, "--overwrite"])
     assert result.exit_code == 0, result.output
     assert read_info(new).training["leverage"]["structures"] == 3
+
+
+@pytest.mark.parametrize(("count", "warned"), [(3, True), (100, False)])
+def test_few_structures_are_a_poor_scale_which_is_said(monkeypatch, tmp_path, count, warned):
+    """The record is made by hand: the features of a hundred structures would take long."""
+    record = {"structures": count, "atoms": 8 * count, "rank": [3], "size": 4, "quantiles": {},
+              "calibration": None}  # fmt: skip
+    info = SimpleNamespace(name="toy", training={"leverage": record})
+    monkeypatch.setattr(leverage, "attach_leverage", lambda *arguments, **options: info)
+    write(tmp_path / "train.xyz", silicon())
+    given = ["toy.pt", str(tmp_path / "train.xyz"), "-o", str(tmp_path / "new.pt")]
+    result = CliRunner().invoke(main, ["design", "--attach", *given])
+    assert result.exit_code == 0, result.output
+    text = "warning: the 99 % quantile of 3 structures is their worst one, and it is the scale of"
+    assert (text in result.stderr) == warned == ("structure_leverage" in result.stderr)
