@@ -106,8 +106,9 @@ def test_the_kind_that_fails_is_hatched_and_no_other(found):
     group = replace(first, best=first.best | {"energy": 2.0}, after=first.after | {"energy": 3.0})
     axes = plot_design(replace(found, groups=[group, *found.groups[1:]])).axes[1]
     (hatched,) = [patch for patch in axes.patches if patch.get_hatch()]
-    assert hatched.get_height() < 0.4
-    middle = hatched.get_y() + 0.5 * hatched.get_height()
+    span = hatched.get_path().transformed(hatched.get_patch_transform()).get_extents()
+    assert span.height < 0.4
+    middle = span.y0 + 0.5 * span.height
     assert middle < round(middle)  # energies are above the middle of a group's row
 
 
