@@ -29,6 +29,7 @@ from ..errors import DataError, MLIPError
 from ..folder_lock import locked
 from ..networks.snnp.hypers import SNNPHypers
 from ..networks.snnp.snnp import SNNP
+from ..optimal_design.leverage.attach import ENOUGH, few_structures
 from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
 from .checkpoint import TrainState, load_checkpoint, refuse_earlier_run, save_checkpoint
@@ -142,6 +143,8 @@ class Run:
         composition = composition_baseline(data.train) if self.has_energies else {}
         self.scales = scales_of(data.train, composition)
         _check_something_is_learned(config, data)
+        if config.design.export and len(data.train) < ENOUGH:
+            warnings.warn(few_structures(len(data.train)), RuntimeWarning, stacklevel=2)
         if config.init_from:
             self._start_from(read_start(config.init_from, base))
         else:

@@ -93,3 +93,15 @@ def test_few_structures_are_a_poor_scale_which_is_said(monkeypatch, tmp_path, co
     assert result.exit_code == 0, result.output
     text = "warning: the 99 % quantile of 3 structures is their worst one, and it is the scale of"
     assert (text in result.stderr) == warned == ("structure_leverage" in result.stderr)
+
+
+def test_an_interrupt_says_that_nothing_is_kept(monkeypatch, tmp_path):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(leverage, "attach_leverage", interrupted)
+    write(tmp_path / "train.xyz", silicon())
+    given = ["toy.pt", str(tmp_path / "train.xyz"), "-o", str(tmp_path / "new.pt")]
+    result = CliRunner().invoke(main, ["design", "--attach", *given])
+    assert result.exit_code == 1 and not (tmp_path / "new.pt").exists()
+    assert "interrupted: nothing is kept; the same command starts again" in result.stderr

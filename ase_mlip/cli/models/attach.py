@@ -10,9 +10,6 @@ import click
 
 from ..common import bar, require_folder_of
 
-ENOUGH = 100  # structures: of fewer the 99 % quantile is the largest, more or less
-
-
 def attach(
     model: str,
     data: Sequence[Path],
@@ -58,7 +55,7 @@ def attach(
             "another, or replace it with --overwrite"
         )
     from ...data.data import read_structures
-    from ...optimal_design.leverage.attach import attach_leverage, hashes_of
+    from ...optimal_design.leverage.attach import ENOUGH, attach_leverage, few_structures, hashes_of
 
     structures = read_structures(list(data))
     hold_out = read_structures(list(calibration)) if calibration else []
@@ -70,26 +67,6 @@ def attach(
         click.echo(f"warning: {few_structures(record['structures'])}", err=True)
     click.echo(json.dumps(record, indent=1) if as_json else to_text(record))
     click.echo(f"wrote {output}: {info.name}", err=True)
-
-
-def few_structures(count: int) -> str:
-    """What a `structure_leverage` is worth whose scale rests on ``count`` structures.
-
-    Parameters
-    ----------
-    count : int
-        fewer than 100
-
-    Returns
-    -------
-    str
-        without a full stop
-    """
-    those = "one structure is that structure" if count == 1 else f"{count} structures is their worst one"
-    return (
-        f"the 99 % quantile of {those}, and it is the scale of `structure_leverage`, which says little below "
-        f"{ENOUGH} structures; the leverage of atoms has all atoms for its scale"
-    )
 
 
 def to_text(record: dict) -> str:

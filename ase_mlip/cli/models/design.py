@@ -108,7 +108,8 @@ def design(
         return
     if attach is not None:
         refuse_options(OF_ATTACH, "--attach")
-        attach_to(attach, pool, output, options["overwrite"], calibration, as_json)
+        with _told_when_interrupted(None):
+            attach_to(attach, pool, output, options["overwrite"], calibration, as_json)
         return
     if not pool:
         raise click.UsageError("Missing argument 'POOL...'.")

@@ -29,6 +29,7 @@ from .whitening import QUANTILE, Whitening, by_coefficient, isotropic, quantiles
 
 SIGMA = 0.01  # eV, of the energy of an atom as data
 ROTATIONS = 4  # of each structure, where the network does not know that energies are invariant
+ENOUGH = 100  # structures: of fewer the 99 % quantile is the largest, more or less
 LINEAR = 1e-6  # of the scatter of the energies: what a linear function of the features may miss
 
 Progress = Callable[[int, int, str], None]
@@ -243,6 +244,26 @@ def hashes_of(files: Any) -> dict[str, str]:
         file, _ = locate(path, Path("."))
         found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found
+
+
+def few_structures(count: int) -> str:
+    """What a `structure_leverage` is worth whose scale rests on ``count`` structures.
+
+    Parameters
+    ----------
+    count : int
+        fewer than 100
+
+    Returns
+    -------
+    str
+        without a full stop
+    """
+    those = "one structure is that structure" if count == 1 else f"{count} structures is their worst one"
+    return (
+        f"the 99 % quantile of {those}, and it is the scale of `structure_leverage`, which says little below "
+        f"{ENOUGH} structures; the leverage of atoms has all atoms for its scale"
+    )
 
 
 def _record(
