@@ -10,6 +10,7 @@ import click
 
 from ..common import bar, require_folder_of
 
+
 def attach(
     model: str,
     data: Sequence[Path],
