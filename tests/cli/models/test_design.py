@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 from click.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "optimal_design"))
 from designs import copper, labelled, pool, slab
 
 from ase_mlip.cli import common

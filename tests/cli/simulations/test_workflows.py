@@ -16,7 +16,7 @@ from ase_mlip.lattice_dynamics.phonons import phonons
 from ase_mlip.relaxation.relax import relax
 from ase_mlip.stability.runs import md_stability
 
-SILICON = Path(__file__).resolve().parents[2] / "examples" / "structures" / "silicon.cif"
+SILICON = Path(__file__).resolve().parents[3] / "examples" / "structures" / "silicon.cif"
 FAST = ("--mesh", "4", "4", "4", "--path", "GX")
 
 

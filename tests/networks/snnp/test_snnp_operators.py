@@ -175,7 +175,7 @@ def test_every_instruction_set_of_this_processor(tmp_path):
     """A program without torch compares AVX-512 and AVX2 with plain code, and that with finite differences."""
     program = tmp_path / "test_snnp"
     flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-I", str(_build.source_folder())]
-    source = Path(__file__).parents[1] / "cpp" / "test_snnp.cpp"
+    source = Path(__file__).parents[2] / "cpp" / "test_snnp.cpp"
     subprocess.run([_build.require_compiler(), *flags, str(source), "-o", str(program)], check=True)
     result = subprocess.run([program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
@@ -184,7 +184,7 @@ def test_every_instruction_set_of_this_processor(tmp_path):
 
 def test_threads_share_the_arrays_of_atoms(tmp_path):
     """A program without torch counts what each thread clears and adds, and compares with one thread."""
-    program, root = tmp_path / "test_snnp_threads", Path(__file__).parents[2]
+    program, root = tmp_path / "test_snnp_threads", Path(__file__).parents[3]
     flags = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-pthread"]
     flags += ["-I", str(_build.source_folder()), "-I", str(root / "lammps_plugin")]
     sources = [str(root / "tests/cpp/test_snnp_threads.cpp"), str(root / "lammps_plugin/threads.cpp")]
