@@ -11,7 +11,11 @@ from ase import Atoms
 
 from .errors import PrecisionWarning, StructureError
 
-SYMPRECS = (1e-2, 1e-4, 1e-6)  # Å
+SYMPREC = 1e-2  # Å, of structures as files and relaxations leave them
+SYMPRECS = (SYMPREC, 1e-4, 1e-6)  # Å
+SMALLEST_VOLUME = 1e-6  # Å³; a cell with less has none
+MAX_COORDINATE = 1e6  # Å; beyond it an atom has left: float64 loses digits, and cell lists overflow from 1e8
+ROUNDING = 1e-6  # of numbers that are integers
 FULL = 1e-3  # how far from 1 an occupancy may be that stands for a full site
 ORDERED = "choose which atoms are there, for example in a supercell, and write an ordered structure"
 
@@ -106,13 +110,24 @@ def require_crystal(atoms: Atoms, what: str) -> None:
             f"`{what}` needs a crystal, periodic in three directions, got `pbc={atoms.pbc.tolist()}`; "
             "molecules and slabs have no such property (`ase.vibrations` does molecules)"
         )
-    if abs(np.linalg.det(atoms.cell.array)) < 1e-6:
+    if not volume_of(atoms):
         raise StructureError(f"`{what}` needs a cell with a volume, got `cell` {atoms.cell.array.tolist()} Å")
+
+
+def volume_of(atoms: Atoms) -> float:
+    """Volume in Å³; zero if a cell vector is missing, as ASE has it whatever the boundary conditions."""
+    volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
+    return volume if volume > SMALLEST_VOLUME else 0.0
 
 
 def heights(cell: np.ndarray) -> np.ndarray:
     """Distances between opposite faces of a cell [3, 3], in its unit, [3]."""
     return 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+
+
+def repeats(cell: np.ndarray, width: float) -> np.ndarray:
+    """How often to repeat each vector of a cell [3, 3] for faces at least ``width`` apart, int [3]."""
+    return np.ceil(width / heights(cell) - ROUNDING).astype(int)
 
 
 def largest_force(forces: np.ndarray) -> float:
@@ -161,7 +176,7 @@ def space_groups(atoms: Atoms, symprecs: tuple[float, ...] = SYMPRECS) -> dict[f
     return {symprec: space_group(atoms, symprec) for symprec in symprecs}
 
 
-def idealized(atoms: Atoms, symprec: float = 1e-2) -> Atoms:
+def idealized(atoms: Atoms, symprec: float = SYMPREC) -> Atoms:
     """The conventional cell with the symmetry that ``atoms`` has within ``symprec`` Å made exact (spglib).
 
     The crystal may be rotated and atoms reordered. Raises StructureError where no symmetry is found.

@@ -20,6 +20,8 @@ import numpy as np
 import snnp_studies as studies
 import torch
 
+from ase_mlip.voigt import symmetric
+
 ELEMENTS = {"Si": 14, "Ge": 32, "Mo": 42}
 TRANSFER = {"Cu": 29, "Ni": 28}
 MODEL = {"pair": False, "radial_filters": 8, "angular_filters": 8}
@@ -145,7 +147,7 @@ def answers(potential, batch) -> np.ndarray:
         *(none, none[:, 0, 0], 0, ["forces", "virial"]),
     )
     virials = results["virial"]
-    stresses = -0.5 * (virials + virials.transpose(1, 2)) / batch.volumes[:, None, None]
+    stresses = -symmetric(virials) / batch.volumes[:, None, None]
     return flat(batch, results["energy"], results["forces"], stresses)
 
 

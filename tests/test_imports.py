@@ -175,6 +175,7 @@ def test_the_model_file_knows_nothing_of_networks_and_calculators():
         "provenance",
         "_torchscript",
         "crystals",
+        "voigt",
     }
     for name in MODULES:
         if package_of(name) == "model_file":

@@ -12,10 +12,12 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from tqdm import tqdm
 
 from .. import _torchscript
+from ..crystals import volume_of
 from ..errors import MLIPError, StructureError
 from ..graph.neighbors import MIN_DISTANCE, Graph, NeighborList, check_species
 from ..model_file.model import Model
 from ..rotations.averaging import Averaging
+from ..voigt import antisymmetric
 from .arguments import (
     averaging_name,
     check_forces,
@@ -32,7 +34,7 @@ from .diagnostics.visited import ExtrapolationWatch
 from .many import in_batches, results_of_batch
 from .native_snnp import NativeSNNP, chosen_native
 from .properties import IMPLEMENTED, absent, outputs_for, why_absent
-from .results import ase_results, require_atoms, rotational_spreads, volume_of
+from .results import ase_results, require_atoms, rotational_spreads
 from .rotation_sums import averaged
 
 ALWAYS = ["energy", "forces", "stress"]  # what a calculation leaves; programs look for forces in ``results``
@@ -208,8 +210,7 @@ class MLIPCalculator(Calculator):
         leverages = leverage_diagnostics(*whole[:3])
         self.diagnostics = {**rotational_spreads(*whole), **watched, **leverages}
         if "virial" in outputs:
-            virial = outputs["virial"][0]
-            self.virial_antisymmetric = 0.5 * (virial - virial.T)
+            self.virial_antisymmetric = antisymmetric(outputs["virial"][0])
 
     @_torchscript.calling()
     def evaluate(

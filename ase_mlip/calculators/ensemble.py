@@ -17,8 +17,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from ..crystals import volume_of
 from ..errors import MLIPError, StructureError
-from .results import require_atoms, volume_of
+from .results import require_atoms
 
 if TYPE_CHECKING:
     from ..model_file.model import Model

@@ -8,11 +8,12 @@ import numpy as np
 from ase import Atoms
 
 from ..building.device import is_lack_of_memory
+from ..crystals import volume_of
 from ..errors import StructureError
 from ..graph.neighbors import Graph, concatenate
 from .batch_limit import BatchLimit
 from .diagnostics.leverage import leverage_diagnostics
-from .results import ase_results, rotational_spreads, volume_of
+from .results import ase_results, rotational_spreads
 
 
 def in_batches(

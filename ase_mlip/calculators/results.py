@@ -10,8 +10,6 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ..errors import MLIPError
 from ..model_file.info import ModelInfo
 
-SMALLEST_VOLUME = 1e-6  # Å³; a non-periodic cell may be flat
-
 
 def ase_results(
     outputs: dict, nodes: slice, index: int, volume: float, direct: bool, stresses: bool = False
@@ -60,12 +58,6 @@ def require_atoms(atoms: Atoms | None) -> None:
 
 def has_direct_stress(info: ModelInfo) -> bool:
     return not {"direct_stresses", "direct_virials"}.isdisjoint(info.outputs)
-
-
-def volume_of(atoms: Atoms) -> float:
-    """Volume in Å³; zero if a cell vector is missing, as ASE has it whatever the boundary conditions."""
-    volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
-    return volume if volume > SMALLEST_VOLUME else 0.0
 
 
 def _direct_stresses(outputs: dict, nodes: slice, volume: float) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from ..building.device import is_lack_of_memory
 from ..graph.neighbors import Graph
 from ..model_file.model import Model
 from ..rotations.averaging import Averaging
-from ..voigt import COLUMNS, ROWS
+from ..voigt import COLUMNS, ROWS, symmetric
 from .batch_limit import BatchLimit
 
 
@@ -138,5 +138,4 @@ def averaged(
 
 def _voigt(tensors: Tensor) -> Tensor:
     """The symmetric part of [..., 3, 3] as [..., 6]."""
-    symmetric = 0.5 * (tensors + tensors.mT)
-    return symmetric[..., ROWS, COLUMNS]
+    return symmetric(tensors)[..., ROWS, COLUMNS]

@@ -5,7 +5,7 @@ Each takes a :class:`~ase_mlip.checks.probe.Probe` and returns lines of the tabl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
-from ..voigt import PAIRS
+from ..voigt import PAIRS, antisymmetric, symmetric
 from .probe import FINITE_DIFFERENCE, CheckResult, Probe, compare, in_dtype, judge, largest, report
 from .structures import without_boundaries
 
@@ -64,20 +64,19 @@ def stress(probe: Probe) -> list[CheckResult]:
     """Stress against symmetric strains; the torque, which the stress does not hold, against rotations."""
     atoms = probe.crystal
     virial, volume = probe.evaluate(atoms)["virial"][0], atoms.get_volume()
-    strains, turns = _strains(PAIRS, 1.0), _strains(AXES, -1.0)
+    strains, turns = _strains(PAIRS, symmetric), _strains(AXES, antisymmetric)
     if len(atoms) > MANY_ATOMS:
         strains, turns = strains[2:4], turns[:1]
     tolerance = FINITE_DIFFERENCE * max(1.0, largest(virial))
     judged = _derivatives_judged(probe)
     by_strain, by_turn = (_virial_error(probe, atoms, virial, gradients) for gradients in (strains, turns))
     detail = f"{atoms.get_chemical_formula()}, {len(strains)} symmetric strains"
-    symmetric, antisymmetric = 0.5 * (virial + virial.T), 0.5 * (virial - virial.T)
-    torque, rounding = largest(antisymmetric), probe.rounding(virial)
+    torque, rounding = largest(antisymmetric(virial)), probe.rounding(virial)
     note = "net torque; zero for an equivariant model"
     return [
         judge("stress: finite differences", by_strain / volume, tolerance / volume, "eV/Å^3", detail, judged),
         judge("torque: finite differences", by_turn, tolerance, "eV", "antisymmetric strains", judged),
-        report("virial, symmetric part", largest(symmetric), "eV", f"volume {volume:.1f} Å^3"),
+        report("virial, symmetric part", largest(symmetric(virial)), "eV", f"volume {volume:.1f} Å^3"),
         judge("virial, antisymmetric part", torque, rounding, "eV", note, probe.info.equivariant),
     ]
 
@@ -154,13 +153,12 @@ def direct_heads(probe: Probe) -> list[CheckResult]:
         results.append(report("direct forces - conservative", _rms(deviation), "eV/Å", detail))
     direct = _direct_stress(outputs, probe.bulk)
     if direct is not None:
-        virial = outputs["virial"][0]
-        conservative = -0.5 * (virial + virial.T) / probe.bulk.get_volume()
+        conservative = -symmetric(outputs["virial"][0]) / probe.bulk.get_volume()
         detail = f"conservative stress {largest(conservative):.3g} eV/Å^3"
         results.append(
             report("direct stress - conservative", largest(direct - conservative), "eV/Å^3", detail)
         )
-        results.append(report("direct stress, antisymmetric", largest(direct - direct.T) / 2, "eV/Å^3"))
+        results.append(report("direct stress, antisymmetric", largest(antisymmetric(direct)), "eV/Å^3"))
     return results
 
 
@@ -197,13 +195,13 @@ def _directions(n_atoms: int, rng: np.random.Generator) -> list[np.ndarray]:
     return [(vector / np.linalg.norm(vector)).reshape(-1, 3) for vector in vectors]
 
 
-def _strains(pairs: list[tuple[int, int]], sign: float) -> list[np.ndarray]:
-    """Unit strains [3, 3], symmetric (sign 1) or antisymmetric (-1)."""
+def _strains(pairs: Sequence[tuple[int, int]], part: Callable) -> list[np.ndarray]:
+    """Unit strains [3, 3], the symmetric or the antisymmetric ``part`` of a single entry."""
     strains = []
     for i, j in pairs:
         unit = np.zeros((3, 3))
         unit[i, j] = 1.0
-        strains.append(0.5 * (unit + sign * unit.T))
+        strains.append(part(unit))
     return strains
 
 

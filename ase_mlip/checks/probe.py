@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
+from ..crystals import heights
 from ..graph.neighbors import Graph, build_graph
 from ..model_file.info import KNOWN_OUTPUTS
 from ..model_file.model import Model
@@ -226,8 +227,7 @@ def unfold(atoms: Atoms, owned: np.ndarray, reach: float) -> tuple[Atoms, np.nda
     if periodic.any():
         complete = atoms.cell.complete().array
         spread = np.ptp(np.linalg.solve(complete.T, positions.T), axis=1)
-        heights = 1 / np.linalg.norm(np.linalg.inv(complete), axis=0)
-        counts[periodic] = np.ceil(reach / heights + spread).astype(int)[periodic]
+        counts[periodic] = np.ceil(reach / heights(complete) + spread).astype(int)[periodic]
     parts, indices = [positions[owned]], [owned]
     others = np.arange(len(atoms))
     for image in np.ndindex(*(2 * counts + 1)):

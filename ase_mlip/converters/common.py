@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from ..errors import MLIPError
 from ..model_file.export import export_model
 from ..model_file.info import ModelInfo
 from ..model_file.model import load_model
 from ..provenance import write_atomically
-from ..voigt import PAIRS
 from .structures import parity_structures
 
 ENERGY = 1e-9  # relative
@@ -138,9 +138,7 @@ def _evaluate(model, atoms: Atoms) -> Reference:
     results = model(graph)
     stress = None
     if atoms.pbc.all():
-        virial = results["virial"][0].numpy()
-        stress = -0.5 * (virial + virial.T) / atoms.get_volume()
-        stress = np.array([stress[pair] for pair in PAIRS])
+        stress = full_3x3_to_voigt_6_stress(-results["virial"][0].numpy() / atoms.get_volume())
     return Reference(float(results["energy"]), results["forces"].numpy(), stress)
 
 
@@ -186,10 +184,8 @@ def _for_self_test(adapted: Adapted) -> Callable[[Atoms], dict[str, torch.Tensor
         found = {"energy": torch.tensor([energy], dtype=torch.float64)}
         found["forces"] = torch.tensor(forces, dtype=torch.float64)
         if stress is not None:
-            virial = torch.zeros(1, 3, 3, dtype=torch.float64)
-            for value, (i, j) in zip(stress, PAIRS, strict=True):
-                virial[0, i, j] = virial[0, j, i] = -float(value) * atoms.get_volume()
-            found["virial"] = virial
+            virial = -voigt_6_to_full_3x3_stress(np.asarray(stress, dtype=float)) * atoms.get_volume()
+            found["virial"] = torch.from_numpy(virial)[None]
         return found
 
     return reference

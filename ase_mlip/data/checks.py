@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import DataError
+from ..voigt import symmetric
 from .references import ReferenceKeys, Sample, species_of
 from .units import ENERGY_UNITS, STRESS_UNITS
 
@@ -262,4 +263,4 @@ def _strain(first: Sample, second: Sample) -> np.ndarray:
     """[3, 3] symmetric, from one cell to the other, referred to the mean of both."""
     deformation = np.linalg.solve(first.atoms.cell.array, second.atoms.cell.array)
     strain = 2.0 * (deformation - np.eye(3)) @ np.linalg.inv(deformation + np.eye(3))
-    return (strain + strain.T) / 2
+    return symmetric(strain)

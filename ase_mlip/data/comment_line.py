@@ -9,6 +9,7 @@ import numpy as np
 from ase.io.extxyz import key_val_str_to_dict
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from ..voigt import symmetric
 from .units import STRESS_ORDERS
 
 # ASE takes nine numbers for these, and of a stress only the upper triangle.
@@ -25,7 +26,7 @@ def read_comment_line(line: str, order: str) -> dict[str, Any]:
         if isinstance(value, np.ndarray) and value.shape == (6,):
             value = voigt_6_to_full_3x3_stress(value[list(STRESS_ORDERS[order])].astype(float))
         elif isinstance(value, np.ndarray) and value.shape == (9,):
-            value = (value.reshape(3, 3) + value.reshape(3, 3).T) / 2
+            value = symmetric(value.reshape(3, 3))
         elif value is not None:
             raise ValueError(f"`{name}` is not six or nine numbers but {value}")
         if value is not None:

@@ -17,6 +17,7 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from ..errors import DataError, StructureError
 from ..graph.neighbors import build_graph
+from ..voigt import symmetric
 from .units import ENERGY_UNITS, LENGTH_UNITS, STRESS_ORDERS, STRESS_UNITS
 
 
@@ -182,8 +183,7 @@ def _stress(atoms: Atoms, bare: Atoms, keys: ReferenceKeys, source: str) -> np.n
         tensor = voigt_6_to_full_3x3_stress(
             tensor[list(STRESS_ORDERS["ase" if by_ase else keys.stress_order])]
         )
-    tensor = tensor.reshape(3, 3)
-    tensor = (tensor + tensor.T) / 2 * (-1.0 if keys.stress_sign == "vasp" else 1.0)
+    tensor = symmetric(tensor.reshape(3, 3)) * (-1.0 if keys.stress_sign == "vasp" else 1.0)
     eV, _ = keys.scales()
     return -tensor * eV / bare.get_volume() if keys.virial else tensor * keys.stress_scale()
 

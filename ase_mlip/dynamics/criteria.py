@@ -16,10 +16,11 @@ from ase import Atoms, units
 from ase.data import covalent_radii
 from scipy import stats
 
+from ..crystals import MAX_COORDINATE
 from ..errors import MLIPError, StructureError
 from ..graph.pairs import find_pairs
+from .md import PICOSECOND
 
-MAX_COORDINATE = 1e6  # Å; beyond it an atom has left, and neighbour lists become unreliable
 THERMAL_WAYS = 10.0  # times √(3kT/m) · time: no atom moves further from one record to the next
 RARE = 1e-9  # probability with which a canonical record is hotter than what is allowed with a thermostat
 BOND = 1.25  # a pair closer than this times the sum of its covalent radii is bonded at the start
@@ -198,7 +199,7 @@ class Monitor:
         self._last_conserved: float | None = None
         self._last: tuple[float, np.ndarray] = (0.0, self.start)  # time in ps, positions
         # of 1 K, in Å/ps
-        self._unit_speeds = np.sqrt(3.0 * units.kB / atoms.get_masses()) * 1000.0 * units.fs
+        self._unit_speeds = np.sqrt(3.0 * units.kB / atoms.get_masses()) * PICOSECOND
         freedom = max(3 * len(atoms) - 3, 3)
         self._canonical_factor = float(stats.chi2.isf(RARE, freedom)) / freedom
         self._alone = np.zeros(self.n_atoms, dtype=bool)

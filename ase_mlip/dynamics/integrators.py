@@ -14,6 +14,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms
 
 from ..errors import StructureError
+from .md import PICOSECOND
 from .thermostats import Thermostat
 
 # Positions [R, N, 3] in Å to energies [R] in eV and forces [R, N, 3] in eV/Å.
@@ -24,7 +25,6 @@ CHAIN = 3  # thermostat variables of Nosé and Hoover
 OUTER = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
 YOSHIDA = (OUTER, 1.0 - 2.0 * OUTER, OUTER)
 BLOCK = 32  # steps whose random numbers are drawn in one call
-PICOSECOND = 1000.0 * units.fs
 
 
 @dataclass

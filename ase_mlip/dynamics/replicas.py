@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms, units
 
+from ..crystals import MAX_COORDINATE
 from ..errors import MLIPError, StructureError
-from .criteria import MAX_COORDINATE, Criteria, Failure, Frame, Monitor
+from .criteria import Criteria, Failure, Frame, Monitor
 from .integrators import Evaluate, State, make_integrator, start_state
 from .md import PICOSECOND, draw_velocities
 from .md_ase import REFUSALS, cause

@@ -17,13 +17,12 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from .. import _torchscript
 from ..building import _ops
-from ..crystals import heights
+from ..crystals import MAX_COORDINATE, heights
 from ..errors import StructureError
 from .near_edges import near_edges
 from .stored_list import StoredList, lattice_vectors, spanning_cell
 
 MIN_DISTANCE = 1e-3  # Å; closer atoms are taken to be at one place
-MAX_COORDINATE = 1e6  # Å; cell lists overflow beyond about 1e8, float64 differences lose digits before
 MAX_BINS = 9e4  # of vesin's grid, with some room below its own limit
 LIST_MARGIN = 1e-9  # relative; lists are made this much wider, so that rounding decides no edge
 

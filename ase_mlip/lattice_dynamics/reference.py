@@ -24,7 +24,7 @@ from ase.geometry import find_mic
 from ase.io import read
 from phonopy import Phonopy
 
-from ..crystals import refuse_constraints, symmetry_dataset
+from ..crystals import SYMPREC, refuse_constraints, symmetry_dataset
 from ..errors import StructureError, SupercellWarning
 from .bands import BandStructure, frequencies_at
 from .cells import to_ase
@@ -326,7 +326,7 @@ def check_same_crystal(atoms: Atoms, reference: Atoms, source: str) -> None:
 
 def _crystal(atoms: Atoms) -> tuple[str, str, float]:
     """Composition, space group within 0.01 Å, volume per atom (Å³)."""
-    dataset = symmetry_dataset(atoms, 1e-2)
+    dataset = symmetry_dataset(atoms, SYMPREC)
     group = "none" if dataset is None else f"{dataset.international} ({dataset.number})"
     composition = atoms.symbols.formula.reduce()[0].format("hill")
     return composition, group, atoms.get_volume() / len(atoms)

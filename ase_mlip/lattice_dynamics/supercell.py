@@ -18,14 +18,12 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from ..crystals import heights, symmetry_dataset
+from ..crystals import ROUNDING, SYMPREC, heights, repeats, symmetry_dataset
 from ..errors import StructureError, SupercellWarning
 from .cells import as_matrix
 
 LARGEST = 512  # atoms, up to which a supercell is made as wide as message passing asks for
 UNKNOWN_WIDTH = 10.0  # Å between faces, for calculators that do not say how far they reach
-SYMPREC = 1e-2  # Å
-ROUNDING = 1e-6  # of numbers that are integers
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def compact_supercell(atoms: Atoms, width: float) -> np.ndarray:
     dataset = symmetry_dataset(atoms, SYMPREC)
     found = []
     for basis in _bases(cell, dataset):
-        wanted = np.ceil(width / heights(basis @ cell) - ROUNDING).astype(int)
+        wanted = repeats(basis @ cell, width)
         for multiples in (wanted, np.full(3, wanted.max())):
             rows = multiples[:, None] * basis
             found.append((not _is_symmetric(rows, dataset), round(np.linalg.det(rows)), rows))

@@ -31,7 +31,7 @@ from ..crystals import (
 from ..errors import StructureError
 from ..provenance import plain
 from ..relaxation.relax import relax
-from ..voigt import COLUMNS, INDEX, PAIRS, ROWS
+from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
 
 if TYPE_CHECKING:
     from ..calculators.inputs import Potential, Structure
@@ -234,8 +234,8 @@ def elastic_constants(
             if progress is not None:
                 progress(component * points + n + 1, 6 * points)
     stiffness, fit_error = _slopes(strains, stresses)
-    symmetric = 0.5 * (stiffness + stiffness.T)
-    final = symmetric if rotations is None else average_over(symmetric, rotations)
+    measured = symmetric(stiffness)
+    final = measured if rotations is None else average_over(measured, rotations)
     eigenvalues = np.linalg.eigvalsh(final)
     return ElasticResult(
         stiffness=final,
@@ -243,8 +243,8 @@ def elastic_constants(
         moduli=moduli(final) if eigenvalues[0] > 0.0 else None,
         residual_stress=residual_stress,
         residual_force=residual_force,
-        asymmetry=float(np.abs(stiffness - symmetric).max()),
-        symmetry_deviation=None if rotations is None else float(np.abs(final - symmetric).max()),
+        asymmetry=float(np.abs(stiffness - measured).max()),
+        symmetry_deviation=None if rotations is None else float(np.abs(final - measured).max()),
         fit_error=fit_error,
         space_group=group,
         relaxed_ions=relax_ions,

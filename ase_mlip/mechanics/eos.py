@@ -19,6 +19,7 @@ from ase.eos import EquationOfState, birchmurnaghan
 
 from ..calculators.inputs import structure_with_calculator
 from ..crystals import (
+    SYMPREC,
     refuse_constraints,
     require_crystal,
     symmetry_dataset,
@@ -39,7 +40,6 @@ CLOSE = 0.015
 CUBIC = 195  # the first cubic space group
 SHAPE_FMAX = 1e-3  # eV/Å, of relaxations of the shape; the energy's error is of second order
 STEPS = 500
-SYMPREC = 1e-2  # Å
 
 
 @dataclass

@@ -16,7 +16,7 @@ from torch import Tensor
 from .derivatives import Graph, derived, needs_gradients
 from .symmetrized_model import SymmetrizedModel
 
-MAX_ATOMIC_NUMBER = 118
+MAX_ATOMIC_NUMBER = 118  # as in networks/species.py: a network knows torch only, and a model file no network
 
 
 class Potential(torch.nn.Module):

@@ -15,6 +15,7 @@ from ase.data import chemical_symbols, covalent_radii
 from torch import Tensor
 
 from .. import _torchscript
+from ..crystals import heights
 from ..errors import ModelFileError
 from .info import ModelInfo
 
@@ -78,8 +79,7 @@ def neighbour_images(
     # a slab of images is as thick as the cutoff divided by the height of the cell over the other two vectors,
     # and positions may lie outside the cell by as much as they spread
     reach = cutoff + float((positions.max(0).values - positions.min(0).values).norm())
-    heights = 1.0 / torch.linalg.inv(cell).norm(dim=0)
-    counts = [math.ceil(reach / float(height)) for height in heights]
+    counts = [math.ceil(reach / height) for height in heights(cell.numpy())]
     shifts = torch.cartesian_prod(*(torch.arange(-count, count + 1) for count in counts))
     n, m = len(numbers), len(shifts)
     centres = torch.arange(n).repeat_interleave(n * m)

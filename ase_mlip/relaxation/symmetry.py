@@ -14,6 +14,7 @@ from scipy.linalg import polar
 
 from ..crystals import require_crystal, space_group, symmetry_dataset
 from ..errors import StructureError
+from ..voigt import symmetric
 
 SYMMETRIES = (None, "fix", "average")
 LARGEST_STRETCH = 1.5  # of a cell against its reference; beyond it the lattices do not correspond
@@ -41,7 +42,7 @@ class RotationFreeCellFilter(FrechetCellFilter):
         state = (self.atoms.positions.tobytes(), self.atoms.cell.array.tobytes())
         if self._known is None or self._known[0] != state:
             forces = super().get_forces(**kwargs)
-            forces[-3:] = 0.5 * (forces[-3:] + forces[-3:].T)
+            forces[-3:] = symmetric(forces[-3:])
             self._known = state, forces
         return self._known[1].copy()
 

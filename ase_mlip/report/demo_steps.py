@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..calculators.calculator import MLIPCalculator
 from ..checks.check import check, format_checks, passed
-from ..crystals import space_group
+from ..crystals import SYMPREC, space_group
 from ..dynamics.lammps_md import LammpsMD, run_nve_lammps
 from ..dynamics.md import draw_velocities, run_nve
 from ..lattice_dynamics.audit import audit_phonons
@@ -128,7 +128,7 @@ def relaxation(demo: Demo) -> None:
         "spacegroup_after": _json_keys(result.spacegroup_after),
     }
     demo.lattice_constant = float(np.cbrt(volume))
-    found = result.spacegroup_after[1e-2]
+    found = result.spacegroup_after[SYMPREC]
     print(f"  {result.steps} steps; a = {demo.lattice_constant:.4f} Å, {found} within 0.01 Å")
     if not result.converged:
         demo.warn("relaxation", f"not converged in {result.steps} steps: gradient {result.fmaxes[-1]:.1e}")
@@ -251,7 +251,7 @@ def dynamics(demo: Demo) -> None:
         "fluctuation": result.fluctuation,
         "mean_temperature": result.mean_temperature,
         "max_displacement": result.max_displacement,
-        "space_group_start": space_group(atoms, 1e-2),
+        "space_group_start": space_group(atoms, SYMPREC),
         "milliseconds_per_step": 1000.0 * result.seconds_per_step,
         "microseconds_per_atom_and_step": 1e6 * result.seconds_per_step / len(result.atoms),
     }

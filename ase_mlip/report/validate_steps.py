@@ -13,7 +13,7 @@ from ase import Atoms
 from matplotlib.figure import Figure
 
 from ..calculators.diagnostics import anisotropy
-from ..crystals import heights
+from ..crystals import repeats
 from ..errors import MLIPError, StructureError
 from ..lattice_dynamics.audit import audit_phonons
 from ..lattice_dynamics.files import write_results
@@ -213,7 +213,7 @@ def dynamics(job: Job) -> Found:
     """Replicas at constant energy: the time that is asked for, and longer where a minute allows it."""
     atoms = job.start()
     if job.is_crystal:
-        atoms = atoms.repeat(np.ceil(MD_LENGTH / heights(atoms.cell.array) - 1e-6).astype(int))
+        atoms = atoms.repeat(repeats(atoms.cell.array, MD_LENGTH))
         atoms.calc = job.calculator
     settings = job.settings
     result = affordable_dynamics(

@@ -23,10 +23,10 @@ from ..networks.snnp.snnp import SNNP
 from ..optimal_design.rows.linear_basis import (
     LinearBasis,
     decomposed,
+    periodic_volume,
     rows_of_graph,
     taking_part,
     undetermined,
-    volume_of,
 )
 from ..optimal_design.rows.structure_rows import Rows
 
@@ -142,7 +142,7 @@ def _equations(
         graph = concatenate([data.graph(index) for index in indices])
         samples = [data.samples[index] for index in indices]
         fixed = _fixed_part(potential, graph)
-        all_rows = rows_of_graph(basis, graph, [volume_of(sample.atoms) for sample in samples])
+        all_rows = rows_of_graph(basis, graph, [periodic_volume(sample.atoms) for sample in samples])
         first = 0
         for k, (sample, rows) in enumerate(zip(samples, all_rows, strict=True)):
             own = slice(first, first + rows.n_atoms)
@@ -171,7 +171,7 @@ def _of_structure(
         forces = (sample.forces - fixed[1]).ravel()
         parts.append((rows.forces, forces, np.full(len(forces), weights[1]), "forces"))
     if sample.stress is not None:
-        stress = sample.stress + 0.5 * (fixed[2] + fixed[2].T) / volume_of(sample.atoms)
+        stress = sample.stress + fixed[2] / periodic_volume(sample.atoms)  # its symmetric part is taken below
         parts.append((rows.stress, full_3x3_to_voigt_6_stress(stress), weights[2] * _TWICE, "stress"))
     if not parts:
         return None

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..configuration.run import LossConfig
 from ..data.batches import Batch
 from ..data.references import Sample
+from ..voigt import symmetric
 
 
 @dataclass
@@ -69,7 +70,7 @@ def predict(network: torch.nn.Module, batch: Batch, baseline: Tensor, derivative
         virials = torch.ops.ase_mlip.virial_from_gradients(
             gradients, vectors, batch.structure[batch.edge_index[0]], batch.n_structures
         )
-        found["stresses"] = -0.5 * (virials + virials.transpose(1, 2)) / volumes
+        found["stresses"] = -symmetric(virials) / volumes
     if "direct_forces" in outputs:
         direct = outputs["direct_forces"]
         sums = direct.new_zeros(batch.n_structures, 3).index_add(0, batch.structure, direct)

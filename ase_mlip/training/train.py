@@ -30,6 +30,7 @@ from ..folder_lock import locked
 from ..networks.snnp.hypers import SNNPHypers
 from ..networks.snnp.snnp import SNNP
 from ..optimal_design.leverage.attach import ENOUGH, few_structures
+from ..optimal_design.rows.linear_basis import RIDGE
 from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
 from .checkpoint import TrainState, load_checkpoint, refuse_earlier_run, save_checkpoint
@@ -183,7 +184,7 @@ class Run:
             self.network,
             self.train_set,
             self.baseline,
-            ridge=1e-10,
+            ridge=RIDGE,
             curvature=self.config.optimizer.linear_start,
             constants=self.has_energies and (not given or can_hold(self.network)),
         )

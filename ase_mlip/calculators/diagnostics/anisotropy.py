@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ...crystals import volume_of
 from ...graph.neighbors import Graph, check_species
 from ...model_file.model import Model
 from ...rotations.averaging import Averaging
@@ -96,7 +97,7 @@ def measure(
     """
     check_species(atoms.numbers, model.info.species)
     graph = model.graph_of(atoms)
-    volume = atoms.cell.volume if atoms.cell.rank == 3 else 0.0
+    volume = volume_of(atoms)
     chosen = [find_averaging(scheme) for scheme in schemes]
     pool, weights = pooled(chosen)
     samples = []

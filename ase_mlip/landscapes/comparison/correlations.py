@@ -22,10 +22,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from ...errors import MLIPError
+from ..entropy import CONFIDENCE
 
 LEAST_MODELS = 5  # of fewer no correlation is given
 RESAMPLES = 9999
-CONFIDENCE = 0.95
 ROUNDING = 1e-12
 
 

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ... import _torchscript
 from ...errors import MLIPError
+from ...voigt import symmetric
 from ..losses import Batch, FrameLosses
 from ..weights import Weights
 
@@ -232,7 +233,7 @@ def _largest(products: _Products, size: int, generator: np.random.Generator) -> 
     """The largest eigenvalue, and whether it has converged."""
     if size <= DENSE:
         matrix = np.array([products(row) for row in np.eye(size)])
-        return float(np.linalg.eigvalsh(0.5 * (matrix + matrix.T))[-1]), True
+        return float(np.linalg.eigvalsh(symmetric(matrix))[-1]), True
     operator = LinearOperator((size, size), matvec=products, dtype=np.float64)
     start = generator.normal(size=size) * (products.scales > 0.0)
     settings = {"v0": start, "tol": EIGENVALUE_TOLERANCE, "maxiter": LANCZOS_RESTARTS}

@@ -397,4 +397,4 @@ class PET(torch.nn.Module):
         if self.residual:
             read = read + state.read[:, -9:]
         read = read.view(-1, 3, 3)
-        return 0.5 * (read + read.transpose(1, 2)) * self.energy_scale
+        return 0.5 * (read + read.transpose(1, 2)) * self.energy_scale  # voigt.symmetric is not scripted

@@ -12,6 +12,11 @@ _OUTSIDE = 1e-6  # of a row's length: what lies in directions without informatio
 _UNDETERMINED = 1e-9  # of a coefficient's unit vector
 
 
+def symmetric(matrix: np.ndarray) -> np.ndarray:
+    """The symmetric part of [p, p]; here once more, because the algebra imports nothing of the package."""
+    return 0.5 * (matrix + matrix.T)
+
+
 class Information:
     """A = A₀ + Σ X_jᵀX_j over the blocks added so far, for coefficients whose noise rows are scaled to one.
 
@@ -230,7 +235,7 @@ class _Decomposition:
         new = object.__new__(_Decomposition)
         product = rows @ self.inverse
         inverse = self.inverse - sign * (product.T @ linalg.solve(core, product, assume_a="pos"))
-        new.inverse = 0.5 * (inverse + inverse.T)
+        new.inverse = symmetric(inverse)
         new.log_det = self.log_det + float(np.linalg.slogdet(core)[1])
         new.rank, new.null, new.scale = self.rank, self.null, self.scale
         return new
@@ -287,7 +292,7 @@ def as_prior(prior, columns: int) -> np.ndarray:
     scale = _unit_scale(matrix)
     if not np.allclose(matrix, matrix.T, rtol=0.0, atol=1e-10 * np.abs(matrix).max(initial=0.0)):
         raise MLIPError("`prior`: expected a symmetric matrix, got another; pass its symmetric part")
-    matrix = 0.5 * (matrix + matrix.T)
+    matrix = symmetric(matrix)
     smallest = linalg.eigvalsh(matrix * scale[:, None] * scale)[0]
     if smallest < -1e-10:
         raise MLIPError(

@@ -18,7 +18,7 @@ from .criteria import (
     cholesky,
     root_of,
 )
-from .information import as_prior, count_rank
+from .information import as_prior, count_rank, symmetric
 
 _SLACK = 1e-9  # of a budget: sums of costs in another order are the same cost
 
@@ -87,7 +87,7 @@ def prepare(blocks, criterion: str, prior, target, costs) -> Problem:
     whitened = inverse @ start @ transform
     return Problem(
         Pool.from_blocks(stored, transform),
-        0.5 * (whitened + whitened.T),
+        symmetric(whitened),
         np.eye(stored.columns),
         goal,
         checked_costs,

@@ -29,13 +29,13 @@ from .additions import grams_of
 from .blocks import Pool
 from .criteria import Determinant, LargestVariance, SmallestEigenvalue, cholesky, inverse_of
 from .sharp_additions import least_variance
+from .swap_gains import NEVER
 
 _NUMBERS = 1 << 23  # in the arrays [b, p, p] worked on together: 64 MB
 _ESSENTIAL = 1e-6  # of a block's information left without it: below, taking it away loses rank
 _BETWEEN, _DIRECTIONS = 64, 16  # eigenvectors of A for E, and of A without i
 _WORST, _ROWS = 512, 8  # rows of the target for G, and of those without i
 _TOGETHER = 128  # directions in one product
-_NEVER = 1e-300
 
 
 def swap_bounds(goal, matrix: np.ndarray, selected: Pool, others: Pool, tolerance: float) -> np.ndarray:
@@ -55,7 +55,7 @@ def swap_bounds(goal, matrix: np.ndarray, selected: Pool, others: Pool, toleranc
         return _largest_variance_bounds(goal, matrix, selected, others)
     slope, value = goal.slope(matrix, 1.0), goal.log_efficiency(matrix)
     change = others.squares(slope.factor)[None, :] - selected.squares(slope.factor)[:, None]
-    bounds = slope.log_scale - value + np.log(np.maximum(1.0 + change, _NEVER))
+    bounds = slope.log_scale - value + np.log(np.maximum(1.0 + change, NEVER))
     promising = np.flatnonzero((bounds > tolerance).any(axis=0))
     if not len(promising):
         return bounds
@@ -68,7 +68,7 @@ def swap_bounds(goal, matrix: np.ndarray, selected: Pool, others: Pool, toleranc
         half = linalg.solve_triangular(cholesky(matrix), goal.root.T, lower=True)
         mean = np.square(half).sum()
         gains = _second_bounds(matrix, goal.root, selected, part)
-        tight = np.minimum(tight, -value - np.log(np.maximum(mean - gains, _NEVER)))
+        tight = np.minimum(tight, -value - np.log(np.maximum(mean - gains, NEVER)))
     bounds[:, promising] = tight
     return bounds
 
@@ -139,7 +139,7 @@ def _eigenvalue_bounds(matrix: np.ndarray, selected: Pool, others: Pool) -> np.n
     smallest = np.empty((len(selected), len(others)))
     for part, squares in _along(others.times(between), np.array(directions)):
         smallest[part] = (np.array(starts[part])[:, None, :] + squares).min(axis=2)
-    return np.log(np.maximum(smallest, _NEVER)) - np.log(values[0])
+    return np.log(np.maximum(smallest, NEVER)) - np.log(values[0])
 
 
 def _largest_variance_bounds(
@@ -153,7 +153,7 @@ def _largest_variance_bounds(
         rows = selected.gather(np.array([index]))[0]
         half = _half_without(rows, inverse)
         if half is None:  # rank is lost: nothing is said
-            starts.append(np.full(min(_ROWS, len(worst)), _NEVER))
+            starts.append(np.full(min(_ROWS, len(worst)), NEVER))
             directions.append(np.zeros((len(matrix), min(_ROWS, len(worst)))))
             continue
         seen = goal.target[worst] @ half.T

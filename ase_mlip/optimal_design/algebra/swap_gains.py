@@ -16,7 +16,7 @@ TOLERANCE = 1e-6  # of the efficiency: what a swap has to gain
 _LOST = np.log(1e-10)  # a determinant that falls below this has lost rank
 _DIRECTIONS = (8, 32)  # eigenvectors that bound E
 _FEW, _ROWS = 8, 4096  # rows of G's target looked at first, and together
-NEVER = 1e-300
+NEVER = 1e-300  # as good as zero, with a logarithm
 
 
 class SwapGains:

@@ -31,8 +31,7 @@ def core_of(basis: LinearBasis) -> Callable[[Atoms], Values]:
         energy, forces, virial = (results[name].detach().numpy() for name in ("energy", "forces", "virial"))
         values = {"energy": energy / len(atoms), "forces": forces.ravel()}
         if atoms.pbc.all():
-            stress = -0.5 * (virial[0] + virial[0].T) / atoms.get_volume()
-            values["stress"] = full_3x3_to_voigt_6_stress(stress)
+            values["stress"] = full_3x3_to_voigt_6_stress(-virial[0] / atoms.get_volume())
         return values
 
     return fixed

@@ -209,7 +209,7 @@ def taking_part(vectors: np.ndarray, names: Sequence[str]) -> list[str]:
     return [name for name, share in zip(names, shares, strict=True) if share > SHARE]
 
 
-def volume_of(atoms: Atoms) -> float:
+def periodic_volume(atoms: Atoms) -> float:
     """Å³; NaN unless periodic in all three directions, where there is no stress."""
     return atoms.get_volume() if atoms.pbc.all() else float("nan")
 
@@ -220,7 +220,9 @@ def _rows_in_batches(
     for start in range(0, len(structures), AT_ONCE):
         batch = structures[start : start + AT_ONCE]
         graphs = [_graph(basis, one, start + k) for k, one in enumerate(batch)]
-        yield from rows_of_graph(basis, concatenate(graphs), [volume_of(one) for one in batch], labels, atoms)
+        yield from rows_of_graph(
+            basis, concatenate(graphs), [periodic_volume(one) for one in batch], labels, atoms
+        )
 
 
 def _graph(basis: LinearBasis, atoms: Atoms, index: int) -> Graph:
