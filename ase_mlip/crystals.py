@@ -75,7 +75,7 @@ def refuse_random(calculator, what: str) -> None:
     if averaging is not None and averaging.seed is not None:
         raise StructureError(
             f"`{what}` needs an energy that depends on the structure only, got "
-            f"`symmetrize={averaging.name!r}`, which turns the structure anew in every evaluation; "
+            f"`symmetrize={averaging.name!r}`, which rotates the structure anew in every evaluation; "
             "use a group such as 'octahedral'"
         )
 
@@ -128,6 +128,15 @@ def heights(cell: np.ndarray) -> np.ndarray:
 def repeats(cell: np.ndarray, width: float) -> np.ndarray:
     """How often to repeat each vector of a cell [3, 3] for faces at least ``width`` apart, int [3]."""
     return np.ceil(width / heights(cell) - ROUNDING).astype(int)
+
+
+def rotated(atoms: Atoms, rotation: np.ndarray) -> Atoms:
+    """A copy of ``atoms``, cell and all, rotated by ``rotation`` [3, 3]; no calculator, no constraints."""
+    copy = atoms.copy()
+    copy.set_constraint()  # they are about the structure as it lies, and would act on its rotation
+    copy.set_cell(atoms.cell.array @ rotation.T)
+    copy.positions = atoms.positions @ rotation.T
+    return copy
 
 
 def largest_force(forces: np.ndarray) -> float:

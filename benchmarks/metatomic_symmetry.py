@@ -34,6 +34,7 @@ from ase_mlip import MLIPCalculator
 from ase_mlip.calculators.diagnostics.residual import uniform_rotations
 from ase_mlip.converters import adapt, export_adapted
 from ase_mlip.converters.pet.metatrain import build, read_checkpoint
+from ase_mlip.crystals import rotated
 from ase_mlip.lattice_dynamics.audit import audit_phonons
 from ase_mlip.lattice_dynamics.phonons import phonons
 
@@ -94,10 +95,10 @@ class Metatomic:
 
 
 def anisotropy_rows(model: Path, theirs: Metatomic, atoms: Atoms, options) -> list[Row]:
-    """Forces that change when a structure is turned, and seconds for energy, forces and stress."""
-    turns = uniform_rotations(options.orientations)
+    """Forces that change when a structure is rotated, and seconds for energy, forces and stress."""
+    rotations = uniform_rotations(options.orientations)
     exact = averagings(model, theirs, torch.float64)
-    left = {name: anisotropy(calculator, atoms, turns) for name, calculator in exact.items()}
+    left = {name: anisotropy(calculator, atoms, rotations) for name, calculator in exact.items()}
     calculators = averagings(model, theirs, torch.float32)
     calculators["metatomic, l_max=3, one at a time"] = theirs.averaged(1)
     seconds = interleaved(
@@ -126,17 +127,10 @@ def averagings(model: Path, theirs: Metatomic, dtype: torch.dtype) -> dict:
     return found
 
 
-def anisotropy(calculator, atoms: Atoms, turns: np.ndarray) -> float:
+def anisotropy(calculator, atoms: Atoms, rotations: np.ndarray) -> float:
     """Root mean square over atoms of the deviation of the forces' vectors over orientations, eV/Å."""
-    found = [forces(calculator, turned(atoms, turn)) @ turn for turn in turns]
+    found = [forces(calculator, rotated(atoms, rotation)) @ rotation for rotation in rotations]
     return float(np.sqrt(np.var(found, axis=0).sum(axis=1).mean()))
-
-
-def turned(atoms: Atoms, turn: np.ndarray) -> Atoms:
-    work = atoms.copy()
-    work.set_cell(atoms.cell.array @ turn.T)
-    work.positions = atoms.positions @ turn.T
-    return work
 
 
 def forces(calculator, atoms: Atoms) -> np.ndarray:

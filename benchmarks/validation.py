@@ -276,7 +276,7 @@ def direct(options) -> Rows:
 
 
 def respa(options) -> Rows:
-    """Direct forces every femtosecond, mended every second one by LAMMPS; 64 atoms (bcc: 54), 1 ps."""
+    """Direct forces every femtosecond, corrected every second one by LAMMPS; 64 atoms (bcc: 54), 1 ps."""
     atoms, large, _ = _sizes(options)
     for temperature in options.temperatures:
         name = f"none, {atoms * large**3} atoms, {temperature:g} K, 1 ps"

@@ -1,4 +1,4 @@
-"""A random PET, which knows no symmetry whatever, and structures to turn: for the tests of averaging."""
+"""A random PET, which knows no symmetry whatever, and structures to rotate: for the tests of averaging."""
 
 from pathlib import Path
 

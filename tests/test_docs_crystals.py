@@ -131,8 +131,8 @@ def test_the_example_of_relaxations(tmp_path):
     options = ["--cell", "full", "--fmax", "1e-3", "--dtype", "float64", "-o", tmp_path / "out"]
     result = CliRunner().invoke(main, ["relax", "pet-si", *map(str, (SILICON, RATTLED, *options))])
     assert result.exit_code == 0, result.output
-    turned = r"changes its forces by up to ([\d.e-]+) eV/Å, more than --fmax 0.001"
-    assert re.search(turned, shown)[1] == re.search(turned, result.stderr)[1]
+    rotated = r"changes its forces by up to ([\d.e-]+) eV/Å, more than --fmax 0.001"
+    assert re.search(rotated, shown)[1] == re.search(rotated, result.stderr)[1]
     for name in ("silicon ", "silicon_rattled "):
         (stated,) = [line.split() for line in shown.splitlines() if line.startswith(name)]
         (found,) = [line.split() for line in result.stdout.splitlines() if line.startswith(name)]

@@ -89,21 +89,21 @@ def test_what_the_frame_of_lammps_changes():
     given = bulk("Si", a=5.43).repeat(2)
     given.rattle(0.1, seed=2)
     prism = Prism(given.cell.array)
-    turned = given.copy()
-    turned.set_cell(prism.lammps_cell)
-    turned.positions = prism.vector_to_lammps(given.positions)
+    rotated = given.copy()
+    rotated.set_cell(prism.lammps_cell)
+    rotated.positions = prism.vector_to_lammps(given.positions)
     found = {}
     for name in ("pet-si", "snnp-si"):
-        given.calc = turned.calc = MLIPCalculator(name, device="cpu", dtype="float64")
+        given.calc = rotated.calc = MLIPCalculator(name, device="cpu", dtype="float64")
         energy, forces, stress = (
             given.get_potential_energy(),
             given.get_forces(),
             given.get_stress(voigt=False),
         )
-        back = prism.tensor2_to_ase(turned.get_stress(voigt=False))
+        back = prism.tensor2_to_ase(rotated.get_stress(voigt=False))
         found[name] = [
-            1e3 * abs(turned.get_potential_energy() - energy) / len(given),
-            1e3 * np.abs(prism.vector_to_ase(turned.get_forces()) - forces).max(),
+            1e3 * abs(rotated.get_potential_energy() - energy) / len(given),
+            1e3 * np.abs(prism.vector_to_ase(rotated.get_forces()) - forces).max(),
             np.sqrt(np.mean(forces**2)),
             np.abs(back - stress).max() / units.GPa,
         ]

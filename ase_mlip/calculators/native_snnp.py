@@ -75,10 +75,10 @@ class NativeSNNP:
         [N, 3, 3] in eV; int64 [N], the neighbours and angles of each atom without training data (zero
         where the file does not know); the shortest distance of the list, Å
         """
-        places = stored.places()
+        ghosts = stored.with_ghosts()
         arguments = (
-            *(torch.from_numpy(positions), self.kinds[stored.species], places.owners),
-            *(stored.offsets.index_select(0, places.edges), places.starts, places.neighbours),
+            *(torch.from_numpy(positions), self.kinds[stored.species], ghosts.owners),
+            *(stored.offsets.index_select(0, ghosts.edges), ghosts.starts, ghosts.neighbours),
         )
         with self._lock:  # its work space is its own
             energies, forces, of_atoms, virial, counts, shortest = self._compiled.evaluate(

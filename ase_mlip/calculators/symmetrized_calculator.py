@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
+from ..crystals import rotated
 from ..errors import MLIPError
 from ..rotations.averaging import Averaging
 from ..rotations.schemes import find_averaging
@@ -113,36 +114,32 @@ class SymmetrizedCalculator(Calculator):
             self.averaging.check_lattice(self.atoms)
         chosen = self.averaging.at(self._evaluations)
         self._evaluations += 1
-        turns = chosen.rotations if len(chosen.rotations) else np.eye(3)[None]
-        weights = chosen.weights if len(chosen.weights) else np.ones(1)
-        samples = [self._turned(turn, properties) for turn in turns]
+        rotations, weights = chosen.matrices()
+        samples = [self._rotated(rotation, properties) for rotation in rotations]
         self.results = {
             name: np.tensordot(weights, [sample[name] for sample in samples], 1) for name in samples[0]
         }
         for name in ("energy", "forces", "stress"):
-            if name in samples[0] and len(turns) > 1:
+            if name in samples[0] and len(rotations) > 1:
                 spread = deviation(np.array([sample[name] for sample in samples]), weights)
                 of_vectors = name == "forces"
                 self.diagnostics[f"{name}_spread"] = np.linalg.norm(spread, axis=-1) if of_vectors else spread
         for numbers in (self.results, self.diagnostics):
             numbers.update({name: float(value) for name, value in numbers.items() if np.ndim(value) == 0})
 
-    def _turned(self, turn: np.ndarray, properties: Sequence[str]) -> dict:
-        """Results of the structure rotated by ``turn`` [3, 3], in the frame of the unrotated one."""
-        turned = self.atoms.copy()
-        turned.set_constraint()  # they are about the structure as it lies, and would act on its rotation
-        turned.set_cell(self.atoms.cell.array @ turn.T)
-        turned.positions = self.atoms.positions @ turn.T
+    def _rotated(self, rotation: np.ndarray, properties: Sequence[str]) -> dict:
+        """Results of the structure rotated by ``rotation`` [3, 3], in the frame of the unrotated one."""
+        copy = rotated(self.atoms, rotation)
         found = {}
         for name in self.implemented_properties:  # all: most calculators find them together
             try:
-                found[name] = np.array(self.calculator.get_property(name, turned))
+                found[name] = np.array(self.calculator.get_property(name, copy))
             except PropertyNotImplementedError:
                 if name in properties:
                     raise
         if "forces" in found:
-            found["forces"] = found["forces"] @ turn
+            found["forces"] = found["forces"] @ rotation
         if "stress" in found:
             stress = voigt_6_to_full_3x3_stress(found["stress"])
-            found["stress"] = full_3x3_to_voigt_6_stress(turn.T @ stress @ turn)
+            found["stress"] = full_3x3_to_voigt_6_stress(rotation.T @ stress @ rotation)
         return found

@@ -64,18 +64,20 @@ def stress(probe: Probe) -> list[CheckResult]:
     """Stress against symmetric strains; the torque, which the stress does not hold, against rotations."""
     atoms = probe.crystal
     virial, volume = probe.evaluate(atoms)["virial"][0], atoms.get_volume()
-    strains, turns = _strains(PAIRS, symmetric), _strains(AXES, antisymmetric)
+    strains, rotations = _strains(PAIRS, symmetric), _strains(AXES, antisymmetric)
     if len(atoms) > MANY_ATOMS:
-        strains, turns = strains[2:4], turns[:1]
+        strains, rotations = strains[2:4], rotations[:1]
     tolerance = FINITE_DIFFERENCE * max(1.0, largest(virial))
     judged = _derivatives_judged(probe)
-    by_strain, by_turn = (_virial_error(probe, atoms, virial, gradients) for gradients in (strains, turns))
+    by_strain, by_rotation = (
+        _virial_error(probe, atoms, virial, gradients) for gradients in (strains, rotations)
+    )
     detail = f"{atoms.get_chemical_formula()}, {len(strains)} symmetric strains"
     torque, rounding = largest(antisymmetric(virial)), probe.rounding(virial)
     note = "net torque; zero for an equivariant model"
     return [
         judge("stress: finite differences", by_strain / volume, tolerance / volume, "eV/Å^3", detail, judged),
-        judge("torque: finite differences", by_turn, tolerance, "eV", "antisymmetric strains", judged),
+        judge("torque: finite differences", by_rotation, tolerance, "eV", "antisymmetric strains", judged),
         report("virial, symmetric part", largest(symmetric(virial)), "eV", f"volume {volume:.1f} Å^3"),
         judge("virial, antisymmetric part", torque, rounding, "eV", note, probe.info.equivariant),
     ]
@@ -112,8 +114,8 @@ def rotations(probe: Probe) -> list[CheckResult]:
     for name, matrices, judged in cases:
         energies, deviations = [], {key: [] for key in vectors}
         for matrix in matrices:
-            turned = replace(graph, edge_vectors=graph.edge_vectors @ torch.from_numpy(matrix.T.copy()))
-            rotated = _without_net_force(probe.evaluate_all(turned))
+            vectors = graph.edge_vectors @ torch.from_numpy(matrix.T.copy())
+            rotated = _without_net_force(probe.evaluate_all(replace(graph, edge_vectors=vectors)))
             energies.append(rotated["energy"] - outputs["energy"])
             for key in vectors:
                 deviations[key].append(rotated[key] @ matrix - outputs[key])

@@ -111,7 +111,7 @@ class GraphDataset:
         indices : sequence of int
             B positions in ``samples``
         rotations : Tensor, optional
-            float64 [B, 3, 3] or None; orthogonal R that turn vectors as v -> R v, stresses as R S R^T
+            float64 [B, 3, 3] or None; orthogonal R that rotate vectors as v -> R v, stresses as R S R^T
         dtype : torch.dtype
             of edge vectors, forces and stresses, cast after everything was computed in float64
         device : str or torch.device

@@ -86,8 +86,8 @@ def require_frame(atoms: Atoms, expected: str) -> None:
     """Raise MLIPError, naming what was ``expected``, for a crystal that LAMMPS would rotate."""
     if not atoms.pbc.all() or np.abs(np.triu(atoms.cell.array, 1)).max() > 1e-12:
         raise MLIPError(
-            f"`atoms`: expected {expected} with a lower triangular cell, because LAMMPS rotates others; turn "
-            "it with `atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)`"
+            f"`atoms`: expected {expected} with a lower triangular cell, because LAMMPS rotates others; "
+            "rotate it with `atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)`"
         )
 
 

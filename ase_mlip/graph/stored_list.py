@@ -14,19 +14,19 @@ MIN_VOLUME = 1e-3  # Å^k of the k periodic cell vectors; below it the number of
 
 
 @dataclass
-class Places:
-    """The list as LAMMPS would have it: places are the N atoms, then their G images.
+class GhostList:
+    """The list as LAMMPS would have it: of N atoms and, after them, G ghost atoms, which are their images.
 
     Attributes
     ----------
     owners : torch.Tensor
-        int32 [G], the atom of each image
+        int32 [G], the atom that each ghost atom is an image of
     edges : torch.Tensor
-        int64 [G], an edge of the list that leads to the image
+        int64 [G], an edge of the list that leads to the ghost atom
     starts : torch.Tensor
         int32 [N + 1], first candidate of each atom; the last is E
     neighbours : torch.Tensor
-        int32 [E], places
+        int32 [E], an atom below N, else a ghost atom
     """
 
     owners: torch.Tensor
@@ -53,7 +53,7 @@ class StoredList:
     structure: torch.Tensor
     node_weights: torch.Tensor
     offsets_cell: np.ndarray | None = None  # the present cell, where it differs from `given_cell`
-    _places: Places | None = None
+    _with_ghosts: GhostList | None = None
 
     def covers(self, atoms: Atoms, cutoff: float, skin: float) -> bool:
         """Whether every pair now within ``cutoff`` is in the list; brings ``offsets`` up to date if so."""
@@ -76,11 +76,11 @@ class StoredList:
             self.offsets_cell = present
         return True
 
-    def places(self) -> Places:
-        """The same list by places; made once."""
-        if self._places is None:
-            self._places = _find_places(len(self.numbers), self.edge_index, self.shifts)
-        return self._places
+    def with_ghosts(self) -> GhostList:
+        """The same list with images as ghost atoms; made once."""
+        if self._with_ghosts is None:
+            self._with_ghosts = _add_ghosts(len(self.numbers), self.edge_index, self.shifts)
+        return self._with_ghosts
 
 
 def spanning_cell(atoms: Atoms) -> np.ndarray:
@@ -113,7 +113,7 @@ def lattice_vectors(shifts: torch.Tensor, cell: np.ndarray) -> torch.Tensor:
     return a * rows[0] + b * rows[1] + c * rows[2]
 
 
-def _find_places(n_atoms: int, edge_index: torch.Tensor, shifts: torch.Tensor) -> Places:
+def _add_ghosts(n_atoms: int, edge_index: torch.Tensor, shifts: torch.Tensor) -> GhostList:
     centres, neighbours = edge_index.numpy()
     away = np.abs(shifts.numpy())
     images = np.flatnonzero(away.any(axis=1))
@@ -121,12 +121,12 @@ def _find_places(n_atoms: int, edge_index: torch.Tensor, shifts: torch.Tensor) -
     a, b, c = shifts.numpy()[images].T
     keys = ((neighbours[images] * width + a) * width + b) * width + c  # a number for each atom and image
     _, first, number = np.unique(keys, return_index=True, return_inverse=True)
-    places = neighbours.astype(np.int32)
-    places[images] = n_atoms + number.ravel()
+    with_ghosts = neighbours.astype(np.int32)
+    with_ghosts[images] = n_atoms + number.ravel()
     edges = images[first]
-    return Places(
+    return GhostList(
         owners=torch.from_numpy(neighbours[edges].astype(np.int32)),
         edges=torch.from_numpy(edges),
         starts=torch.from_numpy(np.searchsorted(centres, np.arange(n_atoms + 1)).astype(np.int32)),
-        neighbours=torch.from_numpy(places),
+        neighbours=torch.from_numpy(with_ghosts),
     )

@@ -37,8 +37,8 @@ def averaged_forces(atoms: Atoms, calculator, symprec: float = 1e-5) -> tuple[np
         if len(chosen.rotations) < len(averaging.rotations):
             work.calc = _with_averaging(calculator, chosen)
             forces = work.get_forces()
-            turned = [forces[p] @ rotation for rotation, p in zip(rotations, permutations, strict=True)]
-            return np.mean(turned, axis=0), len(chosen.rotations)
+            rotated = [forces[p] @ rotation for rotation, p in zip(rotations, permutations, strict=True)]
+            return np.mean(rotated, axis=0), len(chosen.rotations)
     work.calc = calculator
     return work.get_forces(), 1 if averaging is None else averaging.evaluations
 

@@ -285,11 +285,11 @@ def average_over(stiffness: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Average of ``stiffness`` [6, 6] over Cartesian ``rotations`` [n, 3, 3] of the crystal."""
     index = np.array(INDEX)
     tensor = stiffness[index[:, :, None, None], index[None, None]]
-    turned = np.mean(
+    averaged = np.mean(
         [np.einsum("ai,bj,ck,dl,ijkl->abcd", r, r, r, r, tensor, optimize=True) for r in rotations], axis=0
     )
     rows, columns = np.array(ROWS), np.array(COLUMNS)
-    return turned[rows[:, None], columns[:, None], rows[None], columns[None]]
+    return averaged[rows[:, None], columns[:, None], rows[None], columns[None]]
 
 
 def _strained(

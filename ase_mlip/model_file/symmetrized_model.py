@@ -142,16 +142,16 @@ class SymmetrizedModel(torch.nn.Module):
         gradient = torch.zeros(n_edges, 3, dtype=torch.float64, device=graph.edge_vectors.device)
         start = 0
         while start < n_rotations:
-            turns = self._turns(rotations, start, at_once, graph.species)
-            copies = turns.size(0)
-            found, gradients = self._evaluate(copied(graph, turns), wanted, differentiate)
+            part = self._next_rotations(rotations, start, at_once, graph.species)
+            copies = part.size(0)
+            found, gradients = self._evaluate(copied(graph, part), wanted, differentiate)
             for name, value in found.items():
-                values = turn_back(name, value.unflatten(0, [copies, n_nodes]), turns)
+                values = rotate_back(name, value.unflatten(0, [copies, n_nodes]), part)
                 add_to(totals, name, weighted(values, weights, start))
                 if spread:
                     keep(kept, name, values)
             if differentiate:
-                gradients = turn_back("gradients", gradients.unflatten(0, [copies, n_edges]), turns)
+                gradients = rotate_back("gradients", gradients.unflatten(0, [copies, n_edges]), part)
                 gradient += weighted(gradients, weights, start)
                 if spread:
                     keep_derived(kept, gradients, graph, outputs)
@@ -200,7 +200,7 @@ class SymmetrizedModel(torch.nn.Module):
             graph.species, graph.edge_index, vectors, graph.reverse_edges, graph.inputs, outputs
         )
 
-    def _turns(self, rotations: Tensor, start: int, at_once: int, species: Tensor) -> Tensor:
+    def _next_rotations(self, rotations: Tensor, start: int, at_once: int, species: Tensor) -> Tensor:
         """The next matrices that are evaluated together."""
         size = at_once
         if size == 0:
@@ -260,13 +260,13 @@ def keep_derived(kept: dict[str, list[Tensor]], gradients: Tensor, graph: Graph,
                 keep(kept, name, values[None])
 
 
-def copied(graph: Graph, turns: Tensor) -> Graph:
-    """One copy of the graph for each of the matrices ``turns`` [G, 3, 3], rotated by it."""
-    copies, n_nodes = turns.size(0), graph.species.size(0)
+def copied(graph: Graph, rotations: Tensor) -> Graph:
+    """One copy of the graph for each of the matrices ``rotations`` [G, 3, 3], rotated by it."""
+    copies, n_nodes = rotations.size(0), graph.species.size(0)
     return Graph(
         graph.species.repeat(copies),
         repeat_edges(graph.edge_index, n_nodes, copies),
-        rotate(graph.edge_vectors, turns).flatten(0, 1),
+        rotate(graph.edge_vectors, rotations).flatten(0, 1),
         repeat_reverse(graph.reverse_edges, copies),
         repeat_inputs(graph.inputs, copies),
         graph.node_weights.repeat(copies),
@@ -275,18 +275,18 @@ def copied(graph: Graph, turns: Tensor) -> Graph:
     )
 
 
-def rotate(vectors: Tensor, turns: Tensor) -> Tensor:
+def rotate(vectors: Tensor, rotations: Tensor) -> Tensor:
     """R_g r for vectors [E, 3] and matrices [G, 3, 3]: [G, E, 3]"""
-    return torch.matmul(vectors[None], turns.to(vectors.dtype).transpose(1, 2))
+    return torch.matmul(vectors[None], rotations.to(vectors.dtype).transpose(1, 2))
 
 
-def turn_back(name: str, values: Tensor, turns: Tensor) -> Tensor:
+def rotate_back(name: str, values: Tensor, rotations: Tensor) -> Tensor:
     """Values [G, N, ...] found in rotated frames, in the common frame and in float64."""
     values = values.to(torch.float64)
     if name == "direct_forces" or name == "gradients":
-        return torch.matmul(values, turns)
+        return torch.matmul(values, rotations)
     if name == "direct_virials" or name == "direct_stresses":
-        return torch.matmul(torch.matmul(turns.transpose(1, 2)[:, None], values), turns[:, None])
+        return torch.matmul(torch.matmul(rotations.transpose(1, 2)[:, None], values), rotations[:, None])
     return values
 
 

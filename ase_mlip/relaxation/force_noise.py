@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from ..crystals import rotated
 from ..errors import PrecisionWarning
 
-TURN = (0.4, 0.9, 1.3)  # rad about x, y, z together: no operation of any crystal's point group
+ROTATION = (0.4, 0.9, 1.3)  # rad about x, y, z together: no operation of any crystal's point group
 SINGLE = 1e-4  # eV/Å; less than this may be single precision, which reordering does not always show
 CLEARLY = 3.0  # times the rounding: a smaller anisotropy is rounding itself
 
@@ -108,11 +109,8 @@ def _rounding(atoms: Atoms, calculator, forces: np.ndarray) -> float:
 def _anisotropy(atoms: Atoms, calculator, forces: np.ndarray) -> float:
     from scipy.spatial.transform import Rotation
 
-    turn = Rotation.from_rotvec(TURN).as_matrix()
-    turned = atoms.copy()
-    turned.set_cell(atoms.cell.array @ turn.T)
-    turned.positions = atoms.positions @ turn.T
-    return _largest(_forces(turned, calculator) @ turn - forces)
+    rotation = Rotation.from_rotvec(ROTATION).as_matrix()
+    return _largest(_forces(rotated(atoms, rotation), calculator) @ rotation - forces)
 
 
 def _attempt(measure, *arguments) -> float | None:

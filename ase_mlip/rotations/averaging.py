@@ -46,23 +46,34 @@ class Averaging:
         return max(1, len(self.rotations))
 
     def at(self, evaluation: int) -> Averaging:
-        """The averaging of one evaluation: itself, or with ``random`` the rotation that is its turn."""
+        """The averaging of one evaluation: itself, or with ``random`` one rotation, its own."""
         if self.seed is None:
             return self
-        turn = random_rotation(self.seed, evaluation)[None]
-        return Averaging(self.name, turn, np.ones(1), self.seed)
+        rotation = random_rotation(self.seed, evaluation)[None]
+        return Averaging(self.name, rotation, np.ones(1), self.seed)
+
+    def after(self, rotation: np.ndarray) -> Averaging:
+        """The averaging of a structure that was rotated by R = ``rotation`` [3, 3] before: R_g R."""
+        rotations, weights = self.matrices()
+        return Averaging(self.name, rotations @ rotation, weights)
+
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rotations [G, 3, 3] and weights [G], at least one: the plain model is averaged over no rotation."""
+        if len(self.rotations):
+            return self.rotations, self.weights
+        return np.eye(3)[None], np.ones(1)
 
     def check_lattice(self, atoms: Atoms) -> None:
         """Raise StructureError if an operation does not map the periodic box of ``atoms`` onto itself.
 
-        The rule of ``pair_style mlip`` is the same: an operation R turns the box's vectors, rows of h, into
+        The rule of ``pair_style mlip`` is the same: an operation R makes of the box's vectors, rows of h,
         h Rᵀ, and h Rᵀ h⁻¹ has to be integer within :data:`LATTICE_TOLERANCE`.
         """
         if not self.lattice or not atoms.pbc.any():
             return
         cell = atoms.cell.complete().array
-        turned = cell @ self.rotations.transpose(0, 2, 1) @ np.linalg.inv(cell)
-        away = turned - turned.round()
+        rotated = cell @ self.rotations.transpose(0, 2, 1) @ np.linalg.inv(cell)
+        away = rotated - rotated.round()
         error = np.abs(away).max(axis=(1, 2))
         if error.max() > LATTICE_TOLERANCE:
             distance = np.linalg.norm(away @ cell, axis=-1).max()

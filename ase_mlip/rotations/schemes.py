@@ -96,9 +96,9 @@ def _group_averaging(base: str, inversion: bool) -> Averaging:
 
 
 def lebedev_averaging(degree: int) -> Averaging:
-    """Rotations that take z to the points of a Lebedev rule, each after ``degree`` + 1 turns about z.
+    """Rotations that take z to the points of a Lebedev rule, each after ``degree`` + 1 rotations about z.
 
-    They integrate Wigner's functions up to l = ``degree`` exactly: the rule over the sphere, the turns over
+    They integrate Wigner's functions up to l = ``degree`` exactly: the rule over the sphere, the angles over
     the third angle.
     """
     from scipy.integrate import lebedev_rule
@@ -113,11 +113,11 @@ def lebedev_averaging(degree: int) -> Averaging:
         ) from None
     x, y, z = points
     azimuth, polar = np.arctan2(y, x), np.arccos(np.clip(z, -1.0, 1.0))
-    turns = 2.0 * np.pi * np.arange(degree + 1) / (degree + 1)
-    angles = [(a, p, t) for a, p in zip(azimuth, polar, strict=True) for t in turns]
+    about_z = 2.0 * np.pi * np.arange(degree + 1) / (degree + 1)
+    angles = [(a, p, t) for a, p in zip(azimuth, polar, strict=True) for t in about_z]
     matrices = Rotation.from_euler("ZYZ", angles).as_matrix()
-    per_point = weights / weights.sum() / len(turns)
-    return Averaging(f"lebedev {degree}", matrices, np.repeat(per_point, len(turns)))
+    per_point = weights / weights.sum() / len(about_z)
+    return Averaging(f"lebedev {degree}", matrices, np.repeat(per_point, len(about_z)))
 
 
 def crystal_averaging(atoms: Atoms, symprec: float = 1e-5) -> Averaging:

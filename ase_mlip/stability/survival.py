@@ -124,7 +124,7 @@ def _kaplan_meier(
     function = stats.ecdf(sample).sf
     grid, curve = function.quantiles, function.probabilities
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # log(-log S) of S = 0 and 1, mended below
+        warnings.simplefilter("ignore", RuntimeWarning)  # log(-log S) of S = 0 and 1, replaced below
         interval = function.confidence_interval(confidence, method="log-log")
     low, high = (np.array(bound.probabilities) for bound in (interval.low, interval.high))
     certain = curve == 1.0  # nobody has failed yet: no variance, and scipy gives NaN

@@ -17,10 +17,10 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 def strain_and_rotation(cell: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Voigt strain (xx, yy, zz, yz, xz, xy; engineering shears) of a cell, [6], and its rotation after it."""
     gradient = np.linalg.solve(reference, cell).T
-    turned, stretches, axes = np.linalg.svd(gradient)
-    strain = axes.T @ np.diag(stretches) @ axes - np.eye(3)
+    left, stretches, right = np.linalg.svd(gradient)
+    strain = right.T @ np.diag(stretches) @ right - np.eye(3)
     voigt = [*np.diag(strain), 2 * strain[1, 2], 2 * strain[0, 2], 2 * strain[0, 1]]
-    return np.array(voigt), turned @ axes
+    return np.array(voigt), left @ right
 
 
 def stress_of(atoms: Atoms, rotation: np.ndarray) -> np.ndarray:

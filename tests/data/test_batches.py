@@ -49,7 +49,7 @@ def samples_of(frames):
 
 
 def test_a_rotated_batch_is_the_batch_of_rotated_structures():
-    """Oracle: ASE's list of the turned (or mirrored) cells, and EMT, whose forces turn with the structure."""
+    """Oracle: ASE's list of the rotated (or mirrored) cells, and EMT, whose forces rotate with them."""
     frames = copper(3)
     rotations = random_o3(3, 2)
     assert {round(float(torch.det(r))) for r in rotations} == {-1, 1}
@@ -57,21 +57,21 @@ def test_a_rotated_batch_is_the_batch_of_rotated_structures():
     first_atom = first_edge = 0
     for b, index in enumerate([2, 0, 1]):
         matrix = rotations[b].numpy()
-        turned = frames[index].copy()
-        turned.set_cell(turned.cell @ matrix.T)
-        turned.positions = turned.positions @ matrix.T
-        turned.calc = EMT()
-        n, (pairs, vectors) = len(turned), sorted_edges(turned, 4.0)
+        rotated = frames[index].copy()
+        rotated.set_cell(rotated.cell @ matrix.T)
+        rotated.positions = rotated.positions @ matrix.T
+        rotated.calc = EMT()
+        n, (pairs, vectors) = len(rotated), sorted_edges(rotated, 4.0)
         mine = slice(first_edge, first_edge + len(pairs))
         edge_index = batch.edge_index[:, mine].numpy() - first_atom
         got = batch.edge_vectors[mine].numpy()
         order = edge_order(*edge_index, got)
         np.testing.assert_array_equal(edge_index.T[order], pairs)
         np.testing.assert_allclose(got[order], vectors, atol=1e-9)
-        np.testing.assert_allclose(batch.forces[first_atom : first_atom + n], turned.get_forces(), atol=1e-9)
-        np.testing.assert_allclose(batch.stresses[b], turned.get_stress(voigt=False), atol=1e-9)
-        assert batch.energies[b].item() == pytest.approx(turned.get_potential_energy(), abs=1e-9)
-        assert batch.volumes[b].item() == pytest.approx(turned.get_volume())
+        np.testing.assert_allclose(batch.forces[first_atom : first_atom + n], rotated.get_forces(), atol=1e-9)
+        np.testing.assert_allclose(batch.stresses[b], rotated.get_stress(voigt=False), atol=1e-9)
+        assert batch.energies[b].item() == pytest.approx(rotated.get_potential_energy(), abs=1e-9)
+        assert batch.volumes[b].item() == pytest.approx(rotated.get_volume())
         first_atom, first_edge = first_atom + n, first_edge + len(pairs)
     assert first_edge == batch.edge_index.shape[1]
     assert batch.n_structures == 3 and batch.n_atoms.tolist() == [4, 4, 4]

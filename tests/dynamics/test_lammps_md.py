@@ -87,7 +87,7 @@ def test_an_error_of_lammps_is_passed_on(sw_path, crystal):
         run_nve_lammps(crystal, sw_path)
 
 
-def test_cells_that_lammps_would_turn_are_refused(sw_path):
+def test_cells_that_lammps_would_rotate_are_refused(sw_path):
     with pytest.raises(MLIPError, match="lower triangular cell"):
         run_nve_lammps(bulk("Si"), sw_path)
 

@@ -43,7 +43,7 @@ def unstrained(component: str, heights, amount: float) -> str:
     [
         ("morse", "xx yy zz xy xz yz"),
         pytest.param("sw", "xx yy zz xy xz yz", marks=slow),
-        # a tilt of the box turns bonds; an unconstrained model answers with more than the symmetric stress
+        # a tilt of the box rotates bonds; an unconstrained model answers with more than the symmetric stress
         pytest.param("two-adaptive", "xx yy zz", marks=slow),
     ],
 )

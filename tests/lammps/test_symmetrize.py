@@ -17,16 +17,16 @@ BOTH = ["octahedral", "icosahedral"]
 
 
 class Rotated:
-    """The plain calculator on a structure seen from another frame, with forces and stress turned back."""
+    """The plain calculator on a structure seen from another frame, with forces and stress rotated back."""
 
     def __init__(self, calculator, matrix: np.ndarray):
         self.calculator, self.matrix = calculator, matrix
 
     def calculate(self, atoms, *arguments):
-        turned = atoms.copy()
-        turned.set_cell(atoms.cell.array @ self.matrix.T)
-        turned.positions = atoms.positions @ self.matrix.T
-        self.calculator.calculate(turned)
+        rotated = atoms.copy()
+        rotated.set_cell(atoms.cell.array @ self.matrix.T)
+        rotated.positions = atoms.positions @ self.matrix.T
+        self.calculator.calculate(rotated)
         return self.calculator.results
 
 
@@ -177,7 +177,7 @@ def test_a_box_that_breaks_the_crystals_group_is_refused(lammps, models, tmp_pat
 
 
 @RANKS
-def test_random_turns_anew_at_every_step(parallel, models, tmp_path, ranks):
+def test_random_rotates_anew_at_every_step(parallel, models, tmp_path, ranks):
     """The rotation follows from seed and step alone: the same on all ranks and in Python."""
     pair = models.pair("two", options="symmetrize random 11")
     case = Case(triclinic(), pair=pair, fixes="fix move all nve\ntimestep 0.001\nreset_timestep 4", every=1)

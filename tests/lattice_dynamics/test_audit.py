@@ -99,7 +99,7 @@ def test_an_anisotropic_potential_is_found_out():
     assert found.permutation_error < 1e-4
 
 
-def test_averaging_over_the_crystals_group_mends_it():
+def test_averaging_over_the_crystals_group_removes_it():
     atoms = crystal(Skewed())
     averaged = audit_phonons(atoms, supercell_matrix=(2, 2, 2), symmetry="crystal", relax_first=False)
     whole = SymmetrizedCalculator(Skewed(), atoms)

@@ -78,7 +78,7 @@ def crystals():
     return {
         "fcc": aluminium,
         "fcc, skewed": make_supercell(aluminium, skewed),
-        "diamond, turned": turned(bulk("Si")),
+        "diamond, rotated": rotated(bulk("Si")),
         "hcp": bulk("Mg"),
         "hcp, skewed": make_supercell(bulk("Mg"), skewed),
         "bcc": bulk("Li"),
@@ -90,7 +90,7 @@ def crystals():
     }  # fmt: skip
 
 
-def turned(atoms):
+def rotated(atoms):
     atoms.rotate(37, (1, 2, 3), rotate_cell=True)
     return atoms
 

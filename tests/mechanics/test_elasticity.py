@@ -111,14 +111,14 @@ def test_hexagonal_crystal_is_isotropic_in_its_plane():
     assert averaged.symmetry_deviation < 0.1
 
 
-def test_a_turned_crystal_has_the_turned_tensor():
-    turn = Rotation.from_euler("zyx", [0.3, 0.5, -0.7]).as_matrix()
+def test_a_rotated_crystal_has_the_rotated_tensor():
+    rotation = Rotation.from_euler("zyx", [0.3, 0.5, -0.7]).as_matrix()
     atoms = copper(cubic=False)
-    turned = atoms.copy()
-    turned.set_cell(atoms.cell.array @ turn.T, scale_atoms=True)
-    turned.calc = EMT()
-    straight, oblique = (elastic_constants(a, strain=1e-3, relax_ions=False) for a in (atoms, turned))
-    assert oblique.stiffness == pytest.approx(average_over(straight.stiffness, turn[None]), abs=0.05)
+    rotated = atoms.copy()
+    rotated.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
+    rotated.calc = EMT()
+    straight, oblique = (elastic_constants(a, strain=1e-3, relax_ions=False) for a in (atoms, rotated))
+    assert oblique.stiffness == pytest.approx(average_over(straight.stiffness, rotation[None]), abs=0.05)
     assert oblique.moduli.shear_reuss == pytest.approx(straight.moduli.shear_reuss, rel=1e-4)
     assert oblique.symmetry_deviation < 0.05
 

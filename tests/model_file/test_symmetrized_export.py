@@ -66,9 +66,9 @@ def test_boxes_that_an_exported_group_does_not_keep_are_refused(exported_crystal
     cubic = bulk("Si", a=5.4, cubic=True)
     sheared = cubic.copy()
     sheared.cell[2, 0] = 0.05
-    turned = cubic.copy()
-    turned.rotate(10.0, "z", rotate_cell=True)
-    for atoms in (sheared, turned, cubic.repeat((1, 2, 1))):
+    rotated = cubic.copy()
+    rotated.rotate(10.0, "z", rotate_cell=True)
+    for atoms in (sheared, rotated, cubic.repeat((1, 2, 1))):
         with pytest.raises(StructureError, match="48 operations of crystal m-3m map onto itself"):
             results(path, atoms)
         assert np.isfinite(results(path, atoms, check_lattice=False)["energy"])

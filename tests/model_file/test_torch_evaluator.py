@@ -171,9 +171,9 @@ def test_with_a_rotation_the_model_sees_the_rotated_structure(driver, name, dire
     assert results.energy == pytest.approx(float(exact["energy"][0]), rel=1e-12)
     assert same(results.forces, exact["direct_forces" if direct else "forces"] @ ROTATION)
     if direct:
-        turned = exact.get("direct_virials")
-        assert (results.virials is None) == (turned is None)
-        assert turned is None or same(results.virials, ROTATION.T @ turned @ ROTATION)
+        rotated = exact.get("direct_virials")
+        assert (results.virials is None) == (rotated is None)
+        assert rotated is None or same(results.virials, ROTATION.T @ rotated @ ROTATION)
         return
     assert same(results.virial, ROTATION.T @ exact["virial"][0] @ ROTATION)
     assert same(results.virials, ROTATION.T @ exact["virials"] @ ROTATION)

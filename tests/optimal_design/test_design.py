@@ -216,12 +216,12 @@ def test_fewer_than_asked_for_are_all_returned():
 def test_neither_place_nor_orientation_nor_order_of_atoms_matters():
     """For an s-NNP; the order of the pool, too, changes names alone."""
     frames = pool()
-    turn = Rotation.from_rotvec([0.3, -1.1, 0.4]).as_matrix()
+    rotation = Rotation.from_rotvec([0.3, -1.1, 0.4]).as_matrix()
     others = []
     for k, atoms in enumerate(frames):
         other = atoms[np.random.default_rng(k).permutation(len(atoms))]
-        other.set_cell(other.cell.array @ turn.T)
-        other.positions = (other.positions + [0.7, -0.2, 5.1]) @ turn.T
+        other.set_cell(other.cell.array @ rotation.T)
+        other.positions = (other.positions + [0.7, -0.2, 5.1]) @ rotation.T
         others.append(other)
     order = np.random.default_rng(1).permutation(len(frames))
     result, other = design(frames, 4), design([others[k] for k in order], 4)

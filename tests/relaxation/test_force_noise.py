@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms
 from scipy.spatial.transform import Rotation
 
 from ase_mlip.errors import PrecisionWarning, StructureError
-from ase_mlip.relaxation.force_noise import TURN, ForceNoise, force_noise, warn_of_noise
+from ase_mlip.relaxation.force_noise import ROTATION, ForceNoise, force_noise, warn_of_noise
 
 
 class Vertical(Calculator):
@@ -37,9 +37,9 @@ class Vertical(Calculator):
 def test_anisotropy_is_what_a_rotation_makes_of_a_known_force():
     atoms = Atoms("CuAg", positions=[[0.0, 0.0, 0.0], [0.3, -0.2, 1.1]])
     atoms.calc = Vertical(k=2.0)
-    turn = Rotation.from_rotvec(TURN).as_matrix()
+    rotation = Rotation.from_rotvec(ROTATION).as_matrix()
     before = np.array([0.0, 0.0, 2.0 * 1.1])
-    after = turn.T @ np.array([0.0, 0.0, 2.0 * (turn @ atoms.positions[1])[2]])
+    after = rotation.T @ np.array([0.0, 0.0, 2.0 * (rotation @ atoms.positions[1])[2]])
     noise = force_noise(atoms)
     assert noise.anisotropy == pytest.approx(np.linalg.norm(after - before))
     assert noise.rounding < 1e-14

@@ -81,8 +81,8 @@ def test_only_without_the_antisymmetric_part_the_cell_keeps_its_orientation():
 
 def test_refining_keeps_orientation_and_order():
     atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
-    turn = Rotation.from_rotvec([0.3, 0.2, -0.5]).as_matrix()
-    atoms.set_cell(atoms.cell.array @ turn.T, scale_atoms=True)
+    rotation = Rotation.from_rotvec([0.3, 0.2, -0.5]).as_matrix()
+    atoms.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
     exact = atoms.copy()
     atoms.rattle(1e-3, seed=0)
     result = refined(atoms, 1e-2)
@@ -95,9 +95,9 @@ def test_refining_keeps_orientation_and_order():
 def test_alignment_removes_the_rotation_and_finds_the_supercell():
     crystal = bulk("Cu")
     stretch = expm(np.array([[0.02, 0.01, 0.0], [0.01, -0.01, 0.0], [0.0, 0.0, 0.03]]))
-    turn = Rotation.from_rotvec([0.0, 0.1, 0.05]).as_matrix()
+    rotation = Rotation.from_rotvec([0.0, 0.1, 0.05]).as_matrix()
     atoms = crystal * (2, 1, 1)
-    atoms.set_cell(atoms.cell.array @ (turn @ stretch).T, scale_atoms=True)
+    atoms.set_cell(atoms.cell.array @ (rotation @ stretch).T, scale_atoms=True)
     distances = atoms.get_all_distances(mic=True)
     cell = align(atoms, crystal)
     assert cell == pytest.approx(crystal.cell.array * [[2], [1], [1]])

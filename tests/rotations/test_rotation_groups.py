@@ -38,8 +38,8 @@ def test_which_harmonics_are_averaged_away(scheme, degree):
     """Oracle: scipy's spherical harmonics in a general direction; one degree more is not averaged away."""
     chosen = find_averaging(scheme)
     direction = np.array([0.36, 0.48, 0.8])
-    turned = chosen.rotations @ direction
-    polar, azimuth = np.arccos(turned[:, 2]), np.arctan2(turned[:, 1], turned[:, 0])
+    axes = chosen.rotations @ direction
+    polar, azimuth = np.arccos(axes[:, 2]), np.arctan2(axes[:, 1], axes[:, 0])
 
     def left(l):
         return max(abs(np.sum(chosen.weights * sph_harm_y(l, m, polar, azimuth))) for m in range(l + 1))
@@ -51,17 +51,17 @@ def test_which_harmonics_are_averaged_away(scheme, degree):
 @pytest.mark.parametrize(("name", "order"), [("diamond", 48), ("hexagonal", 24), ("rattled", 1)])
 def test_point_groups_of_crystals(name, order):
     atoms = {"diamond": bulk("Si", cubic=True), "hexagonal": bulk("Mg"), "rattled": silicon()}[name]
-    turn = Rotation.from_euler("xyz", [0.3, 0.5, 0.7]).as_matrix()
-    for structure in (atoms, rotated(atoms, turn)):
+    rotation = Rotation.from_euler("xyz", [0.3, 0.5, 0.7]).as_matrix()
+    for structure in (atoms, rotated(atoms, rotation)):
         chosen = find_averaging(structure)
         assert chosen.evaluations == order
         chosen.check_lattice(structure)
         chosen.check_lattice(structure.repeat((2, 2, 2)))
         for matrix in chosen.rotations:  # every operation maps the crystal onto itself, up to a translation
             environment = structure.get_all_distances(mic=True, vector=True)
-            turned = rotated(structure, matrix).get_all_distances(mic=True, vector=True)
+            vectors = rotated(structure, matrix).get_all_distances(mic=True, vector=True)
             assert sorted(np.linalg.norm(environment, axis=2).ravel().round(6)) == sorted(
-                np.linalg.norm(turned, axis=2).ravel().round(6)
+                np.linalg.norm(vectors, axis=2).ravel().round(6)
             )
 
 

@@ -28,8 +28,8 @@ def test_average_is_the_average_over_rotated_structures(random_path, scheme, for
     chosen = find_averaging(scheme)
     energies, vectors, tensors = [], [], []
     for matrix in chosen.rotations:
-        turned = rotated(atoms, matrix)
-        plain.calculate(turned)
+        copy = rotated(atoms, matrix)
+        plain.calculate(copy)
         energies.append(plain.results["energy"])
         vectors.append(plain.results["forces"] @ matrix)
         stress = plain.results["stress"]
@@ -56,13 +56,13 @@ def test_average_is_the_average_over_rotated_structures(random_path, scheme, for
 
 
 def check_every_element(path, atoms, scheme):
-    """Each of the group's operations applied to the structure: the same energy, forces turned with it."""
+    """Each of the group's operations applied to the structure: the same energy, forces rotated with it."""
     calculator = MLIPCalculator(path, symmetrize=scheme, check_lattice=False)
     calculator.calculate(atoms)
     energy, size = calculator.results["energy"], np.abs(calculator.results["energies"]).sum()
     forces = calculator.results["forces"]
-    turned = [rotated(atoms, matrix) for matrix in calculator.averaging.rotations]
-    for matrix, found in zip(calculator.averaging.rotations, calculator.evaluate(turned), strict=True):
+    copies = [rotated(atoms, matrix) for matrix in calculator.averaging.rotations]
+    for matrix, found in zip(calculator.averaging.rotations, calculator.evaluate(copies), strict=True):
         assert abs(found["energy"] - energy) <= 1e-11 * size
         np.testing.assert_allclose(found["forces"] @ matrix, forces, atol=1e-10)
 
@@ -83,11 +83,11 @@ def test_every_element_leaves_the_energy(random_path, scheme):
     check_every_element(random_path, atoms, scheme)
 
 
-@pytest.mark.parametrize("crystal", ["diamond", "turned", "hexagonal"])
+@pytest.mark.parametrize("crystal", ["diamond", "rotated", "hexagonal"])
 def test_every_element_of_a_crystals_group_leaves_the_energy(random_path, crystal):
     """Of the undisplaced crystal, and of a displaced one, which the group does not map onto itself."""
     atoms = bulk("Si", "hcp", a=3.0) if crystal == "hexagonal" else bulk("Si")
-    if crystal == "turned":
+    if crystal == "rotated":
         atoms = rotated(atoms, Rotation.from_euler("xyz", [0.3, 0.5, 0.7]).as_matrix())
     check_every_element(random_path, atoms, atoms)
     displaced = atoms.copy()

@@ -123,7 +123,7 @@ def test_recipes_are_valid_and_named_after_their_file(recipe):
 
 
 def test_elastic_constants_come_back_from_stresses(script, tmp_path, capsys):
-    """Strained frames, also as a supercell and turned, of a crystal whose stress is linear in the strain."""
+    """Strained frames, also as a supercell and rotated, of a crystal whose stress is linear in the strain."""
     from ase.build import bulk
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_strain, voigt_6_to_full_3x3_stress
@@ -142,12 +142,12 @@ def test_elastic_constants_come_back_from_stresses(script, tmp_path, capsys):
         atoms.info["group"] = "Elastic"
         atoms.calc = SinglePointCalculator(atoms, energy=0.0, stress=stress)
         frames.append(atoms)
-    turn = Rotation.from_rotvec([0.1, 0.2, -0.3]).as_matrix()
-    turned = frames[-1].copy()
-    turned.set_cell(turned.cell.array @ turn.T, scale_atoms=True)
-    stress = turn @ voigt_6_to_full_3x3_stress(frames[-1].get_stress()) @ turn.T
+    rotation = Rotation.from_rotvec([0.1, 0.2, -0.3]).as_matrix()
+    rotated = frames[-1].copy()
+    rotated.set_cell(rotated.cell.array @ rotation.T, scale_atoms=True)
+    stress = rotation @ voigt_6_to_full_3x3_stress(frames[-1].get_stress()) @ rotation.T
     stress = full_3x3_to_voigt_6_stress(stress)
-    turned.calc = SinglePointCalculator(turned, energy=0.0, stress=stress)
-    write(tmp_path / "strained.xyz", [*frames, turned])
+    rotated.calc = SinglePointCalculator(rotated, energy=0.0, stress=stress)
+    write(tmp_path / "strained.xyz", [*frames, rotated])
     script("elastic_constants_of_data", tmp_path / "strained.xyz")
     assert "C11 160.0, C12 120.0, C44 75.0" in capsys.readouterr().out

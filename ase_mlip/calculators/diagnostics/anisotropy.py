@@ -1,4 +1,4 @@
-"""How much a model's results change when a structure is turned, for every way of averaging over rotations."""
+"""How much a model's results change when a structure is rotated, for every averaging scheme."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ def measure(
     chosen = [find_averaging(scheme) for scheme in schemes]
     pool, weights = pooled(chosen)
     samples = []
-    for turn in uniform_rotations(max(2, orientations), seed):
+    for rotation in uniform_rotations(max(2, orientations), seed):
         samples.append(
-            [np.tensordot(weights, values, 1) for values in _by_rotation(model, graph, pool @ turn)]
+            [np.tensordot(weights, values, 1) for values in _by_rotation(model, graph, pool @ rotation)]
         )
         if progress is not None:
             progress()
@@ -134,13 +134,11 @@ def pooled(schemes: Sequence[Averaging]) -> tuple[np.ndarray, np.ndarray]:
     pool = np.zeros((0, 3, 3))
     entries = []
     for row, scheme in enumerate(schemes):
-        turns = scheme.rotations if len(scheme.rotations) else np.eye(3)[None]
-        shares = scheme.weights if len(scheme.rotations) else np.ones(1)
-        for turn, share in zip(turns, shares, strict=True):
-            same = np.flatnonzero(np.abs(pool - turn).max(axis=(1, 2)) < SAME)
+        for rotation, share in zip(*scheme.matrices(), strict=True):
+            same = np.flatnonzero(np.abs(pool - rotation).max(axis=(1, 2)) < SAME)
             if not len(same):
                 same = [len(pool)]
-                pool = np.concatenate([pool, turn[None]])
+                pool = np.concatenate([pool, rotation[None]])
             entries.append((row, same[0], share))
     weights = np.zeros((len(schemes), len(pool)))
     for row, column, share in entries:
@@ -151,7 +149,7 @@ def pooled(schemes: Sequence[Averaging]) -> tuple[np.ndarray, np.ndarray]:
 def _by_rotation(
     model: Model, graph: Graph, rotations: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energies [G], forces [G, N, 3] and virials [G, 3, 3] of each rotation, turned back."""
+    """Energies [G], forces [G, N, 3] and virials [G, 3, 3] of each rotation, rotated back."""
     n_atoms = len(graph.species)
     size = max(1, VALUES_AT_ONCE // n_atoms)
     energies, forces, virials = [], [], []

@@ -1,7 +1,7 @@
 """How far a model is from rotational symmetry: the spread over a group, and what averaging leaves.
 
 The spread over the rotations of an averaging is the **plain** model's anisotropy. What is left after
-averaging shows when the same group is turned: with an exactly symmetric model nothing would change.
+averaging shows when the same group is rotated: with an exactly symmetric model nothing would change.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ...graph.neighbors import Graph
     from ...model_file.model import Model
 
-SEED = 20_231_215  # of the turns by which residuals are estimated; any number would do
-TURNS = 2
+SEED = 20_231_215  # of the rotations by which residuals are estimated; any number would do
+ROTATIONS = 2
 
 
 def deviation(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -32,24 +32,17 @@ def deviation(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def residual_of_forces(model: Model, graph: Graph, chosen: Averaging, direct: bool = False) -> float:
-    """Root mean square, over atoms, of how far averaged forces change when the group is turned, eV/Å.
+    """Root mean square, over atoms, of how far averaged forces change when the group is rotated, eV/Å.
 
-    The plain model is turned as it is. Each of the turns costs one evaluation of the average.
+    The plain model is rotated as it is. Each rotation costs one evaluation of the average.
     """
     samples = []
     name = "direct_forces" if direct else "forces"
-    for turn in range(TURNS + 1):
-        turned = averaging_turned(chosen, random_rotation(SEED, turn) if turn else np.eye(3))
-        samples.append(model(graph, [name], turned)[name].cpu().numpy())
+    for k in range(ROTATIONS + 1):
+        rotated = chosen.after(random_rotation(SEED, k) if k else np.eye(3))
+        samples.append(model(graph, [name], rotated)[name].cpu().numpy())
     # an unbiased estimate of the variance from few samples
     return float(np.sqrt(np.var(samples, axis=0, ddof=1).sum(axis=-1).mean()))
-
-
-def averaging_turned(chosen: Averaging, turn: np.ndarray) -> Averaging:
-    """The averaging in a frame turned by ``turn`` [3, 3]: R_g turn; of the plain model the turn alone."""
-    if len(chosen.rotations) == 0:
-        return Averaging("turned", turn[None], np.ones(1))
-    return Averaging(chosen.name, chosen.rotations @ turn, chosen.weights)
 
 
 def choose_averaging(

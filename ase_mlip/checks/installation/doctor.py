@@ -1,4 +1,4 @@
-"""What is installed, what was built against what, and the command that mends what does not fit.
+"""What is installed, what was built against what, and the command that fixes what does not fit.
 
 Nothing compiled is loaded into this process: a library that fits is tried in a process of its own, last.
 """
@@ -54,7 +54,7 @@ def format_findings(findings: list[Finding]) -> str:
 
 
 def run() -> int:
-    """Print the report; 1 if something has to be mended, else 0.
+    """Print the report; 1 if something has to be fixed, else 0.
 
     Returns
     -------

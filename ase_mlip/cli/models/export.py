@@ -44,7 +44,7 @@ def export(
     allow_pickle: bool,
     as_json: bool,
 ) -> None:
-    """Turn a checkpoint into a model file.
+    """Write a checkpoint as a model file.
 
     SOURCE is a checkpoint of MACE, NequIP, Allegro, SevenNet or PET, or a name that the family's installed
     package knows, such as 7net-0. The file is written only if energies, forces and stress are the family's

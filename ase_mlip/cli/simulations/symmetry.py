@@ -69,8 +69,9 @@ def symmetry(
     total = len(frames) * orientations
     with tqdm(total=total, disable=not sys.stderr.isatty(), unit="orientation", leave=False) as bar:
         for file, atoms in frames.items():
-            turns = averagings[file]
-            found[file] = anisotropy.measure(loaded, atoms, turns, orientations, progress=bar.update)
+            found[file] = anisotropy.measure(
+                loaded, atoms, averagings[file], orientations, progress=bar.update
+            )
     lines = []
     for file, rows in found.items():
         lines.append(f"{file}: {len(frames[file])} atoms, {orientations} orientations, {loaded.dtype}")

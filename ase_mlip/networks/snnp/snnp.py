@@ -133,9 +133,9 @@ class SNNP(torch.nn.Module):
             torch.nn.init.normal_(self.g.coefficients, std=0.3)
             n, channels = self.f.coefficients.size(2), self.f.channels
             place = torch.linspace(0.0, 1.0 - 1.0 / n, n)
-            turn = min(0.8, 0.4 * n / max(channels, 1)) * math.pi
+            phase = min(0.8, 0.4 * n / max(channels, 1)) * math.pi
             for channel in range(channels):
-                self.f.coefficients[:, channel] = (1.0 - place) * torch.cos(turn * channel * place)
+                self.f.coefficients[:, channel] = (1.0 - place) * torch.cos(phase * channel * place)
 
     def forward(
         self,

@@ -133,9 +133,9 @@ def _eigenvalue_bounds(matrix: np.ndarray, selected: Pool, others: Pool) -> np.n
     starts, directions = [], []
     for index in range(len(selected)):
         rows = selected.gather(np.array([index]))[0] @ between
-        left, turned = linalg.eigh(np.diag(values[:_BETWEEN]) - rows.T @ rows)
+        left, axes = linalg.eigh(np.diag(values[:_BETWEEN]) - rows.T @ rows)
         starts.append(left[:_DIRECTIONS])
-        directions.append(turned[:, :_DIRECTIONS])
+        directions.append(axes[:, :_DIRECTIONS])
     smallest = np.empty((len(selected), len(others)))
     for part, squares in _along(others.times(between), np.array(directions)):
         smallest[part] = (np.array(starts[part])[:, None, :] + squares).min(axis=2)

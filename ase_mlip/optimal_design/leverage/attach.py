@@ -113,8 +113,8 @@ class Features:
             )
         self._snnp = SNNPBasis(model) if is_snnp else None
         self.copies = 1 if is_snnp else rotations
-        turns = [random_rotation(0, evaluation) for evaluation in range(1, self.copies)]
-        self._turns = [model.exported, *(_rotated(model.exported, turn) for turn in turns)]
+        rotations = [random_rotation(0, evaluation) for evaluation in range(1, self.copies)]
+        self._averagings = [model.exported, *(model.exported.after(rotation) for rotation in rotations)]
 
     def prior(self, information: np.ndarray) -> np.ndarray:
         """A₀ of :func:`.whitening.whiten`, [F, F]."""
@@ -135,16 +135,16 @@ class Features:
                 graph = self.model.graph_of(atoms)
             except StructureError as error:
                 raise StructureError(f"structure {index} of `{name}`: {error}") from None
-            rows = np.concatenate([self._of_graph(graph, turn)[0] for turn in self._turns])
+            rows = np.concatenate([self._of_graph(graph, averaging)[0] for averaging in self._averagings])
             if progress is not None:
                 progress(index + 1, len(structures), "features")
             yield rows
 
-    def _of_graph(self, graph: Graph, turn: Averaging) -> tuple[np.ndarray, np.ndarray]:
+    def _of_graph(self, graph: Graph, averaging: Averaging) -> tuple[np.ndarray, np.ndarray]:
         """φ [N, F] and the energies [N] (eV) without reference energies."""
         with _torchscript.calling():
             wanted = [] if self._snnp else ["features"]
-            found = self.model(graph, wanted, turn)
+            found = self.model(graph, wanted, averaging)
             features = self._snnp(graph) if self._snnp else found["features"]
             references = self.model.module.reference_energies.cpu()[graph.species]
             return features.cpu().numpy(), found["energies"].cpu().numpy() - references.numpy()
@@ -162,7 +162,7 @@ class Features:
             atoms = data[len(rows) % len(data)].copy()
             atoms.positions += generator.normal(scale=0.05, size=atoms.positions.shape)
             graph = self.model.graph_of(atoms)
-            features, values = self._of_graph(graph, self._turns[len(rows) % len(self._turns)])
+            features, values = self._of_graph(graph, self._averagings[len(rows) % self.copies])
             rows.append(np.concatenate([features, atoms.numbers[:, None] == numbers], axis=1))
             energies.append(values)
             owners.append(_places(blocks, atoms.numbers))
@@ -218,7 +218,7 @@ def calibrate(
             ) from None
         graph = source.model.graph_of(atoms)
         found = source.model(graph, [] if source.basis == "snnp" else ["features"])
-        features, _ = source._of_graph(graph, source._turns[0])
+        features, _ = source._of_graph(graph, source._averagings[0])
         species = torch.from_numpy(np.asarray(atoms.numbers, dtype=np.int64))
         one = torch.from_numpy(features), species, torch.zeros_like(species), 1
         deviations.append(float(leverage.of_structures(*one)[1]))
@@ -305,13 +305,6 @@ def _rotations(info: ModelInfo, asked: int | None) -> int:
             raise MLIPError(f"`rotations`: expected at least 1, got {asked}")
         return asked
     return 1 if info.equivariant or info.symmetrization is not None else ROTATIONS
-
-
-def _rotated(averaging: Averaging, turn: np.ndarray) -> Averaging:
-    """The averaging [G, 3, 3] of a structure that was rotated by ``turn`` [3, 3] before."""
-    if len(averaging.rotations) == 0:
-        return Averaging("one", turn[None], np.ones(1))
-    return Averaging(averaging.name, averaging.rotations @ turn, averaging.weights)
 
 
 def _is_snnp(model: Model) -> bool:

@@ -52,16 +52,13 @@ class FeatureSums:
 
     def __init__(self, model: Model, averaging: Averaging, atoms: Atoms):
         check_species(atoms.numbers, model.info.species)
-        turns = averaging.at(0)
-        one = len(turns.rotations) == 0
         self.atoms = atoms.copy()
         self.atoms.calc = None
         self._model = model
-        self._turns = np.eye(3)[None] if one else turns.rotations
-        self._weights = np.ones(1) if one else turns.weights
+        self._rotations, self._weights = averaging.at(0).matrices()
         self._sides = _sides(self._weights)
         self._neighbors = NeighborList(model.info.cutoff, SKIN, model.info.pair_cutoffs, model.device)
-        self._at_rest = self._features([(self._graph(self.atoms), turn) for turn in self._turns])
+        self._at_rest = self._features([(self._graph(self.atoms), rotation) for rotation in self._rotations])
 
     def of_atoms(self) -> np.ndarray:
         """[N, F]"""
@@ -97,7 +94,7 @@ class FeatureSums:
         return self._derivatives(itertools.starmap(strained, PAIRS), STRAIN)
 
     def _derivatives(self, changes: Iterable[Change], step: float) -> np.ndarray:
-        count = len(self._turns)
+        count = len(self._rotations)
         if self._sides is None:
             sums = self._sums(item for change in changes for item in self._both_ends(change, step))
             ends = sums.reshape(-1, 2, count, sums.shape[1])
@@ -108,11 +105,12 @@ class FeatureSums:
 
     def _both_ends(self, change: Change, step: float) -> Iterator[tuple[Graph, np.ndarray]]:
         ends = [self._graph(change(side * step)) for side in (1.0, -1.0)]
-        return itertools.product(ends, self._turns)
+        return itertools.product(ends, self._rotations)
 
     def _one_end_each(self, change: Change, step: float) -> Iterator[tuple[Graph, np.ndarray]]:
         ends = {side: self._graph(change(side * step)) for side in (1.0, -1.0)}
-        return ((ends[side], turn) for side, turn in zip(self._sides, self._turns, strict=True))
+        pairs = zip(self._sides, self._rotations, strict=True)
+        return ((ends[side], rotation) for side, rotation in pairs)
 
     def _graph(self, atoms: Atoms) -> Graph:
         return self._neighbors.update(atoms)
@@ -137,13 +135,13 @@ class FeatureSums:
     @_torchscript.calling()
     def _together(self, items: list[tuple[Graph, np.ndarray]]) -> np.ndarray:
         """Features [items, N, F] of rotated copies that are evaluated in one call."""
-        graph = concatenate([_turned(graph, turn) for graph, turn in items])
+        graph = concatenate([_rotated(graph, rotation) for graph, rotation in items])
         found = self._model(graph, ["features"], PLAIN)["features"]
         return found.detach().cpu().numpy().reshape(len(items), len(self.atoms), -1)
 
 
-def _turned(graph: Graph, turn: np.ndarray) -> Graph:
-    matrix = torch.from_numpy(np.ascontiguousarray(turn.T)).to(graph.edge_vectors.device)
+def _rotated(graph: Graph, rotation: np.ndarray) -> Graph:
+    matrix = torch.from_numpy(np.ascontiguousarray(rotation.T)).to(graph.edge_vectors.device)
     return replace(graph, edge_vectors=graph.edge_vectors @ matrix)
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.calculators.diagnostics.anisotropy import Anisotropy, measure, pooled, to_text
-from ase_mlip.calculators.diagnostics.residual import averaging_turned, uniform_rotations
+from ase_mlip.calculators.diagnostics.residual import uniform_rotations
 from ase_mlip.cli.program import main
 from ase_mlip.graph.neighbors import build_graph
 from ase_mlip.pictures.plots import plot_anisotropy
@@ -26,18 +26,18 @@ def model():
 
 
 def test_plain_anisotropy_is_that_of_rotated_structures(model):
-    """Oracle: the calculator on structures that are themselves turned."""
+    """Oracle: the calculator on structures that are themselves rotated."""
     atoms = read(STRUCTURE)
     (row,) = measure(model, atoms, ["none"], orientations=5)
     calculator = MLIPCalculator(model)
     energies, forces = [], []
-    for turn in uniform_rotations(5):
-        turned = atoms.copy()
-        turned.set_cell(atoms.cell.array @ turn.T)
-        turned.positions = atoms.positions @ turn.T
-        calculator.calculate(turned)
+    for rotation in uniform_rotations(5):
+        rotated = atoms.copy()
+        rotated.set_cell(atoms.cell.array @ rotation.T)
+        rotated.positions = atoms.positions @ rotation.T
+        calculator.calculate(rotated)
         energies.append(calculator.results["energy"])
-        forces.append(calculator.results["forces"] @ turn)
+        forces.append(calculator.results["forces"] @ rotation)
     assert row.energy == pytest.approx(np.std(energies) / len(atoms), rel=1e-6)
     deviations = np.linalg.norm(forces - np.mean(forces, axis=0), axis=2)
     assert row.forces == pytest.approx(np.sqrt((deviations**2).mean()), rel=1e-6)
@@ -54,7 +54,7 @@ def test_more_rotations_leave_less(model):
 
 
 def test_shared_rotations_are_evaluated_once(model):
-    """Every scheme of the pool gives what it gives alone: the average of the model in turned frames."""
+    """Every scheme of the pool gives what it gives alone: the average of the model in rotated frames."""
     atoms = read(STRUCTURE)
     schemes = ["octahedral", "none", "lebedev 5", "octahedral+inversion"]
     pool, weights = pooled([find_averaging(name) for name in schemes])
@@ -63,8 +63,8 @@ def test_shared_rotations_are_evaluated_once(model):
     together = measure(model, atoms, schemes, orientations=3)
     graph = build_graph(atoms, model.info.cutoff)
     for row, name in zip(together, schemes, strict=True):
-        turned = [averaging_turned(find_averaging(name), turn) for turn in uniform_rotations(3)]
-        outputs = [model(graph, ("forces", "virial"), averaging) for averaging in turned]
+        rotated = [find_averaging(name).after(rotation) for rotation in uniform_rotations(3)]
+        outputs = [model(graph, ("forces", "virial"), averaging) for averaging in rotated]
         forces = np.array([output["forces"].numpy() for output in outputs])
         expected = np.sqrt(np.var(forces, axis=0).sum(axis=1).mean())
         assert row.forces == pytest.approx(expected, rel=1e-6)

@@ -22,7 +22,7 @@ def finding(name: str) -> doctor.Finding:
     return found
 
 
-def test_a_sound_installation_has_nothing_to_mend():
+def test_a_sound_installation_has_nothing_to_fix():
     _ops.load()
     findings = doctor.diagnose()
     assert not [item for item in findings if item.status == doctor.FAIL], doctor.format_findings(findings)
@@ -42,7 +42,7 @@ def test_missing_operators_come_with_the_command_that_builds_them(empty_cache):
     assert found.remedy == "ase-mlip build"
 
 
-def test_missing_operators_and_compiler_have_to_be_mended(empty_cache, monkeypatch):
+def test_missing_operators_and_compiler_have_to_be_fixed(empty_cache, monkeypatch):
     monkeypatch.setattr(_build, "find_compiler", lambda: None)
     assert finding("compiler").status == doctor.WARN
     assert finding("operators").status == doctor.FAIL
@@ -136,7 +136,7 @@ def test_the_report_ends_with_lammps_and_survives_a_broken_one(monkeypatch):
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
-def test_exit_status_says_whether_something_has_to_be_mended(monkeypatch, capsys, status, code):
+def test_exit_status_says_whether_something_has_to_be_fixed(monkeypatch, capsys, status, code):
     monkeypatch.setattr(doctor, "diagnose", lambda: [doctor.Finding("thing", status, "found", "remedy")])
     assert doctor.run() == code
     assert "-> remedy" in capsys.readouterr().out

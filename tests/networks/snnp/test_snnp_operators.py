@@ -139,8 +139,8 @@ def loss_gradients(network: SNNP, graph, compiled_training: bool) -> list[torch.
     energies = network(*arguments(graph, vectors), [])["energies"]
     (gradients,) = torch.autograd.grad(energies.sum(), vectors, create_graph=True)
     weights = torch.linspace(-1.0, 1.0, len(energies), dtype=torch.float64)
-    turns = torch.sin(torch.arange(gradients.numel(), dtype=torch.float64)).view_as(gradients)
-    loss = (weights * energies).sum() + (turns * gradients**2).sum()
+    factors = torch.sin(torch.arange(gradients.numel(), dtype=torch.float64)).view_as(gradients)
+    loss = (weights * energies).sum() + (factors * gradients**2).sum()
     parameters = [p for p in network.parameters() if p.requires_grad and p.numel() > 0]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     zeros = [torch.zeros_like(p) for p in parameters]

@@ -131,11 +131,11 @@ def test_costs_without_a_size_are_a_design_per_cost():
 def test_designs_do_not_depend_on_the_coordinates(criterion):
     rng = np.random.default_rng(15)
     blocks, target = random_pool(rng, 30, 4), rng.normal(size=(6, 4))
-    turn = rng.normal(size=(4, 4)) @ np.diag([1.0, 1e3, 1e-4, 10.0])
+    change = rng.normal(size=(4, 4)) @ np.diag([1.0, 1e3, 1e-4, 10.0])
     design = continuous_design(blocks, criterion, target=target)
-    turned = continuous_design([b @ turn for b in blocks], criterion, target=target @ turn)
-    offset = 2.0 * np.linalg.slogdet(turn)[1] if criterion == "d" else 0.0
-    assert turned.value - offset == pytest.approx(design.value, rel=3e-3 if criterion == "g" else 1e-5)
+    other = continuous_design([b @ change for b in blocks], criterion, target=target @ change)
+    offset = 2.0 * np.linalg.slogdet(change)[1] if criterion == "d" else 0.0
+    assert other.value - offset == pytest.approx(design.value, rel=3e-3 if criterion == "g" else 1e-5)
 
 
 def test_the_forms_of_blocks_give_the_same():

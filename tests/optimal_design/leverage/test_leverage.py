@@ -90,8 +90,8 @@ def test_invariance_under_permutation_and_translation(attached):
 
 
 def test_rotated_copies_of_the_data_are_data_of_a_network_that_depends_on_the_frame(plain, tmp_path):
-    attach_leverage(plain, training_data(3), tmp_path / "turned.pt")
-    assert read_info(tmp_path / "turned.pt").training["leverage"]["rotations"] == 4
+    attach_leverage(plain, training_data(3), tmp_path / "rotated.pt")
+    assert read_info(tmp_path / "rotated.pt").training["leverage"]["rotations"] == 4
 
 
 def test_averages_over_rotations_have_the_leverage_of_averaged_features(attached):

@@ -77,9 +77,9 @@ def test_an_snnp_has_that_of_its_linear_basis_by_centre(snnp, tmp_path, kernel, 
 
 def test_an_snnp_does_not_notice_rotations(snnp):
     atoms = oxide(9, 0.3)
-    turned = atoms.copy()
-    turned.rotate(31.0, (1, 2, 3), rotate_cell=True)
-    first, second = (diagnostics(snnp, one) for one in (atoms, turned))
+    rotated = atoms.copy()
+    rotated.rotate(31.0, (1, 2, 3), rotate_cell=True)
+    first, second = (diagnostics(snnp, one) for one in (atoms, rotated))
     np.testing.assert_allclose(second["leverage"], first["leverage"], rtol=1e-6)
 
 

@@ -37,8 +37,8 @@ def read_out(pet) -> np.ndarray:
 def thirds() -> Averaging:
     """Rotations about one axis, an odd number: no halves."""
     angles = 2.0 * np.pi * np.arange(3) / 3.0
-    turns = [[[np.cos(a), -np.sin(a), 0.0], [np.sin(a), np.cos(a), 0.0], [0.0, 0.0, 1.0]] for a in angles]
-    return Averaging("thirds", np.array(turns), np.full(3, 1.0 / 3.0))
+    rotations = [[[np.cos(a), -np.sin(a), 0.0], [np.sin(a), np.cos(a), 0.0], [0.0, 0.0, 1.0]] for a in angles]
+    return Averaging("thirds", np.array(rotations), np.full(3, 1.0 / 3.0))
 
 
 @pytest.mark.parametrize("scheme", ["none", "thirds", "tetrahedral", "octahedral"])

@@ -111,10 +111,10 @@ def test_rows_are_per_atom_sums_and_only_those_asked_for():
 def test_information_does_not_see_rotation_translation_and_order():
     basis = LinearBasis(make())
     atoms = crystal(3)
-    turn = Rotation.from_rotvec([0.3, -1.1, 0.4]).as_matrix()
+    rotation = Rotation.from_rotvec([0.3, -1.1, 0.4]).as_matrix()
     moved = atoms.copy()
     moved.positions += [0.7, -0.2, 5.1]
-    others = [rotated(atoms, turn), moved, atoms[np.random.default_rng(0).permutation(8)]]
+    others = [rotated(atoms, rotation), moved, atoms[np.random.default_rng(0).permutation(8)]]
     found = [gram([rows.block(("energy", "forces"))]) for rows in linear_rows(basis, [atoms, *others])]
     for one in found[1:]:
         np.testing.assert_allclose(one, found[0], rtol=0, atol=1e-11 * np.abs(found[0]).max())

@@ -104,9 +104,9 @@ def test_features_that_know_no_symmetry_are_averaged(pet):
     assert len(averaging.rotations) == 12
     assert all(np.abs(octahedral - one).max(axis=(1, 2)).min() < 1e-12 for one in averaging.rotations)
     atoms = small()
-    turn = averaging.rotations[5]
+    rotation = averaging.rotations[5]
     plain, averaged = (
-        [next(sketch_rows(pet, [one], 1, symmetrize=scheme)) for one in (atoms, rotated(atoms, turn))]
+        [next(sketch_rows(pet, [one], 1, symmetrize=scheme)) for one in (atoms, rotated(atoms, rotation))]
         for scheme in ("none", None)
     )
     scale = np.abs(plain[0].energy).max()
