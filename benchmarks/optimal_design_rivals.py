@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from optimal_design_element import Frames
+from optimal_design_element import Frames
 
 
 def stratified(groups: np.ndarray, size: int, seed: int) -> np.ndarray:

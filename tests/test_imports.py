@@ -243,6 +243,17 @@ def test_tests_share_helper_modules_and_never_each_other():
     assert wrong == []
 
 
+def test_benchmarks_never_import_each_other_in_a_circle():
+    paths = {path.stem: path for path in (TESTS.parent / "benchmarks").glob("*.py")}
+    graph = {}
+    for name, path in paths.items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        found |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+        graph[name] = (found & paths.keys(), set())
+    assert [name for name in graph if name in reachable(name, graph)] == []
+
+
 def test_helper_modules_of_tests_have_names_of_their_own():
     names = [path.stem for path in TESTS.rglob("*.py") if not path.stem.startswith("test_")]
     names = [name for name in names if name != "conftest"]

@@ -19,7 +19,7 @@ def study(monkeypatch):
     import optimal_design_tables
 
     yield optimal_design_rivals, optimal_design_tables
-    for name in ("optimal_design_rivals", "optimal_design_tables"):
+    for name in ("optimal_design_element", "optimal_design_rivals", "optimal_design_tables"):
         sys.modules.pop(name, None)
 
 
