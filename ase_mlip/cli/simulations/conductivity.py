@@ -10,7 +10,7 @@ from ...voigt import NAMES, PAIRS
 from .. import options
 from ..common import bar
 from ..options import COUNT, POSITIVE
-from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 MESH, DISTANCE = (11, 11, 11), 0.03  # Å; of thermal_conductivity, without importing it; a test compares them
 

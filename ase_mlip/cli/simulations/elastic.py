@@ -7,7 +7,7 @@ import click
 from ...voigt import NAMES
 from ..common import bar
 from ..options import POSITIVE, Finite
-from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 
 @click.command()

@@ -8,7 +8,7 @@ import click
 
 from ..common import bar
 from ..options import POSITIVE, Finite
-from .relaxed import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
 _SHAPES = {
     "relaxed": "relaxed, with the atoms",

@@ -19,7 +19,7 @@ from ..common import (
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
 from ..results import refuse_other_results, require_folder, run_settings
-from .relaxed import DTYPE, warnings_as_lines
+from .crystal_run import DTYPE, warnings_as_lines
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -22,7 +22,7 @@ from ..common import (
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
 from ..results import Results, output_options
-from .relaxed import warnings_as_lines
+from .crystal_run import warnings_as_lines
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -11,7 +11,7 @@ from .. import options
 from ..common import bar, check_known, chosen_scheme, read_named
 from ..options import COUNT, CRYSTAL, FILE, POSITIVE, averaging_arguments
 from ..results import answer, require_folder
-from .relaxed import DTYPE
+from .crystal_run import DTYPE
 
 
 @click.command()

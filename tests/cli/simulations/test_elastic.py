@@ -14,9 +14,9 @@ from optional_packages import needs_phono3py
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
 from ase_mlip.cli.simulations.conductivity import conductivity
+from ase_mlip.cli.simulations.crystal_run import CrystalRun
 from ase_mlip.cli.simulations.elastic import elastic
 from ase_mlip.cli.simulations.eos import eos
-from ase_mlip.cli.simulations.relaxed import CrystalRun
 from ase_mlip.rotations.rotation_file import write_rotations
 from ase_mlip.rotations.schemes import find_averaging
 
