@@ -12,6 +12,7 @@ from ase import Atoms
 
 from ..calculators.inputs import structure_with_calculator
 from ..crystals import (
+    SYMPREC,
     refuse_constraints,
     refuse_random,
     require_crystal,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 RELAXED = 1e-4  # eV/Å, what `relax_first=True` asks for
 MAX_STEPS = 1000
-INPUT_SYMPREC = 1e-2  # Å
+INPUT_SYMPREC = SYMPREC
 # A crystal that goes further in the relaxation is another one than was given: choices of this project
 FURTHEST = 0.5  # Å, of an atom
 LARGEST_STRAIN = 0.1

@@ -17,7 +17,7 @@ from ase.data import atomic_numbers
 from torch import Tensor
 
 from .. import _torchscript
-from ..converters.export_again import loaded_network, made_anew
+from ..converters.export_again import SAME, loaded_network, made_anew
 from ..data.batches import GraphDataset
 from ..data.references import Sample
 from ..errors import MLIPError, ModelFileError
@@ -29,7 +29,6 @@ from ..model_file.info import ModelInfo
 from ..model_file.model import Model, load_model
 from ..model_file.symmetrized_model import SymmetrizedModel
 
-SAME = 1e-12  # relative, or of 1 eV: energies of the rebuilt network and of the file, in float64
 ATOMS_AT_ONCE = 256  # in one pass through the network
 PROBE_STEP = 1e-4  # of the weights' own size, along a random direction; central differences in float64
 PROBE_TOLERANCE = 1e-4  # relative

@@ -38,7 +38,7 @@ _OPTIONS = (
     options.symprec,
     options.fmax,
 )  # fmt: skip
-FMAX = 1e-4  # eV/Å
+FMAX = 1e-4  # eV/Å, lattice_dynamics.input.RELAXED, which `--help` must not import; a test compares them
 DTYPE = "float64"  # differences and curvatures of energies and forces lose half of the digits
 AVERAGING = "--symmetrize octahedral"
 

@@ -14,9 +14,10 @@ from optional_packages import needs_phono3py
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
 from ase_mlip.cli.simulations.conductivity import conductivity
-from ase_mlip.cli.simulations.crystal_run import CrystalRun
+from ase_mlip.cli.simulations.crystal_run import FMAX, CrystalRun
 from ase_mlip.cli.simulations.elastic import elastic
 from ase_mlip.cli.simulations.eos import eos
+from ase_mlip.lattice_dynamics.input import RELAXED
 from ase_mlip.rotations.rotation_file import write_rotations
 from ase_mlip.rotations.schemes import find_averaging
 
@@ -167,6 +168,10 @@ def test_what_anisotropy_leaves_is_said_as_the_command_has_it(files, rough):
     result = run(elastic, files / "sw.pt", files / "si.xyz", "--strains", 2)
     assert re.search(r"^residual force \S+ eV/Å$", result.stdout, re.M)
     assert "warning" not in result.stderr
+
+
+def test_crystals_are_relaxed_as_far_as_the_functions_relax_them():
+    assert FMAX == RELAXED
 
 
 def test_a_force_that_the_relaxation_does_not_see_is_explained():
