@@ -114,8 +114,8 @@ def rotations(probe: Probe) -> list[CheckResult]:
     for name, matrices, judged in cases:
         energies, deviations = [], {key: [] for key in vectors}
         for matrix in matrices:
-            vectors = graph.edge_vectors @ torch.from_numpy(matrix.T.copy())
-            rotated = _without_net_force(probe.evaluate_all(replace(graph, edge_vectors=vectors)))
+            edges = graph.edge_vectors @ torch.from_numpy(matrix.T.copy())
+            rotated = _without_net_force(probe.evaluate_all(replace(graph, edge_vectors=edges)))
             energies.append(rotated["energy"] - outputs["energy"])
             for key in vectors:
                 deviations[key].append(rotated[key] @ matrix - outputs[key])
