@@ -276,8 +276,9 @@ def refuse_options(but: Iterable[str], mode: str) -> None:
     """
     context = click.get_current_context()
     for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-        if given and parameter.name not in but:
+        # click before 8.3 says of an argument that was left out that it was given
+        is_option = isinstance(parameter, click.Option) and parameter.name not in but
+        if is_option and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             raise click.BadParameter(f"has no meaning with {mode}", param_hint=parameter.opts[0])
 
 
