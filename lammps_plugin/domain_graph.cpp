@@ -1,6 +1,7 @@
 #include "domain_graph.h"
 
 #include "../csrc/common/parallel.h"
+#include "elements.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -21,9 +22,6 @@
 
 namespace mlip {
 namespace {
-
-constexpr double kSmallestDistance = 1e-3; // Å, as for the calculator in Python
-constexpr int kMaxAtomicNumber = 118;
 
 constexpr int64_t kEdgesPerTask = 8192;
 

@@ -16,9 +16,10 @@ inline constexpr std::array<const char*, 119> kSymbols = {
     "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U",  "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md",
     "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og"};
 
+inline constexpr int kMaxAtomicNumber = static_cast<int>(kSymbols.size()) - 1;
+
 inline std::string element_symbol(int number) {
-    return number > 0 && number < static_cast<int>(kSymbols.size()) ? kSymbols[number]
-                                                                    : "Z=" + std::to_string(number);
+    return number > 0 && number <= kMaxAtomicNumber ? kSymbols[number] : "Z=" + std::to_string(number);
 }
 
 /// Atomic number of a symbol, -1 if there is no such element.

@@ -120,13 +120,16 @@ struct Topology {
     std::vector<int64_t> reverse; // [n_pairs] the pair with the opposite vector, or -1
 };
 
+/// Å, as for the calculator in Python; nearer atoms are a mistake, and give no meaningful force.
+constexpr double kSmallestDistance = 1e-3;
+
 struct Request {
     bool direct = false;              // forces (and virial) of the direct heads instead of derivatives
     bool virials = false;             // per-atom virials
     bool centroid_virials = false;    // -r (x) dE/dr of each edge, all to the neighbour
     bool leverage = false;            // of the owned nodes
     bool spread = false;              // what each sample gave: each rotation, or each member of a committee
-    const double* rotation = nullptr; // [3, 3] row-major R: the model sees R x; results are turned back
+    const double* rotation = nullptr; // [3, 3] row-major R: the model sees R x; results are rotated back
 };
 
 /// Pointers stay valid until the next call. Energies in eV, forces in eV/Å, virials in eV with LAMMPS' sign.

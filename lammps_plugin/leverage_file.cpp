@@ -1,5 +1,7 @@
 #include "leverage_file.h"
 
+#include "elements.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -10,7 +12,6 @@ namespace mlip {
 namespace {
 
 constexpr const char* kAttach = "attach one with `ase-mlip design --attach MODEL DATA -o NEW`";
-constexpr size_t kNumbers = 119; // atomic numbers, from 0
 constexpr int64_t kVersion = 1, kMostColumns = 65535;
 
 [[noreturn]] void fail(const char* name, const std::string& expected, const json& value) {
@@ -26,7 +27,7 @@ bool is_positive(const json& value) {
 
 /// Block of each atomic number, -1 for those in none.
 std::vector<int64_t> read_blocks(const json& blocks, const std::set<int64_t>& species) {
-    std::vector<int64_t> block_of(kNumbers, -1);
+    std::vector<int64_t> block_of(kMaxAtomicNumber + 1, -1);
     bool right = blocks.is_array() && !blocks.empty();
     for (size_t block = 0; right && block < blocks.size(); ++block) {
         right = blocks[block].is_array() && !blocks[block].empty();

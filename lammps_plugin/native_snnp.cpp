@@ -12,8 +12,6 @@ using ase_mlip::snnp::Coverage;
 using ase_mlip::snnp::Kinds;
 using ase_mlip::snnp::ModelData;
 
-constexpr double kSmallestDistance = 1e-3; // Å, as for the graphs of the torch side
-
 BankData bank_data(const SnnpTables::Bank& bank) {
     return {bank.cases, bank.channels, bank.size, bank.coefficients.data(), bank.grid.data()};
 }

@@ -1,5 +1,7 @@
 #include "spread.h"
 
+#include "tally.h"
+
 #include "atom.h"
 #include "comm.h"
 #include "domain.h"
@@ -61,11 +63,10 @@ void Spread::find(const DomainTopology& nodes, const Results& results, bool dire
     const double energy = find_energy(results);
     const std::vector<double> virial = find_virial(results, direct, n_atoms);
     if (comm->me == 0) { // compute pair adds up what the ranks have
-        constexpr int kVoigt[6] = {0, 4, 8, 1, 2, 5};
         const double pressure = force->nktv2p / (domain->xprd * domain->yprd * domain->zprd);
         numbers[0] = energy;
         for (int k = 0; k < 6; ++k) {
-            numbers[1 + k] = pressure * virial[kVoigt[k]];
+            numbers[1 + k] = pressure * symmetric(virial.data(), k);
         }
         numbers[7] = forces.largest;
         numbers[8] = forces.mean;

@@ -16,10 +16,14 @@ struct Tally {
     }
 };
 
-/// Component k (xx, yy, zz, xy, xz, yz) of the symmetric part of a tensor [3, 3].
+/// LAMMPS' order of the entries of a row-major tensor [3, 3]: xx, yy, zz, xy, xz, yz, and then yx, zx, zy.
+/// That of ASE is another: csrc/common/voigt.h.
+inline constexpr int kLammpsOrder[9] = {0, 4, 8, 1, 2, 5, 3, 6, 7};
+
+/// Component k of the six of the symmetric part of a tensor [3, 3].
 inline double symmetric(const double* tensor, int k) {
-    constexpr int row[6] = {0, 1, 2, 0, 0, 1}, column[6] = {0, 1, 2, 1, 2, 2};
-    return 0.5 * (tensor[3 * row[k] + column[k]] + tensor[3 * column[k] + row[k]]);
+    const int row = kLammpsOrder[k] / 3, column = kLammpsOrder[k] % 3;
+    return 0.5 * (tensor[3 * row + column] + tensor[3 * column + row]);
 }
 
 inline void add_symmetric(double* six, const double* tensor, double factor) {
@@ -28,11 +32,9 @@ inline void add_symmetric(double* six, const double* tensor, double factor) {
     }
 }
 
-/// In the order xx, yy, zz, xy, xz, yz, yx, zx, zy.
 inline void add_tensor(double* nine, const double* tensor, double factor) {
-    constexpr int order[9] = {0, 4, 8, 1, 2, 5, 3, 6, 7};
     for (int k = 0; k < 9; ++k) {
-        nine[k] += factor * tensor[order[k]];
+        nine[k] += factor * tensor[kLammpsOrder[k]];
     }
 }
 

@@ -9,8 +9,7 @@ namespace mlip {
 namespace {
 
 // Images of one atom are a lattice vector apart, copies of one image differ by rounding.
-constexpr double kSameVector = 1e-5;   // Å
-constexpr double kSamePosition = 1e-3; // Å; nearer atoms are a mistake, and give no meaningful force
+constexpr double kSameVector = 1e-5; // Å
 
 struct Builder {
     const DomainAtoms& atoms;
@@ -63,7 +62,7 @@ struct Builder {
             if (!(d2 <= reach2)) {
                 continue;
             }
-            if (d2 < kSamePosition * kSamePosition) {
+            if (d2 < kSmallestDistance * kSmallestDistance) {
                 throw std::runtime_error("two atoms are at one place (distance " +
                                          std::to_string(std::sqrt(d2)) +
                                          " Å); look for overlapping atoms, or `delete_atoms overlap`");

@@ -11,10 +11,12 @@
 //
 // It knows nothing of libtorch.
 
+#include "../common/voigt.h"
 #include "training.h"
 
 namespace ase_mlip::snnp::basis {
 
+using snnp::kZeroTail;
 using training::Bank;
 using training::Basis;
 using training::Graph;
@@ -22,9 +24,6 @@ using training::L;
 using training::Neighbour;
 using training::Tables;
 using training::V;
-
-constexpr int64_t kZeroTail = 3; // of phi and rho
-constexpr int kVoigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {1, 2}, {0, 2}, {0, 1}};
 
 /// Where the columns are.
 struct Columns {

@@ -1,7 +1,9 @@
 // The basis of an s-NNP composed of torch's own operators: see composed.h. Columns are those of
 // csrc/snnp/basis.h.
 
+#include "../common/voigt.h"
 #include "composed.h"
+#include "formulas.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -11,7 +13,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kZeroTail = 3;
+using snnp::kZeroTail;
 
 /// All B-splines of a bank, [E, n + 3] each, and their derivatives.
 struct BSplines {
@@ -182,7 +184,6 @@ std::tuple<Tensor, Tensor, Tensor> snnp_basis_rows(const Tensor& neighbours, con
                                                    structures.diff(), 0, edges.nodes)
                                  .index_select(0, edges.centres);
     std::vector<Tensor> strains;
-    constexpr int kVoigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {1, 2}, {0, 2}, {0, 1}};
     for (const auto& [x, y] : kVoigt) {
         const Tensor twice = in.vectors.select(1, x).unsqueeze(1) * gradients.select(1, y) +
                              in.vectors.select(1, y).unsqueeze(1) * gradients.select(1, x);

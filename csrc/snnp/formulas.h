@@ -17,6 +17,8 @@
 
 namespace ase_mlip::snnp {
 
+constexpr int64_t kZeroTail = 3; // last coefficients of phi and rho, which are zero
+
 /// Powers of u on an interval from its four coefficients of B-splines.
 ASE_MLIP_INLINE void powers_of(const double* c, double* powers) {
     powers[0] = (c[0] + 4.0 * c[1] + c[2]) / 6.0;
