@@ -9,7 +9,7 @@ import numpy as np
 import spglib
 from ase import Atoms
 
-from .errors import PrecisionWarning, StructureError
+from .errors import ArgumentError, PrecisionWarning, StructureError
 
 SYMPREC = 1e-2  # Å, of structures as files and relaxations leave them
 SYMPRECS = (SYMPREC, 1e-4, 1e-6)  # Å
@@ -70,10 +70,10 @@ def require_positive(**values: float) -> None:
 
 
 def refuse_random(calculator, what: str) -> None:
-    """Raise StructureError for ``symmetrize="random:SEED"``: its energy is another in every evaluation."""
+    """Raise ArgumentError for ``symmetrize="random:SEED"``: its energy is another in every evaluation."""
     averaging = getattr(calculator, "averaging", None)
     if averaging is not None and averaging.seed is not None:
-        raise StructureError(
+        raise ArgumentError(
             f"`{what}` needs an energy that depends on the structure only, got "
             f"`symmetrize={averaging.name!r}`, which rotates the structure anew in every evaluation; "
             "use a group such as 'octahedral'"
@@ -85,7 +85,7 @@ def warn_of_single_precision(calculator, what: str) -> None:
     if (getattr(calculator, "parameters", None) or {}).get("dtype") == "float32":
         warnings.warn(
             f"`{what}` takes small differences of what this model computes in float32, which are rounding in "
-            'part; use dtype="float64"',
+            'part; use `dtype="float64"`',
             PrecisionWarning,
             stacklevel=3,
         )
@@ -107,7 +107,7 @@ def require_crystal(atoms: Atoms, what: str) -> None:
     _require_finite(atoms, what)
     if not atoms.pbc.all():
         raise StructureError(
-            f"`{what}` needs a crystal, periodic in three directions, got `pbc={atoms.pbc.tolist()}`; "
+            f"`{what}` needs a crystal, periodic in three directions, got `pbc` {atoms.pbc.tolist()}; "
             "molecules and slabs have no such property (`ase.vibrations` does molecules)"
         )
     if not volume_of(atoms):

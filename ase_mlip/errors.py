@@ -5,6 +5,13 @@ class MLIPError(ValueError):
     """Something the user supplied cannot be used; the message says what to do about it."""
 
 
+class ArgumentError(MLIPError):
+    """An argument that makes no sense whatever files hold, or arguments that exclude each other.
+
+    A command ends with exit status 2 for it, where all other errors end with 1.
+    """
+
+
 class ModelFileError(MLIPError):
     """A model file cannot be found, read or trusted."""
 

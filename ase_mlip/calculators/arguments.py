@@ -48,7 +48,7 @@ def check_forces(forces: str, model: Model) -> None:
     if forces == "direct" and "direct_forces" not in model.info.outputs:
         raise MLIPError(
             f"`forces='direct'` needs the output `direct_forces`, but `{model.path}` has only "
-            f"{', '.join(model.info.outputs)}; use forces='conservative'"
+            f"{', '.join(model.info.outputs)}; use `forces='conservative'`"
         )
 
 

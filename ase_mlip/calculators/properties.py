@@ -37,8 +37,8 @@ def why_absent(name: str, model: Model, forces: str, atoms: Atoms | None) -> str
         return f"`{name}`: expected one of {', '.join(IMPLEMENTED)}"
     if forces == "direct" and not has_direct_stress(model.info):
         return (
-            f"`{name}` with forces='direct' needs the output `direct_stresses` or `direct_virials`, but "
-            f"`{model.path}` has only {', '.join(model.info.outputs)}; use forces='conservative'"
+            f"`{name}` with `forces='direct'` needs the output `direct_stresses` or `direct_virials`, but "
+            f"`{model.path}` has only {', '.join(model.info.outputs)}; use `forces='conservative'`"
         )
     cell = None if atoms is None else np.asarray(atoms.cell).tolist()
     return f"`{name}` needs three cell vectors that span a volume, got {cell}; set the cell of the atoms"

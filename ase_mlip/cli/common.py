@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from .options import CRYSTAL
 from .progress import Lines
+from .wording import in_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -53,7 +54,7 @@ def choose_averaging(calculator: MLIPCalculator, structures: dict[str, Atoms]) -
             err=True,
         )
         if residual > tolerance:
-            click.echo(f"warning: {not_reached(chosen, residual, tolerance, '--tolerance')}", err=True)
+            click.echo(f"warning: {in_options(not_reached(chosen, residual, tolerance))}", err=True)
 
 
 def chosen_scheme(model: str, structures: dict[str, Atoms], **options) -> str:

@@ -26,6 +26,18 @@ class Finite(click.FloatRange):
         return number
 
 
+class Device(click.ParamType):
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether it is there only torch knows."""
+
+    name = "device"
+
+    def convert(self, value, param, context):
+        """The text as it is, unless it can be no device (click.BadParameter)."""
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            self.fail(f"expected auto, cpu, cuda or cuda:N, got {value!r}.", param, context)
+        return value
+
+
 POSITIVE = Finite(min=0.0, min_open=True)
 NOT_NEGATIVE = Finite(min=0.0)
 DISPLACEMENT = Finite(0.0, 0.5, min_open=True)  # Å; force constants are derivatives, a bond is two of these
@@ -37,7 +49,7 @@ DEFAULT_TOLERANCE = "0.001"  # of MLIPCalculator, which would be imported for --
 # ---- the network ------------------------------------------------------------------------------------------
 
 device = click.option(
-    "--device", default="auto", show_default=True,
+    "--device", default="auto", show_default=True, type=Device(),
     help="Evaluate the network on this device: auto, cpu, cuda or cuda:N.",
 )  # fmt: skip
 dtype = click.option(
@@ -53,17 +65,26 @@ forces = click.option(
 )  # fmt: skip
 
 
-def _one_spelling(_context, _parameter, value):
-    """``lebedev 5`` for ``lebedev:5``, so that results of both have the same settings."""
-    if isinstance(value, tuple):
-        return tuple(_one_spelling(None, None, scheme) for scheme in value)
-    return value and re.sub(r"^(lebedev|random|file):", r"\1 ", value.strip())
-
-
 CRYSTAL = "crystal"  # the one scheme that depends on a structure
+
+
+def _scheme(_context, _parameter, value):
+    """``lebedev 5`` for ``lebedev:5``, so that both have the same settings; unknown ones are refused."""
+    if isinstance(value, tuple):
+        return tuple(_scheme(None, None, scheme) for scheme in value)
+    if value is None:
+        return None
+    value = re.sub(r"^(lebedev|random|file):", r"\1 ", value.strip())
+    if value not in (CRYSTAL, "auto") and not value.startswith("file "):
+        from ..rotations.schemes import find_averaging
+
+        find_averaging(value)  # before files are read
+    return value
+
+
 _SYMMETRIZE = {
     "metavar": "SCHEME",
-    "callback": _one_spelling,
+    "callback": _scheme,
     "help": "Average the model over these rotations: none, octahedral or icosahedral (each also with "
     "+inversion), lebedev:L, random:SEED, file:FILE, crystal (the point group of the undisplaced crystal), "
     "or auto (as many as the first structure needs to meet --tolerance; all structures then use the same). "
@@ -240,6 +261,7 @@ RETIRED = {
     ("relax", "--symmetry"): "`fix` is --keep-space-group, `average` is --symmetrize crystal",
     ("symmetry", "--no-plot"): "nothing is drawn without --plot",
     ("symmetry", "--schemes"): "each scheme is a --symmetrize SCHEME",
+    ("landscape", "--frames"): "a sample of N frames is --sample N",
     ("elastic", "--points"): "the number of strains of each component is --strains N",
     ("eos", "--points"): "the number of volumes is --volumes N",
     ("eos", "--strain"): "the relative change of the volume is --volume-change X",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import BuildError, ConfigurationError, MLIPError
+from ..errors import ArgumentError, BuildError, ConfigurationError, MLIPError, ModelFileError
 from . import options
 from .models.check import check
 from .models.design import design
@@ -29,10 +29,11 @@ from .simulations.phonons import phonons
 from .simulations.relax import relax
 from .simulations.symmetry import symmetry
 from .simulations.validate import validate
+from .wording import in_options
 
 
 class Commands(click.Group):
-    """Translates errors the user can fix into one line and exit status 1; others keep their traceback."""
+    """Translates errors the user can fix into one line and an exit status; others keep their traceback."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command that is named."""
@@ -46,10 +47,21 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from None  # the compiler's output is worth its lines
         except ConfigurationError as error:
             raise click.ClickException(str(error)) from None  # a line for each problem
+        except ModelFileError as error:  # names what the file says, not what the command was given
+            raise click.ClickException(_on_a_line(error)) from None
+        except ArgumentError as error:
+            raise click.UsageError(in_options(_on_a_line(error), self._invoked(context))) from None
         except MLIPError as error:
-            raise click.ClickException(" ".join(str(error).split())) from None
+            raise click.ClickException(in_options(_on_a_line(error), self._invoked(context))) from None
         except OSError as error:
             raise click.ClickException(_describe(error)) from None
+
+    def _invoked(self, context: click.Context) -> click.Command:
+        return self.commands[context.invoked_subcommand]
+
+
+def _on_a_line(error: MLIPError) -> str:
+    return " ".join(str(error).split())
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -199,7 +199,7 @@ def require_pickle(path: str | Path, allow_pickle: bool) -> None:
     if not allow_pickle:
         raise AdapterError(
             f"`{path}` is a pickle, and reading a pickle can run any code that its author put there; "
-            "pass `--allow-pickle` (`allow_pickle=True`) if you trust where it comes from. "
+            "pass `allow_pickle=True` if you trust where it comes from. "
             "The exported file needs no pickle"
         )
 

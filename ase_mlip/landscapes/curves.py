@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ..errors import DataError, MLIPError
+from ..errors import ArgumentError, DataError
 from ..provenance import write_atomically
 from .directions import direction
 from .weights import Weights
@@ -31,17 +31,17 @@ def positions(points: int, span: float) -> np.ndarray:
 
     Raises
     ------
-    MLIPError
+    ArgumentError
         a number of points that is even or below 3, or a span that is not positive
     """
     if isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 3 or points % 2 == 0:
-        raise MLIPError(
+        raise ArgumentError(
             f"`points`: expected an odd number from 3 on, so that the model itself is one of them, "
             f"got {points!r}"
         )
     number = isinstance(span, int | float | np.number) and not isinstance(span, bool)
     if not number or not 0.0 < span < np.inf:
-        raise MLIPError(f"`span`: expected a positive number in units of the weights' norm, got {span!r}")
+        raise ArgumentError(f"`span`: expected a positive number in units of the weights' norm, got {span!r}")
     half = points // 2
     return span / 2 * np.arange(-half, half + 1) / half
 
@@ -80,7 +80,7 @@ class Computed:
         elif not self.overwrite:
             raise DataError(
                 f"`{self.path}` has points of another landscape (model, frames or settings differ), or is "
-                "damaged; choose another folder, or replace them with `overwrite` (--overwrite)"
+                "damaged; choose another folder, or replace them with `overwrite=True`"
             )
 
     def keep(self, name: str, losses: tuple[float, float]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import MLIPError
+from ..errors import ArgumentError
 from .families import BLOCK, VECTOR
 from .weights import Weights
 
@@ -33,11 +33,11 @@ def direction(weights: Weights, kind: str, seed: int, number: int) -> Tensor:
 
     Raises
     ------
-    MLIPError
+    ArgumentError
         a kind that is neither ``gaussian`` nor ``legacy``
     """
     if kind not in DIRECTIONS:
-        raise MLIPError(f"`directions`: expected `gaussian` or `legacy`, got {kind!r}")
+        raise ArgumentError(f"`directions`: expected `gaussian` or `legacy`, got {kind!r}")
     generator = np.random.default_rng([seed, number])
     if kind == "gaussian":
         return normalised(weights, generator.standard_normal(weights.size))

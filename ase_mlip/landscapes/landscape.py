@@ -14,7 +14,7 @@ from ase import Atoms
 
 from ..checks.evaluate import named_frames
 from ..data.references import ReferenceKeys, Sample, sample_from_atoms
-from ..errors import DataError, MLIPError
+from ..errors import ArgumentError, DataError
 from ..folder_lock import locked
 from ..model_file.model import Model, load_model
 from ..provenance import hardware, write_json
@@ -101,8 +101,10 @@ def landscape(
         fewer than two frames, a frame without energy or forces, an output folder with something else
     StructureError
         a frame with species that the model does not know
+    ArgumentError
+        settings that cannot be
     MLIPError
-        settings that cannot be, or a model whose weights cannot be moved
+        a model whose weights cannot be moved
     OutputInUseError
         another process computes into the same folder
     """
@@ -219,7 +221,7 @@ class _Work:
         if not same:
             raise DataError(
                 f"`{path}` exists; expected a landscape of the same model, frames and settings to replace; "
-                "choose another folder, or replace it with `overwrite` (--overwrite)"
+                "choose another folder, or replace it with `overwrite=True`"
             )
         return found
 
@@ -298,7 +300,7 @@ def _stored_points(found: dict, plan: Plan) -> dict[str, tuple[float, float]]:
 
 def _checked_directions(directions: str) -> str:
     if directions not in DIRECTIONS:
-        raise MLIPError(f"`directions`: expected `gaussian` or `legacy`, got {directions!r}")
+        raise ArgumentError(f"`directions`: expected `gaussian` or `legacy`, got {directions!r}")
     return directions
 
 
@@ -306,5 +308,5 @@ def _checked_lines(lines: int, plane: bool) -> int:
     least = 2 if plane else 1
     if isinstance(lines, bool) or not isinstance(lines, int | np.integer) or lines < least:
         why = "; a plane has two directions" if plane else ""
-        raise MLIPError(f"`lines`: expected at least {least}, got {lines!r}{why}")
+        raise ArgumentError(f"`lines`: expected at least {least}, got {lines!r}{why}")
     return int(lines)

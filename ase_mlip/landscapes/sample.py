@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..data.references import Sample
-from ..errors import MLIPError
+from ..errors import ArgumentError
 
 
 def stratified(samples: Sequence[Sample], n: int, seed: int = 0) -> tuple[list[Sample], str]:
@@ -19,11 +19,11 @@ def stratified(samples: Sequence[Sample], n: int, seed: int = 0) -> tuple[list[S
 
     Raises
     ------
-    MLIPError
+    ArgumentError
         n is below two
     """
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
-        raise MLIPError(f"`sample`: expected at least two frames, got {n!r}")
+        raise ArgumentError(f"`sample`: expected at least two frames, got {n!r}")
     total = len(samples)
     if n >= total:
         return list(samples), f"all {total} frames were taken: there are no more"

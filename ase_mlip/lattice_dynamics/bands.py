@@ -16,7 +16,7 @@ from ase import Atoms, units
 from ase.dft.kpoints import parse_path_string
 from phonopy import Phonopy
 
-from ..errors import StructureError
+from ..errors import ArgumentError, StructureError
 
 THZ = 1000.0 * units.fs / (2.0 * np.pi)  # of an angular frequency in ASE's units, sqrt(eV/Å²/amu)
 IMAGINARY = -0.1  # THz; below it a mode counts as imaginary, above it as noise of an acoustic mode
@@ -144,7 +144,7 @@ def _runs(path: str, special: dict[str, np.ndarray]) -> list[list[str]]:
                 f"`path`: expected special points of this lattice, {' '.join(sorted(special))}, got `{name}`"
             )
     if not runs:
-        raise StructureError(f"`path`: expected at least two special points in a row, got `{path}`")
+        raise ArgumentError(f"`path`: expected at least two special points in a row, got `{path}`")
     return runs
 
 

@@ -42,7 +42,7 @@ def new_phonopy(
             raise StructureError(
                 "`phonons`: expected a crystal that phonopy can reduce to a primitive cell, got "
                 f"{atoms.get_chemical_formula()} ({error or type(error).__name__}); look for atoms at one "
-                "place, or set `primitive_matrix` and `symprec`"
+                "place, or start from the primitive cell (`primitive_matrix`)"
             ) from error
 
 

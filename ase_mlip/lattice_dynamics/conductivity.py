@@ -27,7 +27,7 @@ from ..crystals import (
     symmetry_dataset,
     warn_of_single_precision,
 )
-from ..errors import MLIPError, StructureError
+from ..errors import ArgumentError, MLIPError, StructureError
 from .bands import ACOUSTIC, DEGENERATE
 from .cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
 from .files import Checkpoint
@@ -107,7 +107,7 @@ def thermal_conductivity(
         phono3py is not installed
     StructureError
         for molecules, without calculator, with constraints, ``symmetrize="random:SEED"``, or not relaxed
-    ValueError
+    ArgumentError
         for a temperature that is not positive
 
     Warns
@@ -135,7 +135,7 @@ def thermal_conductivity(
     refuse_constraints(work, "thermal_conductivity")
     warn_of_single_precision(work.calc, "thermal_conductivity")
     if len(temperatures) == 0 or min(temperatures) <= 0.0:
-        raise ValueError(f"`temperatures` must be above zero, got {list(temperatures)} K")
+        raise ArgumentError(f"`temperatures` must be above zero, got {list(temperatures)} K")
     third = find_supercell(work, supercell_matrix, None, work.calc, only_direct=True)
     if phonon_supercell_matrix is not None:
         second = as_matrix(phonon_supercell_matrix, "phonon_supercell_matrix")
@@ -189,8 +189,7 @@ def require_phono3py():
         from phono3py import Phono3py
     except ImportError as error:
         raise MLIPError(
-            f"`thermal_conductivity` needs phono3py, which cannot be imported ({error}): "
-            f"{install_command('kappa')}"
+            f"a conductivity needs phono3py, which cannot be imported ({error}): {install_command('kappa')}"
         ) from None
     return Phono3py
 
@@ -219,9 +218,9 @@ class _Forces:
         self.residual = max(self.residual, largest_force(reference))
         if self.residual > self.max_residual:
             raise StructureError(
-                "`thermal_conductivity` needs a relaxed structure, expected forces below "
-                f"`max_residual={self.max_residual}` eV/Å, got {self.residual:.4f} eV/Å; relax it first "
-                "(`ase_mlip.relax`) or raise `max_residual`"
+                "a conductivity needs a relaxed structure, expected forces below "
+                f"{self.max_residual} eV/Å (`max_residual`), got {self.residual:.4f} eV/Å; relax it first "
+                "(`ase_mlip.relax`)"
             )
         return np.array(
             [np.zeros_like(reference) if c is None else self._evaluate(c) - reference for c in displaced]

@@ -97,14 +97,14 @@ def relaxed_within_symmetry(
     if not result.converged and not force:
         raise StructureError(
             f"`phonons`: expected the relaxation to reach {RELAXED} eV/Å, got {result.fmaxes[-1]:.2g} after "
-            f"{result.steps} steps; relax the structure by `ase_mlip.relax` first, or go on with `force=True`"
+            f"{result.steps} steps; relax the structure first (`ase_mlip.relax`), or go on with `force=True`"
         )
     moved, strained = moves(atoms, result.atoms)
     if (moved > FURTHEST or strained > LARGEST_STRAIN) and not force:
         raise StructureError(
             f"`phonons`: expected a crystal near its minimum, got atoms that went up to {moved:.2f} Å and a "
             f"cell that was strained by up to {strained:.3f} in the relaxation, more than {FURTHEST} Å or "
-            f"{LARGEST_STRAIN}; relax it by `ase_mlip.relax` first, or go on with `force=True`"
+            f"{LARGEST_STRAIN}; relax it first (`ase_mlip.relax`), or go on with `force=True`"
         )
     made, now = result.refinement.made, space_group(result.atoms, 0.1 * input_symprec)
     if now != made:

@@ -179,9 +179,9 @@ def compute_forces(
             done.add(*averaged_forces(to_ase(cell), calculator, symprec))
         if count == 1 and largest_force(done.forces[0]) > max_residual:
             raise StructureError(
-                f"`phonons` needs a relaxed structure, expected forces below `max_residual={max_residual}` "
-                f"eV/Å, got {largest_force(done.forces[0]):.4f} eV/Å; relax it first (`ase_mlip.relax`) or "
-                "raise `max_residual`"
+                f"`phonons` needs a relaxed structure, expected forces below {max_residual} eV/Å "
+                f"(`max_residual`), got {largest_force(done.forces[0]):.4f} eV/Å; relax it first "
+                "(`ase_mlip.relax`), or go on with `force=True`"
             )
         if progress is not None:
             progress(count, len(cells))

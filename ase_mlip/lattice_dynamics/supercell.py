@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.geometry import minkowski_reduce
 
 from ..crystals import ROUNDING, SYMPREC, heights, repeats, symmetry_dataset
-from ..errors import StructureError, SupercellWarning
+from ..errors import ArgumentError, SupercellWarning
 from .cells import as_matrix
 
 LARGEST = 512  # atoms, up to which a supercell is made as wide as message passing asks for
@@ -49,16 +49,16 @@ def reach_of(calculator) -> Reach | None:
 
 
 def check_supercell(supercell_matrix: Sequence | np.ndarray | None, min_length: float | None) -> None:
-    """Raise StructureError for both, for a matrix that is not regular and of integers, or no length."""
+    """Raise ArgumentError for both or no length, StructureError for no regular matrix of integers."""
     if supercell_matrix is not None:
         as_matrix(supercell_matrix)
         if min_length is not None:
-            raise StructureError(
+            raise ArgumentError(
                 f"`phonons`: expected `supercell_matrix` or `min_length`, got both ({supercell_matrix} and "
                 f"{min_length} Å); leave one out"
             )
     if min_length is not None and not 0.0 < min_length < np.inf:
-        raise StructureError(f"`min_length` must be positive, got {min_length} Å")
+        raise ArgumentError(f"`min_length` must be positive, got {min_length} Å")
 
 
 def find_supercell(
@@ -75,7 +75,7 @@ def find_supercell(
 
     Raises
     ------
-    StructureError
+    ArgumentError, StructureError
         see :func:`check_supercell`
     """
     check_supercell(supercell_matrix, min_length)

@@ -28,7 +28,7 @@ from ..crystals import (
     warn_of_single_precision,
     with_calculator,
 )
-from ..errors import StructureError
+from ..errors import ArgumentError, StructureError
 from ..provenance import plain
 from ..relaxation.relax import relax
 from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
@@ -201,7 +201,7 @@ def elastic_constants(
     StructureError
         for molecules and slabs, without calculator, with constraints or ``symmetrize="random:SEED"``, for
         stresses that are not finite, and where no symmetry is found
-    ValueError
+    ArgumentError
         for a strain or a number of points that makes no sense
 
     Warns
@@ -215,9 +215,9 @@ def elastic_constants(
     refuse_constraints(work, "elastic_constants")
     warn_of_single_precision(work.calc, "elastic_constants")
     if not 0.0 < strain < 0.1:
-        raise ValueError(f"`strain` must be between 0 and 0.1, got {strain}")
+        raise ArgumentError(f"`strain` must be between 0 and 0.1, got {strain}")
     if points < 2 or points % 2:
-        raise ValueError(f"`points` must be even and at least 2, got {points}")
+        raise ArgumentError(f"`points` must be even and at least 2, got {points}")
     rotations, group = _point_group(work, symprec) if symmetry else (None, "")
     residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
 
@@ -328,6 +328,6 @@ def _point_group(atoms: Atoms, symprec: float) -> tuple[np.ndarray, str]:
     if group is None:
         raise StructureError(
             f"`atoms` has no space group within `symprec={symprec}` Å (are two atoms at one place?); "
-            "use `symmetry=False` or another `symprec`"
+            "give another tolerance (`symprec`)"
         )
     return group.matrices, group.space_group

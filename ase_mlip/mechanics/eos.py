@@ -25,7 +25,7 @@ from ..crystals import (
     symmetry_dataset,
     warn_of_single_precision,
 )
-from ..errors import StructureError
+from ..errors import ArgumentError, StructureError
 from ..provenance import plain
 from ..relaxation.relax import relax
 
@@ -173,7 +173,7 @@ def equation_of_state(
     StructureError
         for molecules, with constraints, where no minimum lies within the volumes, for a shape that cannot be
         relaxed because there is no stress, and naming the volume for energies that are not finite
-    ValueError
+    ArgumentError
         for a strain or number of points that makes no sense
 
     Warns
@@ -190,11 +190,11 @@ def equation_of_state(
     refuse_constraints(work, "equation_of_state")
     warn_of_single_precision(work.calc, "equation_of_state")
     if not 0.0 < strain < 1.0:
-        raise ValueError(
+        raise ArgumentError(
             f"`strain` must be between 0 and 1, a relative change of the volume such as 0.06, got {strain}"
         )
     if points < 5:
-        raise ValueError(f"`points` must be at least 5 for a fit of four parameters, got {points}")
+        raise ArgumentError(f"`points` must be at least 5 for a fit of four parameters, got {points}")
     shape = "kept" if keep_shape else _shape_of(work)
     cell = work.cell.array.copy()
     volumes, energies, converged = [], [], True

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import numpy as np
 from ase import Atoms
 
-from ..errors import DataError
+from ..errors import ArgumentError, DataError
 
 CRITERIA = MappingProxyType(
     {
@@ -54,7 +54,7 @@ class DesignSettings:
 
     Raises
     ------
-    DataError
+    ArgumentError
         for whatever is not one of these
     """
 
@@ -80,38 +80,42 @@ class DesignSettings:
         object.__setattr__(self, "sigma", {**SIGMA, **_checked_sigma(self.sigma)})
         directions(self.rows)
         if not is_whole(self.seed) or self.seed < 0:
-            raise DataError(f"`seed`: expected a whole number of at least 0, got {self.seed!r}; give another")
+            raise ArgumentError(
+                f"`seed`: expected a whole number of at least 0, got {self.seed!r}; give another"
+            )
 
     def _require_size(self) -> None:
         if (self.pick is None) == (self.budget is None):
             got = "neither" if self.pick is None else "both"
-            raise DataError(
+            raise ArgumentError(
                 f"`pick`, `budget`: expected one of them, got {got}; give `pick`, how many frames to choose, "
                 "or `budget`, what they may cost together"
             )
         if self.pick is not None:
             if not is_whole(self.pick):
-                raise DataError(
+                raise ArgumentError(
                     f"`pick`: expected a whole number of picks, got {self.pick!r}; give how many frames to "
                     "choose, or `budget`, what they may cost together"
                 )
             if self.pick < 1:
-                raise DataError(f"`pick`: expected at least 1, got {self.pick}; ask for one frame or more")
+                raise ArgumentError(
+                    f"`pick`: expected at least 1, got {self.pick}; ask for one frame or more"
+                )
             object.__setattr__(self, "pick", int(self.pick))
         if self.budget is not None and not _is_positive(self.budget):
-            raise DataError(
+            raise ArgumentError(
                 f"`budget`: expected a positive number, got {self.budget!r}; give what the picks may cost "
                 "together"
             )
         if self.pick is not None and self.cost != "count":
-            raise DataError(
+            raise ArgumentError(
                 f"`cost`: expected `count` with `pick`, which counts frames, got {self.cost!r}; give a "
                 "`budget` instead of `pick`"
             )
 
 
 def parse_sigma(text: str) -> dict[str, float]:
-    """``energy=0.01,forces=1`` as a dictionary. Raises DataError."""
+    """``energy=0.01,forces=1`` as a dictionary. Raises ArgumentError."""
     found = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
@@ -120,17 +124,17 @@ def parse_sigma(text: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals:
-            raise DataError(f"`sigma`: expected NAME=NUMBER such as energy=0.01,forces=1, got {part!r}")
+            raise ArgumentError(f"`sigma`: expected NAME=NUMBER such as energy=0.01,forces=1, got {part!r}")
     return _checked_sigma(found)
 
 
 def directions(rows: str | None) -> int | None:
-    """The number of random directions of ``sketch:8``; None for ``exact`` or None. Raises DataError."""
+    """The number of random directions of ``sketch:8``; None for ``exact`` or None. Raises ArgumentError."""
     if rows in (None, "exact"):
         return None
     found = re.fullmatch(r"sketch:(\d+)", rows)
     if not found or int(found[1]) < 1:
-        raise DataError(
+        raise ArgumentError(
             f"`rows`: expected `exact`, or `sketch:8` for that many random directions, got {rows!r}"
         )
     return int(found[1])
@@ -142,7 +146,7 @@ def costs_of(structures: Sequence[Atoms], names: Sequence[str], cost: str) -> np
     Raises
     ------
     DataError
-        a ``cost`` that is neither, a structure without a positive number under that key
+        a structure without a positive number under that key
     """
     if cost == "count":
         return np.ones(len(structures))
@@ -153,12 +157,12 @@ def costs_of(structures: Sequence[Atoms], names: Sequence[str], cost: str) -> np
 
 
 def power_of(cost: str) -> float | None:
-    """P of a ``cost`` atoms^P; None of any other. Raises DataError for one that is no number."""
+    """P of a ``cost`` atoms^P; None of any other. Raises ArgumentError for one that is no number."""
     if not cost.startswith("atoms^"):
         return None
     found = re.fullmatch(r"atoms\^(\d+(?:\.\d*)?)", cost)
     if not found:
-        raise DataError(
+        raise ArgumentError(
             f"`cost`: expected a power after atoms^, a number of at least 0, got {cost!r}; write atoms^3 for "
             "the third power of the number of atoms"
         )
@@ -179,7 +183,7 @@ def _stored_cost(atoms: Atoms, name: str, key: str) -> float:
 
 def _checked_sigma(sigma: Mapping[str, float]) -> dict[str, float]:
     if not isinstance(sigma, Mapping):
-        raise DataError(
+        raise ArgumentError(
             f"`sigma`: expected a number for each label, such as {{'energy': 0.01, 'forces': 1.0}}, got "
             f"{sigma!r}; give the errors by name, or leave `sigma` out"
         )
@@ -187,7 +191,7 @@ def _checked_sigma(sigma: Mapping[str, float]) -> dict[str, float]:
         _one_of("sigma", name, LABELS, "give errors by these names, as in energy=0.01,forces=1")
         if not _is_positive(value):
             got = f"{value:g}" if isinstance(value, (int, float, np.number)) else repr(value)
-            raise DataError(
+            raise ArgumentError(
                 f"`sigma`: expected a positive number of {UNITS[name]} for {name}, got {got}; it is the "
                 "error that one label may have"
             )
@@ -197,20 +201,20 @@ def _checked_sigma(sigma: Mapping[str, float]) -> dict[str, float]:
 def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     remedy = "name what each calculation gives, as in energy,forces"
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise DataError(
+        raise ArgumentError(
             f"`labels`: expected a list such as ['energy', 'forces'], got {labels!r}; name what each "
             "calculation gives"
         )
     for label in labels:
         _one_of("labels", label, LABELS, remedy)
     if not labels:
-        raise DataError(f"`labels`: expected at least one of {', '.join(LABELS)}, got none; {remedy}")
+        raise ArgumentError(f"`labels`: expected at least one of {', '.join(LABELS)}, got none; {remedy}")
     return tuple(labels)
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...], remedy: str) -> None:
     if value not in known:
-        raise DataError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}; {remedy}")
+        raise ArgumentError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}; {remedy}")
 
 
 def is_whole(value: object) -> bool:

@@ -303,7 +303,7 @@ def _notes(opened: Mapping[str, Sequence[str]], source: RowSource) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    other = "take a coarser basis" if source.linear else 'take a linear s-NNP (`basis` = "auto")'
+    other = "take a coarser basis" if source.linear else 'take a linear s-NNP (`basis="auto"`)'
     return [
         f"the whole pool leaves {len(names)} of the coefficients open ({shown}): expected data that decide "
         f"them, got none, so that they stay as the prior has them; add structures, or {other}"

@@ -21,7 +21,7 @@ from ase.io.ulm import InvalidULMFileError
 
 from ..calculators.inputs import as_structure, structure_with_calculator
 from ..crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups
-from ..errors import StructureError
+from ..errors import ArgumentError, StructureError
 from . import symmetry as relax_symmetry
 from .force_noise import force_noise, warn_of_noise
 from .matching import displacement_rms, require_same_substance, rmsd_to_reference
@@ -110,7 +110,7 @@ def relax(
         without calculator or atoms, for a cell that cannot be relaxed, a ``reference`` of other atoms, a
         calculator that averages over random rotations, and naming the step when an evaluation fails or is
         not finite
-    ValueError
+    ArgumentError
         for an unknown ``optimizer``, ``cell`` or ``symmetry``, for ``smax`` without a cell
 
     Warns
@@ -237,13 +237,15 @@ def _failed(minimizer, error: Exception) -> StructureError:
 
 def _check_choices(optimizer: str, cell: bool | str, symmetry: str | None, smax: float | None) -> None:
     if optimizer not in OPTIMIZERS:
-        raise ValueError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, got `{optimizer}`")
+        raise ArgumentError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, got `{optimizer}`")
     if not any(cell is known or cell == known for known in CELLS):
-        raise ValueError(f"`cell` must be one of {CELLS}, got {cell!r}")
+        raise ArgumentError(f"`cell` must be one of {CELLS}, got {cell!r}")
     if symmetry not in SYMMETRIES:
-        raise ValueError(f"`symmetry` must be one of {SYMMETRIES}, got {symmetry!r}")
+        raise ArgumentError(f"`symmetry` must be one of {SYMMETRIES}, got {symmetry!r}")
     if smax is not None and cell is False:
-        raise ValueError(f"`smax={smax:g}` needs a cell that is relaxed, got `cell=False`; leave `smax` out")
+        raise ArgumentError(
+            f"`smax={smax:g}` needs a cell that is relaxed, got `cell=False`; leave `smax` out"
+        )
 
 
 def _take_last_frame(atoms: Atoms, path: Path) -> bool:

@@ -163,5 +163,5 @@ def _frames(path: Path, settings: str) -> dict[str, Atoms]:
 def _foreign(path: Path, what: str) -> DataError:
     return DataError(
         f"`{path}` exists; expected results of the same model, settings and versions to continue, got "
-        f"{what}; choose another output, or replace it with `overwrite` (--overwrite)"
+        f"{what}; choose another output, or replace it with `overwrite=True`"
     )

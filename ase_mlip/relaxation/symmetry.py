@@ -97,7 +97,7 @@ def refine(atoms: Atoms, symprec: float) -> Refinement:
         warnings.warn(
             f"the space group {given or 'none'}, within {0.1 * symprec:g} Å, was made {found.made}, which "
             f"the crystal has within {symprec:g} Å: {size}. A weak distortion is lost in that; to keep it "
-            "use a smaller tolerance (`symprec`, of phonons `input_symprec`) or do without the symmetry",
+            "look for the symmetry within a smaller tolerance, or do without it",
             UserWarning,
             stacklevel=4,
         )

@@ -230,7 +230,7 @@ def _refuse_others(
             raise DataError(
                 f"`{output / name}` exists; expected steps of the same model, structure, settings and "
                 f"versions to go on with, got those of another run ({why}); choose another folder, or "
-                "replace them with `overwrite=True` (--overwrite)"
+                "replace them with `overwrite=True`"
             )
 
 

@@ -15,14 +15,14 @@ import re
 import numpy as np
 from ase import Atoms
 
-from ..errors import MLIPError, StructureError
+from ..errors import ArgumentError, StructureError
 from .averaging import PLAIN, Averaging, random_rotation
 from .rotation_file import read_rotations
 
 GROUPS = {"octahedral": "O", "icosahedral": "I"}
 SCHEMES = (
     "none, octahedral, icosahedral (each also with +inversion), lebedev:L, random:SEED, file:FILE, or a "
-    "crystal as ase.Atoms"
+    "crystal (`ase.Atoms`)"
 )
 # What the automatic choice tries, in this order: (evaluations) 1, 24, 60, 208, 380, 600
 LADDER = ("none", "octahedral", "icosahedral", "lebedev 7", "lebedev 9", "lebedev 11")
@@ -48,8 +48,10 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
 
     Raises
     ------
+    ArgumentError
+        unknown scheme
     MLIPError
-        unknown scheme, or a file of rotations that cannot be read
+        a file of rotations that cannot be read
     StructureError
         a crystal without three periodic directions
     """
@@ -73,16 +75,16 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
             f"random {numbered[2]}", random_rotation(int(numbered[2]), 0)[None], np.ones(1), int(numbered[2])
         )
     if name == "auto":
-        raise MLIPError(
+        raise ArgumentError(
             "`symmetrize='auto'` is for calculators of model files, which choose by their first structure "
             f"(`MLIPCalculator`); expected {SCHEMES}"
         )
     if name == "crystal":
-        raise MLIPError(
-            "`symmetrize='crystal'` is the point group of a structure; pass the undisplaced crystal, "
-            "an ase.Atoms"
+        raise ArgumentError(
+            "`symmetrize='crystal'` is the point group of a structure; give the undisplaced crystal "
+            "(`ase.Atoms`)"
         )
-    raise MLIPError(f"`symmetrize`: unknown scheme {name!r}; expected {SCHEMES}")
+    raise ArgumentError(f"`symmetrize`: unknown scheme {name!r}; expected {SCHEMES}")
 
 
 def _group_averaging(base: str, inversion: bool) -> Averaging:
@@ -107,7 +109,7 @@ def lebedev_averaging(degree: int) -> Averaging:
     try:
         points, weights = lebedev_rule(degree)
     except NotImplementedError:
-        raise MLIPError(
+        raise ArgumentError(
             f"`symmetrize='lebedev {degree}'`: there is no Lebedev rule of degree {degree}; expected an odd "
             "number from 3 to 31, or one of those scipy.integrate.lebedev_rule knows"
         ) from None

@@ -19,7 +19,7 @@ from ..dynamics.md import PICOSECOND, draw_velocities
 from ..dynamics.rdf import RDF, RDFAccumulator, rdf, rdf_error
 from ..dynamics.replicas import Replicas
 from ..dynamics.thermostats import Thermostat
-from ..errors import MLIPError, StructureError
+from ..errors import ArgumentError, StructureError
 from .replica import Replica, Watcher, sound_frames
 from .result import StabilityResult
 from .survival import survival
@@ -104,8 +104,10 @@ def md_stability(
     ------
     StructureError
         without calculator or atoms; a reference of another substance
+    ArgumentError
+        unknown engine, numbers out of range
     MLIPError
-        unknown engine, a missing model, numbers out of range; an engine that fails before its first frame
+        a calculator where a model file is needed; an engine that fails before its first frame
     BuildError
         no LAMMPS is installed, or no plugin fits it
 
@@ -130,7 +132,7 @@ def md_stability(
     length = steps * timestep / PICOSECOND
     skipped = 0.1 * length if equilibration is None else equilibration / PICOSECOND
     if not 0.0 <= skipped < length:
-        raise MLIPError(
+        raise ArgumentError(
             f"`equilibration`: expected less than the {length:g} ps of a replica, got {skipped:g} ps; "
             "averages would be over nothing"
         )
@@ -246,16 +248,16 @@ def _check_arguments(
     if n_atoms == 0:
         raise StructureError("`md_stability` needs at least one atom, got a structure with none")
     if engine not in ENGINES:
-        raise MLIPError(f'`engine`: expected "ase" or "lammps", got {engine!r}')
+        raise ArgumentError(f'`engine`: expected "ase" or "lammps", got {engine!r}')
     for name, value in (("timestep", timestep), ("time", time), ("replicas", replicas)):
         if not (math.isfinite(value) and value > 0):
-            raise MLIPError(f"`{name}`: expected a positive number, got {value}")
+            raise ArgumentError(f"`{name}`: expected a positive number, got {value}")
     if temperature_K is not None and not 0.0 <= temperature_K < math.inf:
-        raise MLIPError(f"`temperature_K`: expected zero or a positive number, got {temperature_K}")
+        raise ArgumentError(f"`temperature_K`: expected zero or a positive number, got {temperature_K}")
     if interval < 1:
-        raise MLIPError(f"`record_interval`: expected at least one step, got {interval}")
+        raise ArgumentError(f"`record_interval`: expected at least one step, got {interval}")
     if temperature_K is None and replicas > 1:
-        raise MLIPError(
+        raise ArgumentError(
             f"`replicas`: with `temperature_K=None` all would be the same run, got {replicas}; give a "
             "temperature or ask for one replica"
         )

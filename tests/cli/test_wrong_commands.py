@@ -18,7 +18,9 @@ from toy import AnisotropicNetwork, PairNetwork, export_toy
 from wrong_inputs import (
     MODEL_COMMANDS,
     MODELS,
+    NOT_OF_THE_LINE,
     NUMBERS,
+    OF_FILES,
     OTHERS,
     OUTPUTS,
     REFERENCES,
@@ -33,6 +35,9 @@ from ase_mlip.cli import program as cli
 
 CPU_SECONDS = 60  # of all
 EACH = 10  # before a command counts as one that started its work
+# Arguments of Python: `name=value`, a name with an underscore, or what is no option of any command
+PYTHON = re.compile(r"=(?:True|False|None)\b|`[a-z]\w*=[^`]*`|`(?:atoms|calculator)`|`([a-z]+(?:_[a-z]+)+)`")
+OUTPUTS_OF_MODELS = {"direct_forces", "direct_stresses", "direct_virials"}
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +103,16 @@ def refused(folder, monkeypatch):
     signal.signal(signal.SIGPROF, _too_long)
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
-    def run(arguments: list[str], named: str) -> None:
+    def run(arguments: list[str], named: str, status: int | None = None) -> None:
         signal.setitimer(signal.ITIMER_PROF, EACH)
         result = CliRunner().invoke(cli.main, arguments)
         signal.setitimer(signal.ITIMER_PROF, 0)
         shown = f"{' '.join(arguments)}\n{result.output}"
         assert isinstance(result.exception, SystemExit), f"{shown}\n{result.exception!r}"
-        assert result.exit_code not in (0, None), shown
+        assert result.exit_code in ((1, 2) if status is None else (status,)), shown
+        if arguments[0] != "train":  # which names keys of its TOML file
+            python = {found[0] for found in PYTHON.finditer(result.output)}
+            assert {name for name in python if name.strip("`") not in OUTPUTS_OF_MODELS} == set(), shown
         assert "Traceback" not in result.output and "site-packages" not in result.output, shown
         found = re.search(r"^(Error: |failed: |\S+: failed: ).*", result.output, re.MULTILINE | re.DOTALL)
         assert found, shown
@@ -150,25 +158,26 @@ def what_needs_phono3py(request):
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("command", MODEL_COMMANDS)
 def test_models(refused, command, model):
-    refused(words(command, model), re.escape(model))
+    refused(words(command, model), re.escape(model), 1)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("command", WITH_STRUCTURE)
 def test_structures(refused, command, structure):
-    refused(words(command, structure=structure), re.escape(structure.partition(".")[0]))
+    refused(words(command, structure=structure), re.escape(structure.partition(".")[0]), 1)
 
 
 @pytest.mark.parametrize(("command", "option", "value"), cases(NUMBERS))
 def test_options(refused, command, option, value):
     named = value.removeprefix("file ")  # of a file that cannot be read
     values = value.split() if option in ("--supercell", "--phonon-supercell", "--mesh") else [value]
-    refused([*words(command), option, *values], rf"{option}|{option.strip('-')}|{re.escape(named)}")
+    status = 1 if (command, option, value) in NOT_OF_THE_LINE else 2
+    refused([*words(command), option, *values], rf"{option}|{re.escape(named or option)}", status)
 
 
 @pytest.mark.parametrize(("command", "option", "value"), cases(REFERENCES))
 def test_other_inputs(refused, command, option, value):
-    refused([*words(command), option, value], re.escape(value.partition(".")[0]))
+    refused([*words(command), option, value], re.escape(value.partition(".")[0]), 1)
 
 
 @pytest.mark.parametrize(("command", "option", "value"), cases(OUTPUTS))
@@ -179,7 +188,19 @@ def test_outputs(refused, command, option, value):
 
 @pytest.mark.parametrize(("line", "named"), OTHERS)
 def test_other_command_lines(refused, line, named):
-    refused(line.split(), named)
+    refused(line.split(), named, 2)
+
+
+@pytest.mark.parametrize(("line", "named"), OF_FILES)
+def test_command_lines_that_other_files_would_make_right(refused, line, named):
+    refused(line.split(), named, 1)
+
+
+def test_each_command_is_refused_for_its_line_alone():
+    lines = [line.split()[0] for line, _ in OTHERS] + [command for command, _ in NUMBERS]
+    assert {*lines} >= cli.main.commands.keys() - {
+        "plot-filters"
+    }  # which takes nothing that can be senseless
 
 
 @pytest.mark.parametrize("kind", TOMLS)
@@ -187,4 +208,4 @@ def test_training_runs(refused, folder, kind):
     old, new, named = TOMLS[kind]
     assert old in RUN
     (folder / "out.toml").write_text(RUN.replace(old, new))
-    refused(["train", "out.toml"], named)
+    refused(["train", "out.toml"], named, 1)

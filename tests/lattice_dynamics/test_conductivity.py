@@ -18,7 +18,7 @@ from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.crystals import heights
-from ase_mlip.errors import MLIPError, StructureError
+from ase_mlip.errors import ArgumentError, MLIPError, StructureError
 from ase_mlip.lattice_dynamics.cells import to_ase
 from ase_mlip.lattice_dynamics.conductivity import _has_imaginary, _shares, thermal_conductivity
 from ase_mlip.lattice_dynamics.kappa_srme import kappa_srme
@@ -280,7 +280,7 @@ def test_bad_input_is_named():
     with pytest.raises(StructureError, match="`mesh` must be three positive integers"):
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), mesh=5)
     atoms.calc.averaging = SimpleNamespace(seed=3, name="random 3")
-    with pytest.raises(StructureError, match="symmetrize='random 3'"):
+    with pytest.raises(ArgumentError, match="symmetrize='random 3'"):
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1))
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.errors import StructureError
+from ase_mlip.errors import ArgumentError, StructureError
 from ase_mlip.mechanics.elasticity import average_over, elastic_constants, moduli
 from ase_mlip.mechanics.eos import equation_of_state
 from ase_mlip.relaxation.relax import relax
@@ -204,5 +204,5 @@ def test_bad_input_is_named():
         elastic_constants(doubled)
     atoms = copper()
     atoms.calc.averaging = SimpleNamespace(seed=3, name="random 3")
-    with pytest.raises(StructureError, match="symmetrize='random 3'"):
+    with pytest.raises(ArgumentError, match="symmetrize='random 3'"):
         elastic_constants(atoms)

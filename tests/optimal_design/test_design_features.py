@@ -86,7 +86,7 @@ def test_a_model_that_is_not_linear_in_its_features_is_said_to_be(model, tmp_pat
 
 def test_rows_that_are_there_serve_another_selection(model, tmp_path, monkeypatch):
     design(frames(), 3, basis=model, rows="sketch:3", output=tmp_path / "out")
-    with pytest.raises(DataError, match=r"`overwrite` \(--overwrite\): rows that fit serve again"):
+    with pytest.raises(DataError, match=r"`overwrite=True`: rows that fit serve again"):
         design(frames(), 5, basis=model, rows="sketch:3", output=tmp_path / "out")
     expected = design(frames(), 5, basis=model, rows="sketch:3")
     made, original = [], sketch._rows

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ase_mlip.errors import DataError
+from ase_mlip.errors import ArgumentError
 from ase_mlip.optimal_design.settings import SIGMA, DesignSettings, directions, parse_sigma
 
 
@@ -42,7 +42,7 @@ from ase_mlip.optimal_design.settings import SIGMA, DesignSettings, directions, 
     ],
 )
 def test_wrong_options_are_named(options, text):
-    with pytest.raises(DataError, match=text):
+    with pytest.raises(ArgumentError, match=text):
         DesignSettings(**options)
 
 
@@ -53,7 +53,7 @@ def test_sigma_that_is_not_given_has_its_default():
 
 @pytest.mark.parametrize("text", ["energy", "energy=much", "0.01", "force=1", "energy=-1"])
 def test_sigma_that_cannot_be_read_is_refused(text):
-    with pytest.raises(DataError, match="`sigma`"):
+    with pytest.raises(ArgumentError, match="`sigma`"):
         parse_sigma(text)
 
 

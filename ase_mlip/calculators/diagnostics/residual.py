@@ -81,12 +81,12 @@ def choose_averaging(
     return chosen, residual
 
 
-def not_reached(chosen: Averaging, residual: float, tolerance: float, option: str = "tolerance") -> str:
+def not_reached(chosen: Averaging, residual: float, tolerance: float) -> str:
     """What there is to say where the last rung of the ladder leaves more than ``tolerance`` (eV/Å)."""
     return (
         f"`symmetrize='auto'`: the largest scheme, {chosen.name} with {chosen.evaluations} evaluations, "
-        f"leaves an anisotropy of the forces of {residual:.2g} eV/Å, more than `{option}` {tolerance:g}; use "
-        "a larger tolerance, or for a known crystal the average over its point group"
+        f"leaves an anisotropy of the forces of {residual:.2g} eV/Å, more than `tolerance={tolerance:g}`; "
+        "use a larger tolerance, or for a known crystal the average over its point group"
     )
 
 

@@ -13,6 +13,7 @@ import click
 from .. import options as shared
 from ..common import bar, refuse_options
 from ..options import COUNT, FILE, POSITIVE
+from ..wording import in_options
 from .attach import attach as attach_to
 
 # Listed here and not taken from ase_mlip.optimal_design, which would be imported for --help; a test compares
@@ -135,7 +136,7 @@ def design(
     from ...optimal_design.output.report import to_text
 
     for note in result.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {in_options(note)}", err=True)
     click.echo(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if as_json else to_text(result))
     if output is not None:
         click.echo(f"picks: {output / 'picks.xyz'}", err=True)
@@ -165,5 +166,5 @@ def _verify(labelled: Path, folder: Path, as_json: bool) -> None:
 
     found = verify(labelled, folder)
     for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {in_options(note)}", err=True)
     click.echo(json.dumps(plain(asdict(found)), indent=1, ensure_ascii=False) if as_json else to_text(found))

@@ -58,6 +58,7 @@ def export(
     require_folder_of(output, "-o")
     if family == OURS:
         given = {"--dtype": dtype, "--name": name, "--head": head, "--modal": modal}
+        given["--allow-pickle"] = allow_pickle or None
         _export_again(
             source, output, [option for option, value in given.items() if value is not None], as_json
         )

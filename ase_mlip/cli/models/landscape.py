@@ -12,6 +12,7 @@ from .. import options as shared
 from ..common import bar, refuse_options
 from ..options import COUNT, FILE, POSITIVE
 from ..results import refuse_other_results
+from ..wording import in_options
 
 PICTURE = "landscape.png"
 COMPARISON = "comparison.json"
@@ -37,7 +38,7 @@ OF_COMPARE = ("model", "files", "comparing", "others", "control", "output", "plo
               help="Draw directions from the normal distribution (gaussian), or as the published tool does "
               "(legacy).")  # fmt: skip
 @click.option("--plane", is_flag=True, help="Also compute the plane of the first two directions.")
-@click.option("--frames", type=click.IntRange(min=2), metavar="N", show_default="all",
+@click.option("--sample", type=click.IntRange(min=2), metavar="N", show_default="all",
               help="Use a stratified sample of N frames.")  # fmt: skip
 @shared.seed
 @click.option("--predictors", metavar="NAMES", default="",
@@ -130,7 +131,6 @@ def _require_folder(plot: bool, output: Path | None) -> None:
 def _compute(
     model: str,
     files: tuple[Path, ...],
-    frames: int | None,
     output: Path | None,
     plot: bool,
     as_json: bool,
@@ -148,11 +148,11 @@ def _compute(
     from ...provenance import plain
 
     names = [name.strip() for name in predictors.split(",") if name.strip()]
-    options |= {"predictors": names, "sample": frames, "output": output}
+    options |= {"predictors": names, "output": output}
     with bar("point") as progress:
         found = compute(path, list(files), progress=progress, **options)
     for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {in_options(note)}", err=True)
     document = plain(found.to_dict())
     click.echo(json.dumps(document, indent=1, ensure_ascii=False) if as_json else found.to_text())
     if output is None:

@@ -26,6 +26,7 @@ from ..common import (
 )
 from ..options import CRYSTAL, FILE, calculator_options
 from ..results import Results, output_options
+from ..wording import in_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -232,7 +233,7 @@ def warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         yield
     for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
-        click.echo(f"warning: {' '.join(text.split())}", err=True)
+        click.echo(f"warning: {in_options(' '.join(text.split()))}", err=True)
     for other in caught:
         if not issubclass(other.category, UserWarning):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from ...voigt import NAMES
 from ..common import bar
@@ -27,6 +28,9 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
     and tell whether the crystal is mechanically stable. The axes are those of the file, and the order is
     Voigt's: xx, yy, zz, yz, xz, xy.
     """
+    given = click.get_current_context().get_parameter_source("strained_fmax")
+    if clamped and given is ParameterSource.COMMANDLINE:
+        raise click.BadParameter("has no meaning with --clamped", param_hint="--strained-fmax")
     if strains < 2 or strains % 2:
         raise click.BadParameter(f"must be even and at least 2, got {strains}", param_hint="--strains")
     atoms = run.start()

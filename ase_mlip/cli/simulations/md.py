@@ -120,6 +120,8 @@ def md(
         raise click.BadParameter("`direct` is for the ase engine here", param_hint="--forces")
     if engine == "lammps" and batch:
         raise click.BadParameter("the lammps engine runs its replicas one by one", param_hint="--batch")
+    if crystal is not None and calculator["symmetrize"] != CRYSTAL:
+        raise click.BadParameter("is for --symmetrize crystal", param_hint="--crystal")
     held = make_thermostat(temperature, **thermostat)
     from ...model_file.info import find_model, read_info
 

@@ -19,6 +19,7 @@ from ..common import (
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
 from ..results import refuse_other_results, require_folder, run_settings
+from ..wording import in_options
 from .crystal_run import DTYPE, warnings_as_lines
 
 if TYPE_CHECKING:
@@ -92,10 +93,12 @@ def phonons(
     """
     output = output or Path("phonons")
     require_folder(output)
+    if supercell is not None and min_length is not None:
+        raise click.BadParameter("has no meaning with --supercell", param_hint="--min-length")
     given = {"mesh": MESH, "distance": DISTANCE, "dtype": calculator["dtype"]}
     averages = calculator["symmetrize"] == CRYSTAL
     calculator = make_calculator(model, **calculator)
-    from ...errors import MLIPError
+    from ...errors import ArgumentError, MLIPError
     from ...provenance import plain
     from ...relaxation.store import key_of
 
@@ -118,9 +121,11 @@ def phonons(
         try:
             with warnings_as_lines(), locked(output / name):
                 found[name] = run.do(name, atoms, output / name, known[name])
+        except ArgumentError:
+            raise  # of the command, not of this structure
         except MLIPError as error:
             failed.append(name)
-            click.echo(f"{name}: failed: {' '.join(str(error).split())}", err=True)
+            click.echo(f"{name}: failed: {in_options(' '.join(str(error).split()))}", err=True)
     if as_json:
         click.echo(json.dumps(plain(found), indent=1))
     if failed:

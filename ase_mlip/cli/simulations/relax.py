@@ -22,6 +22,7 @@ from ..common import (
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
 from ..results import Results, output_options
+from ..wording import in_options
 from .crystal_run import warnings_as_lines
 
 if TYPE_CHECKING:
@@ -93,8 +94,10 @@ def relax(
         raise click.BadParameter("is for --symmetrize crystal", param_hint="--crystal")
     calculator = make_calculator(model, **calculator)
     from ...calculators.identity import made_with
+    from ...crystals import refuse_random
     from ...relaxation.store import Store, digest, key_of
 
+    refuse_random(calculator, "relax")
     found = read_named(structures)
     choose_averaging(calculator, found)
     options |= {
@@ -135,6 +138,7 @@ class _Run:
 
     def do(self, name: str, atoms: Atoms, key: str, calculator) -> None:
         """Relax one structure unless that is done; a failure becomes a row, a full disk ends the run."""
+        from ...errors import ArgumentError
         from ...relaxation.store import to_frame, to_row
 
         frame = self.store.frames.get(key)
@@ -146,14 +150,12 @@ class _Run:
         try:
             with warnings_as_lines(), noise_unsaid():
                 result = self._relax(atoms, calculator, path)
-        except (
-            ValueError,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:  # of structures, calculators and torch
+        except ArgumentError:
+            raise  # of the command, not of this structure
+        except (ValueError, RuntimeError, NotImplementedError) as error:  # of structures, models and torch
             if path is not None and path.exists():
                 path.replace(path.with_suffix(".failed.traj"))  # to be looked at, not to be continued
-            text = " ".join(str(error).split())
+            text = in_options(" ".join(str(error).split()))
             click.echo(f"failed: {name}: {text}", err=True)
             row = {"name": name, "atoms": len(atoms), "status": "failed", "error": text}
             self.rows.append(row | {"wall_time": time.perf_counter() - started})

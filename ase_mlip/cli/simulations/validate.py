@@ -72,6 +72,10 @@ def validate(
             "`crystal` has no meaning where structures are strained and rotated; use octahedral",
             param_hint="--symmetrize",
         )
+    if symmetrize is not None and symmetrize.startswith("random "):
+        raise click.BadParameter(
+            "`random` has no meaning for relaxations and phonons; use octahedral", param_hint="--symmetrize"
+        )
     named = read_named(structures)
     check_known(named, read_info(path).species)
     if symmetrize == "auto":  # once for all, which run in processes of their own

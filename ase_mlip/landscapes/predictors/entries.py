@@ -17,7 +17,7 @@ from ase import Atoms
 from ...calculators.calculator import MLIPCalculator
 from ...calculators.ensemble import Ensemble
 from ...data.references import Sample
-from ...errors import MLIPError
+from ...errors import ArgumentError
 from ...model_file.model import Model
 from ..losses import FrameLosses
 from ..weights import model_weights
@@ -73,10 +73,10 @@ def predictors(
 
 
 def checked_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once. Raises MLIPError for another than those of :data:`NAMES`."""
+    """The names, each once. Raises ArgumentError for another than those of :data:`NAMES`."""
     for name in names:
         if name not in NAMES:
-            raise MLIPError(f"`predictors`: expected some of {', '.join(NAMES)}, got {name!r}")
+            raise ArgumentError(f"`predictors`: expected some of {', '.join(NAMES)}, got {name!r}")
     return tuple(dict.fromkeys(names))
 
 

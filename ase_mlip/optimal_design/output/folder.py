@@ -29,7 +29,7 @@ def refuse_other_design(folder: Path, settings: dict) -> None:
         found = None
     if found != settings:
         what = "something else" if found is None else "one of other settings or files"
-        remedy = "choose another output, or replace it with `overwrite` (--overwrite)"
+        remedy = "choose another output, or replace it with `overwrite=True`"
         if (folder / ROWS).is_dir():
             remedy += ": rows that fit serve again"
         raise DataError(

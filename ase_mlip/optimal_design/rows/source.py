@@ -258,7 +258,7 @@ def _sketch_of(settings: DesignSettings, inputs: Inputs, size: int, notes: list[
         return None
     notes.append(
         f"exact rows would take {needed / 2**30:.1f} GB: {SKETCH} random combinations of each structure's "
-        "force rows are taken; `rows` = exact insists"
+        'force rows are taken; `rows="exact"` insists'
     )
     return SKETCH
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.cli.program import main
-from ase_mlip.errors import MLIPError, StructureError
+from ase_mlip.errors import ArgumentError, MLIPError, StructureError
 from ase_mlip.lattice_dynamics.audit import audit_phonons
 from ase_mlip.lattice_dynamics.phonons import phonons
 from ase_mlip.relaxation.relax import relax
@@ -96,7 +96,7 @@ def test_random_rotations_have_no_phonons():
     atoms = bulk("Si", cubic=True)
     atoms.calc = MLIPCalculator("pet-si", symmetrize="random 1")
     for function in (phonons, audit_phonons):
-        with pytest.raises(StructureError, match=r"got `symmetrize='random 1'`"):
+        with pytest.raises(ArgumentError, match=r"got `symmetrize='random 1'`"):
             function(atoms)
 
 

@@ -147,4 +147,4 @@ def test_without_a_target_the_verdict_is_said_to_be_always_true(found):
 def test_what_the_pool_leaves_open_comes_with_advice_that_can_be_followed(found, linear, advice):
     source = replace(found.rows, document={"kind": "linear" if linear else "features"})
     (note,) = _notes({"whole pool": ["feature 3"]}, source)
-    assert note.endswith('(`basis` = "auto")' if not linear else advice) and advice in note
+    assert note.endswith('(`basis="auto"`)' if not linear else advice) and advice in note

@@ -1,0 +1,89 @@
+"""Messages in a command's own words: Python's arguments, which messages name, become its options.
+
+A message names an argument as a user of Python writes it, in backquotes: its name alone, ``plane=True`` or
+``forces="direct"``. Options bear the names of arguments, so that one rule translates them all. What a command
+has no option for stands alone in brackets, as in "forces below 0.05 eV/Å (`max_residual`)"; a command leaves
+the brackets out.
+"""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+# Arguments that are called otherwise, unless a command has one of the same name
+OTHER_NAMES = {
+    "data": "POOL",
+    "input_symprec": "--symprec",
+    "model": "--basis",
+    "phonon_supercell_matrix": "--phonon-supercell",
+    "relax_first": "--relax",
+    "reference": "--rdf-frames",
+    "supercell_matrix": "--supercell",
+    "symmetrize": "SCHEME",
+    "temperature_K": "--temperature",
+    "temperatures": "--temperature",
+}
+AMBIGUOUS = {"cell", "forces", "relax"}  # also parts of results or functions: without a value they stay
+_CHOSEN = {"True": "full", "False": "none", "None": "none"}  # what choices call these
+_VALUED = re.compile(r"`(?:\w+\()?([A-Za-z_]\w*)=([^`]*?)\)?`")
+_ALONE = re.compile(r"`([A-Za-z_]\w*)`")
+_BRACKETS = re.compile(r" \(`([A-Za-z_][\w.]*)`\)")
+
+
+def in_options(text: str, command: click.Command | None = None) -> str:
+    """A message with options of a command for the arguments that it names.
+
+    Parameters
+    ----------
+    text : str
+        the message of an error or of a warning
+    command : click.Command, optional
+        whose options are meant; by default the one that runs
+
+    Returns
+    -------
+    str
+        the same in the command's words
+    """
+    known = _parameters(command or click.get_current_context().command)
+
+    def alone(name: str) -> str | None:
+        if name == "atoms":
+            return "the structure"
+        return None if name in AMBIGUOUS or name not in known else _name_of(known[name])
+
+    def bracketed(found: re.Match) -> str:
+        option = alone(found[1])
+        return "" if option is None else f" ({option})"
+
+    def valued(found: re.Match) -> str:
+        return found[0] if found[1] not in known else _with_value(known[found[1]], found[2].strip("'\""))
+
+    text = _BRACKETS.sub(bracketed, text)
+    text = _VALUED.sub(valued, text)
+    return _ALONE.sub(lambda found: alone(found[1]) or found[0], text)
+
+
+def _parameters(command: click.Command) -> dict[str, click.Parameter]:
+    """Options and arguments of a command by the names that they have in Python."""
+    known = {_name_of(parameter): parameter for parameter in command.params}
+    found = {name.removeprefix("--").replace("-", "_").lower(): known[name] for name in known}
+    return {name: known[option] for name, option in OTHER_NAMES.items() if option in known} | found
+
+
+def _name_of(parameter: click.Parameter) -> str:
+    """The long name of an option; an argument's is in capitals."""
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.human_readable_name.removesuffix("...")
+
+
+def _with_value(option: click.Parameter, value: str) -> str:
+    name = _name_of(option)
+    if isinstance(option, click.Option) and option.is_flag:
+        return name if value != "False" else max(option.secondary_opts, key=len, default=f"no {name}")
+    if isinstance(option.type, click.Choice):
+        value = _CHOSEN.get(value, value)
+    return f"{name} {value}"
