@@ -239,25 +239,34 @@ def check_known(structures: Mapping[str, Atoms], species: Sequence[int]) -> None
             check_structure(atoms, species)
 
 
-def require_folder_of(path: Path | None, option: str) -> None:
-    """Refuse a file that cannot be written where it is wanted.
+def require_new_file(path: Path, overwrite: bool) -> None:
+    """Refuse, before the work, the file of -o if it cannot be written, or is there already.
 
     Parameters
     ----------
-    path : Path or None
-        the file; None passes
-    option : str
-        that asked for it, for the error
+    path : Path
+        the file
+    overwrite : bool
+        whether --overwrite is given, so that a file that is there will be replaced
 
     Raises
     ------
     click.BadParameter
         its folder does not exist, or it is a folder itself
+    DataError
+        it exists
     """
-    if path is not None and not path.absolute().parent.is_dir():
-        raise click.BadParameter(f"the folder `{path.parent}` does not exist", param_hint=option)
-    if path is not None and path.is_dir():
-        raise click.BadParameter(f"`{path}` is a folder; name a file", param_hint=option)
+    if not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"the folder `{path.parent}` does not exist", param_hint="-o")
+    if path.is_dir():
+        raise click.BadParameter(f"`{path}` is a folder; name a file", param_hint="-o")
+    if path.exists() and not overwrite:
+        from ..errors import DataError
+
+        raise DataError(
+            f"`{path}` exists; expected the name of a new file; choose another, or replace it with "
+            "--overwrite"
+        )
 
 
 def refuse_options(but: Iterable[str], mode: str) -> None:

@@ -125,8 +125,8 @@ output_file = click.option(
 )  # fmt: skip
 plot = click.option("--plot", is_flag=True, help="Draw the results, too, as a picture in the folder of -o.")
 overwrite = click.option("--overwrite", is_flag=True,
-                         help="Replace results of other settings that are in the folder of -o, and with "
-                         "--attach the file of -o.")  # fmt: skip
+                         help="Replace results of other settings that are in the folder of -o, or the file "
+                         "of -o.")  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print the results as one JSON object, and nothing else, on stdout.")  # fmt: skip
 resume = click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")

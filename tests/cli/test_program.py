@@ -287,6 +287,22 @@ def test_json_is_alone_on_stdout_and_what_is_said_meanwhile_on_stderr(pair_model
     }
 
 
+@pytest.mark.parametrize(
+    ("command", "start"),
+    [
+        (["rotations", "octahedral"], b"ase_mlip rotations"),
+        (["plot-filters", "snnp-si"], b"\x89PNG"),
+        (["export", "--from", "model-file", "snnp-si"], b"PK"),
+    ],
+)
+def test_a_file_that_is_there_is_refused_or_overwritten(command, start, tmp_path):
+    path = tmp_path / "out.png"
+    path.write_text("mine")
+    assert invoke(*command, "-o", path).exit_code == 1 and path.read_text() == "mine"
+    result = invoke(*command, "-o", path, "--overwrite")
+    assert result.exit_code == 0 and path.read_bytes().startswith(start), result.output
+
+
 def test_a_demonstration_of_another_model_is_not_replaced(
     pair_model_path, anisotropic_model_path, tmp_path, monkeypatch
 ):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..common import bar, require_folder_of
+from ..common import bar, require_new_file
 
 
 def attach(
@@ -47,14 +47,7 @@ def attach(
         raise click.UsageError("Missing argument 'POOL...': the data that MODEL was trained on.")
     if output is None:
         raise click.UsageError("--attach needs '-o NEW', the model file to write.")
-    require_folder_of(output, "-o")
-    from ...errors import DataError
-
-    if output.exists() and not overwrite:
-        raise DataError(
-            f"`{output}` exists; expected the name of a new model file, got one that is there; choose "
-            "another, or replace it with --overwrite"
-        )
+    require_new_file(output, overwrite)
     from ...data.data import read_structures
     from ...optimal_design.leverage.attach import ENOUGH, attach_leverage, few_structures, hashes_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import options
-from ..common import require_folder_of
+from ..common import require_new_file
 from ..results import answer
 
 FAMILIES = ("mace", "nequip", "sevennet", "pet")
@@ -25,6 +25,7 @@ KINDS = [*FAMILIES, OURS]
 )
 @click.argument("source")
 @options.output_file
+@options.overwrite
 @options.dtype
 @click.option("--name", help="Give the model this name; by default that of SOURCE.")
 @click.option("--head", help="Take this head of a model with several.")
@@ -37,6 +38,7 @@ def export(
     family: str,
     source: str,
     output: Path | None,
+    overwrite: bool,
     dtype: str | None,
     name: str | None,
     head: str | None,
@@ -55,7 +57,7 @@ def export(
     """
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output': the model file to write.")
-    require_folder_of(output, "-o")
+    require_new_file(output, overwrite)
     if family == OURS:
         given = {"--dtype": dtype, "--name": name, "--head": head, "--modal": modal}
         given["--allow-pickle"] = allow_pickle or None

@@ -7,15 +7,16 @@ from pathlib import Path
 import click
 
 from .. import options
-from ..common import require_folder_of
+from ..common import require_new_file
 from ..results import answer
 
 
 @click.command("plot-filters")
 @click.argument("model")
 @options.output_file
+@options.overwrite
 @options.as_json
-def plot_filters(model: str, output: Path | None, as_json: bool) -> None:
+def plot_filters(model: str, output: Path | None, overwrite: bool, as_json: bool) -> None:
     """Draw the filters of an s-NNP.
 
     The picture shows the splines of the distance and of the angle, and how the energy responds when one
@@ -25,7 +26,7 @@ def plot_filters(model: str, output: Path | None, as_json: bool) -> None:
 
     path = find_model(model)
     output = output or Path("filters.png")
-    require_folder_of(output, "--output")
+    require_new_file(output, overwrite)
     from ...model_file.model import load_model
     from ...pictures.filters import plot_filters as draw
     from ...pictures.filters import read_filters

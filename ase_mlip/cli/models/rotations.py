@@ -7,16 +7,17 @@ from pathlib import Path
 import click
 
 from .. import options
-from ..common import require_folder_of
+from ..common import require_new_file
 from ..results import answer
 
 
 @click.command()
 @click.argument("scheme")
 @options.output_file
+@options.overwrite
 @options.symprec
 @options.as_json
-def rotations(scheme: str, output: Path | None, symprec: float, as_json: bool) -> None:
+def rotations(scheme: str, output: Path | None, overwrite: bool, symprec: float, as_json: bool) -> None:
     """Write rotations to average over, for LAMMPS.
 
     SCHEME is a name such as `octahedral+inversion` or `lebedev:5`, or the file of an undisplaced crystal,
@@ -24,7 +25,7 @@ def rotations(scheme: str, output: Path | None, symprec: float, as_json: bool) -
     rotations.txt`, and ASE with `symmetrize="file:rotations.txt"`.
     """
     output = output or Path("rotations.txt")
-    require_folder_of(output, "--output")
+    require_new_file(output, overwrite)
     from ...rotations.rotation_file import write_rotations
     from ...rotations.schemes import find_averaging
 
