@@ -1,4 +1,4 @@
-"""With what a result was made; results as JSON; files that are written as a whole or not at all."""
+"""With what a result was made, whether another was; JSON; files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import json
 import math
 import os
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from . import __version__
+from .errors import DataError
 
+_CONTENT = ("_document_sha256", "_sha256", "_hashes")  # ends of names whose values stand for contents
 LIBRARIES = ("torch", "ase", "phonopy", "spglib", "symfc", "vesin", "numpy", "scipy")
 
 
@@ -45,6 +48,61 @@ def plain(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def read_settings(path: Path, key: str = "settings") -> dict | None:
+    """What a JSON file says of the settings of its results; None where it says nothing, or is no JSON."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not text
+        return None
+    known = found.get(key) if isinstance(found, dict) else None
+    return known if isinstance(known, dict) else None
+
+
+def refuse_other_settings(path: Path, stored: Mapping | None, asked: Mapping, remark: str = "") -> None:
+    """Refuse to go on with, or to write over, results of other settings.
+
+    Parameters
+    ----------
+    path : Path
+        where the results are
+    stored : mapping or None
+        their settings, as JSON has them; None for a file of something else
+    asked : mapping
+        those of the present run
+    remark : str, optional
+        what else there is to say
+
+    Raises
+    ------
+    DataError
+        names the first setting that differs, its stored and its asked value, and the remedy
+    """
+    if stored is not None and not (why := difference(stored, asked)):
+        return
+    got = "something else" if stored is None else f"those of other settings: {why}"
+    raise DataError(
+        f"`{path}` exists; expected results of the same settings, got {got}; choose another folder, or "
+        f"replace them with `overwrite=True`{remark}"
+    )
+
+
+def difference(stored: Mapping, asked: Mapping) -> str:
+    """In words, the first setting that is not the same; "" where all are."""
+    stored, asked = plain(stored), plain(asked)
+    for name, value in asked.items():
+        known = stored.get(name)
+        if known == value and name in stored:
+            continue
+        if isinstance(known, dict) and isinstance(value, dict):
+            return difference(known, value)
+        label = next((name.removesuffix(end) for end in _CONTENT if name.endswith(end)), name)
+        if label != name or name not in stored or isinstance(value, dict):
+            return f"another `{label}`"
+        return f"`{name}={known!r}`, now `{name}={value!r}`"
+    gone = next((name for name in stored if name not in asked), None)
+    return "" if gone is None else f"`{gone}={stored[gone]!r}`, now without it"
 
 
 def write_json(path: Path, document) -> None:

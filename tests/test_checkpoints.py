@@ -18,7 +18,7 @@ from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.files import Checkpoint
 from ase_mlip.provenance import write_atomically
 from ase_mlip.relaxation.relax import relax
-from ase_mlip.relaxation.store import Store, digest, to_frame
+from ase_mlip.relaxation.store import Store, to_frame
 from ase_mlip.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 
 FLIPS = 60
@@ -108,7 +108,7 @@ def relaxed_file(path):
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.05, seed=0)
     atoms.calc = EMT()
-    settings = digest({"a": 1})
+    settings = {"command": "relax", "fmax": 0.1, "tolerance": None, "words": ["a b", 'with "quotes"']}
     store = Store(path, settings)
     store.add(
         to_frame(relax(atoms, fmax=0.1, optimizer="LBFGS", check_noise=False), "copper", "x1", settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import json
 import sys
@@ -16,12 +17,13 @@ import click
 
 from ..folder_lock import locked
 from . import options
+from .wording import argument_name
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-# of options that change no number of a result
-_NOT_IN_RESULTS = {"model", "structure", "structures", "output", "plot", "overwrite", "as_json", "device"}
+# of options that change no number of a result, and of arguments of which the content counts
+_NOT_IN_RESULTS = {"model", "structure", "structures", "output", "plot", "overwrite", "json", "device"}
 _ENDINGS = (".json", ".extxyz", ".xyz", ".png", ".pdf", ".svg")
 
 
@@ -197,14 +199,14 @@ def require_folder(output: Path | None, plot: bool = False) -> None:
 
 
 def run_settings(document_sha256: str, content, **defaults) -> dict:
-    """What the results of the present command depend on.
+    """What the results of the present command depend on, by the names of its options.
 
     Parameters
     ----------
     document_sha256 : str
         of the model
     content : Any
-        what is computed for, as JSON has it
+        of what is computed for, as JSON has it; None where that is no question
     **defaults
         what the command takes for options that are not given
 
@@ -213,13 +215,31 @@ def run_settings(document_sha256: str, content, **defaults) -> dict:
     dict
         as JSON has it, for :func:`refuse_other_results`
     """
+    from ..provenance import plain
+
     context = click.get_current_context()
-    chosen = {name: value for name, value in context.params.items() if name not in _NOT_IN_RESULTS}
-    chosen |= {name: value for name, value in defaults.items() if chosen[name] is None}
-    if chosen.get("symmetrize") != "auto":
+    chosen = {}
+    for parameter in context.command.params:
+        name, value = argument_name(parameter), context.params[parameter.name]
+        if name in _NOT_IN_RESULTS:
+            continue
+        if isinstance(parameter.type, click.Path):
+            chosen[f"{name}_sha256"] = None if value is None else _content(value)
+        else:
+            chosen[name] = defaults.get(name) if value is None else value
+    scheme = chosen.get("symmetrize")
+    if scheme != "auto":
         chosen.pop("tolerance", None)
-    known = {"command": context.command.name, "model_document_sha256": document_sha256, "structure": content}
-    return json.loads(json.dumps(known | chosen, default=str))
+    if isinstance(scheme, str) and scheme.startswith("file "):
+        chosen["rotations_sha256"] = _content(Path(scheme.removeprefix("file ")))
+    known = {"command": context.command.name, "model_document_sha256": document_sha256}
+    known["structure_sha256"] = content
+    return plain(known | chosen)
+
+
+def _content(path: Path) -> str:
+    """A digest of a file; of a folder only where it is."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 
 def refuse_other_results(path: Path | None, settings: dict) -> None:
@@ -237,29 +257,7 @@ def refuse_other_results(path: Path | None, settings: dict) -> None:
     DataError
         with the first setting that differs
     """
-    from ..errors import DataError
+    from ..provenance import read_settings, refuse_other_settings
 
-    if path is None or not path.exists():
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # not JSON, or not text
-        found = None
-    known = found.get("settings") if isinstance(found, dict) else None
-    if known != settings:
-        what = (
-            "something else" if known is None else f"those of other settings ({_difference(known, settings)})"
-        )
-        raise DataError(
-            f"`{path}` exists; expected results of the same command, model, structure and settings to "
-            f"replace, got {what}; choose another folder, or replace them with --overwrite"
-        )
-
-
-def _difference(before: dict, now: dict) -> str:
-    """In words, what differs first."""
-    for name, value in now.items():
-        if before.get(name) != value:
-            shown = name if name.endswith("sha256") or name == "structure" else f"{name} {before.get(name)}"
-            return shown.replace("_document_sha256", "").replace("_", " ")
-    return "options that there were"
+    if path is not None and path.exists():
+        refuse_other_settings(path, read_settings(path), settings)

@@ -15,6 +15,7 @@ import click
 # Arguments that are called otherwise, unless a command has one of the same name
 OTHER_NAMES = {
     "data": "POOL",
+    "frames": "--sample",
     "input_symprec": "--symprec",
     "model": "--basis",
     "phonon_supercell_matrix": "--phonon-supercell",
@@ -66,10 +67,26 @@ def in_options(text: str, command: click.Command | None = None) -> str:
     return _ALONE.sub(lambda found: alone(found[1]) or found[0], text)
 
 
+def argument_name(parameter: click.Parameter) -> str:
+    """What an option or an argument of a command is called in Python.
+
+    Parameters
+    ----------
+    parameter : click.Parameter
+        of a command
+
+    Returns
+    -------
+    str
+        of ``--pair-cutoff``, ``pair_cutoff``
+    """
+    return _name_of(parameter).removeprefix("--").replace("-", "_").lower()
+
+
 def _parameters(command: click.Command) -> dict[str, click.Parameter]:
     """Options and arguments of a command by the names that they have in Python."""
     known = {_name_of(parameter): parameter for parameter in command.params}
-    found = {name.removeprefix("--").replace("-", "_").lower(): known[name] for name in known}
+    found = {argument_name(parameter): parameter for parameter in command.params}
     return {name: known[option] for name, option in OTHER_NAMES.items() if option in known} | found
 
 
@@ -82,8 +99,12 @@ def _name_of(parameter: click.Parameter) -> str:
 
 def _with_value(option: click.Parameter, value: str) -> str:
     name = _name_of(option)
-    if isinstance(option, click.Option) and option.is_flag:
-        return name if value != "False" else max(option.secondary_opts, key=len, default=f"no {name}")
+    is_flag = isinstance(option, click.Option) and option.is_flag
     if isinstance(option.type, click.Choice):
         value = _CHOSEN.get(value, value)
-    return f"{name} {value}"
+    if value == "None" or (is_flag and value == "False" and not option.secondary_opts):
+        return f"no {name}"
+    if is_flag:
+        return name if value != "False" else max(option.secondary_opts, key=len)
+    words = value.strip("[]()").replace(",", "").replace("'", "") if option.nargs > 1 else value
+    return f"{name} {words}"

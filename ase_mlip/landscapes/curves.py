@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ..errors import ArgumentError, DataError
-from ..provenance import write_atomically
+from ..errors import ArgumentError
+from ..provenance import difference, refuse_other_settings, write_atomically
 from .directions import direction
 from .weights import Weights
 
@@ -71,17 +71,14 @@ class Computed:
             return
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
-            same = found["depends_on"] == self.depends_on
+            known = dict(found["depends_on"])
             points = {name: (float(e), float(f)) for name, (e, f) in found["points"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
-            same, points = False, {}
-        if same:
+            known, points = None, {}  # of something else, or damaged
+        if not self.overwrite:
+            refuse_other_settings(self.path, known, self.depends_on)
+        if known is not None and not difference(known, self.depends_on):
             self.points = points
-        elif not self.overwrite:
-            raise DataError(
-                f"`{self.path}` has points of another landscape (model, frames or settings differ), or is "
-                "damaged; choose another folder, or replace them with `overwrite=True`"
-            )
 
     def keep(self, name: str, losses: tuple[float, float]) -> None:
         self.points[name] = losses

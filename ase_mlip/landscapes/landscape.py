@@ -17,7 +17,7 @@ from ..data.references import ReferenceKeys, Sample, sample_from_atoms
 from ..errors import ArgumentError, DataError
 from ..folder_lock import locked
 from ..model_file.model import Model, load_model
-from ..provenance import hardware, write_json
+from ..provenance import difference, hardware, refuse_other_settings, write_json
 from . import entropy
 from .curves import PLANE_POINTS, Computed, Plan, Progress, compute, of_lines, of_plane, positions
 from .directions import DIRECTIONS
@@ -145,12 +145,16 @@ class _Work:
     notes: list[str]
     wanted: tuple[str, ...]  # other predictors
 
+    @property
+    def depends_on(self) -> dict:
+        """The settings as they are stored."""
+        return {"model_sha256": self.about["sha256"], "settings": self.settings}
+
     def run_in(self, folder: Path, overwrite: bool, progress: Progress | None) -> Landscape:
         """The same with the result, and until then the points, in a folder."""
-        depends_on = {"model": self.about["sha256"], "settings": self.settings}
         path = folder / RESULT
         stored = self._stored(path, overwrite)
-        computed = Computed(depends_on, folder / PARTIAL, overwrite)
+        computed = Computed(self.depends_on, folder / PARTIAL, overwrite)
         if stored is not None and not computed.points:
             computed.points = _stored_points(stored, self.plan)
         found = self.run(computed, progress)
@@ -213,17 +217,12 @@ class _Work:
             return None
         try:
             found = read_document(path)
-            same = found["model"]["sha256"] == self.about["sha256"] and found["settings"] == self.settings
+            known = {"model_sha256": found["model"]["sha256"], "settings": found["settings"]}
         except (DataError, KeyError):
-            same = False
-        if not same and overwrite:
-            return None
-        if not same:
-            raise DataError(
-                f"`{path}` exists; expected a landscape of the same model, frames and settings to replace; "
-                "choose another folder, or replace it with `overwrite=True`"
-            )
-        return found
+            found, known = None, None
+        if not overwrite:
+            refuse_other_settings(path, known, self.depends_on)
+        return None if known is None or difference(known, self.depends_on) else found
 
 
 def _summary(work: _Work, energy, forces, plane: dict | None, cost: dict, notes: list[str]) -> Landscape:

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import DataError
-from ..provenance import plain, write_atomically
+from ..provenance import plain, refuse_other_settings, write_atomically
 from .result import RelaxResult
 
 SHARE = 0.05  # of the time that may go into writing a long file again and again
@@ -36,8 +36,11 @@ def key_of(name: str, atoms: Atoms, settings: str) -> str:
     return _named(content)
 
 
-def to_frame(result: RelaxResult, name: str, key: str, settings: str) -> Atoms:
-    """The relaxed structure with energy, forces and stress as ASE keeps them, all else in ``info``."""
+def to_frame(result: RelaxResult, name: str, key: str, settings: dict) -> Atoms:
+    """The relaxed structure with energy, forces and stress as ASE keeps them, all else in ``info``.
+
+    ``settings`` are what it was relaxed with, as JSON has them.
+    """
     frame = result.atoms.copy()
     frame.calc = SinglePointCalculator(
         frame, energy=result.energy, forces=result.forces, stress=result.stress
@@ -91,7 +94,7 @@ class Store:
         for a file that exists and holds anything else than structures relaxed with the same settings
     """
 
-    def __init__(self, path: Path | None, settings: str, overwrite: bool = False):
+    def __init__(self, path: Path | None, settings: dict, overwrite: bool = False):
         self.path = path
         self.frames = {} if path is None or not path.exists() else _read(path, settings, overwrite)
         self._pending = False
@@ -131,7 +134,7 @@ def _named(content) -> str:
     return "x" + content.hexdigest()[:16]  # a letter first: the file's format would take some for numbers
 
 
-def _read(path: Path, settings: str, overwrite: bool) -> dict[str, Atoms]:
+def _read(path: Path, settings: dict, overwrite: bool) -> dict[str, Atoms]:
     try:
         return _frames(path, settings)
     except DataError:
@@ -140,20 +143,14 @@ def _read(path: Path, settings: str, overwrite: bool) -> dict[str, Atoms]:
         return {}
 
 
-def _frames(path: Path, settings: str) -> dict[str, Atoms]:
+def _frames(path: Path, settings: dict) -> dict[str, Atoms]:
     try:
         frames = ase.io.read(path, ":", format="extxyz")
     except Exception as error:  # ASE's parsers raise whatever they stumble over
         raise _foreign(path, f"nothing that ASE reads ({error})") from None
     for frame in frames:
-        if frame.info.get("relax_settings") != settings:
-            known = "relax_settings" in frame.info
-            raise _foreign(
-                path,
-                "results of other settings, another model, or other versions of ase_mlip, torch or ASE"
-                if known
-                else "other structures",
-            )
+        known = frame.info.get("relax_settings")
+        refuse_other_settings(path, known if isinstance(known, dict) else None, settings)
         if frame.info.get("relax_sha256") != _content(frame):
             name = frame.info.get("name")
             raise _foreign(path, f"numbers of `{name}` that were damaged or altered since they were written")
@@ -162,6 +159,6 @@ def _frames(path: Path, settings: str) -> dict[str, Atoms]:
 
 def _foreign(path: Path, what: str) -> DataError:
     return DataError(
-        f"`{path}` exists; expected results of the same model, settings and versions to continue, got "
-        f"{what}; choose another output, or replace it with `overwrite=True`"
+        f"`{path}` exists; expected results of the same settings, got {what}; choose another folder, or "
+        "replace them with `overwrite=True`"
     )

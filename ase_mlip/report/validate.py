@@ -19,18 +19,17 @@ from pathlib import Path
 from ase import Atoms
 from ase.io import read, write
 
-from ..errors import DataError, MLIPError, StructureError
+from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.reference import reference_digest
 from ..model_file.info import ModelInfo, find_model, read_info
-from ..provenance import hardware, versions, write_json
+from ..provenance import difference, hardware, refuse_other_settings, versions, write_json
 from .processes import run_in_processes
 from .validate_report import write_csv, write_page
 from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of, require_reference
 
 RESULTS = "results.json"
 RELAXED = "relaxed.extxyz"
-VERSIONS = ("ase_mlip", "torch", "ase", "phonopy", "symfc", "spglib")  # of those that make numbers
 
 
 def validate(
@@ -225,28 +224,24 @@ def _refuse_others(
         stored = _stored(output / name)
         made = _made_with(info, Job(name, atoms, None, output / name, settings))
         before = stored.get("made_with")
-        if stored["steps"] and before != made:
-            why = "not known" if before is None else _difference(before, made)
-            raise DataError(
-                f"`{output / name}` exists; expected steps of the same model, structure, settings and "
-                f"versions to go on with, got those of another run ({why}); choose another folder, or "
-                "replace them with `overwrite=True`"
-            )
+        if stored["steps"]:
+            refuse_other_settings(output / name, before, made)
 
 
 def _record(stored: dict, job: Job, made: dict) -> dict:
     """What is kept of a structure: its steps, if they were ``made`` with the same, else a line why not."""
     fresh = {
         "made_with": made,
+        "versions": versions(),  # for people to look up; an update makes no result another one
         "formula": job.atoms.get_chemical_formula(),
         "n_atoms": len(job.atoms),
         "steps": {},
     }
     before = stored.get("made_with")
-    if before == made:
+    why = "not known" if before is None else difference(before, made)
+    if not why:
         return {name: value for name, value in stored.items() if name != "anew"}
     if stored["steps"]:
-        why = "not known" if before is None else _difference(before, made)
         fresh["anew"] = f"finished steps were of another run ({why}): all were computed anew"
     return fresh
 
@@ -259,21 +254,9 @@ def _made_with(info: ModelInfo, job: Job) -> dict:
     digest = hashlib.sha256()
     for array in (job.atoms.numbers, job.atoms.positions, job.atoms.cell.array, job.atoms.pbc):
         digest.update(array.tobytes())
-    known = versions()
     return {
-        "model": info.document_sha256,
-        "structure": digest.hexdigest(),
-        "reference": None if folder is None else reference_digest(folder),
+        "model_document_sha256": info.document_sha256,
+        "structure_sha256": digest.hexdigest(),
+        "reference_sha256": None if folder is None else reference_digest(folder),
         "settings": settings,
-        "versions": {name: known[name] for name in VERSIONS},
     }
-
-
-def _difference(before: dict, now: dict) -> str:
-    """In words, what differs first."""
-    for group in ("versions", "settings"):
-        for name, value in now[group].items():
-            known = before.get(group, {}).get(name)
-            if known != value:
-                return f"{name} {known}, now {value}"
-    return f"another {next((name for name in now if before.get(name) != now[name]), 'run')}"

@@ -24,6 +24,8 @@ OF_PYTHON_ALONE = {"kernel", "leverage", "symmetry", "trajectory"}
         ("relax", '`smax=0.1` needs a cell, got `cell=False`', "--smax 0.1 needs a cell, got --cell none"),
         ("relax", '`relax(cell="shape")` needs a crystal', "--cell shape needs a crystal"),
         ("relax", "`forces` must be finite, `relax` failed", "`forces` must be finite, `relax` failed"),
+        ("relax", "`keep_space_group=None`, now `fmax=0.1`", "no --keep-space-group, now --fmax 0.1"),
+        ("phonons", "`supercell=[2, 2, 2]`, now `supercell=None`", "--supercell 2 2 2, now no --supercell"),
         ("phonons", "below 0.05 eV/Å (`max_residual`), got 1", "below 0.05 eV/Å, got 1"),
         ("phonons", "a larger one (`min_length`)", "a larger one (--min-length)"),
         ("conductivity", "a larger one (`min_length`) shows it", "a larger one shows it"),

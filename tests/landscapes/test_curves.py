@@ -221,11 +221,13 @@ def test_a_finished_landscape_is_not_computed_again_and_another_is_refused_or_ov
     again = landscape(model, frames, output=tmp_path / "out", **SHORT)
     assert again.numbers == first.numbers
     assert again.cost["cpu_seconds"] == pytest.approx(first.cost["cpu_seconds"])
-    with pytest.raises(DataError, match="expected a landscape of the same model, frames and settings"):
+    with pytest.raises(DataError, match="those of other settings: `seed=0`, now `seed=1`;"):
         landscape(model, frames, output=tmp_path / "out", seed=1, **SHORT)
     (tmp_path / "partial").mkdir()
     (tmp_path / "partial" / module.PARTIAL).write_text(json.dumps({"depends_on": {}, "points": {}}))
-    with pytest.raises(DataError, match="has points of another landscape"):
+    with pytest.raises(
+        DataError, match="landscape-points.json` exists; .*those of other settings: another `model`;"
+    ):
         landscape(model, frames, output=tmp_path / "partial", **SHORT)
     for folder in ("out", "partial"):
         other = landscape(model, frames, output=tmp_path / folder, overwrite=True, seed=1, **SHORT)

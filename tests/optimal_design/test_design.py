@@ -261,7 +261,7 @@ def test_the_same_design_may_be_repeated_and_another_is_refused_or_overwritten(f
     before = (folder / "out" / "picks.xyz").read_bytes()
     design(folder / "pool.xyz", 5, output=folder / "out")
     assert (folder / "out" / "picks.xyz").read_bytes() == before
-    with pytest.raises(DataError, match=r"design.json` exists; .*one of other settings"):
+    with pytest.raises(DataError, match=r"design.json` exists; .*other settings: `pick=5`, now `pick=6`"):
         design(folder / "pool.xyz", 6, output=folder / "out")
     shutil.copytree(folder / "out", tmp_path / "out")
     design(folder / "pool.xyz", 6, output=tmp_path / "out", overwrite=True)

@@ -21,13 +21,14 @@ from ..common import (
     say_noise,
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
-from ..results import Results, output_options
+from ..results import Results, output_options, run_settings
 from ..wording import in_options
 from .crystal_run import warnings_as_lines
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ...calculators.calculator import MLIPCalculator
     from ...relaxation.result import RelaxResult
     from ...relaxation.store import Store
 
@@ -93,7 +94,6 @@ def relax(
     if crystal is not None and not averages:
         raise click.BadParameter("is for --symmetrize crystal", param_hint="--crystal")
     calculator = make_calculator(model, **calculator)
-    from ...calculators.identity import made_with
     from ...crystals import refuse_random
     from ...relaxation.store import Store, digest, key_of
 
@@ -105,19 +105,17 @@ def relax(
         "cell": CELLS[cell],
         "symmetry": "average" if averages else "fix" if keep_space_group else None,
     }
-    kept = {**options, "made_with": made_with(calculator)}
     others = {"crystal": crystal, "reference": reference}
-    others = {name: None if file is None else read_first(file) for name, file in others.items()}
-    kept |= {name: key_of("", atoms, "") for name, atoms in others.items() if atoms is not None}
-    options |= others | {"steps": steps}
-    settings = digest(kept)
-    results.settings = kept
+    options |= {name: None if file is None else read_first(file) for name, file in others.items()}
+    options["steps"] = steps
+    results.settings = _settings(calculator)
     path = None if results.folder is None else results.folder / RELAXED
-    run = _Run(Store(path, settings, results.overwrite), settings, results, options)
+    run = _Run(Store(path, results.settings, results.overwrite), results, options)
+    short = digest(results.settings)
     try:
         with bar("structure") as progress:
             for done, (name, atoms) in enumerate(found.items()):
-                run.do(name, atoms, key_of(name, atoms, settings), calculator)
+                run.do(name, atoms, key_of(name, atoms, short), calculator)
                 progress(done + 1, len(found))
     finally:
         run.store.flush()
@@ -126,12 +124,19 @@ def relax(
         sys.exit(1)
 
 
+def _settings(calculator: MLIPCalculator) -> dict:
+    """What relaxed structures depend on: a run with more --steps, or of other structures beside, goes on."""
+    known = run_settings(calculator.model.info.document_sha256, None, fmax=FMAX)
+    if known["symmetrize"] == "auto":
+        known["averaging"] = None if calculator.averaging is None else calculator.averaging.name
+    return {name: value for name, value in known.items() if name not in ("structure_sha256", "steps")}
+
+
 class _Run:
     """What all structures of one command share, and the rows of the table so far."""
 
-    def __init__(self, store: Store, settings: str, results: Results, options: dict):
+    def __init__(self, store: Store, results: Results, options: dict):
         self.store = store
-        self.settings = settings
         self.results = results
         self.options = options
         self.rows: list[dict] = []
@@ -161,7 +166,7 @@ class _Run:
             self.rows.append(row | {"wall_time": time.perf_counter() - started})
             return
         say_noise(result.noise, self.options["fmax"], AVERAGING, name)
-        frame = to_frame(result, name, key, self.settings)
+        frame = to_frame(result, name, key, self.results.settings)
         self.store.add(frame)
         self.rows.append(
             {**to_row(frame, name), "status": "converged" if result.converged else "not converged"}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import ase.io
 from ase import Atoms
 
-from ...errors import DataError
-from ...provenance import write_atomically, write_json
+from ...provenance import read_settings, refuse_other_settings, write_atomically, write_json
 from ..result import DesignResult, Pick
 from .row_store import FOLDER as ROWS
 
@@ -21,21 +19,9 @@ PICKS, REJECTED, DOCUMENT, PICTURE = "picks.xyz", "rejected.xyz", "design.json",
 def refuse_other_design(folder: Path, settings: dict) -> None:
     """Raise DataError where ``folder`` holds a design of other settings or inputs."""
     path = folder / DOCUMENT
-    if not path.exists():
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (ValueError, KeyError, TypeError):
-        found = None
-    if found != settings:
-        what = "something else" if found is None else "one of other settings or files"
-        remedy = "choose another output, or replace it with `overwrite=True`"
-        if (folder / ROWS).is_dir():
-            remedy += ": rows that fit serve again"
-        raise DataError(
-            f"`{path}` exists; expected a design of the same settings and files to replace, got {what}; "
-            f"{remedy}"
-        )
+    if path.exists():
+        remark = ": rows that fit serve again" if (folder / ROWS).is_dir() else ""
+        refuse_other_settings(path, read_settings(path), settings, remark)
 
 
 def write_design(result: DesignResult, folder: Path) -> None:

@@ -103,7 +103,8 @@ def test_other_settings_are_refused_before_anything_is_lost(sw_path, done):
     before = (done / "out" / "relaxed.extxyz").read_bytes()
     result = invoke(sw_path, done / "one.extxyz", *FULL, "--keep-space-group", "-o", done / "out")
     assert result.exit_code == 1
-    assert "other settings" in result.stderr
+    assert "other settings: no --keep-space-group, now --keep-space-group; choose" in result.stderr
+    assert "or replace them with --overwrite" in result.stderr
     assert (done / "out" / "relaxed.extxyz").read_bytes() == before
     result = invoke(
         sw_path, done / "one.extxyz", *FULL, "--keep-space-group", "-o", done / "out", "--overwrite"
@@ -112,7 +113,44 @@ def test_other_settings_are_refused_before_anything_is_lost(sw_path, done):
     (frame,) = read(done / "out" / "relaxed.extxyz", ":")
     assert frame.info["name"] == "one"
     shutil.copy(done / "pair.extxyz", done / "out" / "relaxed.extxyz")
-    assert "other structures" in invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out").stderr
+    assert (
+        "got something else; choose" in invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out").stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (["--fmax", "0.002"], "--fmax 0.001, now --fmax 0.002;"),
+        (["--cell", "shape"], "--cell full, now --cell shape;"),
+        (["--symmetrize", "octahedral"], "no --symmetrize, now --symmetrize octahedral;"),
+        (["--reference", "one.extxyz"], "another --reference;"),
+    ],
+)
+def test_the_setting_that_differs_is_named(sw_path, done, changed, named, monkeypatch):
+    monkeypatch.chdir(done)
+    result = invoke(sw_path, "one.extxyz", *FULL, *changed, "-o", "out")
+    assert result.exit_code == 1
+    assert (
+        f"got those of other settings: {named} choose another folder, or replace them with --overwrite"
+        in (" ".join(result.stderr.split()))
+    )
+
+
+def test_an_update_of_a_library_keeps_results(sw_path, done, monkeypatch):
+    from ase_mlip import provenance
+
+    monkeypatch.setattr(provenance.importlib.metadata, "version", lambda name: "99.0")
+    monkeypatch.setattr(provenance, "__version__", "99.0")
+    again = invoke(sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out", "--json")
+    assert [row["status"] for row in json.loads(again.stdout)["structures"]] == ["done before"] * 3
+
+
+def test_the_document_has_the_options_as_they_are_called(finished):
+    settings = json.loads((finished[0] / "out" / "relax.json").read_text())["settings"]
+    assert settings["command"] == "relax" and len(settings["model_document_sha256"]) == 64
+    assert (settings["cell"], settings["keep_space_group"], settings["fmax"]) == ("full", None, 0.001)
+    assert not settings.keys() & {"symmetry", "made_with", "versions", "steps"}
 
 
 def test_an_unconverged_structure_is_status_1_and_continued(sw_path, crystals, tmp_path):
@@ -253,7 +291,7 @@ def test_a_reference_of_other_atoms_is_refused(sw_path, crystals, tmp_path):
     write(tmp_path / "germanium.extxyz", bulk("Ge", cubic=True))
     result = invoke(sw_path, crystals[1], "--reference", tmp_path / "germanium.extxyz")
     assert result.exit_code == 1
-    assert "failed: one: `reference` expected the atoms of the structure, Si, got Ge" in result.stderr
+    assert "failed: one: --reference expected the atoms of the structure, Si, got Ge" in result.stderr
 
 
 def test_without_pymatgen_the_extra_is_a_line_on_stderr(sw_path, crystals, tmp_path, monkeypatch):

@@ -157,7 +157,7 @@ def test_phonons_of_other_settings_are_not_replaced(tmp_path, sw_path):
     assert json.loads(stored.read_text())["settings"]["distance"] == 0.01
     before = stored.read_bytes()
     output = run("phonons", sw_path, SILICON, *options, "--distance", 0.02, code=1).output
-    assert "those of other settings (distance 0.01); choose another folder" in output
+    assert "those of other settings: --distance 0.01, now --distance 0.02; choose another folder" in output
     assert stored.read_bytes() == before
     run("phonons", sw_path, SILICON, *options, "--distance", 0.02, "--overwrite")
     assert json.loads(stored.read_text())["distance"] == 0.02

@@ -223,7 +223,7 @@ def test_command_refuses_a_comparison_of_others_and_overwrites_it(tmp_path):
             main, ["landscape", "--compare", *models, "-o", str(tmp_path / "out"), *option]
         )
         assert run.exit_code == status, run.output
-        assert ("those of other settings (files sha256)" in run.output) == (status == 1)
+        assert ("those of other settings: another FILES;" in run.output) == (status == 1)
     document = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert len(document["families"][0]["models"]) == 5
 
