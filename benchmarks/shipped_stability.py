@@ -141,7 +141,7 @@ def judge(name: str, model: Path, time: float = 20.0, replicas: int = 8, progres
             replicas=replicas,
             engine="lammps",
             calculator=model,
-            reference=reference,
+            rdf_frames=reference,
             progress=lambda done, of: bar.update(done / of - bar.n),
         )
 

@@ -192,7 +192,7 @@ def _audit(options, scheme: str | None, size: int, distance: float) -> dict:
             mesh=(4, 4, 4),
             symmetry=scheme,
             relax_first=False,
-            force=True,
+            allow_unrelaxed=True,
         )
     return {
         "splitting_THz": found.splitting,

@@ -18,6 +18,7 @@ from ase_mlip.model_file.info import ModelInfo
 from ase_mlip.model_file.model import Model
 from ase_mlip.optimal_design.result import DesignResult
 from ase_mlip.relaxation.result import RelaxResult
+from ase_mlip.report.validate import ValidationResult
 from ase_mlip.stability.result import StabilityResult
 
 
@@ -40,7 +41,7 @@ def on_structures(atoms: Atoms, path: Path, model: Model) -> None:
     relaxed: RelaxResult = ase_mlip.relax(path, calculator, fmax=0.01, cell=True)
     bands: PhononResult = ase_mlip.phonons(relaxed.atoms, "pet-si", min_length=12.0)
     stiffness: ElasticResult = ase_mlip.elastic_constants(relaxed.atoms, path)
-    curve: EOSResult = ase_mlip.equation_of_state(relaxed.atoms, model, points=9)
+    curve: EOSResult = ase_mlip.equation_of_state(relaxed.atoms, model, volumes=9)
     heat: ConductivityResult = ase_mlip.thermal_conductivity("si.vasp", calculator, temperatures=[300.0])
     runs: StabilityResult = ase_mlip.md_stability(atoms, temperature_K=300.0, replicas=4)
     for result in (relaxed, bands, stiffness, curve, heat, runs):
@@ -55,9 +56,9 @@ def on_models(model: Model, frames: list[Atoms]) -> None:
     errors: EvaluationResult = ase_mlip.evaluate(model, frames)
     results: list[CheckResult] = ase_mlip.check(model, structure="silicon.xyz")
     exported: Path = ase_mlip.train("run.toml", resume=True)
-    report: dict[str, object] = ase_mlip.validate(exported, {"silicon": frames[0]}, "report")
+    report: ValidationResult = ase_mlip.validate(exported, {"silicon": frames[0]}, "report")
     chosen: DesignResult = ase_mlip.design(frames, pick=10)
     document: dict[str, object] = chosen.to_dict()
     chosen.plot("design.png")
     print(document, chosen.predicted_error, chosen.random, chosen.last_gain)
-    print(errors, [result.passed for result in results], report, chosen.picks)
+    print(errors, [result.passed for result in results], report.passed, report.to_dict(), chosen.picks)

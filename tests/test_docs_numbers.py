@@ -72,9 +72,9 @@ def test_moduli_of_beta_tin_silicon():
     atoms.calc = calculator = MLIPCalculator("snnp-si", device="cpu", dtype="float64")
     atoms = relax(atoms, cell=True, symmetry="fix", fmax=1e-5, optimizer="BFGS", check_noise=False).atoms
     atoms.calc = calculator
-    moduli = elastic_constants(atoms, fmax=1e-5).moduli
+    moduli = elastic_constants(atoms, strained_fmax=1e-5).moduli
     for row, keep_shape, modulus in ((relaxed, False, moduli.bulk_reuss), (kept, True, moduli.bulk_voigt)):
-        found = equation_of_state(atoms, strain=0.01, keep_shape=keep_shape)
+        found = equation_of_state(atoms, volume_change=0.01, keep_shape=keep_shape)
         assert float(row[1]) == pytest.approx(found.bulk_modulus, abs=0.15)
         assert float(numbers(row[2])[0]) == pytest.approx(modulus, abs=0.15)
 

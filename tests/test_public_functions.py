@@ -3,6 +3,7 @@
 import inspect
 import json
 
+import click
 import numpy as np
 import pytest
 from ase import units
@@ -14,6 +15,8 @@ from optional_packages import HAS_PHONO3PY
 import ase_mlip
 from ase_mlip import MLIPCalculator, load_model
 from ase_mlip.calculators.inputs import structure_with_calculator
+from ase_mlip.cli.program import main
+from ase_mlip.cli.wording import argument_name
 from ase_mlip.errors import MLIPError, StructureError
 
 SHAPED = (
@@ -29,10 +32,46 @@ STATICS = SHAPED[1:5]
 QUICK = {
     "relax": {"steps": 1, "fmax": 1.0},
     "phonons": {"supercell_matrix": (2, 2, 2), "mesh": (2, 2, 2), "points": 20},
-    "elastic_constants": {"points": 2, "relax_ions": False},
-    "equation_of_state": {"points": 5},
+    "elastic_constants": {"strains": 2, "clamped": True},
+    "equation_of_state": {"volumes": 5},
     "thermal_conductivity": {"supercell_matrix": (1, 1, 1), "mesh": (2, 2, 2)},
     "md_stability": {"temperature_K": 100.0, "time": 20 * units.fs, "replicas": 1},
+}
+
+
+# The command of each, and options that are of something else in Python: of a function called before or
+# after, or of a class that is an argument
+COMMANDS = {
+    "relax": ("relax", {"keep_space_group"}),
+    "phonons": ("phonons", {"reference", "audit", "group_velocities"}),
+    "elastic_constants": ("elastic", {"relax", "keep_space_group", "symprec", "fmax"}),
+    "equation_of_state": ("eos", {"relax", "keep_space_group", "symprec", "fmax"}),
+    "thermal_conductivity": (
+        "conductivity",
+        {"relax", "keep_space_group", "symprec", "fmax", "reference", "entry"},
+    ),
+    "md_stability": (
+        "md",
+        {"supercell", "batch", "crystal", "symprec", "friction", "damping", "ramp", "ramp_time", "bonds",
+         "bond_deviation", "bond_length"},
+    ),
+    "landscape": ("landscape", {"compare", "with", "control"}),
+    "design": ("design", {"verify", "attach", "calibration", "strict"}),
+    "train": ("train", set()),
+}  # fmt: skip
+OF_ALL = {"output", "plot", "overwrite", "json", "device", "dtype", "forces", "symmetrize", "tolerance",
+          "check_lattice"}  # fmt: skip
+# ASE's and phonopy's names, and two tolerances that phonons tells apart
+OTHERWISE = {
+    "supercell": "supercell_matrix",
+    "phonon_supercell": "phonon_supercell_matrix",
+    "plusminus": "is_plusminus",
+    "relax": "relax_first",
+    "temperature": "temperature_K",
+}
+FORMER = {
+    "elastic_constants": {"points": 2, "relax_ions": False, "fmax": 0.01},
+    "equation_of_state": {"points": 5, "strain": 0.05, "fmax": 0.01},
 }
 
 
@@ -56,6 +95,34 @@ def test_a_structure_and_what_computes_it_come_first_and_options_by_name(name):
     assert {p.kind for p in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_have_the_names_of_the_commands(name):
+    command, elsewhere = COMMANDS[name]
+    known = inspect.signature(getattr(ase_mlip, name)).parameters
+    options = [option for option in main.commands[command].params if isinstance(option, click.Option)]
+    wanted = {argument_name(option) for option in options} - OF_ALL - elsewhere
+    missing = {option for option in wanted if option not in known and OTHERWISE.get(option) not in known}
+    assert missing - {"temperature"} == set()
+    assert "temperature" not in missing or "temperatures" in known
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_former_names_of_options_are_taken_with_a_warning(name, copper):
+    now = {"points": {"elastic_constants": "strains", "equation_of_state": "volumes"}[name]}
+    now |= {"relax_ions": "not clamped", "strain": "volume_change"}
+    now["fmax"] = {"elastic_constants": "strained_fmax", "equation_of_state": "relax_atoms"}[name]
+    with pytest.warns(DeprecationWarning) as warned:
+        old = getattr(ase_mlip, name)(copper, EMT(), **FORMER[name])
+    expected = {f"`{old}` of `{name}` is `{now[old]}` now; the old name will go" for old in FORMER[name]}
+    assert {str(warning.message) for warning in warned} == expected
+    negated = {key for key in FORMER[name] if now[key].startswith("not ")}
+    options = {now[key].removeprefix("not "): value for key, value in FORMER[name].items()}
+    options |= {now[key].removeprefix("not "): not FORMER[name][key] for key in negated}
+    assert getattr(ase_mlip, name)(copper, EMT(), **options).to_dict() == old.to_dict()
+    with pytest.raises(TypeError, match="and its former name `points`"):
+        getattr(ase_mlip, name)(copper, EMT(), points=3, **{now["points"]: 4})
+
+
 @pytest.mark.parametrize("name", SHAPED)
 def test_results_are_json_and_a_picture(name, copper, tmp_path):
     result = run(name, copper, EMT())
@@ -67,9 +134,9 @@ def test_results_are_json_and_a_picture(name, copper, tmp_path):
 def test_a_file_and_a_name_give_what_atoms_and_a_calculator_give(tmp_path):
     atoms = bulk("Si", cubic=True)
     write(tmp_path / "silicon.vasp", atoms)
-    named = ase_mlip.equation_of_state(tmp_path / "silicon.vasp", "pet-si", points=5)
+    named = ase_mlip.equation_of_state(tmp_path / "silicon.vasp", "pet-si", volumes=5)
     atoms.calc = MLIPCalculator("pet-si", dtype="float64")
-    assert named.energies.tolist() == ase_mlip.equation_of_state(atoms, points=5).energies.tolist()
+    assert named.energies.tolist() == ase_mlip.equation_of_state(atoms, volumes=5).energies.tolist()
 
 
 @pytest.mark.parametrize("name", ["pet-si", "path", "loaded"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ase import Atoms
 
@@ -19,6 +21,45 @@ if TYPE_CHECKING:
 
     Structure = Atoms | str | os.PathLike
     Potential = BaseCalculator | Model | str | os.PathLike
+
+
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
+
+
+def renamed(**now: str) -> Callable[[Callable[Options, Result]], Callable[Options, Result]]:
+    """A decorator for a function whose options had other names, which it takes for one version more.
+
+    Parameters
+    ----------
+    **now : str
+        the present name by the old one; ``not NAME`` for an option of the opposite meaning
+
+    Returns
+    -------
+    Callable
+        the decorator; the function warns of old names (DeprecationWarning)
+    """
+
+    def decorate(function: Callable[Options, Result]) -> Callable[Options, Result]:
+        @functools.wraps(function)
+        def called(*arguments: Options.args, **options: Options.kwargs) -> Result:
+            for old in now.keys() & options.keys():
+                new = now[old].removeprefix("not ")
+                if new in options:
+                    raise TypeError(f"{function.__name__}() got `{new}` and its former name `{old}`")
+                value = options.pop(old)
+                options[new] = not value if new != now[old] else value
+                warnings.warn(
+                    f"`{old}` of `{function.__name__}` is `{now[old]}` now; the old name will go",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+            return function(*arguments, **options)
+
+        return called
+
+    return decorate
 
 
 def structure_with_calculator(

@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
 
+from ..calculators.inputs import renamed
 from ..crystals import require_positive
 from ..errors import PrecisionWarning
 from .bands import ACOUSTIC, DEGENERATE, frequencies_at, special_points
@@ -93,6 +94,7 @@ class PhononAudit:
         return {**found, "acoustic": self.acoustic.tolist(), "optical": self.optical.tolist()}
 
 
+@renamed(force="allow_unrelaxed")
 def audit_phonons(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -102,7 +104,7 @@ def audit_phonons(
     distance: float = 0.01,
     symmetry: str | Atoms | None = None,
     relax_first: bool = True,
-    force: bool = False,
+    allow_unrelaxed: bool = False,
     input_symprec: float = 1e-2,
     primitive_matrix: str | np.ndarray = "auto",
     symprec: float = 1e-5,
@@ -118,7 +120,7 @@ def audit_phonons(
         forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32
     supercell_matrix, min_length, distance : int [3] or [3, 3], float, float
         as there, lengths in Å
-    symmetry, relax_first, force, input_symprec : str or ase.Atoms, bool, bool, float
+    symmetry, relax_first, allow_unrelaxed, input_symprec : str or ase.Atoms, bool, bool, float
         as there
     primitive_matrix, symprec, checkpoint, progress : str or float [3, 3], float, str or Path, callable
         as there; the checkpoint is another file
@@ -142,7 +144,7 @@ def audit_phonons(
     work = check_input(atoms, calculator, supercell_matrix, min_length)
     _warn_of_rounding(work.calc, distance)
     if relax_first:
-        relaxed_within_symmetry(work, force, input_symprec)
+        relaxed_within_symmetry(work, allow_unrelaxed, input_symprec)
     calculator = averaged_calculator(work, symmetry, symprec)
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ..calculators.inputs import structure_with_calculator
+from ..calculators.inputs import renamed, structure_with_calculator
 from ..checks.installation.requirements import install_command
 from ..crystals import (
     largest_force,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..calculators.inputs import Potential, Structure
 
 
+@renamed(cutoff_pair_distance="pair_cutoff")
 def thermal_conductivity(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -52,7 +53,7 @@ def thermal_conductivity(
     wigner: bool = True,
     isotopes: bool = True,
     boundary_mfp: float | None = 1e6,
-    cutoff_pair_distance: float | None = None,
+    pair_cutoff: float | None = None,
     symprec: float = 1e-5,
     max_residual: float = 0.05,
     checkpoint: str | Path | None = None,
@@ -85,7 +86,7 @@ def thermal_conductivity(
         scattering by the natural isotopes
     boundary_mfp : float, optional
         mean free path between boundaries, µm; None leaves boundaries out
-    cutoff_pair_distance : float, optional
+    pair_cutoff : float, optional
         leave out pairs of displaced atoms further apart, Å
     symprec : float
         tolerance for symmetry, Å
@@ -148,7 +149,7 @@ def thermal_conductivity(
         calculation = Phono3py(
             to_phonopy(work), third, primitive_matrix="auto", phonon_supercell_matrix=second, symprec=symprec
         )
-        calculation.generate_displacements(distance=distance, cutoff_pair_distance=cutoff_pair_distance)
+        calculation.generate_displacements(distance=distance, cutoff_pair_distance=pair_cutoff)
         forces = _Forces(calculation, work.calc, max_residual, checkpoint, progress)
         calculation.phonon_forces = forces.of(
             calculation.phonon_supercell, calculation.phonon_supercells_with_displacements

@@ -64,7 +64,7 @@ def _require_space_group(atoms: Atoms, symprec: float) -> None:
 
 
 def relaxed_within_symmetry(
-    atoms: Atoms, force: bool = False, input_symprec: float = INPUT_SYMPREC
+    atoms: Atoms, allow_unrelaxed: bool = False, input_symprec: float = INPUT_SYMPREC
 ) -> RelaxResult:
     """Make the symmetry that ``atoms`` have within ``input_symprec`` Å exact and relax within it, in place.
 
@@ -80,7 +80,7 @@ def relaxed_within_symmetry(
     ------
     StructureError
         without a space group; where it does not converge, an atom goes further than 0.5 Å or the cell is
-        strained by more than 0.1, unless ``force``
+        strained by more than 0.1, unless ``allow_unrelaxed``
     """
     require_positive(input_symprec=input_symprec)
     _require_space_group(atoms, input_symprec)
@@ -94,17 +94,18 @@ def relaxed_within_symmetry(
         symprec=input_symprec,
         check_noise=False,
     )
-    if not result.converged and not force:
+    if not result.converged and not allow_unrelaxed:
         raise StructureError(
             f"`phonons`: expected the relaxation to reach {RELAXED} eV/Å, got {result.fmaxes[-1]:.2g} after "
-            f"{result.steps} steps; relax the structure first (`ase_mlip.relax`), or go on with `force=True`"
+            f"{result.steps} steps; relax the structure first (`ase_mlip.relax`), or go on with "
+            "`allow_unrelaxed=True`"
         )
     moved, strained = moves(atoms, result.atoms)
-    if (moved > FURTHEST or strained > LARGEST_STRAIN) and not force:
+    if (moved > FURTHEST or strained > LARGEST_STRAIN) and not allow_unrelaxed:
         raise StructureError(
             f"`phonons`: expected a crystal near its minimum, got atoms that went up to {moved:.2f} Å and a "
             f"cell that was strained by up to {strained:.3f} in the relaxation, more than {FURTHEST} Å or "
-            f"{LARGEST_STRAIN}; relax it first (`ase_mlip.relax`), or go on with `force=True`"
+            f"{LARGEST_STRAIN}; relax it first (`ase_mlip.relax`), or go on with `allow_unrelaxed=True`"
         )
     made, now = result.refinement.made, space_group(result.atoms, 0.1 * input_symprec)
     if now != made:

@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
 
+from ..calculators.inputs import renamed
 from ..crystals import largest_force, require_positive, space_group
 from ..errors import StructureError
 from .bands import IMAGINARY, band_structure, check_path, frequencies_at
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..calculators.inputs import Potential, Structure
 
 
+@renamed(force="allow_unrelaxed")
 def phonons(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -40,7 +42,7 @@ def phonons(
     mesh: Sequence[int] = (20, 20, 20),
     symmetry: str | Atoms | None = None,
     relax_first: bool = True,
-    force: bool = False,
+    allow_unrelaxed: bool = False,
     input_symprec: float = 1e-2,
     path: str | None = None,
     points: int = 200,
@@ -77,7 +79,7 @@ def phonons(
     relax_first : bool
         make the symmetry within ``input_symprec`` exact and relax atoms and cell within it; otherwise
         ``atoms`` must be relaxed
-    force : bool
+    allow_unrelaxed : bool
         go on where the crystal is not relaxed, or went far in that
     input_symprec : float
         tolerance for the symmetry of the crystal as given, Å; files give a few digits
@@ -127,13 +129,13 @@ def phonons(
     if path is not None:  # before the work
         crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, symprec, is_symmetry)
         check_path(to_ase(crystal.primitive), path)
-    relaxation = relaxed_within_symmetry(work, force, input_symprec) if relax_first else None
+    relaxation = relaxed_within_symmetry(work, allow_unrelaxed, input_symprec) if relax_first else None
     calculator = averaged_calculator(work, symmetry, symprec)
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
     calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry)
     calculation.generate_displacements(distance=distance, is_plusminus=is_plusminus)
-    limit = np.inf if relax_first or force else max_residual
+    limit = np.inf if relax_first or allow_unrelaxed else max_residual
     started = time.perf_counter()
     residual, evaluations = compute_forces(calculation, calculator, limit, symprec, checkpoint, progress)
     seconds = time.perf_counter() - started
@@ -181,7 +183,7 @@ def compute_forces(
             raise StructureError(
                 f"`phonons` needs a relaxed structure, expected forces below {max_residual} eV/Å "
                 f"(`max_residual`), got {largest_force(done.forces[0]):.4f} eV/Å; relax it first "
-                "(`ase_mlip.relax`), or go on with `force=True`"
+                "(`ase_mlip.relax`), or go on with `allow_unrelaxed=True`"
             )
         if progress is not None:
             progress(count, len(cells))

@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.stress import voigt_6_to_full_3x3_strain
 
-from ..calculators.inputs import structure_with_calculator
+from ..calculators.inputs import renamed, structure_with_calculator
 from ..crystals import (
     largest_force,
     point_group,
@@ -84,7 +84,7 @@ class ElasticResult:
     relaxed_ions : bool
         whether atoms were relaxed in each strained cell
     converged : bool
-        whether all of them were, to ``fmax``
+        whether all of them were, to ``strained_fmax``
     strains : float64 [n]
         Voigt strains of each component
     stresses : float64 [6, n, 6]
@@ -151,14 +151,15 @@ class ElasticResult:
         save_figure(plot_elastic(self), path)
 
 
+@renamed(points="strains", relax_ions="not clamped", fmax="strained_fmax")
 def elastic_constants(
     atoms: Structure,
     calculator: Potential | None = None,
     *,
     strain: float = 0.005,
-    points: int = 4,
-    relax_ions: bool = True,
-    fmax: float = 1e-3,
+    strains: int = 4,
+    clamped: bool = False,
+    strained_fmax: float = 1e-3,
     steps: int = 500,
     optimizer: str = "LBFGS",
     symmetry: bool = True,
@@ -176,12 +177,12 @@ def elastic_constants(
         potential, which are computed in float64; None takes the calculator that ``atoms`` has
     strain : float
         largest Voigt strain, no unit
-    points : int
-        strains of each component, even: equal steps to both sides; the slope is that of the straight line
-        through them, from which even orders of the strain cancel
-    relax_ions : bool
-        relax the atoms in each strained cell; False moves them with the cell (clamped ions)
-    fmax, steps, optimizer : float, int, str
+    strains : int
+        their number for each component, even: equal steps to both sides; the slope is that of the straight
+        line through them, from which even orders of the strain cancel
+    clamped : bool
+        keep the fractional positions of the atoms in strained cells; by default they are relaxed
+    strained_fmax, steps, optimizer : float, int, str
         of these relaxations, see :func:`ase_mlip.relaxation.relax.relax`; eV/Å
     symmetry : bool
         average over the crystal's point group
@@ -202,7 +203,7 @@ def elastic_constants(
         for molecules and slabs, without calculator, with constraints or ``symmetrize="random:SEED"``, for
         stresses that are not finite, and where no symmetry is found
     ArgumentError
-        for a strain or a number of points that makes no sense
+        for a strain or a number of strains that makes no sense
 
     Warns
     -----
@@ -216,24 +217,24 @@ def elastic_constants(
     warn_of_single_precision(work.calc, "elastic_constants")
     if not 0.0 < strain < 0.1:
         raise ArgumentError(f"`strain` must be between 0 and 0.1, got {strain}")
-    if points < 2 or points % 2:
-        raise ArgumentError(f"`points` must be even and at least 2, got {points}")
+    if strains < 2 or strains % 2:
+        raise ArgumentError(f"`strains` must be even and at least 2, got {strains}")
     rotations, group = _point_group(work, symprec) if symmetry else (None, "")
     residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
 
-    half = strain * np.arange(1, points // 2 + 1) / (points // 2)
-    strains = np.concatenate([-half[::-1], half])
-    stresses = np.empty((6, points, 6))
+    half = strain * np.arange(1, strains // 2 + 1) / (strains // 2)
+    sizes = np.concatenate([-half[::-1], half])
+    stresses = np.empty((6, strains, 6))
     converged = True
     for component in range(6):
-        for n, size in enumerate(strains):
+        for n, size in enumerate(sizes):
             stresses[component, n], reached = _strained(
-                work, size * np.eye(6)[component], relax_ions, fmax, steps, optimizer
+                work, size * np.eye(6)[component], clamped, strained_fmax, steps, optimizer
             )
             converged = converged and reached
             if progress is not None:
-                progress(component * points + n + 1, 6 * points)
-    stiffness, fit_error = _slopes(strains, stresses)
+                progress(component * strains + n + 1, 6 * strains)
+    stiffness, fit_error = _slopes(sizes, stresses)
     measured = symmetric(stiffness)
     final = measured if rotations is None else average_over(measured, rotations)
     eigenvalues = np.linalg.eigvalsh(final)
@@ -247,9 +248,9 @@ def elastic_constants(
         symmetry_deviation=None if rotations is None else float(np.abs(final - measured).max()),
         fit_error=fit_error,
         space_group=group,
-        relaxed_ions=relax_ions,
+        relaxed_ions=not clamped,
         converged=converged,
-        strains=strains,
+        strains=sizes,
         stresses=stresses,
     )
 
@@ -293,13 +294,13 @@ def average_over(stiffness: np.ndarray, rotations: np.ndarray) -> np.ndarray:
 
 
 def _strained(
-    atoms: Atoms, voigt: np.ndarray, relax_ions: bool, fmax: float, steps: int, optimizer: str
+    atoms: Atoms, voigt: np.ndarray, clamped: bool, fmax: float, steps: int, optimizer: str
 ) -> tuple[np.ndarray, bool]:
     """Stress (GPa, [6]) under the Voigt strain [6], and whether the atoms reached ``fmax``."""
     strained = with_calculator(atoms, "elastic_constants")
     # 1 + ε; ASE adds the unit matrix
     strained.set_cell(atoms.cell.array @ voigt_6_to_full_3x3_strain(voigt), scale_atoms=True)
-    if not relax_ions:
+    if clamped:
         return _stress(strained), True
     result = relax(strained, fmax=fmax, steps=steps, optimizer=optimizer, check_noise=False)
     strained.positions = result.atoms.positions

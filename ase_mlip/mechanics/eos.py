@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.eos import EquationOfState, birchmurnaghan
 
-from ..calculators.inputs import structure_with_calculator
+from ..calculators.inputs import renamed, structure_with_calculator
 from ..crystals import (
     SYMPREC,
     refuse_constraints,
@@ -131,13 +131,14 @@ class EOSResult:
         save_figure(plot_eos(self, label), path)
 
 
+@renamed(strain="volume_change", points="volumes", fmax="relax_atoms")
 def equation_of_state(
     atoms: Structure,
     calculator: Potential | None = None,
     *,
-    strain: float = 0.06,
-    points: int = 9,
-    fmax: float | None = None,
+    volume_change: float = 0.06,
+    volumes: int = 9,
+    relax_atoms: float | None = None,
     keep_shape: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> EOSResult:
@@ -150,11 +151,11 @@ def equation_of_state(
     calculator : ASE calculator, Model, str or Path, optional
         an ASE calculator, a loaded model, a model file or the name of a shipped potential, which are
         computed in float64; None takes the calculator that ``atoms`` has
-    strain : float
-        relative change of the volume to either side, between 0 and 1
-    points : int
-        number of volumes, at least 5
-    fmax : float, optional
+    volume_change : float
+        largest relative change of the volume to either side, between 0 and 1
+    volumes : int
+        their number, at least 5
+    relax_atoms : float, optional
         relax the atoms at each volume to this force, eV/Å. None scales their positions where the shape is
         not relaxed, which suffices where symmetry fixes them, and stands for 0.001 where it is
     keep_shape : bool
@@ -174,7 +175,7 @@ def equation_of_state(
         for molecules, with constraints, where no minimum lies within the volumes, for a shape that cannot be
         relaxed because there is no stress, and naming the volume for energies that are not finite
     ArgumentError
-        for a strain or number of points that makes no sense
+        for a change or number of volumes that makes no sense
 
     Warns
     -----
@@ -189,29 +190,30 @@ def equation_of_state(
     require_crystal(work, "equation_of_state")
     refuse_constraints(work, "equation_of_state")
     warn_of_single_precision(work.calc, "equation_of_state")
-    if not 0.0 < strain < 1.0:
+    if not 0.0 < volume_change < 1.0:
         raise ArgumentError(
-            f"`strain` must be between 0 and 1, a relative change of the volume such as 0.06, got {strain}"
+            "`volume_change` must be between 0 and 1, a relative change of the volume such as 0.06, got "
+            f"{volume_change}"
         )
-    if points < 5:
-        raise ArgumentError(f"`points` must be at least 5 for a fit of four parameters, got {points}")
+    if volumes < 5:
+        raise ArgumentError(f"`volumes` must be at least 5 for a fit of four parameters, got {volumes}")
     shape = "kept" if keep_shape else _shape_of(work)
     cell = work.cell.array.copy()
-    volumes, energies, converged = [], [], True
-    for done, scale in enumerate(np.linspace(1.0 - strain, 1.0 + strain, points)):
+    computed, energies, converged = [], [], True
+    for done, scale in enumerate(np.linspace(1.0 - volume_change, 1.0 + volume_change, volumes)):
         work.set_cell(cell * np.cbrt(scale), scale_atoms=True)
-        energy, volume, reached = _energy(work, fmax, shape == "relaxed")
+        energy, volume, reached = _energy(work, relax_atoms, shape == "relaxed")
         if not np.isfinite(energy):
             raise StructureError(
                 f"`equation_of_state`: expected finite energies, got {energy} eV at {scale:.3f} times the "
-                "volume; use a smaller `strain`"
+                "volume; use a smaller `volume_change`"
             )
-        volumes.append(volume)
+        computed.append(volume)
         energies.append(energy)
         converged = converged and reached
         if progress is not None:
-            progress(done + 1, points)
-    fitted = _fit(np.array(volumes), np.array(energies), len(work))
+            progress(done + 1, volumes)
+    fitted = _fit(np.array(computed), np.array(energies), len(work))
     return EOSResult(**fitted, shape=shape, converged=converged)
 
 
@@ -245,7 +247,8 @@ def _fit(volumes: np.ndarray, energies: np.ndarray, n_atoms: int) -> dict:
     if lowest in (0, len(energies) - 1):
         raise StructureError(
             f"`equation_of_state` needs a minimum inside {volumes[0]:.3f} to {volumes[-1]:.3f} Å^3, got the "
-            f"lowest energy at {volumes[lowest]:.3f} Å^3; relax the cell first or widen `strain`"
+            f"lowest energy at {volumes[lowest]:.3f} Å^3; relax the cell first or give a larger "
+            "`volume_change`"
         )
     # energies relative to the minimum: the fit's own convergence test is relative to the size of the numbers
     offset = energies[lowest]

@@ -144,7 +144,7 @@ def equation_of_state_step(demo: Demo) -> None:
     atoms = demo.crystal(silicon.diamond(demo.lattice_constant), demo.precise)
     points = demo.settings.eos_points
     with _bar(points, "volume") as bar:
-        result = equation_of_state(atoms, points=points, progress=lambda done, _: bar.update(done - bar.n))
+        result = equation_of_state(atoms, volumes=points, progress=lambda done, _: bar.update(done - bar.n))
     demo.draw("equation_of_state", plots.plot_eos(result, demo.precise.model.info.name))
     demo.lattice_constant = float(np.cbrt(result.volume))
     demo.numbers["equation_of_state"] = {
@@ -167,7 +167,12 @@ def equation_of_state_step(demo: Demo) -> None:
 def phonon_step(demo: Demo) -> None:
     atoms = demo.crystal(silicon.diamond(demo.lattice_constant), demo.precise)
     # a network without exact symmetry leaves forces in a perfect crystal; they are subtracted and reported
-    options = {"mesh": (demo.settings.mesh,) * 3, "path": "GXU,KGL", "relax_first": False, "force": True}
+    options = {
+        "mesh": (demo.settings.mesh,) * 3,
+        "path": "GXU,KGL",
+        "relax_first": False,
+        "allow_unrelaxed": True,
+    }
     with _bar(2, "supercell") as bar:
         result = phonons(
             atoms, supercell_matrix=(2, 2, 2), progress=lambda done, _: bar.update(done - bar.n), **options

@@ -13,7 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ase import Atoms
@@ -23,13 +23,55 @@ from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.reference import reference_digest
 from ..model_file.info import ModelInfo, find_model, read_info
-from ..provenance import difference, hardware, refuse_other_settings, versions, write_json
+from ..provenance import difference, hardware, plain, refuse_other_settings, versions, write_json
 from .processes import run_in_processes
 from .validate_report import write_csv, write_page
 from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of, require_reference
 
 RESULTS = "results.json"
 RELAXED = "relaxed.extxyz"
+
+
+@dataclass
+class ValidationResult:
+    """What was found of each structure.
+
+    Attributes
+    ----------
+    model : dict
+        its name, the SHA-256 of its document, its description
+    settings : Settings
+        what was done
+    structures : dict
+        by name: formula, number of atoms and, of each of the ``steps``, its numbers, pictures and warnings,
+        or the error it ended with
+    seconds : float
+        of the clock, for what was not done before
+    versions, hardware : dict
+        of the libraries, and of the machine
+    page : Path
+        ``index.html``, which shows it all
+    """
+
+    model: dict
+    settings: Settings
+    structures: dict[str, dict] = field(repr=False)
+    seconds: float
+    versions: dict[str, str] = field(repr=False)
+    hardware: dict = field(repr=False)
+    page: Path
+
+    @property
+    def passed(self) -> bool:
+        """Whether no step of a structure failed."""
+        return not any(
+            "error" in step for found in self.structures.values() for step in found["steps"].values()
+        )
+
+    def to_dict(self) -> dict:
+        """What ``results.json`` holds."""
+        own = {name: value for name, value in vars(self).items() if name != "page"}
+        return plain({"schema_version": 1} | own | {"settings": asdict(self.settings)})
 
 
 def validate(
@@ -40,9 +82,9 @@ def validate(
     *,
     device: str = "auto",
     processes: int | None = None,
-    overwrite: bool = True,
+    overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict:
+) -> ValidationResult:
     """Run every step for every structure and write ``index.html``, ``results.json`` and ``results.csv``.
 
     Parameters
@@ -52,8 +94,8 @@ def validate(
     structures : mapping of ase.Atoms
         by name, which is also that of their folders
     output : str or Path
-        folder; steps that it holds already, of the same model, structure, reference, settings and versions,
-        are not repeated; the entry ``anew`` of a structure says why others were
+        folder; steps that it holds already, of the same model, structure, reference and settings, are not
+        repeated; the entry ``anew`` of a structure says why others were
     settings : Settings, optional
         what is done
     device : str
@@ -61,14 +103,14 @@ def validate(
     processes : int, optional
         structures at a time; by default as many as there are cores, which share the threads
     overwrite : bool
-        whether steps of other runs may be replaced, or are refused
+        whether steps of another model, structure, reference or settings are replaced, or refused
     progress : callable, optional
         called as ``progress(done, total)`` with steps
 
     Returns
     -------
-    dict
-        what ``results.json`` holds; errors are in it
+    ValidationResult
+        with the errors of steps that failed
 
     Raises
     ------
@@ -102,7 +144,7 @@ def _validate(
     device: str,
     processes: int | None,
     progress: Callable[[int, int], None] | None,
-) -> dict:
+) -> ValidationResult:
     processes = max(1, min(processes or os.cpu_count() or 1, len(structures)))
     threads = max(1, (os.cpu_count() or 1) // processes)
     started = time.perf_counter()
@@ -121,19 +163,20 @@ def _validate(
         for name, atoms in structures.items()
     }
     run_in_processes(run_structure, calls, processes, ended, tick)
-    document = {
-        "schema_version": 1,
-        "model": {"name": info.name, "file_sha256": info.document_sha256, "description": info.description},
-        "settings": asdict(settings),
-        "structures": {name: _stored(output / name) for name in structures},
-        "seconds": time.perf_counter() - started,
-        "versions": versions(),
-        "hardware": hardware(device, threads),
-    }
+    result = ValidationResult(
+        model={"name": info.name, "file_sha256": info.document_sha256, "description": info.description},
+        settings=settings,
+        structures={name: _stored(output / name) for name in structures},
+        seconds=time.perf_counter() - started,
+        versions=versions(),
+        hardware=hardware(device, threads),
+        page=output / "index.html",
+    )
+    document = result.to_dict()
     write_json(output / RESULTS, document)
     write_csv(output / "results.csv", document)
-    write_page(output / "index.html", document, output)
-    return document
+    write_page(result.page, document, output)
+    return result
 
 
 def run_structure(

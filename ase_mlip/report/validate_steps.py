@@ -159,7 +159,7 @@ def phonon_step(job: Job) -> Found:
         "min_length": job.settings.phonon_length,
         "distance": job.settings.distance,
         "relax_first": False,
-        "force": True,
+        "allow_unrelaxed": True,
     }
     mesh = (job.settings.mesh,) * 3
     result = phonons(atoms, mesh=mesh, checkpoint=job.folder / "forces.npz", **options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms, units
 
-from ..calculators.inputs import as_model_file, as_structure, structure_with_calculator
+from ..calculators.inputs import as_model_file, as_structure, renamed, structure_with_calculator
 from ..data.data import read_structures
 from ..dynamics.criteria import Criteria, Monitor
 from ..dynamics.engines import ase_frames, lammps_frames
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ENGINES = ("ase", "lammps")
 
 
+@renamed(reference="rdf_frames", record_interval="interval")
 def md_stability(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -43,9 +44,9 @@ def md_stability(
     thermostat: Thermostat | None = None,
     evaluate: Evaluate | None = None,
     criteria: Criteria | None = None,
-    reference: Iterable[Atoms] | str | Path | None = None,
+    rdf_frames: Iterable[Atoms] | str | Path | None = None,
     rmax: float = 6.0,
-    record_interval: int = 10,
+    interval: int = 10,
     equilibration: float | None = None,
     seed: int = 0,
     confidence: float = 0.95,
@@ -65,7 +66,7 @@ def md_stability(
         its minimum keeps about half of it at constant energy. None keeps the momenta ``atoms`` has, for one
         replica
     timestep, time : float
-        in ASE's unit of time; ``time`` is rounded up to whole record intervals
+        in ASE's unit of time; ``time`` is rounded up to whole intervals
     replicas : int
         simulations that differ in their velocities
     engine : str
@@ -80,11 +81,11 @@ def md_stability(
         run in step
     criteria : Criteria, optional
         what is unstable, by default ``Criteria()``
-    reference : iterable of ase.Atoms, str or Path, optional
+    rdf_frames : iterable of ase.Atoms, str or Path, optional
         frames, or a file ASE reads, to compare the distribution of distances with
     rmax : float
         longest distance in it, Å
-    record_interval : int
+    interval : int
         steps from one examined frame to the next
     equilibration : float, optional
         what drift, temperature and distributions leave out, ASE's unit; None is a tenth of the run
@@ -119,16 +120,16 @@ def md_stability(
     first failure.
     """
     atoms = as_structure(atoms)
-    _check_arguments(len(atoms), engine, timestep, time, replicas, record_interval, temperature_K)
+    _check_arguments(len(atoms), engine, timestep, time, replicas, interval, temperature_K)
     model = as_model_file(calculator, '`engine="lammps"`') if engine == "lammps" else None
     if engine == "lammps" or evaluate is not None:
         start = atoms.copy()
     else:
         start = structure_with_calculator(atoms, calculator, "md_stability")
-    wanted = _read_reference(reference, rmax)
+    wanted = _read_frames(rdf_frames, rmax)
     if wanted is not None:
         rdf_error(rdf([start], rmax), wanted)  # a reference of another substance is refused before the work
-    steps = record_interval * math.ceil(max(1, round(time / timestep)) / record_interval)
+    steps = interval * math.ceil(max(1, round(time / timestep)) / interval)
     length = steps * timestep / PICOSECOND
     skipped = 0.1 * length if equilibration is None else equilibration / PICOSECOND
     if not 0.0 <= skipped < length:
@@ -141,7 +142,7 @@ def md_stability(
     watchers = [Watcher(start, skipped, length, halves, n if replicas > 1 else None) for n in range(replicas)]
     seeds = [seed + n for n in range(replicas)]
     if evaluate is not None:
-        settings = timestep, record_interval, temperature_K, seeds, criteria
+        settings = timestep, interval, temperature_K, seeds, criteria
         together = Replicas([start] * replicas, evaluate, thermostat, *settings)
         _run_together(together, steps, watchers, progress)
         monitors = together.monitors
@@ -157,13 +158,13 @@ def md_stability(
                 if progress is not None:
                     progress(before + step, replicas * steps)
 
-            run = timestep, steps, record_interval
+            run = timestep, steps, interval
             if engine == "ase":
                 frames = ase_frames(work, *run, thermostat, seeds[n])
             else:
                 frames = lammps_frames(work, model, *run, lammps_options, thermostat, seeds[n])
             monitors.append(Monitor(work, criteria, temperature_K))
-            for frame in sound_frames(frames, monitors[n], record_interval, timestep, reached):
+            for frame in sound_frames(frames, monitors[n], interval, timestep, reached):
                 watcher.add(frame)
             reached(steps)
     found = [
@@ -177,7 +178,7 @@ def md_stability(
         temperature_K=float(monitors[0].temperature_K),
         timestep=timestep / units.fs,
         time=length,
-        record_interval=record_interval,
+        record_interval=interval,
         equilibration=skipped,
         thermostat=thermostat,
         criteria=monitors[0].criteria,
@@ -255,7 +256,7 @@ def _check_arguments(
     if temperature_K is not None and not 0.0 <= temperature_K < math.inf:
         raise ArgumentError(f"`temperature_K`: expected zero or a positive number, got {temperature_K}")
     if interval < 1:
-        raise ArgumentError(f"`record_interval`: expected at least one step, got {interval}")
+        raise ArgumentError(f"`interval`: expected at least one step, got {interval}")
     if temperature_K is None and replicas > 1:
         raise ArgumentError(
             f"`replicas`: with `temperature_K=None` all would be the same run, got {replicas}; give a "
@@ -263,12 +264,12 @@ def _check_arguments(
         )
 
 
-def _read_reference(reference: Iterable[Atoms] | str | Path | None, rmax: float) -> RDF | None:
-    if reference is None:
+def _read_frames(frames: Iterable[Atoms] | str | Path | None, rmax: float) -> RDF | None:
+    if frames is None:
         return None
-    if isinstance(reference, str | Path):
-        path = Path(reference)
+    if isinstance(frames, str | Path):
+        path = Path(frames)
         if not path.is_file():
-            raise StructureError(f"`reference`: expected a file that ASE reads, `{path}` does not exist")
-        reference = read_structures(path)
-    return rdf(reference, rmax)
+            raise StructureError(f"`rdf_frames`: expected a file that ASE reads, `{path}` does not exist")
+        frames = read_structures(path)
+    return rdf(frames, rmax)

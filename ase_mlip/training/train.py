@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ..building import _ops
 from ..building.device import on_first_that_works
 from ..calculators.diagnostics.visited import warn_of_unseen
+from ..calculators.inputs import renamed
 from ..checks.installation.requirements import install_command
 from ..configuration.run import OptimizerConfig, RunConfig, read_config
 from ..data.baseline import atomic_baseline, composition_baseline
@@ -45,9 +46,8 @@ from .start import Start, check_species, read_start, same_hypers
 VALIDATION_NODES = 512
 
 
-def train(
-    path: str | Path, resume: bool = False, progress: bool = True, dynamics_seconds: float = 0.0
-) -> Path:
+@renamed(dynamics_seconds="dynamics")
+def train(path: str | Path, resume: bool = False, progress: bool = True, dynamics: float = 0.0) -> Path:
     """Run the training that the TOML file describes, or continue it.
 
     The output folder gets ``checkpoint.safetensors`` (written after every epoch), ``metrics.csv``,
@@ -61,7 +61,7 @@ def train(
         continue from the last checkpoint
     progress : bool
         whether to show a progress bar
-    dynamics_seconds : float
+    dynamics : float
         run dynamics with the exported model for so long, s of the clock, from the calmest validation frame:
         ``dynamics.json``
 
@@ -82,11 +82,11 @@ def train(
     config = read_config(path)
     output = path.parent / config.output
     with locked(output):
-        return _train(config, path.parent, output, resume, progress, dynamics_seconds)
+        return _train(config, path.parent, output, resume, progress, dynamics)
 
 
 def _train(
-    config: RunConfig, base: Path, output: Path, resume: bool, progress: bool, dynamics_seconds: float
+    config: RunConfig, base: Path, output: Path, resume: bool, progress: bool, dynamics: float
 ) -> Path:
     checkpoint = output / "checkpoint.safetensors"
     refuse_earlier_run(checkpoint, resume)
@@ -111,8 +111,8 @@ def _train(
                 bar.update()
                 bar.set_postfix_str(_short(row))
     exported = finish(config, run.state, run.baseline, data, output)
-    if dynamics_seconds > 0.0:
-        run_dynamics(exported, data.validation or data.train, output, dynamics_seconds, progress)
+    if dynamics > 0.0:
+        run_dynamics(exported, data.validation or data.train, output, dynamics, progress)
     return exported
 
 

@@ -143,7 +143,7 @@ def test_frames_to_compare_dynamics_with_are_read_alike(alloy):
     atoms = bulk("Cu", cubic=True)
     atoms.calc = EMT()
     with pytest.raises(StructureError, match=r"alloy\.cif`: expected sites that are fully occupied"):
-        md_stability(atoms, temperature_K=300.0, reference=alloy)
+        md_stability(atoms, temperature_K=300.0, rdf_frames=alloy)
 
 
 def test_files_of_users_are_read_in_one_place():

@@ -111,10 +111,10 @@ def test_engines_agree_that_a_compressed_hot_crystal_breaks():
         **arguments,
         engine="lammps",
         lammps_options=options,
-        record_interval=5,
+        interval=5,
     )
     atoms.calc = MLIPCalculator("pet-si", **options)
-    ase = md_stability(atoms, **arguments, record_interval=5)
+    ase = md_stability(atoms, **arguments, interval=5)
     assert not ase.stable and not lammps.stable
     first, second = (
         [(replica.failure.step, replica.failure.kind) for replica in result.replicas]

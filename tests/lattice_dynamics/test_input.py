@@ -38,7 +38,7 @@ def off_centre(shift):
 def test_a_weak_distortion_is_not_lost_in_silence():
     """0.004 Å, within the tolerance; and with a smaller one it is kept, as far as the model does."""
     atoms = off_centre(0.004)
-    options = {"mesh": (2, 2, 2), "force": True}
+    options = {"mesh": (2, 2, 2), "allow_unrelaxed": True}
     lost = r"the space group P4mm \(99\), within 0\.001 Å, was made Pm-3m \(221\), .* moved by up to 0\.0020"
     for compute in (
         lambda: phonons(atoms, supercell_matrix=(2, 2, 2), **options),
@@ -67,23 +67,25 @@ def test_rounded_coordinates_are_no_distortion():
     atoms = bulk("Cu", "hcp", a=2.5612, c=4.1825)
     atoms.set_scaled_positions(atoms.get_scaled_positions().round(4))
     atoms.calc = EMT()
-    result = phonons(atoms, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), force=True)
+    result = phonons(atoms, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), allow_unrelaxed=True)
     assert 0.0 < result.relaxation.refinement.moved < 1e-3
 
 
 def test_a_crystal_that_goes_far_is_another_one():
     atoms = bulk("Cu", a=4.1)
     atoms.calc = EMT()
-    with pytest.raises(StructureError, match=r"strained by up to 0\.1\d\d in the relaxation, .*`force=True`"):
+    with pytest.raises(
+        StructureError, match=r"strained by up to 0\.1\d\d in the relaxation, .*`allow_unrelaxed=True`"
+    ):
         phonons(atoms, supercell_matrix=(2, 2, 2))
 
 
 def test_an_unconverged_relaxation_is_refused_unless_forced(copper, monkeypatch):
     monkeypatch.setattr("ase_mlip.lattice_dynamics.input.RELAXED", 0.0)
     monkeypatch.setattr("ase_mlip.lattice_dynamics.input.MAX_STEPS", 1)
-    with pytest.raises(StructureError, match=r"expected the relaxation to reach.*`force=True`"):
+    with pytest.raises(StructureError, match=r"expected the relaxation to reach.*`allow_unrelaxed=True`"):
         phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2))
-    assert phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), force=True).stable
+    assert phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), allow_unrelaxed=True).stable
 
 
 def test_bad_input_is_named(copper):

@@ -26,7 +26,7 @@ def copper(a: float = 3.59):
 
 def test_bulk_modulus_is_minus_v_dp_dv_of_the_stress():
     """The oracle differentiates pressures at the minimum; the fit sees energies only."""
-    result = equation_of_state(copper(), strain=0.03)
+    result = equation_of_state(copper(), volume_change=0.03)
 
     def pressure(volume: float) -> float:
         atoms = copper(np.cbrt(volume))
@@ -77,8 +77,8 @@ def test_free_atoms_soften_the_crystal():
     atoms.numbers[0] = 79
     atoms.set_cell(atoms.cell.array * 1.012, scale_atoms=True)
     atoms.calc = EMT()
-    fixed = equation_of_state(atoms, points=5, keep_shape=True)
-    free = equation_of_state(atoms, points=5, fmax=1e-3, keep_shape=True)
+    fixed = equation_of_state(atoms, volumes=5, keep_shape=True)
+    free = equation_of_state(atoms, volumes=5, relax_atoms=1e-3, keep_shape=True)
     assert np.all(free.energies < fixed.energies - 1e-5)
 
 
@@ -97,12 +97,12 @@ def tin(sw_path):
 
 def test_the_modulus_of_a_crystal_that_is_not_cubic_is_that_of_the_elastic_constants(tin):
     """Its response to pressure is Reuss's, that to a uniform strain Voigt's."""
-    moduli = elastic_constants(tin, fmax=1e-5).moduli
+    moduli = elastic_constants(tin, strained_fmax=1e-5).moduli
     assert moduli.bulk_voigt > 1.15 * moduli.bulk_reuss
-    relaxed = equation_of_state(tin, strain=0.01)
+    relaxed = equation_of_state(tin, volume_change=0.01)
     assert relaxed.shape == "relaxed" and relaxed.converged
     assert relaxed.bulk_modulus == pytest.approx(moduli.bulk_reuss, rel=2e-3)
-    kept = equation_of_state(tin, strain=0.01, keep_shape=True)
+    kept = equation_of_state(tin, volume_change=0.01, keep_shape=True)
     assert kept.shape == "kept"
     assert kept.bulk_modulus == pytest.approx(moduli.bulk_voigt, rel=2e-3)
     assert (relaxed.energies[[0, -1]] < kept.energies[[0, -1]] - 1e-5).all()
@@ -125,8 +125,8 @@ def test_a_shape_needs_stresses_to_be_relaxed():
 @pytest.mark.parametrize(("strain", "trusted"), [(0.06, True), (0.2, True), (0.5, False), (0.85, False)])
 def test_a_fit_is_trusted_where_its_minimum_is_that_of_the_energies(strain, trusted):
     """Too wide a range moves volume and modulus, with a derivative that solids may have."""
-    result = equation_of_state(copper(), strain=strain)
-    right = equation_of_state(copper(), strain=0.02)
+    result = equation_of_state(copper(), volume_change=strain)
+    right = equation_of_state(copper(), volume_change=0.02)
     assert 2.0 < result.bulk_modulus_derivative < 8.0
     assert (result.bulk_modulus == pytest.approx(right.bulk_modulus, rel=0.02)) or not trusted
     assert result.plausible == trusted
@@ -144,7 +144,7 @@ def test_a_minimum_away_from_the_lowest_energy_is_doubted():
 def test_input_is_kept_and_progress_is_reported():
     atoms = copper()
     seen = []
-    equation_of_state(atoms, points=5, progress=lambda *row: seen.append(row))
+    equation_of_state(atoms, volumes=5, progress=lambda *row: seen.append(row))
     assert seen == [(i, 5) for i in range(1, 6)]
     assert atoms.cell.lengths() == pytest.approx(3.59)
 
@@ -152,11 +152,11 @@ def test_input_is_kept_and_progress_is_reported():
 def test_bad_input_is_named():
     with pytest.raises(StructureError, match=r"minimum inside.*relax the cell first"):
         equation_of_state(copper(3.9))
-    with pytest.raises(ValueError, match="`points` must be at least 5"):
-        equation_of_state(copper(), points=4)
+    with pytest.raises(ValueError, match="`volumes` must be at least 5"):
+        equation_of_state(copper(), volumes=4)
     for strain in (0.0, -0.06, 1.0, 6.0, np.nan):
-        with pytest.raises(ValueError, match=f"`strain` must be between 0 and 1, .* got {strain}"):
-            equation_of_state(copper(), strain=strain)
+        with pytest.raises(ValueError, match=f"`volume_change` must be between 0 and 1, .* got {strain}"):
+            equation_of_state(copper(), volume_change=strain)
     water = molecule("H2O")
     water.calc = EMT()
     with pytest.raises(StructureError, match="needs a crystal"):

@@ -50,7 +50,7 @@ def test_reference_points_stand_at_their_labels(stable):
 
 
 def test_equation_of_state_shows_points_on_the_curve():
-    result = equation_of_state(copper(), points=5)
+    result = equation_of_state(copper(), volumes=5)
     axes = plots.plot_eos(result, "EMT").axes[0]
     points = next(line for line in axes.lines if line.get_label() == "EMT")
     assert points.get_xdata() == pytest.approx(result.volumes)

@@ -57,7 +57,7 @@ def run_here(function, calls, processes, ended, tick):
 
 def test_every_step_is_there_or_says_why_not(report):
     _, document = report
-    crystal, dimer, ge = (document["structures"][name]["steps"] for name in ("silicon", "dimer", "ge"))
+    crystal, dimer, ge = (document.structures[name]["steps"] for name in ("silicon", "dimer", "ge"))
     assert list(crystal) == list(STEPS)
     assert not [step for step, found in crystal.items() if "numbers" not in found]
     assert {step for step, found in dimer.items() if "skipped" in found} == {"phonons", "elasticity"}
@@ -70,7 +70,7 @@ def test_every_step_is_there_or_says_why_not(report):
 def test_numbers_are_those_of_the_workflows(report):
     """Silicon's, from what the potential was trained on."""
     _, document = report
-    steps = document["structures"]["silicon"]["steps"]
+    steps = document.structures["silicon"]["steps"]
     assert steps["relaxation"]["numbers"]["volume_per_atom"] == pytest.approx(5.4695**3 / 8, rel=0.01)
     assert steps["phonons"]["numbers"]["gamma"][-1] == pytest.approx(15.1, abs=1.0)
     assert steps["elasticity"]["numbers"]["moduli"]["bulk"] == pytest.approx(88.5, abs=8.0)
@@ -117,12 +117,12 @@ def refuse(folder):
 def test_files(report):
     folder, document = report
     stored = json.loads((folder / "results.json").read_text())
-    assert stored["structures"] == json.loads(json.dumps(document["structures"]))
+    assert stored["structures"] == json.loads(json.dumps(document.structures))
     header, *rows = list(csv.reader((folder / "results.csv").read_text().splitlines()))
     assert [row[0] for row in rows] == ["silicon", "dimer", "ge"]
     bulk_modulus = float(rows[0][header.index("bulk modulus (GPa)")])
     assert bulk_modulus == pytest.approx(
-        document["structures"]["silicon"]["steps"]["elasticity"]["numbers"]["moduli"]["bulk"], abs=0.06
+        document.structures["silicon"]["steps"]["elasticity"]["numbers"]["moduli"]["bulk"], abs=0.06
     )
     assert rows[1][header.index("bulk modulus (GPa)")] == ""
     for name in ("phonopy.yaml", "FORCE_SETS", "force_constants.hdf5", "bands.png", "relaxed.extxyz"):
@@ -132,7 +132,7 @@ def test_files(report):
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_it(report, tmp_path, width):
     folder, document = report
-    header, _ = overview(document)
+    header, _ = overview(document.to_dict())
     found = open_page(folder / "index.html", tmp_path, width, header.index("volume (Å³/atom)"))
     assert found["problems"] == []
     # relaxation, bands, elasticity, symmetry, dynamics of the crystal; three of the dimer
@@ -150,10 +150,10 @@ def test_a_browser_shows_it(report, tmp_path, width):
 
 def test_one_structure_has_no_column_to_sort_but_its_schemes(report, tmp_path):
     folder, document = report
-    silicon = document["structures"]["silicon"]
+    silicon = document.structures["silicon"]
     for steps, offers in ((["relaxation", "symmetry"], True), (["relaxation"], False)):
         record = {**silicon, "steps": {step: silicon["steps"][step] for step in steps}}
-        write_page(tmp_path / "page.html", {**document, "structures": {"silicon": record}}, folder)
+        write_page(tmp_path / "page.html", {**document.to_dict(), "structures": {"silicon": record}}, folder)
         page = (tmp_path / "page.html").read_text()
         assert page.count('class="sortable"') == page.count("head to sort by it") == offers
         assert "a picture to see it in full size" in page
@@ -161,7 +161,7 @@ def test_one_structure_has_no_column_to_sort_but_its_schemes(report, tmp_path):
 
 def test_columns_sort_as_numbers(report, tmp_path):
     folder, document = report
-    steps = document["structures"]["silicon"]["steps"]
+    steps = document.structures["silicon"]["steps"]
     copies = {}
     for name, value in (("b", 9.5), ("a", 10.25), ("c", 100.0)):
         changed = {
@@ -169,8 +169,8 @@ def test_columns_sort_as_numbers(report, tmp_path):
             "numbers": {**steps["relaxation"]["numbers"], "volume_per_atom": value},
         }
         copies[name] = {"formula": "Si8", "n_atoms": 8, "steps": {"relaxation": changed}}
-    header, _ = overview(document)
-    write_page(tmp_path / "page.html", {**document, "structures": copies}, folder)
+    header, _ = overview(document.to_dict())
+    write_page(tmp_path / "page.html", {**document.to_dict(), "structures": copies}, folder)
     found = open_page(tmp_path / "page.html", tmp_path, column=header.index("volume (Å³/atom)"))
     assert found["ascending"] == ["9.500", "10.250", "100.000"]
     assert found["descending"] == ["100.000", "10.250", "9.500"]
@@ -238,7 +238,7 @@ def test_steps_of_another_run_are_computed_anew_with_a_line(what, structures, tm
             validate(now, one, tmp_path / "out", settings, overwrite=False)
         assert len(called) == 2
     document = validate(now, one, tmp_path / "out", settings, overwrite=not same)
-    record = document["structures"]["si"]
+    record = document.structures["si"]
     assert len(called) == (2 if same else 4)
     why = {
         "settings": "`distance=0.01`, now `distance=0.02`",
@@ -251,13 +251,13 @@ def test_steps_of_another_run_are_computed_anew_with_a_line(what, structures, tm
     assert re.fullmatch(rf"finished steps were of another run \({why[what]}\): .* anew", record["anew"])
     assert record["anew"] in (tmp_path / "out" / "index.html").read_text()
     document = validate(sw_path if what == "model" else "pet-si", one, tmp_path / "out", settings)
-    assert "anew" not in document["structures"]["si"] and len(called) == 4
+    assert "anew" not in document.structures["si"] and len(called) == 4
 
 
 def test_a_process_that_dies_ends_its_structure_only(tmp_path, structures, monkeypatch):
     monkeypatch.setattr(module, "run_structure", die)
     document = validate("pet-si", {"a": structures["dimer"], "b": structures["dimer"]}, tmp_path, QUICK)
-    for record in document["structures"].values():
+    for record in document.structures.values():
         assert "exit status 3" in record["steps"]["relaxation"]["error"]
     assert "exit status 3" in (tmp_path / "index.html").read_text()
 
@@ -308,7 +308,7 @@ def test_two_structures_at_once_in_processes_of_their_own(sw_path, structures, t
         progress=lambda *_: at_once.append(len(multiprocessing.active_children())),
     )
     assert max(at_once) == 2
-    for record in document["structures"].values():
+    for record in document.structures.values():
         assert not [found for found in record["steps"].values() if "error" in found]
         assert record["steps"]["dynamics"]["numbers"]["stable"]
 

@@ -115,7 +115,7 @@ def test_a_reference_is_compared_with(tmp_path):
         timestep=2 * FS,
         time=300 * FS,
         replicas=2,
-        reference=tmp_path / "reference.extxyz",
+        rdf_frames=tmp_path / "reference.extxyz",
     )
     far = md_stability(
         copper(),
@@ -123,14 +123,14 @@ def test_a_reference_is_compared_with(tmp_path):
         timestep=2 * FS,
         time=300 * FS,
         replicas=2,
-        reference=[bulk("Cu", "bcc", a=2.87)],
+        rdf_frames=[bulk("Cu", "bcc", a=2.87)],
     )
     assert near.rdf_error["all"] < 0.5 * far.rdf_error["all"]
     with pytest.raises(StructureError, match="does not exist"):
-        md_stability(copper(), temperature_K=600.0, reference=tmp_path / "missing.xyz")
+        md_stability(copper(), temperature_K=600.0, rdf_frames=tmp_path / "missing.xyz")
     calculator = Counting()
     with pytest.raises(StructureError, match="same substance"):
-        md_stability(copper(calculator), temperature_K=600.0, reference=[bulk("NaCl", "rocksalt", a=5.6)])
+        md_stability(copper(calculator), temperature_K=600.0, rdf_frames=[bulk("NaCl", "rocksalt", a=5.6)])
     assert calculator.evaluations == 0
 
 
@@ -187,7 +187,7 @@ def test_errors_at_the_start_are_the_users():
         ({"engine": "lammps"}, "`calculator`"),
         ({"replicas": 0}, "`replicas`"),
         ({"timestep": -1.0}, "`timestep`"),
-        ({"record_interval": 0}, "`record_interval`"),
+        ({"interval": 0}, "`interval`"),
     ):
         with pytest.raises(MLIPError, match=name):
             md_stability(copper(), temperature_K=300.0, **options)
@@ -296,7 +296,7 @@ def test_engines_agree_that_too_long_a_timestep_explodes(sw_path, timestep, inte
         timestep * FS,
         200 * timestep * FS,
         2,
-        record_interval=interval,
+        interval=interval,
     )
     assert not ase.stable and not lammps.stable
     assert verdicts(ase) == verdicts(lammps)

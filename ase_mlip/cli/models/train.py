@@ -29,7 +29,7 @@ def train(run: Path, resume: bool, seconds: float, as_json: bool) -> None:
     from ...training.train import train as run_training
 
     with talk_on_stderr(as_json):
-        exported = run_training(run, resume=resume, dynamics_seconds=seconds)
+        exported = run_training(run, resume=resume, dynamics=seconds)
     document, lines = {"exported": str(exported), "dynamics": None}, [f"exported {exported}"]
     if seconds > 0.0:
         from ...training.dynamics import FILE

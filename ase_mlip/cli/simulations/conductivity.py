@@ -84,7 +84,7 @@ def conductivity(
             distance=distance,
             wigner=wigner,
             isotopes=isotopes,
-            cutoff_pair_distance=pair_cutoff,
+            pair_cutoff=pair_cutoff,
             checkpoint=run.results.file(".forces.npz"),
             progress=progress,
         )

@@ -40,9 +40,9 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
         result = elastic_constants(
             atoms,
             strain=strain,
-            points=strains,
-            relax_ions=not clamped,
-            fmax=strained_fmax,
+            strains=strains,
+            clamped=clamped,
+            strained_fmax=strained_fmax,
             progress=progress,
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"

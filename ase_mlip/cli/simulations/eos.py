@@ -44,9 +44,9 @@ def eos(
     with bar("volume") as progress, warnings_as_lines():
         result = equation_of_state(
             atoms,
-            strain=volume_change,
-            points=volumes,
-            fmax=relax_atoms,
+            volume_change=volume_change,
+            volumes=volumes,
+            relax_atoms=relax_atoms,
             keep_shape=keep_shape,
             progress=progress,
         )

@@ -102,7 +102,11 @@ def phonons(
     from ...provenance import plain
     from ...relaxation.store import key_of
 
-    settings = {"distance": distance or DISTANCE, "relax_first": relax_first, "force": allow_unrelaxed}
+    settings = {
+        "distance": distance or DISTANCE,
+        "relax_first": relax_first,
+        "allow_unrelaxed": allow_unrelaxed,
+    }
     settings["input_symprec"] = symprec
     settings["symmetry"] = CRYSTAL if averages else None
     settings |= {"supercell_matrix": supercell, "min_length": min_length}

@@ -11,6 +11,7 @@ from .. import options
 from ..common import bar, check_known, chosen_scheme, read_named
 from ..options import COUNT, CRYSTAL, FILE, POSITIVE, averaging_arguments
 from ..results import answer, require_folder
+from ..wording import in_options
 from .crystal_run import DTYPE
 
 
@@ -96,7 +97,7 @@ def validate(
         reference=None if reference is None else str(reference.resolve()),
     )
     with bar("step") as progress:
-        document = run(
+        result = run(
             path,
             named,
             output,
@@ -108,16 +109,18 @@ def validate(
         )
     from ...report.validate_report import overview
 
+    document = result.to_dict()
     for name, record in document["structures"].items():
         if "anew" in record:
-            click.echo(f"{name}: {record['anew']}", err=True)
-        for step, result in record["steps"].items():
-            if "error" in result:
-                click.echo(f"{name}: failed: {step}: {result['error'].strip().splitlines()[-1]}", err=True)
+            click.echo(f"{name}: {in_options(record['anew'])}", err=True)
+        for step, found in record["steps"].items():
+            if "error" in found:
+                error = in_options(found["error"].strip().splitlines()[-1])
+                click.echo(f"{name}: failed: {step}: {error}", err=True)
     header, rows = overview(document)
     lines = []
     for row in rows:
         lines += [*(f"{name:<30} {cell}" for name, cell in zip(header, row, strict=True)), ""]
-    answer(document, "\n".join([*lines, f"Open {output / 'index.html'}"]), as_json)
+    answer(document, "\n".join([*lines, f"Open {result.page}"]), as_json)
     if any(row[-1] != "–" for row in rows):
         sys.exit(1)
