@@ -230,6 +230,8 @@ OTHERS = [  # senseless command line, what the message names
     ("design references.xyz --pick 2 --overwrite --attach model.pt", "--pick.*--attach"),
     ("design --attach model.pt -o out.pt", "POOL"),
     ("export --from model-file model.pt -o out.pt --head x", "--head"),
+    ("export --from mace words -o out.pt --modal x", "--modal"),
+    ("export --from sevennet words -o out.pt --head x", "--head"),
     ("export --from model-file model.pt -o out.pt --allow-pickle", "--allow-pickle"),
     ("demo --model model.pt -o out.json", "out.json"),
     ("stabilize", "RUN"),

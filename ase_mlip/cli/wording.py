@@ -15,6 +15,7 @@ import click
 # Arguments that are called otherwise, unless a command has one of the same name
 OTHER_NAMES = {
     "data": "POOL",
+    "family": "--from",
     "frames": "--sample",
     "input_symprec": "--symprec",
     "model": "--basis",

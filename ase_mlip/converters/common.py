@@ -230,7 +230,7 @@ def refuse_keywords(family: str, **given: str | None) -> None:
     """Raise AdapterError for an option such as ``head`` that the family has no use for."""
     used = [name for name, value in given.items() if value is not None]
     if used:
-        raise AdapterError(f"`--{used[0]}` means nothing for {family}; leave it out")
+        raise AdapterError(f"`{used[0]}` means nothing for {family}; leave it out")
 
 
 def choose(kind: str, wanted: str | None, offered: Iterable[str]) -> str:
@@ -240,7 +240,7 @@ def choose(kind: str, wanted: str | None, offered: Iterable[str]) -> str:
         return names[0]
     if wanted not in names:
         asked = "none was chosen" if wanted is None else f"got `{wanted}`"
-        raise AdapterError(f"`--{kind}` must be one of {', '.join(names)}; {asked}")
+        raise AdapterError(f"`{kind}` must be one of {', '.join(names)}; {asked}")
     return wanted
 
 

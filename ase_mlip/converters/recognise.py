@@ -52,7 +52,7 @@ def refuse_other_family(path: Path, family: str) -> None:
     found = recognise(path)
     if found is None or found == family:
         return
-    remedy = f"use `--from {found}`" if found in FAMILIES else f"supported are {', '.join(FAMILIES)}"
+    remedy = f'use `family="{found}"`' if found in FAMILIES else f"supported are {', '.join(FAMILIES)}"
     raise AdapterError(f"`{path}` is a checkpoint of {found}, not of {family}; {remedy}")
 
 

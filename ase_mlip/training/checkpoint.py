@@ -36,7 +36,8 @@ def refuse_earlier_run(checkpoint: Path, resume: bool) -> None:
     """Raise DataError where a run has left its checkpoint and is not to be continued."""
     if checkpoint.exists() and not resume:
         raise DataError(
-            f"`{checkpoint.parent}` already holds a run; continue it with --resume or choose another `output`"
+            f"`{checkpoint.parent}` already holds a run; continue it with `resume=True` or choose another "
+            "`output`"
         )
 
 
@@ -72,7 +73,7 @@ def read_tensors(path: Path, kind: str, configuration: dict[str, Any]) -> tuple[
             stored = header.pop("sha256", None)
     except Exception as error:
         raise DataError(
-            f"`{path}` cannot be read as a training checkpoint: {error}; delete it or train without --resume"
+            f"`{path}` cannot be read as a training checkpoint: {error}; delete it or train without `resume`"
         ) from None
     _refuse_changes(path, header.get("configuration"), configuration)
     if stored != _digest(tensors, header):

@@ -209,7 +209,7 @@ def test_the_family_is_told_without_unpickling(tmp_path, family, contents):
 def test_a_checkpoint_of_another_family_is_named(tmp_path):
     path = tmp_path / "checkpoint.pth"
     torch.save(SEVENNET, path)
-    with pytest.raises(AdapterError, match="of sevennet, not of mace; use `--from sevennet`"):
+    with pytest.raises(AdapterError, match="of sevennet, not of mace; use `family=.sevennet.`"):
         adapt("mace", path)
 
 
@@ -235,7 +235,7 @@ def test_damaged_files_are_of_no_family(tmp_path, contents):
 
 
 def test_permission_packages_versions_and_choices():
-    with pytest.raises(AdapterError, match="any code .*--allow-pickle"):
+    with pytest.raises(AdapterError, match="any code .*`allow_pickle=True`"):
         common.require_pickle("x.model", False)
     common.require_pickle("x.model", True)
     with pytest.raises(AdapterError, match="`no_such_package` is not installed.*pip install none"):
@@ -249,9 +249,9 @@ def test_permission_packages_versions_and_choices():
     assert common.choose("head", None, ["one"]) == "one"
     assert common.choose("head", "b", ["a", "b"]) == "b"
     for wanted in (None, "c"):
-        with pytest.raises(AdapterError, match="`--head` must be one of a, b"):
+        with pytest.raises(AdapterError, match="`head` must be one of a, b"):
             common.choose("head", wanted, ["a", "b"])
-    with pytest.raises(AdapterError, match="`--modal` means nothing for mace"):
+    with pytest.raises(AdapterError, match="`modal` means nothing for mace"):
         common.refuse_keywords("mace", head=None, modal="x")
 
 

@@ -113,7 +113,7 @@ def test_a_damaged_file(checkpoint, tmp_path, kept):
 
 
 def test_another_family_is_told_whose_it_is(checkpoint):
-    with pytest.raises(AdapterError, match="is a checkpoint of mace, not of sevennet; use `--from mace`"):
+    with pytest.raises(AdapterError, match="is a checkpoint of mace, not of sevennet; use `family=.mace.`"):
         adapt("sevennet", checkpoint, allow_pickle=True)
 
 
@@ -131,8 +131,8 @@ def test_a_file_that_is_not_there(tmp_path):
 @pytest.mark.parametrize("head", [None, "Default"])
 def test_heads(tmp_path, head):
     write(tmp_path / "heads.model", **GOOD["heads"])
-    refused("`--head` must be one of pbe, r2scan", tmp_path / "heads.model", head=head)
-    refused("`--modal` means nothing", tmp_path / "heads.model", modal="pbe")
+    refused("`head` must be one of pbe, r2scan", tmp_path / "heads.model", head=head)
+    refused("`modal` means nothing", tmp_path / "heads.model", modal="pbe")
 
 
 @pytest.mark.parametrize("version", ["0.3.6", "0.4.0"])

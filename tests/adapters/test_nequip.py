@@ -295,8 +295,8 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_options_without_meaning(folder):
-    refused("`--modal` means nothing", folder / "nequip.ckpt", modal="PBE")
-    refused("`--head` must be one of sole_model; got `other`", folder / "nequip.ckpt", head="other")
+    refused("`modal` means nothing", folder / "nequip.ckpt", modal="PBE")
+    refused("`head` must be one of sole_model; got `other`", folder / "nequip.ckpt", head="other")
 
 
 @pytest.mark.parametrize("version", ["0.14.0", "0.20.0"])
@@ -332,7 +332,9 @@ def test_another_version_of_nequip_allegro(folder, monkeypatch, version):
 
 def test_another_family_is_told_whose_it_is(folder):
     for name in ("nequip.ckpt", "nequip.nequip.zip", "allegro.ckpt"):
-        with pytest.raises(AdapterError, match="is a checkpoint of nequip, not of mace; use `--from nequip`"):
+        with pytest.raises(
+            AdapterError, match="is a checkpoint of nequip, not of mace; use `family=.nequip.`"
+        ):
             adapt("mace", folder / name, allow_pickle=True)
 
 

@@ -190,7 +190,7 @@ def test_one_of_several_energies_is_chosen(tmp_path):
     targets = {"energy/pbe": "eV", "energy/r2scan": "eV", "non_conservative_force/pbe": "eV/Angstrom"}
     model = public_model(targets)
     path = write(tmp_path / "model.ckpt", model)
-    with pytest.raises(AdapterError, match="`--head` must be one of energy/pbe, energy/r2scan"):
+    with pytest.raises(AdapterError, match="`head` must be one of energy/pbe, energy/r2scan"):
         adapt("pet", path, allow_pickle=True)
     with pytest.raises(AdapterError, match="got `lda`"):
         adapt("pet", path, allow_pickle=True, head="lda")

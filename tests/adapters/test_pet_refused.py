@@ -121,14 +121,14 @@ def test_lora_is_refused(tmp_path):
 def test_other_targets_are_named_and_left_out_on_request(tmp_path):
     model = public_model({"energy": "eV", "mtt::charge": ""})
     path = write(tmp_path / "model.ckpt", model)
-    refused(path, "`mtt::charge` have no place.*`--head energy` leaves them out")
+    refused(path, "`mtt::charge` have no place.*`head=.energy.` leaves them out")
     assert "mtt::charge" in adapt("pet", path, allow_pickle=True, head="energy").metadata["description"]
     refused(write(path, public_model({"mtt::charge": ""})), "no target `energy`")
 
 
 def test_pickles_and_modals_are_refused(checkpoint):
     refused(checkpoint, "--allow-pickle", allow_pickle=False)
-    refused(checkpoint, "`--modal` means nothing for PET", modal="pbe")
+    refused(checkpoint, "`modal` means nothing for PET", modal="pbe")
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,10 @@ def test_a_pickle_of_something_else(tmp_path):
 
 def test_modalities_that_do_not_fit(small, tmp_path):
     path = write(tmp_path / "fidelities.pth", **MODALITIES)
-    refused("`--modal` must be one of PBE, r2SCAN; none was chosen", path)
-    refused("`--modal` must be one of PBE, r2SCAN; got `LDA`", path, modal="LDA")
-    refused("`--modal` means nothing for a SevenNet model without modalities", small, modal="PBE")
-    refused("`--head` means nothing for SevenNet", small, head="default")
+    refused("`modal` must be one of PBE, r2SCAN; none was chosen", path)
+    refused("`modal` must be one of PBE, r2SCAN; got `LDA`", path, modal="LDA")
+    refused("`modal` means nothing for a SevenNet model without modalities", small, modal="PBE")
+    refused("`head` means nothing for SevenNet", small, head="default")
 
 
 def test_other_versions(monkeypatch, small, tmp_path):

@@ -82,7 +82,7 @@ def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
     path = prepare(tmp_path, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
     with interrupted_at_save(workflow):
         stabilize(path, progress=False, sampler=MadeUp())
-    with pytest.raises(DataError, match="--resume"):
+    with pytest.raises(DataError, match="`resume=True`"):
         stabilize(path, progress=False, sampler=MadeUp())
     again = stabilize(path, resume=True, progress=False, sampler=MadeUp())
     assert again.document["history"] == result.document["history"]

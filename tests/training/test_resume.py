@@ -37,7 +37,7 @@ def test_resuming_gives_the_same_losses(kind, tmp_path):
     path = prepare(halves, epochs=4, optimizer=optimizer)
     with interrupted_at_save(train_module):
         train(path, progress=False)
-    with pytest.raises(DataError, match="--resume"):
+    with pytest.raises(DataError, match="`resume=True`"):
         train(path, progress=False)
     train(path, resume=True, progress=False)
     assert history(halves) == history(whole)

@@ -65,6 +65,10 @@ def export(
             source, output, [option for option, value in given.items() if value is not None], as_json
         )
         return
+    if modal is not None and family != "sevennet":
+        raise click.BadParameter("is for --from sevennet", param_hint="--modal")
+    if head is not None and family == "sevennet":
+        raise click.BadParameter("has no meaning with --from sevennet", param_hint="--head")
     from ...converters import adapt, export_adapted
 
     adapted = adapt(family, source, allow_pickle=allow_pickle, head=head, modal=modal)

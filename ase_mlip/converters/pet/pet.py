@@ -158,7 +158,7 @@ def _choose_targets(public: torch.nn.Module, head: str | None) -> dict[str, str]
     if head is None and left_out:
         raise AdapterError(
             f"the targets {_listed(left_out)} have no place in a model file, which holds energy, direct "
-            f"forces and direct stress; `--head {energy}` leaves them out"
+            f'forces and direct stress; `head="{energy}"` leaves them out'
         )
     for key, name in found.items():
         _check_target(public, name, per_atom=key == "forces")

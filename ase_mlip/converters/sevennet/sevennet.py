@@ -227,7 +227,7 @@ def _choose_modal(config: dict, modal: str | None) -> str | None:
         refuse_keywords("a SevenNet model without modalities", modal=modal)
         return None
     if modal is None:
-        raise AdapterError(f"`--modal` must be one of {', '.join(offered)}; none was chosen")
+        raise AdapterError(f"`modal` must be one of {', '.join(offered)}; none was chosen")
     return choose("modal", modal, offered)
 
 

@@ -40,7 +40,7 @@ def test_automatic_choice_warns_where_nothing_suffices(random_path, monkeypatch)
     """The last rung is taken, and its residual named beside the tolerance."""
     monkeypatch.setattr("ase_mlip.calculators.diagnostics.residual.LADDER", ("none", "octahedral"))
     calculator = MLIPCalculator(random_path, symmetrize="auto", tolerance=1e-9)
-    with pytest.warns(PrecisionWarning, match="octahedral with 24 evaluations, leaves .* `tolerance` 1e-09"):
+    with pytest.warns(PrecisionWarning, match="octahedral with 24 evaluations, leaves .* `tolerance=1e-09`"):
         calculator.calculate(silicon())
     assert calculator.averaging.name == "octahedral"
     expected = residual_of_forces(calculator.model, build_graph(silicon(), 4.0), find_averaging("octahedral"))
