@@ -108,7 +108,7 @@ def relaxed_file(path):
     atoms = bulk("Cu", cubic=True)
     atoms.rattle(0.05, seed=0)
     atoms.calc = EMT()
-    settings = {"command": "relax", "fmax": 0.1, "tolerance": None, "words": ["a b", 'with "quotes"']}
+    settings = {"command": "relax", "fmax": 0.1, "tolerance": None, "words": ["a b", 'with "quotes"', "Å\\n"]}
     store = Store(path, settings)
     store.add(
         to_frame(relax(atoms, fmax=0.1, optimizer="LBFGS", check_noise=False), "copper", "x1", settings)

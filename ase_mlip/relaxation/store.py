@@ -7,6 +7,7 @@ import io
 import json
 import time
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import ase.io
 import numpy as np
@@ -58,7 +59,7 @@ def to_frame(result: RelaxResult, name: str, key: str, settings: dict) -> Atoms:
         "rmsd": result.rmsd,
         "wall_time": result.wall_time,
         "relax_key": key,
-        "relax_settings": settings,
+        "relax_settings": _as_word(settings),
     }
     optional = {
         "volume": result.volume,
@@ -134,6 +135,20 @@ def _named(content) -> str:
     return "x" + content.hexdigest()[:16]  # a letter first: the file's format would take some for numbers
 
 
+def _as_word(settings: dict) -> str:
+    """Without quotes, backslashes and blanks, which the file's format does not keep inside JSON."""
+    return quote(json.dumps(settings))
+
+
+def _from_word(word) -> dict | None:
+    """The settings of :func:`_as_word`; None of anything else."""
+    try:
+        found = json.loads(unquote(str(word)))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def _read(path: Path, settings: dict, overwrite: bool) -> dict[str, Atoms]:
     try:
         return _frames(path, settings)
@@ -149,8 +164,7 @@ def _frames(path: Path, settings: dict) -> dict[str, Atoms]:
     except Exception as error:  # ASE's parsers raise whatever they stumble over
         raise _foreign(path, f"nothing that ASE reads ({error})") from None
     for frame in frames:
-        known = frame.info.get("relax_settings")
-        refuse_other_settings(path, known if isinstance(known, dict) else None, settings)
+        refuse_other_settings(path, _from_word(frame.info.get("relax_settings")), settings)
         if frame.info.get("relax_sha256") != _content(frame):
             name = frame.info.get("name")
             raise _foreign(path, f"numbers of `{name}` that were damaged or altered since they were written")
