@@ -312,7 +312,7 @@ def test_a_demonstration_of_another_model_is_not_replaced(
     assert invoke("demo", "-o", tmp_path, "--model", pair_model_path).exit_code == 0
     assert invoke("demo", "-o", tmp_path, "--model", pair_model_path).exit_code == 0
     result = invoke("demo", "-o", tmp_path, "--model", anisotropic_model_path)
-    assert result.exit_code == 1 and "those of other settings: another MODEL;" in result.stderr
+    assert result.exit_code == 1 and "those of other settings: another --model;" in result.stderr
     assert invoke("demo", "-o", tmp_path, "--model", anisotropic_model_path, "--overwrite").exit_code == 0
 
 
