@@ -133,11 +133,11 @@ def test_broken_structures_are_named(tmp_path, command):
 def test_wrong_input_is_answered_at_once(tmp_path):
     assert "no-such-model" in run("phonons", "no-such-model", SILICON, code=1).output
     assert "no-such-model" in run("validate", "no-such-model", SILICON, code=1).output
-    assert "unknown scheme" in run("validate", "pet-si", SILICON, "--symmetrize", "cubic", code=1).output
+    assert "unknown scheme" in run("validate", "pet-si", SILICON, "--symmetrize", "cubic", code=2).output
     output = run("phonons", "pet-si", SILICON, "--reference", tmp_path, "-o", tmp_path, code=1).output
     assert "expected one of phonopy.yaml" in output
-    assert "got both" in run(
-        *("phonons", "pet-si", SILICON, "--supercell", 2, 2, 2, "--min-length", 9, "-o", tmp_path), code=1
+    assert "--min-length: has no meaning with --supercell" in run(
+        *("phonons", "pet-si", SILICON, "--supercell", 2, 2, 2, "--min-length", 9, "-o", tmp_path), code=2
     ).output  # fmt: skip
     output = run("validate", "pet-si", SILICON, "--symmetrize", "crystal", code=2).output
     assert "has no meaning where structures are strained and rotated" in output
