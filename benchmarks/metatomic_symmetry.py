@@ -167,7 +167,7 @@ def phonon_rows(model: Path, theirs: Metatomic, repeats: int) -> list[Row]:
     return rows
 
 
-def production(atoms: Atoms, calculator, symmetry: str | None) -> float:
+def production(atoms: Atoms, calculator, symmetrize: str | None) -> float:
     """Seconds for the forces of the undisplaced and the displaced supercell."""
     work = atoms.copy()
     work.calc = calculator
@@ -177,19 +177,19 @@ def production(atoms: Atoms, calculator, symmetry: str | None) -> float:
         supercell_matrix=SUPERCELL,
         distance=DISTANCE,
         mesh=(4, 4, 4),
-        symmetry=symmetry,
+        symmetrize=symmetrize,
         relax_first=False,
         allow_unrelaxed=True,
     )
     return time.perf_counter() - start
 
 
-def audit(atoms: Atoms, calculator, symmetry: str | None) -> float:
+def audit(atoms: Atoms, calculator, symmetrize: str | None) -> float:
     """Largest splitting of modes that symmetry makes degenerate, THz; nothing imposed."""
     work = atoms.copy()
     work.calc = calculator
     return audit_phonons(
-        work, supercell_matrix=AUDITED, distance=DISTANCE, symmetry=symmetry, relax_first=False
+        work, supercell_matrix=AUDITED, distance=DISTANCE, symmetrize=symmetrize, relax_first=False
     ).splitting
 
 

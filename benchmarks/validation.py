@@ -101,14 +101,13 @@ def _relaxation(options, scheme: str | None) -> dict:
     atoms = silicon.distort(reference, 0.1, 0.03)
     ours = None if scheme == "crystal" else scheme
     atoms.calc = MLIPCalculator(options.model, dtype="float64", symmetrize=ours)
-    symmetry = "average" if scheme == "crystal" else None
     found = relax(
         atoms,
         fmax=1e-6,
         steps=500,
         optimizer="BFGS",
         cell=True,
-        symmetry=symmetry,
+        symmetrize=reference if scheme == "crystal" else None,
         reference=reference,
         smax=1e-7,
         check_noise=False,
@@ -138,8 +137,8 @@ SADDLES = {
 RELAXATIONS = {  # rattled by so much, Å, and how
     "plain": (0.0, {}),
     "plain, rattled": (0.01, {}),
-    "fix, rattled": (0.01, {"symmetry": "fix", "symprec": 0.1}),
-    "average": (0.0, {"symmetry": "average"}),
+    "fix, rattled": (0.01, {"keep_space_group": True, "symprec": 0.1}),
+    "average": (0.0, {"symmetrize": "crystal"}),
 }
 
 
@@ -183,14 +182,14 @@ def _audit(options, scheme: str | None, size: int, distance: float) -> dict:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SupercellWarning)
         found = audit_phonons(
-            atoms, supercell_matrix=(size,) * 3, distance=distance, symmetry=scheme, relax_first=False
+            atoms, supercell_matrix=(size,) * 3, distance=distance, symmetrize=scheme, relax_first=False
         )
         produced = phonons(
             atoms,
             supercell_matrix=(size,) * 3,
             distance=distance,
             mesh=(4, 4, 4),
-            symmetry=scheme,
+            symmetrize=scheme,
             relax_first=False,
             allow_unrelaxed=True,
         )
@@ -217,7 +216,7 @@ def reference(options) -> Rows:
 
 
 def _reference(options, scheme: str | None) -> dict:
-    found = compare_phonons(crystal(options), options.reference, symmetry=scheme)
+    found = compare_phonons(crystal(options), options.reference, symmetrize=scheme)
     return {
         "mean_absolute_error_THz": found.mean_absolute_error,
         "max_error_THz": found.max_error,
@@ -298,7 +297,7 @@ def _respa(options, temperature: float, repeat: int) -> dict:
 
 def _direct_audit(options, scheme: str | None) -> dict:
     found = audit_phonons(
-        crystal(options, "direct"), supercell_matrix=(2, 2, 2), symmetry=scheme, relax_first=False
+        crystal(options, "direct"), supercell_matrix=(2, 2, 2), symmetrize=scheme, relax_first=False
     )
     return {
         "splitting_THz": found.splitting,

@@ -177,7 +177,7 @@ def test_a_crystal_off_the_axes(scheme):
     atoms.set_cell(atoms.cell.array @ matrix.T, scale_atoms=True)
     symmetrize = None if scheme == "crystal" else scheme
     atoms.calc = MLIPCalculator("pet-si", device="cpu", dtype="float64", symmetrize=symmetrize)
-    how = {"symmetry": "average", "reference": reference} if scheme == "crystal" else {}
+    how = {"symmetrize": reference, "reference": reference} if scheme == "crystal" else {}
     found = relax(
         atoms, fmax=1e-6, steps=500, optimizer="BFGS", cell=True, smax=1e-7, check_noise=False, **how
     )

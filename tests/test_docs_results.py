@@ -42,8 +42,7 @@ def check_relaxed(cells: list[str], found: dict) -> None:
 def test_relaxations_of_silicon(page):
     rows = table(page, "evaluations", "steps", "10⁻⁶")
     for averaging, evaluations, *cells in rows:
-        name = {'`symmetry="average"`': "crystal"}.get(averaging, averaging)
-        name = re.sub(r'`symmetrize="(\w+)"`', r"\1", name)
+        name = re.sub(r'`symmetrize="(\w+)"`', r"\1", averaging)
         assert int(evaluations) == ROTATIONS[name]
         check_relaxed(cells, rows_of("pet-si")[f"relaxation: {name}"])
     assert len(rows) == 4
@@ -59,7 +58,8 @@ def test_relaxations_of_germanium_and_molybdenum():
 def test_saddles():
     rows = filled(table("relaxation.md", "start", "energy before"), 1)
     for start, way, before, after, space_group, steps in rows:
-        name = re.sub(r"[`\"]| by 0\.01 Å", "", way)
+        name = {"`keep_space_group=True`": "fix", '`symmetrize="crystal"`': "average"}.get(way, way)
+        name = name.replace("`keep_space_group=True`, rattled", "fix, rattled").removesuffix(" by 0.01 Å")
         found = rows_of("pet-si")[f"saddles: {start.replace('β', 'beta')}, {name}"]
         agree(
             [before, after, steps],

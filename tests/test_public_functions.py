@@ -2,12 +2,13 @@
 
 import inspect
 import json
+import re
 
 import click
 import numpy as np
 import pytest
 from ase import units
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io import write
 from optional_packages import HAS_PHONO3PY
@@ -17,7 +18,7 @@ from ase_mlip import MLIPCalculator, load_model
 from ase_mlip.calculators.inputs import structure_with_calculator
 from ase_mlip.cli.program import main
 from ase_mlip.cli.wording import argument_name
-from ase_mlip.errors import MLIPError, StructureError
+from ase_mlip.errors import ArgumentError, MLIPError, StructureError
 
 SHAPED = (
     "relax",
@@ -42,7 +43,7 @@ QUICK = {
 # The command of each, and options that are of something else in Python: of a function called before or
 # after, or of a class that is an argument
 COMMANDS = {
-    "relax": ("relax", {"keep_space_group"}),
+    "relax": ("relax", set()),
     "phonons": ("phonons", {"reference", "audit", "group_velocities"}),
     "elastic_constants": ("elastic", {"relax", "keep_space_group", "symprec", "fmax"}),
     "equation_of_state": ("eos", {"relax", "keep_space_group", "symprec", "fmax"}),
@@ -59,7 +60,7 @@ COMMANDS = {
     "design": ("design", {"verify", "attach", "calibration", "strict"}),
     "train": ("train", set()),
 }  # fmt: skip
-OF_ALL = {"output", "plot", "overwrite", "json", "device", "dtype", "forces", "symmetrize", "tolerance",
+OF_ALL = {"output", "plot", "overwrite", "json", "device", "dtype", "forces", "tolerance",
           "check_lattice"}  # fmt: skip
 # ASE's and phonopy's names, and two tolerances that phonons tells apart
 OTHERWISE = {
@@ -195,3 +196,64 @@ def test_what_is_no_structure_and_no_potential():
         ase_mlip.relax(bulk("Si"), ["pet-si", "snnp-si"])
     with pytest.raises(MLIPError, match='`engine="lammps"` needs a model file, .* got a calculator'):
         ase_mlip.md_stability(bulk("Cu"), EMT(), temperature_K=300.0, engine="lammps")
+
+
+# ---- averaging over rotations ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_averaging_has_one_name_and_one_set_of_words(name, copper, monkeypatch):
+    parameters = inspect.signature(getattr(ase_mlip, name)).parameters
+    assert parameters["symmetrize"].default is None
+    if name == "thermal_conductivity" and not HAS_PHONO3PY:
+        pytest.skip("needs phono3py")
+    wrong = [
+        ("cubic", MLIPError, "unknown scheme 'cubic'; expected none, octahedral"),
+        (True, MLIPError, "unknown scheme 'True'"),
+        ("auto", MLIPError, "is for calculators of model files"),
+    ]
+    if name != "md_stability":
+        wrong.append(("random:1", ArgumentError, "got `symmetrize='random 1'`"))
+    for scheme, error, message in wrong:
+        monkeypatch.setitem(QUICK[name], "symmetrize", scheme)
+        with pytest.raises(error, match=message):
+            run(name, copper, EMT())
+
+
+def test_a_molecule_has_no_point_group_of_a_crystal():
+    for function, options in ((ase_mlip.relax, {}), (ase_mlip.md_stability, QUICK["md_stability"])):
+        with pytest.raises(StructureError, match=r'`\w+\(symmetrize="crystal"\)` needs a crystal'):
+            function(molecule("N2"), EMT(), symmetrize="crystal", **options)
+
+
+def test_the_calculator_does_not_know_the_crystal_and_evaluate_is_not_told():
+    with pytest.raises(MLIPError, match="give the undisplaced crystal"):
+        MLIPCalculator("pet-si", symmetrize="crystal")
+    frames = [bulk("Cu")]
+    frames[0].info["energy"] = 0.0
+    with pytest.raises(MLIPError, match=r"pass it as `symmetrize=atoms`"):
+        ase_mlip.evaluate(EMT(), frames, symmetrize="crystal")
+
+
+def test_dynamics_is_told_once_what_to_average_over(copper):
+    options = {**QUICK["md_stability"], "symmetrize": "octahedral"}
+    with pytest.raises(MLIPError, match="expected none beside `evaluate`"):
+        ase_mlip.md_stability(copper, EMT(), evaluate=lambda positions: positions, **options)
+    with pytest.raises(MLIPError, match="expected no `symmetrize` beside `symmetrize='octahedral'`"):
+        words = {"symmetrize": "none"}
+        ase_mlip.md_stability(copper, "pet-si", engine="lammps", lammps_options=words, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("relax", '"fix" is `keep_space_group=True`, "average" is `symmetrize="crystal"`'),
+        ("phonons", "it is `symmetrize`"),
+        ("elastic_constants", "the average of the stiffness is `impose_symmetry`"),
+    ],
+)
+def test_the_keyword_that_had_three_meanings_is_answered(name, remedy, copper):
+    with pytest.raises(
+        TypeError, match=f"`{name}` has no argument `symmetry` any more, got 'fix': .*{re.escape(remedy)}"
+    ):
+        getattr(ase_mlip, name)(copper, EMT(), symmetry="fix")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -16,14 +17,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from ..calculators.averaged import average_model, is_crystal
 from ..calculators.calculator import MLIPCalculator
+from ..crystals import SYMPREC
 from ..data.data import read_structures
 from ..data.references import ReferenceKeys, Sample, sample_from_atoms
-from ..errors import DataError, StructureError
+from ..errors import ArgumentError, DataError, StructureError
 from ..graph.neighbors import check_structure
 from ..model_file.model import Model
 from ..provenance import write_atomically
 from ..voigt import COLUMNS, ROWS
+
+if TYPE_CHECKING:
+    from ..calculators.averaged import Scheme
 
 QUANTITIES = ("energy", "forces", "stress")
 MAX_COLOURS = 10  # groups; more of them share one colour
@@ -121,6 +127,8 @@ def evaluate(
     structures: Sequence[Atoms] | Atoms | str | Path | Sequence[str | Path],
     group_key: str | None = "group",
     progress: bool = False,
+    *,
+    symmetrize: Scheme | None = None,
 ) -> EvaluationResult:
     """Compare a potential with the references that come with the structures.
 
@@ -137,6 +145,10 @@ def evaluate(
         key of ``atoms.info`` that names a structure's group; None for no groups
     progress : bool
         whether to show a progress bar
+    symmetrize : str, ase.Atoms or Averaging, optional
+        average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes it
+        as it is. ``"auto"`` chooses by the first structure. A crystal's point group is that of the
+        undisplaced crystal, which is given; cells that it does not map onto themselves are refused
 
     Returns
     -------
@@ -149,7 +161,14 @@ def evaluate(
         no structure has any reference, or a reference is of the wrong shape or not finite
     StructureError
         a structure the model cannot evaluate
+    MLIPError
+        an unknown ``symmetrize``, or ``"crystal"``, since structures with references are displaced
     """
+    if is_crystal(symmetrize):
+        raise ArgumentError(
+            "`symmetrize='crystal'`: expected the undisplaced crystal of structures that are displaced, got "
+            "its word only; pass it as `symmetrize=atoms`"
+        )
     named = named_frames(structures)
     frames = [atoms for _, atoms in named]
     samples = [sample_from_atoms(atoms, ReferenceKeys(), source) for source, atoms in named]
@@ -162,9 +181,18 @@ def evaluate(
     calculator = model if isinstance(model, BaseCalculator) else MLIPCalculator(model)
     if isinstance(calculator, MLIPCalculator):
         _check_species(calculator, named)
+    if symmetrize is not None:
+        calculator = _averaged(calculator, symmetrize, frames[0])
     found = predictions(calculator, frames, wanted, progress)
     groups = np.array([str(atoms.info.get(group_key, "")) if group_key else "" for atoms in frames])
     return _summarise(samples, found, groups)
+
+
+def _averaged(calculator: BaseCalculator, symmetrize: Scheme, atoms: Atoms) -> BaseCalculator:
+    first = atoms.copy()
+    first.calc = calculator
+    average_model(first, symmetrize, "evaluate", SYMPREC)
+    return first.calc
 
 
 def plot_parity(result: EvaluationResult, path: str | Path) -> None:

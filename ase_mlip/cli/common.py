@@ -82,7 +82,7 @@ def chosen_scheme(model: str, structures: dict[str, Atoms], **options) -> str:
 def make_calculator(model: str, **options) -> MLIPCalculator:
     """The calculator of a model; a misspelt name fails before torch is imported.
 
-    With --symmetrize crystal it is not averaged yet: see :func:`average_over_crystal`.
+    With --symmetrize crystal it is not averaged yet: the functions find the group of a structure.
 
     Parameters
     ----------
@@ -109,29 +109,6 @@ def make_calculator(model: str, **options) -> MLIPCalculator:
     if options.get("symmetrize") == CRYSTAL:
         options["symmetrize"] = None
     return MLIPCalculator(path, **options)
-
-
-def average_over_crystal(calculator: MLIPCalculator, crystal: Atoms, symprec: float) -> MLIPCalculator:
-    """The calculator for --symmetrize crystal: averaged over the point group of a crystal.
-
-    Parameters
-    ----------
-    calculator : MLIPCalculator
-        that is not averaged
-    crystal : ase.Atoms
-        undisplaced
-    symprec : float
-        tolerance of its symmetry, Å
-
-    Returns
-    -------
-    MLIPCalculator
-        of the same model
-    """
-    from ..calculators.symmetrized_calculator import symmetrized
-    from ..rotations.schemes import crystal_averaging
-
-    return symmetrized(calculator, crystal_averaging(crystal, symprec), calculator.check_lattice)
 
 
 def read_named(files: Sequence[Path]) -> dict[str, Atoms]:

@@ -88,8 +88,7 @@ _SYMMETRIZE = {
     "help": "Average the model over these rotations: none, octahedral or icosahedral (each also with "
     "+inversion), lebedev:L, random:SEED, file:FILE, crystal (the point group of the undisplaced crystal), "
     "or auto (as many as the first structure needs to meet --tolerance; all structures then use the same). "
-    "By default the averaging is the one that the model file was exported with. The command symmetry "
-    "compares several schemes: repeat the option.",
+    "The scheme replaces the averaging that the model file was exported with.",
 }
 symmetrize = click.option("--symmetrize", **_SYMMETRIZE)
 schemes = click.option("--symmetrize", "schemes", multiple=True, **_SYMMETRIZE)

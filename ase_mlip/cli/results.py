@@ -228,7 +228,7 @@ def run_settings(document_sha256: str, content, **defaults) -> dict:
         else:
             chosen[name] = defaults.get(name) if value is None else value
     scheme = chosen.get("symmetrize")
-    if scheme != "auto":
+    if "auto" not in (scheme, *chosen.get("schemes", ())):
         chosen.pop("tolerance", None)
     if isinstance(scheme, str) and scheme.startswith("file "):
         chosen["rotations_sha256"] = _content(Path(scheme.removeprefix("file ")))

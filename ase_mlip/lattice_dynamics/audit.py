@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
 
+from ..calculators.averaged import refuse_symmetry
 from ..calculators.inputs import renamed
 from ..crystals import require_positive
 from ..errors import PrecisionWarning
@@ -26,11 +27,12 @@ from .bands import ACOUSTIC, DEGENERATE, frequencies_at, special_points
 from .cells import new_phonopy, to_ase, to_phonopy
 from .cosets import averaged_forces
 from .files import Checkpoint
-from .input import averaged_calculator, check_input, relaxed_within_symmetry
+from .input import average_over_relaxed, check_input, relaxed_within_symmetry
 from .phonons import sum_rule_error
 from .supercell import find_supercell, warn_if_small
 
 if TYPE_CHECKING:
+    from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
 
@@ -102,7 +104,7 @@ def audit_phonons(
     supercell_matrix: Sequence | np.ndarray | None = None,
     min_length: float | None = None,
     distance: float = 0.01,
-    symmetry: str | Atoms | None = None,
+    symmetrize: Scheme | None = None,
     relax_first: bool = True,
     allow_unrelaxed: bool = False,
     input_symprec: float = 1e-2,
@@ -110,6 +112,7 @@ def audit_phonons(
     symprec: float = 1e-5,
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    symmetry: None = None,
 ) -> PhononAudit:
     """Audit the phonons of a crystal: its force constants with nothing imposed.
 
@@ -120,10 +123,12 @@ def audit_phonons(
         forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32
     supercell_matrix, min_length, distance : int [3] or [3, 3], float, float
         as there, lengths in Å
-    symmetry, relax_first, allow_unrelaxed, input_symprec : str or ase.Atoms, bool, bool, float
+    symmetrize, relax_first, allow_unrelaxed, input_symprec : str, ase.Atoms or Averaging, bool, bool, float
         as there
     primitive_matrix, symprec, checkpoint, progress : str or float [3, 3], float, str or Path, callable
         as there; the checkpoint is another file
+    symmetry : None
+        refused; the name that ``symmetrize`` had
 
     Returns
     -------
@@ -134,18 +139,24 @@ def audit_phonons(
     ------
     StructureError
         for molecules, without calculator, or where the crystal cannot be relaxed
+    ArgumentError
+        for an unknown ``symmetrize`` or "random:SEED"
+    TypeError
+        for ``symmetry``
 
     Warns
     -----
     PrecisionWarning
         for a model in float32
     """
+    refuse_symmetry(symmetry, "audit_phonons")
     require_positive(distance=distance)
-    work = check_input(atoms, calculator, supercell_matrix, min_length)
+    work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
     _warn_of_rounding(work.calc, distance)
     if relax_first:
         relaxed_within_symmetry(work, allow_unrelaxed, input_symprec)
-    calculator = averaged_calculator(work, symmetry, symprec)
+    average_over_relaxed(work, symmetrize, symprec)
+    calculator = work.calc
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
     calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry=False)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from ..calculators.averaged import average_model, averaging_of
 from ..calculators.inputs import renamed, structure_with_calculator
 from ..checks.installation.requirements import install_command
 from ..crystals import (
@@ -37,6 +38,7 @@ from .supercell import find_supercell
 if TYPE_CHECKING:
     from phono3py import Phono3py
 
+    from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
 
@@ -54,6 +56,7 @@ def thermal_conductivity(
     isotopes: bool = True,
     boundary_mfp: float | None = 1e6,
     pair_cutoff: float | None = None,
+    symmetrize: Scheme | None = None,
     symprec: float = 1e-5,
     max_residual: float = 0.05,
     checkpoint: str | Path | None = None,
@@ -88,6 +91,9 @@ def thermal_conductivity(
         mean free path between boundaries, µm; None leaves boundaries out
     pair_cutoff : float, optional
         leave out pairs of displaced atoms further apart, Å
+    symmetrize : str, ase.Atoms or Averaging, optional
+        average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
+        the calculator as it is. ``"crystal"`` is the point group of ``atoms``, ``"auto"`` chooses by them
     symprec : float
         tolerance for symmetry, Å
     max_residual : float
@@ -107,9 +113,9 @@ def thermal_conductivity(
     MLIPError
         phono3py is not installed
     StructureError
-        for molecules, without calculator, with constraints, ``symmetrize="random:SEED"``, or not relaxed
+        for molecules, without calculator, with constraints, or not relaxed
     ArgumentError
-        for a temperature that is not positive
+        for a temperature that is not positive, an unknown ``symmetrize`` or "random:SEED"
 
     Warns
     -----
@@ -132,6 +138,7 @@ def thermal_conductivity(
     work = structure_with_calculator(atoms, calculator, "thermal_conductivity", dtype="float64")
     require_crystal(work, "thermal_conductivity")
     require_right_handed(work, "thermal_conductivity")
+    average_model(work, symmetrize, "thermal_conductivity", symprec)
     refuse_random(work.calc, "thermal_conductivity")
     refuse_constraints(work, "thermal_conductivity")
     warn_of_single_precision(work.calc, "thermal_conductivity")
@@ -178,6 +185,7 @@ def thermal_conductivity(
         stable=stable,
         lowest_frequency=float(frequencies.min()),
         wigner=wigner,
+        averaging=averaging_of(work.calc),
         mesh=mesh,
         residual_force=forces.residual,
         space_group_number=None if dataset is None else int(dataset.number),

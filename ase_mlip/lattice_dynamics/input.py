@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from ..calculators.averaged import average_model, is_crystal
 from ..calculators.inputs import structure_with_calculator
 from ..crystals import (
     SYMPREC,
@@ -28,6 +29,7 @@ from .cells import require_right_handed
 from .supercell import check_supercell
 
 if TYPE_CHECKING:
+    from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
 RELAXED = 1e-4  # eV/Å, what `relax_first=True` asks for
@@ -43,12 +45,20 @@ def check_input(
     calculator: Potential | None,
     supercell_matrix: Sequence | np.ndarray | None,
     min_length: float | None,
+    symmetrize: Scheme | None = None,
+    symprec: float = 1e-5,
 ) -> Atoms:
-    """A copy of a crystal that phonons can be computed of. Raises StructureError for any other."""
+    """A copy of a crystal that phonons can be computed of. Raises StructureError for any other.
+
+    Its calculator is averaged as ``symmetrize`` says, unless that is ``"crystal"``, the group of the relaxed
+    crystal: see :func:`average_over_relaxed`.
+    """
     check_supercell(supercell_matrix, min_length)
     work = structure_with_calculator(atoms, calculator, "phonons", dtype="float64")
     require_crystal(work, "phonons")
     require_right_handed(work, "phonons")
+    if not is_crystal(symmetrize):
+        average_model(work, symmetrize, "phonons", symprec)
     refuse_random(work.calc, "phonons")
     refuse_constraints(work, "phonons")
     _require_space_group(work, INPUT_SYMPREC)
@@ -90,7 +100,7 @@ def relaxed_within_symmetry(
         steps=MAX_STEPS,
         optimizer="BFGS",
         cell="stress" in getattr(atoms.calc, "implemented_properties", ()),
-        symmetry="fix",
+        keep_space_group=True,
         symprec=input_symprec,
         check_noise=False,
     )
@@ -125,15 +135,7 @@ def preparation(result: RelaxResult) -> dict:
     return asdict(result.refinement)
 
 
-def averaged_calculator(atoms: Atoms, symmetry: str | Atoms | None, symprec: float):
-    """The calculator of ``atoms``, averaged as ``symmetry`` says."""
-    if symmetry is None:
-        return atoms.calc
-    from ..calculators.symmetrized_calculator import (
-        symmetrized,  # late: it knows model files, and those torch
-    )
-    from ..rotations.schemes import find_averaging
-
-    is_crystal = isinstance(symmetry, str) and symmetry == "crystal"
-    averaging = find_averaging(atoms if is_crystal else symmetry, symprec)
-    return symmetrized(atoms.calc, averaging)
+def average_over_relaxed(atoms: Atoms, symmetrize: Scheme | None, symprec: float) -> None:
+    """With ``symmetrize="crystal"``: average the calculator of the relaxed crystal over its point group."""
+    if is_crystal(symmetrize):
+        average_model(atoms, symmetrize, "phonons", symprec)

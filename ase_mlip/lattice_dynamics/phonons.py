@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
 from phonopy import Phonopy
 
+from ..calculators.averaged import refuse_symmetry
 from ..calculators.inputs import renamed
 from ..crystals import largest_force, require_positive, space_group
 from ..errors import StructureError
@@ -22,12 +22,13 @@ from .bands import IMAGINARY, band_structure, check_path, frequencies_at
 from .cells import as_mesh, new_phonopy, to_ase
 from .cosets import averaged_forces
 from .files import Checkpoint
-from .input import averaged_calculator, check_input, relaxed_within_symmetry
+from .input import average_over_relaxed, check_input, relaxed_within_symmetry
 from .results import PhononResult
 from .supercell import find_supercell, warn_if_small, width_of
 from .thermal import thermal_properties
 
 if TYPE_CHECKING:
+    from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
 
@@ -40,7 +41,7 @@ def phonons(
     min_length: float | None = None,
     distance: float = 0.01,
     mesh: Sequence[int] = (20, 20, 20),
-    symmetry: str | Atoms | None = None,
+    symmetrize: Scheme | None = None,
     relax_first: bool = True,
     allow_unrelaxed: bool = False,
     input_symprec: float = 1e-2,
@@ -53,6 +54,7 @@ def phonons(
     max_residual: float = 0.05,
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    symmetry: None = None,
 ) -> PhononResult:
     """Phonons of a crystal from forces in displaced supercells.
 
@@ -73,9 +75,10 @@ def phonons(
         length of a displacement, Å
     mesh : int [3]
         q-points for the density of states
-    symmetry : str or ase.Atoms, optional
-        averaging of the calculator over rotations: ``"crystal"`` for the point group of the relaxed crystal,
-        or a scheme of :func:`ase_mlip.rotations.schemes.find_averaging`; None takes it as it is
+    symmetrize : str, ase.Atoms or Averaging, optional
+        average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
+        the calculator as it is. ``"crystal"`` is the point group of the relaxed crystal, over which the
+        displaced supercells are averaged; ``"auto"`` chooses by ``atoms``
     relax_first : bool
         make the symmetry within ``input_symprec`` exact and relax atoms and cell within it; otherwise
         ``atoms`` must be relaxed
@@ -101,6 +104,8 @@ def phonons(
         keep the forces of finished supercells in this .npz file, and take them from there
     progress : callable, optional
         called as ``progress(done, total)`` after each supercell
+    symmetry : None
+        refused; the name that ``symmetrize`` had
 
     Returns
     -------
@@ -110,7 +115,12 @@ def phonons(
     Raises
     ------
     StructureError
-        for molecules, without calculator, with constraints, or for a structure that is not relaxed
+        for molecules, without calculator, with constraints, or for a structure that is not
+        relaxed
+    ArgumentError
+        for an unknown ``symmetrize`` or "random:SEED"
+    TypeError
+        for ``symmetry``
 
     Warns
     -----
@@ -123,14 +133,16 @@ def phonons(
     ----------
     A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
     """
+    refuse_symmetry(symmetry, "phonons")
     require_positive(distance=distance, points=points)
     mesh = as_mesh(mesh)
-    work = check_input(atoms, calculator, supercell_matrix, min_length)
+    work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
     if path is not None:  # before the work
         crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, symprec, is_symmetry)
         check_path(to_ase(crystal.primitive), path)
     relaxation = relaxed_within_symmetry(work, allow_unrelaxed, input_symprec) if relax_first else None
-    calculator = averaged_calculator(work, symmetry, symprec)
+    average_over_relaxed(work, symmetrize, symprec)
+    calculator = work.calc
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
     calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry)

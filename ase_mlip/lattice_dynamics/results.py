@@ -199,6 +199,8 @@ class ConductivityResult:
         on the mesh, THz
     wigner : bool
         whether coherences are in
+    averaging : str
+        what the model was averaged over, "none" for nothing
     mesh : tuple of int
         q-points along each axis
     residual_force : float
@@ -222,6 +224,7 @@ class ConductivityResult:
     stable: bool
     lowest_frequency: float
     wigner: bool
+    averaging: str
     mesh: tuple[int, int, int]
     residual_force: float
     n_displacements: tuple[int, int]
@@ -237,9 +240,10 @@ class ConductivityResult:
         """Numbers as JSON values, without linewidths; what is NaN because modes are imaginary is left out."""
         arrays = ["temperatures", "kappa", "kappa_coherences", "mode_kappa", "frequencies", "q_points"]
         arrays.append("weights")
-        names = ("stable", "lowest_frequency", "wigner", "mesh", "residual_force", "n_displacements")
+        names = ("stable", "lowest_frequency", "wigner", "averaging", "mesh", "residual_force")
         found = {"units": "W/m/K, K, THz; residual_force eV/Å", "space_group": self.space_group_number}
         found |= {name: getattr(self, name) for name in arrays if self.stable}
+        found["n_displacements"] = self.n_displacements
         return plain(found | {name: getattr(self, name) for name in names})
 
     def plot(self, path: str | Path) -> None:

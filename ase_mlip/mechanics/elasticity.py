@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.stress import voigt_6_to_full_3x3_strain
 
+from ..calculators.averaged import average_model, averaging_of, refuse_symmetry
 from ..calculators.inputs import renamed, structure_with_calculator
 from ..crystals import (
     largest_force,
@@ -34,6 +35,7 @@ from ..relaxation.relax import relax
 from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
 
 if TYPE_CHECKING:
+    from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
 
@@ -81,6 +83,8 @@ class ElasticResult:
         root mean square deviation of the stresses from straight lines, GPa
     space_group : str
         whose point group was used, or ""
+    averaging : str
+        what the model was averaged over, "none" for nothing
     relaxed_ions : bool
         whether atoms were relaxed in each strained cell
     converged : bool
@@ -100,6 +104,7 @@ class ElasticResult:
     symmetry_deviation: float | None
     fit_error: float
     space_group: str
+    averaging: str
     relaxed_ions: bool
     converged: bool
     strains: np.ndarray = field(repr=False)
@@ -162,9 +167,11 @@ def elastic_constants(
     strained_fmax: float = 1e-3,
     steps: int = 500,
     optimizer: str = "LBFGS",
-    symmetry: bool = True,
+    symmetrize: Scheme | None = None,
+    impose_symmetry: bool = True,
     symprec: float = 1e-2,
     progress: Callable[[int, int], None] | None = None,
+    symmetry: None = None,
 ) -> ElasticResult:
     """Stiffness of a crystal from its stresses under small strains, one Voigt component at a time.
 
@@ -184,13 +191,19 @@ def elastic_constants(
         keep the fractional positions of the atoms in strained cells; by default they are relaxed
     strained_fmax, steps, optimizer : float, int, str
         of these relaxations, see :func:`ase_mlip.relaxation.relax.relax`; eV/Å
-    symmetry : bool
-        average over the crystal's point group
+    symmetrize : str, ase.Atoms or Averaging, optional
+        average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
+        the calculator as it is. ``"crystal"`` is the point group of ``atoms``, ``"auto"`` chooses by them.
+        The group of a crystal has to keep the cell of ``atoms``; strained cells need not
+    impose_symmetry : bool
+        average the stiffness over the crystal's point group
     symprec : float
         tolerance for that group, Å; networks that are not equivariant relax to crystals that have it
         approximately only
     progress : callable, optional
         called as ``progress(done, total)`` after each strain
+    symmetry : None
+        refused; the name that ``impose_symmetry`` had
 
     Returns
     -------
@@ -200,18 +213,23 @@ def elastic_constants(
     Raises
     ------
     StructureError
-        for molecules and slabs, without calculator, with constraints or ``symmetrize="random:SEED"``, for
-        stresses that are not finite, and where no symmetry is found
+        for molecules and slabs, without calculator, with constraints, for stresses that are not finite,
+        and where no symmetry is found
+    TypeError
+        for ``symmetry``
     ArgumentError
-        for a strain or a number of strains that makes no sense
+        for a strain or a number of strains that makes no sense, an unknown ``symmetrize`` or "random:SEED"
 
     Warns
     -----
     PrecisionWarning
         for a model in float32
     """
+    remedy = 'the average of the stiffness is `impose_symmetry`, that of the model `symmetrize="crystal"`'
+    refuse_symmetry(symmetry, "elastic_constants", remedy)
     work = structure_with_calculator(atoms, calculator, "elastic_constants", dtype="float64")
     require_crystal(work, "elastic_constants")
+    average_model(work, symmetrize, "elastic_constants", symprec, strained=True)
     refuse_random(work.calc, "elastic_constants")
     refuse_constraints(work, "elastic_constants")
     warn_of_single_precision(work.calc, "elastic_constants")
@@ -219,7 +237,7 @@ def elastic_constants(
         raise ArgumentError(f"`strain` must be between 0 and 0.1, got {strain}")
     if strains < 2 or strains % 2:
         raise ArgumentError(f"`strains` must be even and at least 2, got {strains}")
-    rotations, group = _point_group(work, symprec) if symmetry else (None, "")
+    rotations, group = _point_group(work, symprec) if impose_symmetry else (None, "")
     residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
 
     half = strain * np.arange(1, strains // 2 + 1) / (strains // 2)
@@ -248,6 +266,7 @@ def elastic_constants(
         symmetry_deviation=None if rotations is None else float(np.abs(final - measured).max()),
         fit_error=fit_error,
         space_group=group,
+        averaging=averaging_of(work.calc),
         relaxed_ions=not clamped,
         converged=converged,
         strains=sizes,

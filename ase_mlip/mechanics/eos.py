@@ -17,10 +17,12 @@ import numpy as np
 from ase import Atoms, units
 from ase.eos import EquationOfState, birchmurnaghan
 
+from ..calculators.averaged import average_model, averaging_of
 from ..calculators.inputs import renamed, structure_with_calculator
 from ..crystals import (
     SYMPREC,
     refuse_constraints,
+    refuse_random,
     require_crystal,
     symmetry_dataset,
     warn_of_single_precision,
@@ -30,6 +32,7 @@ from ..provenance import plain
 from ..relaxation.relax import relax
 
 if TYPE_CHECKING:
+    from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
 # Of the bulk modulus' derivative by pressure. A choice of this project: that of most solids is near 4
@@ -64,6 +67,8 @@ class EOSResult:
         of the cell at each volume: "relaxed", "kept", or "fixed by symmetry"
     converged : bool
         whether all relaxations came to rest
+    averaging : str
+        what the model was averaged over, "none" for nothing
     """
 
     volumes: np.ndarray = field(repr=False)
@@ -76,6 +81,7 @@ class EOSResult:
     n_atoms: int
     shape: str = "kept"
     converged: bool = True
+    averaging: str = "none"
 
     @property
     def plausible(self) -> bool:
@@ -140,6 +146,8 @@ def equation_of_state(
     volumes: int = 9,
     relax_atoms: float | None = None,
     keep_shape: bool = False,
+    symmetrize: Scheme | None = None,
+    symprec: float = SYMPREC,
     progress: Callable[[int, int], None] | None = None,
 ) -> EOSResult:
     """Energies of a crystal at scaled volumes, and the equation of state through them.
@@ -161,6 +169,12 @@ def equation_of_state(
     keep_shape : bool
         scale the cell as it is. By default its shape and the atoms are relaxed at each volume within the
         crystal's space group, unless that is cubic, which fixes the shape
+    symmetrize : str, ase.Atoms or Averaging, optional
+        average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
+        the calculator as it is. ``"crystal"`` is the point group of ``atoms``, ``"auto"`` chooses by them.
+        The group of a crystal has to keep the cell of ``atoms``, not those whose shape is relaxed
+    symprec : float
+        tolerance for the crystal's symmetry, Å
     progress : callable, optional
         called as ``progress(done, total)``
 
@@ -175,7 +189,7 @@ def equation_of_state(
         for molecules, with constraints, where no minimum lies within the volumes, for a shape that cannot be
         relaxed because there is no stress, and naming the volume for energies that are not finite
     ArgumentError
-        for a change or number of volumes that makes no sense
+        for a change or number of volumes that makes no sense, an unknown ``symmetrize`` or "random:SEED"
 
     Warns
     -----
@@ -188,6 +202,8 @@ def equation_of_state(
     """
     work = structure_with_calculator(atoms, calculator, "equation_of_state", dtype="float64")
     require_crystal(work, "equation_of_state")
+    average_model(work, symmetrize, "equation_of_state", symprec, strained=True)
+    refuse_random(work.calc, "equation_of_state")
     refuse_constraints(work, "equation_of_state")
     warn_of_single_precision(work.calc, "equation_of_state")
     if not 0.0 < volume_change < 1.0:
@@ -197,12 +213,12 @@ def equation_of_state(
         )
     if volumes < 5:
         raise ArgumentError(f"`volumes` must be at least 5 for a fit of four parameters, got {volumes}")
-    shape = "kept" if keep_shape else _shape_of(work)
+    shape = "kept" if keep_shape else _shape_of(work, symprec)
     cell = work.cell.array.copy()
     computed, energies, converged = [], [], True
     for done, scale in enumerate(np.linspace(1.0 - volume_change, 1.0 + volume_change, volumes)):
         work.set_cell(cell * np.cbrt(scale), scale_atoms=True)
-        energy, volume, reached = _energy(work, relax_atoms, shape == "relaxed")
+        energy, volume, reached = _energy(work, relax_atoms, shape == "relaxed", symprec)
         if not np.isfinite(energy):
             raise StructureError(
                 f"`equation_of_state`: expected finite energies, got {energy} eV at {scale:.3f} times the "
@@ -214,11 +230,11 @@ def equation_of_state(
         if progress is not None:
             progress(done + 1, volumes)
     fitted = _fit(np.array(computed), np.array(energies), len(work))
-    return EOSResult(**fitted, shape=shape, converged=converged)
+    return EOSResult(**fitted, shape=shape, converged=converged, averaging=averaging_of(work.calc))
 
 
-def _shape_of(atoms: Atoms) -> str:
-    dataset = symmetry_dataset(atoms, SYMPREC)
+def _shape_of(atoms: Atoms, symprec: float) -> str:
+    dataset = symmetry_dataset(atoms, symprec)
     if dataset is not None and dataset.number >= CUBIC:
         return "fixed by symmetry"
     if "stress" not in getattr(atoms.calc, "implemented_properties", ()):
@@ -230,13 +246,13 @@ def _shape_of(atoms: Atoms) -> str:
     return "relaxed"
 
 
-def _energy(atoms: Atoms, fmax: float | None, with_shape: bool) -> tuple[float, float, bool]:
+def _energy(atoms: Atoms, fmax: float | None, with_shape: bool, symprec: float) -> tuple[float, float, bool]:
     """Energy (eV) and volume (Å^3) once relaxed as asked, and whether that came to rest; not modified."""
     if not with_shape and fmax is None:
         return float(atoms.get_potential_energy()), float(atoms.get_volume()), True
     options = {"fmax": SHAPE_FMAX if fmax is None else fmax, "steps": STEPS, "check_noise": False}
     if with_shape:
-        options |= {"cell": "shape", "symmetry": "fix", "optimizer": "BFGS", "symprec": SYMPREC}
+        options |= {"cell": "shape", "keep_space_group": True, "optimizer": "BFGS", "symprec": symprec}
     result = relax(atoms, **options)
     return result.energy, float(result.atoms.get_volume()), result.converged
 

@@ -67,7 +67,7 @@ IN_PYTHON = Remedies(
     "`fmax`",
     "`fmax={:g}`",
     'dtype="float64"',
-    '(symmetrize="octahedral", or for a known crystal `symmetry="average"`)',
+    '(symmetrize="octahedral", or for a known crystal symmetrize="crystal")',
 )
 
 

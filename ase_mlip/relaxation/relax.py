@@ -19,6 +19,7 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from ase.io.ulm import InvalidULMFileError
 
+from ..calculators.averaged import average_model, averaging_of, is_crystal, refuse_symmetry
 from ..calculators.inputs import as_structure, structure_with_calculator
 from ..crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups
 from ..errors import ArgumentError, StructureError
@@ -26,9 +27,10 @@ from . import symmetry as relax_symmetry
 from .force_noise import force_noise, warn_of_noise
 from .matching import displacement_rms, require_same_substance, rmsd_to_reference
 from .result import RelaxResult
-from .symmetry import SYMMETRIES, Refinement
+from .symmetry import Refinement
 
 if TYPE_CHECKING:
+    from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
 _NAMES = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
@@ -45,7 +47,8 @@ def relax(
     steps: int = 500,
     optimizer: str = "FIRE",
     cell: bool | str = False,
-    symmetry: str | None = None,
+    keep_space_group: bool = False,
+    symmetrize: Scheme | None = None,
     crystal: Atoms | None = None,
     reference: Atoms | None = None,
     smax: float | None = None,
@@ -55,6 +58,7 @@ def relax(
     resume: bool = False,
     check_noise: bool = True,
     progress: Callable[[int, float, float], None] | None = None,
+    symmetry: None = None,
 ) -> RelaxResult:
     """Minimise the energy of ``atoms`` over positions and, if asked, the cell.
 
@@ -75,19 +79,23 @@ def relax(
     cell : bool or str
         False keeps it, True relaxes it, ``"shape"`` at constant volume, ``"volume"`` at constant shape;
         directions that are not periodic are kept
-    symmetry : str, optional
-        ``"fix"`` keeps the space group that ``atoms`` has within ``symprec`` (ASE's FixSymmetry).
-        ``"average"`` averages the model over the point group of ``crystal``, or without one of ``reference``,
-        else of ``atoms``; positions are free. ``atoms`` is rotated to the orientation of that crystal, of
-        which its cell has to be a strained cell or supercell, and stays in it
+    keep_space_group : bool
+        keep the space group that ``atoms`` has within ``symprec``, by projecting forces and steps (ASE's
+        FixSymmetry)
+    symmetrize : str, ase.Atoms or Averaging, optional
+        average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
+        the calculator as it is. ``"crystal"`` is the point group of ``crystal``, or without one of ``atoms``,
+        within ``symprec``; positions are free. ``atoms`` is rotated to the orientation of that crystal, of
+        which its cell has to be a strained cell or supercell, and stays in it. ``"auto"`` chooses by
+        ``atoms``
     crystal : ase.Atoms, optional
-        the undisplaced crystal for ``symmetry="average"``
+        the undisplaced crystal for ``symmetrize="crystal"``
     reference : ase.Atoms, optional
         a structure to compare with, for ``rmsd_to_reference``
     smax : float, optional
         relax also until no component of the stress is larger, eV/Å^3
     symprec : float
-        tolerance for the symmetry that ``symmetry`` is about, Å
+        tolerance for the symmetry that is kept or averaged over, Å
     symprecs : tuple of float
         tolerances at which space groups are looked for in the result, Å
     trajectory : str or Path, optional
@@ -98,6 +106,8 @@ def relax(
         measure the noise of the forces at the end, two more evaluations
     progress : callable, optional
         called as ``progress(step, energy, fmax)`` at the start and after each step
+    symmetry : None
+        refused; the name that ``keep_space_group`` and ``symmetrize`` had
 
     Returns
     -------
@@ -107,18 +117,20 @@ def relax(
     Raises
     ------
     StructureError
-        without calculator or atoms, for a cell that cannot be relaxed, a ``reference`` of other atoms, a
-        calculator that averages over random rotations, and naming the step when an evaluation fails or is
-        not finite
+        without calculator or atoms, for a cell that cannot be relaxed, a ``reference`` of other atoms, and
+        naming the step when an evaluation fails or is not finite
     ArgumentError
-        for an unknown ``optimizer``, ``cell`` or ``symmetry``, for ``smax`` without a cell
+        for an unknown ``optimizer`` or ``cell``, for ``smax`` without a cell, for ``crystal`` without
+        ``symmetrize="crystal"``, for an unknown ``symmetrize`` or "random:SEED"
+    TypeError
+        for ``symmetry``
 
     Warns
     -----
     PrecisionWarning
         when the forces' rounding or anisotropy is above ``fmax``
     UserWarning
-        where ``symmetry="fix"`` makes another space group of the start's, and where the distance to
+        where ``keep_space_group`` makes another space group of the start's, and where the distance to
         ``reference`` would need pymatgen, and it is not installed
 
     Notes
@@ -129,27 +141,32 @@ def relax(
     ----------
     E. Bitzek, P. Koskinen, F. Gähler, M. Moseler and P. Gumbsch, Phys. Rev. Lett. 97, 170201 (2006): FIRE.
     """
+    refuse_symmetry(
+        symmetry, "relax", '"fix" is `keep_space_group=True`, "average" is `symmetrize="crystal"`'
+    )
     atoms = as_structure(atoms)
     work = structure_with_calculator(atoms, calculator, "relax")
+    undisplaced = _undisplaced(atoms, symmetrize, crystal)
+    if undisplaced is None:
+        average_model(work, symmetrize, "relax", symprec)
     refuse_random(work.calc, "relax")
     if not fmax >= 0.0:
         raise StructureError(f"`fmax` must be positive, got {fmax} eV/Å")
-    _check_choices(optimizer, cell, symmetry, smax)
-    for other in (crystal, reference):
+    _check_choices(optimizer, cell, smax)
+    for other in (undisplaced, reference):
         if other is not None:
             require_same_substance(work, other)
-    undisplaced = next(known for known in (crystal, reference, atoms) if known is not None)
     path = None if trajectory is None else Path(trajectory)
     resumed = resume and path is not None and _take_last_frame(work, path)
     constraints = list(work.constraints)
-    origin, refinement = _prepare_symmetry(work, undisplaced, symmetry, symprec)
+    origin, refinement = _prepare_symmetry(work, undisplaced, keep_space_group, symprec)
     target = _target(work, cell, origin)
     record = _Record([], [], [])
     started = time.perf_counter()
     options = {"logfile": None, "trajectory": path if path is None else str(path)}
     if resumed:
         options["append_trajectory"] = True
-    if symmetry == "fix" and cell is not False:
+    if keep_space_group and cell is not False:
         # FixSymmetry linearises a change of the cell: 0.1 at most, which only cells of one atom reach
         options["maxstep"] = min(0.2, 0.1 * len(work))
     with OPTIMIZERS[optimizer](target, **options) as minimizer:
@@ -172,7 +189,8 @@ def relax(
         steps=minimizer.nsteps,
         optimizer=optimizer,
         cell=cell,
-        symmetry=symmetry,
+        keep_space_group=keep_space_group,
+        averaging=averaging_of(work.calc),
         energies=record.energies,
         fmaxes=record.fmaxes,
         volumes=record.volumes,
@@ -235,13 +253,11 @@ def _failed(minimizer, error: Exception) -> StructureError:
     return StructureError(f"`relax` failed at step {minimizer.nsteps} of {type(minimizer).__name__}: {error}")
 
 
-def _check_choices(optimizer: str, cell: bool | str, symmetry: str | None, smax: float | None) -> None:
+def _check_choices(optimizer: str, cell: bool | str, smax: float | None) -> None:
     if optimizer not in OPTIMIZERS:
         raise ArgumentError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, got `{optimizer}`")
     if not any(cell is known or cell == known for known in CELLS):
         raise ArgumentError(f"`cell` must be one of {CELLS}, got {cell!r}")
-    if symmetry not in SYMMETRIES:
-        raise ArgumentError(f"`symmetry` must be one of {SYMMETRIES}, got {symmetry!r}")
     if smax is not None and cell is False:
         raise ArgumentError(
             f"`smax={smax:g}` needs a cell that is relaxed, got `cell=False`; leave `smax` out"
@@ -275,17 +291,30 @@ def _take_last_frame(atoms: Atoms, path: Path) -> bool:
 
 
 def _prepare_symmetry(
-    work: Atoms, crystal: Atoms, symmetry: str | None, symprec: float
+    work: Atoms, crystal: Atoms | None, keep_space_group: bool, symprec: float
 ) -> tuple[np.ndarray | None, Refinement | None]:
-    """Constrain ``work`` or average its calculator; from which cell to measure deformations."""
-    if symmetry == "fix":
-        return None, relax_symmetry.fix_symmetry(work, symprec)
-    if symmetry != "average":
-        return None, None
-    require_crystal(work, 'relax(symmetry="average")')
-    crystal = relax_symmetry.refined(crystal, symprec)
-    work.calc = relax_symmetry.averaged(work.calc, crystal, symprec)
-    return relax_symmetry.align(work, crystal), None
+    """Average the calculator of ``work`` over the group of ``crystal``, and constrain it.
+
+    Returns the cell from which to measure deformations, and what making the symmetry exact did.
+    """
+    origin = None
+    if crystal is not None:
+        require_crystal(work, 'relax(symmetrize="crystal")')
+        crystal = relax_symmetry.refined(crystal, symprec)
+        work.calc = relax_symmetry.averaged(work.calc, crystal, symprec)
+        origin = relax_symmetry.align(work, crystal)
+    return origin, relax_symmetry.fix_symmetry(work, symprec) if keep_space_group else None
+
+
+def _undisplaced(atoms: Atoms, symmetrize: Scheme | None, crystal: Atoms | None) -> Atoms | None:
+    """The crystal whose point group is meant, or None where ``symmetrize`` is another scheme."""
+    if is_crystal(symmetrize):
+        return atoms if crystal is None else crystal
+    if crystal is not None:
+        raise ArgumentError(
+            f'`crystal` is for `symmetrize="crystal"`, got `symmetrize={symmetrize!r}`; leave one of them out'
+        )
+    return symmetrize if isinstance(symmetrize, Atoms) else None
 
 
 def _target(atoms: Atoms, cell: bool | str, origin: np.ndarray | None):

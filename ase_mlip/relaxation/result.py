@@ -25,8 +25,10 @@ class RelaxResult:
         whether ``fmax``, and ``smax`` where it was asked for, were reached within ``steps``
     steps : int
         optimiser steps taken, since the start or since the relaxation was resumed; so are the lists
-    optimizer, cell, symmetry : str, bool or None
+    optimizer, cell, keep_space_group : str, bool or str, bool
         as they were asked for
+    averaging : str
+        what the model was averaged over, "none" for nothing
     energies : list of float
         energy at the start and after each step, eV
     fmaxes : list of float
@@ -34,7 +36,7 @@ class RelaxResult:
     volumes : list of float
         volume at the start and after each step, Å^3; empty where the cell was kept
     forces : float64 [N, 3]
-        at the end, eV/Å; with ``symmetry="fix"`` their symmetric part
+        at the end, eV/Å; with ``keep_space_group`` their symmetric part
     fmax : float
         the largest of them
     stress : float64 [6] or None
@@ -54,7 +56,7 @@ class RelaxResult:
     wall_time : float
         seconds
     refinement : Refinement or None
-        with ``symmetry="fix"`` how far the start was from that symmetry
+        with ``keep_space_group`` how far the start was from that symmetry
     """
 
     atoms: Atoms
@@ -62,7 +64,8 @@ class RelaxResult:
     steps: int
     optimizer: str
     cell: bool | str
-    symmetry: str | None
+    keep_space_group: bool
+    averaging: str
     energies: list[float] = field(repr=False)
     fmaxes: list[float] = field(repr=False)
     volumes: list[float] = field(repr=False)

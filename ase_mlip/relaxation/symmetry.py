@@ -16,7 +16,6 @@ from ..crystals import require_crystal, space_group, symmetry_dataset
 from ..errors import StructureError
 from ..voigt import symmetric
 
-SYMMETRIES = (None, "fix", "average")
 LARGEST_STRETCH = 1.5  # of a cell against its reference; beyond it the lattices do not correspond
 SAME = 1e-10  # a rotation that differs less from none is left undone: positions stay as they are, bit by bit
 
@@ -120,12 +119,12 @@ def fix_symmetry(atoms: Atoms, symprec: float) -> Refinement:
     Warns as :func:`refine`. Raises StructureError for molecules, where no symmetry is found, and beside other
     constraints.
     """
-    _require_symmetry(atoms, 'symmetry="fix"', symprec)
+    _require_symmetry(atoms, "keep_space_group=True", symprec)
     if atoms.constraints:
         names = ", ".join(type(constraint).__name__ for constraint in atoms.constraints)
         raise StructureError(
-            f'`symmetry="fix"` expected a structure without constraints, got {names}, which need not have '
-            "its symmetry; remove them"
+            f"`keep_space_group=True` expected a structure without constraints, got {names}, which need not "
+            "have its symmetry; remove them"
         )
     refinement = refine(atoms, symprec)
     atoms.set_constraint(FixSymmetry(atoms, symprec=symprec))
@@ -138,7 +137,7 @@ def refined(atoms: Atoms, symprec: float) -> Atoms:
     Orientation and order of the atoms are kept. Raises StructureError for molecules and where spglib finds no
     symmetry.
     """
-    _require_symmetry(atoms, 'symmetry="average"', symprec)
+    _require_symmetry(atoms, 'symmetrize="crystal"', symprec)
     copy = atoms.copy()
     copy.set_constraint()
     refine_symmetry(copy, symprec)

@@ -19,6 +19,7 @@ from pathlib import Path
 from ase import Atoms
 from ase.io import read, write
 
+from ..calculators.averaged import is_crystal
 from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.reference import reference_digest
@@ -189,7 +190,8 @@ def run_structure(
 
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
-    calculator = MLIPCalculator(model, device=device, dtype=settings.dtype, symmetrize=settings.symmetrize)
+    scheme = None if is_crystal(settings.symmetrize) else settings.symmetrize
+    calculator = MLIPCalculator(model, device=device, dtype=settings.dtype, symmetrize=scheme)
     job = Job(name, atoms, calculator, folder, settings)
     stored = _stored(folder)
     record = _record(stored, job, _made_with(calculator.model.info, job))

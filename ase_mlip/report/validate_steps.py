@@ -12,8 +12,9 @@ import numpy as np
 from ase import Atoms
 from matplotlib.figure import Figure
 
+from ..calculators.averaged import average_model, is_crystal
 from ..calculators.diagnostics import anisotropy
-from ..crystals import repeats
+from ..crystals import SYMPREC, repeats
 from ..errors import MLIPError, StructureError
 from ..lattice_dynamics.audit import audit_phonons
 from ..lattice_dynamics.files import write_results
@@ -40,7 +41,10 @@ class Settings:
 
     Attributes
     ----------
-    dtype, symmetrize: of the calculator
+    dtype: of the calculator
+    symmetrize: averaging of the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`;
+        "crystal" is the point group of each structure, which the relaxation has from the structure as it is
+        given, and all else from the relaxed one
     phonon_length: supercells for phonons are at least so wide, Å; None is as for :func:`.phonons.phonons`
     distance: displacement for phonons, Å
     mesh: of the density of states, along each axis
@@ -85,6 +89,11 @@ class Job:
     def is_crystal(self) -> bool:
         return bool(self.atoms.pbc.all()) and self.atoms.cell.rank == 3
 
+    @property
+    def symmetrize(self) -> str | None:
+        """What the steps are given for "crystal"; any other scheme the calculator has already."""
+        return "crystal" if is_crystal(self.settings.symmetrize) else None
+
     def start(self) -> Atoms:
         """A copy of the relaxed structure with the calculator. Raises NotApplicable without one."""
         if self.relaxed is None:
@@ -112,7 +121,8 @@ def relaxation(job: Job) -> Found:
         names = ", ".join(dict.fromkeys(type(constraint).__name__ for constraint in job.atoms.constraints))
         warnings.warn(f"constraints of the structure ({names}) are left out", UserWarning, stacklevel=2)
     atoms = job.with_calculator(job.atoms)
-    result = relax(atoms, fmax=1e-3, steps=500, optimizer="LBFGS", cell=job.is_crystal)
+    options = {"fmax": 1e-3, "steps": 500, "optimizer": "LBFGS", "symmetrize": job.symmetrize}
+    result = relax(atoms, cell=job.is_crystal, **options)
     final = result.atoms
     numbers = {
         "converged": result.converged,
@@ -126,6 +136,7 @@ def relaxation(job: Job) -> Found:
         "spacegroup_before": {f"{symprec:g}": group for symprec, group in result.spacegroup_before.items()},
         "spacegroup_after": {f"{symprec:g}": group for symprec, group in result.spacegroup_after.items()},
         "rmsd": result.rmsd,
+        "averaging": result.averaging,
         "noise": None if result.noise is None else asdict(result.noise),
     }
     if job.is_crystal:
@@ -158,6 +169,7 @@ def phonon_step(job: Job) -> Found:
     options = {
         "min_length": job.settings.phonon_length,
         "distance": job.settings.distance,
+        "symmetrize": job.symmetrize,
         "relax_first": False,
         "allow_unrelaxed": True,
     }
@@ -177,7 +189,7 @@ def phonon_step(job: Job) -> Found:
 
 
 def _compared(job: Job, folder: Path, mesh: tuple[int, int, int]) -> tuple[dict, Figure]:
-    options = {"distance": job.settings.distance, "mesh": mesh}
+    options = {"distance": job.settings.distance, "mesh": mesh, "symmetrize": job.symmetrize}
     options["checkpoint"] = job.folder / "forces-reference.npz"
     comparison = compare_with(job.start(), load_reference(folder), folder.name, **options)
     names = (job.calculator.model.info.name, "reference")
@@ -188,9 +200,10 @@ def _compared(job: Job, folder: Path, mesh: tuple[int, int, int]) -> tuple[dict,
 def elastic_step(job: Job) -> Found:
     """Elastic constants with relaxed ions, averaged over the crystal's point group."""
     _require_crystal(job)
-    result = elastic_constants(job.start())
+    result = elastic_constants(job.start(), symmetrize=job.symmetrize)
     numbers = {
         "stable": result.stable,
+        "averaging": result.averaging,
         "stiffness": result.stiffness,
         "eigenvalues": result.eigenvalues,
         "moduli": None if result.moduli is None else asdict(result.moduli),
@@ -212,9 +225,11 @@ def symmetry_step(job: Job) -> Found:
 def dynamics(job: Job) -> Found:
     """Replicas at constant energy: the time that is asked for, and longer where a minute allows it."""
     atoms = job.start()
+    average_model(atoms, job.symmetrize, "md_stability", SYMPREC, strained=True)  # and for supercells of it
     if job.is_crystal:
+        calculator = atoms.calc
         atoms = atoms.repeat(repeats(atoms.cell.array, MD_LENGTH))
-        atoms.calc = job.calculator
+        atoms.calc = calculator
     settings = job.settings
     result = affordable_dynamics(
         atoms,

@@ -16,6 +16,7 @@ from ..errors import MLIPError
 from .averaging import Averaging
 
 MAGIC = "ase_mlip rotations 1"
+NAMED = ("none", "octahedral", "icosahedral")  # what the pair style knows by name
 
 
 def write_rotations(averaging: Averaging, path: str | os.PathLike) -> None:
@@ -43,6 +44,28 @@ def write_rotations(averaging: Averaging, path: str | os.PathLike) -> None:
     lines = [MAGIC, averaging.name, f"{kind} {len(numbers)}"]
     lines += [" ".join(f"{value:.17g}" for value in row) for row in numbers]
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def pair_style_words(averaging: Averaging, folder: str | os.PathLike) -> str:
+    """What ``pair_style mlip symmetrize`` is given for an averaging.
+
+    Parameters
+    ----------
+    averaging : Averaging
+        what the model is averaged over
+    folder : str or Path
+        gets ``rotations.txt`` where the style has no name for it: a rule or the group of a crystal
+
+    Returns
+    -------
+    str
+        such as ``octahedral`` or ``file FOLDER/rotations.txt``
+    """
+    if averaging.seed is not None or averaging.name.partition("+")[0] in NAMED:
+        return averaging.name
+    path = Path(folder).absolute() / "rotations.txt"
+    write_rotations(averaging, path)
+    return f"file {path}"
 
 
 def read_rotations(path: str | os.PathLike) -> Averaging:

@@ -21,8 +21,8 @@ from .rotation_file import read_rotations
 
 GROUPS = {"octahedral": "O", "icosahedral": "I"}
 SCHEMES = (
-    "none, octahedral, icosahedral (each also with +inversion), lebedev:L, random:SEED, file:FILE, or a "
-    "crystal (`ase.Atoms`)"
+    "none, octahedral, icosahedral (each also with +inversion), lebedev:L, random:SEED, file:FILE, or an "
+    'undisplaced crystal (`ase.Atoms`); functions and commands on a structure also take "crystal" and "auto"'
 )
 # What the automatic choice tries, in this order: (evaluations) 1, 24, 60, 208, 380, 600
 LADDER = ("none", "octahedral", "icosahedral", "lebedev 7", "lebedev 9", "lebedev 11")
@@ -81,8 +81,8 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
         )
     if name == "crystal":
         raise ArgumentError(
-            "`symmetrize='crystal'` is the point group of a structure; give the undisplaced crystal "
-            "(`ase.Atoms`)"
+            "`symmetrize='crystal'` is the point group of a structure, which is not known here; give the "
+            "undisplaced crystal (`ase.Atoms`)"
         )
     raise ArgumentError(f"`symmetrize`: unknown scheme {name!r}; expected {SCHEMES}")
 

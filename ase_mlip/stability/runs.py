@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms, units
 
+from ..calculators.averaged import average_model
 from ..calculators.inputs import as_model_file, as_structure, renamed, structure_with_calculator
+from ..crystals import SYMPREC
 from ..data.data import read_structures
 from ..dynamics.criteria import Criteria, Monitor
 from ..dynamics.engines import ase_frames, lammps_frames
@@ -20,11 +23,13 @@ from ..dynamics.rdf import RDF, RDFAccumulator, rdf, rdf_error
 from ..dynamics.replicas import Replicas
 from ..dynamics.thermostats import Thermostat
 from ..errors import ArgumentError, StructureError
+from ..rotations.rotation_file import pair_style_words
 from .replica import Replica, Watcher, sound_frames
 from .result import StabilityResult
 from .survival import survival
 
 if TYPE_CHECKING:
+    from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
 ENGINES = ("ase", "lammps")
@@ -41,6 +46,8 @@ def md_stability(
     replicas: int = 4,
     engine: str = "ase",
     lammps_options: Mapping[str, str] | None = None,
+    symmetrize: Scheme | None = None,
+    symprec: float = SYMPREC,
     thermostat: Thermostat | None = None,
     evaluate: Evaluate | None = None,
     criteria: Criteria | None = None,
@@ -72,7 +79,13 @@ def md_stability(
     engine : str
         "ase" or "lammps"
     lammps_options : mapping of str, optional
-        of ``pair_style mlip``: ``dtype``, ``device``, ``symmetrize``
+        of ``pair_style mlip``: ``dtype``, ``device``, ``check_lattice``
+    symmetrize : str, ase.Atoms or Averaging, optional
+        average the model over rotations, with either engine, see
+        :func:`ase_mlip.rotations.schemes.find_averaging`; None takes it as it is. Pass the undisplaced
+        crystal for its point group; ``"crystal"`` is that of ``atoms``, ``"auto"`` chooses by them
+    symprec : float
+        tolerance for the symmetry of that crystal, Å
     thermostat : Thermostat, optional
         holds or raises the temperature; None is constant energy
     evaluate : callable, optional
@@ -106,7 +119,7 @@ def md_stability(
     StructureError
         without calculator or atoms; a reference of another substance
     ArgumentError
-        unknown engine, numbers out of range
+        unknown engine or ``symmetrize``, numbers out of range
     MLIPError
         a calculator where a model file is needed; an engine that fails before its first frame
     BuildError
@@ -122,10 +135,12 @@ def md_stability(
     atoms = as_structure(atoms)
     _check_arguments(len(atoms), engine, timestep, time, replicas, interval, temperature_K)
     model = as_model_file(calculator, '`engine="lammps"`') if engine == "lammps" else None
+    _check_averaging(symmetrize, evaluate, lammps_options)
     if engine == "lammps" or evaluate is not None:
         start = atoms.copy()
     else:
         start = structure_with_calculator(atoms, calculator, "md_stability")
+        average_model(start, symmetrize, "md_stability", symprec)
     wanted = _read_frames(rdf_frames, rmax)
     if wanted is not None:
         rdf_error(rdf([start], rmax), wanted)  # a reference of another substance is refused before the work
@@ -147,26 +162,26 @@ def md_stability(
         _run_together(together, steps, watchers, progress)
         monitors = together.monitors
     else:
-        monitors = []
-        for n, watcher in enumerate(watchers):
-            work = start.copy()
-            work.calc = start.calc
-            if temperature_K is not None:
-                draw_velocities(work, temperature_K, seeds[n])
-
-            def reached(step: int, before: int = n * steps) -> None:
-                if progress is not None:
-                    progress(before + step, replicas * steps)
-
+        with tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder:
+            if model is not None and symmetrize is not None:
+                words = _pair_style_words(start, model, symmetrize, symprec, folder)
+                lammps_options = {**(lammps_options or {}), "symmetrize": words}
             run = timestep, steps, interval
-            if engine == "ase":
-                frames = ase_frames(work, *run, thermostat, seeds[n])
-            else:
-                frames = lammps_frames(work, model, *run, lammps_options, thermostat, seeds[n])
-            monitors.append(Monitor(work, criteria, temperature_K))
-            for frame in sound_frames(frames, monitors[n], interval, timestep, reached):
-                watcher.add(frame)
-            reached(steps)
+            monitors = []
+            for n, watcher in enumerate(watchers):
+                work = start.copy()
+                work.calc = start.calc
+                if temperature_K is not None:
+                    draw_velocities(work, temperature_K, seeds[n])
+                if engine == "ase":
+                    frames = ase_frames(work, *run, thermostat, seeds[n])
+                else:
+                    frames = lammps_frames(work, model, *run, lammps_options, thermostat, seeds[n])
+                monitors.append(Monitor(work, criteria, temperature_K))
+                reached = _counted(progress, n * steps, replicas * steps)
+                for frame in sound_frames(frames, monitors[n], interval, timestep, reached):
+                    watcher.add(frame)
+                reached(steps)
     found = [
         watcher.replica(monitor, own) for watcher, monitor, own in zip(watchers, monitors, seeds, strict=True)
     ]
@@ -200,6 +215,41 @@ def _run_together(
             progress(step * len(watchers), steps * len(watchers))
     if progress is not None:
         progress(steps * len(watchers), steps * len(watchers))
+
+
+def _counted(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int], None]:
+    """What one replica after ``before`` steps of others calls with its own."""
+
+    def reached(step: int) -> None:
+        if progress is not None:
+            progress(before + step, total)
+
+    return reached
+
+
+def _pair_style_words(atoms: Atoms, model: Path, symmetrize: Scheme, symprec: float, folder: str) -> str:
+    """What LAMMPS is given for an averaging, with its rotations in ``folder``."""
+    work = structure_with_calculator(atoms, model, "md_stability")
+    average_model(work, symmetrize, "md_stability", symprec)
+    return pair_style_words(work.calc.averaging, folder)
+
+
+def _check_averaging(
+    symmetrize: Scheme | None, evaluate: Evaluate | None, lammps_options: Mapping[str, str] | None
+) -> None:
+    """Raise MLIPError for an averaging that would be said twice, or that nothing would do."""
+    if symmetrize is None:
+        return
+    if evaluate is not None:
+        raise ArgumentError(
+            f"`symmetrize`: expected none beside `evaluate`, which computes in place of the calculator, got "
+            f"{symmetrize!r}; give the averaging to it: `BatchEvaluator(model, atoms, averaging)`"
+        )
+    if "symmetrize" in (lammps_options or {}):
+        raise ArgumentError(
+            f"`lammps_options`: expected no `symmetrize` beside `symmetrize={symmetrize!r}`, got "
+            f"{lammps_options['symmetrize']!r}; leave one of them out"
+        )
 
 
 def _distributions(halves: tuple[RDFAccumulator, RDFAccumulator], reference: RDF | None) -> dict:

@@ -56,7 +56,13 @@ def test_molecules_and_optimisers():
 def test_relaxation_within_the_symmetry_is_that_of_a_symmetric_potential(scheme):
     """The constraints of the structure are not those of its rotated copies."""
     atoms = bulk("Cu", a=3.61)
-    options = {"cell": True, "symmetry": "fix", "fmax": 1e-3, "optimizer": "BFGS", "check_noise": False}
+    options = {
+        "cell": True,
+        "keep_space_group": True,
+        "fmax": 1e-3,
+        "optimizer": "BFGS",
+        "check_noise": False,
+    }
     atoms.calc = SymmetrizedCalculator(EMT(), atoms.copy() if scheme == "crystal" else scheme)
     result = relax(atoms, **options)
     atoms.calc = EMT()

@@ -101,7 +101,7 @@ def test_an_anisotropic_potential_is_found_out():
 
 def test_averaging_over_the_crystals_group_removes_it():
     atoms = crystal(Skewed())
-    averaged = audit_phonons(atoms, supercell_matrix=(2, 2, 2), symmetry="crystal", relax_first=False)
+    averaged = audit_phonons(atoms, supercell_matrix=(2, 2, 2), symmetrize="crystal", relax_first=False)
     whole = SymmetrizedCalculator(Skewed(), atoms)
     supercell = to_ase(new_phonopy(atoms, 2 * np.eye(3, dtype=int)).supercell)
     supercell.positions[0, 0] += 0.01

@@ -85,7 +85,7 @@ def energy_curvature(atoms, first, second, size=2e-3) -> float:
 
 @pytest.mark.parametrize("pair", [(0, 0), (0, 1), (3, 3), (4, 4), (5, 5), (0, 3)])
 def test_constants_are_second_derivatives_of_the_energy(pair):
-    stiffness = elastic_constants(copper(), strain=2e-3, clamped=True, symmetry=False).stiffness
+    stiffness = elastic_constants(copper(), strain=2e-3, clamped=True, impose_symmetry=False).stiffness
     assert stiffness[pair] == pytest.approx(energy_curvature(copper(), *pair), abs=0.3)
 
 
@@ -101,7 +101,7 @@ def test_hexagonal_crystal_is_isotropic_in_its_plane():
     atoms.calc = EMT()
     atoms = relax(atoms, fmax=1e-4, optimizer="LBFGS", cell=True).atoms
     atoms.calc = EMT()
-    raw = elastic_constants(atoms, strain=2e-3, symmetry=False).stiffness
+    raw = elastic_constants(atoms, strain=2e-3, impose_symmetry=False).stiffness
     assert raw[5, 5] == pytest.approx((raw[0, 0] - raw[0, 1]) / 2, abs=0.1)
     assert raw[3, 3] == pytest.approx(raw[4, 4], abs=0.1)
     averaged = elastic_constants(atoms, strain=2e-3)

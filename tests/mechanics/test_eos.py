@@ -89,7 +89,7 @@ def tin(sw_path):
         "Si", [(0, 0, 0)], spacegroup=141, cellpar=[4.9, 4.9, 2.7, 90, 90, 90], primitive_cell=True
     )
     atoms.calc = MLIPCalculator(sw_path, device="cpu", dtype="float64")
-    relaxed = relax(atoms, cell=True, symmetry="fix", fmax=1e-5, optimizer="BFGS", check_noise=False)
+    relaxed = relax(atoms, cell=True, keep_space_group=True, fmax=1e-5, optimizer="BFGS", check_noise=False)
     assert relaxed.converged and relaxed.spacegroup_after[1e-2] == "I4_1/amd (141)"
     relaxed.atoms.calc = atoms.calc
     return relaxed.atoms

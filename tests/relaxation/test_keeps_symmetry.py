@@ -1,4 +1,4 @@
-"""Relaxation with `symmetry`: averaged, fixed, or left to the model."""
+"""Relaxation with an averaged model, within the space group, or left to the model."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_average_restores_what_the_model_breaks():
     options = {"fmax": 1e-6, "smax": 1e-7, "cell": True, "optimizer": "BFGS"}
     plain = relax(atoms, **options)
     assert plain.spacegroup_after[1e-4] != "Fm-3m (225)"
-    result = relax(atoms, symmetry="average", reference=reference, **options)
+    result = relax(atoms, symmetrize="crystal", crystal=reference, reference=reference, **options)
     assert result.converged
     assert set(result.spacegroup_after.values()) == {"Fm-3m (225)"}
     assert np.cbrt(4 * result.volume) == pytest.approx(lattice_constant(), abs=1e-5)
@@ -86,7 +86,8 @@ def test_average_turns_the_crystal_back_to_the_reference(supercell):
         atoms.calc = EMT()
     else:
         atoms.set_cell(atoms.cell.array @ turn.T, scale_atoms=True)
-    result = relax(atoms, fmax=1e-3, symmetry="average", reference=reference, cell=True, optimizer="BFGS")
+    options = {"fmax": 1e-3, "cell": True, "optimizer": "BFGS"}
+    result = relax(atoms, symmetrize=reference, reference=reference, **options)
     assert result.converged
     assert result.spacegroup_after[1e-2] == "Fm-3m (225)"
     expected = reference.cell.array * [[1 + supercell], [1], [1]]
@@ -97,12 +98,24 @@ def test_average_turns_the_crystal_back_to_the_reference(supercell):
 @pytest.mark.filterwarnings("ignore:no distance to the reference")  # without pymatgen
 def test_the_crystal_of_the_average_and_the_reference_are_two_things():
     """The group and the orientation are those of ``crystal``; ``reference`` is only compared with."""
-    options = {"fmax": 1e-3, "cell": True, "optimizer": "BFGS", "symmetry": "average"}
+    options = {"fmax": 1e-3, "cell": True, "optimizer": "BFGS", "symmetrize": "crystal"}
     alone = relax(strained_primitive(), crystal=bulk("Cu"), **options)
     both = relax(strained_primitive(), crystal=bulk("Cu"), reference=bulk("Cu", "bcc", a=2.9), **options)
     assert alone.rmsd_to_reference is None
     assert both.atoms.cell.array == pytest.approx(alone.atoms.cell.array, abs=1e-12)
     assert both.spacegroup_after[1e-2] == "Fm-3m (225)"
+
+
+def test_a_model_may_be_averaged_and_the_space_group_kept():
+    """Of a crystal that has its symmetry, one implies the other."""
+    options = {"fmax": 1e-4, "cell": True, "optimizer": "BFGS", "symmetrize": "crystal"}
+    atoms = bulk("Cu", a=3.7)
+    atoms.calc = Tilted()
+    alone, both = (relax(atoms, keep_space_group=kept, **options) for kept in (False, True))
+    assert alone.refinement is None and both.refinement.made == "Fm-3m (225)"
+    assert both.converged and both.averaging == "crystal m-3m"
+    assert both.energy == pytest.approx(alone.energy, abs=1e-8)
+    assert both.atoms.cell.array == pytest.approx(alone.atoms.cell.array, abs=1e-5)
 
 
 def test_the_cell_is_deformed_without_rotation():
@@ -114,18 +127,16 @@ def test_the_cell_is_deformed_without_rotation():
 
 def test_a_reference_of_another_lattice_is_refused():
     with pytest.raises(StructureError, match=r"`crystal` expected one of which.*2 atoms"):
-        relax(
-            distorted_copper(), symmetry="average", reference=bulk("Cu", "bcc", a=2.9, cubic=True), cell=True
-        )
+        relax(distorted_copper(), symmetrize=bulk("Cu", "bcc", a=2.9, cubic=True), cell=True)
 
 
 def test_a_saddle_is_left_unless_symmetry_is_kept():
     options = {"fmax": 1e-3, "cell": True, "optimizer": "BFGS"}
     left = relax(simple_cubic(rattle=0.01), steps=40, **options)
     with pytest.warns(UserWarning, match=r"space group P1 \(1\), within 0\.01 Å, was made Pm-3m \(221\)"):
-        fixed = relax(simple_cubic(rattle=0.01), symmetry="fix", symprec=0.1, **options)
+        fixed = relax(simple_cubic(rattle=0.01), keep_space_group=True, symprec=0.1, **options)
     assert 0.005 < fixed.refinement.moved < 0.05
-    averaged = relax(simple_cubic(), symmetry="average", **options)
+    averaged = relax(simple_cubic(), symmetrize="crystal", **options)
     assert fixed.spacegroup_before[1e-2] == "P1 (1)"
     for kept in (fixed, averaged):
         assert kept.converged
@@ -140,7 +151,7 @@ def test_one_atom_keeps_its_symmetry_under_large_strain(optimizer):
     """FixSymmetry allows the cell small steps only."""
     atoms = bulk("Cu", a=4.2)
     atoms.calc = EMT()
-    result = relax(atoms, fmax=1e-3, cell=True, symmetry="fix", optimizer=optimizer)
+    result = relax(atoms, fmax=1e-3, cell=True, keep_space_group=True, optimizer=optimizer)
     assert result.converged
     assert set(result.spacegroup_after.values()) == {"Fm-3m (225)"}
     assert result.atoms.constraints == []
@@ -149,12 +160,12 @@ def test_one_atom_keeps_its_symmetry_under_large_strain(optimizer):
 def test_fixed_symmetry_wants_a_crystal_without_constraints():
     nitrogen = molecule("N2")
     nitrogen.calc = EMT()
-    with pytest.raises(StructureError, match=r'symmetry="fix".*needs a crystal'):
-        relax(nitrogen, symmetry="fix")
+    with pytest.raises(StructureError, match=r"keep_space_group=True.*needs a crystal"):
+        relax(nitrogen, keep_space_group=True)
     atoms = distorted_copper()
     atoms.set_constraint(FixAtoms([0]))
     with pytest.raises(StructureError, match=r"without constraints, got FixAtoms"):
-        relax(atoms, symmetry="fix")
+        relax(atoms, keep_space_group=True)
 
 
 def test_constraints_of_the_user_are_kept():

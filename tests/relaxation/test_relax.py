@@ -107,8 +107,8 @@ def test_unknown_choices_are_named():
         relax(distorted_copper(), optimizer="Newton")
     with pytest.raises(ValueError, match=r"`cell` must be one of.*'both'"):
         relax(distorted_copper(), cell="both")
-    with pytest.raises(ValueError, match=r"`symmetry` must be one of.*'keep'"):
-        relax(distorted_copper(), symmetry="keep")
+    with pytest.raises(ValueError, match=r"`crystal` is for `symmetrize=\"crystal\"`, got `symmetrize=None`"):
+        relax(distorted_copper(), crystal=distorted_copper())
     with pytest.raises(ValueError, match=r"`smax=0.1` needs a cell"):
         relax(distorted_copper(), smax=0.1)
 

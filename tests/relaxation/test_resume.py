@@ -77,7 +77,7 @@ def test_a_frame_half_written_is_left_out(tmp_path):
 
 def test_fixed_symmetry_survives_an_interruption(tmp_path):
     path = tmp_path / "run.traj"
-    options = {"fmax": 1e-3, "cell": True, "symmetry": "fix", "optimizer": "BFGS", "trajectory": path}
+    options = {"fmax": 1e-3, "cell": True, "keep_space_group": True, "optimizer": "BFGS", "trajectory": path}
     assert not relax(simple_cubic(), steps=3, **options).converged
     result = relax(simple_cubic(), resume=True, **options)
     assert result.converged

@@ -9,19 +9,23 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner
+from toy import AnisotropicNetwork, export_toy
 
 from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.cli.program import main
 from ase_mlip.crystals import heights
 from ase_mlip.errors import DataError, StructureError
 from ase_mlip.lattice_dynamics.supercell import find_supercell
+from ase_mlip.mechanics.elasticity import elastic_constants
 from ase_mlip.provenance import versions as module_versions
 from ase_mlip.report import validate as module
 from ase_mlip.report.validate import Settings, validate
@@ -90,6 +94,29 @@ def test_supercells_of_phonons_follow_the_same_rule(sw_path, tmp_path):
     assert numbers["supercell_matrix"] == expected.tolist()
     assert numbers["supercell_width"] == pytest.approx(heights(expected.T @ atoms.cell.array).min())
     assert numbers["supercell_width"] >= 2 * calculator.model.info.cutoff
+
+
+def test_every_step_averages_over_the_group_of_the_crystal(tmp_path, monkeypatch):
+    """Oracle: the same numbers with the group of that crystal given to the calculator."""
+    settings = replace(QUICK, symmetrize="crystal", phonon_length=None, mesh=2, replicas=1)
+    atoms = bulk("Si", a=5.47)
+    calculator = MLIPCalculator("pet-si", dtype="float64")
+    numbers, _ = STEPS["relaxation"](Job("si", atoms, calculator, tmp_path, settings))
+    assert numbers["averaging"] == "crystal m-3m"
+    export_toy(tmp_path / "rough.pt", AnisotropicNetwork([14], 4.0), reference_energies={"Si": 0.0})
+    calculator = MLIPCalculator(tmp_path / "rough.pt", dtype="float64")
+    averaged = MLIPCalculator(calculator.model, symmetrize=atoms, check_lattice=False)
+    plain = replace(settings, symmetrize=None)
+    jobs = [
+        Job("si", atoms, used, tmp_path, chosen, relaxed=atoms)
+        for used, chosen in ((calculator, settings), (averaged, plain), (calculator, plain))
+    ]
+    few = partial(elastic_constants, strains=2, clamped=True)
+    monkeypatch.setattr("ase_mlip.report.validate_steps.elastic_constants", few)
+    for step, name in (("elasticity", "symmetry_deviation"), ("dynamics", "min_distance")):
+        words, oracle, other = (np.ravel(STEPS[step](job)[0][name]) for job in jobs)
+        assert words == pytest.approx(oracle, abs=1e-6)
+        assert words != pytest.approx(other, abs=1e-6)
 
 
 def test_a_reference_of_another_crystal_costs_the_comparison_only(structures, tmp_path):

@@ -10,34 +10,56 @@ from pathlib import Path
 import click
 
 from .. import options
+from ..common import choose_averaging, make_calculator, read_first, read_named
+from ..options import CRYSTAL, calculator_options
 from ..results import Results, output_options
 
 
 @click.command()
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=options.FILE)
-@options.device
-@options.dtype
+@options.crystal
+@options.symprec
+@calculator_options()
 @output_options
 def evaluate(
-    model: str, structures: tuple[Path, ...], device: str, dtype: str | None, results: Results
+    model: str,
+    structures: tuple[Path, ...],
+    crystal: Path | None,
+    symprec: float,
+    calculator: dict,
+    results: Results,
 ) -> None:
     """Compute errors of a model against reference data.
 
     STRUCTURES are files with reference energies, forces or stresses. The errors are those of all structures
-    together and of each group of them.
+    together and of each group of them. Structures with reference data are displaced, so that --symmetrize
+    crystal needs --crystal.
     """
+    if calculator["symmetrize"] == CRYSTAL and crystal is None:
+        raise click.BadParameter(
+            "`crystal` needs the undisplaced crystal of these structures: --crystal FILE",
+            param_hint="--symmetrize",
+        )
+    if crystal is not None and calculator["symmetrize"] != CRYSTAL:
+        raise click.BadParameter("is for --symmetrize crystal", param_hint="--crystal")
     from ...model_file.info import find_model
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     from ...checks.evaluate import evaluate as compute
     from ...checks.evaluate import plot_parity
-    from ...model_file.model import load_model
 
-    loaded = load_model(path, device=device, dtype=dtype)
-    info = loaded.info
+    calculator = make_calculator(str(path), **calculator)
+    info = calculator.model.info
     results.claim(info.document_sha256, [_digest(file) for file in structures if file.is_file()])
-    result = compute(loaded, list(structures), progress=sys.stderr.isatty())
+    scheme = None
+    if crystal is not None:
+        from ...rotations.schemes import find_averaging
+
+        scheme = find_averaging(read_first(crystal), symprec)
+    if calculator.averaging is None:
+        choose_averaging(calculator, read_named(structures))
+    result = compute(calculator, list(structures), progress=sys.stderr.isatty(), symmetrize=scheme)
     known = {"name": info.name, "sha256": _digest(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}
     results.show(json.loads(result.to_json(about)), result.to_text())

@@ -85,6 +85,7 @@ def conductivity(
             wigner=wigner,
             isotopes=isotopes,
             pair_cutoff=pair_cutoff,
+            symmetrize=run.symmetrize,
             checkpoint=run.results.file(".forces.npz"),
             progress=progress,
         )

@@ -15,7 +15,6 @@ import click
 from .. import options
 from ..common import (
     about,
-    average_over_crystal,
     bar,
     check_known,
     choose_averaging,
@@ -84,6 +83,11 @@ class CrystalRun:
     relaxation: dict[str, Any] = field(default_factory=dict)
     relaxed: Atoms | None = None
 
+    @property
+    def symmetrize(self) -> str | None:
+        """What functions are given for --symmetrize crystal; all else the calculator has already."""
+        return CRYSTAL if self.calculator["symmetrize"] == CRYSTAL else None
+
     def start(self, **defaults) -> Atoms:
         """The first frame with its calculator, at its minimum if asked.
 
@@ -119,8 +123,6 @@ class CrystalRun:
             require_crystal(atoms, f"ase-mlip {self.command}")
         refuse_random(calculator, f"ase-mlip {self.command}")
         refuse_constraints(atoms, f"ase-mlip {self.command}")
-        if self.calculator["symmetrize"] == CRYSTAL:
-            calculator = average_over_crystal(calculator, atoms, self.symprec)
         choose_averaging(calculator, {self.structure.stem: atoms})
         atoms.calc = calculator
         return self._relaxed(atoms) if self.relax_first else atoms
@@ -134,7 +136,8 @@ class CrystalRun:
                 fmax=self.fmax,
                 optimizer="LBFGS",
                 cell=True,
-                symmetry="fix" if self.keep_space_group else None,
+                keep_space_group=self.keep_space_group,
+                symmetrize=self.symmetrize,
                 symprec=self.symprec,
                 progress=lambda step, *_: progress(step, 500),
             )

@@ -43,6 +43,8 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
             strains=strains,
             clamped=clamped,
             strained_fmax=strained_fmax,
+            symmetrize=run.symmetrize,
+            symprec=run.symprec,
             progress=progress,
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
@@ -54,7 +56,8 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
 def _text(result, force: str) -> str:
     ions = "relaxed ions" if result.relaxed_ions else "clamped ions"
     group = f", averaged over the point group of {result.space_group}" if result.space_group else ""
-    lines = [f"stiffness, GPa ({ions}{group})", "      " + "".join(f"{name:>9}" for name in NAMES)]
+    model = "" if result.averaging == "none" else f"; model averaged over {result.averaging}"
+    lines = [f"stiffness, GPa ({ions}{group}{model})", "      " + "".join(f"{name:>9}" for name in NAMES)]
     lines += [
         f"  {name}  " + "".join(f"{entry + 0.0:9.2f}" for entry in row)
         for name, row in zip(NAMES, result.stiffness.round(6), strict=True)

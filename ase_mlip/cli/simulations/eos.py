@@ -48,6 +48,8 @@ def eos(
             volumes=volumes,
             relax_atoms=relax_atoms,
             keep_shape=keep_shape,
+            symmetrize=run.symmetrize,
+            symprec=run.symprec,
             progress=progress,
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import click
 
 from .. import options
 from ..common import (
-    average_over_crystal,
     bar,
     check_known,
     choose_averaging,
@@ -128,10 +126,10 @@ def md(
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     from ase import units
 
+    from ...calculators.averaged import average_model
     from ...data.data import read_structures
     from ...dynamics.criteria import Criteria
     from ...relaxation.store import key_of
-    from ...rotations.schemes import crystal_averaging
     from ...stability.runs import md_stability
 
     info, atoms = read_info(path), read_first(structure)
@@ -142,13 +140,13 @@ def md(
     if engine == "ase":
         atoms.calc = make_calculator(str(path), **calculator)
         if calculator["symmetrize"] == CRYSTAL:
-            atoms.calc = average_over_crystal(atoms.calc, undisplaced, symprec)
+            average_model(atoms, undisplaced, "ase-mlip md", symprec)
         choose_averaging(atoms.calc, {structure.stem: atoms})
     elif calculator["symmetrize"] == CRYSTAL:
-        calculator["symmetrize"] = crystal_averaging(undisplaced, symprec)
+        calculator["symmetrize"] = undisplaced
     elif calculator["symmetrize"] == "auto":
         calculator["symmetrize"] = chosen_scheme(str(path), {structure.stem: atoms}, **calculator)
-    with bar("step") as progress, tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder:
+    with bar("step") as progress:
         result = md_stability(
             atoms,
             path if engine == "lammps" else None,
@@ -157,7 +155,9 @@ def md(
             time=picoseconds * 1000.0 * units.fs,
             replicas=replicas,
             engine=engine,
-            lammps_options=_lammps_options(path, calculator, Path(folder)) if engine == "lammps" else None,
+            lammps_options=_lammps_options(info, calculator) if engine == "lammps" else None,
+            symmetrize=calculator["symmetrize"] if engine == "lammps" else None,
+            symprec=symprec,
             thermostat=held,
             evaluate=_together(atoms, calculator, replicas, batch) if engine == "ase" else None,
             criteria=Criteria(
@@ -197,25 +197,10 @@ def _together(atoms: Atoms, options: dict, replicas: int, batch: bool | None) ->
     return BatchEvaluator(atoms.calc.model, atoms, atoms.calc.averaging, **kept)
 
 
-def _lammps_options(path: Path, calculator: dict, folder: Path) -> dict[str, str]:
-    """Those of the pair style that give what the calculator gives with the same options.
-
-    A rule of rotations and the group of a crystal, which the style has no names for, go through a file in
-    ``folder``.
-    """
-    from ...model_file.info import read_info
-
-    kept = ("device", "dtype", "symmetrize")
-    given = {key: calculator[key] for key in kept if calculator[key] is not None}
-    scheme = given.get("symmetrize", "none")
-    if not isinstance(scheme, str) or scheme.startswith("lebedev"):
-        from ...rotations.rotation_file import write_rotations
-        from ...rotations.schemes import find_averaging
-
-        write_rotations(find_averaging(scheme), folder / "rotations.txt")
-        given["symmetrize"] = f"file {folder / 'rotations.txt'}"
-    given["check_lattice"] = "yes" if calculator["check_lattice"] else "no"
-    return {"dtype": read_info(path).dtype} | given
+def _lammps_options(info: ModelInfo, calculator: dict) -> dict[str, str]:
+    """Those of the pair style that give what the calculator gives with the same options."""
+    given = {key: calculator[key] for key in ("device", "dtype") if calculator[key] is not None}
+    return {"dtype": info.dtype, "check_lattice": "yes" if calculator["check_lattice"] else "no"} | given
 
 
 def _lines(result: StabilityResult, atoms: Atoms, model: str) -> list[str]:

@@ -108,7 +108,7 @@ def phonons(
         "allow_unrelaxed": allow_unrelaxed,
     }
     settings["input_symprec"] = symprec
-    settings["symmetry"] = CRYSTAL if averages else None
+    settings["symmetrize"] = CRYSTAL if averages else None
     settings |= {"supercell_matrix": supercell, "min_length": min_length}
     drawing = {"path": path, "mesh": mesh or MESH, "is_plusminus": "auto" if plusminus is None else plusminus}
     run = _Run(settings, drawing, reference, audit, group_velocities, talk=not as_json)

@@ -87,10 +87,6 @@ def relax(
             "needs a cell that is relaxed: --cell full, shape or volume", param_hint="--smax"
         )
     averages = calculator["symmetrize"] == CRYSTAL
-    if averages and keep_space_group:
-        raise click.BadParameter(
-            "leaves the atoms free, --keep-space-group does not; give one of them", param_hint="--symmetrize"
-        )
     if crystal is not None and not averages:
         raise click.BadParameter("is for --symmetrize crystal", param_hint="--crystal")
     calculator = make_calculator(model, **calculator)
@@ -103,7 +99,8 @@ def relax(
     options |= {
         "fmax": fmax or FMAX,
         "cell": CELLS[cell],
-        "symmetry": "average" if averages else "fix" if keep_space_group else None,
+        "keep_space_group": bool(keep_space_group),
+        "symmetrize": CRYSTAL if averages else None,
     }
     others = {"crystal": crystal, "reference": reference}
     options |= {name: None if file is None else read_first(file) for name, file in others.items()}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .. import options
-from ..common import check_known, read_first
-from ..options import CRYSTAL, FILE
+from ..common import check_known, choose_averaging, make_calculator, read_first
+from ..options import CRYSTAL, FILE, averaging_arguments
 from ..results import Results, output_options
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @options.schemes
+@options.tolerance
 @options.crystal
 @options.symprec
 @click.option("--orientations", default=100, show_default=True, type=click.IntRange(min=2),
@@ -34,6 +35,7 @@ def symmetry(
     model: str,
     structures: tuple[Path, ...],
     schemes: tuple[str, ...],
+    tolerance: float | None,
     crystal: Path | None,
     symprec: float,
     orientations: int,
@@ -44,8 +46,9 @@ def symmetry(
     """Measure how results depend on orientation.
 
     The command prints standard deviations over random orientations of the first frame of each of STRUCTURES,
-    for every --symmetrize. By default these are none, both groups with and without inversion, and lebedev:5.
-    With --crystal the point group of that crystal is among them, in the orientation of its file.
+    for every --symmetrize, which may be repeated. Without it, the schemes are none, both groups with and
+    without inversion, and lebedev:5. With --crystal the point group of that crystal is among them, in the
+    orientation of its file.
     """
     from ...model_file.info import find_model
 
@@ -53,25 +56,26 @@ def symmetry(
     from tqdm import tqdm
 
     from ...calculators.diagnostics import anisotropy
-    from ...model_file.model import load_model
     from ...relaxation.store import key_of
 
+    auto = averaging_arguments("auto" if "auto" in schemes else None, tolerance)
     chosen = list(schemes or anisotropy.SCHEMES)
     if crystal is not None and CRYSTAL not in chosen:
         chosen.append(CRYSTAL)
     undisplaced = None if crystal is None else read_first(crystal)
     frames = {str(file): read_first(file) for file in structures}
     averagings = {file: _find(chosen, undisplaced or atoms, symprec) for file, atoms in frames.items()}
-    loaded = load_model(path, device=device, dtype=dtype)
+    calculator = make_calculator(str(path), device=device, dtype=dtype, **auto)
+    loaded = calculator.model
     check_known(frames, loaded.info.species)
+    choose_averaging(calculator, frames)
     results.claim(loaded.info.document_sha256, [key_of("", atoms, "") for atoms in frames.values()])
     found = {}
     total = len(frames) * orientations
     with tqdm(total=total, disable=not sys.stderr.isatty(), unit="orientation", leave=False) as bar:
         for file, atoms in frames.items():
-            found[file] = anisotropy.measure(
-                loaded, atoms, averagings[file], orientations, progress=bar.update
-            )
+            used = [calculator.averaging if scheme is None else scheme for scheme in averagings[file]]
+            found[file] = anisotropy.measure(loaded, atoms, used, orientations, progress=bar.update)
     lines = []
     for file, rows in found.items():
         lines.append(f"{file}: {len(frames[file])} atoms, {orientations} orientations, {loaded.dtype}")
@@ -93,10 +97,9 @@ def _short(files: list[str]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else files
 
 
-def _find(schemes: list[str], crystal: Atoms | None, symprec: float) -> list[Averaging]:
-    """The averagings of these names, ``crystal`` standing for the group of that structure."""
-    from ...rotations.schemes import crystal_averaging, find_averaging
+def _find(schemes: list[str], crystal: Atoms, symprec: float) -> list[Averaging | None]:
+    """The averagings of these names, "crystal" standing for the group of that structure; None for "auto"."""
+    from ...rotations.schemes import find_averaging
 
-    return [
-        crystal_averaging(crystal, symprec) if name == CRYSTAL else find_averaging(name) for name in schemes
-    ]
+    known = {CRYSTAL: crystal}
+    return [None if name == "auto" else find_averaging(known.get(name, name), symprec) for name in schemes]

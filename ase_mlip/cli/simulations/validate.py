@@ -68,11 +68,6 @@ def validate(
     dtype, output = dtype or DTYPE, output or Path("report")
     require_folder(output)
     arguments = averaging_arguments(symmetrize, tolerance)
-    if symmetrize == CRYSTAL:
-        raise click.BadParameter(
-            "`crystal` has no meaning where structures are strained and rotated; use octahedral",
-            param_hint="--symmetrize",
-        )
     if symmetrize is not None and symmetrize.startswith("random "):
         raise click.BadParameter(
             "`random` has no meaning for relaxations and phonons; use octahedral", param_hint="--symmetrize"
@@ -81,7 +76,7 @@ def validate(
     check_known(named, read_info(path).species)
     if symmetrize == "auto":  # once for all, which run in processes of their own
         symmetrize = chosen_scheme(str(path), named, device=device, dtype=dtype, **arguments)
-    elif symmetrize:
+    elif symmetrize and symmetrize != CRYSTAL:  # the group of each structure
         from ...rotations.schemes import find_averaging
 
         find_averaging(symmetrize)

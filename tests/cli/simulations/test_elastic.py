@@ -43,16 +43,32 @@ def run(command, *arguments):
     return result
 
 
-def test_strained_cells_break_a_crystals_group(files):
-    """Which is refused, or allowed."""
-    group = find_averaging(bulk("Si", a=LATTICE_CONSTANT, cubic=True))
-    write_rotations(group, files / "group.txt")
-    arguments = [files / "sw.pt", files / "si.xyz", "--symmetrize", f"file {files / 'group.txt'}"]
-    result = invoke(elastic, *arguments, "--strains", 2, "--device", "cpu")
+@pytest.mark.parametrize("scheme", ["crystal", "file"])
+def test_strained_cells_are_averaged_over_the_group_of_the_crystal(files, scheme):
+    """The group has to keep the crystal; strains break it, as they should."""
+    if scheme == "file":
+        write_rotations(find_averaging(bulk("Si", a=LATTICE_CONSTANT, cubic=True)), files / "group.txt")
+        scheme = f"file:{files / 'group.txt'}"
+    arguments = [files / "sw.pt", files / "si.xyz", "--strains", 2, "--symmetrize", scheme]
+    document = json.loads(run(elastic, *arguments, "--json").stdout)
+    assert document["stiffness"][0][0] == pytest.approx(151.4, abs=0.3)
+    assert document["averaging"] == "crystal m-3m"
+
+
+def test_a_group_that_does_not_keep_the_crystal_is_refused_or_allowed(files):
+    """That of silicon in another orientation."""
+    tilted = bulk("Si", a=LATTICE_CONSTANT, cubic=True)
+    tilted.rotate(10.0, (1, 2, 3), rotate_cell=True)
+    write_rotations(find_averaging(tilted), files / "tilted.txt")
+    arguments = [files / "sw.pt", files / "si.xyz", "--strains", 2, "--no-relax", "--json"]
+    plain = json.loads(run(elastic, *arguments).stdout)
+    arguments += ["--symmetrize", f"file {files / 'tilted.txt'}"]
+    result = invoke(elastic, *arguments, "--device", "cpu")
     assert result.exit_code != 0
     assert "48 operations" in result.output + str(result.exception)
-    result = run(elastic, *arguments, "--strains", 2, "--no-check-lattice", "--json")
-    assert json.loads(result.stdout)["stiffness"][0][0] == pytest.approx(151.4, abs=0.3)
+    document = json.loads(run(elastic, *arguments, "--no-check-lattice").stdout)
+    assert document["averaging"] == "crystal m-3m"
+    assert document["stiffness"][0] == pytest.approx(plain["stiffness"][0], abs=1e-3)  # it is invariant
 
 
 def test_elastic_relaxes_prints_writes_and_draws(files):
@@ -125,14 +141,14 @@ def test_the_space_group_is_kept_unless_it_is_let_go(files, monkeypatch):
     found = []
 
     def spy(atoms, **options):
-        found.append(options["symmetry"])
+        found.append(options["keep_space_group"])
         return original(atoms, **options)
 
     original = module.relax
     monkeypatch.setattr(module, "relax", spy)
     for arguments in ((), ("--no-keep-space-group",)):
         run(eos, files / "sw.pt", files / "si.xyz", *arguments)
-    assert found == ["fix", None]
+    assert found == [True, False]
 
 
 @pytest.mark.parametrize("command", [elastic, eos])

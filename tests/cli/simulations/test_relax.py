@@ -323,7 +323,6 @@ def test_molecules_have_no_volume_per_atom(sw_path, tmp_path):
     [
         (["-o", "out.extxyz"], r"`out.extxyz`: expected a folder, got the name of a .extxyz file"),
         (["--plot"], r"needs a folder for the picture: -o FOLDER"),
-        (["--symmetrize", "crystal", "--keep-space-group"], r"give one of them"),
         (["--crystal", "pair.extxyz"], r"is for --symmetrize crystal"),
         (["--symmetry", "fix"], r"No such option: --symmetry; `fix` is --keep-space-group"),
         (["--smax", "1e-3"], r"needs a cell that is relaxed"),

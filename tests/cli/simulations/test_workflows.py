@@ -139,8 +139,6 @@ def test_wrong_input_is_answered_at_once(tmp_path):
     assert "--min-length: has no meaning with --supercell" in run(
         *("phonons", "pet-si", SILICON, "--supercell", 2, 2, 2, "--min-length", 9, "-o", tmp_path), code=2
     ).output  # fmt: skip
-    output = run("validate", "pet-si", SILICON, "--symmetrize", "crystal", code=2).output
-    assert "has no meaning where structures are strained and rotated" in output
     missing = run("elastic", "pet-si", tmp_path / "none.cif", code=1).output
     assert "nothing at" in missing and "TOML" not in missing
     (tmp_path / "text.cif").write_text("hello\n")
