@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -68,14 +69,16 @@ template <typename T> class AtomLeverages {
     };
     struct Row;
 
+    std::set<int64_t> types_of(const LeverageTables& given, int64_t block) const;
     Whitening<T> whitening_of(const LeverageTables& given, int64_t block) const;
     const Arrangement& arrange(int centre, Worker& worker) const;
     void whiten(const Whitening<T>& whitening, Waiting& waiting, Worker& worker);
 
     const BasisTables& basis_;
-    Numbers<T> filters_; // f
-    int64_t width_;      // numbers of one centre
+    BasisSplines<T> splines_;
+    int64_t width_; // numbers of one centre
     std::vector<Whitening<T>> blocks_;
+    std::vector<bool> is_mixed_; // whether a block is of several types, which have other columns each
     std::vector<Worker> workers_;
     NativeDomain domain_;
     double* leverages_ = nullptr;
@@ -83,13 +86,24 @@ template <typename T> class AtomLeverages {
 
 template <typename T>
 AtomLeverages<T>::AtomLeverages(const BasisTables& basis, const LeverageTables& given)
-    : basis_(basis), filters_(BasisSums<T>::powers_of(basis.tables.banks[2])),
-      width_(basis.layout().width()) {
+    : basis_(basis), splines_(basis.tables), width_(basis.layout().width()) {
     const int64_t size = basis.columns.count;
     const auto count = static_cast<int64_t>(given.whitening.size()) / (size * size);
     for (int64_t block = 0; block < count; ++block) {
         blocks_.push_back(whitening_of(given, block));
+        is_mixed_.push_back(types_of(given, block).size() > 1);
     }
+}
+
+template <typename T>
+std::set<int64_t> AtomLeverages<T>::types_of(const LeverageTables& given, int64_t block) const {
+    std::set<int64_t> types;
+    for (size_t number = 0; number < given.block_of.size(); ++number) {
+        if (given.block_of[number] == block) {
+            types.insert(basis_.held.type_of_number[number]);
+        }
+    }
+    return types;
 }
 
 /// With the columns that centres of its elements have; its squares are leverages.
@@ -99,13 +113,11 @@ Whitening<T> AtomLeverages<T>::whitening_of(const LeverageTables& given, int64_t
     const BasisLayout layout = basis_.layout();
     std::vector<int64_t> places(size);
     std::vector<bool> used(size, false);
+    const std::set<int64_t> types = types_of(given, block);
     for (int64_t column = 0; column < size; ++column) {
         places[column] = layout.place_of(column);
-        for (size_t number = 0; number < given.block_of.size(); ++number) {
-            if (given.block_of[number] == block && layout.has(basis_.held.type_of_number[number], column)) {
-                used[column] = true;
-            }
-        }
+        used[column] =
+            std::any_of(types.begin(), types.end(), [&](int64_t type) { return layout.has(type, column); });
     }
     const auto begin = given.whitening.begin() + block * size * size;
     std::vector<double> matrix(begin, begin + size * size);
@@ -180,8 +192,11 @@ template <typename T> void AtomLeverages<T>::see(int thread, int centre, const A
     Waiting& waiting = worker.waiting[block];
     worker.room.make_room(basis_.tables, neighbours.entries);
     waiting.phi.resize(kAtOnce * width_);
-    const BasisSums<T> sums{basis_.tables, basis_.columns, basis_.cases, filters_.data(), worker.room};
+    const BasisSums<T> sums{basis_.tables, basis_.columns, basis_.cases, splines_, worker.room};
     T* phi = waiting.phi.data() + static_cast<int64_t>(waiting.atoms.size()) * width_;
+    if (is_mixed_[block]) {
+        std::fill_n(phi, width_, T(0)); // what this type has not, the atom before may have had
+    }
     ase_mlip::simd::run(Row{sums, basis_.kinds.type[kind], neighbours, phi});
     waiting.atoms.push_back(centre);
     if (static_cast<int64_t>(waiting.atoms.size()) == kAtOnce) {

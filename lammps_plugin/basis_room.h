@@ -21,11 +21,12 @@ template <typename T> struct BasisRoom {
 
     Numbers<T> at, beyond;           // [M] places of lengths on the pieces, and beyond the knots
     Numbers<Integer> firsts;         // [M] numbers of the pieces
+    Numbers<T> splines;              // [M, 4] B-splines on the pieces
     Numbers<T> radial;               // [cases, K, 4] sums of B-splines by piece; zero between centres
     Numbers<T> sums;                 // [K]
     Numbers<T> f;                    // [M, lanes]
     Numbers<T> places;               // [angles] places on the pieces
-    Numbers<Integer> pieces;         // [angles] where these have their moments
+    Numbers<Integer> pieces;         // [angles] bytes to where these have their moments
     Numbers<T> moments;              // [cases, pieces, 4, lanes] sums of f f u^p; zero between centres
     int64_t entries = 0, angles = 0; // M
 
@@ -35,8 +36,9 @@ template <typename T> struct BasisRoom {
         }
         constexpr int64_t more = ase_mlip::simd::lanes<T>; // whole vectors are written
         entries = wanted;
-        at.resize(entries);
-        beyond.resize(entries);
+        at.resize(entries + more);
+        beyond.resize(entries + more);
+        splines.resize(4 * entries + more);
         firsts.resize(entries);
         f.resize(entries * lanes);
         angles = std::max(kAngles, entries);

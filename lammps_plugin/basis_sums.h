@@ -7,6 +7,7 @@
 
 #include "basis_layout.h"
 #include "basis_room.h"
+#include "basis_splines.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -25,32 +26,15 @@ template <typename T> struct BasisSums {
     using Bank = ase_mlip::snnp::training::Bank;
     using Arrangement = ase_mlip::snnp::Arrangement<T>;
     using Group = typename Arrangement::Group;
+    using Knots = typename BasisSplines<T>::Knots;
     static constexpr int64_t L = ase_mlip::snnp::basis::L;
     static constexpr int64_t kWide = ase_mlip::simd::lanes<T>;
-    static constexpr int64_t kTail = ase_mlip::snnp::basis::kZeroTail;
 
     const ase_mlip::snnp::training::Tables& tables;
     const ase_mlip::snnp::basis::Columns& columns;
     const std::vector<ase_mlip::snnp::basis::Cases>& cases;
-    const T* filters; // of `powers_of`
+    const BasisSplines<T>& splines;
     BasisRoom<T>& room;
-
-    /// The polynomials of the pieces of a bank's splines, [cases, pieces, blocks, 4, lanes].
-    static Numbers<T> powers_of(const Bank& bank) {
-        const int64_t stride = bank.blocks * L, pieces = bank.size - kTail;
-        Numbers<T> powers(bank.cases * pieces * 4 * stride);
-        for (int64_t k = 0; k < bank.cases * pieces * stride; ++k) {
-            const int64_t which = k / (pieces * stride), piece = k / stride % pieces, filter = k % stride;
-            const double* c = bank.coefficients.data() + bank.row(which, piece) + filter;
-            const double c0 = c[0], c1 = c[stride], c2 = c[2 * stride], c3 = c[3 * stride];
-            T* to = powers.data() + (k / stride * stride + filter / L * L) * 4 + filter % L;
-            to[0] = T((c0 + 4.0 * c1 + c2) / 6.0);
-            to[L] = T((c2 - c0) / 2.0);
-            to[2 * L] = T((c0 - 2.0 * c1 + c2) / 2.0);
-            to[3 * L] = T((c3 - c0 + 3.0 * (c1 - c2)) / 6.0);
-        }
-        return powers;
-    }
 
     /// Writes the sums of a centre, those that its type has, to `to` [width of the layout]; `room` has room
     /// for its neighbours.
@@ -81,19 +65,11 @@ template <typename T> struct BasisSums {
         store(to, load<Vector>(to) + values);
     }
 
-    struct Knots {
-        Wide origin, inverse, last; // the first one, 1 over their distance, the number of the last piece
-
-        explicit ASE_MLIP_ALWAYS_INLINE Knots(const double* grid)
-            : origin(Wide{} + T(grid[0])), inverse(Wide{} + T(1.0 / grid[1])),
-              last(Wide{} + T(grid[2] - 1.0)) {}
-    };
-
     /// The piece of arguments x, and the place on it: between 0 and 1 if x is between the knots.
     static ASE_MLIP_ALWAYS_INLINE Wide find(const Knots& knots, Wide x, Integers& piece) {
         const Wide zero = {}, place = (x - knots.origin) * knots.inverse;
         const Wide above = place > zero ? place : zero; // also where it is not a number
-        const Wide inside = above > knots.last ? knots.last : above;
+        const Wide last = zero + knots.last, inside = above > last ? last : above;
         piece = __builtin_convertvector(inside, Integers);
         return place - __builtin_convertvector(piece, Wide);
     }
@@ -102,16 +78,17 @@ template <typename T> struct BasisSums {
 
     /// The pieces of lengths, the places on them, and how far beyond the knots they are, where splines go on
     /// in straight lines.
-    ASE_MLIP_ALWAYS_INLINE void find_lengths(const double* grid, const T* lengths, int64_t begin,
+    ASE_MLIP_ALWAYS_INLINE void find_lengths(const Knots& knots, const T* lengths, int64_t begin,
                                              int64_t end) const {
-        const Knots knots(grid);
+        T *const at = room.at.data(), *const beyond = room.beyond.data();
+        Integer* const firsts = room.firsts.data();
         for (int64_t k = begin; k < end; k += kWide) {
             Integers piece;
             const Wide t = find(knots, load<Wide>(lengths + k), piece), zero = {}, one = zero + T(1);
             const Wide u = t > zero ? (t > one ? one : t) : zero;
-            store(room.at.data() + k, u);
-            store(room.beyond.data() + k, t - u);
-            std::memcpy(room.firsts.data() + k, &piece, sizeof piece);
+            store(at + k, u);
+            store(beyond + k, t - u);
+            std::memcpy(firsts + k, &piece, sizeof piece);
         }
     }
 
@@ -124,10 +101,14 @@ template <typename T> struct BasisSums {
         const int64_t width = 4 * bank.size; // of a case
         for (const Group& group : neighbours.groups) {
             const int64_t which = table[group.type];
-            find_lengths(bank.grid + 3 * which, neighbours.length, group.begin, group.far_end);
+            find_lengths(splines.knots[number][which], neighbours.length, group.begin, group.far_end);
             add_splines(group.begin, group.far_end, room.radial.data() + which * width);
         }
-        for (int64_t which = 0; which < bank.cases; ++which) {
+        for (int64_t t = 0; t < tables.species; ++t) {
+            const int64_t which = table[t];
+            if (std::find(table, table + t, which) != table + t) {
+                continue; // as another species
+            }
             put_splines(bank.size, room.radial.data() + which * width, factor);
             for (int64_t channel = 0; channel < bank.channels; ++channel) {
                 const int64_t spline = which * bank.channels + channel;
@@ -137,14 +118,15 @@ template <typename T> struct BasisSums {
     }
 
     ASE_MLIP_ALWAYS_INLINE void add_splines(int64_t begin, int64_t end, T* of_pieces) const {
+        constexpr int64_t together = kWide / 4; // neighbours
         const T *const at = room.at.data(), *const beyond = room.beyond.data();
+        T* const values = room.splines.data();
+        for (int64_t j = begin; j < end; j += together) {
+            store(values + 4 * j, splines_at(fourfold(at + j), fourfold(beyond + j)));
+        }
         const Integer* const firsts = room.firsts.data();
         for (int64_t j = begin; j < end; ++j) {
-            Four sums = splines(at[j]);
-            if (beyond[j] != T(0)) {
-                sums += beyond[j] * slopes(at[j]);
-            }
-            add(of_pieces + 4 * firsts[j], sums);
+            add(of_pieces + 4 * firsts[j], load<Four>(values + 4 * j));
         }
     }
 
@@ -163,17 +145,42 @@ template <typename T> struct BasisSums {
         }
     }
 
-    /// The four B-splines that do not vanish at a place on a piece, and their slopes.
-    static ASE_MLIP_ALWAYS_INLINE Four splines(T u) {
-        constexpr T sixth = T(1.0 / 6.0);
-        const Four cubic = {-sixth, T(0.5), T(-0.5), sixth}, square = {T(0.5), T(-1), T(0.5), T(0)},
-                   linear = {T(-0.5), T(0), T(0.5), T(0)}, constant = {sixth, T(2.0 / 3.0), sixth, T(0)};
-        return constant + u * (linear + u * (square + u * cubic));
+    /// As many numbers as fill a vector, each four times.
+    static ASE_MLIP_ALWAYS_INLINE Wide fourfold(const T* from) {
+#if defined(__GNUC__) && !defined(__clang__)
+        Integers lanes = {};
+        for (int64_t lane = 0; lane < kWide; ++lane) {
+            lanes[lane] = lane / 4;
+        }
+        return __builtin_shuffle(load<Wide>(from), lanes);
+#else
+        Wide found = {};
+        for (int64_t lane = 0; lane < kWide; ++lane) {
+            found[lane] = from[lane / 4];
+        }
+        return found;
+#endif
     }
-    static ASE_MLIP_ALWAYS_INLINE Four slopes(T u) {
-        const Four square = {T(-0.5), T(1.5), T(-1.5), T(0.5)}, linear = {T(1), T(-2), T(1), T(0)},
-                   constant = {T(-0.5), T(0), T(0.5), T(0)};
-        return constant + u * (linear + u * square);
+    /// Four numbers, again and again.
+    static ASE_MLIP_ALWAYS_INLINE Wide again(T a, T b, T c, T d) {
+        Wide found = {};
+        for (int64_t lane = 0; lane < kWide; lane += 4) {
+            found[lane] = a;
+            found[lane + 1] = b;
+            found[lane + 2] = c;
+            found[lane + 3] = d;
+        }
+        return found;
+    }
+
+    /// The four B-splines that do not vanish at places on pieces, and the straight lines beyond the knots;
+    /// four lanes are a neighbour.
+    static ASE_MLIP_ALWAYS_INLINE Wide splines_at(Wide u, Wide beyond) {
+        constexpr T sixth = T(1.0 / 6.0), third = T(2.0 / 3.0), half = T(0.5);
+        const Wide c3 = again(-sixth, half, -half, sixth), c2 = again(half, T(-1), half, T(0)),
+                   c1 = again(-half, T(0), half, T(0)), c0 = again(sixth, third, sixth, T(0));
+        const Wide s2 = again(-half, T(1.5), T(-1.5), half), s1 = again(T(1), T(-2), T(1), T(0));
+        return c0 + u * (c1 + u * (c2 + u * c3)) + beyond * (c1 + u * (s1 + u * s2));
     }
 
     /// From the coefficients of a spline to those that are columns.
@@ -190,15 +197,16 @@ template <typename T> struct BasisSums {
 
     // ---- angles
 
-    ASE_MLIP_ALWAYS_INLINE int64_t pieces() const { return tables.banks[3].size - kTail; }
+    ASE_MLIP_ALWAYS_INLINE int64_t pieces() const { return splines.pieces(tables.banks[3]); }
 
     /// f of the near ones of a group.
     ASE_MLIP_ALWAYS_INLINE void evaluate(int64_t which, const Group& group, const T* lengths,
                                          int64_t block) const {
         const Bank& bank = tables.banks[2];
-        find_lengths(bank.grid + 3 * which, lengths, group.begin, group.near_end);
+        find_lengths(splines.knots[2][which], lengths, group.begin, group.near_end);
         const int64_t stride = bank.blocks * 4 * L;
-        const T* const powers = filters + which * (bank.size - kTail) * stride + block * 4 * L;
+        const T* const powers =
+            splines.f.data() + (which * splines.pieces(bank) * bank.blocks + block) * 4 * L;
         const T *const at = room.at.data(), *const beyond = room.beyond.data();
         const Integer* const firsts = room.firsts.data();
         T* const f = room.f.data();
@@ -215,83 +223,90 @@ template <typename T> struct BasisSums {
 
     /// The moments of all angles, for one block of filters.
     ASE_MLIP_ALWAYS_INLINE void angles(int64_t type, const Arrangement& neighbours) const {
-        const Knots knots(tables.banks[3].grid);
+        const Angles all{splines.knots[3][0], neighbours.x,       neighbours.y,       neighbours.z,
+                         room.f.data(),       room.places.data(), room.pieces.data(), room.angles};
         const std::vector<Group>& groups = neighbours.groups;
         for (size_t a = 0; a < groups.size(); ++a) {
             for (size_t b = a; b < groups.size(); ++b) {
                 const int64_t place = cases[type].place[groups[a].type * tables.species + groups[b].type];
-                T* const moments = room.moments.data() + place * pieces() * 4 * L;
-                between(neighbours, knots, groups[a], groups[b], moments);
+                all.between(groups[a], groups[b], room.moments.data() + place * pieces() * 4 * L);
             }
         }
     }
 
-    /// Of each of a group with all of another, or with those before it in its own. Rows of angles are found
-    /// together, and then added: numbers that were stored as a vector just before would be late.
-    ASE_MLIP_ALWAYS_INLINE void between(const Arrangement& neighbours, const Knots& knots, const Group& group,
-                                        const Group& others, T* moments) const {
-        const bool same = group.type == others.type;
-        const auto length = [&](int64_t j) {
-            return same ? j - group.begin : others.near_end - others.begin;
-        };
-        for (int64_t next = group.begin; next < group.near_end;) {
-            const int64_t begin = next;
-            for (int64_t found = 0; next < group.near_end && found + length(next) <= room.angles; ++next) {
-                find_row(neighbours, knots, next, others.begin, length(next), found);
-                found += length(next);
-            }
-            int64_t number = 0;
-            for (int64_t j = begin; j < next; ++j) {
-                add_row(j, others.begin, length(j), number, moments);
-                number += length(j);
-            }
-        }
-    }
+    /// Angles in rows, which are a neighbour with others that lie one after another. All of it is held here
+    /// by value: rows are short, so that what comes before their loops counts.
+    struct Angles {
+        Knots knots;
+        const T *x, *y, *z, *f;
+        T* places;
+        Integer* pieces;
+        int64_t most; // found together
 
-    /// The pieces of the angles of a neighbour with `length` others and the places on them, from number
-    /// `begin` on.
-    ASE_MLIP_ALWAYS_INLINE void find_row(const Arrangement& neighbours, const Knots& knots, int64_t j,
-                                         int64_t first, int64_t length, int64_t begin) const {
-        const T *const x = neighbours.x, *const y = neighbours.y, *const z = neighbours.z;
-        const T own_x = x[j], own_y = y[j], own_z = z[j];
-        T* const places = room.places.data() + begin;
-        Integer* const pieces = room.pieces.data() + begin;
-        for (int64_t k = 0; k < length; k += kWide) {
-            Integers piece;
-            const Wide cosine = own_x * load<Wide>(x + first + k) + own_y * load<Wide>(y + first + k) +
-                                own_z * load<Wide>(z + first + k);
-            store(places + k, find(knots, cosine, piece));
-            piece *= Integer(4 * L);
-            std::memcpy(pieces + k, &piece, sizeof piece);
+        /// Of each of a group with all of another, or with those before it in its own. Rows of angles are
+        /// found together, and then added: numbers that were stored as a vector just before would be late.
+        ASE_MLIP_ALWAYS_INLINE void between(const Group& group, const Group& others, T* moments) const {
+            const int64_t more = group.type == others.type ? 1 : 0; // of a row than of the one before
+            const int64_t first = others.begin, end = group.near_end;
+            int64_t length = more == 1 ? 0 : others.near_end - first, next = group.begin;
+            while (next < end) {
+                const int64_t begin = next, shortest = length;
+                for (int64_t found = 0; next < end && found + length <= most; ++next) {
+                    find_row(next, first, length, found);
+                    found += length;
+                    length += more;
+                }
+                int64_t number = 0, own_length = shortest;
+                for (int64_t j = begin; j < next; ++j) {
+                    add_row(j, first, own_length, number, moments);
+                    number += own_length;
+                    own_length += more;
+                }
+            }
         }
-    }
 
-    ASE_MLIP_ALWAYS_INLINE void add_row(int64_t j, int64_t first, int64_t length, int64_t begin,
-                                        T* moments) const {
-        const T *const places = room.places.data() + begin, *const f = room.f.data() + first * L;
-        const Integer* const pieces = room.pieces.data() + begin;
-        const V own = load<V>(room.f.data() + j * L);
-        for (int64_t k = 0; k < length; ++k) {
-            T* const to = moments + pieces[k];
-            const V product = own * load<V>(f + k * L);
-            const T u = places[k];
-            const V once = product * u, twice = once * u;
-            add(to, product);
-            add(to + L, once);
-            add(to + 2 * L, twice);
-            add(to + 3 * L, twice * u);
+        /// The pieces of the angles of a neighbour with `length` others and the places on them, from number
+        /// `begin` on.
+        ASE_MLIP_ALWAYS_INLINE void find_row(int64_t j, int64_t first, int64_t length, int64_t begin) const {
+            const T own_x = x[j], own_y = y[j], own_z = z[j];
+            for (int64_t k = 0; k < length; k += kWide) {
+                const T *const other_x = x + first + k, *const other_y = y + first + k,
+                               *const other_z = z + first + k;
+                Integers piece;
+                const Wide cosine =
+                    own_x * load<Wide>(other_x) + own_y * load<Wide>(other_y) + own_z * load<Wide>(other_z);
+                store(places + begin + k, find(knots, cosine, piece));
+                piece *= Integer(4 * L * sizeof(T));
+                std::memcpy(pieces + begin + k, &piece, sizeof piece);
+            }
         }
-    }
+
+        ASE_MLIP_ALWAYS_INLINE void add_row(int64_t j, int64_t first, int64_t length, int64_t begin,
+                                            T* moments) const {
+            const V own = load<V>(f + j * L);
+            for (int64_t k = 0; k < length; ++k) {
+                T* const to = reinterpret_cast<T*>(reinterpret_cast<char*>(moments) + pieces[begin + k]);
+                const V product = own * load<V>(f + (first + k) * L);
+                const T u = places[begin + k];
+                const V once = product * u, twice = once * u;
+                add(to, product);
+                add(to + L, once);
+                add(to + 2 * L, twice);
+                add(to + 3 * L, twice * u);
+            }
+        }
+    };
 
     /// From moments to columns: a B-spline has its last piece where its number is.
     ASE_MLIP_ALWAYS_INLINE void put_moments(int64_t type, int64_t block, T* to) const {
         constexpr T sixth = T(1.0 / 6.0);
         const Bank& bank = tables.banks[3];
-        T* moments = room.moments.data();
+        const int64_t count = pieces(), width = bank.size * L, blocks = bank.blocks;
+        T *moments = room.moments.data(), *const begin = to + columns.first[2] + block * width;
         for (const int64_t which : cases[type].all) {
-            T* sums = to + columns.first[2] + (which * bank.blocks + block) * bank.size * L;
+            T* sums = begin + which * blocks * width;
             V next[3] = {};
-            for (int64_t piece = 0; piece < pieces(); ++piece) {
+            for (int64_t piece = 0; piece < count; ++piece) {
                 V a[4];
                 for (int p = 0; p < 4; ++p) {
                     a[p] = load<V>(moments + p * L);

@@ -25,6 +25,12 @@ void LeverageWatch::begin() {
     });
 }
 
+/// Of own and ghost atoms: there may be room for many more.
+void LeverageWatch::clear() {
+    of_atoms_.resize(std::max(atom->nmax, 1));
+    std::fill_n(of_atoms_.begin(), atom->nlocal + atom->nghost, 0.0);
+}
+
 double* LeverageWatch::array() {
     if (!model_.description().leverage) {
         error->all(FLERR,
@@ -40,7 +46,7 @@ void LeverageWatch::tally(const DomainTopology& nodes, const Results& results, c
     if (!is_wanted()) {
         return;
     }
-    of_atoms_.assign(std::max(atom->nmax, 1), 0.0);
+    clear();
     for (int64_t node = 0; results.leverage != nullptr && node < nodes.topology.n_owned; ++node) {
         of_atoms_[nodes.atom_of_node[node]] = results.leverage[node];
     }
@@ -58,7 +64,7 @@ ase_mlip::snnp::Visitor* LeverageWatch::visitor(const NativeDomain& domain) {
     if (!visits_) {
         return nullptr;
     }
-    of_atoms_.assign(std::max(atom->nmax, 1), 0.0);
+    clear();
     together(lmp, [&] { snnp_leverages_[0]->begin(domain, of_atoms_.data()); });
     return snnp_leverages_[0].get();
 }

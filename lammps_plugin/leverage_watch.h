@@ -34,6 +34,8 @@ class LeverageWatch : protected LAMMPS_NS::Pointers {
     double* array();
 
   private:
+    void clear();
+
     const ModelInUse& model_;
     std::vector<std::unique_ptr<SnnpLeverage>> snnp_leverages_; // of each s-NNP that has one
     std::vector<double> of_atoms_;                              // [nmax], on request of fix pair

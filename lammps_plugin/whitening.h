@@ -19,8 +19,8 @@ template <typename T> struct Whitening {
     static constexpr int64_t kRows = 2 * kLanes, kAtoms = 8; // of a panel; of a product
 
     std::vector<int64_t> dense; // where phi has the columns, which ascend
-    Numbers<T> panels;          // kRows rows each, [columns up to the last row's diagonal, kRows]
-    std::vector<int64_t> lone;  // where it has those that no other row or column has to do with
+    Numbers<T> panels;         // kRows rows each, [columns up to the last row's diagonal, kRows]; see `first`
+    std::vector<int64_t> lone; // where it has those that no other row or column has to do with
     std::vector<T> lone_weights;
 
     /// `places` [size]: where each column of the matrix lies in phi. `used` [size]: whether phi can be other
@@ -47,16 +47,20 @@ template <typename T> struct Whitening {
             }
         }
         const auto count = static_cast<int64_t>(columns.size());
-        for (int64_t begin = 0; begin < count; begin += kRows) {
-            for (int64_t k = 0; k < std::min(begin + kRows, count); ++k) {
+        for (int64_t begin = first(count); begin < count; begin += kRows) {
+            for (int64_t k = 0; k < begin + kRows; ++k) {
                 for (int64_t row = begin; row < begin + kRows; ++row) {
-                    const bool is_there = row < count && k <= row;
+                    const bool is_there = row >= 0 && k <= row;
                     panels.push_back(is_there ? static_cast<T>(matrix[columns[row] * size + columns[k]])
                                               : T(0));
                 }
             }
         }
     }
+
+    /// The row of `count` with which the first panel begins. Rows below zero fill it up: it is the shortest
+    /// one, the last one the longest.
+    static int64_t first(int64_t count) { return (count % kRows - kRows) % kRows; }
 };
 
 /// Writes the squares, lane by lane, to `squares` [n, lanes]; n is a multiple of kAtoms.
@@ -76,10 +80,11 @@ template <typename T> struct WhiteSquares {
             lone(phi + atom * width, squares + atom * L);
         }
         const T* panel = whitening.panels.data();
-        for (int64_t begin = 0; begin < count; begin += kRows) {
-            const int64_t length = std::min(begin + kRows, count);
+        for (int64_t begin = Whitening<T>::first(count); begin < count; begin += kRows) {
+            const int64_t length = begin + kRows;
             for (int64_t atom = 0; atom < atoms; atom += kAtoms) {
-                product(panel, std::min(begin + L, length), length, phi + atom * width, squares + atom * L);
+                product(panel, std::max<int64_t>(begin + L, 0), length, phi + atom * width,
+                        squares + atom * L);
             }
             panel += length * kRows;
         }

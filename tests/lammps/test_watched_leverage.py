@@ -11,6 +11,8 @@ from structures import STRUCTURES, diamond, silicon_oxygen
 from torch import Tensor
 
 from ase_mlip import MLIPCalculator
+from ase_mlip.model_file.info import read_info
+from ase_mlip.model_file.leverage_file import write_leverage
 from ase_mlip.networks.pet.hypers import PETHypers
 from ase_mlip.networks.pet.pet import PET
 from ase_mlip.optimal_design.leverage.attach import attach_leverage
@@ -262,4 +264,18 @@ def test_an_snnp_on_two_threads_and_without_a_pair_term(lammps, tmp_path):
     case = case_of(path, atoms)
     case.write(tmp_path)
     lammps.run(case.script(), tmp_path, environment={"OMP_NUM_THREADS": "2"})
+    assert_equal(leverages(tmp_path)[0], expected(path, atoms))
+
+
+def test_an_snnp_with_one_block_for_both_elements(lammps, tmp_path, snnp):
+    """What the atoms of one element have not is zero, and not what those of the other had there before."""
+    info = read_info(snnp)
+    record = info.training["leverage"] | {"blocks": [[8, 14]], "rank": [1]}
+    matrix = np.tril(np.random.default_rng(0).normal(size=(record["size"], record["size"])))
+    path = tmp_path / "one.pt"
+    write_leverage(snnp, path, record, matrix[None])
+    atoms = silicon_oxygen(2)
+    case = case_of(path, atoms)
+    case.write(tmp_path)
+    lammps.run(case.script(), tmp_path)
     assert_equal(leverages(tmp_path)[0], expected(path, atoms))

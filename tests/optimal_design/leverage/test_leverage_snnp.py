@@ -112,4 +112,4 @@ def test_lammps_sums_of_whole_vectors_are_those_of_the_operator(tmp_path):
     result = subprocess.run([program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
     assert result.stdout.count("sums of the basis") == 2 * 18
-    assert result.stdout.count("whitened squares") == 2 * 15
+    assert result.stdout.count("whitened squares") == 2 * 18
