@@ -119,7 +119,7 @@ def fix_symmetry(atoms: Atoms, symprec: float) -> Refinement:
     Warns as :func:`refine`. Raises StructureError for molecules, where no symmetry is found, and beside other
     constraints.
     """
-    _require_symmetry(atoms, "keep_space_group=True", symprec)
+    _require_symmetry(atoms, "relax(keep_space_group=True)", symprec)
     if atoms.constraints:
         names = ", ".join(type(constraint).__name__ for constraint in atoms.constraints)
         raise StructureError(
@@ -137,7 +137,7 @@ def refined(atoms: Atoms, symprec: float) -> Atoms:
     Orientation and order of the atoms are kept. Raises StructureError for molecules and where spglib finds no
     symmetry.
     """
-    _require_symmetry(atoms, 'symmetrize="crystal"', symprec)
+    _require_symmetry(atoms, 'relax(symmetrize="crystal")', symprec)
     copy = atoms.copy()
     copy.set_constraint()
     refine_symmetry(copy, symprec)
@@ -211,9 +211,9 @@ def _candidates(atoms: Atoms, crystal: Atoms) -> list[np.ndarray]:
 
 
 def _require_symmetry(atoms: Atoms, what: str, symprec: float) -> None:
-    require_crystal(atoms, f"relax({what})")
+    require_crystal(atoms, what)
     if symmetry_dataset(atoms, symprec) is None:
         raise StructureError(
-            f"`relax({what})`: spglib finds no symmetry of {atoms.get_chemical_formula()} at "
+            f"`{what}`: spglib finds no symmetry of {atoms.get_chemical_formula()} at "
             f"`symprec={symprec:g}` Å; are two atoms at one place?"
         )

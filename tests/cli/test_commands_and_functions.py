@@ -125,7 +125,7 @@ def test_dynamics(scheme, files):
     extra = ("--crystal", crystal) if scheme == "crystal" else ()
     (replica,) = invoke("md", model, rattled, *options, *extra)["replicas"]
     calculator = MLIPCalculator(model, dtype="float64")
-    arguments = {"time": 2 * units.fs, "record_interval": 1, "replicas": 1, "temperature_K": 300.0}
+    arguments = {"time": 2 * units.fs, "interval": 1, "replicas": 1, "temperature_K": 300.0}
     chosen = read(crystal) if scheme == "crystal" else scheme
     found = ase_mlip.md_stability(rattled, calculator, symmetrize=chosen, **arguments)
     plain = ase_mlip.md_stability(rattled, calculator, **arguments)
