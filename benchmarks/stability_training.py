@@ -2,8 +2,8 @@
 
     python benchmarks/stability_training.py              # case 1, second registration; needs ../shared/data
     python benchmarks/stability_training.py snnp-0       # one of snnp-0, snnp-1, snnp-2, pet-0
-    python benchmarks/stability_training.py --first      # the first registration
-    python benchmarks/stability_training.py --water      # case 2: pet-water
+    python benchmarks/stability_training.py --water      # case 2, second registration: pet-water
+    python benchmarks/stability_training.py --first      # the first registration of case 1, or of --water
     python benchmarks/stability_training.py --stored     # the tables from the stored numbers, without data
 
 Every step is stored when it is done, and a call goes on where the last one stopped. Work lies in ``--work``.
@@ -19,6 +19,7 @@ from stability_training_ethanol import POTENTIALS, REGISTRATIONS, ethanol
 from stability_training_parts import ROOT, Store
 from stability_training_tables import text
 from stability_training_water import MODEL, water
+from stability_training_water import REGISTRATIONS as OF_WATER
 
 RESULT = ROOT / "benchmarks" / "results" / "stability-training.json"
 
@@ -26,7 +27,7 @@ RESULT = ROOT / "benchmarks" / "results" / "stability-training.json"
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("potentials", nargs="*", help=f"of {', '.join(POTENTIALS)}; by default the s-NNPs")
-    parser.add_argument("--first", action="store_true", help="case 1 as registered first")
+    parser.add_argument("--first", action="store_true", help="the case as registered first")
     parser.add_argument(
         "--water",
         type=Path,
@@ -40,12 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "stability_training", help="folder")
     options = parser.parse_args(arguments)
     store = Store(options.output, options.work.resolve())
+    number = 1 if options.first else 2
     if not options.stored:
         if options.water:
-            water(store, options.water.resolve())
+            water(store, options.water.resolve(), OF_WATER[number])
         else:
             for name in options.potentials or POTENTIALS[:3]:
-                ethanol(store, name, REGISTRATIONS[1 if options.first else 2])
+                ethanol(store, name, REGISTRATIONS[number])
     print(text(store.document))
     return 0
 

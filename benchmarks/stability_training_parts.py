@@ -55,7 +55,10 @@ epochs = {epochs}
 
 
 class Store:
-    """Numbers by step; a step that is there is not done again. Paths are stored relative to ``work``."""
+    """Numbers by step; a step that is there is not done again.
+
+    Paths are stored relative to ``work`` or to the repository.
+    """
 
     def __init__(self, path: Path, work: Path):
         self.path, self.work = path, work
@@ -70,7 +73,9 @@ class Store:
             entries[name] = {"result": found, "cpu_seconds": time.process_time() - started}
             entries["environment"] = timing.environment()
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            written = json.dumps(rounded(self.document), ensure_ascii=False).replace(f"{self.work}/", "")
+            written = json.dumps(rounded(self.document), ensure_ascii=False)
+            for folder in (self.work, ROOT):
+                written = written.replace(f"{folder}/", "")
             timing._write(self.path, written + "\n")
         return entries[name]["result"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,52 @@ from stability_training_parts import (
 
 MODEL = ROOT / "benchmarks" / "models" / "pet-water.pt"
 TRAINING_FRAMES = 272
-EVALUATION = 1.0  # ps
 LONG = 20.0  # ps, of the run that the issue of pet-water asks for
-WATER: dict[str, Any] = {
-    "temperature": 300.0,
-    "simulation": "time = 0.1\ntimestep = 0.5\nreplicas = 4\nrecord_interval = 20",
-    "criteria": "bond_deviation = 0.5",
-    "evaluation": f"time = {EVALUATION}\nreplicas = 4\nevery = 10\nrecord_interval = 20",
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a registration of case 2 says.
+
+    Attributes
+    ----------
+    prefix: of the name of its stored steps
+    time: of the runs of an epoch, ps
+    evaluation: of the runs that judge, ps
+    every: epochs between these
+    epochs: at most
+    """
+
+    prefix: str
+    time: float
+    evaluation: float
+    every: int
+    epochs: int
+
+    @property
+    def tables(self) -> dict[str, Any]:
+        """What the TOML file says of temperature, runs and criteria."""
+        replicas = "replicas = 4\nrecord_interval = 20"
+        return {
+            "temperature": 300.0,
+            "simulation": f"time = {self.time}\ntimestep = 0.5\n{replicas}",
+            "criteria": "bond_deviation = 0.5",
+            "evaluation": f"time = {self.evaluation}\n{replicas}\nevery = {self.every}",
+        }
+
+    @property
+    def learning(self) -> str:
+        """What it says of the gradient and its steps."""
+        return (
+            'estimator = "local"\nradius = 3.0\nerror_weight = 10.0\nlearning_rate = 1e-4\n'
+            f"epochs = {self.epochs}\npatience = 10\nbatch_size = 2"
+        )
+
+
+REGISTRATIONS = {
+    1: Registration("", time=0.1, evaluation=1.0, every=10, epochs=20),
+    2: Registration("second ", time=1.0, evaluation=2.0, every=4, epochs=4),
 }
-LEARNING = (
-    'estimator = "local"\nradius = 3.0\nerror_weight = 10.0\nlearning_rate = 1e-4\n'
-    "epochs = 20\npatience = 10\nbatch_size = 2"
-)
 OBSERVABLES = ('kind = "bond_lengths"', 'kind = "nonbonded_distance"\nof_each_atom = true')
 
 
@@ -75,34 +110,41 @@ def spread(frames: list[Atoms], n: int) -> list[Atoms]:
     return [frames[k * len(frames) // n] for k in range(n)]
 
 
-def water(store: Store, model: Path) -> None:
+def water(store: Store, model: Path, registration: Registration) -> None:
     """Heal pet-water, with controls; the dear steps come last."""
-    folder = store.work / "water"
-    data, n = water_files(folder / "data"), TRAINING_FRAMES
-    tables = "\n".join(f'[[observables]]\n{kind}\nreference = "{data}/reference.xyz"' for kind in OBSERVABLES)
+    case, length = f"{registration.prefix}water", registration.evaluation
+    folder = store.work / case.replace(" ", "-")
+    data, n = water_files(store.work / "water" / "data"), TRAINING_FRAMES
+    observables = "\n".join(
+        f'[[observables]]\n{kind}\nreference = "{data}/reference.xyz"' for kind in OBSERVABLES
+    )
+    folder.mkdir(parents=True, exist_ok=True)
     run = folder / "run.toml"
+    files = {"model": model, "data": data, "n": n, "test": "test", "seed": 0}
     run.write_text(
         STABILIZE.format(
-            model=model, seed=0, data=data, n=n, test="test", observables=tables, learning=LEARNING, **WATER
+            observables=observables, learning=registration.learning, **files, **registration.tables
         )
     )
-    document = healed(store, "water", run)
+    document = healed(store, case, run)
     starts, frames = data / "starts_test.xyz", data / "test.xyz"
     few = folder / "starts_few.xyz"
     write(few, read(starts, ":4"))
-    store.step("water", "timestep/2", lambda: lived(model, few, 300.0, EVALUATION, timestep=0.25))
-    store.step("water", "errors before", lambda: errors(model, frames))
+    if document["chosen"] is None:
+        store.step(case, "timestep/1", lambda: lived(model, few, 300.0, length))
+    store.step(case, "timestep/2", lambda: lived(model, few, 300.0, length, timestep=0.25))
+    store.step(case, "errors before", lambda: errors(model, frames))
     if document["chosen"] is None:
         return
     after = folder / "stable" / "stable.pt"
-    store.step("water", "errors after", lambda: errors(after, frames))
+    store.step(case, "errors after", lambda: errors(after, frames))
     longer = store.file(
-        "water",
+        case,
         "plain training",
         lambda: further(folder, model, data, n, 1, "batch_size = 1\nlearning_rate = 1e-4"),
     )
-    store.step("water", "plain training lived", lambda: lived(longer, few, 300.0, EVALUATION))
-    store.step("water", "long run", lambda: long_run(after, starts, data / "reference.xyz"))
+    store.step(case, "plain training lived", lambda: lived(longer, few, 300.0, length))
+    store.step(case, "long run", lambda: long_run(after, starts, data / "reference.xyz"))
 
 
 def long_run(model: Path, starts: Path, reference: Path) -> dict[str, Any]:

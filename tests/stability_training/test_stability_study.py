@@ -86,6 +86,15 @@ def test_a_file_that_is_gone_is_made_again_and_its_numbers_stay(study, tmp_path)
     assert again.file("case", "step", compute).read_text() == "content" and len(calls) == 2
 
 
+def test_paths_are_stored_relative_to_the_work_and_to_the_repository(study, tmp_path):
+    store = module("parts").Store(tmp_path / "numbers.json", tmp_path / "work")
+    paths = [str(tmp_path / "work" / "a.pt"), str(ROOT / "benchmarks" / "models" / "b.pt")]
+    assert store.step("case", "step", lambda: paths) == paths
+    assert str(ROOT) not in store.path.read_text()
+    stored = module("parts").Store(store.path, tmp_path / "work").step("case", "step", lambda: None)
+    assert stored == ["a.pt", "benchmarks/models/b.pt"]
+
+
 def test_plain_training_gets_as_much_processor_time(study, tmp_path):
     """Ten epochs took 20 s of processor time, on a busy machine 100 s of the clock: 60 s are 30 epochs."""
     store = module("parts").Store(tmp_path / "numbers.json", tmp_path)
@@ -147,7 +156,12 @@ def test_the_page_registers_what_the_script_does(study):
     assert "Starts 600 to 631 and frames 200 to 399" in page
     assert ethanol.TEST_SETS[second.test] == (slice(600, 632), slice(200, 400))
     assert "4 replicas of 0.1 ps per epoch, at most 20 epochs" in page
-    assert "time = 0.1" in water.WATER["simulation"] and "epochs = 20" in water.LEARNING
+    first, second = water.REGISTRATIONS[1], water.REGISTRATIONS[2]
+    assert "time = 0.1\n" in first.tables["simulation"] and "epochs = 20" in first.learning
+    assert "4 replicas of 1 ps per epoch, at most 4 epochs" in page and "2 ps after the fourth epoch" in page
+    assert "time = 1.0\n" in second.tables["simulation"] and "epochs = 4" in second.learning
+    assert "time = 2.0\nreplicas = 4\n" in second.tables["evaluation"]
+    assert second.tables["evaluation"].endswith("every = 4")
 
 
 def test_both_registrations_are_files_that_can_be_read(study, tmp_path):
