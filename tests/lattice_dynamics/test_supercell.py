@@ -13,7 +13,7 @@ from phonopy import Phonopy
 
 from ase_mlip import Ensemble, MLIPCalculator, SymmetrizedCalculator
 from ase_mlip.crystals import heights
-from ase_mlip.errors import StructureError
+from ase_mlip.errors import ArgumentError
 from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.phonons import phonons
 from ase_mlip.lattice_dynamics.supercell import (
@@ -66,7 +66,7 @@ def test_what_is_given_is_taken_and_unknown_reach_is_ten_angstrom():
     assert find_supercell(copper, given, None, reaching(9.0)).tolist() == given
     assert width_of(copper, find_supercell(copper, None, None, EMT())) >= 10.0
     assert width_of(copper, find_supercell(copper, None, 14.0, reaching(2.0))) >= 14.0
-    with pytest.raises(StructureError, match="got both"):
+    with pytest.raises(ArgumentError, match="got both"):
         find_supercell(copper, given, 14.0)
 
 
@@ -152,7 +152,7 @@ def test_min_length_makes_a_supercell():
     result = phonons(copper, min_length=7.0, mesh=(2, 2, 2), relax_first=False)
     assert result.supercell_matrix.tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
     assert heights(result.phonopy.supercell.cell) == pytest.approx(2 * 3.58982)
-    with pytest.raises(StructureError, match="got both"):
+    with pytest.raises(ArgumentError, match="got both"):
         phonons(copper, supercell_matrix=(2, 2, 2), min_length=7.0)
 
 

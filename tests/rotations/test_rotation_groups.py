@@ -78,7 +78,7 @@ def test_random_rotations_are_uniform_and_reproducible():
     [
         ("cubic", "unknown scheme 'cubic'; expected none, octahedral"),
         ("lebedev", "unknown scheme 'lebedev'"),
-        ("crystal", "pass the undisplaced crystal, an ase.Atoms"),
+        ("crystal", r"give the undisplaced crystal \(`ase.Atoms`\)"),
         ("lebedev 4", "no Lebedev rule of degree 4; expected an odd number"),
         ("random -1", "unknown scheme 'random -1'"),
         ("auto", "is for calculators of model files"),
