@@ -101,7 +101,7 @@ def test_a_converted_model(tmp_path, name, remedy):
 
 
 def test_reading_needs_permission(checkpoint):
-    refused("--allow-pickle", checkpoint, allow_pickle=False)
+    refused("pass `allow_pickle=True`", checkpoint, allow_pickle=False)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.9])

@@ -278,7 +278,7 @@ def test_unsupported_models_are_refused_by_name(folder, name):
 
 @pytest.mark.parametrize("ending", ["ckpt", "nequip.zip"])
 def test_reading_needs_permission(folder, ending):
-    refused("--allow-pickle", folder / f"nequip.{ending}", allow_pickle=False)
+    refused("pass `allow_pickle=True`", folder / f"nequip.{ending}", allow_pickle=False)
 
 
 @pytest.mark.parametrize("ending", ["ckpt", "nequip.zip"])

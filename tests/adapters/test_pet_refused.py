@@ -127,7 +127,7 @@ def test_other_targets_are_named_and_left_out_on_request(tmp_path):
 
 
 def test_pickles_and_modals_are_refused(checkpoint):
-    refused(checkpoint, "--allow-pickle", allow_pickle=False)
+    refused(checkpoint, "pass `allow_pickle=True`", allow_pickle=False)
     refused(checkpoint, "`modal` means nothing for PET", modal="pbe")
 
 

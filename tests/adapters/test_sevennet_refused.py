@@ -27,7 +27,7 @@ def refused(message: str, source, **options) -> None:
 
 
 def test_a_pickle_needs_permission(small):
-    refused("pass `--allow-pickle`", small, allow_pickle=False)
+    refused("pass `allow_pickle=True`", small, allow_pickle=False)
 
 
 def test_names(monkeypatch, tmp_path):
@@ -48,7 +48,9 @@ def test_a_damaged_checkpoint(small, tmp_path, kept):
 
 def test_another_family_is_told_whose_it_is(small):
     for path in (small, Path(util.pretrained_name_to_path("7net-0"))):
-        with pytest.raises(AdapterError, match="is a checkpoint of sevennet, not of nequip; use `--from"):
+        with pytest.raises(
+            AdapterError, match='is a checkpoint of sevennet, not of nequip; use `family="sevennet"`'
+        ):
             adapt("nequip", path, allow_pickle=True)
 
 
