@@ -227,11 +227,13 @@ def run_settings(document_sha256: str, content, **defaults) -> dict:
             chosen[f"{name}_sha256"] = None if value is None else _content(value)
         else:
             chosen[name] = defaults.get(name) if value is None else value
-    scheme = chosen.get("symmetrize")
-    if "auto" not in (scheme, *chosen.get("schemes", ())):
+    schemes = chosen.get("symmetrize") or ()
+    schemes = [schemes] if isinstance(schemes, str) else schemes  # some commands take several
+    if "auto" not in schemes:
         chosen.pop("tolerance", None)
-    if isinstance(scheme, str) and scheme.startswith("file "):
-        chosen["rotations_sha256"] = _content(Path(scheme.removeprefix("file ")))
+    files = [Path(scheme.removeprefix("file ")) for scheme in schemes if scheme.startswith("file ")]
+    if files:
+        chosen["rotations_sha256"] = [_content(file) for file in files]
     known = {"command": context.command.name, "model_document_sha256": document_sha256}
     known["structure_sha256"] = content
     return plain(known | chosen)

@@ -31,6 +31,7 @@ from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of, r
 
 RESULTS = "results.json"
 RELAXED = "relaxed.extxyz"
+VERSIONS = ("ase_mlip", "torch", "ase", "phonopy", "symfc", "spglib")  # of those that make numbers
 
 
 @dataclass
@@ -95,8 +96,8 @@ def validate(
     structures : mapping of ase.Atoms
         by name, which is also that of their folders
     output : str or Path
-        folder; steps that it holds already, of the same model, structure, reference and settings, are not
-        repeated; the entry ``anew`` of a structure says why others were
+        folder; steps that it holds already, of the same model, structure, reference, settings and
+        versions, are not repeated; the entry ``anew`` of a structure says why others were
     settings : Settings, optional
         what is done
     device : str
@@ -104,7 +105,7 @@ def validate(
     processes : int, optional
         structures at a time; by default as many as there are cores, which share the threads
     overwrite : bool
-        whether steps of another model, structure, reference or settings are replaced, or refused
+        whether steps of another model, structure, reference, settings or versions are replaced, or refused
     progress : callable, optional
         called as ``progress(done, total)`` with steps
 
@@ -277,7 +278,6 @@ def _record(stored: dict, job: Job, made: dict) -> dict:
     """What is kept of a structure: its steps, if they were ``made`` with the same, else a line why not."""
     fresh = {
         "made_with": made,
-        "versions": versions(),  # for people to look up; an update makes no result another one
         "formula": job.atoms.get_chemical_formula(),
         "n_atoms": len(job.atoms),
         "steps": {},
@@ -299,9 +299,11 @@ def _made_with(info: ModelInfo, job: Job) -> dict:
     digest = hashlib.sha256()
     for array in (job.atoms.numbers, job.atoms.positions, job.atoms.cell.array, job.atoms.pbc):
         digest.update(array.tobytes())
+    known = versions()
     return {
         "model_document_sha256": info.document_sha256,
         "structure_sha256": digest.hexdigest(),
         "reference_sha256": None if folder is None else reference_digest(folder),
         "settings": settings,
+        "versions": {name: known[name] for name in VERSIONS},
     }

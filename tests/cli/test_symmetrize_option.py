@@ -168,6 +168,23 @@ def test_symmetry_measures_what_auto_chooses():
     assert "averaging: octahedral (24 evaluations), chosen for" in result.stderr
 
 
+def test_tolerance_and_rotations_of_one_of_several_schemes_count_as_settings(tmp_path):
+    rotations = tmp_path / "rotations.txt"
+    arguments = ("--symmetrize", "auto", "--symmetrize", f"file:{rotations}", "--orientations", 2)
+
+    def run(tolerance):
+        written = ("--tolerance", tolerance, "-o", tmp_path / "out")
+        return invoke("symmetry", "pet-si", STRUCTURE, *arguments, *written)
+
+    invoke("rotations", "octahedral", "-o", rotations)
+    assert run(0.5).exit_code == 0 and run(0.5).exit_code == 0
+    result = run(0.4)
+    assert result.exit_code == 1 and "tolerance" in result.stderr and "--overwrite" in result.stderr
+    invoke("rotations", "icosahedral", "-o", rotations, "--overwrite")
+    result = run(0.5)
+    assert result.exit_code == 1 and "rotations" in result.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_names_no_other_command(command):
     """And no default of one."""

@@ -123,9 +123,12 @@ def relax(
 
 def _settings(calculator: MLIPCalculator) -> dict:
     """What relaxed structures depend on: a run with more --steps, or of other structures beside, goes on."""
+    from ...calculators.identity import made_with
+
     known = run_settings(calculator.model.info.document_sha256, None, fmax=FMAX)
     if known["symmetrize"] == "auto":
         known["averaging"] = None if calculator.averaging is None else calculator.averaging.name
+    known["versions"] = made_with(calculator)["versions"]
     return {name: value for name, value in known.items() if name not in ("structure_sha256", "steps")}
 
 
