@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..folder_lock import locked
 from . import forecast
@@ -150,6 +151,18 @@ def _of_selection(progress: Callable[[int, int, str], None]) -> Callable[[str, i
 
 
 def _compute(
+    inputs: Inputs,
+    settings: DesignSettings,
+    progress: Callable[[int, int, str], None],
+    folder: FilePath | None,
+) -> DesignResult:
+    # very many small products: more threads gain little, and beside other work each waits for the others in a
+    # busy loop, which took ten times the processor time
+    with threadpool_limits(1, user_api="blas"):
+        return _selected(inputs, settings, progress, folder)
+
+
+def _selected(
     inputs: Inputs,
     settings: DesignSettings,
     progress: Callable[[int, int, str], None],
