@@ -26,7 +26,7 @@ from ase.build import bulk
 from ase_mlip import MLIPCalculator, load_model
 from ase_mlip.building import _build, _ops
 from ase_mlip.building.device import covers, find_gpus
-from ase_mlip.calculators import batch_limit
+from ase_mlip.calculators.batches import batch_limit
 from ase_mlip.graph.neighbors import NeighborList
 from ase_mlip.model_file.model import shipped_models
 

@@ -15,7 +15,7 @@ from ase import Atoms, units
 from ase.io import read
 from loss_entropy_models import RUNS, Recipe
 
-from ase_mlip.calculators.batch_evaluator import BatchEvaluator
+from ase_mlip.calculators.batches.batch_evaluator import BatchEvaluator
 from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.checks.evaluate import evaluate
 from ase_mlip.data.references import ReferenceKeys, sample_from_atoms

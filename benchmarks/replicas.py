@@ -70,7 +70,7 @@ def measure_model(name: str, repeats: int, calls: int) -> list[Row]:
     from ase.build import bulk
 
     from ase_mlip import MLIPCalculator, load_model
-    from ase_mlip.calculators.batch_evaluator import BatchEvaluator
+    from ase_mlip.calculators.batches.batch_evaluator import BatchEvaluator
     from ase_mlip.dynamics.replicas import one_by_one
 
     model = load_model(name, "cpu")

@@ -27,10 +27,10 @@ from ase.io import read
 from ase_mlip import MLIPCalculator
 from ase_mlip.errors import MLIPError, SupercellWarning
 from ase_mlip.lattice_dynamics.bands import IMAGINARY
-from ase_mlip.lattice_dynamics.cells import to_ase
+from ase_mlip.lattice_dynamics.comparison import compare_phonons, load_reference
 from ase_mlip.lattice_dynamics.kappa_srme import read_references
 from ase_mlip.lattice_dynamics.phonons import phonons
-from ase_mlip.lattice_dynamics.reference import compare_phonons, load_reference
+from ase_mlip.lattice_dynamics.supercells.cells import to_ase
 
 DIRECTORIES = ("NaCl", "MgO", "Si", "SnO2", "TiO2-anatase")
 # Every structure type in the first rows: a run that is stopped early has seen them all.

@@ -30,8 +30,8 @@ from harness import Case, Lammps, expected_frame, in_lammps_frame, read_frames
 from ase_mlip import MLIPCalculator
 from ase_mlip.checks.evaluate import evaluate
 from ase_mlip.lammps import lammps_run
+from ase_mlip.lattice_dynamics.comparison import compare_phonons
 from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
-from ase_mlip.lattice_dynamics.reference import compare_phonons
 from ase_mlip.mechanics.elasticity import elastic_constants
 from ase_mlip.model_file.info import find_model
 

@@ -26,9 +26,9 @@ from ase_mlip.dynamics.lammps_md import run_nve_lammps
 from ase_mlip.dynamics.md import draw_velocities, run_nve
 from ase_mlip.errors import SupercellWarning
 from ase_mlip.lattice_dynamics.audit import audit_phonons
+from ase_mlip.lattice_dynamics.comparison import compare_phonons
 from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
 from ase_mlip.lattice_dynamics.phonons import phonons
-from ase_mlip.lattice_dynamics.reference import compare_phonons
 from ase_mlip.model_file.info import find_model
 from ase_mlip.relaxation.relax import relax
 from ase_mlip.report import silicon

@@ -14,8 +14,8 @@ from ase.calculators.emt import EMT
 from phonopy import Phonopy
 
 from ase_mlip.errors import DataError
-from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.files import Checkpoint
+from ase_mlip.lattice_dynamics.supercells.cells import to_phonopy
 from ase_mlip.provenance import write_atomically
 from ase_mlip.relaxation.relax import relax
 from ase_mlip.relaxation.store import Store, to_frame

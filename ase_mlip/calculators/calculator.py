@@ -27,11 +27,11 @@ from .arguments import (
     resolve_averaging,
     resolve_model,
 )
-from .batch_limit import BatchLimit
+from .batches.batch_limit import BatchLimit
+from .batches.many import in_batches, results_of_batch
 from .diagnostics.leverage import GraphLeverage, leverage_diagnostics
 from .diagnostics.residual import choose_averaging
 from .diagnostics.visited import ExtrapolationWatch
-from .many import in_batches, results_of_batch
 from .native_snnp import NativeSNNP, chosen_native
 from .properties import IMPLEMENTED, absent, outputs_for, why_absent
 from .results import ase_results, require_atoms, rotational_spreads
@@ -122,6 +122,19 @@ class MLIPCalculator(Calculator):
     the undisplaced supercell, as :func:`ase_mlip.phonons` does (docs/phonons.md).
 
     The calculator may be used for several structures in turn and pickles by the path of its model.
+
+    Examples
+    --------
+    The primitive cell of silicon, with a potential that the package ships:
+
+    >>> from ase.build import bulk
+    >>> from ase_mlip import MLIPCalculator
+    >>> atoms = bulk("Si")
+    >>> atoms.calc = MLIPCalculator("snnp-si")
+    >>> print(f"{atoms.get_potential_energy():.3f} eV")
+    -10.838 eV
+    >>> print(f"{-atoms.get_stress()[:3].mean() * 160.2:.1f} GPa")
+    2.0 GPa
     """
 
     implemented_properties = [*IMPLEMENTED]

@@ -59,6 +59,19 @@ class Ensemble(Calculator):
         and ``structure_leverage`` of members that were made with ``leverage=True``
     members : list of ASE calculators
         each has its own results and diagnostics of the same structure
+
+    Examples
+    --------
+    Two potentials for silicon as a committee, whose deviation is in eV/Å:
+
+    >>> from ase.build import bulk
+    >>> from ase_mlip import Ensemble
+    >>> atoms = bulk("Si", cubic=True)
+    >>> atoms.rattle(0.1, seed=0)
+    >>> atoms.calc = Ensemble.from_files(["snnp-si", "pet-si"])
+    >>> energy = atoms.get_potential_energy()  # their mean
+    >>> print(f"{atoms.calc.diagnostics['forces_deviation'].max():.2f}")
+    0.15
     """
 
     implemented_properties = [*MEANS]
@@ -259,6 +272,22 @@ class DeviationWriter:
         the atoms have no :class:`Ensemble`, or ``stop_above`` is not positive
     DeviationExceeded
         from the dynamics, once the line with that deviation is written
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from ase import units
+    >>> from ase.build import bulk
+    >>> from ase.md.verlet import VelocityVerlet
+    >>> from ase_mlip import DeviationWriter, Ensemble
+    >>> atoms = bulk("Si", cubic=True)
+    >>> atoms.rattle(0.05, seed=0)
+    >>> atoms.calc = Ensemble.from_files(["snnp-si", "pet-si"])
+    >>> dynamics = VelocityVerlet(atoms, timestep=1.0 * units.fs)
+    >>> dynamics.attach(DeviationWriter(dynamics, "model_devi.out"), interval=5)
+    >>> finished = dynamics.run(10)
+    >>> len(Path("model_devi.out").read_text().splitlines())  # a header, and steps 0, 5 and 10
+    4
     """
 
     def __init__(

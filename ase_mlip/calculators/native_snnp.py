@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import MLIPError
 from ..graph.neighbors import NeighborList, pair_table
 from ..graph.stored_list import StoredList
-from ..model_file.first_contract import unwrapped
+from ..model_file.earlier.first_contract import unwrapped
 from ..model_file.model import Model
 from ..model_file.self_test import check_native
 from ..rotations.averaging import Averaging

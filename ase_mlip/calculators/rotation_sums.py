@@ -16,7 +16,7 @@ from ..graph.neighbors import Graph
 from ..model_file.model import Model
 from ..rotations.averaging import Averaging
 from ..voigt import COLUMNS, ROWS, symmetric
-from .batch_limit import BatchLimit
+from .batches.batch_limit import BatchLimit
 
 
 class Moments:

@@ -70,6 +70,20 @@ class SymmetrizedCalculator(Calculator):
     ------
     MLIPError
         an unknown scheme, or ``"auto"``, which needs a model file
+
+    Examples
+    --------
+    A network that does not know rotations pulls at atoms that symmetry holds:
+
+    >>> from ase.build import bulk
+    >>> from ase_mlip import MLIPCalculator, SymmetrizedCalculator
+    >>> atoms = bulk("Si", cubic=True)
+    >>> atoms.calc = MLIPCalculator("pet-si", dtype="float64")
+    >>> print(abs(atoms.get_forces()).max() > 1e-6)
+    True
+    >>> atoms.calc = SymmetrizedCalculator(atoms.calc, "octahedral+inversion")
+    >>> print(abs(atoms.get_forces()).max() < 1e-10)
+    True
     """
 
     def __init__(

@@ -89,6 +89,13 @@ def check(
         ``structure`` is none that this model can evaluate
     DataError, FileNotFoundError
         a file of a structure that cannot be read
+
+    Examples
+    --------
+    >>> from ase_mlip import check
+    >>> found = check("snnp-si")
+    >>> [result.name for result in found if result.passed is False]
+    []
     """
     if isinstance(model, Model):
         model = in_dtype(model, dtype)

@@ -163,6 +163,21 @@ def evaluate(
         a structure the model cannot evaluate
     MLIPError
         an unknown ``symmetrize``, or ``"crystal"``, since structures with references are displaced
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.singlepoint import SinglePointCalculator
+    >>> from ase_mlip import MLIPCalculator, evaluate
+    >>> frames = []
+    >>> for seed in range(3):
+    ...     frames.append(bulk("Si", cubic=True))
+    ...     frames[-1].rattle(0.05, seed=seed)
+    ...     forces = MLIPCalculator("pet-si").get_forces(frames[-1])  # in place of those of a DFT code
+    ...     frames[-1].calc = SinglePointCalculator(frames[-1], energy=-43.4, forces=forces)
+    >>> found = evaluate("snnp-si", frames)
+    >>> found.forces_rmse < 0.2  # eV/Å
+    True
     """
     if is_crystal(symmetrize):
         raise ArgumentError(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..errors import MLIPError
 from ..model_file import self_test
+from ..model_file.earlier.first_contract import unwrapped
 from ..model_file.export import export_model
-from ..model_file.first_contract import unwrapped
 from ..model_file.info import ModelInfo
 from ..model_file.leverage_file import write_leverage
 from ..model_file.model import Model, load_model

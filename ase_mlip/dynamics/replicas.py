@@ -82,8 +82,8 @@ def run_replicas(
     """Run replicas until their time is up, each until it becomes unstable.
 
     A replica's run follows from its start and its seed: it is the same whichever others there are, as far as
-    ``evaluate`` gives the same numbers for it (what :mod:`ase_mlip.calculators.batch_evaluator` gives: to
-    rounding).
+    ``evaluate`` gives the same numbers for it (what
+    :mod:`ase_mlip.calculators.batches.batch_evaluator` gives: to rounding).
 
     Parameters
     ----------

@@ -107,6 +107,21 @@ def landscape(
         a model whose weights cannot be moved
     OutputInUseError
         another process computes into the same folder
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.singlepoint import SinglePointCalculator
+    >>> from ase_mlip import MLIPCalculator, landscape
+    >>> frames = []
+    >>> for seed in range(3):
+    ...     frames.append(bulk("Si", cubic=True))
+    ...     frames[-1].rattle(0.05, seed=seed)
+    ...     forces = MLIPCalculator("pet-si").get_forces(frames[-1])  # in place of a DFT code's
+    ...     frames[-1].calc = SinglePointCalculator(frames[-1], energy=-43.4, forces=forces)
+    >>> found = landscape("snnp-si", frames, lines=4, points=21)
+    >>> print(f"S = {found.numbers['S']:.1f}")
+    S = -3.9
     """
     x, wanted = positions(points, span), checked_names(predictors)
     kind, lines = _checked_directions(directions), _checked_lines(lines, plane)

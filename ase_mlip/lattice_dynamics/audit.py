@@ -24,12 +24,12 @@ from ..calculators.inputs import renamed
 from ..crystals import require_positive
 from ..errors import PrecisionWarning
 from .bands import ACOUSTIC, DEGENERATE, frequencies_at, special_points
-from .cells import new_phonopy, to_ase, to_phonopy
 from .cosets import averaged_forces
 from .files import Checkpoint
 from .input import average_over_relaxed, check_input, relaxed_within_symmetry
 from .phonons import sum_rule_error
-from .supercell import find_supercell, warn_if_small
+from .supercells.cells import new_phonopy, to_ase, to_phonopy
+from .supercells.supercell import find_supercell, warn_if_small
 
 if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
@@ -155,7 +155,7 @@ def audit_phonons(
     _warn_of_rounding(work.calc, distance)
     if relax_first:
         relaxed_within_symmetry(work, allow_unrelaxed, input_symprec)
-    average_over_relaxed(work, symmetrize, symprec)
+    average_over_relaxed(work, symmetrize, input_symprec)
     calculator = work.calc
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)

@@ -30,10 +30,10 @@ from ..crystals import (
 )
 from ..errors import ArgumentError, MLIPError, StructureError
 from .bands import ACOUSTIC, DEGENERATE
-from .cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
 from .files import Checkpoint
 from .results import ConductivityResult
-from .supercell import find_supercell
+from .supercells.cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
+from .supercells.supercell import find_supercell
 
 if TYPE_CHECKING:
     from phono3py import Phono3py
@@ -57,6 +57,7 @@ def thermal_conductivity(
     boundary_mfp: float | None = 1e6,
     pair_cutoff: float | None = None,
     symmetrize: Scheme | None = None,
+    input_symprec: float = 1e-2,
     symprec: float = 1e-5,
     max_residual: float = 0.05,
     checkpoint: str | Path | None = None,
@@ -93,7 +94,10 @@ def thermal_conductivity(
         leave out pairs of displaced atoms further apart, Å
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
-        the calculator as it is. ``"crystal"`` is the point group of ``atoms``, ``"auto"`` chooses by them
+        the calculator as it is. ``"crystal"`` is the point group that ``atoms`` have within
+        ``input_symprec``, ``"auto"`` chooses by them
+    input_symprec : float
+        tolerance for that point group, Å; files give a few digits
     symprec : float
         tolerance for symmetry, Å
     max_residual : float
@@ -131,6 +135,17 @@ def thermal_conductivity(
     ----------
     A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015); M. Simoncelli, N. Marzari and F. Mauri,
     Nat. Phys. 15, 809 (2019).
+
+    Examples
+    --------
+    A coarse look at silicon, which takes seconds; cells and mesh are to be converged:
+
+    >>> from ase.build import bulk
+    >>> from ase_mlip import relax, thermal_conductivity
+    >>> crystal = relax(bulk("Si"), "snnp-si", cell=True, fmax=1e-4).atoms
+    >>> found = thermal_conductivity(crystal, "snnp-si", supercell_matrix=(2, 2, 2), mesh=(5, 5, 5))
+    >>> found.stable
+    True
     """
     require_positive(distance=distance)
     mesh = as_mesh(mesh)
@@ -138,7 +153,7 @@ def thermal_conductivity(
     work = structure_with_calculator(atoms, calculator, "thermal_conductivity", dtype="float64")
     require_crystal(work, "thermal_conductivity")
     require_right_handed(work, "thermal_conductivity")
-    average_model(work, symmetrize, "thermal_conductivity", symprec)
+    average_model(work, symmetrize, "thermal_conductivity", input_symprec)
     refuse_random(work.calc, "thermal_conductivity")
     refuse_constraints(work, "thermal_conductivity")
     warn_of_single_precision(work.calc, "thermal_conductivity")

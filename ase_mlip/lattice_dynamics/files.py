@@ -15,7 +15,7 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from ..calculators.identity import difference, is_known, made_with
 from ..provenance import write_atomically, write_json
-from .cells import to_ase
+from .supercells.cells import to_ase
 
 SAME_FORCES = 1e-4  # of the largest force: what rounding in float32 and on other machines may change
 SMALLEST_FORCE = 1e-6  # eV/Å

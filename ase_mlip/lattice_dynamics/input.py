@@ -25,8 +25,8 @@ from ..errors import StructureError
 from ..relaxation.relax import relax
 from ..relaxation.result import RelaxResult
 from ..relaxation.symmetry import moves
-from .cells import require_right_handed
-from .supercell import check_supercell
+from .supercells.cells import require_right_handed
+from .supercells.supercell import check_supercell
 
 if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
@@ -135,7 +135,10 @@ def preparation(result: RelaxResult) -> dict:
     return asdict(result.refinement)
 
 
-def average_over_relaxed(atoms: Atoms, symmetrize: Scheme | None, symprec: float) -> None:
-    """With ``symmetrize="crystal"``: average the calculator of the relaxed crystal over its point group."""
+def average_over_relaxed(atoms: Atoms, symmetrize: Scheme | None, input_symprec: float) -> None:
+    """With ``symmetrize="crystal"``: average the calculator of the crystal over its point group.
+
+    A crystal that was not relaxed here has it within ``input_symprec`` Å only; a relaxed one has it exactly.
+    """
     if is_crystal(symmetrize):
-        average_model(atoms, symmetrize, "phonons", symprec)
+        average_model(atoms, symmetrize, "phonons", input_symprec)

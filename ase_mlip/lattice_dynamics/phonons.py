@@ -19,12 +19,12 @@ from ..calculators.inputs import renamed
 from ..crystals import largest_force, require_positive, space_group
 from ..errors import StructureError
 from .bands import IMAGINARY, band_structure, check_path, frequencies_at
-from .cells import as_mesh, new_phonopy, to_ase
 from .cosets import averaged_forces
 from .files import Checkpoint
 from .input import average_over_relaxed, check_input, relaxed_within_symmetry
 from .results import PhononResult
-from .supercell import find_supercell, warn_if_small, width_of
+from .supercells.cells import as_mesh, new_phonopy, to_ase
+from .supercells.supercell import find_supercell, warn_if_small, width_of
 from .thermal import thermal_properties
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def phonons(
         q-points for the density of states
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
-        the calculator as it is. ``"crystal"`` is the point group of the relaxed crystal, over which the
-        displaced supercells are averaged; ``"auto"`` chooses by ``atoms``
+        the calculator as it is. ``"crystal"`` is the point group that the crystal, relaxed if it is, has
+        within ``input_symprec``; displaced supercells are averaged over it. ``"auto"`` chooses by ``atoms``
     relax_first : bool
         make the symmetry within ``input_symprec`` exact and relax atoms and cell within it; otherwise
         ``atoms`` must be relaxed
@@ -132,6 +132,14 @@ def phonons(
     References
     ----------
     A. Togo, J. Phys. Soc. Jpn. 92, 012001 (2023).
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_mlip import phonons
+    >>> found = phonons(bulk("Si"), "snnp-si", mesh=(8, 8, 8))
+    >>> found.stable
+    True
     """
     refuse_symmetry(symmetry, "phonons")
     require_positive(distance=distance, points=points)
@@ -141,7 +149,7 @@ def phonons(
         crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, symprec, is_symmetry)
         check_path(to_ase(crystal.primitive), path)
     relaxation = relaxed_within_symmetry(work, allow_unrelaxed, input_symprec) if relax_first else None
-    average_over_relaxed(work, symmetrize, symprec)
+    average_over_relaxed(work, symmetrize, input_symprec)
     calculator = work.calc
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)

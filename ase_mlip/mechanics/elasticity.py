@@ -224,6 +224,15 @@ def elastic_constants(
     -----
     PrecisionWarning
         for a model in float32
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_mlip import elastic_constants, relax
+    >>> crystal = relax(bulk("Si", cubic=True), "snnp-si", cell=True, fmax=1e-4).atoms
+    >>> found = elastic_constants(crystal, "snnp-si")
+    >>> print(found.stiffness[0, 0].round(), found.stiffness[0, 1].round())  # C11 and C12, GPa
+    143.0 62.0
     """
     remedy = 'the average of the stiffness is `impose_symmetry`, that of the model `symmetrize="crystal"`'
     refuse_symmetry(symmetry, "elastic_constants", remedy)

@@ -199,6 +199,14 @@ def equation_of_state(
     References
     ----------
     F. Birch, Phys. Rev. 71, 809 (1947); the form fitted here is that of ``ase.eos``.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_mlip import equation_of_state
+    >>> found = equation_of_state(bulk("Si"), "snnp-si")
+    >>> print(f"{found.bulk_modulus:.0f} GPa")
+    89 GPa
     """
     work = structure_with_calculator(atoms, calculator, "equation_of_state", dtype="float64")
     require_crystal(work, "equation_of_state")

@@ -26,7 +26,7 @@ from ..rotations.averaging import Averaging
 from ..voigt import antisymmetric
 from . import archive, self_test
 from .code import NAMESPACES, check_code
-from .first_contract import unwrapped
+from .earlier.first_contract import unwrapped
 from .info import KNOWN_OUTPUTS, ModelInfo
 from .potential import Potential
 from .symmetrized_model import SymmetrizedModel
@@ -77,6 +77,18 @@ def export_model(
         what ``reference`` describes
     OSError
         the file cannot be written
+
+    Examples
+    --------
+    A shipped potential, averaged over the rotations of the crystal it is for:
+
+    >>> from ase.build import bulk
+    >>> from ase_mlip import export_model, load_model
+    >>> from ase_mlip.rotations.schemes import find_averaging
+    >>> model = load_model("pet-si")
+    >>> info = export_model(model.module, "crystal.pt", model.info, averaging=find_averaging(bulk("Si")))
+    >>> info.symmetrization["rotations"]
+    48
     """
     _ops.load()
     with _torchscript.calling():

@@ -79,6 +79,13 @@ class ModelInfo:
         of the file that was read; what is written has the present one
     document_sha256 : str
         of the document's bytes; in a file of schema 1, of its canonical form
+
+    Examples
+    --------
+    >>> from ase_mlip import load_model
+    >>> info = load_model("snnp-si").info
+    >>> info.name, info.cutoff, info.conservative
+    ('snnp-si', 5.0, True)
     """
 
     name: str

@@ -24,8 +24,8 @@ from ..building.device import on_first_that_works
 from ..errors import MLIPError, ModelFileError
 from ..rotations.averaging import PLAIN, Averaging
 from . import archive
+from .earlier.first_schema import in_present_schema
 from .export import export_model
-from .first_schema import in_present_schema
 from .info import ModelInfo, find_model, parse_document, read_info, shipped_models
 from .leverage_file import MEMBER, Leverage, read_leverage
 from .self_test import check_species, exported_rotations
@@ -220,6 +220,13 @@ def load_model(
         unknown dtype or device, or the system refuses the threads that torch is set to
     BuildError
         the operators are missing and cannot be built
+
+    Examples
+    --------
+    >>> from ase_mlip import load_model
+    >>> model = load_model("snnp-si", device="cpu")
+    >>> model.info.species
+    [14]
     """
     path = find_model(path_or_name)
     info = parse_document(archive.read_document(path), path)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .derivatives import Graph, derived, of_network
-from .first_contract import in_second_contract
+from .earlier.first_contract import in_second_contract
 
 
 class SymmetrizedModel(torch.nn.Module):
@@ -41,6 +41,19 @@ class SymmetrizedModel(torch.nn.Module):
     ------
     ValueError
         matrices that are not orthogonal, weights that do not sum to 1, or other shapes
+
+    Examples
+    --------
+    A network that is averaged over the 24 rotations of a cube:
+
+    >>> from ase_mlip import SymmetrizedModel
+    >>> from ase_mlip.networks.snnp.hypers import SNNPHypers
+    >>> from ase_mlip.networks.snnp.snnp import SNNP
+    >>> from ase_mlip.rotations.schemes import find_averaging
+    >>> cube = find_averaging("octahedral")
+    >>> averaged = SymmetrizedModel(SNNP(SNNPHypers(species=[14])), cube.rotations, cube.weights)
+    >>> averaged.rotations.shape
+    torch.Size([24, 3, 3])
     """
 
     blocked: Final[bool]

@@ -114,6 +114,20 @@ def design(
         process writes ``output``, or a design of other settings is there
     OSError
         a file cannot be read or written
+
+    Examples
+    --------
+    Which four of ten rattled crystals should be calculated first?
+
+    >>> from ase.build import bulk
+    >>> from ase_mlip import design
+    >>> pool = []
+    >>> for seed in range(10):
+    ...     pool.append(bulk("Cu", cubic=True) * (2, 1, 1))
+    ...     pool[-1].rattle(0.02 * (1 + seed), seed=seed)
+    >>> found = design(pool, pick=4)
+    >>> sorted(pick.place for pick in found.picks)
+    [4, 6, 8, 9]
     """
     settings = DesignSettings(
         pick=pick, budget=budget, basis=str(basis), criterion=criterion, labels=labels,

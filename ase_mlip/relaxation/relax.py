@@ -140,6 +140,16 @@ def relax(
     References
     ----------
     E. Bitzek, P. Koskinen, F. Gähler, M. Moseler and P. Gumbsch, Phys. Rev. Lett. 97, 170201 (2006): FIRE.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase_mlip import relax
+    >>> found = relax(bulk("Si", a=5.6), "snnp-si", cell=True, fmax=1e-3)
+    >>> found.converged
+    True
+    >>> print(f"{found.atoms.cell.cellpar()[0] * 2**0.5:.3f} Å")  # the cubic cell's edge
+    5.470 Å
     """
     refuse_symmetry(
         symmetry, "relax", '"fix" is `keep_space_group=True`, "average" is `symmetrize="crystal"`'

@@ -17,10 +17,10 @@ from ..calculators.diagnostics import anisotropy
 from ..crystals import SYMPREC, repeats
 from ..errors import MLIPError, StructureError
 from ..lattice_dynamics.audit import audit_phonons
+from ..lattice_dynamics.comparison import compare_with, load_reference
 from ..lattice_dynamics.files import write_results
 from ..lattice_dynamics.input import relaxed_within_symmetry
 from ..lattice_dynamics.phonons import phonons
-from ..lattice_dynamics.reference import compare_with, load_reference
 from ..mechanics.elasticity import elastic_constants
 from ..pictures import plots
 from ..pictures.elastic import plot_elastic

@@ -90,8 +90,8 @@ def md_stability(
         holds or raises the temperature; None is constant energy
     evaluate : callable, optional
         energies and forces of many replicas at once in place of the calculator
-        (:class:`ase_mlip.calculators.batch_evaluator.BatchEvaluator`): the replicas of ``engine="ase"`` then
-        run in step
+        (:class:`ase_mlip.calculators.batches.batch_evaluator.BatchEvaluator`): the replicas of
+        ``engine="ase"`` then run in step
     criteria : Criteria, optional
         what is unstable, by default ``Criteria()``
     rdf_frames : iterable of ase.Atoms, str or Path, optional
@@ -131,6 +131,16 @@ def md_stability(
     steps, so that they give the same verdict as long as chaos has not separated their trajectories. (Their
     random numbers differ, so that Langevin's trajectories do from the first step.) A replica ends at its
     first failure.
+
+    Examples
+    --------
+    >>> from ase import units
+    >>> from ase.build import bulk
+    >>> from ase_mlip import md_stability
+    >>> crystal = bulk("Si", cubic=True)
+    >>> found = md_stability(crystal, "snnp-si", temperature_K=300.0, time=50 * units.fs, replicas=2)
+    >>> found.stable
+    True
     """
     atoms = as_structure(atoms)
     _check_arguments(len(atoms), engine, timestep, time, replicas, interval, temperature_K)

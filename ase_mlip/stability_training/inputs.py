@@ -17,8 +17,8 @@ from ..dynamics.criteria import Criteria, Frame, Monitor
 from ..errors import DataError, StructureError
 from ..graph.pairs import find_pairs
 from ..training.loss import Scales, scales_of
-from .observables import BondLengths, Distances, NonbondedDistance, Observable, Pressure
-from .reference import Target, check_same_system, read_reference
+from .observables.kinds import BondLengths, Distances, NonbondedDistance, Observable, Pressure
+from .observables.reference_values import Target, check_same_system, read_reference
 from .settings import ObservableConfig, StabilizeConfig
 from .trainable import Trainable, open_trainable
 

@@ -24,7 +24,7 @@ from .estimator import (
     local_coefficients,
 )
 from .gradients import add_errors, add_pressures, add_weighted_energies
-from .reference import Target
+from .observables.reference_values import Target
 from .samplers import Track
 from .settings import LearningConfig
 from .trainable import Trainable

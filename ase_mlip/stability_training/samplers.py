@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from ase import Atoms, units
 
-from ..calculators.batch_evaluator import BatchEvaluator
+from ..calculators.batches.batch_evaluator import BatchEvaluator
 from ..dynamics.criteria import Criteria, Failure, Frame, Monitor
 from ..dynamics.engines import lammps_frames
 from ..dynamics.md import PICOSECOND

@@ -23,8 +23,8 @@ from ..data.references import Sample
 from ..errors import MLIPError, ModelFileError
 from ..graph.neighbors import Graph, build_graph, concatenate
 from ..model_file import self_test
+from ..model_file.earlier.first_contract import in_second_contract
 from ..model_file.export import export_model
-from ..model_file.first_contract import in_second_contract
 from ..model_file.info import ModelInfo
 from ..model_file.model import Model, load_model
 from ..model_file.symmetrized_model import SymmetrizedModel

@@ -14,8 +14,8 @@ from . import gradients
 from .inputs import Inputs
 from .learning import Learned, Learner
 from .loop import Point, refuse_still
-from .observables import mean_square_displacement
-from .reference import Target
+from .observables.kinds import mean_square_displacement
+from .observables.reference_values import Target
 from .samplers import Sampler, Track
 from .settings import StabilizeConfig
 

@@ -206,8 +206,8 @@ def test_structures_that_do_not_fit_together_are_evaluated_apart(greedy, monkeyp
         atoms.rattle(0.05, seed=seed)
     calculators = [MLIPCalculator(load_model(path, "cpu", "float64")) for path in greedy]
     expected = calculators[1].evaluate(structures, ["energy", "forces"])
-    monkeypatch.setattr("ase_mlip.calculators.batch_limit.FIRST_BATCH", 10**6)
-    limit = "ase_mlip.calculators.batch_limit.BatchLimit"
+    monkeypatch.setattr("ase_mlip.calculators.batches.batch_limit.FIRST_BATCH", 10**6)
+    limit = "ase_mlip.calculators.batches.batch_limit.BatchLimit"
     monkeypatch.setattr(
         f"{limit}.__init__", lambda self, device: vars(self).update(_on_gpu=False, edges=10**6)
     )

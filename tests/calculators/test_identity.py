@@ -14,9 +14,9 @@ from ase_mlip import Ensemble, MLIPCalculator, SymmetrizedCalculator
 from ase_mlip.calculators import identity as module
 from ase_mlip.calculators.identity import difference, is_known, made_with
 from ase_mlip.lattice_dynamics.audit import audit_phonons
-from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.files import Checkpoint
 from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.lattice_dynamics.supercells.cells import to_phonopy
 
 OPTIONS = {"mesh": (2, 2, 2), "relax_first": False}
 

@@ -150,7 +150,7 @@ def test_files_of_users_are_read_in_one_place():
     """Others that call ASE's reader read forces of displaced supercells, or what the package wrote."""
     package = Path(relaxation.__file__).parents[1]
     others = {
-        "lattice_dynamics/reference.py",
+        "lattice_dynamics/comparison.py",
         "report/validate.py",
         "relaxation/relax.py",
         "relaxation/store.py",

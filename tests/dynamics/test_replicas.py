@@ -8,7 +8,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.calculators.batch_evaluator import BatchEvaluator
+from ase_mlip.calculators.batches.batch_evaluator import BatchEvaluator
 from ase_mlip.dynamics.criteria import Criteria
 from ase_mlip.dynamics.replicas import one_by_one, run_replicas
 from ase_mlip.dynamics.thermostats import Thermostat

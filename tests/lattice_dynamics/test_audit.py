@@ -12,8 +12,8 @@ from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.calculators.symmetrized_calculator import SymmetrizedCalculator
 from ase_mlip.errors import PrecisionWarning, StructureError
 from ase_mlip.lattice_dynamics.audit import audit_phonons
-from ase_mlip.lattice_dynamics.cells import new_phonopy, to_ase
 from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.lattice_dynamics.supercells.cells import new_phonopy, to_ase
 from tests.emt_variants import Interrupted, Skewed
 
 

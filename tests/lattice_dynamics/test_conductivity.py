@@ -19,9 +19,9 @@ from stillinger_weber import LATTICE_CONSTANT, export
 from ase_mlip import MLIPCalculator
 from ase_mlip.crystals import heights
 from ase_mlip.errors import ArgumentError, MLIPError, StructureError
-from ase_mlip.lattice_dynamics.cells import to_ase
 from ase_mlip.lattice_dynamics.conductivity import _has_imaginary, _shares, thermal_conductivity
 from ase_mlip.lattice_dynamics.kappa_srme import kappa_srme
+from ase_mlip.lattice_dynamics.supercells.cells import to_ase
 from ase_mlip.relaxation.relax import relax
 from tests.emt_variants import Interrupted
 from tests.two_modes import two_modes

@@ -15,9 +15,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from scipy.integrate import trapezoid
 
-from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.files import Checkpoint, write_results
 from ase_mlip.lattice_dynamics.phonons import phonons
+from ase_mlip.lattice_dynamics.supercells.cells import to_phonopy
 
 X = (0.5, 0.0, 0.5)
 

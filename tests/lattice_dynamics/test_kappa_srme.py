@@ -10,8 +10,8 @@ from ase.io import read
 from optional_packages import needs_phono3py
 
 from ase_mlip.errors import DataError
-from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.kappa_srme import kappa_srme, read_references
+from ase_mlip.lattice_dynamics.supercells.cells import to_phonopy
 from tests.two_modes import two_modes
 
 REFERENCES = Path(__file__).resolve().parents[3] / "shared" / "data" / "phonon103"

@@ -10,8 +10,8 @@ from ase.build import bulk
 from phonopy import Phonopy
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.input import relaxed_within_symmetry
+from ase_mlip.lattice_dynamics.supercells.cells import to_phonopy
 
 DOCS = Path(__file__).parents[2] / "docs" / "phonons.md"
 

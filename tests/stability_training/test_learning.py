@@ -8,8 +8,8 @@ from ase.build import bulk
 from ase_mlip.configuration.run import LossConfig
 from ase_mlip.stability_training import gradients, learning
 from ase_mlip.stability_training.learning import Learner, Samples
-from ase_mlip.stability_training.observables import Distances, Pressure
-from ase_mlip.stability_training.reference import Reference, Target
+from ase_mlip.stability_training.observables.kinds import Distances, Pressure
+from ase_mlip.stability_training.observables.reference_values import Reference, Target
 from ase_mlip.stability_training.settings import LearningConfig
 from ase_mlip.stability_training.trainable import open_trainable
 from ase_mlip.training.loss import Scales

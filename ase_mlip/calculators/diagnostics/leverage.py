@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import MLIPError
 from ...graph.neighbors import Graph
-from ...model_file.first_contract import unwrapped
+from ...model_file.earlier.first_contract import unwrapped
 from ...model_file.leverage_file import ATTACH
 from ...model_file.model import Model
 

@@ -24,7 +24,7 @@ from .thermostat import make_thermostat, thermostat_options
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ...calculators.batch_evaluator import BatchEvaluator
+    from ...calculators.batches.batch_evaluator import BatchEvaluator
     from ...model_file.info import ModelInfo
     from ...stability.replica import Replica
     from ...stability.result import StabilityResult
@@ -188,7 +188,7 @@ def _identity(info: ModelInfo) -> dict:
 
 def _together(atoms: Atoms, options: dict, replicas: int, batch: bool | None) -> BatchEvaluator | None:
     """What evaluates all replicas at once, where that is wanted or certain to be faster."""
-    from ...calculators.batch_evaluator import COMPLETE, BatchEvaluator
+    from ...calculators.batches.batch_evaluator import COMPLETE, BatchEvaluator
 
     small = not atoms.pbc.any() and len(atoms) <= COMPLETE and not atoms.constraints
     if replicas == 1 or not (small if batch is None else batch):

@@ -176,15 +176,15 @@ class _Run:
         return result.to_dict() | found
 
     def _load(self, atoms: Atoms) -> Phonopy:
-        from ...lattice_dynamics.cells import to_ase
-        from ...lattice_dynamics.reference import check_same_crystal, load_reference
+        from ...lattice_dynamics.comparison import check_same_crystal, load_reference
+        from ...lattice_dynamics.supercells.cells import to_ase
 
         loaded = load_reference(self.reference)
         check_same_crystal(atoms, to_ase(loaded.unitcell), str(self.reference))
         return loaded
 
     def _compare(self, atoms: Atoms, loaded: Phonopy, folder: Path) -> dict:
-        from ...lattice_dynamics.reference import compare_with
+        from ...lattice_dynamics.comparison import compare_with
         from ...pictures.plots import plot_phonons, save_figure
 
         options = {**self.options, **self.drawing, "checkpoint": folder / "forces-reference.npz"}

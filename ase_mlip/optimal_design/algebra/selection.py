@@ -8,9 +8,9 @@ import numpy as np
 
 from .continuous import Progress, Relaxation, relax
 from .criteria import LargestVariance
+from .exchange.swaps import exchange
 from .greedy import greedy
 from .problem import Problem, check_keep, check_size, prepare, slack
-from .swaps import exchange
 
 _EFFORT = 2e11  # multiplications for the certificate, about ten seconds
 _TOLERANCE, _SMOOTHED = 1e-3, 5e-3  # of the certificate, what it may miss; for E and G, which converge slowly

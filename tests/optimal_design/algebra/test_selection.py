@@ -13,10 +13,10 @@ from ase_mlip.errors import MLIPError
 from ase_mlip.optimal_design.algebra import select
 from ase_mlip.optimal_design.algebra.additions import DeterminantAdditions
 from ase_mlip.optimal_design.algebra.criteria import cholesky
+from ase_mlip.optimal_design.algebra.exchange.bounds import swap_bounds
+from ase_mlip.optimal_design.algebra.exchange.gains import TOLERANCE, SwapGains
 from ase_mlip.optimal_design.algebra.greedy import additions_of, greedy
 from ase_mlip.optimal_design.algebra.problem import prepare
-from ase_mlip.optimal_design.algebra.swap_bounds import swap_bounds
-from ase_mlip.optimal_design.algebra.swap_gains import TOLERANCE, SwapGains
 from tests.optimal_design.algebra.design_cases import (
     CRITERIA,
     brute_force,

@@ -10,7 +10,7 @@ import inspect
 import torch
 from torch import Tensor
 
-from .. import _torchscript
+from ... import _torchscript
 
 FIRST = 5  # arguments of `forward` in contract 1
 

@@ -6,18 +6,18 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from .. import _torchscript
-from ..building.device import is_lack_of_memory
-from ..errors import StructureError
-from ..graph.near_edges import near_edges
-from ..graph.neighbors import MIN_DISTANCE, Graph, NeighborList, check_structure
-from ..graph.stored_list import StoredList
-from ..model_file.model import Model
-from ..rotations.averaging import Averaging
+from ... import _torchscript
+from ...building.device import is_lack_of_memory
+from ...errors import StructureError
+from ...graph.near_edges import near_edges
+from ...graph.neighbors import MIN_DISTANCE, Graph, NeighborList, check_structure
+from ...graph.stored_list import StoredList
+from ...model_file.model import Model
+from ...rotations.averaging import Averaging
+from ..diagnostics.visited import ExtrapolationWatch
+from ..native_snnp import native_snnp
+from ..rotation_sums import averaged
 from .batch_limit import BatchLimit
-from .diagnostics.visited import ExtrapolationWatch
-from .native_snnp import native_snnp
-from .rotation_sums import averaged
 
 COMPLETE = 64  # atoms of a molecule up to which its list has all pairs, and is never made again
 TORCH_NODES = 512  # atoms of one call to torch on a CPU: PET gains up to here (benchmarks/replicas.py)

@@ -25,11 +25,11 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import linalg
 
-from .additions import grams_of
-from .blocks import Pool
-from .criteria import Determinant, LargestVariance, SmallestEigenvalue, cholesky, inverse_of
-from .sharp_additions import least_variance
-from .swap_gains import NEVER
+from ..additions import grams_of
+from ..blocks import Pool
+from ..criteria import Determinant, LargestVariance, SmallestEigenvalue, cholesky, inverse_of
+from ..sharp_additions import least_variance
+from .gains import NEVER
 
 _NUMBERS = 1 << 23  # in the arrays [b, p, p] worked on together: 64 MB
 _ESSENTIAL = 1e-6  # of a block's information left without it: below, taking it away loses rank

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from ase import Atoms
 
-from ..building.device import is_lack_of_memory
-from ..crystals import volume_of
-from ..errors import StructureError
-from ..graph.neighbors import Graph, concatenate
+from ...building.device import is_lack_of_memory
+from ...crystals import volume_of
+from ...errors import StructureError
+from ...graph.neighbors import Graph, concatenate
+from ..diagnostics.leverage import leverage_diagnostics
+from ..results import ase_results, rotational_spreads
 from .batch_limit import BatchLimit
-from .diagnostics.leverage import leverage_diagnostics
-from .results import ase_results, rotational_spreads
 
 
 def in_batches(

@@ -18,8 +18,8 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from ..crystals import ROUNDING, SYMPREC, heights, repeats, symmetry_dataset
-from ..errors import ArgumentError, SupercellWarning
+from ...crystals import ROUNDING, SYMPREC, heights, repeats, symmetry_dataset
+from ...errors import ArgumentError, SupercellWarning
 from .cells import as_matrix
 
 LARGEST = 512  # atoms, up to which a supercell is made as wide as message passing asks for

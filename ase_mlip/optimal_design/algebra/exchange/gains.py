@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-from .criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
-from .spectrum import Spectrum
+from ..criteria import Determinant, LargestVariance, MeanVariance, SmallestEigenvalue, cholesky, inverse_of
+from ..spectrum import Spectrum
 
 TOLERANCE = 1e-6  # of the efficiency: what a swap has to gain
 _LOST = np.log(1e-10)  # a determinant that falls below this has lost rank

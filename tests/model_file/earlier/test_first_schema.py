@@ -18,13 +18,13 @@ from ase_mlip import MLIPCalculator, SymmetrizedModel, export_model, load_model
 from ase_mlip.cli.program import main
 from ase_mlip.errors import MLIPError
 from ase_mlip.graph.neighbors import build_graph
-from ase_mlip.model_file.first_contract import unwrapped
-from ase_mlip.model_file.first_schema import FirstSchema
+from ase_mlip.model_file.earlier.first_contract import unwrapped
+from ase_mlip.model_file.earlier.first_schema import FirstSchema
 from ase_mlip.model_file.info import find_model, read_info, shipped_models
 from ase_mlip.rotations.averaging import PLAIN
 from ase_mlip.rotations.schemes import find_averaging
 
-DATA = Path(__file__).parents[1] / "files"
+DATA = Path(__file__).parents[2] / "files"
 EXPECTED = json.loads((DATA / "schema_1.json").read_text())
 AVERAGINGS = {"none": PLAIN, "octahedral": find_averaging("octahedral")}
 SAME = {"rtol": 0, "atol": 1e-11}

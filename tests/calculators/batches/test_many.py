@@ -12,6 +12,8 @@ from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.errors import StructureError
 from ase_mlip.model_file.model import load_model
 
+LIMIT = "ase_mlip.calculators.batches.batch_limit.BatchLimit"
+
 
 @pytest.fixture(params=["pair", "anisotropic"])
 def model(request):
@@ -45,9 +47,9 @@ def test_many_structures_give_the_results_of_single_ones(model):
 
 @pytest.mark.parametrize("edges", [1, 200, 10**9])
 def test_batches_of_any_size_give_the_results_of_single_structures(model, edges, monkeypatch):
-    monkeypatch.setattr("ase_mlip.calculators.batch_limit.BatchLimit.__init__", lambda limit, device: None)
-    monkeypatch.setattr("ase_mlip.calculators.batch_limit.BatchLimit._on_gpu", False, raising=False)
-    monkeypatch.setattr("ase_mlip.calculators.batch_limit.BatchLimit.edges", edges, raising=False)
+    monkeypatch.setattr(f"{LIMIT}.__init__", lambda limit, device: None)
+    monkeypatch.setattr(f"{LIMIT}._on_gpu", False, raising=False)
+    monkeypatch.setattr(f"{LIMIT}.edges", edges, raising=False)
     structures = mixed_structures()
     calculator = MLIPCalculator(model)
     calls = count_evaluations(calculator, monkeypatch)
@@ -68,9 +70,9 @@ def test_a_batch_that_does_not_fit_is_halved(pair, monkeypatch):
         return original(graph, properties)
 
     monkeypatch.setattr(calculator, "_evaluate_graph", limited)
-    monkeypatch.setattr("ase_mlip.calculators.batch_limit.BatchLimit.__init__", lambda limit, device: None)
-    monkeypatch.setattr("ase_mlip.calculators.batch_limit.BatchLimit._on_gpu", False, raising=False)
-    monkeypatch.setattr("ase_mlip.calculators.batch_limit.BatchLimit.edges", 10**9, raising=False)
+    monkeypatch.setattr(f"{LIMIT}.__init__", lambda limit, device: None)
+    monkeypatch.setattr(f"{LIMIT}._on_gpu", False, raising=False)
+    monkeypatch.setattr(f"{LIMIT}.edges", 10**9, raising=False)
     assert_equal_to_single(calculator.evaluate(structures, ALL), pair, structures)
     assert sizes == [5, 2, 3, 1, 2]
 

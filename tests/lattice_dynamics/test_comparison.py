@@ -9,9 +9,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from ase_mlip.errors import StructureError
+from ase_mlip.lattice_dynamics.comparison import compare_phonons, load_reference
 from ase_mlip.lattice_dynamics.files import write_results
 from ase_mlip.lattice_dynamics.phonons import phonons
-from ase_mlip.lattice_dynamics.reference import compare_phonons, load_reference
 from tests.emt_variants import Interrupted
 
 MESH = {"mesh": (4, 4, 4)}

@@ -9,14 +9,18 @@ from ase.io import write
 
 from ase_mlip.dynamics.rdf import rdf
 from ase_mlip.errors import DataError, StructureError
-from ase_mlip.stability_training.observables import (
+from ase_mlip.stability_training.observables.kinds import (
     BondLengths,
     Distances,
     NonbondedDistance,
     Pressure,
     mean_square_displacement,
 )
-from ase_mlip.stability_training.reference import Target, read_reference, reference_from_frames
+from ase_mlip.stability_training.observables.reference_values import (
+    Target,
+    read_reference,
+    reference_from_frames,
+)
 from ase_mlip.stability_training.trainable import open_trainable
 
 

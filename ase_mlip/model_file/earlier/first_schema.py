@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .. import _torchscript
-from ..errors import ModelFileError
-from .derivatives import needs_gradients
+from ... import _torchscript
+from ...errors import ModelFileError
+from ..derivatives import needs_gradients
 
 # not to be had by evaluating without derivatives
 NEVER_APART = ("energy", "energies", "spread", "forces", "virial", "virials", "gradients")

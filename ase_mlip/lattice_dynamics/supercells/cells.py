@@ -10,7 +10,7 @@ from ase import Atoms
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from ..errors import StructureError
+from ...errors import StructureError
 
 
 def new_phonopy(

@@ -14,12 +14,12 @@ from ase.data import covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, shortest_path
 
-from ..dynamics.criteria import BOND
-from ..dynamics.rdf import pair_groups
-from ..errors import StructureError
-from ..graph.pairs import find_pairs
-from . import gradients
-from .trainable import Trainable
+from ...dynamics.criteria import BOND
+from ...dynamics.rdf import pair_groups
+from ...errors import StructureError
+from ...graph.pairs import find_pairs
+from .. import gradients
+from ..trainable import Trainable
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from phonopy import Phonopy
 from ase_mlip import Ensemble, MLIPCalculator, SymmetrizedCalculator
 from ase_mlip.crystals import heights
 from ase_mlip.errors import ArgumentError
-from ase_mlip.lattice_dynamics.cells import to_phonopy
 from ase_mlip.lattice_dynamics.phonons import phonons
-from ase_mlip.lattice_dynamics.supercell import (
+from ase_mlip.lattice_dynamics.supercells.cells import to_phonopy
+from ase_mlip.lattice_dynamics.supercells.supercell import (
     compact_supercell,
     find_supercell,
     reach_of,

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from .criteria import Determinant, LargestVariance, cholesky
-from .greedy import greedy, regular
-from .problem import Problem, slack
-from .swap_bounds import swap_bounds
-from .swap_gains import TOLERANCE, SwapGains
+from ..criteria import Determinant, LargestVariance, cholesky
+from ..greedy import greedy, regular
+from ..problem import Problem, slack
+from .bounds import swap_bounds
+from .gains import TOLERANCE, SwapGains
 
 _FEW, _QUICK = 20_000, 3e7  # pairs, and multiplications, up to which all are computed, without bounds
 _BATCH, _LARGEST_BATCH = 64, 512  # pairs computed together

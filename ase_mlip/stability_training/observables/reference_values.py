@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ..data.data import read_structures
-from ..errors import DataError
-from .observables import BondLengths, Observable
+from ...data.data import read_structures
+from ...errors import DataError
+from .kinds import BondLengths, Observable
 
 NUMBERS = (".csv", ".txt", ".dat")  # files of numbers; all others hold frames
 

@@ -27,11 +27,11 @@ from phonopy import Phonopy
 from ..crystals import SYMPREC, refuse_constraints, symmetry_dataset
 from ..errors import StructureError, SupercellWarning
 from .bands import BandStructure, frequencies_at
-from .cells import to_ase
 from .force_sets import check_force_sets
 from .phonons import phonons
 from .results import PhononResult
-from .supercell import find_supercell
+from .supercells.cells import to_ase
+from .supercells.supercell import find_supercell
 
 CELLS = ("phonopy.yaml", "phonopy_params.yaml", "phonopy_disp.yaml")
 # where else force constants or forces are, by phonopy's argument for them

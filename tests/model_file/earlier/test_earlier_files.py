@@ -13,7 +13,7 @@ from ase.build import bulk
 
 from ase_mlip import MLIPCalculator
 
-FILES = Path(__file__).parents[1] / "files"
+FILES = Path(__file__).parents[2] / "files"
 EXPECTED = json.loads((FILES / "schema_2.json").read_text())
 
 
