@@ -22,7 +22,7 @@ from ase.io import read, write
 from ..calculators.averaged import is_crystal
 from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
-from ..lattice_dynamics.reference import reference_digest
+from ..lattice_dynamics.comparison import reference_digest
 from ..model_file.info import ModelInfo, find_model, read_info
 from ..provenance import difference, hardware, plain, refuse_other_settings, versions, write_json
 from .processes import run_in_processes
@@ -122,6 +122,19 @@ def validate(
         without ``overwrite``, for an ``output`` with steps of another run
     OSError
         where ``output`` cannot be written
+
+    Examples
+    --------
+    Everything that a potential is asked for one crystal, as a page to look at:
+
+    >>> from ase.build import bulk
+    >>> from ase_mlip import validate
+    >>> from ase_mlip.report.validate_steps import Settings
+    >>> found = validate("snnp-si", {"diamond": bulk("Si")}, "validation", Settings().quick())
+    >>> found.passed
+    True
+    >>> print(found.page)
+    validation/index.html
     """
     path = find_model(str(model))
     info = read_info(path)
@@ -262,16 +275,26 @@ def _stored(folder: Path) -> dict:
         return {"steps": {}}
 
 
+def _of_quick(stored: dict | None, asked: dict, quick: dict) -> str:
+    """What is a quick look, whose settings nobody gave by their names."""
+    if stored is not None and not difference(stored, quick):
+        return "; the results there are a quick look's (`--quick`)"
+    return "" if difference(asked, quick) else "; this is a quick look (`--quick`)"
+
+
 def _refuse_others(
     info: ModelInfo, structures: Mapping[str, Atoms], output: Path, settings: Settings
 ) -> None:
     """Raise DataError for steps in ``output`` that were made with something else than now."""
     for name, atoms in structures.items():
         stored = _stored(output / name)
-        made = _made_with(info, Job(name, atoms, None, output / name, settings))
+        made, quick = (
+            _made_with(info, Job(name, atoms, None, output / name, chosen))
+            for chosen in (settings, settings.quick())
+        )
         before = stored.get("made_with")
         if stored["steps"]:
-            refuse_other_settings(output / name, before, made)
+            refuse_other_settings(output / name, before, made, _of_quick(before, made, quick))
 
 
 def _record(stored: dict, job: Job, made: dict) -> dict:

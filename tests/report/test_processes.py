@@ -1,6 +1,5 @@
 """Calls in processes of their own: how many at once, and that nothing outlives its caller."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ase_mlip.report.processes import run_in_processes
-from tests.worker_cases import hear_interrupts, leave, note
+from tests.worker_cases import children, hear_interrupts, leave, note
 
 PROGRAM = [sys.executable, Path(__file__).parents[1] / "worker_cases.py"]
 
@@ -31,16 +30,48 @@ def is_alive(number: int) -> bool:
         return False
 
 
-def test_all_are_done_and_failures_are_told_by_their_status(tmp_path):
+SCRIPT = """
+import sys
+from pathlib import Path
+from ase.build import bulk
+from ase_mlip import validate
+from ase_mlip.report.validate_steps import Settings
+
+with open("starts", "a") as starts:
+    print("start", file=starts)
+settings = Settings(mesh=2, phonon_length=5.0, orientations=2, time=0.01, replicas=1, seconds=0.0)
+found = validate("snnp-si", {"diamond": bulk("Si")}, "out", settings)
+assert found.passed, found.structures
+"""
+
+
+def test_a_script_without_a_guard_validates_and_runs_once(tmp_path):
+    """As most are: its lines stand at the top, not under `if __name__ == "__main__"`."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "starts").read_text().split() == ["start"]
+
+
+def test_all_are_done_and_failures_are_told_by_their_status(tmp_path, monkeypatch):
+    monkeypatch.setattr("ase_mlip.report.processes.TICK", 0.0)
     seen, most = {}, []
     calls = {name: (tmp_path, name, status) for name, status in (("a", 0), ("b", 3), ("c", 0))}
-    run_in_processes(
-        leave, calls, 2, seen.__setitem__, lambda: most.append(len(multiprocessing.active_children()))
-    )
+    run_in_processes(leave, calls, 2, seen.__setitem__, lambda: most.append(len(children())))
     assert seen == {"a": 0, "b": 3, "c": 0}
     assert max(most) <= 2
     numbers = {path.read_text() for path in tmp_path.iterdir()}
     assert len(numbers) == 3 and str(os.getpid()) not in numbers
+
+
+def test_a_call_larger_than_a_pipe_holds_arrives(tmp_path):
+    seen = {}
+    run_in_processes(note, {"a": (tmp_path, "a", 0.0), "b": ("x" * 10**6, "b")}, 2, seen.__setitem__)
+    assert seen == {"a": 0, "b": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_an_error_of_the_caller_ends_them(tmp_path):
@@ -50,7 +81,7 @@ def test_an_error_of_the_caller_ends_them(tmp_path):
 
     with pytest.raises(RuntimeError, match="enough"):
         run_in_processes(note, {name: (tmp_path, name) for name in "abc"}, 2, lambda *_: None, stop)
-    assert not multiprocessing.active_children()
+    assert not children()
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
 
 

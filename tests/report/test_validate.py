@@ -2,7 +2,6 @@
 
 import csv
 import json
-import multiprocessing
 import re
 import signal
 import subprocess
@@ -25,7 +24,7 @@ from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.cli.program import main
 from ase_mlip.crystals import heights
 from ase_mlip.errors import DataError, StructureError
-from ase_mlip.lattice_dynamics.supercell import find_supercell
+from ase_mlip.lattice_dynamics.supercells.supercell import find_supercell
 from ase_mlip.mechanics.elasticity import elastic_constants
 from ase_mlip.provenance import versions as module_versions
 from ase_mlip.report import validate as module
@@ -33,7 +32,7 @@ from ase_mlip.report.validate import Settings, validate
 from ase_mlip.report.validate_report import overview, write_page
 from ase_mlip.report.validate_steps import STEPS, Job, NotApplicable
 from tests.browser import open_page
-from tests.worker_cases import hear_interrupts
+from tests.worker_cases import children, hear_interrupts
 
 QUICK = Settings(phonon_length=5.0, mesh=4, orientations=3, time=0.01, seconds=0.0, replicas=2)
 
@@ -282,6 +281,25 @@ def test_steps_of_another_run_are_computed_anew_with_a_line(what, structures, tm
     assert "anew" not in document.structures["si"] and len(called) == 4
 
 
+def test_a_quick_look_and_a_full_validation_are_told_apart_by_that_word(tmp_path, structures, monkeypatch):
+    """Nobody gave the mesh that differs."""
+
+    def step(job):
+        job.relaxed = job.atoms
+        raise NotApplicable("counted only")
+
+    monkeypatch.setattr(module, "run_in_processes", run_here)
+    monkeypatch.setattr(module, "STEPS", {"relaxation": step})
+    one, full = {"si": structures["silicon"]}, module.Settings()
+    for first, second, said in (
+        (full.quick(), full, "the results there are a quick look's (`--quick`)"),
+        (full, full.quick(), "this is a quick look (`--quick`)"),
+    ):
+        validate("pet-si", one, tmp_path / said[:3], first)
+        with pytest.raises(DataError, match="mesh=.*" + re.escape(said)):
+            validate("pet-si", one, tmp_path / said[:3], second, overwrite=False)
+
+
 def test_a_process_that_dies_ends_its_structure_only(tmp_path, structures, monkeypatch):
     monkeypatch.setattr(module, "run_structure", die)
     document = validate("pet-si", {"a": structures["dimer"], "b": structures["dimer"]}, tmp_path, QUICK)
@@ -333,7 +351,7 @@ def test_two_structures_at_once_in_processes_of_their_own(sw_path, structures, t
         QUICK,
         device="cpu",
         processes=2,
-        progress=lambda *_: at_once.append(len(multiprocessing.active_children())),
+        progress=lambda *_: at_once.append(len(children())),
     )
     assert max(at_once) == 2
     for record in document.structures.values():
