@@ -5,7 +5,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from ase_mlip.calculators.symmetrized_calculator import SymmetrizedCalculator
+from ase_mlip.lattice_dynamics.conductivity import thermal_conductivity
 from ase_mlip.lattice_dynamics.cosets import averaged_forces, coset_representatives, is_group, own_symmetry
+from ase_mlip.lattice_dynamics.phonons import phonons
 from ase_mlip.rotations.schemes import crystal_averaging, find_averaging
 from tests.emt_variants import Skewed
 
@@ -64,3 +66,36 @@ def test_without_averaging_the_calculator_is_used_as_it_is():
     atoms.calc = EMT()
     assert evaluations == 1
     assert forces == pytest.approx(atoms.get_forces())
+
+
+@pytest.mark.parametrize("function", [phonons, thermal_conductivity])
+def test_the_point_group_of_a_crystal_as_given_is_that_within_the_tolerance_for_input(function):
+    """Where a file rounds an atom by 0.001 Å, the caller means the cube's 48 rotations."""
+    if function is thermal_conductivity:
+        pytest.importorskip("phono3py", reason="the extra `kappa` is not installed")
+    atoms = CRYSTALS["alloy"].copy()
+    atoms.positions[1] += (0.001, 0.0004, 0.0002)
+    used = []
+
+    class Counted(Skewed):
+        def calculate(self, *args, **kwargs):
+            used.append(0)
+            super().calculate(*args, **kwargs)
+
+    options = (
+        {"relax_first": False, "is_symmetry": False} if function is phonons else {"temperatures": [300.0]}
+    )
+    found = {}
+    for tolerance in (0.01, 1e-5):
+        used.clear()
+        function(
+            atoms,
+            Counted(),
+            supercell_matrix=(1, 1, 1),
+            mesh=(2, 2, 2),
+            symmetrize="crystal",
+            input_symprec=tolerance,
+            **options,
+        )
+        found[tolerance] = len(used)
+    assert found[0.01] >= 48 * found[1e-5] - 48
