@@ -13,6 +13,8 @@ import ase_mlip
 PACKAGE = Path(ase_mlip.__file__).parent
 MOST_MODULES = 12  # of a package, its subpackages apart
 MOST_BESIDE = 6  # modules beside the packages
+MOST_LINES = 400  # of a source file, in Python, C++ or CUDA
+SUFFIXES = {".cpp", ".cu", ".cuh", ".h"}
 
 
 def is_type_checking(node: ast.stmt) -> bool:
@@ -120,6 +122,15 @@ def test_packages_are_small_enough_to_be_read():
     sizes = {folder: sum(path.name != "__init__.py" for path in folder.glob("*.py")) for folder in folders}
     assert sizes.pop(PACKAGE) <= MOST_BESIDE
     assert {str(folder): n for folder, n in sizes.items() if n > MOST_MODULES} == {}
+
+
+def test_no_source_file_is_long():
+    sources = list(PACKAGE.rglob("*.py"))
+    for folder in ("csrc", "lammps_plugin"):
+        sources += [path for path in (PACKAGE.parent / folder).rglob("*") if path.suffix in SUFFIXES]
+    lines = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in sources}
+    assert len(lines) > 300
+    assert {name: n for name, n in lines.items() if n > MOST_LINES} == {}
 
 
 def test_every_package_says_what_is_public_and_that_is_there():

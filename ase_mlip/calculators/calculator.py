@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from ase import Atoms
@@ -34,7 +35,7 @@ from .diagnostics.residual import choose_averaging
 from .diagnostics.visited import ExtrapolationWatch
 from .native_snnp import NativeSNNP, chosen_native
 from .properties import IMPLEMENTED, absent, outputs_for, why_absent
-from .results import ase_results, require_atoms, rotational_spreads
+from .results import ase_results, changes, require_atoms, rotational_spreads
 from .rotation_sums import averaged
 
 ALWAYS = ["energy", "forces", "stress"]  # what a calculation leaves; programs look for forces in ``results``
@@ -125,16 +126,12 @@ class MLIPCalculator(Calculator):
 
     Examples
     --------
-    The primitive cell of silicon, with a potential that the package ships:
-
     >>> from ase.build import bulk
     >>> from ase_mlip import MLIPCalculator
     >>> atoms = bulk("Si")
     >>> atoms.calc = MLIPCalculator("snnp-si")
     >>> print(f"{atoms.get_potential_energy():.3f} eV")
     -10.838 eV
-    >>> print(f"{-atoms.get_stress()[:3].mean() * 160.2:.1f} GPa")
-    2.0 GPa
     """
 
     implemented_properties = [*IMPLEMENTED]
@@ -265,13 +262,9 @@ class MLIPCalculator(Calculator):
         missing = absent(properties, self.model, self.forces)
         if missing:
             raise PropertyNotImplementedError(self._why_absent(missing[0]))
-        results: list[dict] = []
-        limit = BatchLimit(self.model.device)
+        results, limit = [], BatchLimit(self.model.device)
         direct, stresses = self.forces == "direct", "stresses" in properties
-
-        def evaluate(graph: Graph) -> dict[str, np.ndarray]:
-            return self._evaluate_graph(graph, properties)
-
+        evaluate = partial(self._evaluate_graph, properties=properties)
         with tqdm(total=len(structures), disable=not progress, unit="structure") as bar:
             for batch, graphs in in_batches(structures, self._graph_of, limit):
                 everything = results_of_batch(batch, graphs, evaluate, limit, direct, stresses)
@@ -283,10 +276,7 @@ class MLIPCalculator(Calculator):
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What differs from the last structure, exactly: ASE asks several times in every step."""
-        if self.atoms is None:
-            return list(all_changes)
-        names = ("positions", "numbers", "cell", "pbc")
-        return [name for name in names if not np.array_equal(getattr(self.atoms, name), getattr(atoms, name))]
+        return changes(self.atoms, atoms)
 
     def reset(self) -> None:
         """Forget the last structure, as ASE does, and all that is known of it."""

@@ -1,10 +1,10 @@
-"""From a model's outputs to the results of ASE's calculator: names, signs, Voigt order; diagnostics."""
+"""From a model's outputs to the results of ASE's calculator, and what makes them out of date."""
 
 from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed
+from ase.calculators.calculator import CalculationFailed, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ..errors import MLIPError
@@ -48,6 +48,14 @@ def ase_results(
         results["stresses"] = full_3x3_to_voigt_6_stress(of_atoms)
     _check_finite(results)
     return results
+
+
+def changes(before: Atoms | None, now: Atoms) -> list[str]:
+    """ASE's names of what differs, exactly, of what a potential sees."""
+    if before is None:
+        return list(all_changes)
+    names = ("positions", "numbers", "cell", "pbc")
+    return [name for name in names if not np.array_equal(getattr(before, name), getattr(now, name))]
 
 
 def require_atoms(atoms: Atoms | None) -> None:
