@@ -144,7 +144,7 @@ def training_files() -> dict[str, Path]:
     files = {name: RUNS / "data" / f"{name}.xyz" for name in names}
     if all(path.exists() for path in files.values()):
         return files
-    from ase_mlip.data.data import split_off
+    from ase_mlip.data.training_data import split_off
 
     frames = read(DATA / "train_300K.xyz", ":")
     kept, validation = split_off(frames, 0.1, 1)

@@ -95,7 +95,7 @@ def tested(folder: Path, element: str, number: int, shift: bool) -> tuple[float,
 
 def halves(element: str):
     """Two halves of an element's test file, split within the groups."""
-    from ase_mlip.data.data import DataConfig, load_data
+    from ase_mlip.data.training_data import DataConfig, load_data
 
     path = str(studies.DATA / f"{element}_test.xyz")
     return load_data(DataConfig(path, validation_fraction=0.5, split_seed=1, group_key="group"), studies.ROOT)
@@ -175,7 +175,7 @@ def network(source: torch.nn.Module, element: str) -> tuple[float, float]:
     from ase_mlip.building import _ops
     from ase_mlip.configuration.run import LossConfig, OptimizerConfig, RunConfig, SNNPHypers
     from ase_mlip.data.batches import GraphDataset
-    from ase_mlip.data.data import DataConfig
+    from ase_mlip.data.training_data import DataConfig
     from ase_mlip.training.train import Run
 
     _ops.load()

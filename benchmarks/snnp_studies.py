@@ -72,7 +72,7 @@ def errors(folder: Path, part: str = "test") -> tuple[float, float]:
 def load(element: str, part: str, cutoff: float):
     """A file of mlearn as a ``GraphDataset``; "training" without a validation share."""
     from ase_mlip.data.batches import GraphDataset
-    from ase_mlip.data.data import DataConfig, load_data
+    from ase_mlip.data.training_data import DataConfig, load_data
 
     config = DataConfig(str(DATA / f"{element}_{part}.xyz"), split_seed=1, group_key="group")
     data = load_data(config, ROOT)

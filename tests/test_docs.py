@@ -24,7 +24,7 @@ from ase_mlip.checks import probe as check_probe
 from ase_mlip.checks.check import CHECKS
 from ase_mlip.cli.program import main
 from ase_mlip.configuration.run import SNNP_DEFAULTS, DesignConfig, LossConfig, OptimizerConfig, RunConfig
-from ase_mlip.data.data import DataConfig
+from ase_mlip.data.training_data import DataConfig
 from ase_mlip.model_file.info import ModelInfo, shipped_models
 from ase_mlip.networks.pet.hypers import PETHypers
 from ase_mlip.networks.snnp.hypers import SNNPHypers

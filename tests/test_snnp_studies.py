@@ -9,8 +9,8 @@ import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_mlip.data.data import DataSplit
 from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
+from ase_mlip.data.training_data import DataSplit
 from ase_mlip.networks.snnp.hypers import SNNPHypers
 from ase_mlip.networks.snnp.snnp import SNNP
 

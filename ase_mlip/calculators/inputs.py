@@ -109,7 +109,7 @@ def as_structure(atoms: Structure, name: str = "atoms") -> Atoms:
             f"`{name}`: expected an `ase.Atoms` or the path of a file, got {type(atoms).__name__}; read the "
             "structure with `ase.io.read`"
         )
-    from ..data.data import read_first_structure
+    from ..data.frames import read_first_structure
 
     found = read_first_structure(Path(atoms), lambda text: warnings.warn(text, UserWarning, stacklevel=5))
     found.calc = None  # of what the file says

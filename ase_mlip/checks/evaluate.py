@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..calculators.averaged import average_model, is_crystal
 from ..calculators.calculator import MLIPCalculator
 from ..crystals import SYMPREC
-from ..data.data import read_structures
+from ..data.frames import read_structures
 from ..data.references import ReferenceKeys, Sample, sample_from_atoms
 from ..errors import ArgumentError, DataError, StructureError
 from ..graph.neighbors import check_structure

@@ -129,7 +129,7 @@ def read_named(files: Sequence[Path]) -> dict[str, Atoms]:
     DataError, StructureError
         see :func:`.read_structures`
     """
-    from ..data.data import read_structures
+    from ..data.frames import read_structures
 
     found: dict[str, Atoms] = {}
     for file in files:
@@ -162,7 +162,7 @@ def read_first(file: Path) -> Atoms:
     DataError, StructureError
         see :func:`.read_structures`
     """
-    from ..data.data import read_first_structure
+    from ..data.frames import read_first_structure
 
     return read_first_structure(file, lambda text: click.echo(text, err=True))
 

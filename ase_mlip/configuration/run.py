@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import StringConstraints
 
-from ..data.data import DataConfig
+from ..data.training_data import DataConfig
 from ..errors import ConfigurationError
 from ..networks.pet.hypers import PETHypers
 from ..networks.snnp.hypers import SNNPHypers

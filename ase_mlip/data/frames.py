@@ -1,8 +1,8 @@
-"""Frames of the files that a training names, with their index; slices of files."""
+"""Frames of files: all of them, the first, or those of a slice with their index."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ase import Atoms
@@ -62,3 +62,54 @@ def numbered_frames(path: str | Path, base_dir: Path, stress_order: str = "ase")
             f"`{path}`: expected at least one structure, got none of {len(frames)}; check file and slice"
         )
     return numbered
+
+
+def read_structures(paths: str | Path | Sequence[str | Path], base_dir: str | Path = ".") -> list[Atoms]:
+    """All frames of the files, in order, as ASE reads them.
+
+    Parameters
+    ----------
+    paths : str, Path or sequence of these
+        files that ASE reads
+    base_dir : str or Path
+        folder that relative paths start from
+
+    Returns
+    -------
+    list of ase.Atoms
+        all frames
+
+    Raises
+    ------
+    DataError
+        a file that is missing, unreadable or without a frame
+    StructureError
+        a site that is partially occupied or disordered
+    """
+    return [atoms for path in as_list(paths) for _, atoms in numbered_frames(path, Path(base_dir))]
+
+
+def read_first_structure(path: str | Path, tell: Callable[[str], None]) -> Atoms:
+    """The first frame of a file, and a word about the others.
+
+    Parameters
+    ----------
+    path : str or Path
+        file that ASE reads
+    tell : callable
+        is given a sentence where there are more frames
+
+    Returns
+    -------
+    ase.Atoms
+        the first frame
+
+    Raises
+    ------
+    DataError, StructureError
+        see :func:`read_structures`
+    """
+    frames = read_structures(path)
+    if len(frames) > 1:
+        tell(f"{path}: the first of {len(frames)} structures is taken")
+    return frames[0]

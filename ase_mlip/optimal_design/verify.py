@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from scipy.stats import spearmanr
 
-from ..data.data import read_structures
+from ..data.frames import read_structures
 from ..data.references import ReferenceKeys, sample_from_atoms
 from ..errors import DataError
 from .forecast import covariance

@@ -14,7 +14,7 @@ from ase import Atoms, units
 from ..calculators.averaged import average_model
 from ..calculators.inputs import as_model_file, as_structure, renamed, structure_with_calculator
 from ..crystals import SYMPREC
-from ..data.data import read_structures
+from ..data.frames import read_structures
 from ..dynamics.criteria import Criteria, Monitor
 from ..dynamics.engines import ase_frames, lammps_frames
 from ..dynamics.integrators import Evaluate

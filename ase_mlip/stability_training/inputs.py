@@ -11,8 +11,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..data.baseline import composition_baseline
-from ..data.data import DataSplit, load_data, read_structures
-from ..data.frames import as_list
+from ..data.frames import as_list, read_structures
+from ..data.training_data import DataSplit, load_data
 from ..dynamics.criteria import Criteria, Frame, Monitor
 from ..errors import DataError, StructureError
 from ..graph.pairs import find_pairs

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 
 from ..configuration.run import Device, LossConfig, Name, Positive, Weight
 from ..configuration.typed_table import read_table, read_toml
-from ..data.data import DataConfig
+from ..data.training_data import DataConfig
 from ..dynamics.criteria import Criteria
 from ..errors import ConfigurationError
 

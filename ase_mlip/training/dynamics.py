@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..calculators.calculator import MLIPCalculator
-from ..data.data import Sample
+from ..data.references import Sample
 from ..provenance import write_json
 from ..stability.budget import affordable_dynamics, calmest, verdict
 from ..stability.result import StabilityResult

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save
 from ..calculators.diagnostics.visited import count_visits
 from ..checks.evaluate import EvaluationResult, evaluate
 from ..configuration.run import HYPERS, RunConfig
-from ..data.data import DataSplit, Sample
+from ..data.references import Sample
+from ..data.training_data import DataSplit
 from ..errors import DataError
 from ..graph.neighbors import build_graph
 from ..model_file.model import export_model, load_model

@@ -24,8 +24,8 @@ from ..checks.installation.requirements import install_command
 from ..configuration.run import OptimizerConfig, RunConfig, read_config
 from ..data.baseline import atomic_baseline, composition_baseline
 from ..data.batches import GraphDataset, parts, random_o3, shuffled_batches
-from ..data.data import DataSplit, load_data
 from ..data.first_knot import Distances
+from ..data.training_data import DataSplit, load_data
 from ..errors import DataError, MLIPError
 from ..folder_lock import locked
 from ..networks.snnp.hypers import SNNPHypers

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ase.io import write
 
-from ase_mlip.data.data import DataConfig, load_data
+from ase_mlip.data.training_data import DataConfig, load_data
 
 
 def main() -> None:

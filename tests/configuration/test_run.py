@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from ase_mlip.cli.program import main
 from ase_mlip.configuration.run import DesignConfig, LossConfig, OptimizerConfig, RunConfig, read_config
 from ase_mlip.configuration.typed_table import describe, read_table
-from ase_mlip.data.data import DataConfig
+from ase_mlip.data.training_data import DataConfig
 from ase_mlip.errors import ConfigurationError
 from ase_mlip.networks.pet.hypers import PETHypers
 from ase_mlip.networks.snnp.hypers import SNNPHypers

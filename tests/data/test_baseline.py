@@ -4,7 +4,7 @@ import pytest
 from ase.build import molecule
 
 from ase_mlip.data.baseline import atomic_baseline, composition_baseline
-from ase_mlip.data.data import Sample
+from ase_mlip.data.references import Sample
 from ase_mlip.errors import DataError
 
 

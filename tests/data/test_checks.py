@@ -11,9 +11,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ase_mlip.data.data import DataConfig, load_data
 from ase_mlip.data.frames import numbered_frames
 from ase_mlip.data.references import ReferenceKeys
+from ase_mlip.data.training_data import DataConfig, load_data
 from ase_mlip.errors import DataError
 
 VASP_ORDER = [0, 1, 2, 5, 3, 4]  # of ASE's xx yy zz yz xz xy: xx yy zz xy yz zx

@@ -13,7 +13,8 @@ from optional_packages import HAS_PHONO3PY, needs_phono3py
 
 from ase_mlip import relaxation
 from ase_mlip.cli.program import main
-from ase_mlip.data.data import DataConfig, load_data, read_structures
+from ase_mlip.data.frames import read_structures
+from ase_mlip.data.training_data import DataConfig, load_data
 from ase_mlip.errors import DataError, StructureError
 from ase_mlip.relaxation.relax import relax
 from ase_mlip.stability.runs import md_stability

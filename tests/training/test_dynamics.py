@@ -13,7 +13,7 @@ from ase.io import write
 from click.testing import CliRunner
 
 from ase_mlip.cli.program import main
-from ase_mlip.data.data import Sample
+from ase_mlip.data.references import Sample
 from ase_mlip.report.validate_steps import STEPS, Settings
 from ase_mlip.training.dynamics import FILE, run_dynamics
 from tests.toy import PairNetwork, export_toy

@@ -9,7 +9,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from ase_mlip.configuration.run import LossConfig, OptimizerConfig, RunConfig
-from ase_mlip.data.data import DataConfig, DataSplit, Sample
+from ase_mlip.data.references import Sample
+from ase_mlip.data.training_data import DataConfig, DataSplit
 from ase_mlip.networks.pet.hypers import PETHypers
 from ase_mlip.training.export import _parts
 from ase_mlip.training.loss import Scales, loss, scales_of

@@ -48,7 +48,7 @@ def attach(
     if output is None:
         raise click.UsageError("--attach needs '-o NEW', the model file to write.")
     require_new_file(output, overwrite)
-    from ...data.data import read_structures
+    from ...data.frames import read_structures
     from ...optimal_design.leverage.attach import ENOUGH, attach_leverage, few_structures, hashes_of
 
     structures = read_structures(list(data))

@@ -39,7 +39,7 @@ def rotations(scheme: str, output: Path | None, overwrite: bool, symprec: float,
 
 
 def _crystal(file: str):
-    from ...data.data import read_structures
+    from ...data.frames import read_structures
 
     frames = read_structures(Path(file))
     if len(frames) != 1:

@@ -127,7 +127,7 @@ def md(
     from ase import units
 
     from ...calculators.averaged import average_model
-    from ...data.data import read_structures
+    from ...data.frames import read_structures
     from ...dynamics.criteria import Criteria
     from ...relaxation.store import key_of
     from ...stability.runs import md_stability

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from ...data.data import read_structures
+from ...data.frames import read_structures
 from ...errors import DataError
 from .kinds import BondLengths, Observable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,22 +16,9 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ..errors import DataError
-from .batches import Batch, GraphDataset, random_o3, shuffled_batches
 from .checks import check_magnitudes, warn_of_doubtful
 from .frames import as_list, locate, numbered_frames
 from .references import ReferenceKeys, Sample, sample_from_atoms, species_of
-
-__all__ = [
-    "Batch",
-    "DataConfig",
-    "DataSplit",
-    "GraphDataset",
-    "Sample",
-    "load_data",
-    "random_o3",
-    "read_structures",
-    "shuffled_batches",
-]
 
 Paths = str | list[str]
 
@@ -126,57 +113,6 @@ class DataSplit:
     validation: list[Sample]
     test: list[Sample]
     description: dict[str, Any]
-
-
-def read_structures(paths: str | Path | Sequence[str | Path], base_dir: str | Path = ".") -> list[Atoms]:
-    """All frames of the files, in order, as ASE reads them.
-
-    Parameters
-    ----------
-    paths : str, Path or sequence of these
-        files that ASE reads
-    base_dir : str or Path
-        folder that relative paths start from
-
-    Returns
-    -------
-    list of ase.Atoms
-        all frames
-
-    Raises
-    ------
-    DataError
-        a file that is missing, unreadable or without a frame
-    StructureError
-        a site that is partially occupied or disordered
-    """
-    return [atoms for path in as_list(paths) for _, atoms in numbered_frames(path, Path(base_dir))]
-
-
-def read_first_structure(path: str | Path, tell: Callable[[str], None]) -> Atoms:
-    """The first frame of a file, and a word about the others.
-
-    Parameters
-    ----------
-    path : str or Path
-        file that ASE reads
-    tell : callable
-        is given a sentence where there are more frames
-
-    Returns
-    -------
-    ase.Atoms
-        the first frame
-
-    Raises
-    ------
-    DataError, StructureError
-        see :func:`read_structures`
-    """
-    frames = read_structures(path)
-    if len(frames) > 1:
-        tell(f"{path}: the first of {len(frames)} structures is taken")
-    return frames[0]
 
 
 def load_data(config: DataConfig, base_dir: str | Path = ".") -> DataSplit:

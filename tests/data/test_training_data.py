@@ -12,7 +12,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.io import write
 
-from ase_mlip.data.data import DataConfig, load_data, read_structures
+from ase_mlip.data.frames import read_structures
+from ase_mlip.data.training_data import DataConfig, load_data
 from ase_mlip.errors import DataError
 
 
