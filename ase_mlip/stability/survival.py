@@ -95,7 +95,7 @@ def survival(times: Sequence[float], failed: Sequence[bool], confidence: float =
         raise MLIPError(f"`confidence`: expected a number between 0 and 1, got {confidence}")
     grid, curve, low, high = _kaplan_meier(lived, dead, confidence)
     mean, deviation = _restricted_mean(lived, dead, grid, curve)
-    half = stats.norm.ppf(0.5 + 0.5 * confidence) * deviation
+    half = float(stats.norm.ppf(0.5 + 0.5 * confidence)) * deviation
     failures, total = int(dead.sum()), float(lived.sum())
     alive = stats.binomtest(len(lived) - failures, len(lived)).proportion_ci(confidence, method="exact")
     return Survival(
