@@ -1,6 +1,6 @@
 #pragma once
 // Where the training data of an s-NNP are, from the counts in its model file. The same as
-// ase_mlip.calculators.visited.Coverage.
+// ase_mlip.calculators.diagnostics.visited.Coverage.
 
 #include "evaluator.h"
 

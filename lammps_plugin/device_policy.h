@@ -1,5 +1,5 @@
 #pragma once
-// The device a model runs on, by the rule of ase_mlip/device.py: `auto` takes the GPU if it can run this file
+// The device a model runs on, by the rule of ase_mlip/building/device.py: `auto` takes the GPU if it can run this file
 // here, that is if torch sees one and the file loads there and passes its self-test; else the CPU, with a
 // line that says why. All ranks take the same kind. An explicit device is taken or refused, never replaced.
 

@@ -127,7 +127,7 @@ Outputs call(torch::jit::Module& module, const Graph& graph, std::vector<c10::IV
     return outputs;
 }
 
-// ---- files of schema 1, as in ase_mlip/model_file/first_schema.py
+// ---- files of schema 1, as in ase_mlip/model_file/earlier/first_schema.py
 
 /// Whether a module is of schema 1, where a call says only that derivatives are wanted.
 bool takes_derivatives(const torch::jit::Module& module) {
@@ -166,7 +166,7 @@ Outputs of_first_schema(torch::jit::Module& module, const Graph& graph, const Ro
     return outputs;
 }
 
-/// A network behind the wrapper of ase_mlip/model_file/first_contract.py.
+/// A network behind the wrapper of ase_mlip/model_file/earlier/first_contract.py.
 torch::jit::Module unwrapped(const torch::jit::Module& network) {
     const std::string name = network.type()->name() ? network.type()->name()->name() : "";
     return name.starts_with("FirstContract") ? network.attr("network").toModule() : network;

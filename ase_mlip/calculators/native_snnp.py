@@ -70,10 +70,10 @@ class NativeSNNP:
 
         Returns
         -------
-        outputs as of :class:`ase_mlip.Model`, as far as the calculator needs them: ``energies`` [N] and
-        ``energy`` [1] in eV, ``forces`` [N, 3] in eV/Å, ``virial`` [1, 3, 3] and on request ``virials``
-        [N, 3, 3] in eV; int64 [N], the neighbours and angles of each atom without training data (zero
-        where the file does not know); the shortest distance of the list, Å
+        outputs as of :class:`ase_mlip.model_file.model.Model`, as far as the calculator needs them:
+        ``energies`` [N] and ``energy`` [1] in eV, ``forces`` [N, 3] in eV/Å, ``virial`` [1, 3, 3] and on
+        request ``virials`` [N, 3, 3] in eV; int64 [N], the neighbours and angles of each atom without
+        training data (zero where the file does not know); the shortest distance of the list, Å
         """
         ghosts = stored.with_ghosts()
         arguments = (

@@ -331,6 +331,6 @@ def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str =
 
     if noise is None:
         return
-    remedies = Remedies("--fmax", "--fmax {:g}", "--dtype float64", f"({averaging})")
+    remedies = Remedies("--fmax", "--fmax {:g}", "--dtype float64", averaging)
     for message in noise_messages(noise, fmax, remedies):
         click.echo(f"warning: {f'{name}: ' if name else ''}{message}", err=True)

@@ -164,6 +164,8 @@ def output_options(command: Callable) -> Callable:
     @functools.wraps(command)
     def gathered(*, output, plot, overwrite, as_json, **others) -> None:
         require_folder(output, plot)
+        if overwrite and output is None:
+            raise click.BadParameter("needs a folder with results: -o FOLDER", param_hint="--overwrite")
         name = click.get_current_context().command.name
         with nullcontext() if output is None else locked(output):
             command(results=Results(name, output, plot, overwrite, as_json), **others)

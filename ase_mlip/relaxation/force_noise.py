@@ -67,7 +67,7 @@ IN_PYTHON = Remedies(
     "`fmax`",
     "`fmax={:g}`",
     'dtype="float64"',
-    '(symmetrize="octahedral", or for a known crystal symmetrize="crystal")',
+    'symmetrize="octahedral" or "icosahedral", or "crystal" where it is known',
 )
 
 
@@ -86,8 +86,8 @@ def noise_messages(noise: ForceNoise, fmax: float, remedies: Remedies = IN_PYTHO
         first = f"try {remedies.precision} first, then " if anisotropy < SINGLE else ""
         found.append(
             f"rotating the structure changes its forces by up to {anisotropy:.1e} eV/Å, {above}, so the "
-            f"minimum depends on the orientation; {first}average the model {remedies.averaging}, or use a "
-            f"larger {remedies.fmax}"
+            f"minimum depends on the orientation; {first}average the model over more rotations "
+            f"({remedies.averaging}), or use a larger {remedies.fmax}"
         )
     return found
 

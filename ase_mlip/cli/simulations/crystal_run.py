@@ -40,7 +40,7 @@ _OPTIONS = (
 )  # fmt: skip
 FMAX = 1e-4  # eV/Å, lattice_dynamics.input.RELAXED, which `--help` must not import; a test compares them
 DTYPE = "float64"  # differences and curvatures of energies and forces lose half of the digits
-AVERAGING = "--symmetrize octahedral"
+AVERAGING = "--symmetrize octahedral or icosahedral"
 
 
 @dataclass
@@ -210,6 +210,10 @@ def crystal_options(command: Callable) -> Callable:
         results: Results,
         **own,
     ) -> None:
+        if not relax_first:
+            for option, value in (("--fmax", fmax), ("--keep-space-group", keep_space_group)):
+                if value is not None:
+                    raise click.BadParameter("has no meaning with --no-relax", param_hint=option)
         name = command.__name__
         keep = keep_space_group is not False
         run = CrystalRun(

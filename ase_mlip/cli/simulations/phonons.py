@@ -129,7 +129,8 @@ def phonons(
             raise  # of the command, not of this structure
         except MLIPError as error:
             failed.append(name)
-            click.echo(f"{name}: failed: {in_options(' '.join(str(error).split()))}", err=True)
+            found[name] = {"error": in_options(" ".join(str(error).split()))}
+            click.echo(f"{name}: failed: {found[name]['error']}", err=True)
     if as_json:
         click.echo(json.dumps(plain(found), indent=1))
     if failed:
@@ -173,7 +174,7 @@ class _Run:
             write_json(folder / "phonons.json", document | found)
         if self.talk:
             click.echo(f"  files in {folder}")
-        return result.to_dict() | found
+        return {"settings": known} | result.to_dict() | found
 
     def _load(self, atoms: Atoms) -> Phonopy:
         from ...lattice_dynamics.comparison import check_same_crystal, load_reference

@@ -36,7 +36,7 @@ CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
 FMAX = 0.01  # eV/Å
 RELAXED = "relaxed.extxyz"
 SHOWN = "0.01"  # Å, symprec of the space groups in the table
-AVERAGING = "--symmetrize octahedral, or for a known crystal --symmetrize crystal"
+AVERAGING = "--symmetrize octahedral or icosahedral, or crystal where it is known"
 # Listed here as well, since `--help` must not import relaxation.relax; a test compares them.
 OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
 
@@ -116,7 +116,7 @@ def relax(
                 progress(done + 1, len(found))
     finally:
         run.store.flush()
-    results.show({"structures": run.rows}, _table(run.rows))
+    results.show({"structures": run.rows + run.earlier()}, _table(run.rows))
     if not all(row.get("converged") for row in run.rows):
         sys.exit(1)
 
@@ -149,6 +149,9 @@ class _Run:
         frame = self.store.frames.get(key)
         if frame is not None and frame.info["converged"]:
             self.rows.append({**to_row(frame, name), "status": "done before"})
+            if self.results.plot and not (self.results.folder / f"{name}.png").exists():
+                text = "was done before, without a picture; --overwrite relaxes it again"
+                click.echo(f"{name}: {text}", err=True)
             return
         path = self._trajectory(name, key)
         started = time.perf_counter()
@@ -172,6 +175,18 @@ class _Run:
             {**to_row(frame, name), "status": "converged" if result.converged else "not converged"}
         )
         self._draw(name, result)
+
+    def earlier(self) -> list[dict]:
+        """Rows of structures that earlier calls left in the file, and this one was not asked for."""
+        from ...relaxation.store import to_row
+
+        asked = {row["name"] for row in self.rows}
+        others = {str(frame.info["name"]): frame for frame in self.store.frames.values()}
+        return [
+            {**to_row(frame, name), "status": "done before"}
+            for name, frame in others.items()
+            if name not in asked
+        ]
 
     def _relax(self, atoms: Atoms, calculator, path: Path | None) -> RelaxResult:
         from ...relaxation.relax import relax as compute

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from .. import options
 from ..common import bar, check_known, chosen_scheme, read_named
@@ -83,6 +85,7 @@ def validate(
     from ...report.validate import Settings
     from ...report.validate import validate as run
 
+    given = click.get_current_context().get_parameter_source("picoseconds")
     settings = Settings(
         dtype=dtype,
         symmetrize=symmetrize,
@@ -91,12 +94,16 @@ def validate(
         time=picoseconds,
         reference=None if reference is None else str(reference.resolve()),
     )
+    if quick:
+        settings = settings.quick()
+        if given is not ParameterSource.DEFAULT:
+            settings = replace(settings, time=picoseconds)
     with bar("step") as progress:
         result = run(
             path,
             named,
             output,
-            settings.quick() if quick else settings,
+            settings,
             device=device,
             processes=processes,
             overwrite=overwrite,

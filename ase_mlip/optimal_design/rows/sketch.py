@@ -139,7 +139,7 @@ def averaging_of(model: Model, symmetrize: str | Averaging | None) -> Averaging:
 
 def _tetrahedral() -> Averaging:
     """Half of the octahedral group: what is left of rows is a few per cent, for half the evaluations."""
-    from scipy.spatial.transform import Rotation  # late, as in ase_mlip/symmetry.py
+    from scipy.spatial.transform import Rotation  # late: most processes never need it
 
     matrices = Rotation.create_group("T").as_matrix()
     return Averaging("tetrahedral", matrices, np.full(len(matrices), 1.0 / len(matrices)))

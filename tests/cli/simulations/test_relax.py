@@ -99,6 +99,17 @@ def test_a_changed_structure_is_relaxed_again(sw_path, done):
     ]
 
 
+def test_a_call_for_one_structure_keeps_the_others_in_the_document(sw_path, done):
+    """As it keeps them in the file of structures; the table is of what was asked for."""
+    (done / "out" / "one.png").unlink()
+    result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out", "--plot")
+    assert result.exit_code == 0 and "1 of 1 converged" in result.stdout
+    document = json.loads((done / "out" / "relax.json").read_text())
+    assert [row["name"] for row in document["structures"]] == ["one", "pair-0", "pair-1"]
+    assert {row["status"] for row in document["structures"]} == {"done before"}
+    assert "one: was done before, without a picture; --overwrite relaxes it again" in result.stderr
+
+
 def test_other_settings_are_refused_before_anything_is_lost(sw_path, done):
     before = (done / "out" / "relaxed.extxyz").read_bytes()
     result = invoke(sw_path, done / "one.extxyz", *FULL, "--keep-space-group", "-o", done / "out")
@@ -185,7 +196,8 @@ def test_a_failed_structure_does_not_stop_the_others(sw_path, done):
     ]
     again = invoke(*command, "--json")
     assert again.exit_code == 1
-    assert [row["status"] for row in json.loads(again.stdout)["structures"]] == ["failed", "done before"]
+    rows = json.loads(again.stdout)["structures"]
+        assert [row["status"] for row in rows] == ["failed", *3 * ["done before"]]
 
 
 def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):

@@ -90,6 +90,10 @@ def test_a_failed_structure_is_reported_and_the_others_are_done(tmp_path):
     assert "germanium: failed:" in result.output
     assert "failed: water, germanium" in result.output
     assert (tmp_path / "out" / "silicon" / "phonopy.yaml").is_file()
+    document = json.loads(run("phonons", "pet-si", *files, *options, "--json", code=1).stdout)
+    assert list(document) == ["water", "silicon", "germanium"]
+    assert "needs a crystal" in document["water"]["error"] and "error" in document["germanium"]
+    assert document["silicon"]["settings"]["dtype"] == "float32" and document["silicon"]["stable"]
 
 
 def test_random_rotations_have_no_phonons():
