@@ -197,7 +197,7 @@ def test_a_failed_structure_does_not_stop_the_others(sw_path, done):
     again = invoke(*command, "--json")
     assert again.exit_code == 1
     rows = json.loads(again.stdout)["structures"]
-        assert [row["status"] for row in rows] == ["failed", *3 * ["done before"]]
+    assert [row["status"] for row in rows] == ["failed", *3 * ["done before"]]
 
 
 def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
