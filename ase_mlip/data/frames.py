@@ -113,3 +113,34 @@ def read_first_structure(path: str | Path, tell: Callable[[str], None]) -> Atoms
     if len(frames) > 1:
         tell(f"{path}: the first of {len(frames)} structures is taken")
     return frames[0]
+
+
+def named_structures(files: Sequence[Path]) -> dict[str, Atoms]:
+    """Every frame of the files under a unique name.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        files that ASE reads
+
+    Returns
+    -------
+    dict of ase.Atoms
+        by names such as ``stem`` or, of a file with several frames, ``stem-3``
+
+    Raises
+    ------
+    DataError, StructureError
+        see :func:`read_structures`
+    """
+    found: dict[str, Atoms] = {}
+    for file in files:
+        frames = read_structures(file)
+        for index, atoms in enumerate(frames):
+            name = base = file.stem if len(frames) == 1 else f"{file.stem}-{index}"
+            copies = 1
+            while name in found:
+                copies += 1
+                name = f"{base}_{copies}"
+            found[name] = atoms
+    return found

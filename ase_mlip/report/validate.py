@@ -12,7 +12,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.io import read, write
 
 from ..calculators.averaged import is_crystal
+from ..data.frames import as_list, named_structures
 from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.comparison import reference_digest
@@ -78,7 +79,7 @@ class ValidationResult:
 
 def validate(
     model: str | Path,
-    structures: Mapping[str, Atoms],
+    structures: Mapping[str, Atoms] | Atoms | str | Path | Sequence[str | Path],
     output: str | Path,
     settings: Settings | None = None,
     *,
@@ -93,8 +94,9 @@ def validate(
     ----------
     model : str or Path
         model file or shipped potential
-    structures : mapping of ase.Atoms
-        by name, which is also that of their folders
+    structures : mapping of ase.Atoms, ase.Atoms, str, Path or sequence of paths
+        by name, which is also that of their folders; or one, with its formula for a name; or files, each
+        frame with the file's name, as ``silicon`` or ``many-3``
     output : str or Path
         folder; steps that it holds already, of the same model, structure, reference, settings and
         versions, are not repeated; the entry ``anew`` of a structure says why others were
@@ -130,7 +132,7 @@ def validate(
     >>> from ase.build import bulk
     >>> from ase_mlip import validate
     >>> from ase_mlip.report.validate_steps import Settings
-    >>> found = validate("snnp-si", {"diamond": bulk("Si")}, "validation", Settings().quick())
+    >>> found = validate("snnp-si", bulk("Si"), "validation", Settings().quick())
     >>> found.passed
     True
     >>> print(found.page)
@@ -139,6 +141,7 @@ def validate(
     path = find_model(str(model))
     info = read_info(path)
     settings = settings or Settings()
+    structures = _by_name(structures)
     if not structures:
         raise StructureError("`validate` needs at least one structure, got none")
     if settings.reference is not None:
@@ -273,6 +276,14 @@ def _stored(folder: Path) -> dict:
         return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {"steps": {}}
+
+
+def _by_name(structures) -> Mapping[str, Atoms]:
+    if isinstance(structures, Mapping):
+        return structures
+    if isinstance(structures, Atoms):
+        return {structures.get_chemical_formula(): structures}
+    return named_structures([Path(path) for path in as_list(structures)])
 
 
 def _of_quick(stored: dict | None, asked: dict, quick: dict) -> str:

@@ -400,6 +400,18 @@ def test_an_interrupt_ends_it_and_the_same_command_goes_on(sw_path, tmp_path):
     assert document["structures"]["a"]["steps"]["relaxation"] == first
 
 
+def test_structures_come_by_name_alone_or_from_files(tmp_path, monkeypatch):
+    names = []
+    monkeypatch.setattr(module, "run_in_processes", lambda function, calls, *_: names.append(list(calls)))
+    atoms = Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]])
+    write(tmp_path / "one.xyz", atoms)
+    write(tmp_path / "two.xyz", [atoms, atoms])
+    files = [str(tmp_path / "one.xyz"), tmp_path / "two.xyz"]
+    for number, given in enumerate(({"dimer": atoms}, atoms, files[0], files)):
+        validate("snnp-si", given, tmp_path / str(number))
+    assert names == [["dimer"], ["Si2"], ["one"], ["one", "two-0", "two-1"]]
+
+
 def test_bad_input(tmp_path):
     with pytest.raises(StructureError, match="at least one structure"):
         validate("pet-si", {}, tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from .. import options
-from ..common import choose_averaging, make_calculator, read_first, read_named
+from ..common import choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, calculator_options
 from ..results import Results, output_options
 
@@ -48,6 +48,7 @@ def evaluate(
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     from ...checks.evaluate import evaluate as compute
     from ...checks.evaluate import plot_parity
+    from ...data.frames import named_structures
 
     calculator = make_calculator(str(path), **calculator)
     info = calculator.model.info
@@ -58,7 +59,7 @@ def evaluate(
 
         scheme = find_averaging(read_first(crystal), symprec)
     if calculator.averaging is None:
-        choose_averaging(calculator, read_named(structures))
+        choose_averaging(calculator, named_structures(structures))
     result = compute(calculator, list(structures), progress=sys.stderr.isatty(), symmetrize=scheme)
     known = {"name": info.name, "sha256": _digest(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}

@@ -15,7 +15,6 @@ from ..common import (
     bar,
     choose_averaging,
     make_calculator,
-    read_named,
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
 from ..results import refuse_other_results, require_folder, run_settings
@@ -98,6 +97,7 @@ def phonons(
     given = {"mesh": MESH, "distance": DISTANCE, "dtype": calculator["dtype"]}
     averages = calculator["symmetrize"] == CRYSTAL
     calculator = make_calculator(model, **calculator)
+    from ...data.frames import named_structures
     from ...errors import ArgumentError, MLIPError
     from ...provenance import plain
     from ...relaxation.store import key_of
@@ -113,7 +113,7 @@ def phonons(
     drawing = {"path": path, "mesh": mesh or MESH, "is_plusminus": "auto" if plusminus is None else plusminus}
     run = _Run(settings, drawing, reference, audit, group_velocities, talk=not as_json)
     found, failed = {}, []
-    named = read_named(structures)
+    named = named_structures(structures)
     sha256, known = calculator.model.info.document_sha256, {}
     for name, atoms in named.items():
         known[name] = run_settings(sha256, key_of("", atoms, ""), **given)

@@ -17,7 +17,6 @@ from ..common import (
     make_calculator,
     noise_unsaid,
     read_first,
-    read_named,
     say_noise,
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
@@ -91,10 +90,11 @@ def relax(
         raise click.BadParameter("is for --symmetrize crystal", param_hint="--crystal")
     calculator = make_calculator(model, **calculator)
     from ...crystals import refuse_random
+    from ...data.frames import named_structures
     from ...relaxation.store import Store, digest, key_of
 
     refuse_random(calculator, "relax")
-    found = read_named(structures)
+    found = named_structures(structures)
     choose_averaging(calculator, found)
     options |= {
         "fmax": fmax or FMAX,

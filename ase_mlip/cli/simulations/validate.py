@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from .. import options
-from ..common import bar, check_known, chosen_scheme, read_named
+from ..common import bar, check_known, chosen_scheme
 from ..options import COUNT, CRYSTAL, FILE, POSITIVE, averaging_arguments
 from ..results import answer, require_folder
 from ..wording import in_options
@@ -74,7 +74,9 @@ def validate(
         raise click.BadParameter(
             "`random` has no meaning for relaxations and phonons; use octahedral", param_hint="--symmetrize"
         )
-    named = read_named(structures)
+    from ...data.frames import named_structures
+
+    named = named_structures(structures)
     check_known(named, read_info(path).species)
     if symmetrize == "auto":  # once for all, which run in processes of their own
         symmetrize = chosen_scheme(str(path), named, device=device, dtype=dtype, **arguments)
