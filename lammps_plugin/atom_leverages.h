@@ -68,6 +68,7 @@ template <typename T> class AtomLeverages {
         std::unique_ptr<Arrangement> arrangement;
     };
     struct Row;
+    struct Arrange;
 
     std::set<int64_t> types_of(const LeverageTables& given, int64_t block) const;
     Whitening<T> whitening_of(const LeverageTables& given, int64_t block) const;
@@ -152,6 +153,15 @@ template <typename T> void AtomLeverages<T>::see_all(int thread) {
     }
 }
 
+template <typename T> struct AtomLeverages<T>::Arrange {
+    Arrangement& arrangement;
+    ase_mlip::snnp::Neighbours<T> neighbours;
+
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(ase_mlip::simd::Width<W> /*width*/) const {
+        arrangement.template arrange<W>(neighbours);
+    }
+};
+
 /// The neighbours of a centre, as the native kernel would have them.
 template <typename T>
 const ase_mlip::snnp::Arrangement<T>& AtomLeverages<T>::arrange(int centre, Worker& worker) const {
@@ -166,8 +176,7 @@ const ase_mlip::snnp::Arrangement<T>& AtomLeverages<T>::arrange(int centre, Work
         worker.arrangement = std::make_unique<Arrangement>(basis_.tables.species, T(basis_.tables.cutoff),
                                                            T(basis_.tables.angular_cutoff), 2 * count);
     }
-    worker.arrangement->arrange({count, worker.vectors.data(), worker.types.data()});
-    worker.arrangement->find_directions();
+    ase_mlip::simd::run(Arrange{*worker.arrangement, {count, worker.vectors.data(), worker.types.data()}});
     return *worker.arrangement;
 }
 
@@ -178,7 +187,9 @@ template <typename T> struct AtomLeverages<T>::Row {
     const Arrangement& neighbours;
     T* phi;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const { sums.centre(type, neighbours, phi); }
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(ase_mlip::simd::Width<W> /*width*/) const {
+        sums.template centre<W>(type, neighbours, phi);
+    }
 };
 
 template <typename T> void AtomLeverages<T>::see(int thread, int centre, const Arrangement& neighbours) {

@@ -11,7 +11,7 @@ namespace mlip {
 
 struct BasisLayout {
     using Bank = ase_mlip::snnp::training::Bank;
-    static constexpr int64_t L = ase_mlip::snnp::basis::L; // filters of a block
+    static constexpr int64_t L = ase_mlip::snnp::basis::kMostLanes; // filters of a block
 
     const ase_mlip::snnp::training::Tables& tables;
     const ase_mlip::snnp::basis::Columns& columns;
@@ -24,7 +24,7 @@ struct BasisLayout {
         }
         const int64_t spline = (column - columns.first[2]) / g.size, k = (column - columns.first[2]) % g.size;
         const int64_t which = spline / g.channels, channel = spline % g.channels;
-        return columns.first[2] + ((which * g.blocks + channel / L) * g.size + k) * L + channel % L;
+        return columns.first[2] + ((which * g.blocks() + channel / L) * g.size + k) * L + channel % L;
     }
 
     /// Whether centres of a type can have a sum other than zero there.
@@ -48,7 +48,7 @@ struct BasisLayout {
     /// How many numbers the sums of one centre are.
     int64_t width() const {
         const Bank& g = tables.banks[3];
-        return columns.first[2] + g.cases * g.blocks * g.size * L;
+        return columns.first[2] + g.cases * g.blocks() * g.size * L;
     }
 };
 

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 namespace mlip {
 
@@ -15,9 +14,9 @@ using ase_mlip::simd::Numbers;
 
 /// What the sums of one thread need, in float or double. Numbers of neighbours lie as these are arranged.
 template <typename T> struct BasisRoom {
-    static constexpr int64_t lanes = ase_mlip::snnp::basis::L; // filters of a block
+    static constexpr int64_t lanes = ase_mlip::snnp::basis::kMostLanes; // filters of a block
     static constexpr int64_t kAngles = 512; // found together; more where a neighbour has more
-    using Integer = std::conditional_t<std::is_same_v<T, float>, int32_t, int64_t>;
+    using Integer = typename ase_mlip::simd::Format<T>::Integer;
 
     Numbers<T> at, beyond;           // [M] places of lengths on the pieces, and beyond the knots
     Numbers<Integer> firsts;         // [M] numbers of the pieces
@@ -34,7 +33,7 @@ template <typename T> struct BasisRoom {
         if (wanted <= entries) {
             return;
         }
-        constexpr int64_t more = ase_mlip::simd::lanes<T>; // whole vectors are written
+        constexpr int64_t more = ase_mlip::simd::most_lanes<T>; // whole vectors are written
         entries = wanted;
         at.resize(entries + more);
         beyond.resize(entries + more);
@@ -55,12 +54,6 @@ template <typename T> struct BasisRoom {
         const auto& g = tables.banks[3];
         moments.resize(g.cases * g.size * 4 * lanes);
     }
-};
-
-/// A vector of as many numbers as a block has filters, in float or double.
-template <typename T> struct Filters {
-    typedef T vector __attribute__((vector_size(ase_mlip::snnp::basis::L * sizeof(T))));
-    typedef T four __attribute__((vector_size(4 * sizeof(T)))); // B-splines
 };
 
 } // namespace mlip

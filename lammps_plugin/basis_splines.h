@@ -13,7 +13,7 @@ using ase_mlip::simd::Numbers;
 
 template <typename T> struct BasisSplines {
     using Bank = ase_mlip::snnp::training::Bank;
-    static constexpr int64_t L = ase_mlip::snnp::basis::L; // filters of a block
+    static constexpr int64_t L = ase_mlip::snnp::basis::kMostLanes; // filters of a block
 
     struct Knots {
         T origin, inverse, last; // the first one, 1 over their distance, the number of the last piece
@@ -34,7 +34,7 @@ template <typename T> struct BasisSplines {
 
   private:
     static Numbers<T> powers_of(const Bank& bank) {
-        const int64_t stride = bank.blocks * L, count = bank.cases * pieces(bank);
+        const int64_t stride = bank.blocks() * L, count = bank.cases * pieces(bank);
         Numbers<T> powers(count * 4 * stride);
         for (int64_t k = 0; k < count * stride; ++k) {
             const int64_t which = k / (pieces(bank) * stride), piece = k / stride % pieces(bank),

@@ -16,19 +16,24 @@
 
 namespace mlip {
 
-/// All cases of g have the same knots, which begin at -1 and end at 1.
-template <typename T> struct BasisSums {
-    using V = typename Filters<T>::vector;
-    using Four = typename Filters<T>::four;
-    using Wide = ase_mlip::simd::Vector<T>; // a lane is a neighbour, or an angle
-    using Integers = typename ase_mlip::simd::Lanes<T>::integers;
+/// With vectors of one width.
+template <typename T, int W> struct BasisSumsBy {
+    using Wide = ase_mlip::simd::Vector<T, W>; // a lane is a neighbour, or an angle
+    using Integers = ase_mlip::simd::Integers<T, W>;
     using Integer = typename BasisRoom<T>::Integer;
     using Bank = ase_mlip::snnp::training::Bank;
     using Arrangement = ase_mlip::snnp::Arrangement<T>;
     using Group = typename Arrangement::Group;
     using Knots = typename BasisSplines<T>::Knots;
-    static constexpr int64_t L = ase_mlip::snnp::basis::L;
-    static constexpr int64_t kWide = ase_mlip::simd::lanes<T>;
+    static constexpr int64_t L = ase_mlip::snnp::basis::kMostLanes;
+    static constexpr int64_t kWide = ase_mlip::simd::lanes<T, W>;
+    // As much of a block as a vector holds; a lane is a filter.
+    using V = ase_mlip::simd::Vector<T, std::min<int>(W, L * sizeof(T))>;
+    static constexpr int64_t kPart = ase_mlip::simd::lanes_of<V>;
+    // Four lanes are a neighbour and its B-splines, so that there is a whole neighbour in any vector.
+    using Four = ase_mlip::simd::Vector<T, 4 * sizeof(T)>;
+    using Fours = ase_mlip::simd::Vector<T, std::max<int>(W, 4 * sizeof(T))>;
+    static constexpr int64_t kFours = ase_mlip::simd::lanes_of<Fours>;
 
     const ase_mlip::snnp::training::Tables& tables;
     const ase_mlip::snnp::basis::Columns& columns;
@@ -36,14 +41,12 @@ template <typename T> struct BasisSums {
     const BasisSplines<T>& splines;
     BasisRoom<T>& room;
 
-    /// Writes the sums of a centre, those that its type has, to `to` [width of the layout]; `room` has room
-    /// for its neighbours.
     ASE_MLIP_ALWAYS_INLINE void centre(int64_t type, const Arrangement& neighbours, T* to) const {
         const int64_t *pairs = tables.pair_cases + type * tables.species,
                       *of_types = tables.radial_cases + type * tables.species;
         radial(0, pairs, T(0.5), neighbours, to);
         radial(1, of_types, T(1), neighbours, to);
-        for (int64_t block = 0; block < tables.banks[3].blocks; ++block) {
+        for (int64_t block = 0; block < tables.banks[3].blocks(); ++block) {
             for (const Group& group : neighbours.groups) {
                 evaluate(of_types[group.type], group, neighbours.length, block);
             }
@@ -70,8 +73,7 @@ template <typename T> struct BasisSums {
         const Wide zero = {}, place = (x - knots.origin) * knots.inverse;
         const Wide above = place > zero ? place : zero; // also where it is not a number
         const Wide last = zero + knots.last, inside = above > last ? last : above;
-        piece = __builtin_convertvector(inside, Integers);
-        return place - __builtin_convertvector(piece, Wide);
+        return place - ase_mlip::simd::whole(inside, piece);
     }
 
     // ---- lengths
@@ -118,7 +120,7 @@ template <typename T> struct BasisSums {
     }
 
     ASE_MLIP_ALWAYS_INLINE void add_splines(int64_t begin, int64_t end, T* of_pieces) const {
-        constexpr int64_t together = kWide / 4; // neighbours
+        constexpr int64_t together = kFours / 4; // neighbours
         const T *const at = room.at.data(), *const beyond = room.beyond.data();
         T* const values = room.splines.data();
         for (int64_t j = begin; j < end; j += together) {
@@ -146,25 +148,25 @@ template <typename T> struct BasisSums {
     }
 
     /// As many numbers as fill a vector, each four times.
-    static ASE_MLIP_ALWAYS_INLINE Wide fourfold(const T* from) {
+    static ASE_MLIP_ALWAYS_INLINE Fours fourfold(const T* from) {
 #if defined(__GNUC__) && !defined(__clang__)
-        Integers lanes = {};
-        for (int64_t lane = 0; lane < kWide; ++lane) {
+        ase_mlip::simd::Integers<T, sizeof(Fours)> lanes = {};
+        for (int64_t lane = 0; lane < kFours; ++lane) {
             lanes[lane] = lane / 4;
         }
-        return __builtin_shuffle(load<Wide>(from), lanes);
+        return __builtin_shuffle(load<Fours>(from), lanes);
 #else
-        Wide found = {};
-        for (int64_t lane = 0; lane < kWide; ++lane) {
+        Fours found = {};
+        for (int64_t lane = 0; lane < kFours; ++lane) {
             found[lane] = from[lane / 4];
         }
         return found;
 #endif
     }
     /// Four numbers, again and again.
-    static ASE_MLIP_ALWAYS_INLINE Wide again(T a, T b, T c, T d) {
-        Wide found = {};
-        for (int64_t lane = 0; lane < kWide; lane += 4) {
+    static ASE_MLIP_ALWAYS_INLINE Fours again(T a, T b, T c, T d) {
+        Fours found = {};
+        for (int64_t lane = 0; lane < kFours; lane += 4) {
             found[lane] = a;
             found[lane + 1] = b;
             found[lane + 2] = c;
@@ -175,11 +177,11 @@ template <typename T> struct BasisSums {
 
     /// The four B-splines that do not vanish at places on pieces, and the straight lines beyond the knots;
     /// four lanes are a neighbour.
-    static ASE_MLIP_ALWAYS_INLINE Wide splines_at(Wide u, Wide beyond) {
+    static ASE_MLIP_ALWAYS_INLINE Fours splines_at(Fours u, Fours beyond) {
         constexpr T sixth = T(1.0 / 6.0), third = T(2.0 / 3.0), half = T(0.5);
-        const Wide c3 = again(-sixth, half, -half, sixth), c2 = again(half, T(-1), half, T(0)),
-                   c1 = again(-half, T(0), half, T(0)), c0 = again(sixth, third, sixth, T(0));
-        const Wide s2 = again(-half, T(1.5), T(-1.5), half), s1 = again(T(1), T(-2), T(1), T(0));
+        const Fours c3 = again(-sixth, half, -half, sixth), c2 = again(half, T(-1), half, T(0)),
+                    c1 = again(-half, T(0), half, T(0)), c0 = again(sixth, third, sixth, T(0));
+        const Fours s2 = again(-half, T(1.5), T(-1.5), half), s1 = again(T(1), T(-2), T(1), T(0));
         return c0 + u * (c1 + u * (c2 + u * c3)) + beyond * (c1 + u * (s1 + u * s2));
     }
 
@@ -204,20 +206,23 @@ template <typename T> struct BasisSums {
                                          int64_t block) const {
         const Bank& bank = tables.banks[2];
         find_lengths(splines.knots[2][which], lengths, group.begin, group.near_end);
-        const int64_t stride = bank.blocks * 4 * L;
+        const int64_t stride = bank.blocks() * 4 * L;
         const T* const powers =
-            splines.f.data() + (which * splines.pieces(bank) * bank.blocks + block) * 4 * L;
+            splines.f.data() + (which * splines.pieces(bank) * bank.blocks() + block) * 4 * L;
         const T *const at = room.at.data(), *const beyond = room.beyond.data();
         const Integer* const firsts = room.firsts.data();
         T* const f = room.f.data();
         for (int64_t j = group.begin; j < group.near_end; ++j) {
             const T *row = powers + firsts[j] * stride, u = at[j];
-            const V one = load<V>(row + L), two = load<V>(row + 2 * L), three = load<V>(row + 3 * L);
-            V value = load<V>(row) + u * (one + u * (two + u * three));
-            if (beyond[j] != T(0)) {
-                value += beyond[j] * (one + u * (T(2) * two + T(3) * u * three));
+            for (int64_t lane = 0; lane < L; lane += kPart) {
+                const V one = load<V>(row + L + lane), two = load<V>(row + 2 * L + lane),
+                        three = load<V>(row + 3 * L + lane);
+                V value = load<V>(row + lane) + u * (one + u * (two + u * three));
+                if (beyond[j] != T(0)) {
+                    value += beyond[j] * (one + u * (T(2) * two + T(3) * u * three));
+                }
+                store(f + j * L + lane, value);
             }
-            store(f + j * L, value);
         }
     }
 
@@ -283,16 +288,22 @@ template <typename T> struct BasisSums {
 
         ASE_MLIP_ALWAYS_INLINE void add_row(int64_t j, int64_t first, int64_t length, int64_t begin,
                                             T* moments) const {
-            const V own = load<V>(f + j * L);
+            V own[L / kPart];
+            for (int64_t part = 0; part < L / kPart; ++part) {
+                own[part] = load<V>(f + j * L + part * kPart);
+            }
             for (int64_t k = 0; k < length; ++k) {
-                T* const to = reinterpret_cast<T*>(reinterpret_cast<char*>(moments) + pieces[begin + k]);
-                const V product = own * load<V>(f + (first + k) * L);
-                const T u = places[begin + k];
-                const V once = product * u, twice = once * u;
-                add(to, product);
-                add(to + L, once);
-                add(to + 2 * L, twice);
-                add(to + 3 * L, twice * u);
+                T* to = reinterpret_cast<T*>(reinterpret_cast<char*>(moments) + pieces[begin + k]);
+                const T *other = f + (first + k) * L, u = places[begin + k];
+                for (int64_t part = 0; part < L / kPart; ++part) {
+                    const V product = own[part] * load<V>(other + part * kPart);
+                    const V once = product * u, twice = once * u;
+                    add(to, product);
+                    add(to + L, once);
+                    add(to + 2 * L, twice);
+                    add(to + 3 * L, twice * u);
+                    to += kPart;
+                }
             }
         }
     };
@@ -301,29 +312,49 @@ template <typename T> struct BasisSums {
     ASE_MLIP_ALWAYS_INLINE void put_moments(int64_t type, int64_t block, T* to) const {
         constexpr T sixth = T(1.0 / 6.0);
         const Bank& bank = tables.banks[3];
-        const int64_t count = pieces(), width = bank.size * L, blocks = bank.blocks;
+        const int64_t count = pieces(), width = bank.size * L, blocks = bank.blocks();
         T *moments = room.moments.data(), *const begin = to + columns.first[2] + block * width;
         for (const int64_t which : cases[type].all) {
-            T* sums = begin + which * blocks * width;
-            V next[3] = {};
-            for (int64_t piece = 0; piece < count; ++piece) {
-                V a[4];
-                for (int p = 0; p < 4; ++p) {
-                    a[p] = load<V>(moments + p * L);
-                    store(moments + p * L, V{}); // for the next centre
+            for (int64_t lane = 0; lane < L; lane += kPart) {
+                T *from = moments + lane, *sums = begin + which * blocks * width + lane;
+                V next[3] = {};
+                for (int64_t piece = 0; piece < count; ++piece) {
+                    V a[4];
+                    for (int p = 0; p < 4; ++p) {
+                        a[p] = load<V>(from + p * L);
+                        store(from + p * L, V{}); // for the next centre
+                    }
+                    from += 4 * L;
+                    store<V>(sums, next[0] + sixth * (a[0] - T(3) * (a[1] - a[2]) - a[3]));
+                    next[0] = next[1] + sixth * (T(4) * a[0] - T(6) * a[2] + T(3) * a[3]);
+                    next[1] = next[2] + sixth * (a[0] + T(3) * (a[1] + a[2] - a[3]));
+                    next[2] = sixth * a[3];
+                    sums += L;
                 }
-                moments += 4 * L;
-                store<V>(sums, next[0] + sixth * (a[0] - T(3) * (a[1] - a[2]) - a[3]));
-                next[0] = next[1] + sixth * (T(4) * a[0] - T(6) * a[2] + T(3) * a[3]);
-                next[1] = next[2] + sixth * (a[0] + T(3) * (a[1] + a[2] - a[3]));
-                next[2] = sixth * a[3];
-                sums += L;
+                for (const V& one : next) {
+                    store(sums, one);
+                    sums += L;
+                }
             }
-            for (const V& one : next) {
-                store(sums, one);
-                sums += L;
-            }
+            moments += 4 * L * count;
         }
+    }
+};
+
+/// All cases of g have the same knots, which begin at -1 and end at 1.
+template <typename T> struct BasisSums {
+    const ase_mlip::snnp::training::Tables& tables;
+    const ase_mlip::snnp::basis::Columns& columns;
+    const std::vector<ase_mlip::snnp::basis::Cases>& cases;
+    const BasisSplines<T>& splines;
+    BasisRoom<T>& room;
+
+    /// Writes the sums of a centre, those that its type has, to `to` [width of the layout]; `room` has room
+    /// for its neighbours.
+    template <int W>
+    ASE_MLIP_ALWAYS_INLINE void centre(int64_t type, const ase_mlip::snnp::Arrangement<T>& neighbours,
+                                       T* to) const {
+        BasisSumsBy<T, W>{tables, columns, cases, splines, room}.centre(type, neighbours, to);
     }
 };
 

@@ -15,8 +15,9 @@ using ase_mlip::simd::Numbers;
 /// A lower triangular matrix of which many rows are the diagonal alone; what is more lies densely, in float
 /// or double.
 template <typename T> struct Whitening {
-    static constexpr int64_t kLanes = ase_mlip::simd::lanes<T>;
-    static constexpr int64_t kRows = 2 * kLanes, kAtoms = 8; // of a panel; of a product
+    static constexpr int64_t kLanes = ase_mlip::simd::most_lanes<T>;
+    static constexpr int64_t kRows = 2 * kLanes; // of a panel
+    static constexpr int64_t kAtoms = 8;         // of the largest product
 
     std::vector<int64_t> dense; // where phi has the columns, which ascend
     Numbers<T> panels;         // kRows rows each, [columns up to the last row's diagonal, kRows]; see `first`
@@ -63,10 +64,10 @@ template <typename T> struct Whitening {
     static int64_t first(int64_t count) { return (count % kRows - kRows) % kRows; }
 };
 
-/// Writes the squares, lane by lane, to `squares` [n, lanes]; n is a multiple of kAtoms.
+/// Writes the squares, lane by lane, to `squares` [n, lanes]; n is a multiple of kAtoms. Narrow vectors leave
+/// lanes behind their own at zero.
 template <typename T> struct WhiteSquares {
-    using V = ase_mlip::simd::Vector<T>;
-    static constexpr int64_t L = Whitening<T>::kLanes, kRows = Whitening<T>::kRows,
+    static constexpr int64_t kLanes = Whitening<T>::kLanes, kRows = Whitening<T>::kRows,
                              kAtoms = Whitening<T>::kAtoms;
 
     const Whitening<T>& whitening;
@@ -74,19 +75,25 @@ template <typename T> struct WhiteSquares {
     const T* phi; // [n, width]
     T* squares;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(ase_mlip::simd::Width<W> /*width*/) const {
+        constexpr int64_t L = ase_mlip::simd::lanes<T, W>;
+        // two sums each: AVX-512 has 32 registers, other instruction sets 16
+        constexpr int64_t together = W == ase_mlip::simd::kWidest ? kAtoms : kAtoms / 2;
         const auto count = static_cast<int64_t>(whitening.dense.size());
         for (int64_t atom = 0; atom < atoms; atom += kAtoms) {
-            lone(phi + atom * width, squares + atom * L);
+            lone(phi + atom * width, squares + atom * kLanes);
         }
         const T* panel = whitening.panels.data();
         for (int64_t begin = Whitening<T>::first(count); begin < count; begin += kRows) {
-            const int64_t length = begin + kRows;
-            for (int64_t atom = 0; atom < atoms; atom += kAtoms) {
-                product(panel, std::max<int64_t>(begin + L, 0), length, phi + atom * width,
-                        squares + atom * L);
+            for (int64_t row = 0; row < kRows; row += 2 * L) {
+                const int64_t half = std::max<int64_t>(begin + row + L, 0),
+                              length = std::max<int64_t>(begin + row + 2 * L, 0);
+                for (int64_t atom = 0; atom < atoms; atom += together) {
+                    product<together, W>(panel + row, half, length, phi + atom * width,
+                                         squares + atom * kLanes);
+                }
             }
-            panel += length * kRows;
+            panel += (begin + kRows) * kRows;
         }
     }
 
@@ -100,38 +107,40 @@ template <typename T> struct WhiteSquares {
             }
         }
         for (int64_t atom = 0; atom < kAtoms; ++atom) {
-            V lanes = {};
-            lanes[0] = totals[atom];
-            ase_mlip::simd::store(to + atom * L, lanes);
+            std::fill_n(to + atom * kLanes, kLanes, T(0));
+            to[atom * kLanes] = totals[atom];
         }
     }
 
-    /// Of some rows. The first half of them ends at column `half`, the second at `length`.
+    /// Of two vectors of rows. The first half of them ends at column `half`, the second at `length`.
+    template <int64_t Atoms, int W>
     ASE_MLIP_ALWAYS_INLINE void product(const T* panel, int64_t half, int64_t length, const T* numbers,
                                         T* to) const {
         const int64_t* const places = whitening.dense.data();
-        V low[kAtoms] = {}, high[kAtoms] = {};
+        using V = ase_mlip::simd::Vector<T, W>;
+        constexpr int64_t L = ase_mlip::simd::lanes<T, W>;
+        V low[Atoms] = {}, high[Atoms] = {};
         for (int64_t k = 0; k < half; ++k) {
-            const V a = ase_mlip::simd::load(panel + k * kRows);
-            const V b = ase_mlip::simd::load(panel + k * kRows + L);
+            const V a = ase_mlip::simd::load<W>(panel + k * kRows);
+            const V b = ase_mlip::simd::load<W>(panel + k * kRows + L);
             const T* const from = numbers + places[k];
-            for (int64_t atom = 0; atom < kAtoms; ++atom) {
+            for (int64_t atom = 0; atom < Atoms; ++atom) {
                 const T value = from[atom * width];
                 low[atom] += a * value;
                 high[atom] += b * value;
             }
         }
         for (int64_t k = half; k < length; ++k) {
-            const V b = ase_mlip::simd::load(panel + k * kRows + L);
+            const V b = ase_mlip::simd::load<W>(panel + k * kRows + L);
             const T* const from = numbers + places[k];
-            for (int64_t atom = 0; atom < kAtoms; ++atom) {
+            for (int64_t atom = 0; atom < Atoms; ++atom) {
                 high[atom] += b * from[atom * width];
             }
         }
-        for (int64_t atom = 0; atom < kAtoms; ++atom) {
-            T* const lanes = to + atom * L;
-            ase_mlip::simd::store<T>(lanes, ase_mlip::simd::load(lanes) + low[atom] * low[atom] +
-                                                high[atom] * high[atom]);
+        for (int64_t atom = 0; atom < Atoms; ++atom) {
+            T* const lanes = to + atom * kLanes;
+            ase_mlip::simd::store(lanes, ase_mlip::simd::load<W>(lanes) + low[atom] * low[atom] +
+                                             high[atom] * high[atom]);
         }
     }
 };

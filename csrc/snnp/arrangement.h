@@ -14,11 +14,9 @@ template <typename T> struct Neighbours {
 };
 
 /// Neighbours of a centre by species, and in each species the near ones (those with angles) first; every
-/// species begins a new vector. What stands between is padding without any influence.
+/// species begins a new vector. What stands between is padding without any influence. One that was arranged
+/// for wide vectors serves narrower ones as well.
 template <typename T> struct Arrangement {
-    using V = simd::Vector<T>;
-    static constexpr int64_t L = simd::lanes<T>;
-
     struct Group {
         int64_t type, begin, near_end, far_end, end; // entries; those from `far_end` on are padding
     };
@@ -29,7 +27,8 @@ template <typename T> struct Arrangement {
 
     /// Makes room for centres with up to `neighbours` neighbours.
     Arrangement(int64_t species, T cutoff, T angular_cutoff, int64_t neighbours)
-        : groups(species), most(neighbours), entries(round_up(neighbours, L) + species * L),
+        : groups(species), most(neighbours),
+          entries(round_up(neighbours, simd::most_lanes<T>) + species * simd::most_lanes<T>),
           far_(cutoff * cutoff), near_(angular_cutoff * angular_cutoff) {
         edges.resize(entries);
         places_.assign(5 * entries, T(0));
@@ -42,14 +41,23 @@ template <typename T> struct Arrangement {
     Arrangement(const Arrangement&) = delete;
     Arrangement& operator=(const Arrangement&) = delete;
 
-    /// Takes neighbours in; `find_directions` is to follow.
-    ASE_MLIP_ALWAYS_INLINE void arrange(const Neighbours<T>& neighbours) {
+    /// Takes neighbours in.
+    template <int W> ASE_MLIP_ALWAYS_INLINE void arrange(const Neighbours<T>& neighbours) {
+        place(neighbours, simd::lanes<T, W>);
+        find_directions<W>();
+    }
+
+  private:
+    static ASE_MLIP_ALWAYS_INLINE T square(const T* v) { return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]; }
+
+    /// Every species begins with a multiple of `lanes`.
+    ASE_MLIP_ALWAYS_INLINE void place(const Neighbours<T>& neighbours, int64_t lanes) {
         count(neighbours);
         int64_t entry = 0;
         for (size_t t = 0; t < groups.size(); ++t) {
             Group& group = groups[t];
             const int64_t near_end = entry + group.near_end, far_end = entry + group.far_end;
-            group = {static_cast<int64_t>(t), entry, entry, near_end, round_up(far_end, L)};
+            group = {static_cast<int64_t>(t), entry, entry, near_end, round_up(far_end, lanes)};
             pad(far_end, group.end);
             entry = group.end;
         }
@@ -65,10 +73,12 @@ template <typename T> struct Arrangement {
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void find_directions() {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void find_directions() {
+        using V = simd::Vector<T, W>;
+        constexpr int64_t L = simd::lanes<T, W>;
         for (int64_t entry = 0; entry < groups.back().end; entry += L) {
             // the smallest number keeps an edge without length finite
-            const V squared = simd::load(length + entry) + T(1e-30);
+            const V squared = simd::load<W>(length + entry) + T(1e-30);
             V root = {};
             for (int64_t lane = 0; lane < L; ++lane) {
                 root[lane] = std::sqrt(squared[lane]);
@@ -77,13 +87,10 @@ template <typename T> struct Arrangement {
             simd::store(length + entry, root);
             simd::store(inverse + entry, inverted);
             for (T* component : {x, y, z}) {
-                simd::store<T>(component + entry, simd::load(component + entry) * inverted);
+                simd::store(component + entry, simd::load<W>(component + entry) * inverted);
             }
         }
     }
-
-  private:
-    static ASE_MLIP_ALWAYS_INLINE T square(const T* v) { return v[0] * v[0] + v[1] * v[1] + v[2] * v[2]; }
 
     /// The near ones and all of each species into `near_end` and `far_end`.
     ASE_MLIP_ALWAYS_INLINE void count(const Neighbours<T>& neighbours) {

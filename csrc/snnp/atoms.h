@@ -104,16 +104,16 @@ template <typename T, bool Few> struct Slice {
     Worker<T>& worker;
     int begin, end;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         for (int k = begin; k < end; ++k) {
             const int atom = domain.centres[k];
             if (kinds.type[domain.kinds[atom]] >= 0) {
-                one(atom);
+                one<W>(atom);
             }
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void one(int atom) const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void one(int atom) const {
         double smallest = INFINITY;
         const int64_t count = gather(atom, smallest);
         const int64_t type = kinds.type[domain.kinds[atom]];
@@ -124,7 +124,7 @@ template <typename T, bool Few> struct Slice {
         }
         touch(atom, count);
         std::fill_n(worker.gradients.data(), 3 * count, T(0));
-        Centre<T> centre{model, *worker.workspace, type};
+        Centre<T, W> centre{model, *worker.workspace, type};
         const T found = centre.template evaluate<Few>({count, worker.vectors.data(), worker.types.data()},
                                                       T(1), worker.gradients.data());
         const double energy = static_cast<double>(found) + kinds.reference[domain.kinds[atom]];

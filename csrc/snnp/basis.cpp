@@ -48,7 +48,7 @@ struct BasisProblem : SnnpProblem {
 
     template <bool rows> void run(int64_t begin, int64_t end, const Sums& sums) const {
         Workspace room(tables, cases, most, rows);
-        simd::run(Centres<rows>{tables, columns, cases, graph, sums, begin, end, room});
+        simd::run(Centres<rows>{{tables, columns, cases, graph, sums, begin, end, room}});
     }
 };
 

@@ -20,10 +20,9 @@ using snnp::kZeroTail;
 using training::Bank;
 using training::Basis;
 using training::Graph;
-using training::L;
+using training::kMostLanes;
 using training::Neighbour;
 using training::Tables;
-using training::V;
 
 /// Where the columns are.
 struct Columns {
@@ -80,22 +79,22 @@ struct Sums {
 /// Room that is used again for every centre.
 struct Workspace {
     std::vector<Neighbour> neighbours;
-    std::vector<double> numbers, sums, slopes; // f and f'; of one block of filters, [cases, K, L]
+    std::vector<double> numbers, sums, slopes; // f and f'; of one block of filters, [cases, K, lanes]
 
     Workspace(const Tables& tables, const std::vector<Cases>& cases, int64_t most, bool rows)
-        : neighbours(most), numbers(4 * most * L) {
+        : neighbours(most), numbers(4 * most * kMostLanes) {
         size_t widest = 0;
         for (const Cases& one : cases) {
             widest = std::max(widest, one.all.size());
         }
-        const int64_t width = int64_t(widest) * tables.banks[3].size * L;
+        const int64_t width = int64_t(widest) * tables.banks[3].size * kMostLanes;
         sums.resize(width);
         slopes.resize(rows ? 3 * most * width : 0);
     }
 };
 
 /// The centres from `begin` to `end`; with `rows`, they and their neighbours are those of one structure.
-template <bool rows> struct Centres {
+struct Range {
     const Tables& tables;
     const Columns& columns;
     const std::vector<Cases>& cases;
@@ -103,17 +102,22 @@ template <bool rows> struct Centres {
     const Sums& to;
     int64_t begin, end;
     Workspace& room;
+};
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+template <bool rows, int W> struct OneByOne : Range {
+    using V = simd::Vector<double, W>;
+    static constexpr int64_t L = simd::lanes<double, W>;
+
+    ASE_MLIP_ALWAYS_INLINE void all() const {
         const training::Arrays none;
-        const training::Centres<training::Pass::features> walk{tables, graph,           none,        begin,
-                                                               end,    room.neighbours, room.numbers};
+        const training::OneByOne<training::Pass::features, W> walk{
+            {tables, graph, none, begin, end, room.neighbours, room.numbers}};
         for (int64_t i = begin; i < end; ++i) {
             const int64_t count = walk.collect(i);
             radial(0, tables.pair_cases, 0.5, i, count);
             radial(1, tables.radial_cases, 1.0, i, count);
-            for (int64_t block = 0; block < tables.banks[3].blocks; ++block) {
-                angles(i, count, block);
+            for (int64_t channel = 0; channel < tables.banks[3].channels; channel += L) {
+                angles(i, count, channel);
             }
         }
     }
@@ -173,7 +177,7 @@ template <bool rows> struct Centres {
         return int64_t(of_type.all.size()) * tables.banks[3].size * L;
     }
 
-    ASE_MLIP_ALWAYS_INLINE void angles(int64_t i, int64_t count, int64_t block) const {
+    ASE_MLIP_ALWAYS_INLINE void angles(int64_t i, int64_t count, int64_t first) const {
         const int64_t type = graph.types[i], size = width(cases[type]);
         std::fill_n(room.sums.data(), size, 0.0);
         for (int64_t j = 0; j < count; ++j) {
@@ -182,9 +186,9 @@ template <bool rows> struct Centres {
                 const int64_t which = tables.radial_cases[type * tables.species + n.type];
                 n.f = Basis(tables.banks[2], which, n.length);
                 V f, d_f;
-                n.f.evaluate(tables.banks[2], which, block, f, d_f);
-                simd::store<double>(number(j, 0), f);
-                simd::store<double>(number(j, 1), d_f);
+                n.f.evaluate(tables.banks[2], which, first, f, d_f);
+                simd::store(number(j, 0), f);
+                simd::store(number(j, 1), d_f);
                 if (rows) {
                     std::fill_n(room.slopes.data() + 3 * j * size, 3 * size, 0.0);
                 }
@@ -197,7 +201,7 @@ template <bool rows> struct Centres {
                 }
             }
         }
-        collect(i, count, block, size);
+        collect(i, count, first, size);
     }
 
     ASE_MLIP_ALWAYS_INLINE void pair(int64_t type, int64_t j, int64_t k, int64_t size) const {
@@ -207,16 +211,16 @@ template <bool rows> struct Centres {
         const int64_t which = tables.angle_cases[type * tables.species * tables.species + kinds];
         const double cosine = a.x[0] * b.x[0] + a.x[1] * b.x[1] + a.x[2] * b.x[2];
         const Basis basis(bank, which, cosine);
-        const V f_a = simd::load(number(j, 0)), f_b = simd::load(number(k, 0)), f = f_a * f_b;
+        const V f_a = simd::load<W>(number(j, 0)), f_b = simd::load<W>(number(k, 0)), f = f_a * f_b;
         const int64_t at = (cases[type].place[kinds] * bank.size + basis.first) * L;
         double* sums = room.sums.data() + at;
         for (int m = 0; m < 4; ++m) {
-            simd::store<double>(sums + m * L, simd::load(sums + m * L) + f * basis.value[m]);
+            simd::store(sums + m * L, simd::load<W>(sums + m * L) + f * basis.value[m]);
         }
         if (!rows) {
             return;
         }
-        const V along_a = simd::load(number(j, 1)) * f_b, along_b = f_a * simd::load(number(k, 1));
+        const V along_a = simd::load<W>(number(j, 1)) * f_b, along_b = f_a * simd::load<W>(number(k, 1));
         for (int x = 0; x < 3; ++x) {
             double* to_a = room.slopes.data() + (3 * j + x) * size + at;
             double* to_b = room.slopes.data() + (3 * k + x) * size + at;
@@ -225,20 +229,20 @@ template <bool rows> struct Centres {
             for (int m = 0; m < 4; ++m) {
                 const V by_a = ahead_a * basis.value[m] + turn_a * basis.slope[m];
                 const V by_b = ahead_b * basis.value[m] + turn_b * basis.slope[m];
-                simd::store<double>(to_a + m * L, simd::load(to_a + m * L) + by_a);
-                simd::store<double>(to_b + m * L, simd::load(to_b + m * L) + by_b);
+                simd::store(to_a + m * L, simd::load<W>(to_a + m * L) + by_a);
+                simd::store(to_b + m * L, simd::load<W>(to_b + m * L) + by_b);
             }
         }
     }
 
     /// From one block of filters to the columns.
-    ASE_MLIP_ALWAYS_INLINE void collect(int64_t i, int64_t count, int64_t block, int64_t size) const {
+    ASE_MLIP_ALWAYS_INLINE void collect(int64_t i, int64_t count, int64_t first, int64_t size) const {
         const Bank& bank = tables.banks[3];
         const Cases& of_type = cases[graph.types[i]];
-        const int64_t lanes = std::min(L, bank.channels - block * L);
+        const int64_t lanes = std::min(L, bank.channels - first);
         for (size_t place = 0; place < of_type.all.size(); ++place) {
             for (int64_t lane = 0; lane < lanes; ++lane) {
-                const int64_t spline = of_type.all[place] * bank.channels + block * L + lane;
+                const int64_t spline = of_type.all[place] * bank.channels + first + lane;
                 const int64_t column = columns.first[2] + spline * bank.size;
                 for (int64_t k = 0; k < bank.size; ++k) {
                     const int64_t at = (int64_t(place) * bank.size + k) * L + lane;
@@ -254,6 +258,12 @@ template <bool rows> struct Centres {
                 }
             }
         }
+    }
+};
+
+template <bool rows> struct Centres : Range {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
+        OneByOne<rows, W>{*this}.all();
     }
 };
 

@@ -34,14 +34,14 @@ template <typename T, bool Few> struct Centres {
     int64_t begin, end;
     T *energies, *gradients;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         const int64_t *starts = inputs.starts.const_data_ptr<int64_t>(),
                       *types = inputs.types.const_data_ptr<int64_t>(),
                       *neighbour_types = inputs.neighbour_types.const_data_ptr<int64_t>();
         const T* vectors = inputs.edge_vectors.const_data_ptr<T>();
         for (int64_t i = begin; i < end; ++i) {
             if (weights[i] != T(0)) {
-                Centre<T> centre{model, workspace, types[i]};
+                Centre<T, W> centre{model, workspace, types[i]};
                 const int64_t first = starts[i];
                 const Neighbours<T> neighbours{starts[i + 1] - first, vectors + 3 * first,
                                                neighbour_types + first};

@@ -29,9 +29,14 @@ template <typename T> struct Bank {
     bool few = true;                           // at most kFewPieces
     std::vector<T> origin, inverse_step, last; // per case; `last` is the number of the last piece
     std::vector<T> powers;                     // [M, C, 4, stride]
+    std::vector<T> rows;                       // the same, [M, C, stride, 4]
 
     const T* table(int64_t which, int64_t channel) const {
         return powers.data() + (which * channels + channel) * 4 * stride;
+    }
+
+    const T* row(int64_t which, int64_t channel) const {
+        return rows.data() + (which * channels + channel) * 4 * stride;
     }
 
     /// Value and slope by x of one spline at one place.
@@ -59,6 +64,7 @@ template <typename T> Bank<T> make_bank(const BankData& data) {
     bank.few = most <= kFewPieces;
     bank.stride = round_up(most, kFewPieces);
     bank.powers.assign(data.cases * data.channels * 4 * bank.stride, T(0));
+    bank.rows = bank.powers;
     for (int64_t k = 0; k < data.cases * data.channels; ++k) {
         const int64_t intervals = int64_t(data.grid[3 * (k / data.channels) + 2]);
         const double* c = data.coefficients + k * data.size;
@@ -74,6 +80,7 @@ template <typename T> Bank<T> make_bank(const BankData& data) {
             }
             for (int64_t power = 0; power < 4; ++power) {
                 to[power * bank.stride + piece] = T(powers[power]);
+                bank.rows[(k * bank.stride + piece) * 4 + power] = T(powers[power]);
             }
         }
     }
@@ -92,8 +99,8 @@ Layer<T> make_layer(const double* weight, const double* bias, int64_t enter, int
     Layer<T> layer;
     layer.inputs = enter;
     layer.outputs = leave;
-    layer.enter = round_up(enter, simd::lanes<T>);
-    layer.leave = round_up(leave, simd::lanes<T>);
+    layer.enter = round_up(enter, simd::most_lanes<T>);
+    layer.leave = round_up(leave, simd::most_lanes<T>);
     layer.forward.assign(layer.enter * layer.leave, T(0));
     layer.backward.assign(layer.enter * layer.leave, T(0));
     layer.bias.assign(layer.leave, T(0));
@@ -126,7 +133,7 @@ template <typename T> struct Model {
 
     /// Of the splines that there are several of; phi looks for itself.
     bool few_pieces() const { return rho.few && f.few && g.few; }
-    int64_t padded_features() const { return round_up(features, simd::lanes<T>); }
+    int64_t padded_features() const { return round_up(features, simd::most_lanes<T>); }
 };
 
 /// What a network without features gives.
@@ -188,7 +195,7 @@ template <typename T> Network<T> make_network(const ModelData& data, int64_t whi
     Network<T> network;
     const double* skip = data.skip + which * data.features;
     network.skip.assign(skip, skip + data.features);
-    network.skip.resize(round_up(data.features, simd::lanes<T>), T(0));
+    network.skip.resize(round_up(data.features, simd::most_lanes<T>), T(0));
     for (size_t k = 0; k + 1 < data.layers.size(); ++k) {
         const LayerData& layer = data.layers[k];
         network.hidden.push_back(make_layer<T>(layer.weight + which * layer.enter * layer.leave,

@@ -6,9 +6,9 @@
 
 namespace ase_mlip::snnp {
 
-template <typename T> struct Readout {
-    using V = simd::Vector<T>;
-    static constexpr int64_t L = simd::lanes<T>;
+template <typename T, int W> struct Readout {
+    using V = simd::Vector<T, W>;
+    static constexpr int64_t L = simd::lanes<T, W>;
 
     const Model<T>& model;
     Workspace<T>& ws;
@@ -29,11 +29,11 @@ template <typename T> struct Readout {
         }
         V linear = {};
         for (int64_t d = 0; d < features; d += L) {
-            const V skip = simd::load(network.skip.data() + d);
-            linear += skip * simd::load(ws.g + d);
-            simd::store<T>(ws.w + d, skip + extra);
+            const V skip = simd::load<W>(network.skip.data() + d);
+            linear += skip * simd::load<W>(ws.g + d);
+            simd::store(ws.w + d, skip + extra);
         }
-        energy += simd::sum<T>(linear);
+        energy += simd::sum(linear);
         if (!network.hidden.empty()) {
             energy += through(network) - network.at_zero;
         }
@@ -47,12 +47,12 @@ template <typename T> struct Readout {
         T *out = ws.hidden, *slopes = ws.slopes;
         for (const Layer<T>& layer : network.hidden) {
             for (int64_t o = 0; o < layer.leave; o += L) {
-                V sum = simd::load(layer.bias.data() + o);
+                V sum = simd::load<W>(layer.bias.data() + o);
                 for (int64_t i = 0; i < layer.inputs; ++i) {
-                    sum += in[i] * simd::load(layer.forward.data() + i * layer.leave + o);
+                    sum += in[i] * simd::load<W>(layer.forward.data() + i * layer.leave + o);
                 }
                 V value, slope;
-                silu(sum, simd::sigmoid<T>(sum), value, slope);
+                silu(sum, simd::sigmoid(sum), value, slope);
                 simd::store(out + o, value);
                 simd::store(slopes + o, slope);
             }
@@ -63,12 +63,12 @@ template <typename T> struct Readout {
         const int64_t width = network.hidden.back().leave;
         V total = {};
         for (int64_t o = 0; o < width; o += L) {
-            const V weight = simd::load(network.last.data() + o);
-            total += weight * simd::load(in + o);
+            const V weight = simd::load<W>(network.last.data() + o);
+            total += weight * simd::load<W>(in + o);
             simd::store(ws.back + o, weight);
         }
         backward(network, slopes);
-        return simd::sum<T>(total);
+        return simd::sum(total);
     }
 
     /// From the gradient by the last hidden values in `ws.back`; `slopes` points behind the last layer's.
@@ -77,13 +77,13 @@ template <typename T> struct Readout {
             const Layer<T>& layer = network.hidden[k];
             slopes -= layer.leave;
             for (int64_t o = 0; o < layer.leave; o += L) {
-                simd::store<T>(ws.back + o, simd::load(ws.back + o) * simd::load(slopes + o));
+                simd::store(ws.back + o, simd::load<W>(ws.back + o) * simd::load<W>(slopes + o));
             }
             T* to = k == 0 ? ws.w : ws.back + layer.leave;
             for (int64_t i = 0; i < layer.enter; i += L) {
-                V sum = k == 0 ? simd::load(ws.w + i) : V{};
+                V sum = k == 0 ? simd::load<W>(ws.w + i) : V{};
                 for (int64_t o = 0; o < layer.outputs; ++o) {
-                    sum += ws.back[o] * simd::load(layer.backward.data() + o * layer.enter + i);
+                    sum += ws.back[o] * simd::load<W>(layer.backward.data() + o * layer.enter + i);
                 }
                 simd::store(to + i, sum);
             }

@@ -28,8 +28,8 @@ struct Problem : SnnpProblem {
 
     template <Pass pass> void run(int64_t begin, int64_t end, const Arrays& arrays) const {
         std::vector<Neighbour> neighbours(most);
-        std::vector<double> numbers(4 * most * snnp::training::L);
-        simd::run(Centres<pass>{tables, graph, arrays, begin, end, neighbours, numbers});
+        std::vector<double> numbers(4 * most * snnp::training::kMostLanes);
+        simd::run(Centres<pass>{{tables, graph, arrays, begin, end, neighbours, numbers}});
     }
     template <Pass pass> void run_all(const Arrays& arrays) const {
         parallel_for(nodes, 64, [&](int64_t begin, int64_t end) { run<pass>(begin, end, arrays); });

@@ -1,6 +1,7 @@
 #pragma once
 // The features of an s-NNP and their derivatives by positions and coefficients: what training needs. All in
-// float64; a lane is a filter, so that the coefficients of an interval are read and written together.
+// float64; a lane is a filter, so that the coefficients of an interval are read and written together. A block
+// is as many filters as a vector has lanes.
 //
 // With features F = (1/2 sum phi, G2, G3), vectors r, coefficients c and a direction d of the vectors:
 //   features    F(r, c)
@@ -18,22 +19,24 @@
 
 namespace ase_mlip::snnp::training {
 
-using V = simd::Vector<double>;
-constexpr int64_t L = simd::lanes<double>;
+constexpr int64_t kMostLanes = simd::most_lanes<double>;
 
 /// C splines for each of M cases; [M, K, C padded] for coefficients and their gradients.
 struct Bank {
-    int64_t cases = 0, channels = 0, size = 0, blocks = 0;
+    int64_t cases = 0, channels = 0, size = 0;
+    int64_t padded = 0; // channels, in whole vectors of any width
     std::vector<double> coefficients;
     const double* grid = nullptr; // [M, 3]
 
-    int64_t row(int64_t which, int64_t k) const { return (which * size + k) * blocks * L; }
+    int64_t blocks() const { return padded / kMostLanes; }
+    int64_t row(int64_t which, int64_t k) const { return (which * size + k) * padded; }
 };
 
 inline Bank make_bank(const double* coefficients, const double* grid, int64_t cases, int64_t channels,
                       int64_t size) {
-    Bank bank{cases, channels, size, (channels + L - 1) / L, {}, grid};
-    bank.coefficients.assign(cases * size * bank.blocks * L, 0.0);
+    const int64_t padded = (channels + kMostLanes - 1) / kMostLanes * kMostLanes;
+    Bank bank{cases, channels, size, padded, {}, grid};
+    bank.coefficients.assign(cases * size * padded, 0.0);
     for (int64_t m = 0; m < cases; ++m) {
         for (int64_t c = 0; c < channels; ++c) {
             for (int64_t k = 0; k < size; ++k) {
@@ -70,22 +73,26 @@ struct Basis {
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void evaluate(const Bank& bank, int64_t which, int64_t block, V& f, V& d_f) const {
-        const double* from = bank.coefficients.data() + bank.row(which, first) + block * L;
+    /// Of the filters from `channel` on.
+    template <typename V>
+    ASE_MLIP_ALWAYS_INLINE void evaluate(const Bank& bank, int64_t which, int64_t channel, V& f,
+                                         V& d_f) const {
+        const double* from = bank.coefficients.data() + bank.row(which, first) + channel;
         f = d_f = V{};
         for (int m = 0; m < 4; ++m) {
-            const V c = simd::load(from + m * bank.blocks * L);
+            const V c = simd::load<sizeof(V)>(from + m * bank.padded);
             f += c * value[m];
             d_f += c * slope[m];
         }
     }
     /// Adds the gradient by the coefficients of by_value * f + by_slope * f'.
-    ASE_MLIP_ALWAYS_INLINE void add(const Bank& bank, int64_t which, int64_t block, V by_value, V by_slope,
+    template <typename V>
+    ASE_MLIP_ALWAYS_INLINE void add(const Bank& bank, int64_t which, int64_t channel, V by_value, V by_slope,
                                     double* gradients) const {
-        double* to = gradients + bank.row(which, first) + block * L;
+        double* to = gradients + bank.row(which, first) + channel;
         for (int m = 0; m < 4; ++m) {
-            double* row = to + m * bank.blocks * L;
-            simd::store<double>(row, simd::load(row) + by_value * value[m] + by_slope * slope[m]);
+            double* row = to + m * bank.padded;
+            simd::store(row, simd::load<sizeof(V)>(row) + by_value * value[m] + by_slope * slope[m]);
         }
     }
 };
@@ -123,26 +130,26 @@ struct Neighbour {
     Basis f; // of f_b
 };
 
-template <Pass pass> struct Centres {
+/// The centres from `begin` to `end`.
+struct Range {
     const Tables& tables;
     const Graph& graph;
     const Arrays& arrays;
     int64_t begin, end;
     std::vector<Neighbour>& all;  // as many as a centre has edges
     std::vector<double>& numbers; // f, f', gradients by f and by its rate: 4 per near neighbour and lane
+};
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
-        for (int64_t i = begin; i < end; ++i) {
-            centre(i);
-        }
-    }
+template <Pass pass, int W> struct OneByOne : Range {
+    using V = simd::Vector<double, W>;
+    static constexpr int64_t L = simd::lanes<double, W>;
 
     ASE_MLIP_ALWAYS_INLINE void centre(int64_t i) const {
         const int64_t count = collect(i);
         radial(tables.banks[0], tables.pair_cases, 0, 0.5, i, count, 0);
         radial(tables.banks[1], tables.radial_cases, 1, 1.0, i, count, tables.banks[0].channels);
-        for (int64_t block = 0; block < tables.banks[3].blocks; ++block) {
-            angles(i, count, block);
+        for (int64_t channel = 0; channel < tables.banks[3].channels; channel += L) {
+            angles(i, count, channel);
         }
         for (int64_t j = 0; pass == Pass::backward && j < count; ++j) {
             finish(all[j]);
@@ -182,32 +189,32 @@ template <Pass pass> struct Centres {
             return;
         }
         const int64_t at = i * tables.features() + offset, type = graph.types[i];
-        for (int64_t block = 0; block < bank.blocks; ++block) {
-            const int64_t lanes = std::min(L, bank.channels - block * L), first = at + block * L;
+        for (int64_t channel = 0; channel < bank.channels; channel += L) {
+            const int64_t lanes = std::min(L, bank.channels - channel), first = at + channel;
             V total = {}, v = {}, w = {};
             if (pass == Pass::parameters) {
-                v = factor * simd::load(arrays.values + first, lanes);
+                v = factor * simd::load<W>(arrays.values + first, lanes);
             }
             if (pass != Pass::features) {
-                w = factor * simd::load(arrays.slopes + first, lanes);
+                w = factor * simd::load<W>(arrays.slopes + first, lanes);
             }
             for (int64_t j = 0; j < count; ++j) {
                 Neighbour& n = all[j];
                 const int64_t which = cases[type * tables.species + n.type];
                 const Basis basis(bank, which, n.length);
                 V f, d_f;
-                basis.evaluate(bank, which, block, f, d_f);
+                basis.evaluate(bank, which, channel, f, d_f);
                 if (pass == Pass::features) {
                     total += f;
                 } else if (pass == Pass::backward) {
-                    n.rate += simd::sum<double>(w * d_f);
+                    n.rate += simd::sum(w * d_f);
                 } else {
                     total += d_f * n.rate;
-                    basis.add(bank, which, block, v, w * n.rate, arrays.by_coefficients[number]);
+                    basis.add(bank, which, channel, v, w * n.rate, arrays.by_coefficients[number]);
                 }
             }
             if (pass != Pass::backward) {
-                simd::store<double>(arrays.features + first, factor * total, lanes);
+                simd::store(arrays.features + first, factor * total, lanes);
             }
         }
     }
@@ -217,17 +224,17 @@ template <Pass pass> struct Centres {
         return numbers.data() + (4 * j + which) * L;
     }
 
-    ASE_MLIP_ALWAYS_INLINE void angles(int64_t i, int64_t count, int64_t block) const {
+    ASE_MLIP_ALWAYS_INLINE void angles(int64_t i, int64_t count, int64_t channel) const {
         const Bank &bank_f = tables.banks[2], &bank_g = tables.banks[3];
-        const int64_t type = graph.types[i], lanes = std::min(L, bank_g.channels - block * L);
+        const int64_t type = graph.types[i], lanes = std::min(L, bank_g.channels - channel);
         const int64_t at =
-            i * tables.features() + tables.banks[0].channels + tables.banks[1].channels + block * L;
+            i * tables.features() + tables.banks[0].channels + tables.banks[1].channels + channel;
         V v = {}, w = {}, total = {};
         if (pass == Pass::parameters) {
-            v = simd::load(arrays.values + at, lanes);
+            v = simd::load<W>(arrays.values + at, lanes);
         }
         if (pass != Pass::features) {
-            w = simd::load(arrays.slopes + at, lanes);
+            w = simd::load<W>(arrays.slopes + at, lanes);
         }
         for (int64_t j = 0; j < count; ++j) {
             Neighbour& n = all[j];
@@ -235,53 +242,53 @@ template <Pass pass> struct Centres {
                 const int64_t which = tables.radial_cases[type * tables.species + n.type];
                 n.f = Basis(bank_f, which, n.length);
                 V f, d_f;
-                n.f.evaluate(bank_f, which, block, f, d_f);
-                simd::store<double>(number(j, 0), f);
-                simd::store<double>(number(j, 1), pass == Pass::parameters ? d_f * n.rate : d_f);
-                simd::store<double>(number(j, 2), V{});
-                simd::store<double>(number(j, 3), V{});
+                n.f.evaluate(bank_f, which, channel, f, d_f);
+                simd::store(number(j, 0), f);
+                simd::store(number(j, 1), pass == Pass::parameters ? d_f * n.rate : d_f);
+                simd::store(number(j, 2), V{});
+                simd::store(number(j, 3), V{});
             }
         }
         for (int64_t j = 0; j < count; ++j) {
             for (int64_t k = 0; all[j].near && k < j; ++k) {
                 if (all[k].near) {
-                    pair(type, j, k, block, bank_g, v, w, total);
+                    pair(type, j, k, channel, bank_g, v, w, total);
                 }
             }
         }
         for (int64_t j = 0; j < count; ++j) {
             Neighbour& n = all[j];
             if (n.near && pass == Pass::backward) {
-                n.rate += simd::sum<double>(simd::load(number(j, 1)) * simd::load(number(j, 2)));
+                n.rate += simd::sum(simd::load<W>(number(j, 1)) * simd::load<W>(number(j, 2)));
             } else if (n.near && pass == Pass::parameters) {
                 const int64_t which = tables.radial_cases[type * tables.species + n.type];
-                n.f.add(bank_f, which, block, simd::load(number(j, 2)), simd::load(number(j, 3)) * n.rate,
-                        arrays.by_coefficients[2]);
+                n.f.add(bank_f, which, channel, simd::load<W>(number(j, 2)),
+                        simd::load<W>(number(j, 3)) * n.rate, arrays.by_coefficients[2]);
             }
         }
         if (pass != Pass::backward) {
-            simd::store<double>(arrays.features + at, total, lanes);
+            simd::store(arrays.features + at, total, lanes);
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void pair(int64_t type, int64_t j, int64_t k, int64_t block, const Bank& bank, V v,
-                                     V w, V& total) const {
+    ASE_MLIP_ALWAYS_INLINE void pair(int64_t type, int64_t j, int64_t k, int64_t channel, const Bank& bank,
+                                     V v, V w, V& total) const {
         Neighbour &a = all[j], &b = all[k];
         const int64_t which = tables.angle_cases[(type * tables.species + a.type) * tables.species + b.type];
         const double cosine = a.x[0] * b.x[0] + a.x[1] * b.x[1] + a.x[2] * b.x[2];
         const Basis basis(bank, which, cosine);
         V g, d_g;
-        basis.evaluate(bank, which, block, g, d_g);
-        const V f_a = simd::load(number(j, 0)), f_b = simd::load(number(k, 0)), f = f_a * f_b;
+        basis.evaluate(bank, which, channel, g, d_g);
+        const V f_a = simd::load<W>(number(j, 0)), f_b = simd::load<W>(number(k, 0)), f = f_a * f_b;
         if (pass == Pass::features) {
             total += f * g;
             return;
         }
         double *to_a = number(j, 2), *to_b = number(k, 2);
         if (pass == Pass::backward) {
-            simd::store<double>(to_a, simd::load(to_a) + w * f_b * g);
-            simd::store<double>(to_b, simd::load(to_b) + w * f_a * g);
-            const double slope = simd::sum<double>(w * f * d_g);
+            simd::store(to_a, simd::load<W>(to_a) + w * f_b * g);
+            simd::store(to_b, simd::load<W>(to_b) + w * f_a * g);
+            const double slope = simd::sum(w * f * d_g);
             for (int m = 0; m < 3; ++m) { // across the directions; the part along them is taken off later
                 a.turn[m] += slope * b.x[m];
                 b.turn[m] += slope * a.x[m];
@@ -290,15 +297,15 @@ template <Pass pass> struct Centres {
         }
         const double rate = a.turn[0] * b.x[0] + a.turn[1] * b.x[1] + a.turn[2] * b.x[2] +
                             b.turn[0] * a.x[0] + b.turn[1] * a.x[1] + b.turn[2] * a.x[2];
-        const V r_a = simd::load(number(j, 1)), r_b = simd::load(number(k, 1));
+        const V r_a = simd::load<W>(number(j, 1)), r_b = simd::load<W>(number(k, 1));
         const V rate_f = r_a * f_b + f_a * r_b, rate_g = d_g * rate;
         total += rate_f * g + f * rate_g;
         const V both = v * g + w * rate_g, w_g = w * g;
-        simd::store<double>(to_a, simd::load(to_a) + both * f_b + w_g * r_b);
-        simd::store<double>(to_b, simd::load(to_b) + both * f_a + w_g * r_a);
-        simd::store<double>(number(j, 3), simd::load(number(j, 3)) + w_g * f_b);
-        simd::store<double>(number(k, 3), simd::load(number(k, 3)) + w_g * f_a);
-        basis.add(bank, which, block, v * f + w * rate_f, w * f * rate, arrays.by_coefficients[3]);
+        simd::store(to_a, simd::load<W>(to_a) + both * f_b + w_g * r_b);
+        simd::store(to_b, simd::load<W>(to_b) + both * f_a + w_g * r_a);
+        simd::store(number(j, 3), simd::load<W>(number(j, 3)) + w_g * f_b);
+        simd::store(number(k, 3), simd::load<W>(number(k, 3)) + w_g * f_a);
+        basis.add(bank, which, channel, v * f + w * rate_f, w * f * rate, arrays.by_coefficients[3]);
     }
 
     ASE_MLIP_ALWAYS_INLINE void finish(const Neighbour& n) const {
@@ -306,6 +313,15 @@ template <Pass pass> struct Centres {
         gradient(n.x, 1.0 / n.length, n.rate, n.turn, found);
         for (int k = 0; k < 3; ++k) {
             arrays.by_vectors[3 * n.edge + k] = found[k];
+        }
+    }
+};
+
+template <Pass pass> struct Centres : Range {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
+        const OneByOne<pass, W> centres{*this};
+        for (int64_t i = begin; i < end; ++i) {
+            centres.centre(i);
         }
     }
 };

@@ -11,15 +11,15 @@ template <typename T> struct Workspace : Arrangement<T> {
     T* along;                          // [M] 1/2 phi', then the whole part along the direction
     T* d_rho;                          // [A, M]
     T *f, *d_f, *s, *vx, *vy, *vz;     // [B, M]
-    T* u;                              // [M, lanes]
-    std::vector<unsigned char> pieces; // [M] vectors of numbers of pieces
+    T* u;                              // [M, lanes of the widest vectors]
+    std::vector<unsigned char> pieces; // [M] widest vectors of numbers of pieces
     T *g, *w, *hidden, *slopes, *back; // features, dE/dG, what the network needs
 
     /// Makes room for centres with up to `neighbours` neighbours.
     Workspace(const Model<T>& model, int64_t neighbours)
         : Arrangement<T>(model.species, model.cutoff, model.angular_cutoff, neighbours) {
-        const int64_t lanes = simd::lanes<T>, entries = this->entries;
-        pieces.resize(entries * sizeof(typename simd::Lanes<T>::integers));
+        const int64_t lanes = simd::most_lanes<T>, entries = this->entries;
+        pieces.resize(entries * simd::kWidest);
         int64_t width = model.padded_features(), widths = 0;
         for (const Network<T>& network : model.networks) {
             int64_t sum = 0;

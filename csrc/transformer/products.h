@@ -12,7 +12,7 @@ namespace ase_mlip::cpu {
 
 /// B [k, n] as panels of `width` columns, each [k, width], the last one filled up with zeros.
 template <typename T> struct Panels {
-    static constexpr int64_t width = 2 * simd::lanes<T>;
+    static constexpr int64_t width = 2 * simd::most_lanes<T>;
     int64_t k, n;
     std::vector<T> data, bias; // [panels, k, width], [panels, width]
 
@@ -34,45 +34,45 @@ template <typename T> struct Panels {
     int64_t count() const { return (n + width - 1) / width; }
 };
 
-/// C [rows, n] = A [rows, k] B + bias, in tiles that suit the 32 registers of AVX-512; right everywhere, fast
-/// only there.
+/// C [rows, n] = A [rows, k] B + bias, in tiles two vectors wide. Their sums stay in registers, of which
+/// AVX-512 has 32, other instruction sets 16.
 template <typename T> struct Product {
     int64_t rows;
     const T* a;
     const Panels<T>* b;
     T* c;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
-        constexpr int tall = 8; // two vectors wide, 16 sums; with more, compilers begin to spill
-        for (int64_t j = 0; j < b->n; j += Panels<T>::width) {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
+        constexpr int tall = W == simd::kWidest ? 8 : 4; // with more, compilers begin to spill
+        for (int64_t j = 0; j < b->n; j += 2 * simd::lanes<T, W>) {
             int64_t i = 0;
             for (; i + tall <= rows; i += tall) {
-                tile<tall>(i, j);
+                tile<tall, W>(i, j);
             }
             for (; i + 4 <= rows; i += 4) {
-                tile<4>(i, j);
+                tile<4, W>(i, j);
             }
             for (; i < rows; ++i) {
-                tile<1>(i, j);
+                tile<1, W>(i, j);
             }
         }
     }
 
-    template <int Rows> ASE_MLIP_ALWAYS_INLINE void tile(int64_t i, int64_t j) const {
-        using simd::lanes, simd::load;
+    template <int Rows, int W> ASE_MLIP_ALWAYS_INLINE void tile(int64_t i, int64_t j) const {
         constexpr int vectors = 2;
+        constexpr int64_t L = simd::lanes<T, W>, width = Panels<T>::width;
         const int64_t k = b->k;
-        const T *from = a + i * k, *panel = b->data.data() + j * k;
-        simd::Vector<T> sums[Rows][vectors];
+        const T *from = a + i * k, *panel = b->data.data() + j / width * width * k + j % width;
+        simd::Vector<T, W> sums[Rows][vectors];
         for (int r = 0; r < Rows; ++r) {
             for (int v = 0; v < vectors; ++v) {
-                sums[r][v] = load(b->bias.data() + j + v * lanes<T>);
+                sums[r][v] = simd::load<W>(b->bias.data() + j + v * L);
             }
         }
         for (int64_t l = 0; l < k; ++l) {
-            simd::Vector<T> row[vectors];
+            simd::Vector<T, W> row[vectors];
             for (int v = 0; v < vectors; ++v) {
-                row[v] = load(panel + l * Panels<T>::width + v * lanes<T>);
+                row[v] = simd::load<W>(panel + l * width + v * L);
             }
             for (int r = 0; r < Rows; ++r) { // each number of A is spread over a vector once
                 for (int v = 0; v < vectors; ++v) {
@@ -82,12 +82,12 @@ template <typename T> struct Product {
         }
         for (int r = 0; r < Rows; ++r) {
             for (int v = 0; v < vectors; ++v) {
-                keep(sums[r][v], i + r, j + v * lanes<T>);
+                keep(sums[r][v], i + r, j + v * L);
             }
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void keep(simd::Vector<T> sum, int64_t i, int64_t j) const {
+    template <typename V> ASE_MLIP_ALWAYS_INLINE void keep(V sum, int64_t i, int64_t j) const {
         const int64_t at = i * b->n + j, left = b->n - j;
         if (left > 0) { // the last panel may end before its last vector
             simd::store(c + at, sum, left);

@@ -14,39 +14,40 @@ template <typename T> struct RMSNorm {
     double eps;
     const T* weight;
 
-    ASE_MLIP_ALWAYS_INLINE T inverse_rms(const T* x) const {
-        simd::Vector<T> squares = {};
-        for (int64_t k = 0; k < size; k += simd::lanes<T>) {
-            const simd::Vector<T> part = simd::load(x + k, size - k);
+    template <int W> ASE_MLIP_ALWAYS_INLINE T inverse_rms(const T* x) const {
+        simd::Vector<T, W> squares = {};
+        for (int64_t k = 0; k < size; k += simd::lanes<T, W>) {
+            const simd::Vector<T, W> part = simd::load<W>(x + k, size - k);
             squares += part * part;
         }
-        return T(1) / std::sqrt(simd::sum<T>(squares) / T(size) + T(eps));
+        return T(1) / std::sqrt(simd::sum(squares) / T(size) + T(eps));
     }
 
-    ASE_MLIP_ALWAYS_INLINE void forward(const T* x, T* y) const {
-        const T scale = inverse_rms(x);
-        for (int64_t k = 0; k < size; k += simd::lanes<T>) {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void forward(const T* x, T* y) const {
+        const T scale = inverse_rms<W>(x);
+        for (int64_t k = 0; k < size; k += simd::lanes<T, W>) {
             const int64_t left = size - k;
-            simd::store(y + k, simd::load(x + k, left) * simd::load(weight + k, left) * scale, left);
+            simd::store(y + k, simd::load<W>(x + k, left) * simd::load<W>(weight + k, left) * scale, left);
         }
     }
 
     /// d_x = base (or 0) + gradient of d_y; with s = 1/rms and g = w d_y: s (g - x s^2 mean(g x)).
+    template <int W>
     ASE_MLIP_ALWAYS_INLINE void backward(const T* x, const T* d_y, const T* base, T* d_x) const {
-        using simd::load;
-        const T scale = inverse_rms(x);
-        simd::Vector<T> products = {};
-        for (int64_t k = 0; k < size; k += simd::lanes<T>) {
+        const T scale = inverse_rms<W>(x);
+        simd::Vector<T, W> products = {};
+        for (int64_t k = 0; k < size; k += simd::lanes<T, W>) {
             const int64_t left = size - k;
-            products += load(x + k, left) * load(d_y + k, left) * load(weight + k, left);
+            products +=
+                simd::load<W>(x + k, left) * simd::load<W>(d_y + k, left) * simd::load<W>(weight + k, left);
         }
-        const T mean = simd::sum<T>(products) / T(size) * scale * scale;
-        for (int64_t k = 0; k < size; k += simd::lanes<T>) {
+        const T mean = simd::sum(products) / T(size) * scale * scale;
+        for (int64_t k = 0; k < size; k += simd::lanes<T, W>) {
             const int64_t left = size - k;
-            simd::Vector<T> row = load(d_y + k, left) * load(weight + k, left);
-            row = scale * (row - load(x + k, left) * mean);
+            simd::Vector<T, W> row = simd::load<W>(d_y + k, left) * simd::load<W>(weight + k, left);
+            row = scale * (row - simd::load<W>(x + k, left) * mean);
             if (base != nullptr) {
-                row += load(base + k, left);
+                row += simd::load<W>(base + k, left);
             }
             simd::store(d_x + k, row, left);
         }
@@ -59,9 +60,9 @@ template <typename T> struct NormRows {
     const T* x;
     T* y;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         for (int64_t n = 0; n < rows; ++n) {
-            norm.forward(x + n * norm.size, y + n * norm.size);
+            norm.template forward<W>(x + n * norm.size, y + n * norm.size);
         }
     }
 };
@@ -74,10 +75,10 @@ template <typename T> struct NormRowsBackward {
     const T* base; // [rows, size]
     T* d_x;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         for (int64_t n = 0; n < rows; ++n) {
             const int64_t at = n * norm.size;
-            norm.backward(x + at, d_y + at, base + at, d_x + at);
+            norm.template backward<W>(x + at, d_y + at, base + at, d_x + at);
         }
     }
 };
@@ -88,13 +89,13 @@ template <typename T> struct SwiGLUForward {
     const T* hidden; // [rows, 2 size]
     T* y;            // [rows, size]
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         for (int64_t n = 0; n < rows; ++n) {
             const T* value = hidden + 2 * n * size;
-            for (int64_t k = 0; k < size; k += simd::lanes<T>) {
+            for (int64_t k = 0; k < size; k += simd::lanes<T, W>) {
                 const int64_t left = size - k;
-                const simd::Vector<T> gate = simd::sigmoid<T>(simd::load(value + size + k, left));
-                simd::store(y + n * size + k, simd::load(value + k, left) * gate, left);
+                const simd::Vector<T, W> gate = simd::sigmoid(simd::load<W>(value + size + k, left));
+                simd::store(y + n * size + k, simd::load<W>(value + k, left) * gate, left);
             }
         }
     }
@@ -107,15 +108,15 @@ template <typename T> struct SwiGLUBackward {
     const T* d_y;
     T* d_hidden;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         for (int64_t n = 0; n < rows; ++n) {
             const T* value = hidden + 2 * n * size;
             T* d_value = d_hidden + 2 * n * size;
-            for (int64_t k = 0; k < size; k += simd::lanes<T>) {
+            for (int64_t k = 0; k < size; k += simd::lanes<T, W>) {
                 const int64_t left = size - k;
-                const simd::Vector<T> gate = simd::sigmoid<T>(simd::load(value + size + k, left));
-                const simd::Vector<T> given = simd::load(d_y + n * size + k, left);
-                const simd::Vector<T> slope = simd::load(value + k, left) * gate * (T(1) - gate);
+                const simd::Vector<T, W> gate = simd::sigmoid(simd::load<W>(value + size + k, left));
+                const simd::Vector<T, W> given = simd::load<W>(d_y + n * size + k, left);
+                const simd::Vector<T, W> slope = simd::load<W>(value + k, left) * gate * (T(1) - gate);
                 simd::store(d_value + k, given * gate, left);
                 simd::store(d_value + size + k, given * slope, left);
             }
@@ -130,7 +131,7 @@ template <typename T> struct Add {
     const T* r;
     T* y;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         for (int64_t k = 0; k < count; ++k) {
             y[k] = x[k] + r[k];
         }

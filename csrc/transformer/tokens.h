@@ -13,7 +13,7 @@ template <typename T> struct GatherTokens {
     const T* edges;
     T* tokens;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         for (int64_t node = 0; node < neighbourhoods.count; ++node) {
             T* row = tokens + neighbourhoods.first_row(node) * size;
             const T* first = edges + neighbourhoods.first_edge(node) * size;
@@ -30,12 +30,12 @@ template <typename T> struct NormTokens {
     const T* edges;
     T* tokens;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> width) const {
         for (int64_t node = 0; node < neighbourhoods.count; ++node) {
             T* row = tokens + neighbourhoods.first_row(node) * norm.size;
             const T* first = edges + neighbourhoods.first_edge(node) * norm.size;
-            norm.forward(nodes + node * norm.size, row);
-            NormRows<T>{norm, neighbourhoods.edges(node), first, row + norm.size}();
+            norm.template forward<W>(nodes + node * norm.size, row);
+            NormRows<T>{norm, neighbourhoods.edges(node), first, row + norm.size}(width);
         }
     }
 };
@@ -51,17 +51,17 @@ template <typename T> struct NormTokensBackward {
     T* d_nodes;
     T* d_edges;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> width) const {
         for (int64_t node = 0; node < neighbourhoods.count; ++node) {
             const T* row = d_tokens + neighbourhoods.first_row(node) * norm.size;
             const int64_t first = neighbourhoods.first_edge(node) * norm.size, own = node * norm.size;
-            norm.backward(nodes + own, row, nullptr, d_nodes + own);
+            norm.template backward<W>(nodes + own, row, nullptr, d_nodes + own);
             NormRowsBackward<T>{norm,
                                 neighbourhoods.edges(node),
                                 edges + first,
                                 row + norm.size,
                                 given_edges + first,
-                                d_edges + first}();
+                                d_edges + first}(width);
         }
     }
 };
@@ -75,12 +75,12 @@ template <typename T> struct ScatterTokens {
     T* new_nodes;
     T* new_edges;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> width) const {
         for (int64_t node = 0; node < neighbourhoods.count; ++node) {
             const T* row = tokens + neighbourhoods.first_row(node) * size;
             const int64_t first = neighbourhoods.first_edge(node) * size;
             std::copy(row, row + size, new_nodes + node * size);
-            Add<T>{neighbourhoods.edges(node) * size, edges + first, row + size, new_edges + first}();
+            Add<T>{neighbourhoods.edges(node) * size, edges + first, row + size, new_edges + first}(width);
         }
     }
 };

@@ -3,9 +3,10 @@
 
 #include "simd/vectors.h"
 
-/// Calls a job with every instruction set that this processor has, then `compare`.
+/// Calls a job with every instruction set that this processor has, each with vectors of its own width, then
+/// `compare`.
 template <typename Job, typename Compare> void with_each(const Job& job, const Compare& compare) {
-    job();
+    ase_mlip::simd::run_plain(job);
     compare("plain");
 #if defined(__x86_64__)
     if (ase_mlip::simd::instructions() >= 256) {

@@ -3,6 +3,7 @@
 
 #include "basis_sums.h"
 #include "expect.h"
+#include "instruction_sets.h"
 #include "whitening.h"
 
 #include <cmath>
@@ -88,9 +89,13 @@ struct Random {
 template <typename T> struct Sums {
     const BasisSums<T>& sums;
     int64_t type;
-    const snnp::Arrangement<T>& neighbours;
+    snnp::Arrangement<T>& arrangement;
+    const snnp::Neighbours<T>& neighbours;
     T* to;
-    ASE_MLIP_ALWAYS_INLINE void operator()() const { sums.centre(type, neighbours, to); }
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
+        arrangement.template arrange<W>(neighbours);
+        sums.template centre<W>(type, arrangement, to);
+    }
 };
 
 template <typename T> double compare_sums(int64_t species, int64_t filters, bool has_pair, int64_t before) {
@@ -112,28 +117,41 @@ template <typename T> double compare_sums(int64_t species, int64_t filters, bool
             vectors.insert(vectors.end(), {scale * v[0], scale * v[1], scale * v[2]});
             others.push_back(static_cast<int64_t>(generator() % species));
         }
-        std::vector<double> expected(columns.count, 0.0), found(columns.count, 0.0);
-        std::vector<T> values(layout.width(), T(NAN)); // all that a centre has is written
         snnp::basis::Workspace workspace(random.tables, cases, std::max<int64_t>(count, 1), false);
         const snnp::training::Graph graph{vectors.data(), starts.data(), types.data(), others.data()};
+        std::vector<double> expected, summed(columns.count, 0.0);
+        const auto compare = [&](const std::vector<double>& found) {
+            largest = std::max(largest, largest_difference(found, expected));
+        };
         snnp::basis::Sums to;
-        to.values = expected.data();
-        simd::run(snnp::basis::Centres<false>{random.tables, columns, cases, graph, to, 0, 1, workspace});
-        const std::vector<T> rounded(vectors.begin(), vectors.end());
-        snnp::Arrangement<T> neighbours(species, T(random.tables.cutoff), T(random.tables.angular_cutoff),
-                                        count);
-        neighbours.arrange({count, rounded.data(), others.data()});
-        neighbours.find_directions();
-        room.make_room(random.tables, neighbours.entries);
-        simd::run(Sums<T>{sums, types[0], neighbours, values.data()});
+        to.values = summed.data();
+        with_each(snnp::basis::Centres<false>{{random.tables, columns, cases, graph, to, 0, 1, workspace}},
+                  [&](const char* /*name*/) {
+                      expected = expected.empty() ? summed : expected;
+                      compare(summed);
+                      std::fill(summed.begin(), summed.end(), 0.0);
+                  });
         for (int64_t column = 0; column < columns.count; ++column) {
-            if (layout.has(types[0], column)) {
-                found[column] = static_cast<double>(values[layout.place_of(column)]);
-            } else {
+            if (!layout.has(types[0], column)) {
                 outside = std::max(outside, std::fabs(expected[column]));
             }
         }
-        largest = std::max(largest, largest_difference(found, expected));
+        const std::vector<T> rounded(vectors.begin(), vectors.end());
+        snnp::Arrangement<T> arrangement(species, T(random.tables.cutoff), T(random.tables.angular_cutoff),
+                                         count);
+        room.make_room(random.tables, arrangement.entries);
+        const snnp::Neighbours<T> neighbours{count, rounded.data(), others.data()};
+        std::vector<T> values(layout.width(), T(NAN)); // all that a centre has is written
+        with_each(Sums<T>{sums, types[0], arrangement, neighbours, values.data()}, [&](const char* /*name*/) {
+            std::vector<double> found(columns.count, 0.0);
+            for (int64_t column = 0; column < columns.count; ++column) {
+                if (layout.has(types[0], column)) {
+                    found[column] = static_cast<double>(values[layout.place_of(column)]);
+                }
+            }
+            compare(found);
+            std::fill(values.begin(), values.end(), T(NAN));
+        });
     }
     expect(outside == 0.0, "sums that centres of this type do not have", outside);
     return largest;
@@ -168,7 +186,6 @@ template <typename T> double compare_squares(int64_t size, int64_t atoms) {
         std::reverse_copy(phi.begin() + atom * size, phi.begin() + (atom + 1) * size,
                           placed.begin() + atom * size);
     }
-    simd::run(mlip::WhiteSquares<T>{whitening, padded, size, placed.data(), squares.data()});
     for (int64_t atom = 0; atom < atoms; ++atom) {
         double total = 0.0;
         for (int64_t row = 0; row < size; ++row) {
@@ -179,10 +196,19 @@ template <typename T> double compare_squares(int64_t size, int64_t atoms) {
             total += white * white;
         }
         expected.push_back(total);
-        const T* of_atom = squares.data() + atom * Whitening<T>::kLanes;
-        found.push_back(std::accumulate(of_atom, of_atom + Whitening<T>::kLanes, 0.0));
     }
-    return largest_difference(found, expected);
+    double largest = 0.0;
+    with_each(mlip::WhiteSquares<T>{whitening, padded, size, placed.data(), squares.data()},
+              [&](const char* /*name*/) {
+                  found.clear();
+                  for (int64_t atom = 0; atom < atoms; ++atom) {
+                      const T* of_atom = squares.data() + atom * Whitening<T>::kLanes;
+                      found.push_back(std::accumulate(of_atom, of_atom + Whitening<T>::kLanes, 0.0));
+                  }
+                  largest = std::max(largest, largest_difference(found, expected));
+                  std::fill(squares.begin(), squares.end(), T(NAN));
+              });
+    return largest;
 }
 
 /// All of them in one precision, to within `rounding` of the largest.

@@ -18,17 +18,17 @@ template <typename T> struct Exponentials {
     const std::vector<T>& x;
     std::vector<T>& y;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
-        for (size_t k = 0; k < x.size(); k += simd::lanes<T>) {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
+        for (size_t k = 0; k < x.size(); k += simd::lanes<T, W>) {
             const int64_t left = int64_t(x.size() - k);
-            simd::store(&y[k], simd::exp<T>(simd::load(&x[k], left)), left);
+            simd::store(&y[k], simd::exp(simd::load<W>(&x[k], left)), left);
         }
     }
 };
 
 template <typename T> void test_exp() {
     std::vector<T> x, y;
-    for (double value = simd::Lanes<T>::lowest + 0.01; value < 88.0; value += 0.0173) {
+    for (double value = simd::Format<T>::lowest + 0.01; value < 88.0; value += 0.0173) {
         x.push_back(T(value));
     }
     y.resize(x.size());
@@ -75,6 +75,16 @@ template <typename T> void test_product(int64_t rows, int64_t k, int64_t n, bool
     });
 }
 
+template <typename T> struct Both {
+    const cpu::AttentionForward<T>& forward;
+    const cpu::AttentionBackward<T>& backward;
+
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> width) const {
+        forward(width);
+        backward(width);
+    }
+};
+
 template <typename T> void test_attention(int64_t width) {
     const std::vector<int64_t> starts{0, 5, 5, 38};
     const int64_t heads = 2, size = heads * width, edges = 38, tokens = edges + 3;
@@ -102,15 +112,7 @@ template <typename T> void test_attention(int64_t width) {
         }
         expect(worst < 1e2 * double(std::numeric_limits<T>::epsilon()), name, worst);
     };
-    struct Both {
-        const cpu::AttentionForward<T>& forward;
-        const cpu::AttentionBackward<T>& backward;
-        ASE_MLIP_ALWAYS_INLINE void operator()() const {
-            forward();
-            backward();
-        }
-    };
-    with_each(Both{forward, backward}, compare);
+    with_each(Both<T>{forward, backward}, compare);
 }
 
 } // namespace

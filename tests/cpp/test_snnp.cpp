@@ -78,9 +78,9 @@ template <typename T, bool Few> struct Job {
     T* energy;
     std::vector<T>& gradients;
 
-    ASE_MLIP_ALWAYS_INLINE void operator()() const {
+    template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
         snnp::Workspace<T> workspace(model, int64_t(types.size()));
-        snnp::Centre<T> centre{model, workspace, 1};
+        snnp::Centre<T, W> centre{model, workspace, 1};
         *energy = centre.template evaluate<Few>({int64_t(types.size()), vectors.data(), types.data()}, T(1),
                                                 gradients.data());
     }
@@ -101,7 +101,7 @@ template <typename T, bool Few> void test_centre(int64_t intervals) {
     T energy = T(0);
     std::vector<T> gradients(vectors.size(), T(0)), first;
     const Job<T, Few> job{model, vectors, types, &energy, gradients};
-    job();
+    simd::run_plain(job);
     const T plain = energy;
     first = gradients;
     T largest = T(1);
@@ -122,10 +122,10 @@ template <typename T, bool Few> void test_centre(int64_t intervals) {
         for (size_t k = 0; k < vectors.size(); k += 5) {
             const T step = T(1e-6), kept = vectors[k];
             vectors[k] = kept + step;
-            job();
+            simd::run_plain(job);
             const T above = energy;
             vectors[k] = kept - step;
-            job();
+            simd::run_plain(job);
             vectors[k] = kept;
             worst = std::max(worst, std::abs(double((above - energy) / (2 * step) - first[k])));
         }
