@@ -22,7 +22,7 @@ using at::Tensor;
 constexpr int64_t kRowsPerPiece = 512; // a piece's widest table stays in the second-level cache
 
 /// x W^T + bias of a linear map, or, for its gradient by x, x W. Our own product where it is the faster one,
-/// torch's elsewhere: without AVX-512 compilers make little of vectors that are two registers or more.
+/// torch's elsewhere: its library may know instructions for which these sources are not compiled.
 template <typename T> struct Map {
     Tensor weight, bias; // [n, k], [n]; no bias for the gradient
     std::optional<Panels<T>> panels;
@@ -30,7 +30,7 @@ template <typename T> struct Map {
     static Map forward(const Tensor& weight, const Tensor& bias) {
         const int64_t n = weight.size(0), k = weight.size(1);
         Map map{weight, bias, std::nullopt};
-        if (simd::instructions() >= 512) {
+        if (simd::instructions() >= 256) {
             map.panels.emplace(k, n, weight.const_data_ptr<T>(), 1, k, bias.const_data_ptr<T>());
         }
         return map;
@@ -38,7 +38,7 @@ template <typename T> struct Map {
     static Map gradient(const Tensor& weight) {
         const int64_t n = weight.size(0), k = weight.size(1);
         Map map{weight, Tensor(), std::nullopt};
-        if (simd::instructions() >= 512) {
+        if (simd::instructions() >= 256) {
             map.panels.emplace(n, k, weight.const_data_ptr<T>(), k, 1, nullptr);
         }
         return map;

@@ -43,7 +43,7 @@ template <typename T> struct Product {
     T* c;
 
     template <int W> ASE_MLIP_ALWAYS_INLINE void operator()(simd::Width<W> /*width*/) const {
-        constexpr int tall = W == simd::kWidest ? 8 : 4; // with more, compilers begin to spill
+        constexpr int tall = W == simd::kWidest ? 8 : 6; // with more, compilers begin to spill
         for (int64_t j = 0; j < b->n; j += 2 * simd::lanes<T, W>) {
             int64_t i = 0;
             for (; i + tall <= rows; i += tall) {
