@@ -182,6 +182,17 @@ def test_every_instruction_set_of_this_processor(tmp_path):
     assert result.stdout.count("finite differences") == 2
 
 
+def test_training_with_every_instruction_set_of_this_processor(tmp_path):
+    """A program without torch compares the passes of training with sums of single splines and differences."""
+    program = tmp_path / "test_snnp_training"
+    flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-I", str(_build.source_folder())]
+    source = Path(__file__).parents[2] / "cpp" / "test_snnp_training.cpp"
+    subprocess.run([_build.require_compiler(), *flags, str(source), "-o", str(program)], check=True)
+    result = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("plain") == 3 * 4
+
+
 def test_threads_share_the_arrays_of_atoms(tmp_path):
     """A program without torch counts what each thread clears and adds, and compares with one thread."""
     program, root = tmp_path / "test_snnp_threads", Path(__file__).parents[3]
