@@ -1,7 +1,8 @@
 #pragma once
-// The device a model runs on, by the rule of ase_mlip/building/device.py: `auto` takes the GPU if it can run this file
-// here, that is if torch sees one and the file loads there and passes its self-test; else the CPU, with a
-// line that says why. All ranks take the same kind. An explicit device is taken or refused, never replaced.
+// The device a model runs on, by the rule of ase_mlip/building/device.py: `auto` takes the GPU if it can run
+// this file here, that is if torch sees one and the file loads there and passes its self-test; else the CPU,
+// with a line that says why. All ranks take the same kind. An explicit device is taken or refused, never
+// replaced.
 
 #include <algorithm>
 #include <cctype>
