@@ -34,6 +34,8 @@ def public_names() -> dict[str, object]:
             module, _, attribute = name.partition(".")
             module = importlib.import_module(f"{package.__name__}.{module}")
             found[".".join([*parts, name])] = getattr(module, attribute)
+        names = [name for name in getattr(package, "__all__", []) if not name.startswith("_")]
+        found |= {".".join([*parts, name]): getattr(package, name) for name in names}
         if parts[0] in ALL_PUBLIC:
             for file in sorted(path.parent.glob("*.py")):
                 found |= names_of_module([*parts] if file == path else [*parts, file.stem])

@@ -27,11 +27,21 @@ def adapt(
 
     Parameters
     ----------
-    family: ``"mace"``, ``"nequip"``, ``"sevennet"`` or ``"pet"``; its package must be installed
-    source: a checkpoint, or a name that the family's package resolves without a download
-    allow_pickle: whether a checkpoint may be unpickled, which can run any code it contains
-    head: the head of a model with several
-    modal: the modality (level of theory) of a multi-fidelity model
+    family : str
+        ``"mace"``, ``"nequip"``, ``"sevennet"`` or ``"pet"``; its package must be installed
+    source : str or Path
+        a checkpoint, or a name that the family's package resolves without a download
+    allow_pickle : bool
+        whether a checkpoint may be unpickled, which can run any code it contains
+    head : str, optional
+        the head of a model with several
+    modal : str, optional
+        the modality (level of theory) of a multi-fidelity model
+
+    Returns
+    -------
+    Adapted
+        what :func:`export_adapted` takes
 
     Raises
     ------

@@ -38,11 +38,21 @@ class AdapterError(MLIPError):
 
 
 class Reference(NamedTuple):
-    """What a family's own program gives for a structure, in float64."""
+    """What a family's own program gives for a structure, in float64.
 
-    energy: float  # eV
-    forces: np.ndarray  # [N, 3], eV/Å
-    stress: np.ndarray | None  # [6], eV/Å³, ASE's Voigt order; None without a cell
+    Attributes
+    ----------
+    energy : float
+        eV
+    forces : array
+        [N, 3], eV/Å
+    stress : array, optional
+        [6], eV/Å³, ASE's Voigt order; None without a cell
+    """
+
+    energy: float
+    forces: np.ndarray
+    stress: np.ndarray | None
 
 
 @dataclass
@@ -51,10 +61,14 @@ class Adapted:
 
     Attributes
     ----------
-    module: the module, in the precision of the checkpoint (``docs/architecture.md``)
-    metadata: fields of :class:`ase_mlip.ModelInfo`
-    reference: the family's own numbers for a structure, in float64
-    family: the package and its version, such as ``"mace-torch 0.3.16"``
+    module : torch.nn.Module
+        the module, in the precision of the checkpoint (``docs/architecture.md``)
+    metadata : dict
+        fields of :class:`ase_mlip.ModelInfo`
+    reference : callable
+        the family's own numbers for a structure, in float64
+    family : str
+        the package and its version, such as ``"mace-torch 0.3.16"``
     """
 
     module: torch.nn.Module
@@ -80,13 +94,17 @@ def export_adapted(adapted: Adapted, path: str | Path, dtype: str | None = None)
 
     Parameters
     ----------
-    adapted: from :func:`ase_mlip.converters.adapt`
-    path: the model file; an existing one is replaced in one step
-    dtype: ``"float32"`` or ``"float64"``, the precision of the stored weights; None keeps the checkpoint's
+    adapted : Adapted
+        from :func:`ase_mlip.converters.adapt`
+    path : str or Path
+        the model file; an existing one is replaced in one step
+    dtype : str, optional
+        ``"float32"`` or ``"float64"``, the precision of the stored weights; None keeps the checkpoint's
 
     Returns
     -------
-    the deviations in float64, and in float32
+    list of Parity
+        the deviations in float64, and in float32
 
     Raises
     ------

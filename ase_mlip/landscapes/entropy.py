@@ -35,12 +35,15 @@ def loss_entropy(losses: Sequence, kT: float) -> float:
 
     Parameters
     ----------
-    losses: float [points], or [lines, points], of which the mean over lines is taken first; in the unit of kT
-    kT: eV/atom for losses of energies (0.004), eV/Å for those of forces (0.04)
+    losses : sequence of float
+        float [points], or [lines, points], of which the mean over lines is taken first; in the unit of kT
+    kT : float
+        eV/atom for losses of energies (0.004), eV/Å for those of forces (0.04)
 
     Returns
     -------
-    the entropy; -inf where every loss is infinite
+    float
+        the entropy; -inf where every loss is infinite
 
     Raises
     ------
@@ -61,9 +64,17 @@ def combined_entropy(
 
     Parameters
     ----------
-    energy_losses, force_losses: float [points] or [lines, points], eV/atom and eV/Å
-    kT_energy, kT_forces: eV/atom, eV/Å
-    force_weight: w, between 0 and 1
+    energy_losses, force_losses : sequence of float
+        float [points] or [lines, points], eV/atom and eV/Å
+    kT_energy, kT_forces : float
+        eV/atom, eV/Å
+    force_weight : float
+        w, between 0 and 1
+
+    Returns
+    -------
+    float
+        the entropy; -inf where every loss is infinite
 
     Raises
     ------

@@ -28,15 +28,20 @@ def boltzmann_coefficients(
 
     Parameters
     ----------
-    observables: g, float64 [n, d], n ≥ 2 samples
-    loss_gradient: ∂L/∂⟨g⟩, float64 [d], in the inverse unit of the observables
-    beta: 1/(k_B T), 1/eV
-    weights: of the samples, [n], as :func:`boltzmann_weights` gives them; None for equal ones. With weights w
+    observables : array
+        g, float64 [n, d], n ≥ 2 samples
+    loss_gradient : array
+        ∂L/∂⟨g⟩, float64 [d], in the inverse unit of the observables
+    beta : float
+        1/(k_B T), 1/eV
+    weights : array, optional
+        of the samples, [n], as :func:`boltzmann_weights` gives them; None for equal ones. With weights w
         of sum 1, w_n/(1 - Σw²) takes the place of 1/(N - 1)
 
     Returns
     -------
-    float64 [n], 1/eV
+    array
+        float64 [n], 1/eV
 
     Raises
     ------
@@ -63,11 +68,21 @@ def cross_fitted_coefficients(
 
     Parameters
     ----------
-    observables: g, float64 [n, d]
-    derivative: ∂L/∂⟨g⟩ [d] of a mean [d]
-    beta: 1/eV
-    second_half: bool [n]; halves should be of different replicas, as samples of one are correlated
-    weights: as for :func:`boltzmann_coefficients`, over all samples
+    observables : array
+        g, float64 [n, d]
+    derivative : callable
+        ∂L/∂⟨g⟩ [d] of a mean [d]
+    beta : float
+        1/eV
+    second_half : array
+        bool [n]; halves should be of different replicas, as samples of one are correlated
+    weights : array, optional
+        as for :func:`boltzmann_coefficients`, over all samples
+
+    Returns
+    -------
+    array
+        float64 [n], 1/eV
 
     Raises
     ------
@@ -105,16 +120,22 @@ def local_coefficients(
 
     Parameters
     ----------
-    contributions: g_i, float64 [n, N, d], whose sum over the N atoms is the observable
-    loss_gradient: ∂L/∂⟨g⟩, float64 [d]
-    beta: 1/eV
-    neighbours: for each sample the pairs (i, j), int64 [2, M], whose covariance is kept, beside those of an
+    contributions : array
+        g_i, float64 [n, N, d], whose sum over the N atoms is the observable
+    loss_gradient : array
+        ∂L/∂⟨g⟩, float64 [d]
+    beta : float
+        1/eV
+    neighbours : list of array, optional
+        for each sample the pairs (i, j), int64 [2, M], whose covariance is kept, beside those of an
         atom with itself; None keeps only the latter
-    weights: as for :func:`boltzmann_coefficients`
+    weights : array, optional
+        as for :func:`boltzmann_coefficients`
 
     Returns
     -------
-    float64 [n, N], 1/eV
+    array
+        float64 [n, N], 1/eV
 
     Raises
     ------
@@ -139,8 +160,19 @@ def local_coefficients(
 def boltzmann_weights(energy_changes: np.ndarray, beta: float) -> np.ndarray:
     """Weights that turn samples of one energy into samples of another: w_n ∝ exp(-β ΔU_n), of sum 1.
 
-    ``energy_changes`` ΔU [n] in eV is the new energy less that of the simulation; R. W. Zwanzig,
-    J. Chem. Phys. 22, 1420 (1954).
+    R. W. Zwanzig, J. Chem. Phys. 22, 1420 (1954).
+
+    Parameters
+    ----------
+    energy_changes : array
+        ΔU, float64 [n], the new energy less that of the simulation, eV
+    beta : float
+        1/eV
+
+    Returns
+    -------
+    array
+        float64 [n], of sum 1
 
     Raises
     ------
@@ -156,7 +188,18 @@ def boltzmann_weights(energy_changes: np.ndarray, beta: float) -> np.ndarray:
 
 
 def effective_sample_size(weights: np.ndarray) -> float:
-    """(Σw)²/Σw², of n samples at most n: how many equal ones are as good (L. Kish, Survey Sampling, 1965)."""
+    """(Σw)²/Σw²: how many equal samples are as good (L. Kish, Survey Sampling, 1965).
+
+    Parameters
+    ----------
+    weights : array
+        of n samples, [n]
+
+    Returns
+    -------
+    float
+        between 1 and n
+    """
     w = np.asarray(weights, dtype=float)
     return float(w.sum() ** 2 / (w @ w))
 

@@ -19,8 +19,10 @@ class Blocks(Sequence):
 
     Parameters
     ----------
-    rows: [R, p], the rows of all candidates, one candidate after the other, converted to float64
-    counts: [n], how many of them belong to each candidate, at least one
+    rows : array
+        [R, p], the rows of all candidates, one candidate after the other, converted to float64
+    counts : sequence of int
+        [n], how many of them belong to each candidate, at least one
 
     Raises
     ------

@@ -27,11 +27,16 @@ class ContinuousDesign:
 
     Attributes
     ----------
-    weights: [n], not negative; sum one, or with ``size`` at most one each and Σ c_j w_j = size
-    value: the criterion of A₀ + Σ w_j X_jᵀX_j
-    gap: what the optimum can be better by at most, in the units of ``value`` and never negative
-    bound: no design of these constraints has a better value than this
-    efficiency: proven fraction of the best efficiency, 0 to 1: D: exp((value − bound)/p); A, I, G:
+    weights : array
+        [n], not negative; sum one, or with ``size`` at most one each and Σ c_j w_j = size
+    value : float
+        the criterion of A₀ + Σ w_j X_jᵀX_j
+    gap : float
+        what the optimum can be better by at most, in the units of ``value`` and never negative
+    bound : float
+        no design of these constraints has a better value than this
+    efficiency : float
+        proven fraction of the best efficiency, 0 to 1: D: exp((value − bound)/p); A, I, G:
         bound/value; E: value/bound
     """
 
@@ -80,15 +85,28 @@ def continuous_design(
 
     Parameters
     ----------
-    blocks: rows φ/σ of each candidate, [m_j, p] each: a list, an array [n, m, p] or :class:`~.blocks.Blocks`
-    criterion: ``"d"``, ``"a"``, ``"i"``, ``"e"`` or ``"g"``
-    prior: A₀, [p], [p, p] or None
-    target: rows [m, p] that are to be predicted, for I and G; the rows of the pool if None. D, A and E have
+    blocks : sequence of array
+        rows φ/σ of each candidate, [m_j, p] each: a list, an array [n, m, p] or :class:`~.blocks.Blocks`
+    criterion : str
+        ``"d"``, ``"a"``, ``"i"``, ``"e"`` or ``"g"``
+    prior : array, optional
+        A₀, [p], [p, p] or None
+    target : array, optional
+        rows [m, p] that are to be predicted, for I and G; the rows of the pool if None. D, A and E have
         none
-    size: number of candidates that could be selected, or their total cost
-    costs: [n], positive; one each if None
-    tolerance: the efficiency that may be missing, where the work ends
-    progress: called as ``progress("bound", round, rounds)``
+    size : float, optional
+        number of candidates that could be selected, or their total cost
+    costs : array, optional
+        [n], positive; one each if None
+    tolerance : float
+        the efficiency that may be missing, where the work ends
+    progress : callable, optional
+        called as ``progress("bound", round, rounds)``
+
+    Returns
+    -------
+    ContinuousDesign
+        weights, value and bound
 
     Raises
     ------

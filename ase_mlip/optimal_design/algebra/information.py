@@ -31,7 +31,8 @@ class Information:
 
     Parameters
     ----------
-    prior: A₀ as [p] (a diagonal, not negative) or [p, p] (symmetric, positive semi-definite); or the number
+    prior : int or array
+        A₀ as [p] (a diagonal, not negative) or [p, p] (symmetric, positive semi-definite); or the number
         of columns p, for none
 
     Raises

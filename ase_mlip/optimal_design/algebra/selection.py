@@ -22,16 +22,24 @@ class Selection:
 
     Attributes
     ----------
-    indices: int64 [k], into the pool: those of ``keep`` in their order, then the others in the order of their
+    indices : array
+        int64 [k], into the pool: those of ``keep`` in their order, then the others in the order of their
         gain (with costs, of gain per cost) given those before
-    curve: float64 [k], the criterion after each of them; −∞ (D), 0 (E) or +∞ (A, I, G) until A has full rank
-    value: the criterion of the selection
-    bound: no selection of this size or cost that holds ``keep`` has a better value
-    efficiency: proven fraction of the best selection's efficiency, 0 to 1: D: exp((value − bound)/p); A, I,
+    curve : array
+        float64 [k], the criterion after each of them; −∞ (D), 0 (E) or +∞ (A, I, G) until A has full rank
+    value : float
+        the criterion of the selection
+    bound : float
+        no selection of this size or cost that holds ``keep`` has a better value
+    efficiency : float
+        proven fraction of the best selection's efficiency, 0 to 1: D: exp((value − bound)/p); A, I,
         G: bound/value; E: value/bound. 0 where the selection has no full rank
-    cost: of the selection; its number if there are no costs
-    swaps: made after the greedy selection
-    weights: float64 [n], of the continuous design that gives the bound
+    cost : float
+        of the selection; its number if there are no costs
+    swaps : int
+        made after the greedy selection
+    weights : array
+        float64 [n], of the continuous design that gives the bound
     """
 
     indices: np.ndarray
@@ -68,16 +76,29 @@ def select(
 
     Parameters
     ----------
-    blocks: rows φ/σ of each candidate, [m_j, p] each: a list, an array [n, m, p] or :class:`~.blocks.Blocks`
-    size: how many candidates, of ``keep`` too; with costs their largest total cost
-    criterion: ``"d"``, ``"a"``, ``"i"``, ``"e"`` or ``"g"``
-    costs: [n], positive; candidates are counted if None
-    prior: A₀, [p], [p, p] or None; it holds what is labelled already
-    target: rows [m, p] that are to be predicted, for I and G; the rows of the pool if None. D, A and E have
+    blocks : sequence of array
+        rows φ/σ of each candidate, [m_j, p] each: a list, an array [n, m, p] or :class:`~.blocks.Blocks`
+    size : float
+        how many candidates, of ``keep`` too; with costs their largest total cost
+    criterion : str
+        ``"d"``, ``"a"``, ``"i"``, ``"e"`` or ``"g"``
+    costs : array, optional
+        [n], positive; candidates are counted if None
+    prior : array, optional
+        A₀, [p], [p, p] or None; it holds what is labelled already
+    target : array, optional
+        rows [m, p] that are to be predicted, for I and G; the rows of the pool if None. D, A and E have
         none
-    keep: indices of candidates that must be selected
-    progress: called as ``progress(stage, done, total)``: "greedy" with the candidates selected, "bound" with
+    keep : sequence of int
+        indices of candidates that must be selected
+    progress : callable, optional
+        called as ``progress(stage, done, total)``: "greedy" with the candidates selected, "bound" with
         the rounds of pricing, "exchange" with its rounds and swaps
+
+    Returns
+    -------
+    Selection
+        the chosen candidates, with the bound
 
     Raises
     ------
