@@ -182,11 +182,8 @@ class _Run:
 
         asked = {row["name"] for row in self.rows}
         others = {str(frame.info["name"]): frame for frame in self.store.frames.values()}
-        return [
-            {**to_row(frame, name), "status": "done before"}
-            for name, frame in others.items()
-            if name not in asked
-        ]
+        rows = [to_row(frame, name) for name, frame in others.items() if name not in asked]
+        return [{**row, "status": "done before" if row["converged"] else "not converged"} for row in rows]
 
     def _relax(self, atoms: Atoms, calculator, path: Path | None) -> RelaxResult:
         from ...relaxation.relax import relax as compute

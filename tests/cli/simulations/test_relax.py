@@ -110,6 +110,18 @@ def test_a_call_for_one_structure_keeps_the_others_in_the_document(sw_path, done
     assert "one: was done before, without a picture; --overwrite relaxes it again" in result.stderr
 
 
+def test_an_earlier_structure_that_did_not_converge_is_not_called_done(sw_path, crystals, tmp_path):
+    pair, one = crystals
+    assert invoke(sw_path, one, *FULL, "--steps", 1, "-o", tmp_path / "out").exit_code == 1
+    assert invoke(sw_path, pair, *FULL, "-o", tmp_path / "out").exit_code == 0
+    rows = json.loads((tmp_path / "out" / "relax.json").read_text())["structures"]
+    assert {row["name"]: row["status"] for row in rows} == {
+        "pair-0": "converged",
+        "pair-1": "converged",
+        "one": "not converged",
+    }
+
+
 def test_other_settings_are_refused_before_anything_is_lost(sw_path, done):
     before = (done / "out" / "relaxed.extxyz").read_bytes()
     result = invoke(sw_path, done / "one.extxyz", *FULL, "--keep-space-group", "-o", done / "out")
