@@ -300,22 +300,6 @@ def test_a_quick_look_and_a_full_validation_are_told_apart_by_that_word(tmp_path
             validate("pet-si", one, tmp_path / said[:3], second, overwrite=False)
 
 
-@pytest.mark.parametrize("given, time", [([], 0.05), (["--time", "0.02"], 0.02), (["--time", "1"], 1.0)])
-def test_a_quick_look_takes_the_time_that_is_given(given, time, tmp_path, monkeypatch):
-    class Enough(Exception):
-        pass
-
-    def seen(path, named, output, settings, **options):
-        assert settings.time == time and settings.mesh == 6
-        raise Enough
-
-    monkeypatch.setattr(module, "validate", seen)
-    write(tmp_path / "si.xyz", Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]))
-    with pytest.raises(Enough):
-        command = ["validate", "snnp-si", str(tmp_path / "si.xyz"), "--quick", *given]
-        CliRunner().invoke(main, [*command, "-o", str(tmp_path / "out")], catch_exceptions=False)
-
-
 def test_a_process_that_dies_ends_its_structure_only(tmp_path, structures, monkeypatch):
     monkeypatch.setattr(module, "run_structure", die)
     document = validate("pet-si", {"a": structures["dimer"], "b": structures["dimer"]}, tmp_path, QUICK)

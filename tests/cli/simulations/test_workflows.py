@@ -96,6 +96,21 @@ def test_a_failed_structure_is_reported_and_the_others_are_done(tmp_path):
     assert document["silicon"]["settings"]["dtype"] == "float32" and document["silicon"]["stable"]
 
 
+@pytest.mark.parametrize("given, time", [([], 0.05), (["--time", "0.02"], 0.02), (["--time", "1"], 1.0)])
+def test_a_quick_look_takes_the_time_that_is_given(given, time, tmp_path, monkeypatch):
+    class Enough(Exception):
+        pass
+
+    def seen(path, named, output, settings, **options):
+        assert settings.time == time and settings.mesh == 6
+        raise Enough
+
+    monkeypatch.setattr("ase_mlip.report.validate.validate", seen)
+    with pytest.raises(Enough):
+        command = ["validate", "snnp-si", str(SILICON), "--quick", *given]
+        CliRunner().invoke(main, [*command, "-o", str(tmp_path / "out")], catch_exceptions=False)
+
+
 def test_random_rotations_have_no_phonons():
     atoms = bulk("Si", cubic=True)
     atoms.calc = MLIPCalculator("pet-si", symmetrize="random 1")
