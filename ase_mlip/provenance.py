@@ -135,6 +135,8 @@ class Parts:
         the parts
     before : int
         how many of them the file had
+    replaced : str
+        why those of the file were not taken over, "" where they were, or where there is none
 
     Raises
     ------
@@ -146,12 +148,13 @@ class Parts:
         self.path, self.found = path, {}
         self._depends_on = json.loads(json.dumps({} if depends_on is None else depends_on))
         self._pending, self._duration, self._written = False, 0.0, time.monotonic()
+        self.replaced = ""
         if path is not None and path.exists():
             known, parts = _read_parts(path)
             if not overwrite:
                 refuse_other_settings(path, known, self._depends_on)
-            if known is not None and not difference(known, self._depends_on):
-                self.found = parts
+            self.replaced = "something else" if known is None else difference(known, self._depends_on)
+            self.found = {} if self.replaced else parts
         self.before = len(self.found)
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:

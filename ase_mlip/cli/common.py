@@ -280,7 +280,7 @@ def noise_unsaid() -> Iterator[None]:
         yield
 
 
-def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str = "") -> None:
+def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str = "") -> list[str]:
     """A line on stderr for each kind of noise above ``fmax``, with the options that help.
 
     Parameters
@@ -293,11 +293,20 @@ def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str =
         the options that average the model
     name : str, optional
         of the structure, where there are several
+
+    Returns
+    -------
+    list of str
+        what was said
     """
     from ..relaxation.force_noise import Remedies, noise_messages
 
     if noise is None:
-        return
+        return []
     remedies = Remedies("--fmax", "--fmax {:g}", "--dtype float64", averaging)
-    for message in noise_messages(noise, fmax, remedies):
-        click.echo(f"warning: {f'{name}: ' if name else ''}{message}", err=True)
+    messages = [
+        f"{f'{name}: ' if name else ''}{message}" for message in noise_messages(noise, fmax, remedies)
+    ]
+    for message in messages:
+        click.echo(f"warning: {message}", err=True)
+    return messages

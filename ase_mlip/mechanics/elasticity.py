@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from ase import Atoms, units
 from ase.stress import voigt_6_to_full_3x3_strain
 
 from ..calculators.averaged import average_model, averaging_of, refuse_symmetry
+from ..calculators.identity import parts_of
 from ..calculators.inputs import renamed, structure_with_calculator
 from ..crystals import (
     largest_force,
@@ -36,6 +38,7 @@ from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
 
 if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
+    from ..calculators.identity import Checkpoint
     from ..calculators.inputs import Potential, Structure
 
 
@@ -170,6 +173,7 @@ def elastic_constants(
     symmetrize: Scheme | None = None,
     impose_symmetry: bool = True,
     symprec: float = 1e-2,
+    checkpoint: Checkpoint = None,
     progress: Callable[[int, int], None] | None = None,
     symmetry: None = None,
 ) -> ElasticResult:
@@ -200,6 +204,8 @@ def elastic_constants(
     symprec : float
         tolerance for that group, Å; networks that are not equivariant relax to crystals that have it
         approximately only
+    checkpoint : str or Path, optional
+        keep the stresses of finished strains in this JSON file, from which a run that was ended goes on
     progress : callable, optional
         called as ``progress(done, total)`` after each strain
     symmetry : None
@@ -224,6 +230,8 @@ def elastic_constants(
     -----
     PrecisionWarning
         for a model in float32
+    UserWarning
+        for a ``checkpoint`` of another run, whose strains are computed anew
 
     Examples
     --------
@@ -253,14 +261,15 @@ def elastic_constants(
     sizes = np.concatenate([-half[::-1], half])
     stresses = np.empty((6, strains, 6))
     converged = True
-    for component in range(6):
-        for n, size in enumerate(sizes):
-            stresses[component, n], reached = _strained(
-                work, size * np.eye(6)[component], clamped, strained_fmax, steps, optimizer
-            )
-            converged = converged and reached
-            if progress is not None:
-                progress(component * strains + n + 1, 6 * strains)
+    how = clamped, strained_fmax, steps, optimizer
+    with parts_of(checkpoint, [work], work.calc, strain=strain, strains=strains, how=how) as parts:
+        for component in range(6):
+            for n, size in enumerate(sizes):
+                own = partial(_strained, work, size * np.eye(6)[component], *how)
+                stresses[component, n], reached = parts.once(f"strain {component} {n}", own)
+                converged = converged and reached
+                if progress is not None:
+                    progress(component * strains + n + 1, 6 * strains)
     stiffness, fit_error = _slopes(sizes, stresses)
     measured = symmetric(stiffness)
     final = measured if rotations is None else average_over(measured, rotations)
@@ -323,16 +332,16 @@ def average_over(stiffness: np.ndarray, rotations: np.ndarray) -> np.ndarray:
 
 def _strained(
     atoms: Atoms, voigt: np.ndarray, clamped: bool, fmax: float, steps: int, optimizer: str
-) -> tuple[np.ndarray, bool]:
+) -> tuple[list[float], bool]:
     """Stress (GPa, [6]) under the Voigt strain [6], and whether the atoms reached ``fmax``."""
     strained = with_calculator(atoms, "elastic_constants")
     # 1 + ε; ASE adds the unit matrix
     strained.set_cell(atoms.cell.array @ voigt_6_to_full_3x3_strain(voigt), scale_atoms=True)
     if clamped:
-        return _stress(strained), True
+        return _stress(strained).tolist(), True
     result = relax(strained, fmax=fmax, steps=steps, optimizer=optimizer, check_noise=False)
     strained.positions = result.atoms.positions
-    return _stress(strained), result.converged
+    return _stress(strained).tolist(), result.converged
 
 
 def _stress(atoms: Atoms) -> np.ndarray:

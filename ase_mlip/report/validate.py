@@ -6,7 +6,6 @@ on where it was, and a structure that fails, or takes its process with it, does 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -21,6 +20,7 @@ from ase import Atoms
 from ase.io import read, write
 
 from ..calculators.averaged import is_crystal
+from ..crystals import structures_digest
 from ..data.frames import as_list, named_structures
 from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
@@ -358,12 +358,9 @@ def _record(stored: dict, job: Job, made: dict) -> dict:
 def _made_with(info: ModelInfo, job: Job) -> dict:
     """What the steps of a structure depend on, as JSON has it."""
     folder = reference_of(job)
-    digest = hashlib.sha256()
-    for array in (job.atoms.numbers, job.atoms.positions, job.atoms.cell.array, job.atoms.pbc):
-        digest.update(array.tobytes())
     return {
         "model_document_sha256": info.document_sha256,
-        "structure_sha256": digest.hexdigest(),
+        "structure_sha256": structures_digest([job.atoms]),
         "reference_sha256": None if folder is None else reference_digest(folder),
         **_of_page(info.document_sha256, asdict(job.settings), versions()),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from ase import Atoms
@@ -13,6 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ...crystals import volume_of
 from ...graph.neighbors import Graph, check_species
 from ...model_file.model import Model
+from ...provenance import Parts
 from ...rotations.averaging import Averaging
 from ...rotations.schemes import find_averaging
 from .residual import uniform_rotations
@@ -67,6 +69,8 @@ def measure(
     orientations: int = 100,
     seed: int = 0,
     progress: Callable[[], None] | None = None,
+    parts: Parts | None = None,
+    name: str = "",
 ) -> list[Anisotropy]:
     """The anisotropy that each scheme leaves, over the same uniformly random orientations.
 
@@ -84,6 +88,10 @@ def measure(
         of the orientations
     progress : callable, optional
         called after every orientation
+    parts : Parts, optional
+        keeps the results in finished orientations, from which a run that was ended goes on
+    name : str, optional
+        of the structure among the parts
 
     Returns
     -------
@@ -101,12 +109,12 @@ def measure(
     chosen = [find_averaging(scheme) for scheme in schemes]
     pool, weights = pooled(chosen)
     samples = []
-    for rotation in uniform_rotations(max(2, orientations), seed):
-        samples.append(
-            [np.tensordot(weights, values, 1) for values in _by_rotation(model, graph, pool @ rotation)]
-        )
-        if progress is not None:
-            progress()
+    with parts or Parts() as parts:
+        for k, rotation in enumerate(uniform_rotations(max(2, orientations), seed)):
+            own = partial(_averages, model, graph, pool @ rotation, weights)
+            samples.append(parts.once(f"orientation {k} {name}", own))
+            if progress is not None:
+                progress()
     energies, forces, virials = (np.array(values) for values in zip(*samples, strict=True))
     found = []
     for k, averaging in enumerate(chosen):
@@ -144,6 +152,11 @@ def pooled(schemes: Sequence[Averaging]) -> tuple[np.ndarray, np.ndarray]:
     for row, column, share in entries:
         weights[row, column] += share
     return pool, weights
+
+
+def _averages(model: Model, graph: Graph, rotations: np.ndarray, weights: np.ndarray) -> list[list]:
+    """Energy, forces and virial of each scheme, [S, ...], from those of all rotations and their weights."""
+    return [np.tensordot(weights, values, 1).tolist() for values in _by_rotation(model, graph, rotations)]
 
 
 def _by_rotation(

@@ -60,7 +60,8 @@ def evaluate(
         scheme = find_averaging(read_first(crystal), symprec)
     if calculator.averaging is None:
         choose_averaging(calculator, named_structures(structures))
-    result = compute(calculator, list(structures), progress=sys.stderr.isatty(), symmetrize=scheme)
+    options = {"progress": sys.stderr.isatty(), "symmetrize": scheme, "checkpoint": results.parts}
+    result = compute(calculator, list(structures), **options)
     known = {"name": info.name, "sha256": _digest(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}
     results.show(json.loads(result.to_json(about)), result.to_text())

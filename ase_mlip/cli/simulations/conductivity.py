@@ -10,7 +10,7 @@ from ...voigt import NAMES, PAIRS
 from .. import options
 from ..common import bar
 from ..options import COUNT, POSITIVE
-from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .crystal_run import CrystalRun, crystal_options, describe_cell
 
 MESH, DISTANCE = (11, 11, 11), 0.03  # Å; of thermal_conductivity, without importing it; a test compares them
 
@@ -74,7 +74,7 @@ def conductivity(
         raise click.BadParameter("a table and its entry go together", param_hint="--reference, --entry")
     known = None if reference is None else _read_reference(reference, entry, mesh, temperatures)
     atoms = run.start(mesh=MESH, distance=DISTANCE)
-    with bar("supercell") as progress, warnings_as_lines():
+    with bar("supercell") as progress, run.warned():
         result = thermal_conductivity(
             atoms,
             supercell_matrix=supercell,

@@ -75,7 +75,8 @@ def symmetry(
     with tqdm(total=total, disable=not sys.stderr.isatty(), unit="orientation", leave=False) as bar:
         for file, atoms in frames.items():
             used = [calculator.averaging if scheme is None else scheme for scheme in averagings[file]]
-            found[file] = anisotropy.measure(loaded, atoms, used, orientations, progress=bar.update)
+            kept = {"parts": results.parts, "name": file}
+            found[file] = anisotropy.measure(loaded, atoms, used, orientations, progress=bar.update, **kept)
     lines = []
     for file, rows in found.items():
         lines.append(f"{file}: {len(frames[file])} atoms, {orientations} orientations, {loaded.dtype}")
