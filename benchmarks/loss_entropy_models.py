@@ -199,7 +199,7 @@ def trained(recipe: Recipe) -> dict:
     settings.write_text(_toml(recipe, training_files()), encoding="utf-8")
     earlier = sum(float(row["seconds"]) for row in _epochs(recipe))  # of a killed call, in real time
     before = time.process_time()
-    train(settings, resume=True, progress=True)
+    train(settings, progress=True)
     last = _epochs(recipe)[-1]
     found = {
         "cpu_seconds": round(earlier + time.process_time() - before, 1),

@@ -57,7 +57,7 @@ def _trained(name: str, seed: int, frames: list, held_out: list) -> tuple[float,
         print(f"PET: {name}", file=sys.stderr)
         write(folder / "train.xyz", frames)
         write(folder / "test.xyz", held_out)
-        train(_recipe(folder, name, seed), resume=True, progress=False)
+        train(_recipe(folder, name, seed), progress=False)
     return _errors(model, held_out)
 
 

@@ -59,7 +59,7 @@ def trained(
         lines += [f"[{title}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
     path = folder / "run.toml"
     path.write_text("\n".join(lines) + "\n")
-    train(path, resume=True, progress=False)
+    train(path, progress=False)
     return folder
 
 

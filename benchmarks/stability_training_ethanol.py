@@ -186,7 +186,7 @@ def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int
         path.write_text(
             TRAIN.format(name="first", seed=seed, data=data, n=n, model=MODELS[kind], optimizer=EPOCHS[kind])
         )
-        return str(train(path, resume=(folder / "checkpoint.safetensors").exists()))
+        return str(train(path))
 
     return store.file(label, "train", compute)
 

@@ -102,7 +102,7 @@ def healed(store: Store, case: str, run: Path) -> dict[str, Any]:
     from ase_mlip import stabilize
 
     def compute() -> dict[str, Any]:
-        return stabilize(run, resume=(run.parent / "stable" / "checkpoint.safetensors").exists()).document
+        return stabilize(run).document
 
     return store.step(case, "stabilize", compute)
 
@@ -151,4 +151,4 @@ def further(folder: Path, model: Path, data: Path, n: int, epochs: int, optimize
     path = folder / "further" / "train.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(FURTHER.format(model=model, data=data, n=n, epochs=epochs, optimizer=optimizer))
-    return str(train(path, resume=(path.parent / "checkpoint.safetensors").exists()))
+    return str(train(path))

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ase import Atoms
 from tqdm import tqdm
 
 from ..building import _ops
 from ..building.device import on_first_that_works
+from ..crystals import structures_digest
 from ..folder_lock import locked
-from ..training.checkpoint import refuse_earlier_run
+from ..training.checkpoint import goes_on, require_earlier_run
 from ..training.export import evaluate_samples
 from ..training.train import write_metrics
 from . import report
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import KIND, load_checkpoint, save_checkpoint
 from .inputs import Inputs, read_inputs
 from .loop import LoopState, Point, choose, limit, run_epoch
 from .samplers import EngineSampler, Sampler, Track
@@ -50,9 +50,13 @@ class StabilizeResult:
 
 
 def stabilize(
-    path: str | Path, resume: bool = False, progress: bool = True, sampler: Sampler | None = None
+    path: str | Path,
+    resume: bool = False,
+    progress: bool = True,
+    sampler: Sampler | None = None,
+    overwrite: bool = False,
 ) -> StabilizeResult:
-    """Run the StABlE training that the TOML file describes, or continue it.
+    """Run the StABlE training that the TOML file describes, or go on with it where it was ended.
 
     The output folder gets ``checkpoint.safetensors`` (after every epoch), ``stability.csv`` (a row for each
     epoch), ``stabilize.json``, ``report.html`` and, if weights within the budget survive longer than the
@@ -63,11 +67,13 @@ def stabilize(
     path : str or Path
         the TOML file
     resume : bool
-        continue from the last checkpoint; the history is that of an uninterrupted run
+        only go on: an error where the output folder holds no run
     progress : bool
         whether bars are shown
     sampler : Sampler, optional
         dynamics in the place of those of ``[simulation]``
+    overwrite : bool
+        replace a run of another configuration, model or of other data, which is refused otherwise
 
     Returns
     -------
@@ -79,7 +85,8 @@ def stabilize(
     ConfigurationError
         entries of the TOML file that cannot be, a line for each
     MLIPError
-        inputs that cannot be used, each with what to do; a run is in the output folder, without ``resume``
+        inputs that cannot be used, each with what to do; a run of other ones in the output folder without
+        ``overwrite``, or none with ``resume``
     OutputInUseError
         another process writes there
     """
@@ -87,8 +94,7 @@ def stabilize(
     config = read_settings(path)
     output = path.parent / config.output
     with locked(output):
-        checkpoint = output / CHECKPOINT
-        refuse_earlier_run(checkpoint, resume)
+        require_earlier_run(output / CHECKPOINT, resume)
         _ops.load()
         if config.threads > 0:
             torch.set_num_threads(config.threads)
@@ -97,7 +103,7 @@ def stabilize(
         with _bar(progress) as show:
             dynamics = sampler or EngineSampler(config.simulation, config.criteria)
             work = RealWork(config, inputs, dynamics, show, sampler or _judging(config))
-            state = _run(config, inputs, work, output, progress)
+            state = _run(config, inputs, work, output, progress, overwrite)
             return _finish(config, inputs, work, state, output)
 
 
@@ -111,11 +117,18 @@ def _judged(config: StabilizeConfig) -> SimulationConfig:
     return replace(config.simulation, record_interval=interval)
 
 
-def _run(config: StabilizeConfig, inputs: Inputs, work: RealWork, output: Path, progress: bool) -> LoopState:
+def _run(
+    config: StabilizeConfig,
+    inputs: Inputs,
+    work: RealWork,
+    output: Path,
+    progress: bool,
+    overwrite: bool,
+) -> LoopState:
     """All epochs, from the checkpoint on."""
     state = LoopState(work.first_walkers(), config.learning.learning_rate)
     unchanging, checkpoint = _unchanging(config, inputs), output / CHECKPOINT
-    if checkpoint.exists():
+    if goes_on(checkpoint, KIND, unchanging, overwrite):
         work.kept = load_checkpoint(checkpoint, state, work.learner, unchanging)
     else:
         state.points.append(work.judge(0))
@@ -292,18 +305,8 @@ def _unchanging(config: StabilizeConfig, inputs: Inputs) -> dict[str, Any]:
     for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
         parts["data"][name] = inputs.data.description["files"][name]
     parts["model"] = inputs.trainable.info.document_sha256
-    parts["starts"] = {name: _digest(frames) for name, frames in inputs.starts.items()}
+    parts["starts"] = {name: structures_digest(frames) for name, frames in inputs.starts.items()}
     return parts
-
-
-def _digest(frames: list[Atoms]) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for atoms in frames:
-        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-            digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 @contextmanager

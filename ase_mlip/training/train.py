@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import dataclasses
 import io
 import math
 import sys
@@ -10,7 +9,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +32,15 @@ from ..optimal_design.leverage.attach import ENOUGH, few_structures
 from ..optimal_design.rows.linear_basis import RIDGE
 from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
-from .checkpoint import TrainState, load_checkpoint, refuse_earlier_run, save_checkpoint
+from .checkpoint import (
+    KIND,
+    TrainState,
+    goes_on,
+    load_checkpoint,
+    require_earlier_run,
+    save_checkpoint,
+    unchanging_of,
+)
 from .dynamics import run_dynamics
 from .export import finish, make_network
 from .linear_fit import fit_linear, shortened
@@ -44,11 +50,18 @@ from .start import Start, check_species, read_start, same_hypers
 
 # atoms of validation frames that are evaluated together: one by one they take as long as half of the steps
 VALIDATION_NODES = 512
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @renamed(dynamics_seconds="dynamics")
-def train(path: str | Path, resume: bool = False, progress: bool = True, dynamics: float = 0.0) -> Path:
-    """Run the training that the TOML file describes, or continue it.
+def train(
+    path: str | Path,
+    resume: bool = False,
+    progress: bool = True,
+    dynamics: float = 0.0,
+    overwrite: bool = False,
+) -> Path:
+    """Run the training that the TOML file describes, or go on with it where it was ended.
 
     The output folder gets ``checkpoint.safetensors`` (written after every epoch), ``metrics.csv``,
     ``learning_curve.png`` and ``best.safetensors`` with its JSON (the weights of the best epoch).
@@ -58,12 +71,14 @@ def train(path: str | Path, resume: bool = False, progress: bool = True, dynamic
     path : str or Path
         the TOML file, docs/training.md
     resume : bool
-        continue from the last checkpoint
+        only go on: an error where the output folder holds no run
     progress : bool
         whether to show a progress bar
     dynamics : float
         run dynamics with the exported model for so long, s of the clock, from the calmest validation frame:
         ``dynamics.json``
+    overwrite : bool
+        replace a run of another configuration or of other data, which is refused otherwise
 
     Returns
     -------
@@ -73,8 +88,8 @@ def train(path: str | Path, resume: bool = False, progress: bool = True, dynamic
     Raises
     ------
     DataError
-        for anything wrong with the configuration or the data, or when the output folder already
-        holds a run and ``resume`` is False
+        for anything wrong with the configuration or the data; for a run of other ones in the output folder
+        without ``overwrite``, and for none with ``resume``
     OutputInUseError
         another process is training in the output folder
     """
@@ -82,22 +97,22 @@ def train(path: str | Path, resume: bool = False, progress: bool = True, dynamic
     config = read_config(path)
     output = path.parent / config.output
     with locked(output):
-        return _train(config, path.parent, output, resume, progress, dynamics)
+        require_earlier_run(output / CHECKPOINT, resume)
+        return _train(config, path.parent, output, overwrite, progress, dynamics)
 
 
 def _train(
-    config: RunConfig, base: Path, output: Path, resume: bool, progress: bool, dynamics: float
+    config: RunConfig, base: Path, output: Path, overwrite: bool, progress: bool, dynamics: float
 ) -> Path:
-    checkpoint = output / "checkpoint.safetensors"
-    refuse_earlier_run(checkpoint, resume)
+    checkpoint = output / CHECKPOINT
     _ops.load()
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     device = _device(config.device)
     data = load_data(config.data, base)
     run = Run(config, data, device, progress, base)
-    unchanging = _unchanging(config, data)
-    if resume and checkpoint.exists():
+    unchanging = unchanging_of(config, data, base)
+    if goes_on(checkpoint, KIND, unchanging, overwrite):
         load_checkpoint(checkpoint, run.state, unchanging)
     with _summary_writer(config, output) as summary:
         epochs = config.optimizer.epochs
@@ -332,26 +347,6 @@ def _check_something_is_learned(config: RunConfig, data: DataSplit) -> None:
             "[loss]: expected a weight of a quantity that the data have, got weights of "
             f"{', '.join(weighted)} and data of {there}; nothing would be learned"
         )
-
-
-def _unchanging(config: RunConfig, data: DataSplit) -> dict[str, Any]:
-    """What must not change between a run and its continuation, by the keys of the TOML file."""
-    parts = dataclasses.asdict(config)
-    for free in (
-        "output",
-        "device",
-        "threads",
-        "tensorboard",
-        "description",
-        "license",
-        "citation",
-        "design",
-        "init_from",  # a continuation has its weights from the checkpoint
-    ):
-        parts.pop(free)
-    for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
-        parts["data"][name] = data.description["files"][name]
-    return parts
 
 
 def _device(name: str) -> torch.device:
