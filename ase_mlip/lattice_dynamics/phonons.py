@@ -16,7 +16,7 @@ from phonopy import Phonopy
 
 from ..calculators.averaged import refuse_symmetry
 from ..calculators.inputs import renamed
-from ..crystals import largest_force, require_positive, space_group
+from ..crystals import RESIDUAL, largest_force, require_positive, space_group, warn_of_residual
 from ..errors import StructureError
 from .bands import IMAGINARY, band_structure, check_path, frequencies_at
 from .cosets import averaged_forces
@@ -51,7 +51,7 @@ def phonons(
     is_plusminus: bool | str = "auto",
     primitive_matrix: str | np.ndarray = "auto",
     symprec: float = 1e-5,
-    max_residual: float = 0.05,
+    max_residual: float = RESIDUAL,
     checkpoint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     symmetry: None = None,
@@ -128,6 +128,8 @@ def phonons(
         where ``relax_first`` changes the space group, and of a checkpoint that is not of this run
     SupercellWarning
         where displaced atoms feel their own images
+    ResidualWarning
+        with ``allow_unrelaxed``, for forces above 0.05 eV/Å
 
     References
     ----------
@@ -159,6 +161,8 @@ def phonons(
     started = time.perf_counter()
     residual, evaluations = compute_forces(calculation, calculator, limit, symprec, checkpoint, progress)
     seconds = time.perf_counter() - started
+    if allow_unrelaxed:
+        warn_of_residual("phonons", residual)
 
     calculation.produce_force_constants(show_drift=False)
     error = sum_rule_error(calculation.force_constants)

@@ -28,6 +28,7 @@ from ..crystals import (
     refuse_constraints,
     refuse_random,
     require_crystal,
+    warn_of_residual,
     warn_of_single_precision,
     with_calculator,
 )
@@ -35,6 +36,10 @@ from ..errors import ArgumentError, StructureError
 from ..provenance import plain
 from ..relaxation.relax import relax
 from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
+
+# Of the largest constant: a larger stress is said, since constants under it differ from second derivatives by
+# as much. A choice of this project
+STRESSED = 0.01
 
 if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
@@ -230,6 +235,8 @@ def elastic_constants(
     -----
     PrecisionWarning
         for a model in float32
+    ResidualWarning
+        for a crystal with forces above 0.05 eV/Å, or a stress above a hundredth of its largest constant
     UserWarning
         for a ``checkpoint`` of another run, whose strains are computed anew
 
@@ -256,6 +263,7 @@ def elastic_constants(
         raise ArgumentError(f"`strains` must be even and at least 2, got {strains}")
     rotations, group = _point_group(work, symprec) if impose_symmetry else (None, "")
     residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
+    stressed = float(np.abs(residual_stress).max())
 
     half = strain * np.arange(1, strains // 2 + 1) / (strains // 2)
     sizes = np.concatenate([-half[::-1], half])
@@ -274,6 +282,8 @@ def elastic_constants(
     measured = symmetric(stiffness)
     final = measured if rotations is None else average_over(measured, rotations)
     eigenvalues = np.linalg.eigvalsh(final)
+    large = stressed > STRESSED * np.abs(final).max()
+    warn_of_residual("elastic_constants", residual_force, stressed if large else None)
     return ElasticResult(
         stiffness=final,
         eigenvalues=eigenvalues,

@@ -23,10 +23,12 @@ from ..calculators.identity import parts_of
 from ..calculators.inputs import renamed, structure_with_calculator
 from ..crystals import (
     SYMPREC,
+    largest_force,
     refuse_constraints,
     refuse_random,
     require_crystal,
     symmetry_dataset,
+    warn_of_residual,
     warn_of_single_precision,
 )
 from ..errors import ArgumentError, StructureError
@@ -201,6 +203,8 @@ def equation_of_state(
     -----
     PrecisionWarning
         for a model in float32
+    ResidualWarning
+        for a crystal with forces above 0.05 eV/Å, whose atoms are not relaxed
     UserWarning
         for a ``checkpoint`` of another run, whose volumes are computed anew
 
@@ -230,6 +234,8 @@ def equation_of_state(
     if volumes < 5:
         raise ArgumentError(f"`volumes` must be at least 5 for a fit of four parameters, got {volumes}")
     shape = "kept" if keep_shape else _shape_of(work, symprec)
+    if shape != "relaxed" and relax_atoms is None and "forces" in work.calc.implemented_properties:
+        warn_of_residual("equation_of_state", largest_force(work.get_forces()))
     cell = work.cell.array.copy()
     computed, energies, converged = [], [], True
     scales = np.linspace(1.0 - volume_change, 1.0 + volume_change, volumes)
