@@ -1,6 +1,6 @@
 #pragma once
 // Voigt's order of the six components of a symmetric tensor, xx, yy, zz, yz, xz, xy, as ASE has it. That of
-// LAMMPS is another: lammps_plugin/tally.h.
+// LAMMPS is another: lammps_plugin/domain/tally.h.
 
 namespace ase_mlip {
 

@@ -1,0 +1,53 @@
+#pragma once
+// How much the plain model scatters over the rotations it is averaged over (rotational spread), or a
+// committee over its members (deviation).
+//
+// Per atom, for fix pair: `forces_spread` of rotations, `forces_deviation` of a committee. For compute pair,
+// ten numbers: the standard deviation of the energy, those of six pressures (xx, yy, zz, xy, xz, yz), and
+// largest, mean and smallest of the forces'. For a committee also a file.
+
+#include "../communication/ghost_sums.h"
+#include "../model_loading/model_in_use.h"
+#include "deviation_file.h"
+
+#include <array>
+#include <vector>
+
+namespace mlip {
+
+class Spread : protected LAMMPS_NS::Pointers {
+  public:
+    using Numbers = std::array<double, 10>; // for compute pair
+
+    Spread(LAMMPS_NS::LAMMPS* lmp, const ModelInUse& model, const PairSettings& settings, GhostSums& ghosts)
+        : Pointers(lmp), model_(model), ghosts_(ghosts), file_(lmp, settings) {}
+
+    /// Before a run.
+    void init();
+    /// At this step, for fix pair, compute pair or the file.
+    bool is_wanted(bool global_energy) const;
+    /// Of a step for which it was wanted. Collective.
+    void find(const DomainTopology& nodes, const Results& results, bool direct, double* numbers);
+    /// The same of a kernel that knows one model and no rotations: zero everywhere.
+    void find_none(double* numbers);
+
+    int* flag() { return &flag_; }
+    /// [atoms], which fix pair asks for before the first step.
+    double* array();
+
+  private:
+    void find_forces(const DomainTopology& nodes, const Results& results, bool direct);
+    Extremes find_extremes(const DomainTopology& nodes, double& n_atoms) const;
+    std::vector<double> find_virial(const Results& results, bool direct, double n_atoms) const;
+    double find_energy(const Results& results) const;
+    void remove_net_forces(const DomainTopology& nodes, std::vector<double>& forces, int width) const;
+
+    const ModelInUse& model_;
+    GhostSums& ghosts_;
+    DeviationFile file_;
+    std::vector<double> of_forces_; // [nmax], in LAMMPS' unit
+    int flag_ = 0;                  // set by fix pair for the steps that want it
+    bool has_compute_pair_ = false;
+};
+
+} // namespace mlip
