@@ -10,7 +10,6 @@
 #include "error.h"
 #include "modify.h"
 #include "universe.h"
-#include "utils.h"
 
 #include <mpi.h>
 #include <sched.h>
@@ -124,49 +123,6 @@ void ModelLoading::check_elements(const ModelInUse& model) const {
         error->all(FLERR,
                    "pair_coeff of pair_style mlip: every atom type is NULL; name at least one element");
     }
-}
-
-/// On rank 0: "rank 0: cuda:0, rank 1: cuda:1", naming those that are not as the first.
-std::string ModelLoading::devices_of_ranks(const Description& model) const {
-    int longest = static_cast<int>(model.device.size());
-    MPI_Allreduce(MPI_IN_PLACE, &longest, 1, MPI_INT, MPI_MAX, world);
-    std::string devices = model.device;
-    devices.resize(longest, ' ');
-    std::vector<char> all(static_cast<size_t>(longest) * comm->nprocs);
-    MPI_Gather(devices.data(), longest, MPI_CHAR, all.data(), longest, MPI_CHAR, 0, world);
-    std::string where;
-    for (int rank = 0; comm->me == 0 && rank < comm->nprocs; ++rank) {
-        const std::string device =
-            utils::trim({all.data() + static_cast<size_t>(longest) * rank, static_cast<size_t>(longest)});
-        const bool same = utils::trim(model.device) == device;
-        where += rank == 0 || !same ? fmt::format("{}rank {}: {}", rank == 0 ? "" : ", ", rank, device) : "";
-    }
-    return where;
-}
-
-void ModelLoading::log(const ModelInUse& in_use, const std::string& kernel) const {
-    const Description& model = in_use.description();
-    std::string where = devices_of_ranks(model);
-    if (comm->me != 0) {
-        return;
-    }
-    where += why_cpu_.empty() ? "" : fmt::format(" (device auto: {})", why_cpu_);
-    std::string averaged;
-    if (settings_.random) {
-        averaged =
-            fmt::format(", a new random rotation at every step (seed {}), which does not conserve energy",
-                        settings_.random_seed);
-    } else if (model.rotations > 0) {
-        averaged = fmt::format(", averaged over {} rotations ({})", model.rotations, model.averaging);
-    }
-    const double halo = comm->nprocs > 1 ? model.interaction_range : 0.0;
-    utils::logmesg(
-        lmp,
-        "pair mlip: {} ({}), {} forces, {}, {}{}, cutoff {:g} Angstrom, {} message-passing layer(s), "
-        "halo {:g} Angstrom, {} thread(s) per rank{}{}\n",
-        model.name, model.path, settings_.direct ? "direct" : "conservative", model.dtype, where,
-        comm->nprocs > 1 ? fmt::format(" on {} ranks", comm->nprocs) : "", model.cutoff, model.layers, halo,
-        model.threads, averaged, kernel);
 }
 
 } // namespace mlip

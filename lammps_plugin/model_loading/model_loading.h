@@ -1,5 +1,5 @@
 #pragma once
-// Loading the models of a pair_coeff command on all ranks, and what the log says of them.
+// Loading the models of a pair_coeff command on all ranks.
 
 #include "../settings/pair_settings.h"
 #include "model_in_use.h"
@@ -20,17 +20,17 @@ class ModelLoading : protected LAMMPS_NS::Pointers {
     void load(const std::vector<std::string>& paths, ModelInUse& model);
     /// Ends the run unless the model knows the elements of all types, and has what the settings ask for.
     void check(const ModelInUse& model) const;
-    /// Collective.
-    void log(const ModelInUse& model, const std::string& kernel) const;
+    /// Why the model that was loaded last runs on the CPU though `device auto` asks for a GPU first, or
+    /// nothing.
+    const std::string& why_cpu() const { return why_cpu_; }
 
   private:
     std::string try_to_load(const std::vector<std::string>& paths, Options options, ModelInUse& model) const;
     int choose_threads(int& local_rank) const;
     void check_elements(const ModelInUse& model) const;
-    std::string devices_of_ranks(const Description& model) const;
 
     const PairSettings& settings_;
-    std::string why_cpu_; // with `device auto`
+    std::string why_cpu_;
 };
 
 } // namespace mlip

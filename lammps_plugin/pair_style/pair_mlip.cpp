@@ -1,6 +1,7 @@
 #include "pair_mlip.h"
 
 #include "../both_sides/elements.h"
+#include "log_lines.h"
 
 #include "atom.h"
 #include "comm.h"
@@ -59,12 +60,8 @@ PairMLIP::PairMLIP(LAMMPS* lmp)
 }
 
 PairMLIP::~PairMLIP() {
-    if (model_.evaluator && comm->me == 0 && seconds_total_ > 0.0) {
-        utils::logmesg(
-            lmp,
-            "pair mlip: {:.3f} s in the pair style, of which {:.3f} s in the model, which saw {} edges "
-            "at the end (rank 0)\n",
-            seconds_total_, seconds_model_, n_edges_);
+    if (model_.evaluator && seconds_total_ > 0.0) {
+        mlip::log_times(lmp, seconds_total_, seconds_model_, n_edges_);
     }
     if (allocated) {
         memory->destroy(setflag);
@@ -107,7 +104,7 @@ void PairMLIP::coeff(int narg, char** arg) {
     loading_.check(model_);
     use_model();
     map_element2type(n_types, arg + 2 + n_models);
-    loading_.log(model_, native_.kernel_name());
+    mlip::log_model(lmp, model_, settings_, loading_.why_cpu(), native_.kernel_name());
 }
 
 void PairMLIP::allocate_tables() {
@@ -190,12 +187,7 @@ void PairMLIP::raise_communication_cutoff() {
                    "the same for all atom types");
     }
     if (comm->cutghostuser < needed) {
-        if (comm->me == 0) {
-            utils::logmesg(
-                lmp,
-                "pair mlip: communication cutoff raised to {:g} (interaction range {:g} + {} x skin {:g})\n",
-                needed, model.interaction_range, model.hops(), neighbor->skin);
-        }
+        mlip::log_communication_cutoff(lmp, needed, neighbor->skin, model);
         comm->cutghostuser = needed;
     }
 }
