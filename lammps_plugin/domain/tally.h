@@ -1,5 +1,7 @@
 #pragma once
-// Where a step adds energy and virials, and LAMMPS' order of the components of a tensor.
+// Where a step adds energy and virials, in LAMMPS' order of the components of a tensor.
+
+#include "../../csrc/common/voigt.h"
 
 namespace mlip {
 
@@ -16,13 +18,9 @@ struct Tally {
     }
 };
 
-/// LAMMPS' order of the entries of a row-major tensor [3, 3]: xx, yy, zz, xy, xz, yz, and then yx, zx, zy.
-/// That of ASE is another: csrc/common/voigt.h.
-inline constexpr int kLammpsOrder[9] = {0, 4, 8, 1, 2, 5, 3, 6, 7};
-
-/// Component k of the six of the symmetric part of a tensor [3, 3].
+/// Component k, in LAMMPS' order, of the symmetric part of a row-major tensor [3, 3].
 inline double symmetric(const double* tensor, int k) {
-    const int row = kLammpsOrder[k] / 3, column = kLammpsOrder[k] % 3;
+    const auto& [row, column] = ase_mlip::kLammpsOrder[k];
     return 0.5 * (tensor[3 * row + column] + tensor[3 * column + row]);
 }
 
@@ -34,7 +32,8 @@ inline void add_symmetric(double* six, const double* tensor, double factor) {
 
 inline void add_tensor(double* nine, const double* tensor, double factor) {
     for (int k = 0; k < 9; ++k) {
-        nine[k] += factor * tensor[kLammpsOrder[k]];
+        const auto& [row, column] = ase_mlip::kLammpsOrder[k];
+        nine[k] += factor * tensor[3 * row + column];
     }
 }
 

@@ -35,13 +35,12 @@ double* ExtrapolationWatch::array() {
             "and angles its training data hold; expected an s-NNP that `ase-mlip train` has exported",
             model_.description().path);
     }
-    of_atoms_.resize(std::max<size_t>({of_atoms_.size(), static_cast<size_t>(atom->nmax), 1}));
-    return of_atoms_.data();
+    return of_atoms_.array(*atom);
 }
 
 bool ExtrapolationWatch::is_wanted() const {
     const bool watches = !warned_ && neighbor->ago == 0;
-    return !watched_.empty() && (flag_ != 0 || watches);
+    return !watched_.empty() && (of_atoms_.are_wanted() || watches);
 }
 
 void ExtrapolationWatch::count(const NativeDomain& domain) {
@@ -50,7 +49,7 @@ void ExtrapolationWatch::count(const NativeDomain& domain) {
     }
     counts_.assign(static_cast<size_t>(domain.n_all) + 1, 0);
     double shortest = INFINITY;
-    for (Extrapolation& watched : watched_) {
+    for (SnnpExtrapolation& watched : watched_) {
         shortest = std::min(shortest, watched.count(domain, counts_));
     }
     tally(shortest);
@@ -65,9 +64,8 @@ void ExtrapolationWatch::tally(double shortest) {
     if (counts_.empty()) {
         return;
     }
-    if (flag_ != 0) {
-        of_atoms_.assign(std::max(atom->nmax, 1), 0.0);
-        std::copy_n(counts_.begin(), atom->nlocal, of_atoms_.begin());
+    if (of_atoms_.are_wanted()) {
+        std::copy_n(counts_.begin(), atom->nlocal, of_atoms_.array(*atom));
     }
     bigint atoms = atom->nlocal - std::count(counts_.begin(), counts_.begin() + atom->nlocal, 0);
     MPI_Allreduce(MPI_IN_PLACE, &atoms, 1, MPI_LMP_BIGINT, MPI_SUM, world);

@@ -2,6 +2,7 @@
 // Where the atoms have neighbours or angles of which an s-NNP's training data say nothing: one warning, and
 // numbers for fix pair. Whatever evaluates the model, the neighbour list is enough for it.
 
+#include "../domain/atom_values.h"
 #include "../model_loading/model_in_use.h"
 #include "snnp_extrapolation.h"
 
@@ -28,16 +29,15 @@ class ExtrapolationWatch : protected LAMMPS_NS::Pointers {
     /// From these counts and the shortest distance of a pair, Å. Collective.
     void tally(double shortest);
 
-    int* flag() { return &flag_; }
+    int* flag() { return of_atoms_.flag(); }
     /// [atoms], which fix pair asks for before the first step; ends the run where nothing is known.
     double* array();
 
   private:
     const ModelInUse& model_;
-    std::vector<Extrapolation> watched_; // of each model that knows its training data
-    std::vector<int64_t> counts_;        // [n_all] neighbours and angles where there are no training data
-    std::vector<double> of_atoms_;       // [nmax] the same, on request of fix pair
-    int flag_ = 0;                       // set by fix pair for the steps that want it
+    std::vector<SnnpExtrapolation> watched_; // of each model that knows its training data
+    std::vector<int64_t> counts_;            // [n_all] neighbours and angles where there are no training data
+    AtomValues of_atoms_;                    // the same, on request of fix pair
     bool warned_ = false;
 };
 

@@ -5,13 +5,13 @@
 
 namespace mlip {
 
-Extrapolation::Extrapolation(const SnnpTables& tables, const Description& model,
-                             const std::vector<int>& species_of_type)
+SnnpExtrapolation::SnnpExtrapolation(const SnnpTables& tables, const Description& model,
+                                     const std::vector<int>& species_of_type)
     : kinds_(kinds_of(tables, model, species_of_type)), coverage_(tables.coverage) {
     coverage_.prepare();
 }
 
-double Extrapolation::count(const NativeDomain& domain, std::vector<int64_t>& counts) {
+double SnnpExtrapolation::count(const NativeDomain& domain, std::vector<int64_t>& counts) {
     double smallest = INFINITY;
     for (int k = 0; k < domain.n_centres; ++k) {
         const int atom = domain.centres[k];

@@ -9,11 +9,11 @@
 
 namespace mlip {
 
-class Extrapolation {
+class SnnpExtrapolation {
   public:
     /// `species_of_type`: atomic number by LAMMPS' type, 0 for atoms that are not ours.
-    Extrapolation(const SnnpTables& tables, const Description& model,
-                  const std::vector<int>& species_of_type);
+    SnnpExtrapolation(const SnnpTables& tables, const Description& model,
+                      const std::vector<int>& species_of_type);
 
     /// Raises `counts` [n_all] to those of this model; the shortest distance of a pair, Å.
     double count(const NativeDomain& domain, std::vector<int64_t>& counts);

@@ -5,8 +5,6 @@
 #include "atom.h"
 #include "error.h"
 
-#include <algorithm>
-
 using namespace LAMMPS_NS;
 
 namespace mlip {
@@ -25,12 +23,6 @@ void LeverageWatch::begin() {
     });
 }
 
-/// Of own and ghost atoms: there may be room for many more.
-void LeverageWatch::clear() {
-    of_atoms_.resize(std::max(atom->nmax, 1));
-    std::fill_n(of_atoms_.begin(), atom->nlocal + atom->nghost, 0.0);
-}
-
 double* LeverageWatch::array() {
     if (!model_.description().leverage) {
         error->all(FLERR,
@@ -38,17 +30,16 @@ double* LeverageWatch::array() {
                    "training data with `ase-mlip design --attach MODEL DATA -o NEW`, and take the new file",
                    model_.description().path);
     }
-    of_atoms_.resize(std::max<size_t>({of_atoms_.size(), static_cast<size_t>(atom->nmax), 1}));
-    return of_atoms_.data();
+    return of_atoms_.array(*atom);
 }
 
 void LeverageWatch::tally(const DomainTopology& nodes, const Results& results, const NativeDomain& domain) {
     if (!is_wanted()) {
         return;
     }
-    clear();
+    of_atoms_.clear(*atom);
     for (int64_t node = 0; results.leverage != nullptr && node < nodes.topology.n_owned; ++node) {
-        of_atoms_[nodes.atom_of_node[node]] = results.leverage[node];
+        of_atoms_.data()[nodes.atom_of_node[node]] = results.leverage[node];
     }
     if (!snnp_leverages_.empty()) {
         together(lmp, [&] {
@@ -64,7 +55,7 @@ ase_mlip::snnp::Visitor* LeverageWatch::visitor(const NativeDomain& domain) {
     if (!visits_) {
         return nullptr;
     }
-    clear();
+    of_atoms_.clear(*atom);
     together(lmp, [&] { snnp_leverages_[0]->begin(domain, of_atoms_.data()); });
     return snnp_leverages_[0].get();
 }

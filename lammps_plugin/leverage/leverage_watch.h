@@ -2,6 +2,7 @@
 // How far the atoms are from the model's training data, for fix pair, where the file says so:
 // ase_mlip/model_file/leverage_file.py says what a leverage is.
 
+#include "../domain/atom_values.h"
 #include "../domain/topology.h"
 #include "../model_loading/model_in_use.h"
 #include "snnp_leverage.h"
@@ -20,7 +21,7 @@ class LeverageWatch : protected LAMMPS_NS::Pointers {
     /// The model is a new one. Leverages of s-NNPs come from the neighbour list, whatever evaluates them.
     void begin();
     /// At the steps that fix pair asks for.
-    bool is_wanted() const { return flag_ != 0; }
+    bool is_wanted() const { return of_atoms_.are_wanted(); }
     /// From what the network gave and from the neighbour list. Atoms that are not the model's keep zeros.
     /// Collective.
     void tally(const DomainTopology& nodes, const Results& results, const NativeDomain& domain);
@@ -29,18 +30,15 @@ class LeverageWatch : protected LAMMPS_NS::Pointers {
     ase_mlip::snnp::Visitor* visitor(const NativeDomain& domain);
     void finish();
 
-    int* flag() { return &flag_; }
+    int* flag() { return of_atoms_.flag(); }
     /// [atoms], which fix pair asks for before the first step; ends the run where there is none.
     double* array();
 
   private:
-    void clear();
-
     const ModelInUse& model_;
     std::vector<std::unique_ptr<SnnpLeverage>> snnp_leverages_; // of each s-NNP that has one
-    std::vector<double> of_atoms_;                              // [nmax], on request of fix pair
-    bool visits_ = false;                                       // between visitor() and finish()
-    int flag_ = 0;                                              // set by fix pair for the steps that want it
+    AtomValues of_atoms_;
+    bool visits_ = false; // between visitor() and finish()
 };
 
 } // namespace mlip

@@ -1,24 +1,15 @@
 #include "direct_forces.h"
 
-#include "atom.h"
+#include "../communication/net_force.h"
 
-#include <mpi.h>
+#include "atom.h"
 
 namespace mlip {
 
 void DirectForces::take(const DomainTopology& nodes, const double* forces) {
     const int64_t n_owned = nodes.topology.n_owned;
-    double sums[4] = {0.0, 0.0, 0.0, static_cast<double>(n_owned)};
-    for (int64_t node = 0; node < n_owned; ++node) {
-        for (int k = 0; k < 3; ++k) {
-            sums[k] += forces[3 * node + k];
-        }
-    }
-    MPI_Allreduce(MPI_IN_PLACE, sums, 4, MPI_DOUBLE, MPI_SUM, world);
-    forces_.resize(3 * n_owned);
-    for (int64_t k = 0; k < 3 * n_owned; ++k) {
-        forces_[k] = forces[k] - sums[k % 3] / sums[3];
-    }
+    forces_.assign(forces, forces + 3 * n_owned);
+    remove_net_force(forces_, 3, n_owned, [](int64_t node) { return node; }, world);
 }
 
 void DirectForces::add(const DomainTopology& nodes, double factor) const {

@@ -13,8 +13,7 @@ class DirectForces : protected LAMMPS_NS::Pointers {
   public:
     explicit DirectForces(LAMMPS_NS::LAMMPS* lmp) : Pointers(lmp) {}
 
-    /// From the forces of the owned nodes, eV/Å. The net force is of all ranks' atoms; without its removal
-    /// the centre of mass would accelerate. Collective.
+    /// From the forces of the owned nodes, eV/Å. Collective.
     void take(const DomainTopology& nodes, const double* forces);
     /// Adds `factor` times what was taken last to LAMMPS' forces.
     void add(const DomainTopology& nodes, double factor) const;

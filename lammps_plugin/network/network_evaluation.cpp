@@ -1,6 +1,7 @@
 #include "network_evaluation.h"
 
 #include "../communication/together.h"
+#include "../domain/box.h"
 #include "../domain/not_finite.h"
 
 #include "atom.h"
@@ -214,7 +215,7 @@ void NetworkEvaluation::add_direct_virials(const Tally& tally, const Results& re
     if (model_.description().direct_stresses) {
         bigint n_atoms = nodes_.topology.n_owned;
         MPI_Allreduce(MPI_IN_PLACE, &n_atoms, 1, MPI_LMP_BIGINT, MPI_SUM, world);
-        factor *= -domain->xprd * domain->yprd * domain->zprd / static_cast<double>(n_atoms);
+        factor *= -volume_of(*domain) / static_cast<double>(n_atoms);
     }
     for (int64_t node = 0; node < nodes_.topology.n_owned; ++node) {
         if (tally.virial != nullptr) {

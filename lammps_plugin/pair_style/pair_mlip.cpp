@@ -342,7 +342,7 @@ void PairMLIP::unpack_reverse_comm(int n, int* list, double* buf) { ghosts_.unpa
 void* PairMLIP::extract(const char* name, int& dim) {
     dim = 0;
     if (strcmp(name, "forces_spread_flag") == 0 || strcmp(name, "forces_deviation_flag") == 0) {
-        return spread_.flag(); // asked for and set by fix pair
+        return spread_.of_forces().flag(); // asked for and set by fix pair
     }
     if (strcmp(name, "extrapolating_flag") == 0) {
         return extrapolation_.flag();
@@ -368,7 +368,7 @@ void* PairMLIP::extract_peratom(const char* name, int& columns) {
         return leverage_.array();
     }
     const bool is_spread = strcmp(name, "forces_spread") == 0 || strcmp(name, "forces_deviation") == 0;
-    return is_spread ? spread_.array() : nullptr;
+    return is_spread ? spread_.of_forces().array(*atom) : nullptr;
 }
 
 double PairMLIP::memory_usage() { return network_.memory() + native_.memory() + ghosts_.memory(); }

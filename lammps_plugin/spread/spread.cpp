@@ -1,5 +1,7 @@
 #include "spread.h"
 
+#include "../communication/net_force.h"
+#include "../domain/box.h"
 #include "../domain/tally.h"
 
 #include "atom.h"
@@ -13,7 +15,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <utility>
 
 using namespace LAMMPS_NS;
 
@@ -38,16 +39,11 @@ double variance(const double* values, const double* weights, int samples, int st
 void Spread::init() { has_compute_pair_ = !modify->get_compute_by_style("^pair$").empty(); }
 
 bool Spread::is_wanted(bool global_energy) const {
-    return flag_ != 0 || file_.is_due() || (has_compute_pair_ && global_energy);
-}
-
-double* Spread::array() {
-    of_forces_.resize(std::max<size_t>({of_forces_.size(), static_cast<size_t>(atom->nmax), 1}), 0.0);
-    return of_forces_.data();
+    return of_forces_.are_wanted() || file_.is_due() || (has_compute_pair_ && global_energy);
 }
 
 void Spread::find_none(double* numbers) {
-    of_forces_.assign(std::max(atom->nmax, 1), 0.0);
+    of_forces_.clear(*atom);
     std::fill_n(numbers, std::tuple_size_v<Numbers>, 0.0);
 }
 
@@ -63,7 +59,7 @@ void Spread::find(const DomainTopology& nodes, const Results& results, bool dire
     const double energy = find_energy(results);
     const std::vector<double> virial = find_virial(results, direct, n_atoms);
     if (comm->me == 0) { // compute pair adds up what the ranks have
-        const double pressure = force->nktv2p / (domain->xprd * domain->yprd * domain->zprd);
+        const double pressure = force->nktv2p / volume_of(*domain);
         numbers[0] = energy;
         for (int k = 0; k < 6; ++k) {
             numbers[1 + k] = pressure * symmetric(virial.data(), k);
@@ -88,7 +84,8 @@ void Spread::find_forces(const DomainTopology& nodes, const Results& results, bo
                     forces.begin() + static_cast<ptrdiff_t>(width) * nodes.atom_of_node[node]);
     }
     if (direct) {
-        remove_net_forces(nodes, forces, width);
+        const auto row_of = [&](int64_t node) { return nodes.atom_of_node[node]; };
+        remove_net_force(forces, width, nodes.topology.n_owned, row_of, world);
     } else if (const double* of_ghosts = ghosts_.of_nodes(nodes, results.forces_by_sample, width)) {
         for (size_t k = 0; k < forces.size(); ++k) {
             forces[k] += of_ghosts[k];
@@ -100,7 +97,7 @@ void Spread::find_forces(const DomainTopology& nodes, const Results& results, bo
         for (int k = 0; k < 3; ++k) {
             sum += variance(of_atom + k, results.sample_weights, samples, 3);
         }
-        of_forces_[i] = model_.energy_unit * std::sqrt(sum);
+        of_forces_.data()[i] = model_.energy_unit * std::sqrt(sum);
     }
 }
 
@@ -109,7 +106,7 @@ Extremes Spread::find_extremes(const DomainTopology& nodes, double& n_atoms) con
     double ends[2] = {0.0, -std::numeric_limits<double>::max()}; // largest, -smallest
     double sums[2] = {0.0, static_cast<double>(nodes.topology.n_owned)};
     for (int64_t node = 0; node < nodes.topology.n_owned; ++node) {
-        const double value = of_forces_[nodes.atom_of_node[node]];
+        const double value = of_forces_.data()[nodes.atom_of_node[node]];
         ends[0] = std::max(ends[0], value);
         ends[1] = std::max(ends[1], -value);
         sums[0] += value;
@@ -118,22 +115,6 @@ Extremes Spread::find_extremes(const DomainTopology& nodes, double& n_atoms) con
     MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_DOUBLE, MPI_SUM, world);
     n_atoms = std::max(1.0, sums[1]);
     return {ends[0], sums[0] / n_atoms, sums[1] > 0.0 ? -ends[1] : 0.0};
-}
-
-/// The mean over all atoms of each column, as direct forces lose it.
-void Spread::remove_net_forces(const DomainTopology& nodes, std::vector<double>& forces, int width) const {
-    std::vector<double> sums(width + 1, 0.0);
-    sums[width] = static_cast<double>(nodes.topology.n_owned);
-    for (size_t k = 0; k < forces.size(); ++k) {
-        sums[k % width] += forces[k];
-    }
-    MPI_Allreduce(MPI_IN_PLACE, sums.data(), width + 1, MPI_DOUBLE, MPI_SUM, world);
-    for (int64_t node = 0; node < nodes.topology.n_owned; ++node) { // other atoms keep their zeros
-        double* of_atom = forces.data() + static_cast<ptrdiff_t>(width) * nodes.atom_of_node[node];
-        for (int k = 0; k < width; ++k) {
-            of_atom[k] -= sums[k] / sums[width];
-        }
-    }
 }
 
 double Spread::find_energy(const Results& results) const {
@@ -154,13 +135,14 @@ std::vector<double> Spread::find_virial(const Results& results, bool direct, dou
     MPI_Allreduce(MPI_IN_PLACE, virials.data(), 9 * results.samples, MPI_DOUBLE, MPI_SUM, world);
     for (int s = 0; s < results.samples; ++s) {
         double* virial = virials.data() + static_cast<ptrdiff_t>(9) * s;
-        for (const auto& [i, j] : {std::pair{1, 3}, std::pair{2, 6}, std::pair{5, 7}}) {
-            virial[i] = virial[j] = 0.5 * (virial[i] + virial[j]);
+        for (const int k : {3, 4, 5}) { // xy, xz, yz with yx, zx, zy
+            const auto& [row, column] = ase_mlip::kLammpsOrder[k];
+            virial[3 * row + column] = virial[3 * column + row] = symmetric(virial, k);
         }
     }
     double factor = model_.energy_unit;
     if (direct && model_.description().direct_stresses) { // a mean over atoms, eV/Å^3
-        factor *= domain->xprd * domain->yprd * domain->zprd / n_atoms;
+        factor *= volume_of(*domain) / n_atoms;
     }
     for (int k = 0; k < 9; ++k) {
         spread[k] =

@@ -7,6 +7,7 @@
 // largest, mean and smallest of the forces'. For a committee also a file.
 
 #include "../communication/ghost_sums.h"
+#include "../domain/atom_values.h"
 #include "../model_loading/model_in_use.h"
 #include "deviation_file.h"
 
@@ -31,22 +32,18 @@ class Spread : protected LAMMPS_NS::Pointers {
     /// The same of a kernel that knows one model and no rotations: zero everywhere.
     void find_none(double* numbers);
 
-    int* flag() { return &flag_; }
-    /// [atoms], which fix pair asks for before the first step.
-    double* array();
+    AtomValues& of_forces() { return of_forces_; } // [atoms], in LAMMPS' unit
 
   private:
     void find_forces(const DomainTopology& nodes, const Results& results, bool direct);
     Extremes find_extremes(const DomainTopology& nodes, double& n_atoms) const;
     std::vector<double> find_virial(const Results& results, bool direct, double n_atoms) const;
     double find_energy(const Results& results) const;
-    void remove_net_forces(const DomainTopology& nodes, std::vector<double>& forces, int width) const;
 
     const ModelInUse& model_;
     GhostSums& ghosts_;
     DeviationFile file_;
-    std::vector<double> of_forces_; // [nmax], in LAMMPS' unit
-    int flag_ = 0;                  // set by fix pair for the steps that want it
+    AtomValues of_forces_;
     bool has_compute_pair_ = false;
 };
 
