@@ -97,8 +97,7 @@ void write_canonically(const json& value, std::string& into) {
     }
 }
 
-// ---- which document it is
-// ----------------------------------------------------------------------------------
+// ---- which document it is -----------------------------------------------------------------------------
 
 int64_t schema_of(const json& document) {
     const json& version = document["schema_version"];

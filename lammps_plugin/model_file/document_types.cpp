@@ -15,8 +15,7 @@ namespace {
 
 [[noreturn]] void fail(const std::string& problem) { throw std::runtime_error(problem); }
 
-// ---- types
-// -------------------------------------------------------------------------------------------------
+// ---- types --------------------------------------------------------------------------------------------
 
 using Check = std::function<void(const json&, const std::string&)>;
 using Shape = std::vector<size_t>;
@@ -134,8 +133,7 @@ const std::vector<std::pair<const char*, Check>>& fields() {
     return known;
 }
 
-// ---- the self-test
-// -----------------------------------------------------------------------------------------
+// ---- the self-test ------------------------------------------------------------------------------------
 
 constexpr size_t kMaxAtoms = 64;
 constexpr double kMaxPairs = 4e6; // of atoms and images that the self-test's plain sum looks at

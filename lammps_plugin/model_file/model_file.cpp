@@ -28,8 +28,7 @@ const std::set<std::string> kKnownOutputs{"energies", "direct_forces", "direct_s
     throw std::runtime_error("`" + path + "`" + problem);
 }
 
-// ---- the archive
-// -------------------------------------------------------------------------------------------
+// ---- the archive --------------------------------------------------------------------------------------
 
 std::string read_bytes(const std::string& path) {
     std::error_code ignored;
@@ -158,8 +157,7 @@ void verify_members(Archive& archive, const json& document, const std::string& p
     }
 }
 
-// ---- the document
-// ------------------------------------------------------------------------------------------
+// ---- the document -------------------------------------------------------------------------------------
 
 json read_document(Archive& archive, const std::string& path) {
     std::optional<std::string> digest;

@@ -135,8 +135,7 @@ Graph DomainGraph::build(const double* positions) const {
     return device_.is_cpu() ? build_with_loops(positions) : build_with_tensors(positions);
 }
 
-// ---- plain loops
-// -------------------------------------------------------------------------------------------
+// ---- plain loops --------------------------------------------------------------------------------------
 
 /// Which pairs are within the cutoff. A pair and its reverse may differ by rounding of the positions they are
 /// measured between; one without the other would be wrong. That is why the operator `near_edges`, whose list
@@ -245,8 +244,7 @@ Graph DomainGraph::build_with_loops(const double* positions) const {
     return graph;
 }
 
-// ---- tensors
-// -----------------------------------------------------------------------------------------------
+// ---- tensors ------------------------------------------------------------------------------------------
 
 at::Tensor DomainGraph::kept_edges(const at::Tensor& near) const {
     if (!has_ghosts()) {
