@@ -18,9 +18,9 @@ struct Builder {
     DomainTopology result;
     std::vector<int64_t> node_of_atom;                  // [n_all]
     std::unordered_map<int64_t, int64_t> node_of_owner; // by rank and index
-    std::vector<int64_t> first_edge;                    // [n_centres + 1]
+    std::vector<int64_t> first_pair;                    // [n_centres + 1]
 
-    int64_t n_centres() const { return static_cast<int64_t>(first_edge.size()) - 1; }
+    int64_t n_centres() const { return static_cast<int64_t>(first_pair.size()) - 1; }
 
     /// Give an own or ghost atom its node, a new one if the owner is met for the first time.
     void add_node(int atom) {
@@ -50,7 +50,7 @@ struct Builder {
         return x * x + y * y + z * z;
     }
 
-    void add_edges_of(int64_t centre) {
+    void add_pairs_of(int64_t centre) {
         Topology& topology = result.topology;
         const int atom = result.atom_of_node[centre];
         for (int k = 0; k < neighbours.count[atom]; ++k) {
@@ -75,31 +75,31 @@ struct Builder {
             topology.centre_atom.push_back(atom);
             topology.neighbour_atom.push_back(other);
         }
-        first_edge.push_back(static_cast<int64_t>(topology.centre.size()));
+        first_pair.push_back(static_cast<int64_t>(topology.centre.size()));
     }
 
-    /// Nodes are numbered as they are found, so one level of ghosts after the other has its edges added.
-    void add_edges(int hops) {
-        first_edge.push_back(0);
+    /// Nodes are numbered as they are found, so one level of ghosts after the other has its pairs added.
+    void add_pairs(int hops) {
+        first_pair.push_back(0);
         int64_t done = 0;
         for (int hop = 0; hop < hops; ++hop) {
             const auto end = static_cast<int64_t>(result.atom_of_node.size());
             for (; done < end; ++done) {
-                add_edges_of(done);
+                add_pairs_of(done);
             }
         }
     }
 
     /// From the neighbour's side the same pair goes to the same node with the opposite vector, though perhaps
     /// to another of its ghost atoms.
-    int64_t find_reverse(int64_t edge) const {
+    int64_t find_reverse(int64_t pair) const {
         const Topology& topology = result.topology;
-        const int64_t from = topology.neighbour[edge];
+        const int64_t from = topology.neighbour[pair];
         if (from >= n_centres()) {
             return -1;
         }
-        for (int64_t other = first_edge[from]; other < first_edge[from + 1]; ++other) {
-            if (topology.neighbour[other] == topology.centre[edge] && is_opposite(edge, other)) {
+        for (int64_t other = first_pair[from]; other < first_pair[from + 1]; ++other) {
+            if (topology.neighbour[other] == topology.centre[pair] && is_opposite(pair, other)) {
                 return other;
             }
         }
@@ -121,16 +121,16 @@ struct Builder {
 
     void add_reverse() {
         Topology& topology = result.topology;
-        const auto n_edges = static_cast<int64_t>(topology.centre.size());
-        topology.reverse.assign(n_edges, -1);
-        for (int64_t edge = 0; edge < n_edges; ++edge) {
-            if (topology.reverse[edge] >= 0) {
+        const auto n_pairs = static_cast<int64_t>(topology.centre.size());
+        topology.reverse.assign(n_pairs, -1);
+        for (int64_t pair = 0; pair < n_pairs; ++pair) {
+            if (topology.reverse[pair] >= 0) {
                 continue;
             }
-            const int64_t reverse = find_reverse(edge);
-            topology.reverse[edge] = reverse;
+            const int64_t reverse = find_reverse(pair);
+            topology.reverse[pair] = reverse;
             if (reverse >= 0) {
-                topology.reverse[reverse] = edge;
+                topology.reverse[reverse] = pair;
             }
         }
     }
@@ -143,7 +143,7 @@ DomainTopology build_topology(const DomainAtoms& atoms, const Neighbours& neighb
     Builder builder{atoms, neighbours, reach * reach, {}, {}, {}, {}};
     builder.result.topology.n_all = atoms.n_all;
     builder.add_owned_nodes();
-    builder.add_edges(hops);
+    builder.add_pairs(hops);
     builder.add_reverse();
     return std::move(builder.result);
 }

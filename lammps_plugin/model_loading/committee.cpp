@@ -105,13 +105,13 @@ const Results& Committee::evaluate(const double* positions, const Request& reque
     energy_by_member_.assign(members_.size(), 0.0);
     virial_by_member_.assign(9 * members_.size(), 0.0);
     for (size_t m = 0; m < members_.size(); ++m) {
-        add(members_[m]->evaluate(positions, plain), request, m);
+        add_member(members_[m]->evaluate(positions, plain), request, m);
     }
-    point(request, has_virials);
+    point_results_to_means(request, has_virials);
     return results_;
 }
 
-void Committee::add(const Results& results, const Request& request, size_t member) {
+void Committee::add_member(const Results& results, const Request& request, size_t member) {
     const double weight = weights_[member];
     results_.energy += weight * results.energy;
     for (int k = 0; k < 9; ++k) {
@@ -145,7 +145,7 @@ void Committee::add(const Results& results, const Request& request, size_t membe
     }
 }
 
-void Committee::point(const Request& request, bool has_virials) {
+void Committee::point_results_to_means(const Request& request, bool has_virials) {
     results_.energies = energies_.data();
     results_.forces = forces_.data();
     results_.virials = has_virials ? virials_.data() : nullptr;

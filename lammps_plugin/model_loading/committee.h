@@ -23,8 +23,8 @@ class Committee : public Evaluator {
   private:
     void describe();
     std::string known_elements() const;
-    void add(const Results& results, const Request& request, size_t member);
-    void point(const Request& request, bool has_virials);
+    void add_member(const Results& results, const Request& request, size_t member);
+    void point_results_to_means(const Request& request, bool has_virials);
 
     std::vector<EvaluatorHandle> members_;
     Description description_;

@@ -166,6 +166,8 @@ void PairMLIP::init_style() {
     network_.forget_topology();
 }
 
+/// The distance that LAMMPS' lists reach for these types, Å: one for all, a pair's own cutoff is the model's
+/// business.
 double PairMLIP::init_one(int i, int j) {
     if (setflag[i][j] == 0) {
         error->all(FLERR, "pair_style mlip: no pair_coeff for the types {} and {}", i, j);
@@ -245,6 +247,8 @@ void PairMLIP::compute_inner() {
     respa_.remember_inner();
 }
 
+/// What the inner level has added, the direct forces, is taken away again, and what belongs to the energy is
+/// added: so energy and virial are those of plain Verlet at the same positions.
 void PairMLIP::compute_outer(int eflag, int vflag) {
     const Stopwatch total(seconds_total_);
     ev_init(eflag, vflag);

@@ -23,7 +23,7 @@
 namespace mlip {
 namespace {
 
-constexpr int64_t kEdgesPerTask = 8192;
+constexpr int64_t kPairsPerTask = 8192;
 
 using ase_mlip::chunks_of, ase_mlip::parallel_chunks, ase_mlip::parallel_for;
 using Flags = std::vector<unsigned char>;
@@ -47,28 +47,28 @@ void check_range(const std::vector<int64_t>& values, int64_t low, int64_t high, 
 
 void check(const Topology& topology) {
     const auto n_nodes = static_cast<int64_t>(topology.species.size());
-    const auto n_edges = static_cast<int64_t>(topology.centre.size());
+    const auto n_pairs = static_cast<int64_t>(topology.centre.size());
     check_range(topology.species, 1, kMaxAtomicNumber + 1, "species");
     check_range({topology.n_owned}, 0, n_nodes + 1, "n_owned");
     check_range(topology.centre, 0, n_nodes, "centre");
     check_range(topology.neighbour, 0, n_nodes, "neighbour");
     check_range(topology.centre_atom, 0, topology.n_all, "centre_atom");
     check_range(topology.neighbour_atom, 0, topology.n_all, "neighbour_atom");
-    check_range(topology.reverse, -1, n_edges, "reverse");
+    check_range(topology.reverse, -1, n_pairs, "reverse");
     for (const auto* list :
          {&topology.neighbour, &topology.centre_atom, &topology.neighbour_atom, &topology.reverse}) {
-        if (static_cast<int64_t>(list->size()) != n_edges) {
-            throw std::runtime_error("topology: all lists of edges must have the length of `centre`, " +
-                                     std::to_string(n_edges) + ", got " + std::to_string(list->size()));
+        if (static_cast<int64_t>(list->size()) != n_pairs) {
+            throw std::runtime_error("topology: all lists of pairs must have the length of `centre`, " +
+                                     std::to_string(n_pairs) + ", got " + std::to_string(list->size()));
         }
     }
     if (!std::is_sorted(topology.centre.begin(), topology.centre.end())) {
-        throw std::runtime_error("topology: edges must be sorted by `centre`");
+        throw std::runtime_error("topology: pairs must be sorted by `centre`");
     }
 }
 
 void check_positions(const double* positions, int64_t n_all) {
-    parallel_for(3 * n_all, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+    parallel_for(3 * n_all, kPairsPerTask, [&](int64_t begin, int64_t end) {
         for (int64_t k = begin; k < end; ++k) {
             if (!std::isfinite(positions[k])) {
                 throw std::runtime_error("positions: expected finite numbers, got " +
@@ -125,7 +125,7 @@ void DomainGraph::set_topology(const Topology& topology) {
 }
 
 void DomainGraph::copy_to_device() {
-    edges_ = at::stack({integers(topology_.centre), integers(topology_.neighbour)}).to(device_);
+    pairs_ = at::stack({integers(topology_.centre), integers(topology_.neighbour)}).to(device_);
     atoms_ = at::stack({integers(topology_.centre_atom), integers(topology_.neighbour_atom)}).to(device_);
     reverse_ = integers(topology_.reverse).clone().to(device_);
     limits_ = at::tensor(squared_cutoffs_, at::kDouble).to(device_);
@@ -141,12 +141,12 @@ Graph DomainGraph::build(const double* positions) const {
 /// measured between; one without the other would be wrong. That is why the operator `near_edges`, whose list
 /// has one position for each node, does not serve here; and csrc/snnp/atoms.h has no nodes and needs no
 /// reverse.
-Flags DomainGraph::near_edges(const double* positions) const {
-    const auto n_edges = static_cast<int64_t>(topology_.centre.size());
+Flags DomainGraph::flag_near_pairs(const double* positions) const {
+    const auto n_pairs = static_cast<int64_t>(topology_.centre.size());
     const int64_t stride = squared_cutoffs_.size() > 1 ? 1 : 0;
-    Flags near(n_edges), both(n_edges);
-    std::vector<double> smallest(chunks_of(n_edges, kEdgesPerTask), INFINITY);
-    parallel_chunks(n_edges, kEdgesPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
+    Flags near(n_pairs), both(n_pairs);
+    std::vector<double> smallest(chunks_of(n_pairs, kPairsPerTask), INFINITY);
+    parallel_chunks(n_pairs, kPairsPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
         double least = INFINITY;
         for (int64_t e = begin; e < end; ++e) {
             const double* const from = positions + 3 * topology_.centre_atom[e];
@@ -159,7 +159,7 @@ Flags DomainGraph::near_edges(const double* positions) const {
         smallest[chunk] = least;
     });
     check_smallest(smallest.empty() ? INFINITY : *std::min_element(smallest.begin(), smallest.end()));
-    parallel_for(n_edges, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+    parallel_for(n_pairs, kPairsPerTask, [&](int64_t begin, int64_t end) {
         for (int64_t e = begin; e < end; ++e) {
             const int64_t reverse = topology_.reverse[e];
             both[e] = near[e] && (reverse < 0 || near[reverse]);
@@ -168,18 +168,19 @@ Flags DomainGraph::near_edges(const double* positions) const {
     return both;
 }
 
-/// Those of the near edges whose centre an owned node sees within hops - 1 edges.
-Flags DomainGraph::kept_edges(const Flags& near) const {
+/// The near pairs that become edges of the graph: an owned node reaches their centre over at most hops - 1
+/// others. The rest of the halo cannot change an owned energy.
+Flags DomainGraph::flag_edges(const Flags& near) const {
     if (!has_ghosts()) {
         return near;
     }
-    const auto n_edges = static_cast<int64_t>(near.size());
+    const auto n_pairs = static_cast<int64_t>(near.size());
     Flags reached(n_nodes(), 0); // 1 + the number of edges from an owned node, or 0
     std::fill_n(reached.begin(), n_owned(), 1);
     for (int hop = 1; hop < hops_; ++hop) {
         const auto next =
             static_cast<unsigned char>(hop + 1); // several threads may find a node: all say this
-        parallel_for(n_edges, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+        parallel_for(n_pairs, kPairsPerTask, [&](int64_t begin, int64_t end) {
             for (int64_t e = begin; e < end; ++e) {
                 if (near[e] && read(reached[topology_.centre[e]]) == hop &&
                     read(reached[topology_.neighbour[e]]) == 0) {
@@ -189,7 +190,7 @@ Flags DomainGraph::kept_edges(const Flags& near) const {
         });
     }
     Flags kept(near.size());
-    parallel_for(n_edges, kEdgesPerTask, [&](int64_t begin, int64_t end) {
+    parallel_for(n_pairs, kPairsPerTask, [&](int64_t begin, int64_t end) {
         for (int64_t e = begin; e < end; ++e) {
             kept[e] = near[e] && reached[topology_.centre[e]] != 0;
         }
@@ -199,13 +200,13 @@ Flags DomainGraph::kept_edges(const Flags& near) const {
 
 /// The number of each kept edge among them, -1 for the others, and how many there are.
 std::pair<std::vector<int64_t>, int64_t> DomainGraph::number_edges(const Flags& kept) const {
-    const auto n_edges = static_cast<int64_t>(kept.size());
-    std::vector<int64_t> numbers(n_edges), first(chunks_of(n_edges, kEdgesPerTask) + 1, 0);
-    parallel_chunks(n_edges, kEdgesPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
+    const auto n_pairs = static_cast<int64_t>(kept.size());
+    std::vector<int64_t> numbers(n_pairs), first(chunks_of(n_pairs, kPairsPerTask) + 1, 0);
+    parallel_chunks(n_pairs, kPairsPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
         first[chunk + 1] = std::count(kept.begin() + begin, kept.begin() + end, 1);
     });
     std::partial_sum(first.begin(), first.end(), first.begin());
-    parallel_chunks(n_edges, kEdgesPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
+    parallel_chunks(n_pairs, kPairsPerTask, [&](int64_t chunk, int64_t begin, int64_t end) {
         int64_t next = first[chunk];
         for (int64_t e = begin; e < end; ++e) {
             numbers[e] = kept[e] ? next++ : -1;
@@ -216,7 +217,7 @@ std::pair<std::vector<int64_t>, int64_t> DomainGraph::number_edges(const Flags& 
 
 Graph DomainGraph::build_with_loops(const double* positions) const {
     check_positions(positions, topology_.n_all);
-    const auto [numbers, n_kept] = number_edges(kept_edges(near_edges(positions)));
+    const auto [numbers, n_kept] = number_edges(flag_edges(flag_near_pairs(positions)));
     Graph graph = nodes_;
     graph.edge_index = at::empty({2, n_kept}, at::kLong);
     graph.reverse_edges = at::empty({n_kept}, at::kLong);
@@ -225,7 +226,7 @@ Graph DomainGraph::build_with_loops(const double* positions) const {
     auto* const neighbours = centres + n_kept;
     auto* const reverses = graph.reverse_edges.data_ptr<int64_t>();
     auto* const vectors = graph.edge_vectors.data_ptr<double>();
-    parallel_for(static_cast<int64_t>(numbers.size()), kEdgesPerTask, [&](int64_t begin, int64_t end) {
+    parallel_for(static_cast<int64_t>(numbers.size()), kPairsPerTask, [&](int64_t begin, int64_t end) {
         for (int64_t e = begin; e < end; ++e) {
             const int64_t number = numbers[e];
             if (number < 0) {
@@ -246,16 +247,16 @@ Graph DomainGraph::build_with_loops(const double* positions) const {
 
 // ---- tensors ------------------------------------------------------------------------------------------
 
-at::Tensor DomainGraph::kept_edges(const at::Tensor& near) const {
+at::Tensor DomainGraph::flag_edges(const at::Tensor& near) const {
     if (!has_ghosts()) {
         return near;
     }
     at::Tensor reached = nodes_.node_weights > 0.0;
-    const at::Tensor& centres = edges_[0];
+    const at::Tensor& centres = pairs_[0];
     for (int hop = 1; hop < hops_; ++hop) {
         const at::Tensor from = near.logical_and(reached.index_select(0, centres));
         const at::Tensor found =
-            at::zeros({n_nodes()}, nodes_.species.options()).index_add(0, edges_[1], from.to(at::kLong));
+            at::zeros({n_nodes()}, nodes_.species.options()).index_add(0, pairs_[1], from.to(at::kLong));
         reached = reached.logical_or(found > 0);
     }
     return near.logical_and(reached.index_select(0, centres));
@@ -270,14 +271,14 @@ Graph DomainGraph::build_with_tensors(const double* positions) const {
     at::Tensor near = squared <= limits_;
     const at::Tensor opposite = reverse_.clamp_min(0), has_none = reverse_ < 0;
     near = near.logical_and(near.index_select(0, opposite).logical_or(has_none));
-    const at::Tensor kept = kept_edges(near);
+    const at::Tensor kept = flag_edges(near);
     const at::Tensor indices = at::nonzero(kept).squeeze(1);
     const at::Tensor renumbered = at::where(kept, kept.cumsum(0) - 1, -1);
     if (squared.numel() > 0) {
         check_smallest(squared.min().item<double>());
     }
     Graph graph = nodes_;
-    graph.edge_index = edges_.index_select(1, indices);
+    graph.edge_index = pairs_.index_select(1, indices);
     graph.edge_vectors = vectors.index_select(0, indices);
     graph.reverse_edges =
         at::where(has_none, -1, renumbered.index_select(0, opposite)).index_select(0, indices);

@@ -1,6 +1,7 @@
 #pragma once
-// From a topology and positions to the graph of one step: what is beyond the cutoff or cannot reach an owned
-// atom is dropped.
+// From a topology and positions to the graph of one step. The topology has pairs out to cutoff + skin, and is
+// kept until LAMMPS makes new lists; a pair that is within the cutoff now and can reach an owned node is an
+// edge.
 
 #include "scripted_model.h"
 
@@ -27,10 +28,11 @@ class DomainGraph {
     void copy_to_device();
 
   private:
-    std::vector<unsigned char> near_edges(const double* positions) const;
-    std::vector<unsigned char> kept_edges(const std::vector<unsigned char>& near) const;
+    // flags of the pairs, [n_pairs]
+    std::vector<unsigned char> flag_near_pairs(const double* positions) const;
+    std::vector<unsigned char> flag_edges(const std::vector<unsigned char>& near) const;
     std::pair<std::vector<int64_t>, int64_t> number_edges(const std::vector<unsigned char>& kept) const;
-    at::Tensor kept_edges(const at::Tensor& near) const;
+    at::Tensor flag_edges(const at::Tensor& near) const;
     bool has_ghosts() const { return n_nodes() > n_owned(); }
 
     at::Device device_;
@@ -39,10 +41,10 @@ class DomainGraph {
     std::vector<PairCutoff> pair_cutoffs_;
 
     Topology topology_;
-    std::vector<double> squared_cutoffs_; // [n_edges] with pair cutoffs, else [1]
+    std::vector<double> squared_cutoffs_; // [n_pairs] with pair cutoffs, else [1]
     Graph nodes_;                         // its node tensors
-    // for build_with_tensors, on the device: int64 [2, n_edges] twice, [n_edges]; float64 [n_edges] or [1]
-    at::Tensor edges_, atoms_, reverse_, limits_;
+    // for build_with_tensors, on the device: int64 [2, n_pairs] twice, [n_pairs]; float64 [n_pairs] or [1]
+    at::Tensor pairs_, atoms_, reverse_, limits_;
 };
 
 } // namespace mlip

@@ -71,6 +71,8 @@ at::Tensor centroid_virials(const Graph& graph, const at::Tensor& gradients) {
     return zeros.index_add(0, graph.edge_index[1], products);
 }
 
+/// positions -> graph, its edges rotated as asked for -> the model, averaged over its rotations -> numbers on
+/// the host, rotated back -> results that point to them
 class TorchEvaluator : public Evaluator {
   public:
     explicit TorchEvaluator(const Options& options)
@@ -131,7 +133,7 @@ class TorchEvaluator : public Evaluator {
         }
         fetch(graph, request);
         rotate_back();
-        point();
+        point_results_to_host();
         return results_;
     }
 
@@ -312,10 +314,10 @@ class TorchEvaluator : public Evaluator {
                 host_["virial_by_sample"] = at::zeros({9 * samples}, at::kDouble);
             }
         }
-        point();
+        point_results_to_host();
     }
 
-    void point() {
+    void point_results_to_host() {
         const auto data = [&](const char* name) -> const double* {
             const auto found = host_.find(name);
             return found == host_.end() ? nullptr : found->second.data_ptr<double>();
