@@ -18,6 +18,8 @@ class AtomValues {
         std::fill_n(values_.begin(), atoms.nlocal + atoms.nghost, 0.0);
     }
     double* data() { return values_.data(); } // [nmax]
+    double& operator[](int atom) { return values_[atom]; }
+    double operator[](int atom) const { return values_[atom]; }
 
     // for fix pair
     int* flag() { return &flag_; }

@@ -39,7 +39,7 @@ void LeverageWatch::tally(const DomainTopology& nodes, const Results& results, c
     }
     of_atoms_.clear(*atom);
     for (int64_t node = 0; results.leverage != nullptr && node < nodes.topology.n_owned; ++node) {
-        of_atoms_.data()[nodes.atom_of_node[node]] = results.leverage[node];
+        of_atoms_[nodes.atom_of_node[node]] = results.leverage[node];
     }
     if (!snnp_leverages_.empty()) {
         together(lmp, [&] {

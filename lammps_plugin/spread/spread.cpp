@@ -97,7 +97,7 @@ void Spread::find_forces(const DomainTopology& nodes, const Results& results, bo
         for (int k = 0; k < 3; ++k) {
             sum += variance(of_atom + k, results.sample_weights, samples, 3);
         }
-        of_forces_.data()[i] = model_.energy_unit * std::sqrt(sum);
+        of_forces_[i] = model_.energy_unit * std::sqrt(sum);
     }
 }
 
@@ -106,7 +106,7 @@ Extremes Spread::find_extremes(const DomainTopology& nodes, double& n_atoms) con
     double ends[2] = {0.0, -std::numeric_limits<double>::max()}; // largest, -smallest
     double sums[2] = {0.0, static_cast<double>(nodes.topology.n_owned)};
     for (int64_t node = 0; node < nodes.topology.n_owned; ++node) {
-        const double value = of_forces_.data()[nodes.atom_of_node[node]];
+        const double value = of_forces_[nodes.atom_of_node[node]];
         ends[0] = std::max(ends[0], value);
         ends[1] = std::max(ends[1], -value);
         sums[0] += value;
