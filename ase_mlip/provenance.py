@@ -1,14 +1,15 @@
-"""With what a result was made, whether another was; JSON; files that are written as a whole or not at all."""
+"""With what a result was made, whether another was; digests; JSON; files written as a whole or not at all."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +36,25 @@ def versions() -> dict[str, str]:
 def hardware(device: str, threads: int) -> dict:
     """The machine, for people who compare times."""
     return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": threads, "device": device}
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits. Raises OSError."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def structure_content(atoms) -> bytes:
+    """What makes an ``ase.Atoms`` another structure: its numbers, positions, cell and periodicity.
+
+    Digests of these bytes are in users' files: whatever else counts for one of them comes before or after.
+    """
+    parts = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    return b"".join(part.tobytes() for part in parts)
+
+
+def structures_sha256(structures: Iterable) -> str:
+    """SHA-256 of :func:`structure_content` of several ``ase.Atoms`` in their order, 64 hexadecimal digits."""
+    return hashlib.sha256(b"".join(map(structure_content, structures))).hexdigest()
 
 
 def plain(value):

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import DataError
-from ..provenance import plain, refuse_other_settings, write_atomically
+from ..provenance import plain, refuse_other_settings, structure_content, write_atomically
 from .result import RelaxResult
 
 SHARE = 0.05  # of the time that may go into writing a long file again and again
@@ -28,9 +28,7 @@ def digest(settings: dict) -> str:
 
 def key_of(name: str, atoms: Atoms, settings: str) -> str:
     """A short name for one structure, relaxed with the settings of digest ``settings``."""
-    content = hashlib.sha256(f"{settings}\n{name}\n".encode())
-    for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-        content.update(np.ascontiguousarray(part).tobytes())
+    content = hashlib.sha256(f"{settings}\n{name}\n".encode() + structure_content(atoms))
     held = [plain(constraint.todict()) for constraint in atoms.constraints]
     if held:
         content.update(json.dumps(held, sort_keys=True).encode())
