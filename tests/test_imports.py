@@ -22,7 +22,7 @@ def is_type_checking(node: ast.stmt) -> bool:
 
 
 def walk(node: ast.AST, late: bool, types: bool):
-    """All nodes; those in functions if ``late``, and those that give names of types, never run, if ``types``."""
+    """All nodes; those in functions if ``late``, and those that only give names of types if ``types``."""
     for child in ast.iter_child_nodes(node):
         if (types or not is_type_checking(child)) and (late or not isinstance(child, ast.FunctionDef)):
             yield child
