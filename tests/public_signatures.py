@@ -23,7 +23,7 @@ from ase_mlip.model_file.model import Model
 from ase_mlip.optimal_design.result import DesignResult
 from ase_mlip.pictures import elastic, plots
 from ase_mlip.pictures.compare import plot_comparison
-from ase_mlip.pictures.design import plot_design
+from ase_mlip.pictures.designs.panels import plot_design
 from ase_mlip.pictures.landscape import plot_landscape
 from ase_mlip.pictures.md import plot_stability
 from ase_mlip.relaxation.result import RelaxResult

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from .drawn import Design
+from ..drawn import Design
+from ..plots import GREY
 from .labels import FIRST
-from .plots import GREY
 
 GROUPS = ("#4c78a8", "#e08214", "#54a24b", "#b279a2", "#d8b365", "#72b7b2", "#9d755d", "#e45756")
 ROLES = ("pool", "target", "have")

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from .design_map import CIRCLE, draw_map, inside, limits_of
-from .drawn import Design, Group
+from ..drawn import Design, Group
+from ..plots import BLUE, GREEN, GREY, ORANGE, _figure
 from .labels import number_points
-from .plots import BLUE, GREEN, GREY, ORANGE, _figure
+from .structure_map import CIRCLE, draw_map, inside, limits_of
 
 KINDS = {"energy": BLUE, "forces": ORANGE, "stress": GREEN}
 MOST_GROUPS = 24  # rows of the second panel
