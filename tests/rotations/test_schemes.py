@@ -1,4 +1,7 @@
-"""Groups and sets of rotations against oracles: scipy's harmonics, spglib's point groups."""
+"""Groups and sets of rotations against oracles: scipy's harmonics, spglib's point groups.
+
+It also tests `averaging`.
+"""
 
 import numpy as np
 import pytest

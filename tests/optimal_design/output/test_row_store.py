@@ -1,4 +1,7 @@
-"""Rows that are stored as they are made: found for the same structure and settings, and for nothing else."""
+"""Rows that are stored as they are made: found for the same structure and settings, and for nothing else.
+
+It also tests `optimal_design.rows.source`.
+"""
 
 from dataclasses import fields
 

@@ -1,4 +1,7 @@
-"""The picture of a design: the ranks in its map can be read."""
+"""The picture of a design: the ranks in its map can be read.
+
+It also tests `labels`, `structure_map`.
+"""
 
 import itertools
 from dataclasses import replace
