@@ -1,6 +1,6 @@
 """Many structures in one call: the results of single ones, batches of any size.
 
-It also tests `batch_evaluator`, `batch_limit`.
+It also tests `batch_limit`.
 """
 
 import numpy as np
