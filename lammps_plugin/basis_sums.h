@@ -27,8 +27,9 @@ template <typename T, int W> struct BasisSumsBy {
     using Knots = typename BasisSplines<T>::Knots;
     static constexpr int64_t L = ase_mlip::snnp::basis::kMostLanes;
     static constexpr int64_t kWide = ase_mlip::simd::lanes<T, W>;
-    // As much of a block as a vector holds; a lane is a filter.
-    using V = ase_mlip::simd::Vector<T, std::min<int>(W, L * sizeof(T))>;
+    // A part of a block; a lane is a filter. Sums are read, added to and stored again at once, and there a
+    // Zen 5 is slower with one vector of 64 bytes than with two of 32.
+    using V = ase_mlip::simd::Vector<T, std::min<int>(W, 32)>;
     static constexpr int64_t kPart = ase_mlip::simd::lanes_of<V>;
     // Four lanes are a neighbour and its B-splines, so that there is a whole neighbour in any vector.
     using Four = ase_mlip::simd::Vector<T, 4 * sizeof(T)>;
