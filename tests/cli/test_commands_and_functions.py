@@ -1,6 +1,6 @@
 """Functions take the words of ``--symmetrize`` and give the numbers of the commands.
 
-It also tests `models.evaluate`.
+It also tests `models.evaluate`, `simulations.thermostat`.
 """
 
 import json

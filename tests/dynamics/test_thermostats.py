@@ -1,6 +1,6 @@
 """Thermostats against exact distributions in wells, against ASE's own, and against constant energy.
 
-It also tests `cli.simulations.thermostat`, `engines`, `integrators`, `md_ase`, `nvt`.
+It also tests `integrators`, `md_ase`, `nvt`.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The workflow: selection, forecast, what it writes, what it refuses.
 
-It also tests `output.document`, `output.folder`, `result`.
+It also tests `output.document`, `output.folder`, `result`, `rows.source`.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Rows that are stored as they are made: found for the same structure and settings, and for nothing else.
-
-It also tests `optimal_design.rows.source`.
-"""
+"""Rows that are stored as they are made: found for the same structure and settings, and for nothing else."""
 
 from dataclasses import fields
 
