@@ -25,7 +25,18 @@ MARKED = 0.005  # σ, which one very large error does not push off the axis
 
 
 def plot_design(result: Design) -> Figure:
-    """Predicted error against labels; groups before, after and at best; a map of the structures."""
+    """Predicted error against labels; groups before, after and at best; a map of the structures.
+
+    Parameters
+    ----------
+    result : Design
+        what :func:`ase_mlip.design` returns
+
+    Returns
+    -------
+    Figure
+        of matplotlib, three panels side by side
+    """
     rows = min(len(result.groups), MOST_GROUPS) * len(result.target.kinds)
     with _figure((14.5, max(4.6, 1.6 + 0.19 * rows))) as figure:
         curve, groups, map_ = figure.subplots(1, 3, width_ratios=[1.0, 1.15, 1.1])
