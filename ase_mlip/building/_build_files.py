@@ -88,7 +88,7 @@ def verify(folder: Path, *libraries: str) -> None:
             )
 
 
-def _sum(path: Path) -> str:
+def _sum(path: Path) -> str:  # not `provenance.file_sha256`: LAMMPS asks at its start, before numpy is there
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

@@ -1,4 +1,7 @@
-"""The doctor's findings for sound and for broken installations."""
+"""The doctor's findings for sound and for broken installations.
+
+It also tests `finding`, `requirements`.
+"""
 
 import dataclasses
 import importlib.metadata

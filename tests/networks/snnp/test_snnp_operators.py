@@ -1,4 +1,7 @@
-"""The compiled operators of an s-NNP, for energies and for training, against the differentiable path."""
+"""The compiled operators of an s-NNP, for energies and for training, against the differentiable path.
+
+It also tests `training`.
+"""
 
 import subprocess
 from inspect import signature

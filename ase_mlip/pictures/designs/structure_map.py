@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..drawn import Design
+from ..plots import GREY
 from .labels import FIRST
-from .plots import GREY
-
-if TYPE_CHECKING:
-    from ..optimal_design.result import DesignResult
 
 GROUPS = ("#4c78a8", "#e08214", "#54a24b", "#b279a2", "#d8b365", "#72b7b2", "#9d755d", "#e45756")
 ROLES = ("pool", "target", "have")
@@ -22,7 +19,7 @@ MARGIN = 1.0  # of the distance between them, to either side
 ARROWS = {(0, -1): "<", (0, 1): ">", (1, -1): "v", (1, 1): "^"}  # by axis and side
 
 
-def draw_map(axes: Axes, result: DesignResult) -> None:
+def draw_map(axes: Axes, result: Design) -> None:
     """Groups of the pool, target, labelled structures and picks; what lies far out: arrows at the edge."""
     places = result.map
     limits = limits_of(places)

@@ -1,4 +1,7 @@
-"""Observables of frames, their sums over atoms, references with errors, and losses with derivatives."""
+"""Observables of frames, their sums over atoms, references with errors, and losses with derivatives.
+
+It also tests `reference_values`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""``ase-mlip elastic`` and ``ase-mlip eos``: the numbers of the functions, in text, JSON and pictures."""
+"""``ase-mlip elastic`` and ``ase-mlip eos``: the numbers of the functions, in text, JSON and pictures.
+
+It also tests `crystal_run`, `eos`, `pictures.elastic`.
+"""
 
 import importlib
 import json

@@ -1,4 +1,7 @@
-"""The workflow: selection, forecast, what it writes, what it refuses."""
+"""The workflow: selection, forecast, what it writes, what it refuses.
+
+It also tests `output.document`, `output.folder`, `result`, `rows.source`.
+"""
 
 import json
 import shutil

@@ -1,4 +1,7 @@
-"""A whole run: files in, a healed potential with its story out; interrupted, it gives the same numbers."""
+"""A whole run: files in, a healed potential with its story out; interrupted, it gives the same numbers.
+
+It also tests `checkpoint`, `cli.models.stabilize`, `inputs`, `pictures.stabilize`, `report`, `settings`.
+"""
 
 import csv
 import json

@@ -1,4 +1,7 @@
-"""An s-NNP from a TOML file to an exported model, and its filters drawn."""
+"""An s-NNP from a TOML file to an exported model, and its filters drawn.
+
+It also tests `cli.models.plot_filters`, `data.first_knot`, `pictures.filters`.
+"""
 
 import warnings
 

@@ -1,4 +1,7 @@
-"""A leverage in a model file: its numbers against dense ones, its file, the calculator that gives it."""
+"""A leverage in a model file: its numbers against dense ones, its file, the calculator that gives it.
+
+It also tests `calculators.diagnostics.leverage`, `model_file.leverage_file`.
+"""
 
 import copy
 import hashlib

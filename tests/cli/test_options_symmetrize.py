@@ -1,4 +1,7 @@
-"""``--symmetrize`` and ``--tolerance`` are the same in every command that has them."""
+"""``--symmetrize`` and ``--tolerance`` are the same in every command that has them.
+
+It also tests `simulations.symmetry`.
+"""
 
 import inspect
 import json

@@ -1,4 +1,7 @@
-"""The picture of a design: the ranks in its map can be read."""
+"""The picture of a design: the ranks in its map can be read.
+
+It also tests `labels`, `structure_map`.
+"""
 
 import itertools
 from dataclasses import replace
@@ -9,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ase_mlip import design
-from ase_mlip.pictures.design import plot_design
-from ase_mlip.pictures.labels import in_runs, number_points
+from ase_mlip.pictures.designs.labels import in_runs, number_points
+from ase_mlip.pictures.designs.panels import plot_design
 from tests.optimal_design.designs import pool
 
 

@@ -1,4 +1,7 @@
-"""The compiled attention and feed-forward blocks against torch's own operators and finite differences."""
+"""The compiled attention and feed-forward blocks against torch's own operators and finite differences.
+
+It also tests `networks.pet.neighbourhoods`.
+"""
 
 import subprocess
 from pathlib import Path

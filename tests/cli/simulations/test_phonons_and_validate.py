@@ -1,4 +1,7 @@
-"""The commands `phonons` and `validate` as a user calls them."""
+"""The commands `phonons` and `validate` as a user calls them.
+
+It also tests `validate`.
+"""
 
 import json
 from pathlib import Path

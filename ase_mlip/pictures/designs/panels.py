@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,12 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from .design_map import CIRCLE, draw_map, inside, limits_of
+from ..drawn import Design, Group
+from ..plots import BLUE, GREEN, GREY, ORANGE, _figure
 from .labels import number_points
-from .plots import BLUE, GREEN, GREY, ORANGE, _figure
-
-if TYPE_CHECKING:
-    from ..optimal_design.result import DesignResult, GroupForecast
+from .structure_map import CIRCLE, draw_map, inside, limits_of
 
 KINDS = {"energy": BLUE, "forces": ORANGE, "stress": GREEN}
 MOST_GROUPS = 24  # rows of the second panel
@@ -26,8 +24,19 @@ SMALLEST = 1e-3  # of the largest error after the picks; forces that vanish by s
 MARKED = 0.005  # σ, which one very large error does not push off the axis
 
 
-def plot_design(result: DesignResult) -> Figure:
-    """Predicted error against labels; groups before, after and at best; a map of the structures."""
+def plot_design(result: Design) -> Figure:
+    """Predicted error against labels; groups before, after and at best; a map of the structures.
+
+    Parameters
+    ----------
+    result : Design
+        what :func:`ase_mlip.design` returns
+
+    Returns
+    -------
+    Figure
+        of matplotlib, three panels side by side
+    """
     rows = min(len(result.groups), MOST_GROUPS) * len(result.target.kinds)
     with _figure((14.5, max(4.6, 1.6 + 0.19 * rows))) as figure:
         curve, groups, map_ = figure.subplots(1, 3, width_ratios=[1.0, 1.15, 1.1])
@@ -38,7 +47,7 @@ def plot_design(result: DesignResult) -> Figure:
     return figure
 
 
-def _draw_curve(axes: Axes, result: DesignResult) -> None:
+def _draw_curve(axes: Axes, result: Design) -> None:
     """√I, with the whole pool labelled as one, against what was spent."""
     floor, band = result.floor, result.band
     spent = np.cumsum([pick.cost for pick in result.picks])
@@ -95,7 +104,7 @@ def _few_log_ticks(limits: tuple[float, float], most: int) -> list[float]:
     return inside
 
 
-def _draw_groups(axes: Axes, result: DesignResult) -> None:
+def _draw_groups(axes: Axes, result: Design) -> None:
     """A row for each group and kind: before, after, best; σ of one label is the limit of what is feasible."""
     kinds = result.target.kinds
     shown = _worst_first(result.groups)[:MOST_GROUPS]
@@ -128,11 +137,11 @@ def _draw_groups(axes: Axes, result: DesignResult) -> None:
     _legend_of_groups(axes, kinds, not result.feasible)
 
 
-def _worst_first(groups: list[GroupForecast]) -> list[GroupForecast]:
+def _worst_first(groups: Sequence[Group]) -> list[Group]:
     return sorted(groups, key=lambda group: -max(group.after.values()))
 
 
-def _draw_group(axes: Axes, group: GroupForecast, kind: str, y: float, limits: tuple[float, float]) -> None:
+def _draw_group(axes: Axes, group: Group, kind: str, y: float, limits: tuple[float, float]) -> None:
     """Best, after and before on one line; those beyond the axis as arrows at its end, in this order."""
     color = KINDS[kind]
     width = np.log(limits[1] / limits[0])

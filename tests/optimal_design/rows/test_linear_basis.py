@@ -1,4 +1,7 @@
-"""Rows of the linear s-NNP: the fit's own, its prior, what no structure determines, a basis from the pool."""
+"""Rows of the linear s-NNP: the fit's own, its prior, what no structure determines, a basis from the pool.
+
+It also tests `auto_basis`, `structure_rows`.
+"""
 
 import dataclasses
 
