@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -37,15 +35,6 @@ def with_calculator(atoms: Atoms, what: str) -> Atoms:
     copy = atoms.copy()
     copy.calc = atoms.calc
     return copy
-
-
-def structures_digest(structures: Iterable[Atoms]) -> str:
-    """SHA-256 of elements, positions, cells and boundaries, with every bit of them."""
-    digest = hashlib.sha256()
-    for atoms in structures:
-        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def refuse_partial_occupancy(atoms: Atoms) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..crystals import structures_digest
-from ..provenance import Parts, plain, versions
+from ..provenance import Parts, plain, structures_sha256, versions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -75,7 +74,7 @@ def parts_of(checkpoint: Checkpoint, structures: Sequence[Atoms], calculator, **
     if checkpoint is None or isinstance(checkpoint, Parts):
         return checkpoint or Parts()
     known = made_with(calculator) | {"settings": plain(settings)}
-    known["structure_sha256"] = structures_digest(structures)
+    known["structure_sha256"] = structures_sha256(structures)
     if not is_known(calculator):
         known["energy"] = f"{calculator.get_property('energy', structures[0]):.8g}"  # what rounding leaves
     parts = Parts(Path(checkpoint), known, overwrite=True)
@@ -91,25 +90,6 @@ def is_known(calculator) -> bool:
     if not _is_ours(calculator):
         return False
     return all(map(is_known, inside)) if inside else _document_sha256(calculator) is not None
-
-
-def difference(before: dict, now: dict) -> str:
-    """In words, what differs between two of :func:`made_with`; "" where nothing does."""
-    for name, version in now["versions"].items():
-        known = before.get("versions", {}).get(name)
-        if known != version:
-            return f"{name} {known}, now {version}"
-    old, new = before.get("calculator", {}), now["calculator"]
-    if old == new:
-        return ""
-    for key, what in (("class", "another calculator"), ("model", "another model file")):
-        if old.get(key) != new.get(key):
-            return what
-    for name, value in new["parameters"].items():
-        known = old.get("parameters", {}).get(name)
-        if known != value:
-            return f"`{name}` {known!r}, now {value!r}"
-    return "another averaging, or other calculators inside"
 
 
 def _is_ours(calculator) -> bool:

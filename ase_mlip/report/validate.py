@@ -20,13 +20,20 @@ from ase import Atoms
 from ase.io import read, write
 
 from ..calculators.averaged import is_crystal
-from ..crystals import structures_digest
 from ..data.frames import as_list, named_structures
 from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.comparison import reference_digest
 from ..model_file.info import ModelInfo, find_model, read_info
-from ..provenance import difference, hardware, plain, refuse_other_settings, versions, write_json
+from ..provenance import (
+    difference,
+    hardware,
+    plain,
+    refuse_other_settings,
+    structures_sha256,
+    versions,
+    write_json,
+)
 from .processes import run_in_processes
 from .validate_report import write_csv, write_page
 from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of, require_reference
@@ -360,7 +367,7 @@ def _made_with(info: ModelInfo, job: Job) -> dict:
     folder = reference_of(job)
     return {
         "model_document_sha256": info.document_sha256,
-        "structure_sha256": structures_digest([job.atoms]),
+        "structure_sha256": structures_sha256([job.atoms]),
         "reference_sha256": None if folder is None else reference_digest(folder),
         **_of_page(info.document_sha256, asdict(job.settings), versions()),
     }

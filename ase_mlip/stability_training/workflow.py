@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from ..building import _ops
 from ..building.device import on_first_that_works
-from ..crystals import structures_digest
 from ..folder_lock import locked
+from ..provenance import structures_sha256
 from ..training.checkpoint import goes_on, require_earlier_run
 from ..training.export import evaluate_samples
 from ..training.train import write_metrics
@@ -305,7 +305,7 @@ def _unchanging(config: StabilizeConfig, inputs: Inputs) -> dict[str, Any]:
     for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
         parts["data"][name] = inputs.data.description["files"][name]
     parts["model"] = inputs.trainable.info.document_sha256
-    parts["starts"] = {name: structures_digest(frames) for name, frames in inputs.starts.items()}
+    parts["starts"] = {name: structures_sha256(frames) for name, frames in inputs.starts.items()}
     return parts
 
 

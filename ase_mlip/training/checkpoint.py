@@ -16,7 +16,7 @@ from ..configuration.run import RunConfig
 from ..data.training_data import DataSplit
 from ..errors import DataError
 from ..model_file.info import find_model
-from ..provenance import write_atomically
+from ..provenance import file_sha256, write_atomically
 
 KIND = "ase_mlip_training"
 REPLACE = "replace it with `overwrite=True` and begin anew"
@@ -92,7 +92,7 @@ def _start_digest(base: Path, init_from: str) -> str:
     place = base / init_from
     if place.is_dir():
         place = place / "best.safetensors"
-    return hashlib.sha256((place if place.is_file() else find_model(init_from)).read_bytes()).hexdigest()
+    return file_sha256(place if place.is_file() else find_model(init_from))
 
 
 def _digest(tensors: dict[str, Tensor], header: dict) -> str:
