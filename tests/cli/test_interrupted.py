@@ -36,7 +36,10 @@ OTHERS = {  # settings: an option, as it was and as it is
 # bit by bit, or to the rounding of sums over a neighbour list, which is kept while atoms move little; a fit
 # of four parameters, and modes that are degenerate, make more of it
 TOLERANCES = dict.fromkeys(COMMANDS, 0.0) | {"elastic": 1e-9, "eos": 1e-6, "conductivity": 1e-6}
-pytestmark = pytest.mark.filterwarnings("ignore::ase_mlip.errors.SupercellWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ase_mlip.errors.SupercellWarning"),
+    pytest.mark.filterwarnings("ignore::ase_mlip.errors.ResidualWarning"),
+]
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def test_supercells_of_phonons_follow_the_same_rule(sw_path, tmp_path):
     assert numbers["supercell_width"] >= 2 * calculator.model.info.cutoff
 
 
+@pytest.mark.filterwarnings("ignore::ase_mlip.errors.ResidualWarning")  # of a random network
 def test_every_step_averages_over_the_group_of_the_crystal(tmp_path, monkeypatch):
     """Oracle: the same numbers with the group of that crystal given to the calculator."""
     settings = replace(QUICK, symmetrize="crystal", phonon_length=None, mesh=2, replicas=1)
