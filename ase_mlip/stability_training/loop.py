@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ase import Atoms
 
 from ..errors import MLIPError
-from .learning import Learned
+from .learning.learner import Learned
 from .samplers import Track
 from .settings import LearningConfig
 

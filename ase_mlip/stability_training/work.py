@@ -12,7 +12,7 @@ from torch import Tensor
 from ..stability.survival import survival
 from . import gradients
 from .inputs import Inputs
-from .learning import Learned, Learner
+from .learning.learner import Learned, Learner
 from .loop import Point, refuse_still
 from .observables.kinds import mean_square_displacement
 from .observables.reference_values import Target

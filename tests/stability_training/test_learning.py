@@ -6,8 +6,9 @@ from ase import units
 from ase.build import bulk
 
 from ase_mlip.configuration.run import LossConfig
-from ase_mlip.stability_training import gradients, learning
-from ase_mlip.stability_training.learning import Learner, Samples
+from ase_mlip.stability_training import gradients
+from ase_mlip.stability_training.learning import learner as steps
+from ase_mlip.stability_training.learning.learner import Learner, Samples
 from ase_mlip.stability_training.observables.kinds import Distances, Pressure
 from ase_mlip.stability_training.observables.reference_values import Reference, Target
 from ase_mlip.stability_training.settings import LearningConfig
@@ -62,8 +63,8 @@ def test_graphs_that_are_kept_change_no_gradient(monkeypatch):
     reference = Reference(np.array([0.1, 0.4, 0.1]), np.zeros(3), "numbers")
     target = Target(Distances("all", 4.5, 1.5), reference, scale=0.2)
     found = []
-    for kept in (learning.KEPT_ATOMS, 0):
-        monkeypatch.setattr(learning, "KEPT_ATOMS", kept)
+    for kept in (steps.KEPT_ATOMS, 0):
+        monkeypatch.setattr(steps, "KEPT_ATOMS", kept)
         learner = Learner(
             trainable, [target], trainable.dataset([]), LearningConfig(), LossConfig(), Scales(1.0, 1.0, 1.0),
             TEMPERATURE, 0,

@@ -5,7 +5,7 @@ from ase import Atoms
 
 from ase_mlip.dynamics.criteria import Failure
 from ase_mlip.errors import MLIPError
-from ase_mlip.stability_training.learning import Learned
+from ase_mlip.stability_training.learning.learner import Learned
 from ase_mlip.stability_training.loop import (
     BUDGET,
     EPOCHS,

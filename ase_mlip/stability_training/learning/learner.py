@@ -11,23 +11,23 @@ import torch
 from ase import Atoms, units
 from torch import Tensor
 
-from ..configuration.run import LossConfig
-from ..data.batches import GraphDataset
-from ..errors import DataError, MLIPError
-from ..graph.neighbors import Graph
-from ..graph.pairs import find_pairs
-from ..training.loss import Scales
-from .estimator import (
+from ...configuration.run import LossConfig
+from ...data.batches import GraphDataset
+from ...errors import DataError, MLIPError
+from ...graph.neighbors import Graph
+from ...graph.pairs import find_pairs
+from ...training.loss import Scales
+from ..estimator import (
     boltzmann_weights,
     cross_fitted_coefficients,
     effective_sample_size,
     local_coefficients,
 )
-from .gradients import add_errors, add_pressures, add_weighted_energies
-from .observables.reference_values import Target
-from .samplers import Track
-from .settings import LearningConfig
-from .trainable import Trainable
+from ..gradients import add_errors, add_pressures, add_weighted_energies
+from ..observables.reference_values import Target
+from ..samplers import Track
+from ..settings import LearningConfig
+from ..trainable import Trainable
 
 KEPT_ATOMS = 100_000  # of all samples, whose graphs are kept: some hundred MB of edges
 
