@@ -36,19 +36,22 @@ def plot_survival(document: dict[str, Any]) -> Figure:
 
 
 def plot_epochs(document: dict[str, Any]) -> Figure:
-    """Force error with its budget, and the fraction of unstable replicas, against the epoch."""
-    history, points = document["history"], document["points"]
+    """Both errors with their budgets, and the fraction of unstable replicas, against the epoch."""
+    history, first = document["history"], document["points"][0]
+    epochs = [0] + [row["epoch"] for row in history]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.8, 5.4), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        epochs = [0] + [row["epoch"] for row in history]
-        errors = [points[0]["force_error"]] + [row["validation_forces_mae"] for row in history]
-        upper.plot(epochs, 1000.0 * np.array(errors), color=BLUE, label="validation frames")
-        upper.axhline(1000.0 * document["force_error_limit"], color=ORANGE, ls="--", lw=1.0, label="budget")
-        if document["chosen"]:
-            upper.axvline(document["chosen"]["epoch"], color=GREEN, lw=1.0, ls=":", label="exported")
-        upper.set(ylabel="force MAE (meV/Å)")
-        upper.legend()
+        figure = Figure(figsize=(5.8, 7.4), layout="constrained")
+        *errors, lower = figure.subplots(3, 1, sharex=True)
+        names = (("force", "forces", "meV/Å"), ("energy", "energy", "meV/atom"))
+        for axes, (name, column, unit) in zip(errors, names, strict=True):
+            values = [first[f"{name}_error"]] + [row[f"validation_{column}_mae"] for row in history]
+            axes.plot(epochs, 1000.0 * np.array(values), color=BLUE, label="validation frames")
+            limit = 1000.0 * document[f"{name}_error_limit"]
+            axes.axhline(limit, color=ORANGE, ls="--", lw=1.0, label="budget")
+            if document["chosen"]:
+                axes.axvline(document["chosen"]["epoch"], color=GREEN, lw=1.0, ls=":", label="exported")
+            axes.set(ylabel=f"{name} MAE ({unit})")
+        errors[0].legend()
         if history:
             fractions = [row["unstable_fraction"] for row in history]
             lower.plot([row["epoch"] for row in history], fractions, color=BLUE, marker=".")
@@ -57,7 +60,10 @@ def plot_epochs(document: dict[str, Any]) -> Figure:
 
 
 def plot_front(document: dict[str, Any]) -> Figure:
-    """Survival gained against force error paid: every judged epoch, the budget, and what was exported."""
+    """Survival gained against force error paid: every judged epoch, the budget, and what was exported.
+
+    Epochs whose energy error left its own budget are hollow.
+    """
     points, chosen = document["points"], document["chosen"]
     first = points[0]
     with matplotlib.rc_context(STYLE):
@@ -67,15 +73,17 @@ def plot_front(document: dict[str, Any]) -> Figure:
             x = 100.0 * (point["force_error"] / first["force_error"] - 1.0)
             y = point["mean_survival"] / max(first["mean_survival"], 1e-12)
             exported = bool(chosen) and point["epoch"] == chosen["epoch"]
-            axes.plot(
-                x, y, "*" if exported else "o", ms=13 if exported else 5, color=GREEN if exported else BLUE
-            )
+            color = GREEN if exported else BLUE
+            kept = point["energy_error"] <= document["energy_error_limit"]
+            face = color if kept else "none"
+            axes.plot(x, y, "*" if exported else "o", ms=13 if exported else 5, color=color, mfc=face)
             axes.annotate(str(point["epoch"]), (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
         axes.axvline(100.0 * document["budget"], color=ORANGE, ls="--", lw=1.0, label="budget")
         axes.set(xlabel="force error paid (%)", ylabel="mean survival gained (×)")
-        axes.set_title(
-            "numbers are epochs; the star is exported" if chosen else "numbers are epochs", color=GREY
-        )
+        words = ["numbers are epochs"] + (["the star is exported"] if chosen else [])
+        if any(point["energy_error"] > document["energy_error_limit"] for point in points):
+            words.append("hollow: beyond the energy budget")
+        axes.set_title("; ".join(words), color=GREY)
         axes.legend()
     return figure
 

@@ -21,7 +21,7 @@ from ..training.train import write_metrics
 from . import report
 from .checkpoint import load_checkpoint, save_checkpoint
 from .inputs import Inputs, read_inputs
-from .loop import LoopState, Point, choose, limit, run_epoch
+from .loop import LoopState, Point, choose, limits, run_epoch
 from .samplers import EngineSampler, Sampler, Track
 from .settings import SimulationConfig, StabilizeConfig, read_settings
 from .work import RealWork, averages, displacements, labels, outcome
@@ -129,8 +129,9 @@ def _run(config: StabilizeConfig, inputs: Inputs, work: RealWork, output: Path, 
             save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
             write_metrics(output / report.TABLE, state.history)
             bar.update()
-            error = 1000.0 * row["validation_forces_mae"]
-            bar.set_postfix_str(f"unstable {row['unstable_fraction']:.2f}, force MAE {error:.1f} meV/Å")
+            forces, energy = (1000.0 * row[f"validation_{name}_mae"] for name in ("forces", "energy"))
+            errors = f"MAE {forces:.1f} meV/Å, {energy:.1f} meV/atom"
+            bar.set_postfix_str(f"unstable {row['unstable_fraction']:.2f}, {errors}")
     return state
 
 
@@ -159,7 +160,9 @@ def _finish(
         "ended": state.ended,
         "epochs": state.epoch,
         "budget": config.learning.max_force_error_increase,
-        "force_error_limit": limit(state, config.learning),
+        "energy_budget": config.learning.max_energy_error_increase,
+        "force_error_limit": limits(state, config.learning)["forces"],
+        "energy_error_limit": limits(state, config.learning)["energy"],
         "evaluation_time": config.evaluation.time,
         "history": state.history,
         "points": [asdict(point) for point in state.points],
@@ -221,6 +224,11 @@ def _export(
         },
         "observables": [asdict(entry) for entry in config.observables],
         "lambda": config.learning.error_weight,
+        "optimizer": config.learning.optimizer,
+        "budgets": {
+            "force_error": config.learning.max_force_error_increase,
+            "energy_error": config.learning.max_energy_error_increase,
+        },
         "estimator": config.learning.estimator,
         "temperature_K": config.simulation.temperature_K,
         "ensemble": config.simulation.ensemble,
@@ -255,11 +263,17 @@ def _verdict(config: StabilizeConfig, state: LoopState, chosen: Point | None, te
         )
     if chosen is None:
         return (
-            f"Nothing was exported ({ended}): no judged epoch within the force-error budget of "
-            f"{100.0 * config.learning.max_force_error_increase:g} % survives longer than the potential "
+            f"Nothing was exported ({ended}): no judged epoch within the budgets (force error at most "
+            f"{100.0 * config.learning.max_force_error_increase:g} % larger, energy error at most "
+            f"{100.0 * config.learning.max_energy_error_increase:g} %) survives longer than the potential "
             "as it came."
         )
-    paid = 100.0 * (chosen.force_error / state.points[0].force_error - 1.0)
+    first = state.points[0]
+    paid = (
+        f"The force error on validation frames changed by {_percent(chosen.force_error, first.force_error)}"
+    )
+    if first.energy_error > 0.0:
+        paid += f", the energy error by {_percent(chosen.energy_error, first.energy_error)}"
     gain, bound = report.ratio(test["before"], test["after"], config.evaluation.time)
     words = ""
     if gain is not None:
@@ -268,9 +282,12 @@ def _verdict(config: StabilizeConfig, state: LoopState, chosen: Point | None, te
     failures = [f"{test[when]['failures']} of {test[when]['replicas']}" for when in ("before", "after")]
     return (
         f"Exported epoch {chosen.epoch} ({ended}): {failures[1]} replicas fail in "
-        f"{config.evaluation.time:g} ps, {failures[0]} did before.{words} "
-        f"The force error on validation frames changed by {paid:+.1f} %."
+        f"{config.evaluation.time:g} ps, {failures[0]} did before.{words} {paid}."
     )
+
+
+def _percent(now: float, first: float) -> str:
+    return f"{100.0 * (now / first - 1.0):+.1f} %"
 
 
 def _notes(config: StabilizeConfig, inputs: Inputs, test: dict[str, Any]) -> list[str]:

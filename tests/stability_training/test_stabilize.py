@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,33 @@ def test_the_document_holds_survival_front_and_observables(finished):
     assert [row["epoch"] for row in history(folder)] == [str(k + 1) for k in range(document["epochs"])]
 
 
+def test_both_budgets_are_in_the_document_the_page_and_the_file(finished):
+    folder, result = finished
+    document = json.loads((folder / "out" / "stabilize.json").read_text())
+    first, chosen = document["points"][0], document["chosen"]
+    assert (document["budget"], document["energy_budget"]) == (10.0, 10.0)
+    assert document["energy_error_limit"] == pytest.approx(11.0 * first["energy_error"])
+    changed = 100.0 * (chosen["energy_error"] / first["energy_error"] - 1.0)
+    assert f"the energy error by {changed:+.1f} %" in document["verdict"]
+    page = (folder / "out" / "report.html").read_text()
+    assert "energy MAE (meV/atom)" in page and f"{1000.0 * chosen['energy_error']:.2f}" in page
+    assert all(float(row["validation_energy_mae"]) > 0.0 for row in history(folder))
+    budgets = load_model(result.exported).info.training["stability_training"]["budgets"]
+    assert budgets == {"force_error": 10.0, "energy_error": 10.0}
+
+
+def test_files_are_written_as_the_run_file_names_them(finished):
+    """No path of the machine that nobody typed stands in anything that is written."""
+    folder, result = finished
+    story = load_model(result.exported).info.training["stability_training"]
+    assert story["observables"][0]["reference"] == "reference.xyz"
+    with zipfile.ZipFile(result.exported) as archive:
+        contents = [archive.read(name) for name in archive.namelist()]
+    others = (path for path in (folder / "out").iterdir() if path.suffix != ".pt")
+    for content in [*contents, *(path.read_bytes() for path in others)]:
+        assert str(folder).encode() not in content
+
+
 def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
     folder, result = finished
     path = prepare(tmp_path, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
@@ -122,6 +150,10 @@ def test_nothing_is_exported_where_nothing_gets_better(tmp_path):
         ({"learning": "radius = 3.0"}, 'radius: expected 0 with estimator = "global"'),
         ({"learning": 'estimator = "locals"'}, r'\[learning\] estimator: expected "global" or "local"'),
         ({"criteria": "min_distance = -1.0"}, r"`Criteria.min_distance`: expected a positive number"),
+        (
+            {"observables": '[[observables]]\nkind = "unseen_distances"\nreference = [0.0]'},
+            r"\[\[observables\]\] reference: expected a file of frames for unseen distances, .*got \[0.0\]",
+        ),
         ({"observables": "bins = 3"}, r"unknown key `bins`"),
         ({"simulation": "record_interval = 0"}, "record_interval: expected an integer of at least 1"),
     ],
@@ -130,6 +162,18 @@ def test_a_wrong_entry_is_one_line(parts, message, tmp_path):
     with pytest.raises(ConfigurationError, match=message) as caught:
         read_settings(prepare(tmp_path, **parts))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_budget_is_no_negative_number(tmp_path):
+    path = prepare(tmp_path)
+    text = path.read_text()
+    for name in ("force", "energy"):
+        given = f"max_{name}_error_increase = "
+        path.write_text(text.replace(given, f"{given}-"))
+        with pytest.raises(
+            ConfigurationError, match=given[:-3] + ": expected a number of at least 0, got -10"
+        ):
+            read_settings(path)
 
 
 def test_several_wrong_entries_are_a_line_each(tmp_path):
