@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ temperature_K = {temperature}
 [evaluation]
 {evaluation}
 """
+# What registrations before there was an energy budget, or a share of an epoch, say of both
+EARLIER = "max_energy_error_increase = 1e9\nepoch_share = 1.0"
 FURTHER = """name = "further"
 output = "."
 seed = 1
@@ -107,6 +110,11 @@ def healed(store: Store, case: str, run: Path) -> dict[str, Any]:
     return store.step(case, "stabilize", compute)
 
 
+def beside(path: Path, folder: Path) -> str:
+    """A path as a TOML file in ``folder`` names it: what is exported holds no path of the machine."""
+    return os.path.relpath(path.resolve(), folder.resolve())
+
+
 def bare(atoms: Atoms) -> Atoms:
     """The same without calculator and other arrays."""
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
@@ -150,5 +158,6 @@ def further(folder: Path, model: Path, data: Path, n: int, epochs: int, optimize
 
     path = folder / "further" / "train.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(FURTHER.format(model=model, data=data, n=n, epochs=epochs, optimizer=optimizer))
+    given = {"model": beside(model, path.parent), "data": beside(data, path.parent)}
+    path.write_text(FURTHER.format(n=n, epochs=epochs, optimizer=optimizer, **given))
     return str(train(path, resume=(path.parent / "checkpoint.safetensors").exists()))
