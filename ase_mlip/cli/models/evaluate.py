@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -49,10 +48,11 @@ def evaluate(
     from ...checks.evaluate import evaluate as compute
     from ...checks.evaluate import plot_parity
     from ...data.frames import named_structures
+    from ...provenance import file_sha256
 
     calculator = make_calculator(str(path), **calculator)
     info = calculator.model.info
-    results.claim(info.document_sha256, [_digest(file) for file in structures if file.is_file()])
+    results.claim(info.document_sha256, [file_sha256(file) for file in structures if file.is_file()])
     scheme = None
     if crystal is not None:
         from ...rotations.schemes import find_averaging
@@ -61,11 +61,7 @@ def evaluate(
     if calculator.averaging is None:
         choose_averaging(calculator, named_structures(structures))
     result = compute(calculator, list(structures), progress=sys.stderr.isatty(), symmetrize=scheme)
-    known = {"name": info.name, "sha256": _digest(path), "document_sha256": info.document_sha256}
+    known = {"name": info.name, "sha256": file_sha256(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}
     results.show(json.loads(result.to_json(about)), result.to_text())
     results.draw(lambda path: plot_parity(result, path))
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
