@@ -20,6 +20,7 @@ from ase_mlip.optimal_design.result import DesignResult
 from ase_mlip.relaxation.result import RelaxResult
 from ase_mlip.report.validate import ValidationResult
 from ase_mlip.stability.result import StabilityResult
+from ase_mlip.stability_training.workflow import StabilizeResult
 
 
 def files(network: torch.nn.Module) -> None:
@@ -58,7 +59,10 @@ def on_models(model: Model, frames: list[Atoms]) -> None:
     exported: Path = ase_mlip.train("run.toml", resume=True)
     report: ValidationResult = ase_mlip.validate(exported, {"silicon": frames[0]}, "report")
     chosen: DesignResult = ase_mlip.design(frames, pick=10)
-    document: dict[str, object] = chosen.to_dict()
+    healed: StabilizeResult = ase_mlip.stabilize("stabilize.toml")
+    document: dict[str, object] = chosen.to_dict() | errors.to_dict() | healed.to_dict()
+    errors.plot("parity.png")
+    healed.plot(exported.with_suffix(".png"))
     chosen.plot("design.png")
     print(document, chosen.predicted_error, chosen.random, chosen.last_gain)
     print(errors, [result.passed for result in results], report.passed, report.to_dict(), chosen.picks)

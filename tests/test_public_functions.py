@@ -1,5 +1,7 @@
 """The functions on a structure have one shape: arguments, results, the precision they compute in."""
 
+import dataclasses
+import importlib
 import inspect
 import json
 import re
@@ -29,6 +31,14 @@ SHAPED = (
     "md_stability",
 )
 STATICS = SHAPED[1:5]
+# functions whose result is another: what each returns, and why it is no dataclass of results
+OTHER_RESULTS = {
+    "load_model": "Model",
+    "export_model": "ModelInfo",  # what the file says of itself
+    "train": "Path",  # the exported file, beside which errors and curves lie
+    "check": "list[CheckResult]",  # a row for each check
+}
+WITHOUT_PICTURE = {"ValidationResult": "page"}  # which is a page full of pictures
 # what keeps each short
 QUICK = {
     "relax": {"steps": 1, "fmax": 1.0},
@@ -94,6 +104,39 @@ def test_a_structure_and_what_computes_it_come_first_and_options_by_name(name):
     parameters = list(inspect.signature(getattr(ase_mlip, name)).parameters.values())
     assert [p.name for p in parameters[:2]] == ["atoms", "calculator"]
     assert {p.kind for p in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def public_functions() -> list[str]:
+    return [name for name in ase_mlip.__all__ if inspect.isfunction(getattr(ase_mlip, name))]
+
+
+def annotated(name: str) -> str:
+    """The name of what a public function returns."""
+    found = getattr(ase_mlip, name).__annotations__["return"]
+    return found if isinstance(found, str) else found.__name__
+
+
+def result_of(name: str):
+    """The class that a public function returns."""
+    return getattr(importlib.import_module(getattr(ase_mlip, name).__module__), annotated(name))
+
+
+def test_every_public_function_is_known_here():
+    found = {name: annotated(name) for name in public_functions()}
+    assert {name: found[name] for name in OTHER_RESULTS} == OTHER_RESULTS
+    assert set(SHAPED) < found.keys()
+
+
+@pytest.mark.parametrize("name", sorted(set(public_functions()) - OTHER_RESULTS.keys()))
+def test_every_result_is_a_dataclass_with_a_document_and_a_picture(name):
+    result = result_of(name)
+    assert dataclasses.is_dataclass(result)
+    assert list(inspect.signature(result.to_dict).parameters) == ["self"]
+    if result.__name__ in WITHOUT_PICTURE:
+        assert WITHOUT_PICTURE[result.__name__] in {field.name for field in dataclasses.fields(result)}
+    else:
+        first, *others = list(inspect.signature(result.plot).parameters.values())[1:]
+        assert first.name == "path" and all(other.default is not other.empty for other in others)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,7 @@ def check_step(demo: Demo) -> None:
     results = check(demo.precise.model, progress=True)
     print(format_checks(results))
     failed = [result.name for result in results if result.passed is False]
-    demo.numbers["check"] = {"passed": passed(results), "results": [asdict(result) for result in results]}
+    demo.numbers["check"] = {"passed": passed(results), "results": [result.to_dict() for result in results]}
     if failed:
         demo.warn("check", f"the model fails {len(failed)} of its checks: {', '.join(failed)}")
 

@@ -15,6 +15,9 @@ from tqdm import tqdm
 from ..building import _ops
 from ..building.device import on_first_that_works
 from ..folder_lock import locked
+from ..pictures.plots import save_figure
+from ..pictures.stabilize import plot_stabilize
+from ..provenance import plain
 from ..training.checkpoint import refuse_earlier_run
 from ..training.export import evaluate_samples
 from ..training.train import write_metrics
@@ -47,6 +50,14 @@ class StabilizeResult:
     verdict: str
     exported: Path | None
     document: dict[str, Any]
+
+    def to_dict(self) -> dict:
+        """What ``stabilize.json`` holds."""
+        return plain(self.document)
+
+    def plot(self, path: str | Path) -> None:
+        """Draw survival gained against force error paid, and lifetimes of test starts, into a PNG file."""
+        save_figure(plot_stabilize(self.document), path)
 
 
 def stabilize(

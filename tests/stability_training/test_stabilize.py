@@ -17,6 +17,7 @@ from ase_mlip import MLIPCalculator
 from ase_mlip.cli.program import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
 from ase_mlip.model_file.model import load_model
+from ase_mlip.pictures.stabilize import plot_stabilize
 from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.inputs import read_inputs
 from ase_mlip.stability_training.samplers import EngineSampler
@@ -77,6 +78,18 @@ def test_the_document_holds_survival_front_and_observables(finished):
     assert [row["epoch"] for row in history(folder)] == [str(k + 1) for k in range(document["epochs"])]
 
 
+def test_the_result_is_that_document_and_a_picture(finished, tmp_path):
+    folder, result = finished
+    assert result.to_dict() == json.loads((folder / "out" / "stabilize.json").read_text())
+    result.plot(tmp_path / "healed.png")
+    assert (tmp_path / "healed.png").read_bytes()[:4] == b"\x89PNG"
+    front, survival = plot_stabilize(result.document).axes
+    stars = [line for line in front.lines if line.get_marker() == "*"]
+    chosen, first = result.document["chosen"], result.document["points"][0]
+    assert stars[0].get_ydata()[0] == pytest.approx(chosen["mean_survival"] / first["mean_survival"])
+    assert survival.get_xlim()[1] == result.document["evaluation_time"]
+
+
 def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
     folder, result = finished
     path = prepare(tmp_path, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
@@ -100,6 +113,7 @@ def test_a_model_that_never_fails_says_so_and_nothing_is_exported(tmp_path):
     assert result.exported is None
     assert "never fails" in result.verdict and "nothing was exported" in result.verdict
     assert sampler.calls == 1
+    result.plot(tmp_path / "nothing.png")  # where the potential stands, and the budget
     assert not (tmp_path / "out" / "healed.pt").exists()
 
 

@@ -79,7 +79,7 @@ def test_the_export_carries_its_provenance(finished):
     errors = json.loads((finished / "out" / "errors.json").read_text())
     assert training["errors"]["test"]["forces_rmse"] == errors["test"]["forces_rmse"]
     assert set(training["errors"]) == {"training", "validation", "test"}
-    assert errors["test"].keys() == json.loads(EvaluationResult().to_json()).keys()  # of `evaluate --json`
+    assert errors["test"].keys() == EvaluationResult().to_dict().keys()  # of `evaluate --json`
     assert model.info.outputs[0] == "energies" and "direct_forces" in model.info.outputs
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -36,7 +35,7 @@ def check(model: str, structure: Path | None, device: str, as_json: bool) -> Non
     if atoms is not None:
         check_known({str(structure): atoms}, loaded.info.species)
     results = run_checks(loaded, atoms, progress=sys.stderr.isatty())
-    document = {"passed": passed(results), "checks": [asdict(result) for result in results]}
+    document = {"passed": passed(results), "checks": [result.to_dict() for result in results]}
     click.echo(json.dumps(document, indent=1) if as_json else format_checks(results))
     if not passed(results):
         sys.exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 
@@ -47,7 +46,6 @@ def evaluate(
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     from ...checks.evaluate import evaluate as compute
-    from ...checks.evaluate import plot_parity
     from ...data.frames import named_structures
 
     calculator = make_calculator(str(path), **calculator)
@@ -63,8 +61,8 @@ def evaluate(
     result = compute(calculator, list(structures), progress=sys.stderr.isatty(), symmetrize=scheme)
     known = {"name": info.name, "sha256": _digest(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}
-    results.show(json.loads(result.to_json(about)), result.to_text())
-    results.draw(lambda path: plot_parity(result, path))
+    results.show(about | result.to_dict(), result.to_text())
+    results.draw(result.plot)
 
 
 def _digest(file: Path) -> str:

@@ -27,4 +27,4 @@ def stabilize(run: Path, resume: bool, as_json: bool) -> None:
     with talk_on_stderr(as_json):
         result = compute(run, resume=resume)
     lines = [result.verdict, *([] if result.exported is None else [f"exported {result.exported}"])]
-    answer(result.document, "\n".join(lines), as_json)
+    answer(result.to_dict(), "\n".join(lines), as_json)
