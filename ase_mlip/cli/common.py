@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ import click
 from click.core import ParameterSource
 
 from .options import CRYSTAL
-from .progress import Lines
 from .wording import in_options
 
 if TYPE_CHECKING:
@@ -234,35 +232,6 @@ def refuse_options(but: Iterable[str], mode: str) -> None:
         is_option = isinstance(parameter, click.Option) and parameter.name not in but
         if is_option and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
             raise click.BadParameter(f"has no meaning with {mode}", param_hint=parameter.opts[0])
-
-
-@contextmanager
-def bar(unit: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on a terminal, else now and then a line on stderr (:class:`.progress.Lines`).
-
-    Parameters
-    ----------
-    unit : str
-        what is counted, in the singular
-
-    Yields
-    ------
-    Callable
-        the ``progress(done, total, stage="")`` that workflows call; ``total`` is 0 where nobody knows it
-    """
-    if not sys.stderr.isatty():
-        yield Lines(unit)
-        return
-    from tqdm import tqdm
-
-    with tqdm(unit=unit, leave=False) as shown:
-
-        def progress(done: int, total: int, stage: str = "") -> None:
-            shown.total = total or None
-            shown.set_description_str(stage, refresh=False)
-            shown.update(done - shown.n)
-
-        yield progress
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from ...voigt import NAMES, PAIRS
 from .. import options
-from ..common import bar
 from ..options import COUNT, POSITIVE
 from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 

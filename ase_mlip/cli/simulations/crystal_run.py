@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..common import (
     about,
-    bar,
     check_known,
     choose_averaging,
     make_calculator,

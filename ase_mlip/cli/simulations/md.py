@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..common import (
-    bar,
     check_known,
     choose_averaging,
     chosen_scheme,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ...folder_lock import locked
+from ...progress.bars import bar
 from .. import options
 from ..common import (
-    bar,
     choose_averaging,
     make_calculator,
 )

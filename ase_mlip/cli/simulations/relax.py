@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...progress.bars import bar
 from .. import options as shared
 from ..common import (
-    bar,
     choose_averaging,
     make_calculator,
     noise_unsaid,

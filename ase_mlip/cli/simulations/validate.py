@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from ...progress.bars import bar
 from .. import options
-from ..common import bar, check_known, chosen_scheme
+from ..common import check_known, chosen_scheme
 from ..options import COUNT, CRYSTAL, FILE, POSITIVE, averaging_arguments
 from ..results import answer, require_folder
 from ..wording import in_options

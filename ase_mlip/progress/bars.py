@@ -1,10 +1,11 @@
-"""Progress of long work in a log file, where a bar would be noise."""
+"""Bars of long work on a terminal, and lines in a log file, where a bar would be noise."""
 
 from __future__ import annotations
 
+import sys
 import time
-
-import click
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 EVERY = 30.0  # s; what takes less says nothing
 
@@ -33,7 +34,8 @@ class Lines:
         if now - self._shown < self._every:
             return
         self._shown = now
-        click.echo(f"{stage}{': ' if stage else ''}{self._text(done, total, now - self._started)}", err=True)
+        text = f"{stage}{': ' if stage else ''}{self._text(done, total, now - self._started)}"
+        print(text, file=sys.stderr, flush=True)
 
     def _begin(self, stage: str, done: int) -> None:
         """What is done when a stage is first heard of may have been there before."""
@@ -46,6 +48,35 @@ class Lines:
         if done in (self._first, total):
             return text
         return f"{text}; about {_duration(spent / (done - self._first) * (total - done))} left"
+
+
+@contextmanager
+def bar(unit: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on a terminal, else now and then a line on stderr (:class:`Lines`).
+
+    Parameters
+    ----------
+    unit : str
+        what is counted, in the singular
+
+    Yields
+    ------
+    Callable
+        the ``progress(done, total, stage="")`` that workflows call; ``total`` is 0 where nobody knows it
+    """
+    if not sys.stderr.isatty():
+        yield Lines(unit)
+        return
+    from tqdm import tqdm  # here, since commands import this module for --help
+
+    with tqdm(unit=unit, leave=False) as shown:
+
+        def progress(done: int, total: int, stage: str = "") -> None:
+            shown.total = total or None
+            shown.set_description_str(stage, refresh=False)
+            shown.update(done - shown.n)
+
+        yield progress
 
 
 def _duration(seconds: float) -> str:

@@ -2,16 +2,15 @@
 
 import pytest
 
-from ase_mlip.cli import progress
-from ase_mlip.cli.common import bar
-from ase_mlip.cli.progress import Lines
+from ase_mlip.progress import bars
+from ase_mlip.progress.bars import Lines, bar
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that the test moves."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(bars.time, "monotonic", lambda: now[0])
     return now
 
 
