@@ -178,6 +178,7 @@ def training_size(store: Store, kind: str, data: Path) -> int:
 
 def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int, data: Path) -> Path:
     """A potential trained on the first n frames."""
+    from ase_mlip.progress.bars import bar
     from ase_mlip.training.train import train
 
     def compute() -> str:
@@ -186,7 +187,9 @@ def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int
         path.write_text(
             TRAIN.format(name="first", seed=seed, data=data, n=n, model=MODELS[kind], optimizer=EPOCHS[kind])
         )
-        return str(train(path, resume=(folder / "checkpoint.safetensors").exists()))
+        there = (folder / "checkpoint.safetensors").exists()
+        with bar("epoch") as progress:
+            return str(train(path, resume=there, progress=progress))
 
     return store.file(label, "train", compute)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
-from tqdm import tqdm
 
 from ..calculators.averaged import average_model, is_crystal
 from ..calculators.calculator import MLIPCalculator
@@ -22,6 +21,7 @@ from ..graph.neighbors import check_structure
 from ..model_file.model import Model
 from ..pictures.parity import plot_parity
 from ..pictures.plots import save_figure
+from ..progress.form import Progress, told
 from ..provenance import plain
 from ..voigt import COLUMNS, ROWS
 
@@ -130,7 +130,7 @@ def evaluate(
     model: Model | str | Path | BaseCalculator,
     structures: Sequence[Atoms] | Atoms | str | Path | Sequence[str | Path],
     group_key: str | None = "group",
-    progress: bool = False,
+    progress: Progress | None = None,
     *,
     symmetrize: Scheme | None = None,
 ) -> EvaluationResult:
@@ -147,8 +147,8 @@ def evaluate(
         structures, or files that ASE reads, of which all frames are used
     group_key : str, optional
         key of ``atoms.info`` that names a structure's group; None for no groups
-    progress : bool
-        whether to show a progress bar
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` with structures, see :mod:`ase_mlip.progress`
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes it
         as it is. ``"auto"`` chooses by the first structure. A crystal's point group is that of the
@@ -183,6 +183,7 @@ def evaluate(
     >>> found.forces_rmse < 0.2  # eV/Å
     True
     """
+    progress = told(progress)
     if is_crystal(symmetrize):
         raise ArgumentError(
             "`symmetrize='crystal'`: expected the undisplaced crystal of structures that are displaced, got "
@@ -236,7 +237,7 @@ def _check_species(calculator: MLIPCalculator, named: list[tuple[str, Atoms]]) -
 
 
 def predictions(
-    calculator: BaseCalculator, frames: list[Atoms], wanted: list[str], progress: bool
+    calculator: BaseCalculator, frames: list[Atoms], wanted: list[str], progress: Progress | None = None
 ) -> list[dict[str, np.ndarray]]:
     """Energy (eV), forces and stress (Voigt-6), as far as the calculator has them."""
     if isinstance(calculator, MLIPCalculator):
@@ -247,8 +248,9 @@ def predictions(
                 frames, [name for name in wanted if name != "stress"], progress=progress
             )
     names = [name for name in wanted if name in calculator.implemented_properties]
+    progress = told(progress)
     results = []
-    for atoms in tqdm(frames, disable=not progress, unit="structure"):
+    for done, atoms in enumerate(frames):
         bare = atoms.copy()
         results.append(
             {
@@ -257,6 +259,7 @@ def predictions(
                 if name != "stress" or bare.pbc.all()
             }
         )
+        progress(done + 1, len(frames), "")
     return results
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from ..calculators.averaged import refuse_symmetry
 from ..calculators.inputs import renamed
 from ..crystals import require_positive
 from ..errors import PrecisionWarning
+from ..progress.form import Progress, told
 from .bands import ACOUSTIC, DEGENERATE, frequencies_at, special_points
 from .cosets import averaged_forces
 from .files import Checkpoint
@@ -111,7 +112,7 @@ def audit_phonons(
     primitive_matrix: str | np.ndarray = "auto",
     symprec: float = 1e-5,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     symmetry: None = None,
 ) -> PhononAudit:
     """Audit the phonons of a crystal: its force constants with nothing imposed.
@@ -150,6 +151,7 @@ def audit_phonons(
         for a model in float32
     """
     refuse_symmetry(symmetry, "audit_phonons")
+    progress = told(progress)
     require_positive(distance=distance)
     work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
     _warn_of_rounding(work.calc, distance)
@@ -168,8 +170,7 @@ def audit_phonons(
     for count, cell in enumerate(cells, start=1):
         if count > len(done.forces):
             done.add(*averaged_forces(cell, calculator, symprec))
-        if progress is not None:
-            progress(count, len(cells))
+        progress(count, len(cells), "")
     forces = np.reshape(done.forces, (len(moved), 3, 2, len(supercell), 3))
     seconds = time.perf_counter() - started
     full = _force_constants(calculation, moved, forces, distance)

@@ -9,7 +9,7 @@ extra ``kappa``, which is imported when it is called.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from ..crystals import (
     warn_of_single_precision,
 )
 from ..errors import ArgumentError, MLIPError, StructureError
+from ..progress.form import Progress, told
 from .bands import ACOUSTIC, DEGENERATE
 from .files import Checkpoint
 from .results import ConductivityResult
@@ -61,7 +62,7 @@ def thermal_conductivity(
     symprec: float = 1e-5,
     max_residual: float = 0.05,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ConductivityResult:
     """Lattice thermal conductivity of a crystal from forces in supercells with one and two displaced atoms.
 
@@ -105,7 +106,7 @@ def thermal_conductivity(
     checkpoint : str or Path, optional
         keep the forces of finished supercells in this .npz file, and take them from there
     progress : callable, optional
-        called as ``progress(done, total)`` after each supercell
+        called as ``progress(done, total, stage)`` after each supercell, see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -147,6 +148,7 @@ def thermal_conductivity(
     >>> found.stable
     True
     """
+    progress = told(progress)
     require_positive(distance=distance)
     mesh = as_mesh(mesh)
     Phono3py = require_phono3py()
@@ -221,7 +223,7 @@ def require_phono3py():
 class _Forces:
     """Forces in displaced supercells less those of the undisplaced one, and how many are done."""
 
-    def __init__(self, calculation, calculator, max_residual: float, checkpoint, progress):
+    def __init__(self, calculation, calculator, max_residual: float, checkpoint, progress: Progress):
         self.calculator = calculator
         self.max_residual = max_residual
         self.progress = progress
@@ -257,8 +259,7 @@ class _Forces:
             supercell.calc = self.calculator
             self.kept.add(supercell.get_forces(), 1)
         self.done += 1
-        if self.progress is not None:
-            self.progress(self.done, self.total)
+        self.progress(self.done, self.total, "")
         return self.kept.forces[self.done - 1]
 
 

@@ -7,7 +7,7 @@ primitive cell's reciprocal vectors. A. Togo, J. Phys. Soc. Jpn. 92, 012001 (202
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from ..calculators.averaged import refuse_symmetry
 from ..calculators.inputs import renamed
 from ..crystals import largest_force, require_positive, space_group
 from ..errors import StructureError
+from ..progress.form import Progress, told
 from .bands import IMAGINARY, band_structure, check_path, frequencies_at
 from .cosets import averaged_forces
 from .files import Checkpoint
@@ -53,7 +54,7 @@ def phonons(
     symprec: float = 1e-5,
     max_residual: float = 0.05,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     symmetry: None = None,
 ) -> PhononResult:
     """Phonons of a crystal from forces in displaced supercells.
@@ -103,7 +104,7 @@ def phonons(
     checkpoint : str or Path, optional
         keep the forces of finished supercells in this .npz file, and take them from there
     progress : callable, optional
-        called as ``progress(done, total)`` after each supercell
+        called as ``progress(done, total, stage)`` after each supercell, see :mod:`ase_mlip.progress`
     symmetry : None
         refused; the name that ``symmetrize`` had
 
@@ -142,6 +143,7 @@ def phonons(
     True
     """
     refuse_symmetry(symmetry, "phonons")
+    progress = told(progress)
     require_positive(distance=distance, points=points)
     mesh = as_mesh(mesh)
     work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
@@ -185,7 +187,7 @@ def compute_forces(
     max_residual: float,
     symprec: float,
     checkpoint: str | Path | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> tuple[float, int]:
     """Fill in forces less those of the undisplaced supercell.
 
@@ -205,8 +207,7 @@ def compute_forces(
                 f"(`max_residual`), got {largest_force(done.forces[0]):.4f} eV/Å; relax it first "
                 "(`ase_mlip.relax`), or go on with `allow_unrelaxed=True`"
             )
-        if progress is not None:
-            progress(count, len(cells))
+        progress(count, len(cells), "")
     calculation.forces = np.array(done.forces[1:]) - done.forces[0]
     return largest_force(done.forces[0]), sum(done.evaluations)
 

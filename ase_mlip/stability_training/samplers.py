@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,9 @@ from ..dynamics.md import PICOSECOND
 from ..dynamics.md_ase import EngineStopped
 from ..dynamics.replicas import run_replicas
 from ..dynamics.thermostats import Thermostat
+from ..progress.form import Progress, told
 from .settings import SimulationConfig
 from .trainable import Trainable
-
-Progress = Callable[[float], None]
 
 
 @dataclass
@@ -60,7 +59,7 @@ class Sampler(Protocol):
         """Run a replica from each start for ``time`` ps with the weights as they are.
 
         All end when at least the fraction ``stop_at`` of them has failed. ``seeds`` are of momenta and noise.
-        ``progress`` is called with the fraction that is done.
+        ``progress(done, total, stage)`` is called with the steps of all replicas: :mod:`ase_mlip.progress`.
         """
 
 
@@ -109,7 +108,7 @@ class EngineSampler:
                 seeds=[seeds[n] for n in places],
                 criteria=self.criteria,
                 stop_fraction=stop_at,
-                progress=_share(progress, len(tracks), len(places), len(moving)),
+                progress=_share(told(progress), len(tracks), len(places), len(moving)),
             )
             for n, run in zip(places, runs, strict=True):
                 tracks[n] = self._track(starts[n], run.positions, run.times, run.survived, run.failure)
@@ -138,8 +137,7 @@ class EngineSampler:
                 times = np.array([frame.time_ps for frame in sound])
                 lived = last if failure is None else failure.time_ps
                 tracks.append(self._track(work, positions, times, lived, failure))
-                if progress is not None:
-                    progress((n + 1) / len(moving))
+                told(progress)((n + 1) * steps, len(moving) * steps, "")
         return tracks
 
     def _track(
@@ -181,10 +179,9 @@ def _cells(starts: Sequence[Atoms]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _share(progress: Progress | None, before: int, size: int, n: int) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda step, steps: progress((before + size * step / max(steps, 1)) / n)
+def _share(progress: Progress, before: int, size: int, n: int) -> Progress:
+    """What ``size`` replicas that advance together call, after ``before`` of all ``n``."""
+    return lambda step, steps, stage: progress(before * steps + size * step, n * steps, stage)
 
 
 def _placed(start: Atoms, positions: np.ndarray) -> Atoms:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..common import choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, calculator_options
@@ -58,7 +58,8 @@ def evaluate(
         scheme = find_averaging(read_first(crystal), symprec)
     if calculator.averaging is None:
         choose_averaging(calculator, named_structures(structures))
-    result = compute(calculator, list(structures), progress=sys.stderr.isatty(), symmetrize=scheme)
+    with bar("structure") as progress:
+        result = compute(calculator, list(structures), progress=progress, symmetrize=scheme)
     known = {"name": info.name, "sha256": _digest(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}
     results.show(about | result.to_dict(), result.to_text())

@@ -139,7 +139,7 @@ class CrystalRun:
                 keep_space_group=self.keep_space_group,
                 symmetrize=self.symmetrize,
                 symprec=self.symprec,
-                progress=lambda step, *_: progress(step, 500),
+                progress=progress,
             )
         if not result.converged:
             click.echo(

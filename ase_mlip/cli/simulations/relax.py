@@ -113,7 +113,7 @@ def relax(
         with bar("structure") as progress:
             for done, (name, atoms) in enumerate(found.items()):
                 run.do(name, atoms, key_of(name, atoms, short), calculator)
-                progress(done + 1, len(found))
+                progress(done + 1, len(found), "")
     finally:
         run.store.flush()
     results.show({"structures": run.rows + run.earlier()}, _table(run.rows))

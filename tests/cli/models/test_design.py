@@ -57,7 +57,7 @@ def test_the_report_says_what_matters(files):
 
 
 def test_a_log_file_shows_how_far_it_is(files, monkeypatch):
-    monkeypatch.setattr(bars, "Lines", lambda unit: Lines(unit, every=0.0))
+    monkeypatch.setattr(bars, "Lines", lambda unit, units=None: Lines(unit, units, every=0.0))
     lines = invoke("pool.xyz", "--pick", 3).stderr.splitlines()
     assert lines[19].startswith("rows: 20 of 20 structures, ")
     assert any(line.startswith("selection: 3 of 3 structures") for line in lines)

@@ -35,7 +35,7 @@ class Source(RowSource):
     def __init__(self, depends_on=SETTINGS):
         self.made, self.depends_on = [], depends_on
 
-    def rows(self, structures, progress=lambda done, total: None):
+    def rows(self, structures, progress=None):
         for atoms in structures:
             self.made.append(atoms)
             yield rows_of(atoms)
