@@ -30,7 +30,7 @@ from ..crystals import (
 )
 from ..errors import ArgumentError, MLIPError, StructureError
 from ..progress.form import Progress, told
-from .bands import ACOUSTIC, DEGENERATE
+from .bands import ACOUSTIC, DEGENERATE, IMAGINARY, is_stable
 from .files import Checkpoint
 from .results import ConductivityResult
 from .supercells.cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
@@ -126,6 +126,8 @@ def thermal_conductivity(
     -----
     PrecisionWarning
         for a model in float32
+    UserWarning
+        of modes below zero that are not imaginary yet, and are left out
 
     Notes
     -----
@@ -181,8 +183,8 @@ def thermal_conductivity(
         calculation.produce_fc2()
         calculation.symmetrize_fc2()
         frequencies = _mesh_frequencies(calculation, mesh)
-        stable = not _has_imaginary(frequencies)
-        if stable:
+        if is_stable(frequencies.min()):
+            _warn_of_soft_modes(frequencies)
             calculation.forces = forces.of(calculation.supercell, calculation.supercells_with_displacements)
             calculation.produce_fc3()
             calculation.symmetrize_fc3()
@@ -199,7 +201,6 @@ def thermal_conductivity(
         calculation,
         np.asarray(temperatures, dtype=float),
         frequencies,
-        stable=stable,
         lowest_frequency=float(frequencies.min()),
         wigner=wigner,
         averaging=averaging_of(work.calc),
@@ -271,20 +272,22 @@ def _mesh_frequencies(calculation: Phono3py, mesh: Sequence[int]) -> np.ndarray:
     return calculation.get_phonon_data()[0]
 
 
-def _has_imaginary(frequencies: np.ndarray) -> bool:
-    """The benchmark's criterion, of frequencies [n, bands] with Γ first."""
-    acoustic = np.sort(frequencies[0])[:3]
-    return bool(
-        (acoustic < -ACOUSTIC).any()
-        or (np.sort(frequencies[0])[3:] < 0.0).any()
-        or (frequencies[1:] < 0.0).any()
-    )
+def _warn_of_soft_modes(frequencies: np.ndarray) -> None:
+    """Of frequencies (THz, [n, bands]) that are below zero, but not so far that the crystal is unstable."""
+    soft = int((frequencies < -ACOUSTIC).sum())
+    if soft:
+        warnings.warn(
+            f"{soft} of {frequencies.size} modes on the mesh are between {IMAGINARY:g} THz and zero, the "
+            f"lowest at {frequencies.min():.3f} THz: the conductivity leaves them out, and is uncertain",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _result(calculation: Phono3py, temperatures: np.ndarray, mesh_frequencies: np.ndarray, **known):
     displaced = (calculation.phonon_supercells_with_displacements, calculation.supercells_with_displacements)
     counts = tuple(sum(cell is not None for cell in cells) for cells in displaced)
-    if not known["stable"]:
+    if not is_stable(known["lowest_frequency"]):
         counts = (counts[0], 0)
         tensors = np.full((len(temperatures), 3, 3), np.nan)
         modes = np.full((len(temperatures), *mesh_frequencies.shape), np.nan)
