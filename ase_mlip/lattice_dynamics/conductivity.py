@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ..calculators.inputs import Potential, Structure
 
 
-@renamed(cutoff_pair_distance="pair_cutoff")
+@renamed(cutoff_pair_distance="pair_cutoff", input_symprec="symprec")
 def thermal_conductivity(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -58,8 +58,8 @@ def thermal_conductivity(
     boundary_mfp: float | None = 1e6,
     pair_cutoff: float | None = None,
     symmetrize: Scheme | None = None,
-    input_symprec: float = 1e-2,
-    symprec: float = 1e-5,
+    symprec: float = 1e-2,
+    phonopy_symprec: float = 1e-5,
     max_residual: float = 0.05,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
@@ -96,11 +96,11 @@ def thermal_conductivity(
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
         the calculator as it is. ``"crystal"`` is the point group that ``atoms`` have within
-        ``input_symprec``, ``"auto"`` chooses by them
-    input_symprec : float
-        tolerance for that point group, Å; files give a few digits
+        ``symprec``, ``"auto"`` chooses by them
     symprec : float
-        tolerance for symmetry, Å
+        tolerance for that point group, Å; files give a few digits
+    phonopy_symprec : float
+        tolerance of phono3py for the symmetry of supercells, Å
     max_residual : float
         refuse a structure with a larger force than this, eV/Å: it is not relaxed
     checkpoint : str or Path, optional
@@ -157,7 +157,7 @@ def thermal_conductivity(
     work = structure_with_calculator(atoms, calculator, "thermal_conductivity", dtype="float64")
     require_crystal(work, "thermal_conductivity")
     require_right_handed(work, "thermal_conductivity")
-    average_model(work, symmetrize, "thermal_conductivity", input_symprec)
+    average_model(work, symmetrize, "thermal_conductivity", symprec)
     refuse_random(work.calc, "thermal_conductivity")
     refuse_constraints(work, "thermal_conductivity")
     warn_of_single_precision(work.calc, "thermal_conductivity")
@@ -173,7 +173,11 @@ def thermal_conductivity(
         warnings.filterwarnings("ignore", module="phono3py|phonopy")
         warnings.filterwarnings("ignore", message="primitive_matrix")
         calculation = Phono3py(
-            to_phonopy(work), third, primitive_matrix="auto", phonon_supercell_matrix=second, symprec=symprec
+            to_phonopy(work),
+            third,
+            primitive_matrix="auto",
+            phonon_supercell_matrix=second,
+            symprec=phonopy_symprec,
         )
         calculation.generate_displacements(distance=distance, cutoff_pair_distance=pair_cutoff)
         forces = _Forces(calculation, work.calc, max_residual, checkpoint, progress)
@@ -196,7 +200,7 @@ def thermal_conductivity(
                 transport_type="SMM19" if wigner else None,
                 log_level=0,
             )
-    dataset = symmetry_dataset(work, symprec)
+    dataset = symmetry_dataset(work, phonopy_symprec)
     return _result(
         calculation,
         np.asarray(temperatures, dtype=float),

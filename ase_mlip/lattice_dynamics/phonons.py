@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..calculators.inputs import Potential, Structure
 
 
-@renamed(force="allow_unrelaxed")
+@renamed(force="allow_unrelaxed", input_symprec="symprec")
 def phonons(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -45,13 +45,13 @@ def phonons(
     symmetrize: Scheme | None = None,
     relax_first: bool = True,
     allow_unrelaxed: bool = False,
-    input_symprec: float = 1e-2,
+    symprec: float = 1e-2,
     path: str | None = None,
     points: int = 200,
     is_symmetry: bool = True,
     is_plusminus: bool | str = "auto",
     primitive_matrix: str | np.ndarray = "auto",
-    symprec: float = 1e-5,
+    phonopy_symprec: float = 1e-5,
     max_residual: float = 0.05,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
@@ -79,13 +79,13 @@ def phonons(
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
         the calculator as it is. ``"crystal"`` is the point group that the crystal, relaxed if it is, has
-        within ``input_symprec``; displaced supercells are averaged over it. ``"auto"`` chooses by ``atoms``
+        within ``symprec``; displaced supercells are averaged over it. ``"auto"`` chooses by ``atoms``
     relax_first : bool
-        make the symmetry within ``input_symprec`` exact and relax atoms and cell within it; otherwise
+        make the symmetry within ``symprec`` exact and relax atoms and cell within it; otherwise
         ``atoms`` must be relaxed
     allow_unrelaxed : bool
         go on where the crystal is not relaxed, or went far in that
-    input_symprec : float
+    symprec : float
         tolerance for the symmetry of the crystal as given, Å; files give a few digits
     path : str, optional
         special points such as ``"GXU,KGL"``; None takes the lattice's standard path (seekpath)
@@ -97,8 +97,8 @@ def phonons(
         displace both ways; ``"auto"``: where symmetry does not make them equivalent
     primitive_matrix : str or float [3, 3]
         phonopy's; ``"auto"`` finds the primitive cell
-    symprec : float
-        tolerance for symmetry, Å
+    phonopy_symprec : float
+        tolerance of phonopy for the symmetry of the relaxed crystal and of supercells, Å
     max_residual : float
         without ``relax_first``, refuse a structure with a larger force than this, eV/Å
     checkpoint : str or Path, optional
@@ -148,18 +148,20 @@ def phonons(
     mesh = as_mesh(mesh)
     work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
     if path is not None:  # before the work
-        crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, symprec, is_symmetry)
+        crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, phonopy_symprec, is_symmetry)
         check_path(to_ase(crystal.primitive), path)
-    relaxation = relaxed_within_symmetry(work, allow_unrelaxed, input_symprec) if relax_first else None
-    average_over_relaxed(work, symmetrize, input_symprec)
+    relaxation = relaxed_within_symmetry(work, allow_unrelaxed, symprec) if relax_first else None
+    average_over_relaxed(work, symmetrize, symprec)
     calculator = work.calc
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
-    calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry)
+    calculation = new_phonopy(work, matrix, primitive_matrix, phonopy_symprec, is_symmetry)
     calculation.generate_displacements(distance=distance, is_plusminus=is_plusminus)
     limit = np.inf if relax_first or allow_unrelaxed else max_residual
     started = time.perf_counter()
-    residual, evaluations = compute_forces(calculation, calculator, limit, symprec, checkpoint, progress)
+    residual, evaluations = compute_forces(
+        calculation, calculator, limit, phonopy_symprec, checkpoint, progress
+    )
     seconds = time.perf_counter() - started
 
     calculation.produce_force_constants(show_drift=False)

@@ -206,7 +206,7 @@ class ConductivityResult:
     n_displacements : tuple of int
         supercells evaluated with a displacement, for second and for third order
     space_group_number : int or None
-        of the structure, within ``symprec``
+        of the structure, within ``phonopy_symprec``
     phono3py : phono3py.Phono3py
         the phono3py object, for everything else that phono3py does
     """

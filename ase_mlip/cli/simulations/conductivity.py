@@ -86,7 +86,7 @@ def conductivity(
             isotopes=isotopes,
             pair_cutoff=pair_cutoff,
             symmetrize=run.symmetrize,
-            input_symprec=run.symprec,
+            symprec=run.symprec,
             checkpoint=run.results.file(".forces.npz"),
             progress=progress,
         )

@@ -107,7 +107,7 @@ def phonons(
         "relax_first": relax_first,
         "allow_unrelaxed": allow_unrelaxed,
     }
-    settings["input_symprec"] = symprec
+    settings["symprec"] = symprec
     settings["symmetrize"] = CRYSTAL if averages else None
     settings |= {"supercell_matrix": supercell, "min_length": min_length}
     drawing = {"path": path, "mesh": mesh or MESH, "is_plusminus": "auto" if plusminus is None else plusminus}
