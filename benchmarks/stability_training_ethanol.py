@@ -189,7 +189,7 @@ def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int
         )
         there = (folder / "checkpoint.safetensors").exists()
         with bar("epoch") as progress:
-            return str(train(path, resume=there, progress=progress))
+            return str(train(path, resume=there, progress=progress, dynamics=0.0))
 
     return store.file(label, "train", compute)
 

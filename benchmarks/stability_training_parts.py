@@ -157,4 +157,4 @@ def further(folder: Path, model: Path, data: Path, n: int, epochs: int, optimize
     path.write_text(FURTHER.format(model=model, data=data, n=n, epochs=epochs, optimizer=optimizer))
     there = (path.parent / "checkpoint.safetensors").exists()
     with bar("epoch") as progress:
-        return str(train(path, resume=there, progress=progress))
+        return str(train(path, resume=there, progress=progress, dynamics=0.0))

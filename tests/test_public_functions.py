@@ -18,9 +18,11 @@ from optional_packages import HAS_PHONO3PY
 import ase_mlip
 from ase_mlip import MLIPCalculator, load_model
 from ase_mlip.calculators.inputs import structure_with_calculator
+from ase_mlip.cli.options import BY_COMMAND
 from ase_mlip.cli.program import main
 from ase_mlip.cli.wording import argument_name
 from ase_mlip.errors import ArgumentError, MLIPError, StructureError
+from ase_mlip.lattice_dynamics.input import RELAXED
 
 SHAPED = (
     "relax",
@@ -55,15 +57,15 @@ QUICK = {
 COMMANDS = {
     "relax": ("relax", set()),
     "phonons": ("phonons", {"reference", "audit", "group_velocities"}),
-    "elastic_constants": ("elastic", {"relax", "keep_space_group", "symprec", "fmax"}),
-    "equation_of_state": ("eos", {"relax", "keep_space_group", "symprec", "fmax"}),
+    "elastic_constants": ("elastic", {"relax", "keep_space_group", "symprec", "relax_fmax"}),
+    "equation_of_state": ("eos", {"relax", "keep_space_group", "symprec", "relax_fmax"}),
     "thermal_conductivity": (
         "conductivity",
-        {"relax", "keep_space_group", "symprec", "fmax", "reference", "entry"},
+        {"relax", "keep_space_group", "symprec", "relax_fmax", "reference", "entry"},
     ),
     "md_stability": (
         "md",
-        {"supercell", "batch", "crystal", "symprec", "friction", "damping", "ramp", "ramp_time", "bonds",
+        {"repeat", "batch", "crystal", "symprec", "friction", "damping", "ramp", "ramp_time", "bonds",
          "bond_deviation", "bond_length"},
     ),
     "landscape": ("landscape", {"compare", "with", "control"}),
@@ -148,6 +150,46 @@ def test_options_have_the_names_of_the_commands(name):
     missing = {option for option in wanted if option not in known and OTHERWISE.get(option) not in known}
     assert missing - {"temperature"} == set()
     assert "temperature" not in missing or "temperatures" in known
+
+
+# What commands call otherwise than functions, in their units and words
+IN_PYTHON = {
+    "time": lambda ps: ps * 1000.0 * units.fs,
+    "timestep": lambda fs: fs * units.fs,
+    "labels": lambda words: tuple(words.split(",")),
+    "predictors": lambda words: tuple(words.split()),
+}
+NOTHING = {"cell": False, "thermostat": None, "is_plusminus": "auto"}  # where a command says none, or no more
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_have_the_defaults_of_the_commands(name):
+    command, _ = COMMANDS[name]
+    known, compared = inspect.signature(getattr(ase_mlip, name)).parameters, 0
+    for option in main.commands[command].params:
+        argument = argument_name(option)
+        names = {argument, OTHERWISE.get(argument), "temperatures"} & known.keys()
+        names -= {"temperatures"} if argument != "temperature" else set()
+        if not isinstance(option, click.Option) or not names:
+            continue
+        (keyword,) = names
+        declared = BY_COMMAND.get(f"--{argument.replace('_', '-')}")
+        wanted = None if option.required or option.default is None else option.default
+        if str(wanted) in ("Sentinel.UNSET", "none", "None"):
+            wanted = NOTHING.get(keyword)
+            if declared is not None and keyword != "supercell_matrix":
+                wanted = declared.values.get(command)
+        elif keyword in IN_PYTHON:
+            wanted = IN_PYTHON[keyword](wanted)
+        default = known[keyword].default
+        assert (default or None) == (wanted or None), f"{name}({keyword}) and {command} --{argument}"
+        compared += 1
+    assert compared
+
+
+def test_the_crystal_is_relaxed_as_far_by_commands_as_by_phonons():
+    (option,) = [one for one in main.commands["elastic"].params if one.name == "relax_fmax"]
+    assert option.default == RELAXED
 
 
 @pytest.mark.parametrize("name", FORMER)

@@ -249,7 +249,9 @@ def noise_unsaid() -> Iterator[None]:
         yield
 
 
-def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str = "") -> None:
+def say_noise(
+    noise: ForceNoise | None, fmax: float, averaging: str, name: str = "", option: str = "--fmax"
+) -> None:
     """A line on stderr for each kind of noise above ``fmax``, with the options that help.
 
     Parameters
@@ -262,11 +264,13 @@ def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str =
         the options that average the model
     name : str, optional
         of the structure, where there are several
+    option : str, optional
+        that says ``fmax``
     """
     from ..relaxation.force_noise import Remedies, noise_messages
 
     if noise is None:
         return
-    remedies = Remedies("--fmax", "--fmax {:g}", "--dtype float64", averaging)
+    remedies = Remedies(option, f"{option} {{:g}}", "--dtype float64", averaging)
     for message in noise_messages(noise, fmax, remedies):
         click.echo(f"warning: {f'{name}: ' if name else ''}{message}", err=True)

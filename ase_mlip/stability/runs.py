@@ -41,7 +41,7 @@ def md_stability(
     atoms: Structure,
     calculator: Potential | None = None,
     *,
-    temperature_K: float | None,
+    temperature_K: float | None = 300.0,
     timestep: float = 1.0 * units.fs,
     time: float = 1000.0 * units.fs,
     replicas: int = 4,
@@ -304,7 +304,7 @@ def _check_arguments(
     time: float,
     replicas: int,
     interval: int,
-    temperature_K: float | None,
+    temperature_K: float | None = 300.0,
 ) -> None:
     if n_atoms == 0:
         raise StructureError("`md_stability` needs at least one atom, got a structure with none")

@@ -49,7 +49,7 @@ VALIDATION_NODES = 512
 
 @renamed(dynamics_seconds="dynamics")
 def train(
-    path: str | Path, resume: bool = False, progress: Progress | None = None, dynamics: float = 0.0
+    path: str | Path, resume: bool = False, progress: Progress | None = None, dynamics: float = 60.0
 ) -> Path:
     """Run the training that the TOML file describes, or continue it.
 
@@ -67,7 +67,7 @@ def train(
         frames as stage, and then with the steps of the stage "dynamics"; see :mod:`ase_mlip.progress`
     dynamics : float
         run dynamics with the exported model for so long, s of the clock, from the calmest validation frame:
-        ``dynamics.json``
+        ``dynamics.json``; 0 runs none
 
     Returns
     -------
@@ -97,14 +97,13 @@ def _train(
     _ops.load()
     if config.threads > 0:
         torch.set_num_threads(config.threads)
-    device = _device(config.device)
-    data = load_data(config.data, base)
+    device, data = _device(config.device), load_data(config.data, base)
     run = Run(config, data, device, progress is not None, base)
     unchanging = _unchanging(config, data)
     if resume and checkpoint.exists():
         load_checkpoint(checkpoint, run.state, unchanging)
+    epochs = config.optimizer.epochs
     with _summary_writer(config, output) as summary:
-        epochs = config.optimizer.epochs
         tell(run.state.epoch, epochs, "")
         while run.state.epoch < epochs:
             row = run.epoch()

@@ -259,7 +259,7 @@ def test_stable_means_what_it_means_for_phonons_and_the_benchmark_is_stricter():
     """Copper, stretched until two modes of the mesh are just below zero, -0.06 and -0.04 THz."""
     atoms = bulk("Cu", a=3.94013671875)
     atoms.calc = EMT()
-    with pytest.warns(UserWarning, match=r"2 of \d+ modes on the mesh are between -0.1 THz and zero"):
+    with pytest.warns(UserWarning, match="modes on the mesh are between -0.1 THz and zero, the lowest at"):
         found = thermal_conductivity(atoms, supercell_matrix=(2, 2, 2), mesh=(4, 4, 4))
     assert -0.1 < found.lowest_frequency < -0.03
     assert found.stable == PhononResult.stable.fget(found) and found.stable

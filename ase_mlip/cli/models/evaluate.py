@@ -19,7 +19,7 @@ from ..results import Results, output_options
 @click.argument("structures", nargs=-1, required=True, type=options.FILE)
 @options.crystal
 @options.symprec
-@calculator_options()
+@calculator_options
 @output_options
 def evaluate(
     model: str,

@@ -12,8 +12,6 @@ from .. import options
 from ..options import COUNT, POSITIVE
 from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
 
-MESH, DISTANCE = (11, 11, 11), 0.03  # Å; of thermal_conductivity, without importing it; a test compares them
-
 
 @click.command()
 @options.supercell
@@ -69,11 +67,12 @@ def conductivity(
     require_phono3py()  # before anything that takes long
     if not all(temperatures):
         raise click.BadParameter("expected more than 0 K", param_hint="--temperature")
-    mesh, distance = mesh or MESH, distance or DISTANCE
+    mesh = mesh or options.MESH["conductivity"]
+    distance = distance or options.DISTANCE["conductivity"]
     if (reference is None) != (entry is None):
         raise click.BadParameter("a table and its entry go together", param_hint="--reference, --entry")
     known = None if reference is None else _read_reference(reference, entry, mesh, temperatures)
-    atoms = run.start(mesh=MESH, distance=DISTANCE)
+    atoms = run.start(mesh=mesh, distance=distance)
     with bar("supercell") as progress, warnings_as_lines():
         result = thermal_conductivity(
             atoms,
