@@ -10,7 +10,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CPP := $(wildcard csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h lammps_plugin/*.cpp lammps_plugin/*.h \
+CPP := $(wildcard csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h lammps_plugin/*/*.cpp lammps_plugin/*/*.h \
        tests/cpp/*.cpp tests/cpp/*.h)
 
 FAMILIES := mace nequip sevennet pet

@@ -1,14 +1,16 @@
-"""With what a result was made, whether another was; JSON; files that are written as a whole or not at all."""
+"""With what a result was made, whether another was; digests; JSON; files written as a whole or not at all."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from . import __version__
 from .errors import DataError
 
 _CONTENT = ("_document_sha256", "_sha256", "_hashes")  # ends of names whose values stand for contents
+_SHA256 = re.compile("[0-9a-f]{64}")
 LIBRARIES = ("torch", "ase", "phonopy", "spglib", "symfc", "vesin", "numpy", "scipy")
 
 
@@ -35,6 +38,25 @@ def versions() -> dict[str, str]:
 def hardware(device: str, threads: int) -> dict:
     """The machine, for people who compare times."""
     return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": threads, "device": device}
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits. Raises OSError."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def structure_content(atoms) -> bytes:
+    """What makes an ``ase.Atoms`` another structure: its numbers, positions, cell and periodicity.
+
+    Digests of these bytes are in users' files: whatever else counts for one of them comes before or after.
+    """
+    parts = (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    return b"".join(part.tobytes() for part in parts)
+
+
+def structures_sha256(structures: Iterable) -> str:
+    """SHA-256 of :func:`structure_content` of several ``ase.Atoms`` in their order, 64 hexadecimal digits."""
+    return hashlib.sha256(b"".join(map(structure_content, structures))).hexdigest()
 
 
 def plain(value):
@@ -60,6 +82,14 @@ def read_settings(path: Path, key: str = "settings") -> dict | None:
     return known if isinstance(known, dict) else None
 
 
+def other_results(path: Path, got: str, remark: str = "") -> DataError:
+    """The error where results would be written over something else, which ``got`` says."""
+    return DataError(
+        f"`{path}` exists; expected results of the same settings, got {got}; choose another folder, or "
+        f"replace them with `overwrite=True`{remark}"
+    )
+
+
 def refuse_other_settings(path: Path, stored: Mapping | None, asked: Mapping, remark: str = "") -> None:
     """Refuse to go on with, or to write over, results of other settings.
 
@@ -82,10 +112,7 @@ def refuse_other_settings(path: Path, stored: Mapping | None, asked: Mapping, re
     if stored is not None and not (why := difference(stored, asked)):
         return
     got = "something else" if stored is None else f"those of other settings: {why}"
-    raise DataError(
-        f"`{path}` exists; expected results of the same settings, got {got}; choose another folder, or "
-        f"replace them with `overwrite=True`{remark}"
-    )
+    raise other_results(path, got, remark)
 
 
 def difference(stored: Mapping, asked: Mapping) -> str:
@@ -98,11 +125,18 @@ def difference(stored: Mapping, asked: Mapping) -> str:
         if isinstance(known, dict) and isinstance(value, dict):
             return difference(known, value)
         label = next((name.removesuffix(end) for end in _CONTENT if name.endswith(end)), name)
-        if label != name or name not in stored or isinstance(value, dict):
+        if label != name or name not in stored or _is_content(known) or _is_content(value):
             return f"another `{label}`"
         return f"`{name}={known!r}`, now `{name}={value!r}`"
     gone = next((name for name in stored if name not in asked), None)
     return "" if gone is None else f"`{gone}={stored[gone]!r}`, now without it"
+
+
+def _is_content(value) -> bool:
+    """Whether a value says nothing when it is printed: a digest, or a part of a document."""
+    if isinstance(value, list):
+        return any(map(_is_content, value))
+    return isinstance(value, dict) or (isinstance(value, str) and _SHA256.fullmatch(value) is not None)
 
 
 def write_json(path: Path, document) -> None:

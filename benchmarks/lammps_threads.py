@@ -18,9 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import lammps_input
 import thread_sums
 from random_nequip import export_nequip
-from silicon_steps import ase_script, lammps_input
+from silicon_steps import ase_script
 from timing import Row, Spread, interleaved, ratio, spread, usable_cores
 
 REQUIRED = 0.9  # of the gain in ASE
@@ -30,13 +31,6 @@ STARTS = {  # variables, arguments of LAMMPS
     "2": ({"OMP_NUM_THREADS": "2"}, []),
     "package omp 2": ({"OMP_NUM_THREADS": "1"}, ["-pk", "omp", "2"]),
 }
-INPUT = """pair_style mlip device cpu {options}
-pair_coeff * * "{model}" Si
-timestep 0.001
-fix 1 all nve
-thermo 1000
-run {steps}
-"""
 
 
 @dataclass(frozen=True)
@@ -125,17 +119,18 @@ def _beside(values: dict[str, list[float]], name: str) -> Spread:
 
 def _in_lammps(case: Case, lmp: Path, arguments: list[str], environment: dict[str, str], work: Work) -> float:
     """Seconds of a step, as LAMMPS' loop takes them."""
-    rest = INPUT.format(options=case.options, model=case.model, steps=case.steps)
+    style = lammps_input.mlip(case.model, "Si", case.options)
+    text = lammps_input.silicon(case.cells) + style + lammps_input.nve(0.001, case.steps)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "in.threads").write_text(lammps_input(case.cells, rest))
-        command = [str(lmp), "-in", "in.threads", "-log", "none", *arguments]
+        (Path(folder) / "in.threads").write_text(text)
+        command = lammps_input.command(lmp, "in.threads", *arguments)
         output = _watched(command, folder, environment, work)
-    loop = re.search(r"Loop time of (\S+) on \d+ procs for (\d+) steps", output)
+    seconds = lammps_input.seconds_per_step(output)
     share = re.search(r"(\S+)% CPU use with", output)
-    if loop is None or share is None:
+    if not seconds or share is None:
         raise SystemExit(f"{' '.join(command)} failed:\n{output[-2000:]}")
     work.cores.append(float(share[1]) / 100.0)
-    return float(loop[1]) / int(loop[2])
+    return seconds[0]
 
 
 def _watched(command: list[str], folder: str, environment: dict[str, str], work: Work) -> str:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import lammps_input
 import timing
 from ase import Atoms
 from ase.build import bulk
@@ -31,18 +32,6 @@ CRYSTALS = {
     "snnp-si": (lambda: bulk("Si", cubic=True, a=5.46), 4, 100),
     "snnp-water": (lambda: bulk("HO", "rocksalt", a=4.4, cubic=True), 4, 50),  # two elements
 }
-INPUT = """
-units metal
-boundary p p p
-read_data structure.data
-{masses}
-pair_style mlip device cpu dtype {dtype}
-pair_coeff * * {model} {elements}
-fix move all nve
-timestep 0.0001
-velocity all create 300 7 loop geom
-run {steps}
-"""
 TURN = "run {steps}\nfix far all pair 1 mlip leverage 1\nrun {steps}\nunfix far\n"
 
 
@@ -100,18 +89,15 @@ def seconds(
 ) -> tuple[list[float], list[float]]:
     """Processor times of the loops of runs without and with a leverage, in turns; the first turn is left
     out."""
-    from ase.io import write
-
     from ase_mlip.lammps.lammps_run import prepare
 
     program, environment = prepare(plugin=plugin)
     elements = sorted(set(structure.symbols))
-    write(folder / "structure.data", structure, format="lammps-data", specorder=elements)
-    masses = "\n".join(f"mass {k} 20.0" for k in range(1, len(elements) + 1))
-    settings = {"masses": masses, "model": model, "elements": " ".join(elements)}
-    settings |= {"steps": steps, "dtype": dtype}
-    (folder / "in.lammps").write_text(INPUT.format(**settings) + (repeats + 1) * TURN.format(steps=steps))
-    command = [str(program), "-in", "in.lammps", "-log", "none"]
+    text = lammps_input.structure(folder, structure, dict.fromkeys(elements, 20.0), "300 7 loop geom")
+    text += lammps_input.mlip(model, " ".join(elements), f"dtype {dtype}")
+    text += lammps_input.nve(0.0001, steps)
+    (folder / "in.lammps").write_text(text + (repeats + 1) * TURN.format(steps=steps))
+    command = lammps_input.command(program, "in.lammps")
     done = subprocess.run(
         command, cwd=folder, env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )

@@ -1,19 +1,9 @@
-"""Steps of dynamics of a silicon crystal at 300 K, as inputs of LAMMPS and as Python scripts with ASE."""
+"""Scripts that time a silicon crystal's steps at 300 K with ASE; ``lammps_input.py`` is for LAMMPS."""
 
 from __future__ import annotations
 
-LATTICE = 5.43  # Å
-CRYSTAL = f"""
-units metal
-atom_style atomic
-lattice diamond {LATTICE}
-region box block 0 {{cells}} 0 {{cells}} 0 {{cells}}
-create_box 1 box
-create_atoms 1 box
-mass 1 28.0855
-displace_atoms all random 0.05 0.05 0.05 1
-velocity all create 300 1
-"""
+from lammps_input import LATTICE
+
 ASE = f"""
 import time
 import numpy as np, torch
@@ -33,11 +23,6 @@ start = time.perf_counter()
 dynamics.run({{steps}})
 print((time.perf_counter() - start) / {{steps}})
 """
-
-
-def lammps_input(cells: int, rest: str) -> str:
-    """The crystal of ``cells`` conventional cells along each direction, with velocities; then ``rest``."""
-    return CRYSTAL.format(cells=cells) + rest
 
 
 def ase_script(

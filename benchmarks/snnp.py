@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import lammps_input
 import timing
 from timing import Row, interleaved, ratio, spread, timed
 
@@ -30,8 +31,8 @@ sys.path.pop(0)  # this folder, whose lammps.py would be taken for the package
 MICRO = 1e6
 ROUNDS = 15  # of one rank, two ranks and two threads in turns
 STEPS = {"sw": 100, "tersoff": 60, "meam/spline": 20, "snap": 2}
-ZERO = ("pair_style zero 5.0 full", "pair_coeff * *")  # the full list to snnp-si's cutoff and nothing else
-MEAM = ("pair_style meam/spline", "pair_coeff * * Si_1.meam.spline Si")
+ZERO = ("zero 5.0 full", "")  # the full list to snnp-si's cutoff and nothing else
+MEAM = ("meam/spline", "Si_1.meam.spline Si")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -152,15 +153,15 @@ def ase_step(beside: ModuleType, settings: object, repeats: int) -> list[Row]:
 def memory(beside: ModuleType, settings: object, sizes: tuple[int, int]) -> list[Row]:
     """Growth of the peak from a crystal to a larger one, beyond a potential that keeps only the list."""
     atoms = [8 * cells**3 for cells in sizes]
-    ours = ("pair_style mlip device cpu", f'pair_coeff * * "{settings.model}" Si')
+    ours, zero = lammps_input.mlip(settings.model, "Si"), lammps_input.pair(*ZERO)
     styles = {
-        "zero": (settings, ZERO),
+        "zero": (settings, zero),
         "snnp": (settings, ours),
         "2 threads": (_with_threads(settings, 2), ours),
     }
     grown, runs = {}, {}
     for name, (how, style) in styles.items():
-        runs[name] = [beside._lammps(how, *style, cells, 0.001, 10, 1) for cells in sizes]
+        runs[name] = [beside._lammps(how, style, cells, 0.001, 10, 1) for cells in sizes]
         grown[name] = 1e-3 * (runs[name][1].peak - runs[name][0].peak) / (atoms[1] - atoms[0])
     largest = runs["snnp"][1]
     per_atom = MICRO * largest.seconds / atoms[1]
@@ -181,10 +182,8 @@ def _with_threads(settings: object, count: int) -> object:
 def _ours(
     beside: ModuleType, settings: object, cells: int, steps: int, keywords: str = "", ranks: int = 1
 ) -> object:
-    coeff = f'pair_coeff * * "{settings.model}" Si'
-    return beside._lammps(
-        settings, f"pair_style mlip device cpu {keywords}", coeff, cells, 0.001, steps, ranks
-    )
+    style = lammps_input.mlip(settings.model, "Si", keywords)
+    return beside._lammps(settings, style, cells, 0.001, steps, ranks)
 
 
 def _operator(model: str, cells: int, dtype: str) -> Callable[[], object]:

@@ -84,6 +84,12 @@ def numbers(text: str) -> list[str]:
 # ---- what commands print -------------------------------------------------------------------------
 
 
+def agree(texts, values) -> None:
+    """Each text shows its value."""
+    for text, value in zip(texts, values, strict=True):
+        assert shows(text, value), f"{text} for {value}"
+
+
 def run(*arguments) -> str:
     """What a command prints."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])

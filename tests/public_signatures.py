@@ -6,17 +6,26 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from matplotlib.figure import Figure
 
 import ase_mlip
 from ase_mlip.calculators.ensemble import Ensemble
 from ase_mlip.checks.evaluate import EvaluationResult
 from ase_mlip.checks.probe import CheckResult
+from ase_mlip.dynamics.md import MDResult
+from ase_mlip.landscapes.comparison.compare import Comparison
+from ase_mlip.landscapes.result import Landscape
 from ase_mlip.lattice_dynamics.results import ConductivityResult, PhononResult
 from ase_mlip.mechanics.elasticity import ElasticResult
 from ase_mlip.mechanics.eos import EOSResult
 from ase_mlip.model_file.info import ModelInfo
 from ase_mlip.model_file.model import Model
 from ase_mlip.optimal_design.result import DesignResult
+from ase_mlip.pictures import elastic, plots
+from ase_mlip.pictures.compare import plot_comparison
+from ase_mlip.pictures.designs.panels import plot_design
+from ase_mlip.pictures.landscape import plot_landscape
+from ase_mlip.pictures.md import plot_stability
 from ase_mlip.relaxation.result import RelaxResult
 from ase_mlip.report.validate import ValidationResult
 from ase_mlip.stability.result import StabilityResult
@@ -51,6 +60,25 @@ def on_structures(atoms: Atoms, path: Path, model: Model) -> None:
         print(document)
     numbers: list[np.ndarray] = [stiffness.stiffness, heat.kappa]
     print(bands.stable, curve.bulk_modulus + 1.0, numbers)
+
+
+def pictures(
+    relaxed: RelaxResult,
+    curve: EOSResult,
+    stiffness: ElasticResult,
+    bands: PhononResult,
+    heat: ConductivityResult,
+    run: MDResult,
+    runs: StabilityResult,
+) -> list[Figure]:
+    """Results have what pictures read of them: pictures/drawn.py, which may not import them."""
+    figures = [plots.plot_relaxation(relaxed), plots.plot_eos(curve, "DFT"), elastic.plot_elastic(stiffness)]
+    figures += [plots.plot_phonons(bands, overlay=bands.bands), elastic.plot_conductivity(heat)]
+    return [*figures, plots.plot_md(run), plot_stability(runs)]
+
+
+def pictures_of_models(rise: Landscape, compared: Comparison, chosen: DesignResult) -> list[Figure]:
+    return [plot_landscape(rise), plot_comparison(compared), plot_design(chosen)]
 
 
 def on_models(model: Model, frames: list[Atoms]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import timing
+from benchmarks import lammps_input, timing
 from benchmarks.timing import Row, Spread
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +51,33 @@ def test_measurements_take_turns_and_warming_up_does_not_count():
 def test_no_repeats_is_an_error():
     with pytest.raises(ValueError, match="`repeats`: expected at least 1, got 0"):
         timing.interleaved({}, repeats=0)
+
+
+def test_an_input_of_lammps_is_a_structure_a_pair_style_and_steps(tmp_path):
+    from ase.build import bulk
+
+    text = lammps_input.structure(tmp_path, bulk("Cu", cubic=True), {"Cu": 63.5}, velocity="300 1")
+    text += lammps_input.mlip("a.pt", "Cu", "dtype float32") + lammps_input.nve(0.001, 3, 20)
+    assert text.splitlines() == [
+        "units metal",
+        "atom_style atomic",
+        "read_data structure.data",
+        "mass 1 63.5",
+        "velocity all create 300 1",
+        "pair_style mlip device cpu dtype float32",
+        'pair_coeff * * "a.pt" Cu',
+        "timestep 0.001",
+        "fix 1 all nve",
+        "run 3",
+        "run 20",
+    ]
+    assert "4 atoms" in (tmp_path / "structure.data").read_text()
+
+
+def test_seconds_of_a_step_are_read_for_each_run():
+    line = "Loop time of {} on 2 procs for {} steps with 8 atoms\n"
+    assert lammps_input.seconds_per_step(line.format(6, 3) + "x\n" + line.format(5.0, 20)) == [2.0, 0.25]
+    assert lammps_input.seconds_per_step("ERROR: lost atoms") == []
 
 
 def test_time_is_that_of_one_call(monkeypatch):

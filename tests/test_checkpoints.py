@@ -1,4 +1,7 @@
-"""Checkpoints that lost or changed a bit are refused or computed anew, never taken as they are."""
+"""Checkpoints that lost or changed a bit are refused or computed anew, never taken as they are.
+
+It also tests `training.checkpoint`.
+"""
 
 import hashlib
 import random

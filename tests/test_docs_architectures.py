@@ -2,12 +2,7 @@
 
 import re
 
-from doc_tables import medians, sentences, shows, stored, table
-
-
-def agree(texts, values) -> None:
-    for text, value in zip(texts, values, strict=True):
-        assert shows(text, value), f"{text} for {value}"
+from doc_tables import agree, medians, sentences, shows, stored, table
 
 
 def test_accuracy():

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from doc_tables import RESULTS, ROOT, filled, medians, numbers, sentences, shows, stored, table
+from doc_tables import RESULTS, ROOT, agree, filled, medians, numbers, sentences, shows, stored, table
 
 from ase_mlip.converters import common
 
@@ -15,11 +15,6 @@ FAMILIES = {  # of docs/adapters.md, as the benchmark names them
     "the same, direct forces": "the same, direct forces",
     "NequIP, l = 1, 32 features": "NequIP l=1 f=32, random weights",
 }
-
-
-def agree(texts, values) -> None:
-    for text, value in zip(texts, values, strict=True):
-        assert shows(text, value), f"{text} for {value}"
 
 
 # ---- README.md -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ The commands that measure it stand above each table. A measurement that is made 
 import re
 
 import pytest
-from doc_tables import filled, medians, numbers, parsed, sentences, shows, stored, table, tables
+from doc_tables import agree, filled, medians, numbers, parsed, sentences, shows, stored, table, tables
 
 ROTATIONS = {"none": 1, "octahedral": 24, "icosahedral": 60, "crystal": 48}
 MODELS = ("pet-si", "pet-ge", "pet-mo")
@@ -19,11 +19,6 @@ def rows_of(model: str) -> dict[str, dict]:
 def group(name: str) -> str:
     """`I4_1/amd (141)` as the pages write it."""
     return name.split(" ")[0].replace("_1", "₁")
-
-
-def agree(texts, values) -> None:
-    for text, value in zip(texts, values, strict=True):
-        assert shows(text, value), f"{text} for {value}"
 
 
 # ---- relaxation ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 from ase import Atoms
-from doc_tables import ROOT, filled, medians, numbers, parsed, sentences, shows, stored, table
+from doc_tables import ROOT, agree, filled, medians, numbers, parsed, sentences, shows, stored, table
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.model_file.info import find_model, read_info
@@ -22,11 +22,6 @@ PAGE = "snnp.md"
 
 def results(name: str) -> dict:
     return stored(name)["results"]
-
-
-def agree(texts, values) -> None:
-    for text, value in zip(texts, values, strict=True):
-        assert shows(text, value), f"{text} for {value}"
 
 
 def stated(page: str, pattern: str) -> list[str]:

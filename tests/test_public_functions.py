@@ -1,4 +1,7 @@
-"""The functions on a structure have one shape: arguments, results, the precision they compute in."""
+"""The functions on a structure have one shape: arguments, results, the precision they compute in.
+
+It also tests `calculators.averaged`, `calculators.inputs`, `errors`.
+"""
 
 import dataclasses
 import importlib

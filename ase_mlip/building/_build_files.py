@@ -2,7 +2,7 @@
 
 Standard library only. A library that was cut short or altered would end the process that opens it with a bus
 error, so whoever opens one asks :func:`verify` first; the LAMMPS plugin does the same in C++
-(``lammps_plugin/library_sums.h``).
+(``lammps_plugin/both_sides/library_sums.h``).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def verify(folder: Path, *libraries: str) -> None:
             )
 
 
-def _sum(path: Path) -> str:
+def _sum(path: Path) -> str:  # not `provenance.file_sha256`: LAMMPS asks at its start, before numpy is there
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:

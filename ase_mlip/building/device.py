@@ -1,4 +1,4 @@
-"""The device a model runs on: one rule, in ASE as in LAMMPS (``lammps_plugin/device_policy.h``).
+"""The device a model runs on: one rule, in ASE as in LAMMPS (``lammps_plugin/both_sides/device_policy.h``).
 
 ``auto`` asks whether the GPU can run this file here: torch sees a GPU, torch was compiled for it, and the
 file loads there and passes its self-test. Otherwise the CPU is taken, and one line says why. An explicit

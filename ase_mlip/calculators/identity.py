@@ -51,25 +51,6 @@ def is_known(calculator) -> bool:
     return all(map(is_known, inside)) if inside else _document_sha256(calculator) is not None
 
 
-def difference(before: dict, now: dict) -> str:
-    """In words, what differs between two of :func:`made_with`; "" where nothing does."""
-    for name, version in now["versions"].items():
-        known = before.get("versions", {}).get(name)
-        if known != version:
-            return f"{name} {known}, now {version}"
-    old, new = before.get("calculator", {}), now["calculator"]
-    if old == new:
-        return ""
-    for key, what in (("class", "another calculator"), ("model", "another model file")):
-        if old.get(key) != new.get(key):
-            return what
-    for name, value in new["parameters"].items():
-        known = old.get("parameters", {}).get(name)
-        if known != value:
-            return f"`{name}` {known!r}, now {value!r}"
-    return "another averaging, or other calculators inside"
-
-
 def _is_ours(calculator) -> bool:
     return type(calculator).__module__.partition(".")[0] == __package__.partition(".")[0]
 

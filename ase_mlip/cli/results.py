@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
 import json
 import sys
@@ -243,7 +242,9 @@ def run_settings(document_sha256: str, content, **defaults) -> dict:
 
 def _content(path: Path) -> str:
     """A digest of a file; of a folder only where it is."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
+    from ..provenance import file_sha256
+
+    return file_sha256(path) if path.is_file() else str(path)
 
 
 def refuse_other_results(path: Path | None, settings: dict) -> None:

@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from ..networks.pet.hypers import PETHypers
 from ..networks.snnp.hypers import SNNPHypers
 from .hypers import starting_hypers
-from .typed_table import read_table, read_toml
+from .typed_table import Sections, read_toml
 
 Positive = Annotated[float, Gt(0)]
 Weight = Annotated[float, Ge(0)]  # zero switches off
@@ -173,20 +173,10 @@ def read_config(path: str | Path) -> RunConfig:
             table["model"] = starting_hypers(start, path.parent)
         except ConfigurationError as error:
             raise ConfigurationError(f"`{path}` {error}") from None
-    for section in ("data", "model"):
-        if section not in table:
-            raise ConfigurationError(
-                f"`{path}` has no table `[{section}]`; see docs/training.md for an example"
-            )
-    problems: list[str] = []
-
-    def section(kind: type, name: str, content: Any, **given: Any) -> Any:
-        where = f"`{path}` [{name}]" if name else f"`{path}`"
-        try:
-            return read_table(kind, content, where, **given)
-        except ConfigurationError as error:
-            problems.append(str(error))
-
+    for name in ("data", "model"):
+        if name not in table:
+            raise ConfigurationError(f"`{path}` has no table `[{name}]`; see docs/training.md for an example")
+    sections = Sections(path)
     model = table.pop("model")
     architecture = model.pop("architecture", "pet") if isinstance(model, dict) else "pet"
     if not isinstance(architecture, str) or architecture not in HYPERS:
@@ -195,23 +185,19 @@ def read_config(path: str | Path) -> RunConfig:
         )
     if architecture == "snnp":
         model = {**SNNP_DEFAULTS["model"], **model}
-    hypers = section(HYPERS[architecture], "model", model)
+    hypers = sections.read(HYPERS[architecture], "model", model)
     loss, optimizer = table.pop("loss", {}), table.pop("optimizer", {})
     if architecture == "snnp" and isinstance(loss, dict) and isinstance(optimizer, dict):
         loss = {**SNNP_DEFAULTS["loss"], **loss}
         optimizer = {**_optimizer_defaults(hypers, fine_tuning), **optimizer}
-    sections = {
-        "data": section(DataConfig, "data", table.pop("data")),
+    parts = {
+        "data": sections.read(DataConfig, "data", table.pop("data")),
         "model": hypers,
-        "loss": section(LossConfig, "loss", loss),
-        "optimizer": section(OptimizerConfig, "optimizer", optimizer),
-        "design": section(DesignConfig, "design", table.pop("design", {})),
+        "loss": sections.read(LossConfig, "loss", loss),
+        "optimizer": sections.read(OptimizerConfig, "optimizer", optimizer),
+        "design": sections.read(DesignConfig, "design", table.pop("design", {})),
     }
-    config = section(RunConfig, "", table, **sections)
-    problems += [] if problems else [f"`{path}` {problem}" for problem in _contradictions(config)]
-    if problems:
-        raise ConfigurationError("\n".join(problems))
-    return config
+    return sections.checked(sections.read(RunConfig, "", table, **parts), _contradictions)
 
 
 def _optimizer_defaults(hypers: SNNPHypers | None, has_weights: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import difflib
 import json
 import sys
 import types
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,47 @@ def read_table(kind: type[T], table: Any, where: str, **given: Any) -> T:
         raise
     except ValueError as error:
         raise ConfigurationError(f"{where}: {error}") from None
+
+
+class Sections:
+    """The tables of one TOML file, read one after another: what is wrong with any of them is one error.
+
+    Parameters
+    ----------
+    path : Path
+        the file, for errors
+
+    Attributes
+    ----------
+    problems : list of str
+        what was wrong so far, a line for each
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.problems: list[str] = []
+
+    def read(self, kind: type[T], name: str, table: Any, **given: Any) -> Any:
+        """As :func:`read_table` of the table ``name``, "" for the file's own keys; None if it is wrong."""
+        where = f"`{self.path}` [{name}]" if name else f"`{self.path}`"
+        try:
+            return read_table(kind, table, where, **given)
+        except ConfigurationError as error:
+            self.problems.append(str(error))
+            return None
+
+    def checked(self, config: T, contradictions: Callable[[T], Iterable[str]]) -> T:
+        """``config``, made of all tables; only of right ones it is asked what does not go together.
+
+        Raises
+        ------
+        ConfigurationError
+            a line for each problem
+        """
+        problems = self.problems or [f"`{self.path}` {problem}" for problem in contradictions(config)]
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+        return config
 
 
 @cache

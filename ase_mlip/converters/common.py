@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -220,11 +219,6 @@ def require_pickle(path: str | Path, allow_pickle: bool) -> None:
             "pass `allow_pickle=True` if you trust where it comes from. "
             "The exported file needs no pickle"
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Of a checkpoint, which the model file names."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def require_package(module: str, command: str) -> None:

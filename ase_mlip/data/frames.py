@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.io.formats import string2index
 
 from ..errors import DataError
+from ..provenance import file_sha256
 from .structure_files import read_frames
 
 
@@ -31,6 +32,16 @@ def locate(path: str | Path, base_dir: Path) -> tuple[Path, str]:
             f"`{path}`: expected a file, got {found}; give the file with the structures{relative}"
         )
     return file, index
+
+
+def described(path: str | Path, base_dir: Path = Path(".")) -> dict[str, str]:
+    """Name, SHA-256 and, where it is one, slice of a file with structures, as documents have them.
+
+    Raises DataError where there is no file.
+    """
+    file, index = locate(path, base_dir)
+    known = {"file": file.name, "sha256": file_sha256(file)}
+    return known if index == ":" else known | {"slice": index}
 
 
 def numbered_frames(path: str | Path, base_dir: Path, stress_order: str = "ase") -> list[tuple[int, Atoms]]:

@@ -17,7 +17,7 @@ from ase.data import chemical_symbols
 
 from ..errors import DataError
 from .checks import check_magnitudes, warn_of_doubtful
-from .frames import as_list, locate, numbered_frames
+from .frames import as_list, described, numbered_frames
 from .references import ReferenceKeys, Sample, sample_from_atoms, species_of
 
 Paths = str | list[str]
@@ -157,8 +157,7 @@ def load_data(config: DataConfig, base_dir: str | Path = ".") -> DataSplit:
     duplicates = _warn_of_duplicates(sets)
     description = {
         "files": {
-            name: [_describe_file(path, base_dir) for path in as_list(getattr(config, name))]
-            for name in _SETS
+            name: [described(path, base_dir) for path in as_list(getattr(config, name))] for name in _SETS
         },
         "structures": {name: len(samples) for name, samples in sets.items()},
         "atoms": {name: sum(len(sample.atoms) for sample in samples) for name, samples in sets.items()},
@@ -313,9 +312,3 @@ def _fingerprint(atoms: Atoms) -> bytes:
     for array in (cell, atoms.positions):
         digest.update((np.round(array, 6) + 0.0).tobytes())  # + 0.0: no negative zeros
     return digest.digest()
-
-
-def _describe_file(path: str | Path, base_dir: Path) -> dict[str, str]:
-    file, index = locate(path, base_dir)
-    description = {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-    return description if index == ":" else {**description, "slice": index}

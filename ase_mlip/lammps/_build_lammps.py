@@ -72,7 +72,7 @@ def describe_target(lammps: _lammps.Lammps, package: Path = _build.PACKAGE) -> P
 
 def source_hash() -> str:
     folder = _build.source_folder("lammps_plugin")
-    paths = [*sorted(folder.glob("*.cpp")), *sorted(folder.glob("*.h")), folder / "lammps_side.txt"]
+    paths = [*sorted(folder.glob("*/*.cpp")), *sorted(folder.glob("*/*.h")), folder / "lammps_side.txt"]
     paths += _build.operator_files()
     return _build.hash_files([*paths, Path(__file__), Path(_build.__file__)])  # those two hold the flags
 
@@ -249,14 +249,15 @@ class Commands:
         return [f"-Wl,-rpath,{path.parent}", str(path)] if path else []
 
     def _object(self, source: Path) -> str:
-        return str(self.folder / f"{source.stem}.o")
+        return str(self.folder / f"{source.parent.name}_{source.stem}.o")
 
 
 def split_sources(folder: Path) -> tuple[list[Path], list[Path]]:
     """LAMMPS' side, listed as patterns in ``lammps_side.txt`` (CMake reads it too), and the torch side."""
-    patterns = (folder / "lammps_side.txt").read_text().split()
+    lines = (folder / "lammps_side.txt").read_text(encoding="utf-8").splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
     lammps_side = sorted({path for pattern in patterns for path in folder.glob(pattern)})
-    return lammps_side, [path for path in sorted(folder.glob("*.cpp")) if path not in lammps_side]
+    return lammps_side, [path for path in sorted(folder.glob("*/*.cpp")) if path not in lammps_side]
 
 
 def find_mpi_headers(library: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from ..errors import ArgumentError, DataError
 from ..folder_lock import locked
 from ..model_file.model import Model, load_model
 from ..progress.form import Progress
-from ..provenance import difference, hardware, refuse_other_settings, write_json
+from ..provenance import difference, file_sha256, hardware, refuse_other_settings, write_json
 from . import entropy
 from .curves import PLANE_POINTS, Computed, Plan, compute, of_lines, of_plane, positions
 from .directions import DIRECTIONS
@@ -267,7 +266,7 @@ def _about(model: Model, weights: Weights) -> dict:
     return {
         "name": info.name,
         "path": str(model.path),
-        "sha256": hashlib.sha256(model.path.read_bytes()).hexdigest(),
+        "sha256": file_sha256(model.path),
         "document_sha256": info.document_sha256,
         "family": weights.family,
         "architecture": info.architecture,

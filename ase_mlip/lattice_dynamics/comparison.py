@@ -27,6 +27,7 @@ from phonopy import Phonopy
 from ..crystals import SYMPREC, refuse_constraints, symmetry_dataset
 from ..errors import StructureError, SupercellWarning
 from ..progress.form import Progress
+from ..provenance import file_sha256
 from .bands import BandStructure, frequencies_at
 from .force_sets import check_force_sets
 from .phonons import phonons
@@ -202,7 +203,7 @@ def reference_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(named | set(_vasp_runs(folder))):
         digest.update(str(file.relative_to(folder)).encode() + b"\n")
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()
 
 

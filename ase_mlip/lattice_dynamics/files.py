@@ -13,8 +13,8 @@ import numpy as np
 from phonopy.file_IO import write_force_constants_to_hdf5, write_FORCE_SETS
 from phonopy.structure.atoms import PhonopyAtoms
 
-from ..calculators.identity import difference, is_known, made_with
-from ..provenance import write_atomically, write_json
+from ..calculators.identity import is_known, made_with
+from ..provenance import difference, write_atomically, write_json
 from .supercells.cells import to_ase
 
 SAME_FORCES = 1e-4  # of the largest force: what rounding in float32 and on other machines may change
@@ -31,9 +31,9 @@ class Checkpoint:
     supercells : sequence of PhonopyAtoms
         those of the run
     calculator
-        of which class, parameters, model files, rotations and versions count (:mod:`.calculator_identity`).
-        Where these do not tell everything, as with a foreign calculator, the stored supercell with the
-        largest force is evaluated again and compared
+        of which class, parameters, model files, rotations and versions count, as in
+        :mod:`ase_mlip.calculators.identity`. Where these do not tell everything, as with a foreign
+        calculator, the stored supercell with the largest force is evaluated again and compared
 
     Warns
     -----

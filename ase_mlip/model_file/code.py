@@ -3,7 +3,8 @@
 Opening TorchScript runs its code: a class may have a ``__setstate__`` that libtorch calls while it loads. So
 the text of the members ``code/`` is looked at first. An operator can only be called by its name, which stands
 in that text as a word (``torch.save(…)``, ``x.save(…)``, ``ops.aten.save(…)``, also under another name, as in
-``f = torch.save``), or as the text of a ``getattr``. ``lammps_plugin/model_code.cpp`` makes the same checks.
+``f = torch.save``), or as the text of a ``getattr``. ``lammps_plugin/model_file/model_code.cpp`` makes the
+same checks.
 """
 
 import re

@@ -2,8 +2,8 @@
 
 Python's ``json`` takes NaN, numbers of a thousand digits, keys that occur twice and text that cannot be
 printed; a document with any of them comes from no export. What the fields mean is said where they are
-declared (:class:`.info.ModelInfo`). ``lammps_plugin/document.cpp`` and ``document_types.cpp`` make the same
-checks.
+declared (:class:`.info.ModelInfo`). ``lammps_plugin/model_file/`` makes the same checks (``document.cpp`` and
+``document_types.cpp``).
 """
 
 import json

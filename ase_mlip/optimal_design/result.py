@@ -163,7 +163,7 @@ class DesignResult:
 
     def plot(self, path: str | FilePath) -> None:
         """Draw error against labels, groups, and a map of the structures into the PNG file ``path``."""
-        from ..pictures.design import plot_design
+        from ..pictures.designs.panels import plot_design
         from ..pictures.plots import save_figure
 
         save_figure(plot_design(self), path)

@@ -9,7 +9,6 @@ which makes forecast and errors agree in the mean over all rows.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy.stats import spearmanr
 from ..data.frames import read_structures
 from ..data.references import ReferenceKeys, sample_from_atoms
 from ..errors import DataError
+from ..provenance import file_sha256
 from .forecast import covariance
 from .output.folder import PICKS
 from .output.stored import StoredDesign, read_stored
@@ -175,7 +175,7 @@ def _of_have(stored: StoredDesign, kinds: Sequence[str], notes: list[str]) -> li
         named = entry["file"] if "slice" not in entry else f"{entry['file']}@{entry['slice']}"
         name = path if path.is_file() else Path(named.rpartition("@")[0] or named)
         try:
-            if hashlib.sha256(name.read_bytes()).hexdigest() != entry["sha256"]:
+            if file_sha256(name) != entry["sha256"]:
                 raise DataError("it has changed since the design was made")
             frames = read_structures(entry["file"])
             names = [f"`{entry['file']}`, frame {k}" for k in range(len(frames))]

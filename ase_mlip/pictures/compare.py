@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .drawn import Comparison, Family, Quantity, Worth
 from .plots import BLUE, GREY, ORANGE, _figure
-
-if TYPE_CHECKING:
-    from ..landscapes.comparison.compare import Comparison, Family, Worth
-    from ..landscapes.comparison.files import Quantity
 
 MOST_TARGETS = 3  # panels of correlations of a family: survival, and the errors that are largest
 

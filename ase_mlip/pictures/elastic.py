@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from ..voigt import NAMES
+from .drawn import Conductivity, Elasticity
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
-
-if TYPE_CHECKING:
-    from ..lattice_dynamics.results import ConductivityResult
-    from ..mechanics.elasticity import ElasticResult
 
 COLORS = (BLUE, ORANGE, GREEN, GREY, "black", "#8a5aa8")
 PLANES = {"xy": (0, 1), "xz": (0, 2), "yz": (1, 2)}
 
 
-def plot_elastic(result: ElasticResult) -> Figure:
+def plot_elastic(result: Elasticity) -> Figure:
     """Stresses against strains with the slopes taken, and Young's modulus by direction in three planes.
 
     The second picture is left out for a crystal that is not stable: its compliance means nothing.
@@ -33,7 +28,7 @@ def plot_elastic(result: ElasticResult) -> Figure:
     return figure
 
 
-def plot_conductivity(result: ConductivityResult) -> Figure:
+def plot_conductivity(result: Conductivity) -> Figure:
     """What modes up to a frequency contribute near 300 K, and the total if there are several temperatures."""
     several = len(result.temperatures) > 1
     with _figure((8.0, 3.8) if several else (4.8, 3.8)) as figure:
@@ -51,7 +46,7 @@ def plot_conductivity(result: ConductivityResult) -> Figure:
     return figure
 
 
-def _cumulative(axes: Axes, result: ConductivityResult, at: int) -> None:
+def _cumulative(axes: Axes, result: Conductivity, at: int) -> None:
     order = np.argsort(result.frequencies, axis=None)
     sums = np.cumsum(result.mode_kappa[at].reshape(-1)[order]) / result.weights.sum()
     axes.step(result.frequencies.reshape(-1)[order], sums, where="post", color=ORANGE)
@@ -62,7 +57,7 @@ def _cumulative(axes: Axes, result: ConductivityResult, at: int) -> None:
     axes.set_ylabel(f"cumulative, {result.temperatures[at]:g} K (W/m/K)")
 
 
-def _stress_against_strain(axes: Axes, result: ElasticResult) -> None:
+def _stress_against_strain(axes: Axes, result: Elasticity) -> None:
     """The diagonal: each component's own stress, less what is there without strain."""
     percent = 100.0 * result.strains
     for component, (name, color) in enumerate(zip(NAMES, COLORS, strict=True)):
@@ -84,7 +79,7 @@ def _stress_against_strain(axes: Axes, result: ElasticResult) -> None:
     axes.legend(fontsize=8, title="slope")
 
 
-def _young_by_direction(axes: Axes, result: ElasticResult) -> None:
+def _young_by_direction(axes: Axes, result: Elasticity) -> None:
     angles = np.linspace(0.0, 2.0 * np.pi, 361)
     styles = zip(PLANES.items(), (BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=True)
     for (name, (first, second)), color, style in styles:

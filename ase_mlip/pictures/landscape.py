@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .drawn import LossLandscape
 from .plots import BLUE, GREEN, GREY, ORANGE, _figure
-
-if TYPE_CHECKING:
-    from ..landscapes.result import Landscape
 
 ENTROPIES = {"S_E": "$S_E$", "S_F": "$S_F$", "S": "$S$"}
 BAND = (5.0, 95.0)  # percentiles over lines
 LEVELS = 13  # contours
 
 
-def plot_landscape(result: Landscape) -> Figure:
+def plot_landscape(result: LossLandscape) -> Figure:
     """L_E and L_F along the lines with bands, the entropies with intervals; a plane's contours below."""
     rows = 1 if result.plane is None else 2
     with _figure((11.0, 3.7 * rows)) as figure:
@@ -63,7 +59,7 @@ def _draw_curves(axes: Axes, x: np.ndarray, losses: np.ndarray, kT: float, label
     axes.legend(frameon=False, loc="upper center")
 
 
-def _draw_entropies(axes: Axes, result: Landscape) -> None:
+def _draw_entropies(axes: Axes, result: LossLandscape) -> None:
     """The three entropies, of L and of L - L(0)."""
     for shift, (suffix, color, label) in enumerate((("", BLUE, "of $L$"), ("_plus", GREEN, "of $L - L(0)$"))):
         for place, name in enumerate(ENTROPIES):

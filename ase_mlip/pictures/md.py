@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .drawn import Stability
 from .plots import BLUE, GREEN, GREY, ORANGE, STYLE
-
-if TYPE_CHECKING:
-    from ..stability.result import StabilityResult
 
 MAX_PAIRS = 3  # distributions drawn in one panel
 
 
-def plot_stability(result: StabilityResult) -> Figure:
+def plot_stability(result: Stability) -> Figure:
     """Conserved energy (else the total one) and temperature of each replica, distances, survival."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 6.0), layout="constrained")
@@ -28,7 +24,7 @@ def plot_stability(result: StabilityResult) -> Figure:
     return figure
 
 
-def _draw_replicas(energy: Axes, heat: Axes, result: StabilityResult) -> None:
+def _draw_replicas(energy: Axes, heat: Axes, result: Stability) -> None:
     shades = matplotlib.colormaps["Blues"](np.linspace(0.9, 0.4, len(result.replicas)))
     for shade, replica in zip(shades, result.replicas, strict=True):
         if len(replica.times):
@@ -52,7 +48,7 @@ def _draw_replicas(energy: Axes, heat: Axes, result: StabilityResult) -> None:
         energy.set_title(f"{text} meV/atom/ps", color=GREY)
 
 
-def _draw_distances(axes: Axes, result: StabilityResult) -> None:
+def _draw_distances(axes: Axes, result: Stability) -> None:
     shown = result.rdf or result.reference
     periodic = True if shown is None else shown.periodic
     axes.set_xlabel("r (Å)")
@@ -79,7 +75,7 @@ def _draw_distances(axes: Axes, result: StabilityResult) -> None:
         axes.set_title(f"distance to the reference {result.rdf_error['all']:.3g}{unit}", color=GREY)
 
 
-def _draw_survival(axes: Axes, result: StabilityResult) -> None:
+def _draw_survival(axes: Axes, result: Stability) -> None:
     found = result.survival
     times = np.append(found.times, max(result.time, found.times[-1]))
     curve, low, high = (np.append(values, values[-1]) for values in (found.survival, found.low, found.high))

@@ -18,14 +18,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..provenance import write_atomically
+from .drawn import Bands, Dynamics, EquationOfState, Phonons, Relaxation
 
 if TYPE_CHECKING:
     from ..calculators.diagnostics.anisotropy import Anisotropy
-    from ..dynamics.md import MDResult
-    from ..lattice_dynamics.bands import BandStructure
-    from ..lattice_dynamics.results import PhononResult
-    from ..mechanics.eos import EOSResult
-    from ..relaxation.result import RelaxResult
 
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d1661a", "#2d8659", "#6b7280"
 VECTORS = ("pdf", "svg")  # kinds of files, beside PNG
@@ -75,7 +71,7 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 160) -> None:
     write_atomically(path, _encoded(figure, ending if ending in VECTORS else "png", dpi))
 
 
-def plot_relaxation(result: RelaxResult) -> Figure:
+def plot_relaxation(result: Relaxation) -> Figure:
     """Energy above the last, and what the optimiser minimises, against the step."""
     with _figure((6.4, 4.6)) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True)
@@ -91,7 +87,7 @@ def plot_relaxation(result: RelaxResult) -> Figure:
     return figure
 
 
-def plot_eos(result: EOSResult, label: str = "") -> Figure:
+def plot_eos(result: EquationOfState, label: str = "") -> Figure:
     """Computed energies and the fitted Birch-Murnaghan curve, per atom."""
     with _figure((5.6, 3.8)) as figure:
         axes = figure.subplots()
@@ -165,9 +161,9 @@ def _marker(marker: str, color: str, label: str, filled: bool = False) -> Line2D
 
 
 def plot_phonons(
-    result: PhononResult,
+    result: Phonons,
     references: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
-    overlay: BandStructure | None = None,
+    overlay: Bands | None = None,
     names: tuple[str, str] = ("model", "reference"),
 ) -> Figure:
     """Band structure and density of states on one frequency axis.
@@ -212,7 +208,7 @@ def plot_phonons(
     return figure
 
 
-def plot_md(result: MDResult) -> Figure:
+def plot_md(result: Dynamics) -> Figure:
     """Total energy with its drift, and temperature, against time."""
     with _figure((6.8, 4.8)) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True)
@@ -255,7 +251,7 @@ def _log_line(axes: Axes, x: np.ndarray, y: np.ndarray, color: str) -> None:
 
 
 def _mark_references(
-    axes: Axes, result: PhononResult, references: Mapping[str, Mapping[str, Sequence[float]]]
+    axes: Axes, result: Phonons, references: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> None:
     colors = (ORANGE, "black", GREEN, GREY)
     for (source, points), marker, color in zip(references.items(), MARKERS, colors, strict=False):

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import DataError
-from ..provenance import plain, refuse_other_settings, write_atomically
+from ..provenance import other_results, plain, refuse_other_settings, structure_content, write_atomically
 from .result import RelaxResult
 
 SHARE = 0.05  # of the time that may go into writing a long file again and again
@@ -28,9 +28,7 @@ def digest(settings: dict) -> str:
 
 def key_of(name: str, atoms: Atoms, settings: str) -> str:
     """A short name for one structure, relaxed with the settings of digest ``settings``."""
-    content = hashlib.sha256(f"{settings}\n{name}\n".encode())
-    for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-        content.update(np.ascontiguousarray(part).tobytes())
+    content = hashlib.sha256(f"{settings}\n{name}\n".encode() + structure_content(atoms))
     held = [plain(constraint.todict()) for constraint in atoms.constraints]
     if held:
         content.update(json.dumps(held, sort_keys=True).encode())
@@ -162,17 +160,10 @@ def _frames(path: Path, settings: dict) -> dict[str, Atoms]:
     try:
         frames = ase.io.read(path, ":", format="extxyz")
     except Exception as error:  # ASE's parsers raise whatever they stumble over
-        raise _foreign(path, f"nothing that ASE reads ({error})") from None
+        raise other_results(path, f"nothing that ASE reads ({error})") from None
     for frame in frames:
         refuse_other_settings(path, _from_word(frame.info.get("relax_settings")), settings)
         if frame.info.get("relax_sha256") != _content(frame):
-            name = frame.info.get("name")
-            raise _foreign(path, f"numbers of `{name}` that were damaged or altered since they were written")
+            numbers = f"numbers of `{frame.info.get('name')}`"
+            raise other_results(path, f"{numbers} that were damaged or altered since they were written")
     return {frame.info["relax_key"]: frame for frame in frames}
-
-
-def _foreign(path: Path, what: str) -> DataError:
-    return DataError(
-        f"`{path}` exists; expected results of the same settings, got {what}; choose another folder, or "
-        "replace them with `overwrite=True`"
-    )

@@ -6,7 +6,6 @@ on where it was, and a structure that fails, or takes its process with it, does 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -26,7 +25,15 @@ from ..folder_lock import locked
 from ..lattice_dynamics.comparison import reference_digest
 from ..model_file.info import ModelInfo, find_model, read_info
 from ..progress.form import Progress, told
-from ..provenance import difference, hardware, plain, refuse_other_settings, versions, write_json
+from ..provenance import (
+    difference,
+    hardware,
+    plain,
+    refuse_other_settings,
+    structures_sha256,
+    versions,
+    write_json,
+)
 from .processes import run_in_processes
 from .validate_report import write_csv, write_page
 from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of, require_reference
@@ -331,13 +338,10 @@ def _made_with(info: ModelInfo, job: Job) -> dict:
     settings = asdict(job.settings)
     settings.pop("reference")  # its content counts
     folder = reference_of(job)
-    digest = hashlib.sha256()
-    for array in (job.atoms.numbers, job.atoms.positions, job.atoms.cell.array, job.atoms.pbc):
-        digest.update(array.tobytes())
     known = versions()
     return {
         "model_document_sha256": info.document_sha256,
-        "structure_sha256": digest.hexdigest(),
+        "structure_sha256": structures_sha256([job.atoms]),
         "reference_sha256": None if folder is None else reference_digest(folder),
         "settings": settings,
         "versions": {name: known[name] for name in VERSIONS},

@@ -115,7 +115,7 @@ def random_rotation(seed: int, evaluation: int) -> np.ndarray:
     """A uniformly distributed rotation [3, 3] that depends on both numbers only.
 
     K. Shoemake's formula for a unit quaternion (Graphics Gems III, 1992) of three numbers that come from
-    SplitMix64; ``lammps_plugin/rotations.h`` has the same.
+    SplitMix64; ``lammps_plugin/both_sides/rotations.h`` has the same.
     """
     from scipy.spatial.transform import Rotation  # late: most processes never need it
 

@@ -2,7 +2,7 @@
 
 The first line is ``ase_mlip rotations 1``, the second a name, the third ``any N`` or, for the point group of
 a crystal, ``crystal N``. Each of the N lines that follow holds a weight and the nine numbers of a matrix, row
-by row. ``lammps_plugin/rotation_file.cpp`` reads the same.
+by row. ``lammps_plugin/settings/rotation_file.cpp`` reads the same.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,13 +13,12 @@ import numpy as np
 from ase import Atoms, units
 
 from ..calculators.batches.batch_evaluator import BatchEvaluator
-from ..dynamics.criteria import Criteria, Failure, Frame, Monitor
+from ..dynamics.criteria import Criteria, Failure, Monitor
 from ..dynamics.engines import lammps_frames
-from ..dynamics.md import PICOSECOND
-from ..dynamics.md_ase import EngineStopped
 from ..dynamics.replicas import run_replicas
 from ..dynamics.thermostats import Thermostat
 from ..progress.form import Progress, told
+from ..stability.replica import sound_frames
 from .settings import SimulationConfig
 from .trainable import Trainable
 
@@ -130,7 +128,7 @@ class EngineSampler:
             for n, (work, seed) in enumerate(zip(moving, seeds, strict=True)):
                 monitor = Monitor(work, self.criteria, settings.temperature_K)
                 frames = lammps_frames(work, file, timestep, steps, interval, None, self.thermostat, seed)
-                sound = _sound(monitor, frames, interval, timestep / PICOSECOND)
+                sound = list(sound_frames(frames, monitor, interval, timestep, reached=lambda step: None))
                 failure = monitor.failure
                 last = sound[-1].time_ps if sound else 0.0
                 positions = np.array([frame.positions for frame in sound]).reshape(-1, len(work), 3)
@@ -150,25 +148,6 @@ class EngineSampler:
         samples = [_placed(plain, places) for places in positions[used]]
         end = _placed(plain, positions[-1]) if len(positions) else plain.copy()
         return Track(plain, end, samples, float(lived), failure)
-
-
-def _sound(monitor: Monitor, frames: Iterator[Frame], interval: int, step_ps: float) -> list[Frame]:
-    """Frames of LAMMPS up to the first failure, which the monitor keeps."""
-    found: list[Frame] = []
-    if monitor.check(Frame(0, 0.0, monitor.start)) is not None:
-        return found
-    step = -interval
-    with closing(frames):
-        try:
-            for frame in frames:
-                step = frame.step
-                if monitor.check(frame) is not None:
-                    break
-                found.append(frame)
-        except EngineStopped as error:
-            step += interval
-            monitor.stop(step, step * step_ps, error.kind, str(error), error.positions)
-    return found
 
 
 def _cells(starts: Sequence[Atoms]) -> list[list[int]]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
 from ..configuration.run import Device, LossConfig, Name, Positive, Weight
-from ..configuration.typed_table import read_table, read_toml
+from ..configuration.typed_table import Sections, read_toml
 from ..data.training_data import DataConfig
 from ..dynamics.criteria import Criteria
-from ..errors import ConfigurationError
 
 Fraction = Annotated[float, Gt(0), Le(1)]
 Count = Annotated[int, Ge(1)]
@@ -160,38 +159,27 @@ def read_settings(path: str | Path) -> StabilizeConfig:
     """
     path = Path(path)
     table = read_toml(path, "the TOML file of a StABlE training")
-    problems = [
+    sections = Sections(path)
+    sections.problems += [
         f"`{path}` has no table `[{name}]`; see docs/stability_training.md for an example"
         for name in REQUIRED
         if name not in table
     ]
-
-    def section(kind: type, name: str, content: Any, **given: Any) -> Any:
-        where = f"`{path}` [{name}]" if name else f"`{path}`"
-        try:
-            return read_table(kind, content, where, **given)
-        except ConfigurationError as error:
-            problems.append(str(error))
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
-
-    sections = {
-        name: section(kind, name, table.pop(name, {}))
+    parts = {
+        name: sections.read(kind, name, table.pop(name, {}))
         for name, kind in SECTIONS.items()
         if name in table or name not in REQUIRED
     }
     entries = table.pop("observables", [])
-    if not isinstance(entries, list) or (not entries and "observables" not in " ".join(problems)):
-        problems.append(f"`{path}` observables: expected tables `[[observables]]`, at least one, got none")
+    if not isinstance(entries, list) or (not entries and "observables" not in " ".join(sections.problems)):
+        sections.problems.append(
+            f"`{path}` observables: expected tables `[[observables]]`, at least one, got none"
+        )
         entries = []
-    sections["observables"] = [section(ObservableConfig, "[observables]", entry) for entry in entries]
-    missing = {name: None for name in REQUIRED if name not in sections}
-    config = section(StabilizeConfig, "", table, **sections, **missing)
-    if not problems:
-        problems = [f"`{path}` {problem}" for problem in _contradictions(config)]
-    if problems:
-        raise ConfigurationError("\n".join(problems))
-    return config
+    parts["observables"] = [sections.read(ObservableConfig, "[observables]", entry) for entry in entries]
+    missing = {name: None for name in REQUIRED if name not in parts}
+    config = sections.read(StabilizeConfig, "", table, **parts, **missing)
+    return sections.checked(config, _contradictions)
 
 
 def _contradictions(config: StabilizeConfig) -> list[str]:

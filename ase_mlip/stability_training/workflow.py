@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ase import Atoms
 
 from ..building import _ops
 from ..building.device import on_first_that_works
@@ -15,7 +14,7 @@ from ..folder_lock import locked
 from ..pictures.plots import save_figure
 from ..pictures.stabilize import plot_stabilize
 from ..progress.form import Progress, told
-from ..provenance import plain
+from ..provenance import plain, structures_sha256
 from ..training.checkpoint import refuse_earlier_run
 from ..training.export import evaluate_samples
 from ..training.train import write_metrics
@@ -304,18 +303,8 @@ def _unchanging(config: StabilizeConfig, inputs: Inputs) -> dict[str, Any]:
     for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
         parts["data"][name] = inputs.data.description["files"][name]
     parts["model"] = inputs.trainable.info.document_sha256
-    parts["starts"] = {name: _digest(frames) for name, frames in inputs.starts.items()}
+    parts["starts"] = {name: structures_sha256(frames) for name, frames in inputs.starts.items()}
     return parts
-
-
-def _digest(frames: list[Atoms]) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for atoms in frames:
-        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-            digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 class _Epochs:

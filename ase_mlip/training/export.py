@@ -1,7 +1,6 @@
 """The end of a training run: best weights, learning curve, test errors, exported model."""
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ..networks.pet.pet import PET
 from ..networks.snnp.hypers import SNNPHypers
 from ..networks.snnp.snnp import SNNP
 from ..optimal_design.leverage.attach import attach_leverage
-from ..provenance import write_atomically
+from ..provenance import file_sha256, write_atomically
 from .checkpoint import TrainState
 
 # Evaluating a large training set would take longer than anybody learns from it.
@@ -177,7 +176,6 @@ def _by_symbol(baseline: dict[int, float]) -> dict[str, float]:
 
 
 def _provenance(config: RunConfig, state: TrainState, data: DataSplit, output: Path) -> dict[str, Any]:
-    weights = (output / "best.safetensors").read_bytes()
     seconds = sum(row["seconds"] for row in state.history)
     return {
         "data": data.description,
@@ -189,7 +187,7 @@ def _provenance(config: RunConfig, state: TrainState, data: DataSplit, output: P
         "epochs": state.epoch,
         "hours": round(seconds / 3600, 3),
         "parameters": sum(p.numel() for p in state.network.parameters()),
-        "checkpoint_sha256": hashlib.sha256(weights).hexdigest(),
+        "checkpoint_sha256": file_sha256(output / "best.safetensors"),
     }
 
 

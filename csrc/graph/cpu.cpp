@@ -15,6 +15,14 @@ namespace {
 constexpr const char* kWrongNodes = "; pass the number of nodes the edges were made for";
 constexpr const char* kWrongStructures = "; pass the number of structures the edges were made for";
 
+/// Throws c10::Error unless all centres, and the neighbours behind them, are nodes. Whether they are sorted
+/// by centre.
+bool check_edges(const int64_t* centres, int64_t count, int64_t n_nodes) {
+    const bool sorted = check_indices(centres, count, 0, n_nodes, "edge_index", kWrongNodes);
+    check_indices(centres + count, count, 0, n_nodes, "edge_index", kWrongNodes);
+    return sorted;
+}
+
 template <typename T, typename Term, typename Value>
 void add(const Value& value, const int64_t* index, bool sorted, int64_t n_edges, at::Tensor& output) {
     T* rows = output.data_ptr<T>();
@@ -79,8 +87,7 @@ void reverse_edges(const at::Tensor& edge_index, const at::Tensor& shifts, at::T
 void forces(const at::Tensor& gradients, const at::Tensor& edge_index, at::Tensor& forces) {
     const int64_t count = edge_index.size(1);
     const int64_t* centres = edge_index.data_ptr<int64_t>();
-    const bool sorted = check_indices(centres, count, 0, forces.size(0), "edge_index", kWrongNodes);
-    check_indices(centres + count, count, 0, forces.size(0), "edge_index", kWrongNodes);
+    const bool sorted = check_edges(centres, count, forces.size(0));
     AT_DISPATCH_FLOATING_TYPES(gradients.scalar_type(), "forces_from_gradients", [&] {
         const ForceTerm<scalar_t> term{gradients.data_ptr<scalar_t>()};
         sum_over_edges<scalar_t>(term, centres, sorted, centres + count, count, forces);
@@ -91,8 +98,7 @@ void atom_virials(const at::Tensor& gradients, const at::Tensor& edge_vectors, c
                   at::Tensor& virials) {
     const int64_t count = edge_index.size(1);
     const int64_t* centres = edge_index.data_ptr<int64_t>();
-    const bool sorted = check_indices(centres, count, 0, virials.size(0), "edge_index", kWrongNodes);
-    check_indices(centres + count, count, 0, virials.size(0), "edge_index", kWrongNodes);
+    const bool sorted = check_edges(centres, count, virials.size(0));
     AT_DISPATCH_FLOATING_TYPES(gradients.scalar_type(), "virials_from_gradients", [&] {
         const AtomVirialTerm<scalar_t> term{gradients.data_ptr<scalar_t>(),
                                             edge_vectors.data_ptr<scalar_t>()};

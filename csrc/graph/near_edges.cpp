@@ -2,6 +2,7 @@
 // CPU. For ase_mlip/graph/neighbors.py; model files do not call it.
 
 #include "../common/index_check.h"
+#include "../common/tensor_check.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
@@ -19,12 +20,6 @@ namespace {
 using at::Tensor;
 
 constexpr int64_t kEdgesPerTask = 8192;
-
-void check(const Tensor& tensor, const char* name, at::IntArrayRef shape, at::ScalarType dtype) {
-    TORCH_CHECK(tensor.sizes() == shape && tensor.scalar_type() == dtype && tensor.is_contiguous(), "`", name,
-                "` must be contiguous with shape ", shape, " and dtype ", dtype, ", got ", tensor.sizes(),
-                " and ", tensor.scalar_type());
-}
 
 struct List {
     const double *positions, *offsets, *squared_cutoffs;
@@ -92,15 +87,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, double> near_edges(const Tensor& posi
                                                               const Tensor& reverse, const Tensor& shifts,
                                                               const Tensor& squared_cutoffs) {
     const int64_t count = edge_index.size(-1), nodes = positions.size(0);
-    check(positions, "positions", {nodes, 3}, at::kDouble);
-    check(edge_index, "edge_index", {2, count}, at::kLong);
-    check(offsets, "offsets", {count, 3}, at::kDouble);
-    check(reverse, "reverse", {count}, at::kLong);
-    check(shifts, "shifts", {count, 3}, at::kLong);
+    check_contiguous(positions, "positions", {nodes, 3}, at::kDouble);
+    check_contiguous(edge_index, "edge_index", {2, count}, at::kLong);
+    check_contiguous(offsets, "offsets", {count, 3}, at::kDouble);
+    check_contiguous(reverse, "reverse", {count}, at::kLong);
+    check_contiguous(shifts, "shifts", {count, 3}, at::kLong);
     const int64_t limits = squared_cutoffs.size(0);
     TORCH_CHECK(limits == 1 || limits == count, "`squared_cutoffs` must hold 1 or ", count, " numbers, got ",
                 limits);
-    check(squared_cutoffs, "squared_cutoffs", {limits}, at::kDouble);
+    check_contiguous(squared_cutoffs, "squared_cutoffs", {limits}, at::kDouble);
     const int64_t* index = edge_index.const_data_ptr<int64_t>();
     const List list{positions.const_data_ptr<double>(),
                     offsets.const_data_ptr<double>(),

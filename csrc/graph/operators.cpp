@@ -17,8 +17,7 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// ---- checks
-// ------------------------------------------------------------------------------------------------
+// ---- checks -------------------------------------------------------------------------------------------
 
 void check_edge_index(const Tensor& edge_index) {
     TORCH_CHECK(edge_index.dim() == 2 && edge_index.size(0) == 2,
@@ -54,8 +53,7 @@ void check_pair(const Tensor& gradients, const Tensor& edge_vectors, int64_t n_e
                 edge_vectors.scalar_type(), "; convert one with `.to(...)`");
 }
 
-// ---- values
-// ------------------------------------------------------------------------------------------------
+// ---- values -------------------------------------------------------------------------------------------
 
 /// Whether the tensors are on a GPU for which no kernel was compiled.
 bool has_no_kernels(const Tensor& tensor) { return tensor.is_cuda() && !cuda::fits(tensor.get_device()); }
@@ -123,9 +121,9 @@ Tensor virial_from_gradients(const Tensor& gradients, const Tensor& edge_vectors
     return virials;
 }
 
-// ---- derivatives
-// ------------------------------------------------------------------------------------------- Every backward
-// consists of differentiable calls, so that gradients of gradients exist to any order.
+// ---- derivatives --------------------------------------------------------------------------------------
+
+// Every backward consists of differentiable calls, so that gradients of gradients exist to any order.
 
 struct Forces : torch::autograd::Function<Forces> {
     static Tensor forward(AutogradContext* context, const Tensor& gradients, const Tensor& edge_index,

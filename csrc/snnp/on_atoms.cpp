@@ -2,6 +2,7 @@
 // to energies, forces and virials on a CPU, for the ASE calculator. The pair style of LAMMPS does the same.
 
 #include "../common/parallel.h"
+#include "../common/tensor_check.h"
 #include "atoms.h"
 #include "kernels.h"
 
@@ -35,12 +36,6 @@ struct TorchThreads {
     }
 };
 
-void check(const Tensor& tensor, const char* name, at::IntArrayRef shape, at::ScalarType dtype) {
-    TORCH_CHECK(tensor.sizes() == shape && tensor.scalar_type() == dtype && tensor.is_contiguous(), "`", name,
-                "` must be contiguous with shape ", shape, " and dtype ", dtype, ", got ", tensor.sizes(),
-                " and ", tensor.scalar_type());
-}
-
 template <typename T> std::vector<T> values_of(const Tensor& tensor) {
     const T* first = tensor.const_data_ptr<T>();
     return {first, first + tensor.numel()};
@@ -67,9 +62,9 @@ Coverage coverage_of(const std::vector<Tensor>& tables, const cpu::SnnpWeights& 
     coverage.pairs = KnotGrid::of(weights.grids[1].const_data_ptr<double>());
     coverage.near = KnotGrid::of(weights.grids[2].const_data_ptr<double>());
     coverage.angles = KnotGrid::of(weights.grids[3].const_data_ptr<double>());
-    check(tables[0], "coverage", {s, s, coverage.pairs.count + 1}, at::kByte);
-    check(tables[1], "coverage", {s, s, coverage.near.count + 1}, at::kByte);
-    check(tables[2], "coverage", {s, s, s, coverage.angles.count + 1}, at::kByte);
+    check_contiguous(tables[0], "coverage", {s, s, coverage.pairs.count + 1}, at::kByte);
+    check_contiguous(tables[1], "coverage", {s, s, coverage.near.count + 1}, at::kByte);
+    check_contiguous(tables[2], "coverage", {s, s, s, coverage.angles.count + 1}, at::kByte);
     coverage.has_pair = values_of<uint8_t>(tables[0]);
     coverage.has_near = values_of<uint8_t>(tables[1]);
     coverage.has_angle = values_of<uint8_t>(tables[2]);
@@ -86,11 +81,11 @@ struct List {
 
     void check_all() const {
         const int64_t n = kinds.size(0), images = owners.size(0), edges = neighbours.size(0);
-        check(kinds, "kinds", {n}, at::kInt);
-        check(owners, "owners", {images}, at::kInt);
-        check(offsets, "offsets", {images, 3}, at::kDouble);
-        check(starts, "starts", {n + 1}, at::kInt);
-        check(neighbours, "neighbours", {edges}, at::kInt);
+        check_contiguous(kinds, "kinds", {n}, at::kInt);
+        check_contiguous(owners, "owners", {images}, at::kInt);
+        check_contiguous(offsets, "offsets", {images, 3}, at::kDouble);
+        check_contiguous(starts, "starts", {n + 1}, at::kInt);
+        check_contiguous(neighbours, "neighbours", {edges}, at::kInt);
         const int* first = starts.const_data_ptr<int>();
         TORCH_CHECK(std::is_sorted(first, first + n + 1) && first[0] == 0 && first[n] == edges,
                     "`starts` must rise from 0 to the number of pairs, ", edges);
@@ -174,8 +169,8 @@ struct SnnpOnAtoms : torch::CustomClassHolder {
                                        angular_cutoff};
         cpu::check_weights(weights);
         kinds_ = weights.cases[3].size(0);
-        check(references, "references", {kinds_}, at::kDouble);
-        check(square_cutoffs, "square_cutoffs", {kinds_, kinds_}, at::kDouble);
+        check_contiguous(references, "references", {kinds_}, at::kDouble);
+        check_contiguous(square_cutoffs, "square_cutoffs", {kinds_, kinds_}, at::kDouble);
         Kinds kinds{{}, values_of<double>(references), values_of<double>(square_cutoffs)};
         for (int64_t type = 0; type < kinds_; ++type) {
             kinds.type.push_back(type);
@@ -195,7 +190,7 @@ struct SnnpOnAtoms : torch::CustomClassHolder {
         const List list{kinds, owners, offsets, starts, neighbours};
         const int64_t n = kinds.size(0), n_all = n + owners.size(0);
         list.check_all();
-        check(positions, "positions", {n, 3}, at::kDouble);
+        check_contiguous(positions, "positions", {n, 3}, at::kDouble);
         check_range(kinds, "kinds", kinds_);
         const WithImages all(positions, list);
         const auto options = positions.options();

@@ -5,6 +5,7 @@
 
 #include "../common/cuda_build.h"
 #include "../common/index_check.h"
+#include "../common/tensor_check.h"
 #include "composed.h"
 #include "kernels.h"
 
@@ -35,11 +36,6 @@ void check_devices(at::Device device, std::initializer_list<Named> all) {
     }
 }
 
-void check_shape(const Tensor& tensor, const char* name, at::IntArrayRef shape, at::ScalarType dtype) {
-    TORCH_CHECK(tensor.sizes() == shape && tensor.scalar_type() == dtype, "`", name, "` must have shape ",
-                shape, " and dtype ", dtype, ", got ", tensor.sizes(), " and ", tensor.scalar_type());
-}
-
 void check_numbers(const Tensor& numbers, const char* name, int64_t limit) {
     if (numbers.is_cpu()) {
         check_indices(numbers.const_data_ptr<int64_t>(), numbers.numel(), 0, limit, name,
@@ -50,13 +46,13 @@ void check_numbers(const Tensor& numbers, const char* name, int64_t limit) {
 void check_inputs(const cpu::SnnpInputs& inputs, int64_t species) {
     const int64_t n = inputs.types.size(0), edges = inputs.edge_vectors.size(0);
     const at::ScalarType dtype = inputs.edge_vectors.scalar_type();
-    check_shape(inputs.edge_vectors, "edge_vectors", {edges, 3}, dtype);
-    check_shape(inputs.types, "types", {n}, at::kLong);
-    check_shape(inputs.neighbour_types, "neighbour_types", {edges}, at::kLong);
-    check_shape(inputs.node_weights, "node_weights", {n}, dtype);
+    check_tensor(inputs.edge_vectors, "edge_vectors", {edges, 3}, dtype);
+    check_tensor(inputs.types, "types", {n}, at::kLong);
+    check_tensor(inputs.neighbour_types, "neighbour_types", {edges}, at::kLong);
+    check_tensor(inputs.node_weights, "node_weights", {n}, dtype);
     check_numbers(inputs.types, "types", species);
     check_numbers(inputs.neighbour_types, "neighbour_types", species);
-    check_shape(inputs.starts, "starts", {n + 1}, at::kLong);
+    check_tensor(inputs.starts, "starts", {n + 1}, at::kLong);
     if (inputs.starts.is_cpu()) {
         const int64_t* first = inputs.starts.const_data_ptr<int64_t>();
         TORCH_CHECK(std::is_sorted(first, first + n + 1) && first[0] == 0 && first[n] == edges,
@@ -71,8 +67,8 @@ void check_banks(const cpu::SnnpWeights& weights) {
     for (size_t k = 0; k < 5; ++k) {
         const Tensor &c = weights.coefficients[k], &grid = weights.grids[k];
         TORCH_CHECK(c.dim() == 3, "`coefficients` must have shape [M, C, n + 3], got ", c.sizes());
-        check_shape(c, "coefficients", c.sizes(), at::kDouble);
-        check_shape(grid, "grids", {c.size(0), 3}, at::kDouble);
+        check_tensor(c, "coefficients", c.sizes(), at::kDouble);
+        check_tensor(grid, "grids", {c.size(0), 3}, at::kDouble);
         for (int64_t m = 0; grid.is_cpu() && m < c.size(0); ++m) {
             const double* row = grid.const_data_ptr<double>() + 3 * m;
             TORCH_CHECK(row[1] > 0.0 && row[2] >= 1.0 && row[2] + 3.0 <= double(c.size(2)),
@@ -86,7 +82,7 @@ void check_banks(const cpu::SnnpWeights& weights) {
     const int64_t limits[4] = {weights.coefficients[0].size(0), weights.coefficients[1].size(0),
                                weights.coefficients[3].size(0), weights.skip.size(0)};
     for (size_t k = 0; k < 4; ++k) {
-        check_shape(weights.cases[k], "cases", shapes[k], at::kLong);
+        check_tensor(weights.cases[k], "cases", shapes[k], at::kLong);
         check_numbers(weights.cases[k], "cases", limits[k]);
     }
     TORCH_CHECK(weights.coefficients[2].size(0) == limits[1] &&
@@ -94,7 +90,7 @@ void check_banks(const cpu::SnnpWeights& weights) {
                     weights.coefficients[0].size(1) <= 1 && weights.coefficients[4].size(1) <= 1 &&
                     weights.coefficients[4].size(0) == s,
                 "`coefficients`: f must have the cases of rho and the channels of g, phi and U one channel");
-    check_shape(weights.skip, "skip", {weights.skip.size(0), features}, at::kDouble);
+    check_tensor(weights.skip, "skip", {weights.skip.size(0), features}, at::kDouble);
 }
 
 void check_layers(const cpu::SnnpWeights& weights) {
@@ -108,8 +104,8 @@ void check_layers(const cpu::SnnpWeights& weights) {
         TORCH_CHECK(weight.dim() == 3, "`layers`: a weight must have shape [networks, in, out], got ",
                     weight.sizes());
         const int64_t leave = last ? 1 : weight.size(2);
-        check_shape(weight, "layers", {count, enter, leave}, at::kDouble);
-        check_shape(weights.layers[k + 1], "layers", {count, leave}, at::kDouble);
+        check_tensor(weight, "layers", {count, enter, leave}, at::kDouble);
+        check_tensor(weights.layers[k + 1], "layers", {count, leave}, at::kDouble);
         enter = leave;
     }
 }

@@ -2,6 +2,7 @@
 // Graph and splines of an s-NNP between tensors and the passes over centres of csrc/snnp/training.h and
 // csrc/snnp/basis.h.
 
+#include "../common/tensor_check.h"
 #include "training.h"
 
 #include <ATen/core/Tensor.h>
@@ -10,8 +11,7 @@ namespace ase_mlip {
 
 inline at::Tensor checked(const at::Tensor& x, const char* name, at::ScalarType dtype,
                           at::IntArrayRef shape) {
-    TORCH_CHECK(x.scalar_type() == dtype && x.sizes() == shape, "`", name, "` must have dtype ", dtype,
-                " and shape ", shape, ", got ", x.scalar_type(), " and ", x.sizes());
+    check_tensor(x, name, shape, dtype);
     return x.contiguous();
 }
 

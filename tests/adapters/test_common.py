@@ -1,4 +1,7 @@
-"""The adapters' common part: the proof of parity, what is refused, and whose checkpoint a file is."""
+"""The adapters' common part: the proof of parity, what is refused, and whose checkpoint a file is.
+
+It also tests `converters.common`, `converters.recognise`, `converters.structures`.
+"""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,8 @@
-"""MACE: random weights of mace-torch's own modules, against its own calculator."""
+"""MACE: random weights of mace-torch's own modules, against its own calculator.
+
+It also tests `converters.mace.blocks`, `converters.mace.exact`, `converters.mace.layer`,
+`converters.mace.mace`, `converters.mace.network`, `converters.mace.weights`.
+"""
 
 import importlib.util
 import os

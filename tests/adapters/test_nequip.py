@@ -1,4 +1,11 @@
-"""NequIP and Allegro: random weights of their own builders, against their own calculator."""
+"""NequIP and Allegro: random weights of their own builders, against their own calculator.
+
+It also tests `converters.nequip.allegro_read`, `converters.nequip.layer`, `converters.nequip.nequip`,
+`converters.nequip.nequip_read`, `converters.nequip.parts`, `networks.equivariant.allegro`,
+`networks.equivariant.edges`, `networks.equivariant.interaction`, `networks.equivariant.linear`,
+`networks.equivariant.neighbourhoods`, `networks.equivariant.nequip`, `networks.gradients`,
+`networks.needed`, `networks.species`.
+"""
 
 import hashlib
 import importlib.metadata

@@ -1,4 +1,7 @@
-"""PET checkpoints of metatrain in our PET: parity with metatomic's own calculator."""
+"""PET checkpoints of metatrain in our PET: parity with metatomic's own calculator.
+
+It also tests `converters.converted_pet`, `converters.pet.metatrain`, `converters.pet.pet`.
+"""
 
 import dataclasses
 import warnings

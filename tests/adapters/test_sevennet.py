@@ -1,4 +1,9 @@
-"""SevenNet checkpoints in our network: parity with sevenn's own model and calculator."""
+"""SevenNet checkpoints in our network: parity with sevenn's own model and calculator.
+
+It also tests `converters.sevennet.blocks`, `converters.sevennet.convolution`,
+`converters.sevennet.network`, `converters.sevennet.parts`, `converters.sevennet.sevennet`,
+`converters.sevennet.weights`.
+"""
 
 import hashlib
 import subprocess

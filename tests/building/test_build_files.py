@@ -1,4 +1,7 @@
-"""Folders of compiled libraries: damage is found before anything is opened, killed builds leave nothing."""
+"""Folders of compiled libraries: damage is found before anything is opened, killed builds leave nothing.
+
+It also tests `_run_compilers`.
+"""
 
 import os
 import shutil

@@ -1,4 +1,7 @@
-"""The ASE calculator: its numbers against finite differences, and what it refuses."""
+"""The ASE calculator: its numbers against finite differences, and what it refuses.
+
+It also tests `arguments`, `properties`.
+"""
 
 import numpy as np
 import pytest

@@ -12,11 +12,12 @@ from toy import PairNetwork, export_toy
 
 from ase_mlip import Ensemble, MLIPCalculator, SymmetrizedCalculator
 from ase_mlip.calculators import identity as module
-from ase_mlip.calculators.identity import difference, is_known, made_with
+from ase_mlip.calculators.identity import is_known, made_with
 from ase_mlip.lattice_dynamics.audit import audit_phonons
 from ase_mlip.lattice_dynamics.files import Checkpoint
 from ase_mlip.lattice_dynamics.phonons import phonons
 from ase_mlip.lattice_dynamics.supercells.cells import to_phonopy
+from ase_mlip.provenance import difference
 
 OPTIONS = {"mesh": (2, 2, 2), "relax_first": False}
 
@@ -106,7 +107,7 @@ def test_a_committee_is_known_by_the_files_of_its_members(models, tmp_path):
     assert is_known(first) and is_known(replaced)
     assert Checkpoint(None, cells, first).key != Checkpoint(None, cells, replaced).key
     assert difference(before, made_with(first)) == ""
-    assert difference(before, made_with(replaced)) == "another averaging, or other calculators inside"
+    assert difference(before, made_with(replaced)) == "another `inside`"
 
 
 def test_precision_kernel_and_rotations_count_and_places_do_not(models, tmp_path):
@@ -119,20 +120,21 @@ def test_precision_kernel_and_rotations_count_and_places_do_not(models, tmp_path
     moved = MLIPCalculator(tmp_path / "elsewhere.pt", device="cpu", skin=1.0)
     assert difference(made_with(plain), made_with(moved)) == ""
     replaced = made_with(MLIPCalculator(models / "b.pt", device="cpu"))
-    assert difference(made_with(plain), replaced) == "another model file"
+    assert difference(made_with(plain), replaced) == "another `model`"
 
 
 def test_another_version_is_another_run(tmp_path, monkeypatch):
     phonons(copper(EMT()), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
     real = module.versions()
     monkeypatch.setattr(module, "versions", lambda: {**real, "torch": "9.9"})
-    with pytest.warns(UserWarning, match=r"another run \(torch .*, now 9\.9\): all are computed anew"):
+    what = r"another run \(`torch='.*'`, now `torch='9\.9'`\): all are computed anew"
+    with pytest.warns(UserWarning, match=what):
         phonons(copper(EMT()), supercell_matrix=(2, 2, 2), checkpoint=tmp_path / "f.npz", **OPTIONS)
 
 
 def test_parameters_of_foreign_calculators_are_named():
     first, second = LennardJones(sigma=2.3, epsilon=0.4), LennardJones(sigma=2.3, epsilon=0.5)
-    assert difference(made_with(first), made_with(second)) == "`epsilon` 0.4, now 0.5"
+    assert difference(made_with(first), made_with(second)) == "`epsilon=0.4`, now `epsilon=0.5`"
     assert not is_known(first)
     with_array = LennardJones(sigma=np.float64(2.3), epsilon=0.4)
     assert difference(made_with(first), made_with(with_array)) == ""

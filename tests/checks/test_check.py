@@ -1,4 +1,7 @@
-"""Checks of models: sound ones pass, and every check catches a model that is broken in its way."""
+"""Checks of models: sound ones pass, and every check catches a model that is broken in its way.
+
+It also tests `continuity`, `graphs`, `physics`, `probe`.
+"""
 
 import dataclasses
 

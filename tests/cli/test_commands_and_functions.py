@@ -1,4 +1,7 @@
-"""Functions take the words of ``--symmetrize`` and give the numbers of the commands."""
+"""Functions take the words of ``--symmetrize`` and give the numbers of the commands.
+
+It also tests `models.evaluate`, `simulations.thermostat`.
+"""
 
 import json
 

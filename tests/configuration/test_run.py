@@ -1,5 +1,8 @@
 # ruff: noqa: E501 (a case of the table is a line)
-"""A training's TOML file: every wrong entry is one line that names it, what was expected, and what to write."""
+"""A training's TOML file: every wrong entry is one line that names it, what was expected, and what to write.
+
+It also tests `networks.expected`, `typed_table`.
+"""
 
 import dataclasses
 from pathlib import Path

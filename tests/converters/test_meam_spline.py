@@ -1,4 +1,4 @@
-"""Reading spline MEAM files; that the numbers are LAMMPS' is tested in tests/lammps/test_meam_spline.py."""
+"""Reading spline MEAM files; tests/lammps/test_meam_spline_in_lammps.py compares the numbers with LAMMPS'."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 #pragma once
 // Files of the tests: numbers as numpy's tofile writes them.
 
-#include "evaluator.h"
+#include "both_sides/evaluator.h"
 
 #include <fstream>
 #include <stdexcept>

@@ -1,7 +1,7 @@
 // The ranks agree on the device, and on an error, whatever each of them found: run with 1 and with 2 ranks.
 // tests/lammps/test_devices.py compiles and starts it.
 
-#include "agreement.h"
+#include "communication/agreement.h"
 
 #include <cstdio>
 #include <stdexcept>

@@ -1,10 +1,10 @@
 // Without torch: the sums of an s-NNP's basis with whole vectors of neighbours and angles are those of
 // csrc/snnp/basis.h, and whitened squares those of a plain product, in double and in float.
 
-#include "basis_sums.h"
 #include "expect.h"
 #include "instruction_sets.h"
-#include "whitening.h"
+#include "leverage/basis_sums.h"
+#include "leverage/whitening.h"
 
 #include <cmath>
 #include <numeric>

@@ -3,8 +3,8 @@
 //
 //   test_domain_graph TOPOLOGY POSITIONS CUTOFF RANGE [Z1 Z2 CUTOFF]
 
-#include "domain_graph.cpp"
 #include "read_topology.h"
+#include "torch_side/domain_graph.cpp"
 
 #include <ATen/Parallel.h>
 

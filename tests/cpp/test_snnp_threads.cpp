@@ -2,8 +2,8 @@
 // adds little more than its share of the arrays.
 
 #include "expect.h"
+#include "native_snnp/threads.h"
 #include "snnp/atoms.h"
-#include "threads.h"
 
 #include <cstdio>
 #include <numeric>

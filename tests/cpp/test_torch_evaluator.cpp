@@ -5,8 +5,8 @@
 //
 //   test_torch_evaluator LIBRARY
 
+#include "both_sides/sha256.h"
 #include "read_topology.h"
-#include "sha256.h"
 
 #include <dlfcn.h>
 

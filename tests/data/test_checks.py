@@ -1,4 +1,7 @@
-"""Training data that mean something else than they seem: units, signs, tensors, energies, unread keys."""
+"""Training data that mean something else than they seem: units, signs, tensors, energies, unread keys.
+
+It also tests `comment_line`, `references`, `units`.
+"""
 
 import re
 

@@ -1,4 +1,7 @@
-"""Structures from files: what ASE would change without a word is refused by name, in every command."""
+"""Structures from files: what ASE would change without a word is refused by name, in every command.
+
+It also tests `frames`.
+"""
 
 import re
 from pathlib import Path

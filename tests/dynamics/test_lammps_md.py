@@ -1,4 +1,7 @@
-"""Dynamics in LAMMPS against the same dynamics in ASE."""
+"""Dynamics in LAMMPS against the same dynamics in ASE.
+
+It also tests `lammps_process`.
+"""
 
 from importlib.util import find_spec
 

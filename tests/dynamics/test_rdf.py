@@ -1,4 +1,7 @@
-"""Distributions of distances against shells of crystals, the ideal gas, and ASE's own."""
+"""Distributions of distances against shells of crystals, the ideal gas, and ASE's own.
+
+It also tests `graph.pairs`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Replicas in step: each is its single run, whatever the others do; batches give the calculator's forces."""
+"""Replicas in step: each is its single run, whatever the others do; batches give the calculator's forces.
+
+It also tests `calculators.batches.batch_evaluator`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Thermostats against exact distributions in wells, against ASE's own, and against constant energy."""
+"""Thermostats against exact distributions in wells, against ASE's own, and against constant energy.
+
+It also tests `integrators`, `md_ase`, `nvt`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Neighbour lists against ASE's own, the Verlet skin against fresh lists, and structures that are refused."""
+"""Neighbour lists against ASE's own, the Verlet skin against fresh lists, and structures that are refused.
+
+It also tests `near_edges`, `stored_list`.
+"""
 
 import time
 from collections import Counter

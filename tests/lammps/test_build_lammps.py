@@ -129,30 +129,6 @@ def test_a_torch_for_cuda_is_linked_with_its_cuda_libraries(fake_installation, m
     assert "--no-as-needed" in torch_side
 
 
-WAYS = (
-    "network_evaluation", "native_evaluation", "direct_forces", "respa_levels", "spread",
-    "extrapolation_watch", "leverage_watch",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_what_is_done_in_a_step_knows_nothing_of_the_rest(way):
-    folder = _build.source_folder("lammps_plugin")
-    text = "".join((folder / f"{way}.{ending}").read_text(encoding="utf-8") for ending in ("h", "cpp"))
-    others = {f'#include "{name}.h"' for name in (*WAYS, "pair_mlip") if name != way}
-    assert not others & set(text.splitlines())
-
-
-def test_every_source_belongs_to_one_side():
-    folder = _build.source_folder("lammps_plugin")
-    lammps_side, torch_side = _build_lammps.split_sources(folder)
-    assert sorted([*lammps_side, *torch_side]) == sorted(folder.glob("*.cpp"))
-    for path in lammps_side:
-        assert "#include <torch/" not in path.read_text(), path.name
-    for path in torch_side:
-        assert "mpi.h" not in path.read_text(), path.name
-
-
 @pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(_build_lammps.PluginTarget)])
 def test_a_build_for_something_else_is_not_used(fake_installation, key):
     folder = _build_lammps.find_or_build(found())

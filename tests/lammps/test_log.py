@@ -21,7 +21,8 @@ def test_one_line_says_what_runs_where(parallel, models, tmp_path, ranks):
     (line,) = re.findall(r"^pair mlip: two .*$", text, re.MULTILINE)
     path = re.escape(str(models.path("two")))
     assert re.search(rf"\({path}\), conservative forces, float64, rank 0: cpu", line)
-    assert line.isascii()  # ASE's LAMMPS calculator reads nothing else and "1 thread(s) per rank" in line
+    assert line.isascii()  # ASE's LAMMPS calculator reads nothing else
+    assert "1 thread(s) per rank" in line
     assert ("on 2 ranks" in line) == (ranks == 2)
     assert f"halo {7 if ranks == 2 else 0} Angstrom" in line
 

@@ -12,7 +12,7 @@ from harness import Case
 from ase_mlip.model_file.model import export_model
 
 PLUGIN = Path(__file__).parents[2] / "lammps_plugin"
-WARNING = r"WARNING: pair_style mlip: (.*) \(.*pair_mlip_masses"
+WARNING = r"WARNING: pair_style mlip: (.*) \(.*mass_check"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_masses_of_atoms(parallel, model, tmp_path):
 
 
 def test_the_table_is_that_of_ase():
-    text = (PLUGIN / "elements.h").read_text()
+    text = (PLUGIN / "both_sides" / "elements.h").read_text()
     table = re.search(r"kMasses = \{(.*?)\}", text, re.DOTALL)[1]
     found = np.array([float(number) for number in table.split(",")])
     np.testing.assert_allclose(found[1:], atomic_masses[1:119], rtol=1e-8)

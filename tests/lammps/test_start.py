@@ -1,4 +1,7 @@
-"""LAMMPS finds the pair style: at its start, through `ase-mlip lammps`, and as it is installed."""
+"""LAMMPS finds the pair style: at its start, through `ase-mlip lammps`, and as it is installed.
+
+It also tests `_lammps`, `lammps_plugin_path`, `lammps_run`.
+"""
 
 import os
 import subprocess

@@ -1,4 +1,7 @@
-"""The lines for LAMMPS' thermostats: exact distributions in wells, and the dynamics of the ASE engine."""
+"""The lines for LAMMPS' thermostats: exact distributions in wells, and the dynamics of the ASE engine.
+
+It also tests `dynamics.lammps_thermostats`.
+"""
 
 import subprocess
 

@@ -1,4 +1,7 @@
-"""Losses along lines: an exact quadratic, symmetries, weights that come back, runs that go on."""
+"""Losses along lines: an exact quadratic, symmetries, weights that come back, runs that go on.
+
+It also tests `losses`.
+"""
 
 import json
 import shutil

@@ -1,4 +1,7 @@
-"""The landscape as a whole: its document and picture, the plane, the sample, what is refused, the command."""
+"""The landscape as a whole: its document and picture, the plane, the sample, what is refused, the command.
+
+It also tests `cli.models.landscape`, `pictures.landscape`, `result`, `sample`.
+"""
 
 import json
 

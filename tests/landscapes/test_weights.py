@@ -1,4 +1,7 @@
-"""The weights of a model: what two trainings make different, moved in place, and put back bit by bit."""
+"""The weights of a model: what two trainings make different, moved in place, and put back bit by bit.
+
+It also tests `families`.
+"""
 
 import copy
 

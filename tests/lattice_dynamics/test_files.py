@@ -105,7 +105,8 @@ def test_a_full_disk_is_the_disks_error_and_what_was_there_stays(copper, tmp_pat
     monkeypatch.undo()
     counted = copper.copy()
     counted.calc = Counting()
-    with pytest.warns(UserWarning, match=r"another run \(another calculator\): all are computed anew"):
+    what = r"another run \(`class='.*EMT'`, now `class='.*Counting'`\): all are computed anew"
+    with pytest.warns(UserWarning, match=what):
         phonons(counted, supercell_matrix=(2, 2, 2), **options)
     assert counted.calc.calls == 2
 

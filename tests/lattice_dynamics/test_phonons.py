@@ -1,4 +1,7 @@
-"""Phonons against ASE's own, against an analytic lattice, and against thermodynamic limits."""
+"""Phonons against ASE's own, against an analytic lattice, and against thermodynamic limits.
+
+It also tests `bands`, `results`, `thermal`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Elastic constants against the literature, second derivatives of the energy and what symmetry demands."""
+"""Elastic constants against the literature, second derivatives of the energy and what symmetry demands.
+
+It also tests `voigt`.
+"""
 
 from types import SimpleNamespace
 

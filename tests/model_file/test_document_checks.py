@@ -1,4 +1,7 @@
-"""The document of a model file is protected and typed: the same is refused by ASE and by the pair style."""
+"""The document of a model file is protected and typed: the same is refused by ASE and by the pair style.
+
+It also tests `archive`, `info`.
+"""
 
 import hashlib
 import json

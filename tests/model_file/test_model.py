@@ -1,4 +1,7 @@
-"""Model files: what is written and read again, and how a loaded one runs."""
+"""Model files: what is written and read again, and how a loaded one runs.
+
+It also tests `derivatives`, `export`, `potential`.
+"""
 
 import io
 import os

@@ -1,4 +1,7 @@
-"""The potentials in the package: they load, pass every check, and do what docs/models.md says of them."""
+"""The potentials in the package: they load, pass every check, and do what docs/models.md says of them.
+
+It also tests `checks.snnp`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Predicted errors against sums over single rows; random selections; the knee; reasons in words."""
+"""Predicted errors against sums over single rows; random selections; the knee; reasons in words.
+
+It also tests `target`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""The forecast beside what came back, where the truth is a linear model with noise of a known size."""
+"""The forecast beside what came back, where the truth is a linear model with noise of a known size.
+
+It also tests `output.stored`, `rows.fixed`.
+"""
 
 import json
 import sys

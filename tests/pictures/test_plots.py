@@ -1,4 +1,7 @@
-"""Pictures show the numbers of the result, and handle the ends of their ranges."""
+"""Pictures show the numbers of the result, and handle the ends of their ranges.
+
+It also tests `drawn`.
+"""
 
 import numpy as np
 import pytest

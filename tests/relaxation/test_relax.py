@@ -1,4 +1,7 @@
-"""Relaxation against minima found by other means."""
+"""Relaxation against minima found by other means.
+
+It also tests `result`.
+"""
 
 import numpy as np
 import pytest

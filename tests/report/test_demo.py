@@ -1,4 +1,7 @@
-"""The demonstration on a potential whose silicon is known, and on one that cannot hold a crystal."""
+"""The demonstration on a potential whose silicon is known, and on one that cannot hold a crystal.
+
+It also tests `demo_report`, `demo_steps`, `silicon`.
+"""
 
 import json
 from importlib.util import find_spec

@@ -1,62 +1,30 @@
-"""The report over all workflows: what it holds, that it goes on after a kill, and that a browser shows it."""
+"""All workflows on structures: what is found of each, and that a run goes on after a kill or an interrupt."""
 
-import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from html import unescape
 
-import numpy as np
 import pytest
-import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner
-from toy import AnisotropicNetwork, export_toy
 
-from ase_mlip.calculators.calculator import MLIPCalculator
 from ase_mlip.cli.program import main
-from ase_mlip.crystals import heights
 from ase_mlip.errors import DataError, StructureError
-from ase_mlip.lattice_dynamics.supercells.supercell import find_supercell
-from ase_mlip.mechanics.elasticity import elastic_constants
 from ase_mlip.provenance import versions as module_versions
 from ase_mlip.report import validate as module
-from ase_mlip.report.validate import Settings, validate
-from ase_mlip.report.validate_report import overview, write_page
-from ase_mlip.report.validate_steps import STEPS, Job, NotApplicable
-from tests.browser import open_page
+from ase_mlip.report.validate import validate
+from ase_mlip.report.validate_report import overview
+from ase_mlip.report.validate_steps import STEPS, NotApplicable
+from tests.validate_cases import QUICK, run_here
 from tests.worker_cases import children, hear_interrupts
-
-QUICK = Settings(phonon_length=5.0, mesh=4, orientations=3, time=0.01, seconds=0.0, replicas=2)
-
-
-@pytest.fixture(scope="module")
-def structures():
-    unknown = bulk("Ge", cubic=True)
-    return {"silicon": bulk("Si", cubic=True), "dimer": Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]]), "ge": unknown}
-
-
-@pytest.fixture(scope="module")
-def report(structures, tmp_path_factory):
-    """A crystal, a molecule, and one that fails."""
-    folder = tmp_path_factory.mktemp("report")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "run_in_processes", run_here)
-        document = validate("pet-si", structures, folder, QUICK, processes=1)
-    return folder, document
-
-
-def run_here(function, calls, processes, ended, tick):
-    """In this process: tests start new ones only where that is what they test."""
-    for arguments in calls.values():
-        function(*arguments[:-1], torch.get_num_threads())
 
 
 def test_every_step_is_there_or_says_why_not(report):
@@ -84,127 +52,8 @@ def test_numbers_are_those_of_the_workflows(report):
     assert steps["dynamics"]["numbers"]["drift"] is None  # 0.01 ps have none
 
 
-def test_supercells_of_phonons_follow_the_same_rule(sw_path, tmp_path):
-    """Unless a length is given: faces at least twice the cutoff apart, compact, and as `phonons` chooses."""
-    calculator = MLIPCalculator(sw_path, device="cpu", dtype="float64")
-    atoms = bulk("Si", a=5.431)
-    settings = replace(QUICK, phonon_length=Settings().phonon_length)
-    numbers, _ = STEPS["phonons"](Job("si", atoms, calculator, tmp_path, settings, relaxed=atoms))
-    expected = find_supercell(atoms, None, None, calculator)
-    assert numbers["supercell_matrix"] == expected.tolist()
-    assert numbers["supercell_width"] == pytest.approx(heights(expected.T @ atoms.cell.array).min())
-    assert numbers["supercell_width"] >= 2 * calculator.model.info.cutoff
-
-
-def test_every_step_averages_over_the_group_of_the_crystal(tmp_path, monkeypatch):
-    """Oracle: the same numbers with the group of that crystal given to the calculator."""
-    settings = replace(QUICK, symmetrize="crystal", phonon_length=None, mesh=2, replicas=1)
-    atoms = bulk("Si", a=5.47)
-    calculator = MLIPCalculator("pet-si", dtype="float64")
-    numbers, _ = STEPS["relaxation"](Job("si", atoms, calculator, tmp_path, settings))
-    assert numbers["averaging"] == "crystal m-3m"
-    export_toy(tmp_path / "rough.pt", AnisotropicNetwork([14], 4.0), reference_energies={"Si": 0.0})
-    calculator = MLIPCalculator(tmp_path / "rough.pt", dtype="float64")
-    averaged = MLIPCalculator(calculator.model, symmetrize=atoms, check_lattice=False)
-    plain = replace(settings, symmetrize=None)
-    jobs = [
-        Job("si", atoms, used, tmp_path, chosen, relaxed=atoms)
-        for used, chosen in ((calculator, settings), (averaged, plain), (calculator, plain))
-    ]
-    few = partial(elastic_constants, strains=2, clamped=True)
-    monkeypatch.setattr("ase_mlip.report.validate_steps.elastic_constants", few)
-    for step, name in (("elasticity", "symmetry_deviation"), ("dynamics", "min_distance")):
-        words, oracle, other = (np.ravel(STEPS[step](job)[0][name]) for job in jobs)
-        assert words == pytest.approx(oracle, abs=1e-6)
-        assert words != pytest.approx(other, abs=1e-6)
-
-
-def test_a_reference_of_another_crystal_costs_the_comparison_only(structures, tmp_path):
-    """Whatever the reference is, the phonons are kept."""
-    settings = replace(QUICK, reference=str(tmp_path))
-    (tmp_path / "phonopy.yaml").write_text("phonopy:\n")
-    (tmp_path / "job").mkdir()
-    calculator = MLIPCalculator("pet-si", dtype="float64")
-    silicon = structures["silicon"]
-    job = Job("job-of-silicon", silicon, calculator, tmp_path / "job", settings, relaxed=silicon)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        pytest.warns(UserWarning) as caught,
-    ):
-        patch.setattr("ase_mlip.report.validate_steps.load_reference", refuse)
-        numbers, figures = STEPS["phonons"](job)
-    assert any("no comparison with the reference: of another crystal" in str(w.message) for w in caught)
-    assert "comparison" not in numbers and "bands" in figures
-
-
-def refuse(folder):
-    raise StructureError("of another crystal")
-
-
-def test_files(report):
-    folder, document = report
-    stored = json.loads((folder / "results.json").read_text())
-    assert stored["structures"] == json.loads(json.dumps(document.structures))
-    header, *rows = list(csv.reader((folder / "results.csv").read_text().splitlines()))
-    assert [row[0] for row in rows] == ["silicon", "dimer", "ge"]
-    bulk_modulus = float(rows[0][header.index("bulk modulus (GPa)")])
-    assert bulk_modulus == pytest.approx(
-        document.structures["silicon"]["steps"]["elasticity"]["numbers"]["moduli"]["bulk"], abs=0.06
-    )
-    assert rows[1][header.index("bulk modulus (GPa)")] == ""
-    for name in ("phonopy.yaml", "FORCE_SETS", "force_constants.hdf5", "bands.png", "relaxed.extxyz"):
-        assert (folder / "silicon" / name).stat().st_size > 300
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-def test_a_browser_shows_it(report, tmp_path, width):
-    folder, document = report
-    header, _ = overview(document.to_dict())
-    found = open_page(folder / "index.html", tmp_path, width, header.index("volume (Å³/atom)"))
-    assert found["problems"] == []
-    # relaxation, bands, elasticity, symmetry, dynamics of the crystal; three of the dimer
-    assert found["images"] == found["loaded"] == 8
-    assert found["overflow"] <= 0  # tables scroll by themselves: the page fits a phone
-    assert found["ascending"][0] != "–"
-    assert found["ascending"][1:] == ["–", "–"]
-    # in full size, all of which can be scrolled to where the window is smaller
-    assert found["width"] < found["zoomed"] == found["natural"]
-    assert found["left"] >= 0 and found["reach"] >= min(found["natural"], found["window"])
-    assert found["closed"] and found["escaped"]
-    if width == 400:
-        assert found["natural"] > found["window"] and found["reach"] == found["natural"]
-
-
-def test_one_structure_has_no_column_to_sort_but_its_schemes(report, tmp_path):
-    folder, document = report
-    silicon = document.structures["silicon"]
-    for steps, offers in ((["relaxation", "symmetry"], True), (["relaxation"], False)):
-        record = {**silicon, "steps": {step: silicon["steps"][step] for step in steps}}
-        write_page(tmp_path / "page.html", {**document.to_dict(), "structures": {"silicon": record}}, folder)
-        page = (tmp_path / "page.html").read_text()
-        assert page.count('class="sortable"') == page.count("head to sort by it") == offers
-        assert "a picture to see it in full size" in page
-
-
-def test_columns_sort_as_numbers(report, tmp_path):
-    folder, document = report
-    steps = document.structures["silicon"]["steps"]
-    copies = {}
-    for name, value in (("b", 9.5), ("a", 10.25), ("c", 100.0)):
-        changed = {
-            **steps["relaxation"],
-            "numbers": {**steps["relaxation"]["numbers"], "volume_per_atom": value},
-        }
-        copies[name] = {"formula": "Si8", "n_atoms": 8, "steps": {"relaxation": changed}}
-    header, _ = overview(document.to_dict())
-    write_page(tmp_path / "page.html", {**document.to_dict(), "structures": copies}, folder)
-    found = open_page(tmp_path / "page.html", tmp_path, column=header.index("volume (Å³/atom)"))
-    assert found["ascending"] == ["9.500", "10.250", "100.000"]
-    assert found["descending"] == ["100.000", "10.250", "9.500"]
-
-
-def test_what_is_done_is_not_repeated(report, structures, monkeypatch):
-    folder, document = report
+def test_what_is_done_is_not_repeated(report, structures, monkeypatch, tmp_path):
+    folder = shutil.copytree(report[0], tmp_path / "report")
     called = []
 
     def counted(name):

@@ -1,243 +1,97 @@
-"""Averages over rotations against sums over rotated structures, and what they keep."""
+"""Groups and sets of rotations against oracles: scipy's harmonics, spglib's point groups.
 
-import pickle
+It also tests `averaging`.
+"""
 
 import numpy as np
 import pytest
-import torch
-from ase import Atoms
-from ase.build import bulk
-from random_pet import results, rotated, silicon
+from ase.build import bulk, molecule
+from random_pet import rotated, silicon
 from scipy.spatial.transform import Rotation
+from scipy.special import sph_harm_y
 
-from ase_mlip import MLIPCalculator
-from ase_mlip.calculators.rotation_sums import Moments
-from ase_mlip.errors import StructureError
-from ase_mlip.graph.neighbors import build_graph
-from ase_mlip.model_file.model import Model
+from ase_mlip.errors import MLIPError, StructureError
 from ase_mlip.rotations.averaging import random_rotation
 from ase_mlip.rotations.schemes import find_averaging
 
+COUNTS = {"octahedral": 24, "icosahedral": 60, "octahedral+inversion": 48, "lebedev 3": 24, "lebedev 5": 84}
 
-@pytest.mark.parametrize("forces", ["conservative", "direct"])
-@pytest.mark.parametrize("scheme", ["octahedral", "icosahedral+inversion", "lebedev 3"])
-def test_average_is_the_average_over_rotated_structures(random_path, scheme, forces):
-    """Oracle: the plain calculator on structures that are themselves rotated."""
-    atoms = silicon()
-    plain = MLIPCalculator(random_path, forces=forces)
+
+@pytest.mark.parametrize("scheme", COUNTS)
+def test_numbers_of_rotations(scheme):
     chosen = find_averaging(scheme)
-    energies, vectors, tensors = [], [], []
-    for matrix in chosen.rotations:
-        copy = rotated(atoms, matrix)
-        plain.calculate(copy)
-        energies.append(plain.results["energy"])
-        vectors.append(plain.results["forces"] @ matrix)
-        stress = plain.results["stress"]
-        full = stress[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
-        tensors.append((matrix.T @ full @ matrix).ravel()[[0, 4, 8, 5, 2, 1]])
-    averaged = MLIPCalculator(random_path, symmetrize=scheme, forces=forces)
-    averaged.calculate(atoms)
-    found, spreads = averaged.results, averaged.diagnostics
-    weights = chosen.weights
-    energy, force, stress = (np.tensordot(weights, v, 1) for v in (energies, vectors, tensors))
-    assert found["energy"] == pytest.approx(energy, abs=1e-10)
-    assert found["energies"].sum() == pytest.approx(energy, abs=1e-10)
-    np.testing.assert_allclose(found["forces"], force, atol=1e-10)
-    np.testing.assert_allclose(found["stress"], stress, atol=1e-11)
-    assert spreads["energy_spread"] == pytest.approx(np.sqrt(weights @ (energies - energy) ** 2), rel=1e-8)
-    deviations = ((vectors - force) ** 2).sum(axis=2)
-    np.testing.assert_allclose(
-        spreads["forces_spread"], np.sqrt(np.tensordot(weights, deviations, 1)), rtol=1e-7
-    )
-    deviations = (tensors - stress) ** 2
-    np.testing.assert_allclose(
-        spreads["stress_spread"], np.sqrt(np.tensordot(weights, deviations, 1)), rtol=1e-7
-    )
+    assert chosen.evaluations == COUNTS[scheme]
+    assert chosen.weights.sum() == pytest.approx(1.0, abs=1e-14)
+    products = chosen.rotations @ chosen.rotations.transpose(0, 2, 1)
+    np.testing.assert_allclose(products, np.broadcast_to(np.eye(3), products.shape), atol=1e-14)
 
 
-def check_every_element(path, atoms, scheme):
-    """Each of the group's operations applied to the structure: the same energy, forces rotated with it."""
-    calculator = MLIPCalculator(path, symmetrize=scheme, check_lattice=False)
-    calculator.calculate(atoms)
-    energy, size = calculator.results["energy"], np.abs(calculator.results["energies"]).sum()
-    forces = calculator.results["forces"]
-    copies = [rotated(atoms, matrix) for matrix in calculator.averaging.rotations]
-    for matrix, found in zip(calculator.averaging.rotations, calculator.evaluate(copies), strict=True):
-        assert abs(found["energy"] - energy) <= 1e-11 * size
-        np.testing.assert_allclose(found["forces"] @ matrix, forces, atol=1e-10)
+@pytest.mark.parametrize("scheme", ["octahedral", "icosahedral", "icosahedral+inversion"])
+def test_groups_are_closed(scheme):
+    matrices = find_averaging(scheme).rotations
+    products = (matrices[:, None] @ matrices[None]).reshape(-1, 9)
+    distances = np.abs(products[:, None] - matrices.reshape(1, -1, 9)).max(axis=2)
+    assert distances.min(axis=1).max() < 1e-12
 
 
 @pytest.mark.parametrize(
-    "scheme",
+    ("scheme", "degree"), [("octahedral", 3), ("icosahedral", 5), ("lebedev 5", 5), ("lebedev 9", 9)]
+)
+def test_which_harmonics_are_averaged_away(scheme, degree):
+    """Oracle: scipy's spherical harmonics in a general direction; one degree more is not averaged away."""
+    chosen = find_averaging(scheme)
+    direction = np.array([0.36, 0.48, 0.8])
+    axes = chosen.rotations @ direction
+    polar, azimuth = np.arccos(axes[:, 2]), np.arctan2(axes[:, 1], axes[:, 0])
+
+    def left(l):
+        return max(abs(np.sum(chosen.weights * sph_harm_y(l, m, polar, azimuth))) for m in range(l + 1))
+
+    assert max(left(l) for l in range(1, degree + 1)) < 1e-12
+    assert left(degree + 1) > 1e-3
+
+
+@pytest.mark.parametrize(("name", "order"), [("diamond", 48), ("hexagonal", 24), ("rattled", 1)])
+def test_point_groups_of_crystals(name, order):
+    atoms = {"diamond": bulk("Si", cubic=True), "hexagonal": bulk("Mg"), "rattled": silicon()}[name]
+    rotation = Rotation.from_euler("xyz", [0.3, 0.5, 0.7]).as_matrix()
+    for structure in (atoms, rotated(atoms, rotation)):
+        chosen = find_averaging(structure)
+        assert chosen.evaluations == order
+        chosen.check_lattice(structure)
+        chosen.check_lattice(structure.repeat((2, 2, 2)))
+        for matrix in chosen.rotations:  # every operation maps the crystal onto itself, up to a translation
+            environment = structure.get_all_distances(mic=True, vector=True)
+            vectors = rotated(structure, matrix).get_all_distances(mic=True, vector=True)
+            assert sorted(np.linalg.norm(environment, axis=2).ravel().round(6)) == sorted(
+                np.linalg.norm(vectors, axis=2).ravel().round(6)
+            )
+
+
+def test_random_rotations_are_uniform_and_reproducible():
+    matrices = np.array([random_rotation(7, k) for k in range(4000)])
+    np.testing.assert_allclose(matrices.mean(axis=0), 0.0, atol=0.05)
+    np.testing.assert_allclose((matrices**2).mean(axis=0), 1 / 3, atol=0.03)
+    assert np.array_equal(random_rotation(7, 12), matrices[12])
+    assert not np.allclose(random_rotation(8, 12), matrices[12])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "message"),
     [
-        "octahedral",
-        "octahedral+inversion",
-        "icosahedral",
-        "icosahedral+inversion",
+        ("cubic", "unknown scheme 'cubic'; expected none, octahedral"),
+        ("lebedev", "unknown scheme 'lebedev'"),
+        ("crystal", r"give the undisplaced crystal \(`ase.Atoms`\)"),
+        ("lebedev 4", "no Lebedev rule of degree 4; expected an odd number"),
+        ("random -1", "unknown scheme 'random -1'"),
+        ("auto", "is for calculators of model files"),
     ],
 )
-def test_every_element_leaves_the_energy(random_path, scheme):
-    """Two atoms, rattled in a general cell, have no symmetry of their own."""
-    atoms = Atoms("Si2", positions=[[0.1, 0.0, 0.0], [1.3, 1.5, 1.2]], pbc=True)
-    atoms.set_cell([[4.0, 0.2, 0.1], [0.3, 4.2, 0.0], [-0.2, 0.4, 4.1]])
-    check_every_element(random_path, atoms, scheme)
+def test_unknown_schemes(scheme, message):
+    with pytest.raises(MLIPError, match=message):
+        find_averaging(scheme)
 
 
-@pytest.mark.parametrize("crystal", ["diamond", "rotated", "hexagonal"])
-def test_every_element_of_a_crystals_group_leaves_the_energy(random_path, crystal):
-    """Of the undisplaced crystal, and of a displaced one, which the group does not map onto itself."""
-    atoms = bulk("Si", "hcp", a=3.0) if crystal == "hexagonal" else bulk("Si")
-    if crystal == "rotated":
-        atoms = rotated(atoms, Rotation.from_euler("xyz", [0.3, 0.5, 0.7]).as_matrix())
-    check_every_element(random_path, atoms, atoms)
-    displaced = atoms.copy()
-    displaced.rattle(0.1, seed=1)
-    check_every_element(random_path, displaced, atoms)
-
-
-def test_forces_and_stress_are_derivatives_of_the_average(random_path):
-    atoms = silicon()
-    atoms.calc = MLIPCalculator(random_path, symmetrize="octahedral")
-    from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
-
-    expected = calculate_numerical_forces(atoms, eps=1e-4, iatoms=[0, 3])
-    np.testing.assert_allclose(atoms.get_forces()[[0, 3]], expected, atol=1e-6)
-    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-5), atol=1e-6)
-
-
-def test_direct_forces_have_no_net_force(random_path):
-    found = results(random_path, silicon(), symmetrize="octahedral", forces="direct")
-    np.testing.assert_allclose(found["forces"].sum(axis=0), 0.0, atol=1e-12)
-
-
-def test_crystal_keeps_the_perfect_crystal(random_path):
-    """The undisplaced crystal feels no force and a stress of its own symmetry, unlike in the plain model."""
-    crystal = bulk("Si", cubic=True)
-    plain = results(random_path, crystal)
-    found = results(random_path, crystal, symmetrize=crystal)
-    assert np.abs(plain["forces"]).max() > 1e-3
-    np.testing.assert_allclose(found["forces"], 0.0, atol=1e-12)
-    np.testing.assert_allclose(found["stress"][3:], 0.0, atol=1e-14)
-    np.testing.assert_allclose(found["stress"][:3], found["stress"][0], rtol=1e-10)
-
-
-def test_a_box_that_the_group_does_not_keep_is_refused(random_path):
-    crystal = bulk("Si", cubic=True)
-    long = crystal.repeat((1, 1, 2))
-    with pytest.raises(StructureError, match="map onto itself"):
-        results(random_path, long, symmetrize=crystal)
-    found = results(random_path, long, symmetrize=crystal, check_lattice=False)
-    assert np.isfinite(found["energy"])
-
-
-@pytest.fixture
-def batches(monkeypatch):
-    """How many rotations each evaluation of a model had at once."""
-    found = []
-    call = Model.__call__
-
-    def record(self, graph, outputs, averaging, at_once=0):
-        found.append(len(averaging.rotations))
-        assert at_once == len(averaging.rotations)
-        return call(self, graph, outputs, averaging, at_once)
-
-    monkeypatch.setattr(Model, "__call__", record)
-    return found
-
-
-@pytest.mark.parametrize("forces", ["conservative", "direct"])
-def test_several_rotations_at_once(random_path, batches, forces):
-    """As on a GPU; here on a CPU. Nothing depends on it, reference energies included."""
-    atoms = silicon()
-    calculator = MLIPCalculator(random_path, symmetrize="lebedev 5", forces=forces)
-    calculator.calculate(atoms)
-    expected = calculator.results | calculator.diagnostics
-    assert batches == [16, 16, 16, 16, 16, 4]  # of 128 // 8
-    for batch in (1, 7):
-        del batches[:]
-        calculator.model.batch = batch
-        calculator.calculate(atoms)
-        assert batches == [batch] * (84 // batch)
-        for name, value in expected.items():
-            found = (calculator.results | calculator.diagnostics)[name]
-            np.testing.assert_allclose(found, value, atol=1e-11, err_msg=name)
-
-
-def test_rotations_at_once_follow_the_memory_that_is_free(random_path, batches):
-    """As on a GPU, with the limit told and a lack of memory simulated."""
-    atoms = silicon()
-    calculator = MLIPCalculator(random_path, symmetrize="octahedral")
-    calculator.calculate(atoms)
-    expected = calculator.results | calculator.diagnostics
-    limit, n_edges = calculator._rotations_limit, build_graph(atoms, 4.0).edge_index.shape[1]
-    limit.after_running_out = lambda: setattr(limit, "edges", limit.edges // 2)
-    limit.edges, call = 10 * n_edges, Model.__call__
-
-    def run_out(self, graph, outputs, averaging, *others, **options):
-        if len(averaging.rotations) > 3:
-            raise torch.cuda.OutOfMemoryError("simulated")
-        return call(self, graph, outputs, averaging, *others, **options)
-
-    del batches[:]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Model, "__call__", run_out)
-        calculator.calculate(atoms)
-    assert batches == [2] * 12  # after 10 and 5
-    for name, value in expected.items():
-        found = (calculator.results | calculator.diagnostics)[name]
-        np.testing.assert_allclose(found, value, atol=1e-11, err_msg=name)
-
-
-def test_deviations_of_values_far_from_zero_in_parts():
-    """Oracle: numpy's weighted moments; squares of the values themselves would have lost all digits."""
-    rng = np.random.default_rng(0)
-    values, weights = 1e8 + rng.normal(size=(24, 5)), rng.random(24)
-    weights /= weights.sum()
-    moments = Moments()
-    for start in range(0, 24, 7):
-        part = slice(start, start + 7)
-        moments.add(torch.from_numpy(values[part]), torch.from_numpy(weights[part]))
-    mean = weights @ values
-    expected = np.sqrt(weights @ (values - mean) ** 2)
-    np.testing.assert_allclose(moments.deviation().numpy(), expected, rtol=1e-7)
-    same = Moments()
-    same.add(torch.full((3, 2), 0.1, dtype=torch.float64), torch.full((3,), 1 / 3, dtype=torch.float64))
-    assert same.deviation().tolist() == [0.0, 0.0]
-
-
-def test_many_structures_and_pickles(random_path):
-    structures = [silicon(seed=k) for k in range(3)]
-    calculator = MLIPCalculator(random_path, symmetrize="octahedral")
-    together = calculator.evaluate(structures)
-    copy = pickle.loads(pickle.dumps(calculator))
-    for atoms, found in zip(structures, together, strict=True):
-        copy.calculate(atoms)
-        assert copy.results["energy"] == pytest.approx(found["energy"], abs=1e-10)
-
-
-def test_calculators_of_one_model_keep_their_own_averaging(random_path):
-    atoms = silicon()
-    plain = MLIPCalculator(random_path)
-    averaged = MLIPCalculator(plain.model, symmetrize="octahedral")
-    plain.calculate(atoms)
-    before = plain.results["energy"]
-    averaged.calculate(atoms)
-    plain.calculate(atoms)
-    assert plain.results["energy"] == before
-    assert plain.diagnostics == {} and averaged.diagnostics["energy_spread"] > 0
-    assert averaged.results["energy"] != before
-
-
-def test_random_takes_a_new_rotation_each_time(random_path):
-    atoms = silicon()
-    first, second = (MLIPCalculator(random_path, symmetrize="random 5") for _ in range(2))
-    energies = []
-    for _ in range(3):
-        first.calculate(atoms)
-        second.calculate(atoms)
-        assert first.results["energy"] == second.results["energy"]
-        energies.append(first.results["energy"])
-    assert len(set(energies)) == 3
-    plain = MLIPCalculator(random_path)
-    plain.calculate(rotated(atoms, random_rotation(5, 2)))
-    assert plain.results["energy"] == pytest.approx(energies[2], abs=1e-10)
+def test_a_molecule_has_no_crystal_group():
+    with pytest.raises(StructureError, match="periodic in three directions"):
+        find_averaging(molecule("H2O"))

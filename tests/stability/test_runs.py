@@ -1,4 +1,7 @@
-"""Stability runs: numbers of the dynamics itself, early ends, and one verdict from two engines."""
+"""Stability runs: numbers of the dynamics itself, early ends, and one verdict from two engines.
+
+It also tests `dynamics.engines`, `pictures.md`, `replica`, `result`.
+"""
 
 import json
 from importlib.util import find_spec

@@ -1,4 +1,7 @@
-"""The gradient of a whole loss: of observables that depend on the weights themselves, too."""
+"""The gradient of a whole loss: of observables that depend on the weights themselves, too.
+
+It also tests `gradients`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Weights out of the file itself, the weighted backward pass, and a model file of changed weights."""
+"""Weights out of the file itself, the weighted backward pass, and a model file of changed weights.
+
+It also tests `converters.export_again`.
+"""
 
 import numpy as np
 import pytest

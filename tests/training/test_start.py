@@ -1,4 +1,7 @@
-"""Training from given weights: they are there at the start, and what does not fit is refused."""
+"""Training from given weights: they are there at the start, and what does not fit is refused.
+
+It also tests `configuration.hypers`.
+"""
 
 import pytest
 import torch

@@ -117,11 +117,11 @@ def _plugin(lammps: _lammps.Lammps) -> Finding:
     other = next((record for record in records if record), None)
     found = f"not built for LAMMPS {target.lammps} and torch {target.torch}"
     if other:
-        found = f"built for {difference(other, target)}"
+        found = f"built for {_misfits(other, target)}"
     return Finding(PLUGIN, WARN if compiler else FAIL, found, remedy)
 
 
-def difference(record: dict, target: _build_lammps.PluginTarget) -> str:
+def _misfits(record: dict, target: _build_lammps.PluginTarget) -> str:
     """``LAMMPS 1 Jan 2024, not 22 Jul 2025``: where a build does not fit, the telling fields first."""
     parts = [
         f"other {NAMES[key]}" if key == "sources" else f"{NAMES[key]} {record.get(key)}, not {value}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import click
@@ -47,10 +46,11 @@ def evaluate(
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     from ...checks.evaluate import evaluate as compute
     from ...data.frames import named_structures
+    from ...provenance import file_sha256
 
     calculator = make_calculator(str(path), **calculator)
     info = calculator.model.info
-    results.claim(info.document_sha256, [_digest(file) for file in structures if file.is_file()])
+    results.claim(info.document_sha256, [file_sha256(file) for file in structures if file.is_file()])
     scheme = None
     if crystal is not None:
         from ...rotations.schemes import find_averaging
@@ -60,11 +60,7 @@ def evaluate(
         choose_averaging(calculator, named_structures(structures))
     with bar("structure") as progress:
         result = compute(calculator, list(structures), progress=progress, symmetrize=scheme)
-    known = {"name": info.name, "sha256": _digest(path), "document_sha256": info.document_sha256}
+    known = {"name": info.name, "sha256": file_sha256(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}
     results.show(about | result.to_dict(), result.to_text())
     results.draw(result.plot)
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -97,10 +96,10 @@ def _compare(
 ) -> None:
     _require_folder(plot, output)
     from ...landscapes.comparison.compare import compare
-    from ...provenance import plain, write_json
+    from ...provenance import file_sha256, plain, write_json
 
     settings = {"command": "landscape --compare", "control": control}
-    settings["files_sha256"] = sorted(_digest(file) for file in (*landscapes, *others) if file.is_file())
+    settings["files_sha256"] = sorted(file_sha256(file) for file in (*landscapes, *others) if file.is_file())
     if output is not None and not overwrite:
         refuse_other_results(output / COMPARISON, settings)
     found = compare(landscapes, others, control)
@@ -118,10 +117,6 @@ def _compare(
         picture = (output / COMPARISON).with_suffix(".png")
         save_figure(plot_comparison(found), picture)
         click.echo(f"picture: {picture}", err=True)
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _require_folder(plot: bool, output: Path | None) -> None:

@@ -23,6 +23,7 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from ...provenance import file_sha256
 from ..common import (
     Adapted,
     AdapterError,
@@ -32,7 +33,6 @@ from ..common import (
     refuse_keywords,
     require_package,
     require_pickle,
-    sha256_of,
 )
 from .exact import exact_copy
 from .weights import make_network
@@ -305,7 +305,7 @@ def _describe(model: torch.nn.Module, path: Path, heads: list[str], head: str, v
     numbers = [int(number) for number in model.atomic_numbers]
     energies = torch.atleast_2d(model.atomic_energies_fn.atomic_energies).double()[heads.index(head)]
     by_number = dict(zip(numbers, energies.tolist(), strict=True))
-    training = {"checkpoint": path.name, "checkpoint_sha256": sha256_of(path)}
+    training = {"checkpoint": path.name, "checkpoint_sha256": file_sha256(path)}
     if len(heads) > 1:
         training |= {"head": head, "heads": heads}
     return {

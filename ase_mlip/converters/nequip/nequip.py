@@ -22,6 +22,7 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from ...provenance import file_sha256
 from ..common import (
     Adapted,
     AdapterError,
@@ -31,7 +32,6 @@ from ..common import (
     refuse_keywords,
     require_package,
     require_pickle,
-    sha256_of,
 )
 from ..recognise import texts_in
 
@@ -137,7 +137,7 @@ def _adapt(path: Path, model, exact, recorded: dict, version: str) -> Adapted:
         "reference_energies": {chemical_symbols[z]: float(e) for z, e in zip(species, shifts, strict=True)},
         "training": {
             "checkpoint": path.name,
-            "checkpoint_sha256": sha256_of(path),
+            "checkpoint_sha256": file_sha256(path),
             "written_by": {package: number for package, number in recorded.items() if number},
             "dtype": str(model.metadata["model_dtype"]),
             "units": "taken as eV and Å: the checkpoint does not record them",

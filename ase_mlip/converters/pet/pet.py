@@ -7,7 +7,6 @@ own classes, brings old versions up to date, and gives the numbers that ours are
 from __future__ import annotations
 
 import copy
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ...building import _ops
 from ...graph.neighbors import build_graph
 from ...networks.pet.hypers import PETHypers
 from ...networks.pet.pet import PET
+from ...provenance import file_sha256
 from ...voigt import PAIRS
 from ..common import (
     FORCES,
@@ -362,7 +362,7 @@ def _metadata(
     info = public.dataset_info.targets[targets["energy"]]
     training = {
         "checkpoint": path.name,
-        "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "checkpoint_sha256": file_sha256(path),
         "written_by": f"metatrain, checkpoint version {written['checkpoint_version']}",
         "converted_with": f"metatrain {written['metatrain']}",
         "targets": targets,

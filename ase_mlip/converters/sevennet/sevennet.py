@@ -19,6 +19,7 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
+from ...provenance import file_sha256
 from ..common import (
     Adapted,
     AdapterError,
@@ -28,7 +29,6 @@ from ..common import (
     refuse_keywords,
     require_package,
     require_pickle,
-    sha256_of,
 )
 
 PIP = "pip install 'sevenn>=0.13,<0.14'"
@@ -286,7 +286,7 @@ def _describe(source, path: Path, checkpoint, config: dict, modal: str | None, c
         "reference_energies": {chemical_symbols[z]: energy for z, energy in constants.items()},
         "training": {
             "checkpoint": path.name,
-            "checkpoint_sha256": sha256_of(path),
+            "checkpoint_sha256": file_sha256(path),
             **_training(checkpoint, config, modal, path if installed else None),
         },
         "license": f"{weights}; {EMBEDDED}",

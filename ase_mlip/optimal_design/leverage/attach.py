@@ -5,10 +5,8 @@ What it is stands in :mod:`ase_mlip.model_file.leverage_file`, the algebra in :m
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from ase.data import chemical_symbols
 
 from ... import _torchscript
 from ...calculators.diagnostics.leverage import SNNPBasis
-from ...data.frames import as_list, locate
+from ...data.frames import as_list, described
 from ...errors import DataError, MLIPError, StructureError
 from ...graph.neighbors import Graph, check_species
 from ...model_file.info import ModelInfo, find_model
@@ -236,11 +234,7 @@ def calibrate(
 def hashes_of(files: Any) -> dict[str, str]:
     """SHA-256 of the files in a list of paths, by name; structures in it have none."""
     paths = [item for item in as_list(files) if not isinstance(item, Atoms)]
-    found = {}
-    for path in paths:
-        file, _ = locate(path, Path("."))
-        found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
+    return {entry["file"]: entry["sha256"] for entry in map(described, paths)}
 
 
 def few_structures(count: int) -> str:

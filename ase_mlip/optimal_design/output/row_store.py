@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from ...progress.form import Progress
-from ...provenance import plain, write_atomically
+from ...provenance import plain, structure_content, write_atomically
 from ..rows.source import RowSource
 from ..rows.structure_rows import Rows
 
@@ -75,7 +75,5 @@ class RowStore:
         write_atomically(self._path(atoms), stream.getvalue())
 
     def _path(self, atoms: Atoms) -> Path:
-        content = hashlib.sha256(self._settings)
-        for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-            content.update(np.ascontiguousarray(part).tobytes())
-        return self.folder / f"{content.hexdigest()[:32]}.npz"
+        digest = hashlib.sha256(self._settings + structure_content(atoms)).hexdigest()
+        return self.folder / f"{digest[:32]}.npz"

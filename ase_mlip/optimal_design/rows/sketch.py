@@ -8,10 +8,8 @@ central differences give (:mod:`.feature_sums`); so no derivative of the feature
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +19,7 @@ from ... import __version__
 from ...calculators.arguments import resolve_model
 from ...errors import MLIPError, StructureError
 from ...model_file.model import Model
+from ...provenance import file_sha256
 from ...rotations.averaging import Averaging
 from ...rotations.schemes import find_averaging
 from .feature_sums import DISPLACEMENT, STRAIN, FeatureSums
@@ -99,7 +98,7 @@ def sketch_settings(model: Model, directions: int | None, seed: int, labels: Seq
     """What rows of :func:`sketch_rows` depend on beside their structure, ready for JSON."""
     averaging = averaging_of(model, None)
     return {
-        "model_sha256": hashlib.sha256(Path(model.path).read_bytes()).hexdigest(),
+        "model_sha256": file_sha256(model.path),
         "rotations": averaging.rotations.tolist(),
         "weights": averaging.weights.tolist(),
         "directions": directions,

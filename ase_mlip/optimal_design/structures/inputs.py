@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from ...data.frames import as_list, locate
+from ...data.frames import as_list, described
 from ...errors import DataError
 from ..settings import DesignSettings, costs_of
 from .pool import Frame, Rejected, Structures, places_of, read_frames_of, require_apart, set_aside
@@ -133,9 +131,4 @@ def _described(role: str, what: Structures | None) -> list[dict[str, str]]:
     if what is None or isinstance(what, Atoms):
         return []
     paths = [item for item in as_list(what) if not isinstance(item, Atoms)]
-    found = []
-    for path in paths:
-        file, index = locate(path, Path("."))
-        entry = {"role": role, "file": str(path), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-        found.append(entry if index == ":" else {**entry, "slice": index})
-    return found
+    return [{"role": role} | described(path) | {"file": str(path)} for path in paths]

@@ -1,4 +1,7 @@
-"""Many structures in one call: the results of single ones, batches of any size."""
+"""Many structures in one call: the results of single ones, batches of any size.
+
+It also tests `batch_limit`.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""The doctor's findings for sound and for broken installations."""
+"""The doctor's findings for sound and for broken installations.
+
+It also tests `finding`, `requirements`.
+"""
 
 import dataclasses
 import importlib.metadata
@@ -204,8 +207,10 @@ def test_what_installs_an_extra_names_packages_that_an_index_has():
     for extra in requirements.extras():
         assert "ase-mlip" not in requirements.install_command(extra)
     root = Path(requirements.__file__).parents[3]
-    written = ("ase_mlip/**/*.py", "lammps_plugin/*.*", "csrc/**/*.*", "benchmarks/*.py", "examples/**/*.*",
-               "tests/adapters/*.py", "docs/*.md", "*.md", "Makefile", "CMakeLists.txt")  # fmt: skip
+    written = (
+        *("ase_mlip/**/*.py", "lammps_plugin/**/*.*", "csrc/**/*.*", "benchmarks/*.py", "examples/**/*.*"),
+        *("tests/adapters/*.py", "docs/*.md", "*.md", "Makefile", "CMakeLists.txt"),
+    )
     texts = [path for pattern in written for path in root.glob(pattern) if path.suffix != ".pt"]
     assert {"README.md", "pair_mlip.cpp", "Makefile"} <= {path.name for path in texts}
     for path in texts:

@@ -1,4 +1,7 @@
-"""``ase-mlip relax``: what it writes and prints, that it goes on past failures and where it was ended."""
+"""``ase-mlip relax``: what it writes and prints, that it goes on past failures and where it was ended.
+
+It also tests `relaxation.store`.
+"""
 
 import errno
 import json

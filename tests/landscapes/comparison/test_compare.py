@@ -1,4 +1,7 @@
-"""Models side by side: ranks that are known from how the files were made, and files that do not belong."""
+"""Models side by side: ranks that are known from how the files were made, and files that do not belong.
+
+It also tests `files`, `pictures.compare`.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""Supercells: as wide as the model reaches, compact whatever the cell, with the crystal's symmetry."""
+"""Supercells: as wide as the model reaches, compact whatever the cell, with the crystal's symmetry.
+
+It also tests `cells`.
+"""
 
 import re
 import warnings

@@ -2,6 +2,8 @@
 
 ``data/schema_1_*.pt`` and their numbers were written by version 0.1.0 with the networks of ``toy.py`` and an
 s-NNP with random weights.
+
+It also tests `first_contract`.
 """
 
 import json

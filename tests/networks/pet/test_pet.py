@@ -1,4 +1,7 @@
-"""PET: its parts against independent implementations, its blocks against the whole, its range."""
+"""PET: its parts against independent implementations, its blocks against the whole, its range.
+
+It also tests `hypers`, `layers`, `outputs`, `transformer`.
+"""
 
 import time
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""s-NNP: the formula written out, finite differences, second derivatives, and what the contract asks for."""
+"""s-NNP: the formula written out, finite differences, second derivatives, and what the contract asks for.
+
+It also tests `hypers`, `parts`.
+"""
 
 import itertools
 

@@ -1,4 +1,7 @@
-"""The compiled operators of an s-NNP, for energies and for training, against the differentiable path."""
+"""The compiled operators of an s-NNP, for energies and for training, against the differentiable path.
+
+It also tests `training`.
+"""
 
 import subprocess
 from inspect import signature
@@ -198,7 +201,7 @@ def test_threads_share_the_arrays_of_atoms(tmp_path):
     program, root = tmp_path / "test_snnp_threads", Path(__file__).parents[3]
     flags = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-pthread"]
     flags += ["-I", str(_build.source_folder()), "-I", str(root / "lammps_plugin")]
-    sources = [str(root / "tests/cpp/test_snnp_threads.cpp"), str(root / "lammps_plugin/threads.cpp")]
+    sources = [root / "tests/cpp/test_snnp_threads.cpp", root / "lammps_plugin/native_snnp/threads.cpp"]
     subprocess.run([_build.require_compiler(), *flags, *sources, "-o", str(program)], check=True)
     result = subprocess.run([program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout

@@ -1,5 +1,8 @@
 """The information of a set: updates against fresh decompositions, limits without full rank, regression as the
-oracle."""
+oracle.
+
+It also tests `blocks`.
+"""
 
 import numpy as np
 import pytest

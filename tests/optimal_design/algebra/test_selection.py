@@ -1,5 +1,9 @@
 """Selections against all selections of small pools, and the parts they are made of against plain
-evaluation."""
+evaluation.
+
+It also tests `additions`, `criteria`, `exchange.bounds`, `exchange.gains`, `exchange.swaps`, `greedy`,
+`problem`, `sharp_additions`.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Reading a pool: groups, what is set aside and why, what is refused."""
+"""Reading a pool: groups, what is set aside and why, what is refused.
+
+It also tests `inputs`.
+"""
 
 import numpy as np
 import pytest

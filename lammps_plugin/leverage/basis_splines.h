@@ -1,0 +1,54 @@
+#pragma once
+// What basis_sums.h needs of the banks of an s-NNP for every centre, in float or double.
+
+#include "../../csrc/simd/aligned.h"
+#include "../../csrc/snnp/basis.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace mlip {
+
+using ase_mlip::simd::Numbers;
+
+template <typename T> struct BasisSplines {
+    using Bank = ase_mlip::snnp::training::Bank;
+    static constexpr int64_t L = ase_mlip::snnp::basis::kMostLanes; // filters of a block
+
+    struct Knots {
+        T origin, inverse, last; // the first one, 1 over their distance, the number of the last piece
+    };
+    std::vector<Knots> knots[4]; // of the cases of phi, rho, f and g
+    Numbers<T> f;                // the polynomials of its pieces, [cases, pieces, blocks, 4, lanes]
+
+    explicit BasisSplines(const ase_mlip::snnp::training::Tables& tables) : f(powers_of(tables.banks[2])) {
+        for (int number = 0; number < 4; ++number) {
+            const Bank& bank = tables.banks[number];
+            for (const double* grid = bank.grid; grid != bank.grid + 3 * bank.cases; grid += 3) {
+                knots[number].push_back({T(grid[0]), T(1.0 / grid[1]), T(grid[2] - 1.0)});
+            }
+        }
+    }
+
+    static int64_t pieces(const Bank& bank) { return bank.size - ase_mlip::snnp::basis::kZeroTail; }
+
+  private:
+    static Numbers<T> powers_of(const Bank& bank) {
+        const int64_t stride = bank.blocks() * L, count = bank.cases * pieces(bank);
+        Numbers<T> powers(count * 4 * stride);
+        for (int64_t k = 0; k < count * stride; ++k) {
+            const int64_t which = k / (pieces(bank) * stride), piece = k / stride % pieces(bank),
+                          filter = k % stride;
+            const double* c = bank.coefficients.data() + bank.row(which, piece) + filter;
+            const double c0 = c[0], c1 = c[stride], c2 = c[2 * stride], c3 = c[3 * stride];
+            T* to = powers.data() + (k / stride * stride + filter / L * L) * 4 + filter % L;
+            to[0] = T((c0 + 4.0 * c1 + c2) / 6.0);
+            to[L] = T((c2 - c0) / 2.0);
+            to[2 * L] = T((c0 - 2.0 * c1 + c2) / 2.0);
+            to[3 * L] = T((c3 - c0 + 3.0 * (c1 - c2)) / 6.0);
+        }
+        return powers;
+    }
+};
+
+} // namespace mlip
