@@ -26,6 +26,7 @@ from ase_mlip.pictures.compare import plot_comparison
 from ase_mlip.pictures.designs.panels import plot_design
 from ase_mlip.pictures.landscape import plot_landscape
 from ase_mlip.pictures.md import plot_stability
+from ase_mlip.pictures.parity import plot_parity
 from ase_mlip.relaxation.result import RelaxResult
 from ase_mlip.report.validate import ValidationResult
 from ase_mlip.stability.result import StabilityResult
@@ -77,8 +78,10 @@ def pictures(
     return [*figures, plots.plot_md(run), plot_stability(runs)]
 
 
-def pictures_of_models(rise: Landscape, compared: Comparison, chosen: DesignResult) -> list[Figure]:
-    return [plot_landscape(rise), plot_comparison(compared), plot_design(chosen)]
+def pictures_of_models(
+    rise: Landscape, compared: Comparison, chosen: DesignResult, errors: EvaluationResult
+) -> list[Figure]:
+    return [plot_parity(errors), plot_landscape(rise), plot_comparison(compared), plot_design(chosen)]
 
 
 def on_models(model: Model, frames: list[Atoms]) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .drawn import Parity
 from .plots import _figure
-
-if TYPE_CHECKING:
-    from ..checks.evaluate import EvaluationResult
 
 MAX_COLORS = 10  # groups or elements; more of them share one colour
 # Only the axes of the energy are in a larger unit than its error: binding energies are of some eV.
@@ -24,7 +20,7 @@ UNITS = {
 }
 
 
-def plot_parity(result: EvaluationResult) -> Figure:
+def plot_parity(result: Parity) -> Figure:
     """A panel for each quantity that was compared; colours are groups, or of forces without them elements."""
     names = [name for name in UNITS if len(result.parity.get(name, ()))]
     with _figure((4.0 * len(names), 4.1)) as figure:
@@ -36,7 +32,7 @@ def plot_parity(result: EvaluationResult) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, result: EvaluationResult, name: str) -> None:
+def _panel(axes: Axes, result: Parity, name: str) -> None:
     """One quantity: points by their owners, the diagonal, the RMSE in the title, equal axes."""
     unit, scale, error_unit, factor, digits = UNITS[name]
     points = scale * result.parity[name]
@@ -58,7 +54,7 @@ def _panel(axes: Axes, result: EvaluationResult, name: str) -> None:
     axes.locator_params(nbins=5)
 
 
-def _owners(result: EvaluationResult, name: str) -> tuple[np.ndarray, list[str]]:
+def _owners(result: Parity, name: str) -> tuple[np.ndarray, list[str]]:
     """Whom each point belongs to, and in what order; nobody where there are too many or only one."""
     if len(result.groups) > 1:
         owners, labels = result.parity_groups[name], list(result.groups)

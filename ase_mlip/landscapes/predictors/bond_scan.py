@@ -227,7 +227,7 @@ def scan_errors(calculator: BaseCalculator, reference: Sequence[Atoms]) -> ScanE
     frames = list(reference)
     if len(frames) < 2 or any(frame.calc is None or "energy" not in frame.calc.results for frame in frames):
         raise MLIPError(f"`reference`: expected at least two frames with energies, got {len(frames)} frames")
-    found = predictions(calculator, frames, ["energy", "forces"], False)
+    found = predictions(calculator, frames, ["energy", "forces"])
     theirs = np.array([frame.calc.results["energy"] for frame in frames])
     mine = np.array([result["energy"] for result in found])
     lowest = int(theirs.argmin())
