@@ -198,6 +198,7 @@ def training_size(store: Store, kind: str, data: Path) -> int:
 
 def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int, data: Path) -> Path:
     """A potential trained on the first n frames."""
+    from ase_mlip.progress.bars import bar
     from ase_mlip.training.train import train
 
     def compute() -> str:
@@ -213,7 +214,9 @@ def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int
                 optimizer=EPOCHS[kind],
             )
         )
-        return str(train(path, resume=(folder / "checkpoint.safetensors").exists()))
+        there = (folder / "checkpoint.safetensors").exists()
+        with bar("epoch") as progress:
+            return str(train(path, resume=there, progress=progress, dynamics=0.0))
 
     return store.file(label, "train", compute)
 

@@ -103,9 +103,12 @@ def rounded(value: Any) -> Any:
 def healed(store: Store, case: str, run: Path) -> dict[str, Any]:
     """The document of ``ase-mlip stabilize``; goes on from a checkpoint that is there."""
     from ase_mlip import stabilize
+    from ase_mlip.progress.bars import bar
 
     def compute() -> dict[str, Any]:
-        return stabilize(run, resume=(run.parent / "stable" / "checkpoint.safetensors").exists()).document
+        there = (run.parent / "stable" / "checkpoint.safetensors").exists()
+        with bar("epoch") as progress:
+            return stabilize(run, resume=there, progress=progress).document
 
     return store.step(case, "stabilize", compute)
 
@@ -154,10 +157,13 @@ def errors(model: Path, frames: Path) -> dict[str, float]:
 
 def further(folder: Path, model: Path, data: Path, n: int, epochs: int, optimizer: str = "") -> str:
     """Plain training from the weights of ``model``."""
+    from ase_mlip.progress.bars import bar
     from ase_mlip.training.train import train
 
     path = folder / "further" / "train.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     given = {"model": beside(model, path.parent), "data": beside(data, path.parent)}
     path.write_text(FURTHER.format(n=n, epochs=epochs, optimizer=optimizer, **given))
-    return str(train(path, resume=(path.parent / "checkpoint.safetensors").exists()))
+    there = (path.parent / "checkpoint.safetensors").exists()
+    with bar("epoch") as progress:
+        return str(train(path, resume=there, progress=progress, dynamics=0.0))

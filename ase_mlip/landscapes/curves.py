@@ -16,11 +16,11 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import ArgumentError
+from ..progress.form import Progress, told
 from ..provenance import difference, refuse_other_settings, write_atomically
 from .directions import direction
 from .weights import Weights
 
-Progress = Callable[[int, int], None]
 Losses = Callable[[], tuple[float, float]]
 PLANE_POINTS = 25  # along each axis, at most: a plane costs the square
 SECONDS = 1.0  # between two writes of what was computed
@@ -148,12 +148,12 @@ def compute(
     Parameters
     ----------
     losses: gives (L_E, L_F) with the weights as they are
-    progress: called as progress(done, total)
+    progress: called as ``progress(done, total, stage)``
     """
     points = plan.points()
     done = sum(name in computed.points for name in points)
-    if progress is not None:
-        progress(done, len(points))
+    progress = told(progress)
+    progress(done, len(points), "")
     drawn: dict[int, Tensor] = {}
     try:
         with weights.kept():
@@ -171,8 +171,7 @@ def compute(
                 weights.move(values)
                 computed.keep(name, losses())
                 done += 1
-                if progress is not None:
-                    progress(done, len(points))
+                progress(done, len(points), "")
     finally:
         computed.write()
 

@@ -9,7 +9,6 @@ of the energy; under a stress the stress-strain coefficients differ from it by t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +29,7 @@ from ..crystals import (
     with_calculator,
 )
 from ..errors import ArgumentError, StructureError
+from ..progress.form import Progress, told
 from ..provenance import plain
 from ..relaxation.relax import relax
 from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
@@ -170,7 +170,7 @@ def elastic_constants(
     symmetrize: Scheme | None = None,
     impose_symmetry: bool = True,
     symprec: float = 1e-2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     symmetry: None = None,
 ) -> ElasticResult:
     """Stiffness of a crystal from its stresses under small strains, one Voigt component at a time.
@@ -201,7 +201,7 @@ def elastic_constants(
         tolerance for that group, Å; networks that are not equivariant relax to crystals that have it
         approximately only
     progress : callable, optional
-        called as ``progress(done, total)`` after each strain
+        called as ``progress(done, total, stage)`` after each strain, see :mod:`ase_mlip.progress`
     symmetry : None
         refused; the name that ``impose_symmetry`` had
 
@@ -236,6 +236,7 @@ def elastic_constants(
     """
     remedy = 'the average of the stiffness is `impose_symmetry`, that of the model `symmetrize="crystal"`'
     refuse_symmetry(symmetry, "elastic_constants", remedy)
+    progress = told(progress)
     work = structure_with_calculator(atoms, calculator, "elastic_constants", dtype="float64")
     require_crystal(work, "elastic_constants")
     average_model(work, symmetrize, "elastic_constants", symprec, strained=True)
@@ -259,8 +260,7 @@ def elastic_constants(
                 work, size * np.eye(6)[component], clamped, strained_fmax, steps, optimizer
             )
             converged = converged and reached
-            if progress is not None:
-                progress(component * strains + n + 1, 6 * strains)
+            progress(component * strains + n + 1, 6 * strains, "")
     stiffness, fit_error = _slopes(sizes, stresses)
     measured = symmetric(stiffness)
     final = measured if rotations is None else average_over(measured, rotations)

@@ -8,7 +8,6 @@ Phys. Soc. A 65, 349 (1952)); the modulus of the relaxed one is Reuss's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ from ..crystals import (
     warn_of_single_precision,
 )
 from ..errors import ArgumentError, StructureError
+from ..progress.form import Progress, told
 from ..provenance import plain
 from ..relaxation.relax import relax
 
@@ -148,7 +148,7 @@ def equation_of_state(
     keep_shape: bool = False,
     symmetrize: Scheme | None = None,
     symprec: float = SYMPREC,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EOSResult:
     """Energies of a crystal at scaled volumes, and the equation of state through them.
 
@@ -176,7 +176,7 @@ def equation_of_state(
     symprec : float
         tolerance for the crystal's symmetry, Å
     progress : callable, optional
-        called as ``progress(done, total)``
+        called as ``progress(done, total, stage)`` after each volume, see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -208,6 +208,7 @@ def equation_of_state(
     >>> print(f"{found.bulk_modulus:.0f} GPa")
     89 GPa
     """
+    progress = told(progress)
     work = structure_with_calculator(atoms, calculator, "equation_of_state", dtype="float64")
     require_crystal(work, "equation_of_state")
     average_model(work, symmetrize, "equation_of_state", symprec, strained=True)
@@ -235,8 +236,7 @@ def equation_of_state(
         computed.append(volume)
         energies.append(energy)
         converged = converged and reached
-        if progress is not None:
-            progress(done + 1, volumes)
+        progress(done + 1, volumes, "")
     fitted = _fit(np.array(computed), np.array(energies), len(work))
     return EOSResult(**fitted, shape=shape, converged=converged, averaging=averaging_of(work.calc))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from torch import Tensor
 
+from ..progress.form import Progress, told
 from ..stability.survival import survival
 from . import gradients
 from .inputs import Inputs
@@ -37,12 +38,12 @@ class RealWork:
         config: StabilizeConfig,
         inputs: Inputs,
         sampler: Sampler,
-        report: Callable[[str, float], None] | None = None,
+        progress: Progress | None = None,
         judging: Sampler | None = None,
     ):
         self.config, self.inputs, self.sampler = config, inputs, sampler
         self._judging = judging or sampler  # of the [evaluation] table's runs
-        self._report = report or (lambda phase, done: None)
+        self._progress = told(progress)
         trainable, data = inputs.trainable, inputs.data
         self.learner = Learner(
             trainable,
@@ -71,7 +72,7 @@ class RealWork:
             seeds(self.config.seed, TRAINING, epoch, len(walkers)),
             simulation.time,
             simulation.unstable_fraction,
-            lambda done: self._report("simulation", done),
+            lambda done, total, _stage: self._progress(done, total, "simulation"),
         )
 
     def learn(self, tracks: Sequence[Track], learning_rate: float, limits: dict[str, float]) -> Learned:
@@ -138,7 +139,7 @@ class RealWork:
             seeds(self.config.seed, purpose, 0, evaluation.replicas),
             evaluation.time,
             1.0,
-            lambda done: self._report(f"{name} runs", done),
+            lambda done, total, _stage: self._progress(done, total, f"{name} runs"),
         )
 
 

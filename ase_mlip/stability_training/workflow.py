@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ..building import _ops
 from ..building.device import on_first_that_works
 from ..folder_lock import locked
-from ..provenance import structures_sha256
+from ..pictures.plots import save_figure
+from ..pictures.stabilize import plot_stabilize
+from ..progress.form import Progress, told
+from ..provenance import plain, structures_sha256
 from ..training.checkpoint import refuse_earlier_run
 from ..training.export import evaluate_samples
 from ..training.train import write_metrics
@@ -48,9 +48,20 @@ class StabilizeResult:
     exported: Path | None
     document: dict[str, Any]
 
+    def to_dict(self) -> dict:
+        """What ``stabilize.json`` holds."""
+        return plain(self.document)
+
+    def plot(self, path: str | Path) -> None:
+        """Draw survival gained against force error paid, and lifetimes of test starts, into a PNG file."""
+        save_figure(plot_stabilize(self.document), path)
+
 
 def stabilize(
-    path: str | Path, resume: bool = False, progress: bool = True, sampler: Sampler | None = None
+    path: str | Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    sampler: Sampler | None = None,
 ) -> StabilizeResult:
     """Run the StABlE training that the TOML file describes, or continue it.
 
@@ -64,8 +75,9 @@ def stabilize(
         the TOML file
     resume : bool
         continue from the last checkpoint; the history is that of an uninterrupted run
-    progress : bool
-        whether bars are shown
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` with epochs; stage says how far a phase of the present
+        one is, or what came of the last one; see :mod:`ase_mlip.progress`
     sampler : Sampler, optional
         dynamics in the place of those of ``[simulation]``
 
@@ -85,6 +97,7 @@ def stabilize(
     """
     path = Path(path)
     config = read_settings(path)
+    epochs = _Epochs(progress, config.learning.epochs)
     output = path.parent / config.output
     with locked(output):
         checkpoint = output / CHECKPOINT
@@ -94,11 +107,10 @@ def stabilize(
             torch.set_num_threads(config.threads)
         device = on_first_that_works(config.device, lambda one: torch.zeros(1, device=one).device)
         inputs = read_inputs(config, path.parent, str(device))
-        with _bar(progress) as show:
-            dynamics = sampler or EngineSampler(config.simulation, config.criteria)
-            work = RealWork(config, inputs, dynamics, show, sampler or _judging(config))
-            state = _run(config, inputs, work, output, progress)
-            return _finish(config, inputs, work, state, output)
+        dynamics = sampler or EngineSampler(config.simulation, config.criteria)
+        work = RealWork(config, inputs, dynamics, epochs.phase, sampler or _judging(config))
+        state = _run(config, inputs, work, output, epochs)
+        return _finish(config, inputs, work, state, output)
 
 
 def _judging(config: StabilizeConfig) -> Sampler:
@@ -111,7 +123,7 @@ def _judged(config: StabilizeConfig) -> SimulationConfig:
     return replace(config.simulation, record_interval=interval)
 
 
-def _run(config: StabilizeConfig, inputs: Inputs, work: RealWork, output: Path, progress: bool) -> LoopState:
+def _run(config: StabilizeConfig, inputs: Inputs, work: RealWork, output: Path, epochs: _Epochs) -> LoopState:
     """All epochs, from the checkpoint on."""
     state = LoopState(work.first_walkers(), config.learning.learning_rate)
     unchanging, checkpoint = _unchanging(config, inputs), output / CHECKPOINT
@@ -122,16 +134,14 @@ def _run(config: StabilizeConfig, inputs: Inputs, work: RealWork, output: Path, 
         save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
     if state.points[0].failures == 0:
         state.ended = _never_fails(config)
-    epochs = config.learning.epochs
-    with tqdm(total=epochs, initial=state.epoch, disable=not progress, unit="epoch") as bar:
-        while state.ended is None:
-            row = run_epoch(state, work, config.learning, config.evaluation.every)
-            save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
-            write_metrics(output / report.TABLE, state.history)
-            bar.update()
-            forces, energy = (1000.0 * row[f"validation_{name}_mae"] for name in ("forces", "energy"))
-            errors = f"MAE {forces:.1f} meV/Å, {energy:.1f} meV/atom"
-            bar.set_postfix_str(f"unstable {row['unstable_fraction']:.2f}, {errors}")
+    epochs.reached(state.epoch)
+    while state.ended is None:
+        row = run_epoch(state, work, config.learning, config.evaluation.every)
+        save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
+        write_metrics(output / report.TABLE, state.history)
+        forces, energy = (1000.0 * row[f"validation_{name}_mae"] for name in ("forces", "energy"))
+        errors = f"MAE {forces:.1f} meV/Å, {energy:.1f} meV/atom"
+        epochs.reached(state.epoch, f"unstable {row['unstable_fraction']:.2f}, {errors}")
     return state
 
 
@@ -313,16 +323,16 @@ def _unchanging(config: StabilizeConfig, inputs: Inputs) -> dict[str, Any]:
     return parts
 
 
-@contextmanager
-def _bar(progress: bool) -> Iterator[Any]:
-    """A second bar for the phases of an epoch: a function of the phase and the fraction done."""
-    with tqdm(
-        total=100, disable=not progress, position=1, leave=False, bar_format="{desc}: {n:.0f} %"
-    ) as bar:
+class _Epochs:
+    """Tells how many epochs are done, and how far the phase of the present one is, as its stage."""
 
-        def show(phase: str, done: float) -> None:
-            bar.set_description_str(phase, refresh=False)
-            bar.n = round(100.0 * done)
-            bar.refresh()
+    def __init__(self, progress: Progress | None, epochs: int):
+        self._tell, self._epochs, self._done = told(progress), epochs, 0
 
-        yield show
+    def reached(self, epoch: int, stage: str = "") -> None:
+        self._done = epoch
+        self._tell(epoch, self._epochs, stage)
+
+    def phase(self, done: int, total: int, stage: str) -> None:
+        """As a :data:`Progress`, of one phase."""
+        self._tell(self._done, self._epochs, f"{stage} {100 * done // max(total, 1)} %")

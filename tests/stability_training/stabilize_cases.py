@@ -123,7 +123,7 @@ class MadeUp:
             failure = Failure(lived, 100, "close contact", "made up") if lived < time else None
             tracks.append(Track(start, samples[-1], samples, min(lived, time), failure))
         if progress is not None:
-            progress(1.0)
+            progress(len(tracks), len(tracks), "")
         return tracks
 
     @staticmethod

@@ -123,12 +123,10 @@ def run(folder: Path, learning: str) -> Path:
 
 
 def test_a_run_stays_within_its_budget_where_it_left_it_before(tmp_path):
-    without = stabilize(
-        run(tmp_path / "without", "backtracking = false"), progress=False, sampler=MadeUp(gain=0.0)
-    ).document
+    without = stabilize(run(tmp_path / "without", "backtracking = false"), sampler=MadeUp(gain=0.0)).document
     assert without["ended"] == BUDGET and without["epochs"] == 1
     path = run(tmp_path / "with", "final_fraction = 1e-5")
-    found = stabilize(path, progress=False, sampler=MadeUp(gain=0.0)).document
+    found = stabilize(path, sampler=MadeUp(gain=0.0)).document
     assert found["epochs"] > 1
     for name, key in (("forces", "force_error_limit"), ("energy", "energy_error_limit")):
         assert max(row[f"validation_{name}_mae"] for row in found["history"]) <= found[key]
@@ -138,8 +136,8 @@ def test_a_run_stays_within_its_budget_where_it_left_it_before(tmp_path):
 
     path = run(tmp_path / "killed", "final_fraction = 1e-5")
     with interrupted_at_save(workflow):
-        stabilize(path, progress=False, sampler=MadeUp(gain=0.0))
-    again = stabilize(path, resume=True, progress=False, sampler=MadeUp(gain=0.0)).document
+        stabilize(path, sampler=MadeUp(gain=0.0))
+    again = stabilize(path, resume=True, sampler=MadeUp(gain=0.0)).document
     assert again["history"] == found["history"]
 
 

@@ -21,6 +21,7 @@ from ase_mlip import MLIPCalculator
 from ase_mlip.cli.program import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
 from ase_mlip.model_file.model import load_model
+from ase_mlip.pictures.stabilize import plot_stabilize
 from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.inputs import read_inputs
 from ase_mlip.stability_training.samplers import EngineSampler
@@ -41,7 +42,7 @@ def history(folder) -> list[dict]:
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     path = prepare(folder, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
-    return folder, stabilize(path, progress=False, sampler=MadeUp())
+    return folder, stabilize(path, sampler=MadeUp())
 
 
 def test_a_run_exports_a_potential_that_says_where_it_comes_from(finished):
@@ -108,34 +109,47 @@ def test_files_are_written_as_the_run_file_names_them(finished):
         assert str(folder).encode() not in content
 
 
+def test_the_result_is_that_document_and_a_picture(finished, tmp_path):
+    folder, result = finished
+    assert result.to_dict() == json.loads((folder / "out" / "stabilize.json").read_text())
+    result.plot(tmp_path / "healed.png")
+    assert (tmp_path / "healed.png").read_bytes()[:4] == b"\x89PNG"
+    front, survival = plot_stabilize(result.document).axes
+    stars = [line for line in front.lines if line.get_marker() == "*"]
+    chosen, first = result.document["chosen"], result.document["points"][0]
+    assert stars[0].get_ydata()[0] == pytest.approx(chosen["mean_survival"] / first["mean_survival"])
+    assert survival.get_xlim()[1] == result.document["evaluation_time"]
+
+
 def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
     folder, result = finished
     path = prepare(tmp_path, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
     with interrupted_at_save(workflow):
-        stabilize(path, progress=False, sampler=MadeUp())
+        stabilize(path, sampler=MadeUp())
     with pytest.raises(DataError, match="`resume=True`"):
-        stabilize(path, progress=False, sampler=MadeUp())
-    again = stabilize(path, resume=True, progress=False, sampler=MadeUp())
+        stabilize(path, sampler=MadeUp())
+    again = stabilize(path, resume=True, sampler=MadeUp())
     assert again.document["history"] == result.document["history"]
     assert again.document["points"] == result.document["points"]
     assert history(tmp_path) == history(folder)
     text = path.read_text().replace("temperature_K = 600.0", "temperature_K = 700.0")
     path.write_text(text)
     with pytest.raises(DataError, match="`simulation.temperature_K` was 600.0 and is 700.0"):
-        stabilize(path, resume=True, progress=False, sampler=MadeUp())
+        stabilize(path, resume=True, sampler=MadeUp())
 
 
 def test_a_model_that_never_fails_says_so_and_nothing_is_exported(tmp_path):
     sampler = MadeUp(first=100.0)
-    result = stabilize(prepare(tmp_path), progress=False, sampler=sampler)
+    result = stabilize(prepare(tmp_path), sampler=sampler)
     assert result.exported is None
     assert "never fails" in result.verdict and "nothing was exported" in result.verdict
     assert sampler.calls == 1
+    result.plot(tmp_path / "nothing.png")  # where the potential stands, and the budget
     assert not (tmp_path / "out" / "healed.pt").exists()
 
 
 def test_nothing_is_exported_where_nothing_gets_better(tmp_path):
-    result = stabilize(prepare(tmp_path), progress=False, sampler=MadeUp(gain=0.0))
+    result = stabilize(prepare(tmp_path), sampler=MadeUp(gain=0.0))
     assert result.exported is None
     assert "Nothing was exported" in result.verdict
     assert not (tmp_path / "out" / "healed.pt").exists()
@@ -206,12 +220,12 @@ def test_starts_of_other_systems_or_outside_the_data_are_refused(tmp_path):
         change(changed[0])
         write(tmp_path / "starts.xyz", changed)
         with pytest.raises(StructureError, match=message):
-            stabilize(path, progress=False, sampler=MadeUp())
+            stabilize(path, sampler=MadeUp())
     shorter = [atoms.copy() for atoms in good]
     del shorter[5][7]
     write(tmp_path / "starts.xyz", shorter)
     with pytest.raises(StructureError, match="frames of one system"):
-        stabilize(path, progress=False, sampler=MadeUp())
+        stabilize(path, sampler=MadeUp())
     assert not (tmp_path / "out").exists()
 
 
@@ -222,7 +236,7 @@ def test_a_reference_of_another_system_is_refused(tmp_path):
         atoms.numbers[0] = 32
     write(tmp_path / "reference.xyz", other)
     with pytest.raises(DataError, match="expected frames of Si8, got GeSi7"):
-        stabilize(path, progress=False, sampler=MadeUp())
+        stabilize(path, sampler=MadeUp())
 
 
 def test_bonds_are_asked_of_systems_with_bonds(tmp_path):
@@ -242,7 +256,7 @@ def test_bonds_are_asked_of_systems_with_bonds(tmp_path):
     write(tmp_path / "train.xyz", data)
     sampler = MadeUp()
     with pytest.raises(StructureError, match="expected a structure with bonds, got none"):
-        stabilize(path, progress=False, sampler=sampler)
+        stabilize(path, sampler=sampler)
     assert sampler.calls == 0
 
 
@@ -254,7 +268,7 @@ def test_two_observables_of_a_kind_stand_beside_each_other(tmp_path):
         for more in ("", "each = true")
     ]
     path.write_text(path.read_text().replace("[criteria]", "\n".join([*tables, "[criteria]"])))
-    document = stabilize(path, progress=False, sampler=MadeUp()).document
+    document = stabilize(path, sampler=MadeUp()).document
     found = document["observables"]
     assert list(found) == ["distances all", "bond lengths", "bond lengths (2)"]
     assert [len(entry["labels"]) for entry in found.values()] == [8, 1, 16]
@@ -268,7 +282,7 @@ def test_a_potential_of_another_family_is_healed_as_it_is_scripted(tmp_path):
     path = prepare(tmp_path, learning="batch_size = 2")
     export_toy(tmp_path / "toy.pt", PairNetwork(species=[8, 14], cutoff=4.0))
     path.write_text(path.read_text().replace('model = "snnp-si"', 'model = "toy.pt"'))
-    result = stabilize(path, progress=False, sampler=MadeUp())
+    result = stabilize(path, sampler=MadeUp())
     assert result.exported is not None, result.verdict
     before, after = load_model(tmp_path / "toy.pt"), load_model(result.exported)
     assert after.info.architecture == before.info.architecture
@@ -322,7 +336,7 @@ def test_a_model_that_fails_at_step_0_is_refused(tmp_path):
             return tracks
 
     with pytest.raises(MLIPError, match="every replica fails at step 0"):
-        stabilize(prepare(tmp_path), progress=False, sampler=Failing())
+        stabilize(prepare(tmp_path), sampler=Failing())
     assert not (tmp_path / "out" / workflow.CHECKPOINT).exists()  # a corrected file needs no --resume
 
 
@@ -335,14 +349,14 @@ def test_replicas_that_fail_before_a_sample_say_what_to_change(tmp_path):
             return tracks
 
     with pytest.raises(MLIPError, match="lower `record_interval`"):
-        stabilize(prepare(tmp_path), progress=False, sampler=Early())
+        stabilize(prepare(tmp_path), sampler=Early())
 
 
 @pytest.mark.parametrize(
     "learning", ['estimator = "local"', 'estimator = "local"\nradius = 2.6', "error_weight = 0.0"]
 )
 def test_other_estimators_run(learning, tmp_path):
-    result = stabilize(prepare(tmp_path, learning=learning), progress=False, sampler=MadeUp())
+    result = stabilize(prepare(tmp_path, learning=learning), sampler=MadeUp())
     rows = result.document["history"]
     assert np.isfinite([row["loss"] for row in rows if "loss" in row]).all()
     assert ("error_loss" in rows[0]) == (learning != "error_weight = 0.0")

@@ -29,7 +29,7 @@ def test_a_training_exports_it(tmp_path, architecture, model, epochs, calibrated
     end = f"{start}\n[design]\nexport = true"
     path, frames = prepare(tmp_path, architecture, model, optimizer=end, epochs=epochs)
     with pytest.warns(RuntimeWarning, match="structures is their worst one.*below 100 structures"):
-        exported = train(path, progress=False)
+        exported = train(path, dynamics=0.0)
     info = read_info(exported)
     record = info.training["leverage"]
     n_train, n_validation = (info.training["data"]["structures"][name] for name in ("train", "validation"))

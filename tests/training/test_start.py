@@ -20,7 +20,7 @@ def first(tmp_path_factory):
     """A short training of an s-NNP on copper."""
     folder = tmp_path_factory.mktemp("first")
     path, _ = prepare(folder, optimizer="linear_start = 0.0", epochs=2)
-    return train(path, progress=False)
+    return train(path, dynamics=0.0)
 
 
 def further(first, folder, init_from, lines="", epochs=1, rate=1e-9):
@@ -40,7 +40,7 @@ def further(first, folder, init_from, lines="", epochs=1, rate=1e-9):
 def test_the_weights_and_reference_energies_are_those_given(kind, first, tmp_path):
     start = first if kind == "file" else first.parent
     path = further(first, tmp_path, start)
-    exported = train(path, progress=False)
+    exported = train(path, dynamics=0.0)
     before, references = load_native(first.parent / "best.safetensors")
     after, same = load_native(exported.parent / "best.safetensors")
     for one, other in zip(before.state_dict().values(), after.state_dict().values(), strict=True):
@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_refused(first, tmp_path):
     with pytest.raises(
         DataError, match="expected weights for all elements of the training data, got none for Ni"
     ):
-        train(path, progress=False)
+        train(path, dynamics=0.0)
 
 
 def test_networks_of_other_families_are_refused(pair_model_path, first, tmp_path):

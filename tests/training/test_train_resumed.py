@@ -24,7 +24,7 @@ from ase_mlip.training.train import train
 def finished(tmp_path_factory) -> Path:
     """A short run, uninterrupted."""
     folder = tmp_path_factory.mktemp("run")
-    train(prepare(folder, epochs=2), progress=False)
+    train(prepare(folder, epochs=2), dynamics=0.0)
     return folder
 
 
@@ -33,13 +33,13 @@ def test_resuming_gives_the_same_losses(kind, tmp_path):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir(), halves.mkdir()
     optimizer = f'kind = "{kind}"'
-    train(prepare(whole, epochs=4, optimizer=optimizer), progress=False)
+    train(prepare(whole, epochs=4, optimizer=optimizer), dynamics=0.0)
     path = prepare(halves, epochs=4, optimizer=optimizer)
     with interrupted_at_save(train_module):
-        train(path, progress=False)
+        train(path, dynamics=0.0)
     with pytest.raises(DataError, match="`resume=True`"):
-        train(path, progress=False)
-    train(path, resume=True, progress=False)
+        train(path, dynamics=0.0)
+    train(path, resume=True, dynamics=0.0)
     assert history(halves) == history(whole)
 
 
@@ -48,7 +48,7 @@ def test_a_killed_run_resumes(tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir(), whole.mkdir()
     path = prepare(killed, epochs=15)
-    code = f"from ase_mlip.training.train import train; train({str(path)!r}, progress=False)"
+    code = f"from ase_mlip.training.train import train; train({str(path)!r}, dynamics=0.0)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
     deadline = time.monotonic() + 120
@@ -58,8 +58,8 @@ def test_a_killed_run_resumes(tmp_path):
     assert process.wait() == -signal.SIGKILL
     done = len(history(killed))
     assert 0 < done < 15
-    train(path, resume=True, progress=False)
-    train(prepare(whole, epochs=15), progress=False)
+    train(path, resume=True, dynamics=0.0)
+    train(prepare(whole, epochs=15), dynamics=0.0)
     assert history(killed) == history(whole)
 
 
@@ -92,7 +92,7 @@ def test_resume_refuses_another_configuration_and_names_the_key(finished, old, n
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of units that do not fit
         with pytest.raises(DataError, match="another configuration") as caught:
-            train(other, resume=True, progress=False)
+            train(other, resume=True, dynamics=0.0)
     assert message in str(caught.value)
 
 
@@ -101,7 +101,7 @@ def test_resume_refuses_other_data_under_the_same_name(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
     write(tmp_path / "copy" / "train.xyz", frames(10, 5))
     with pytest.raises(DataError, match=r"`data.train.0.sha256` was .* and is"):
-        train(tmp_path / "copy" / "run.toml", resume=True, progress=False)
+        train(tmp_path / "copy" / "run.toml", resume=True, dynamics=0.0)
 
 
 def test_what_does_not_matter_may_change_before_resuming(finished, tmp_path):
@@ -111,7 +111,7 @@ def test_what_does_not_matter_may_change_before_resuming(finished, tmp_path):
     path.write_text(
         'description = "another"\nlicense = "MIT"\n' + path.read_text().replace("threads = 1", "threads = 2")
     )
-    model = load_model(train(path, resume=True, progress=False), device="cpu")
+    model = load_model(train(path, resume=True, dynamics=0.0), device="cpu")
     assert model.info.description == "another" and model.info.license == "MIT"
 
 
@@ -120,4 +120,4 @@ def test_resume_refuses_a_foreign_file(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(DataError, match="cannot be read as a training checkpoint"):
-        train(path, resume=True, progress=False)
+        train(path, resume=True, dynamics=0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ...crystals import volume_of
 from ...graph.neighbors import Graph, check_species
 from ...model_file.model import Model
+from ...progress.form import Progress, told
 from ...rotations.averaging import Averaging
 from ...rotations.schemes import find_averaging
 from .residual import uniform_rotations
@@ -66,7 +67,7 @@ def measure(
     schemes: Sequence[str | Averaging] = SCHEMES,
     orientations: int = 100,
     seed: int = 0,
-    progress: Callable[[], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Anisotropy]:
     """The anisotropy that each scheme leaves, over the same uniformly random orientations.
 
@@ -83,7 +84,7 @@ def measure(
     seed : int
         of the orientations
     progress : callable, optional
-        called after every orientation
+        called as ``progress(done, total, stage)`` after each orientation, see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -95,6 +96,7 @@ def measure(
     StructureError
         a structure that the model cannot evaluate
     """
+    progress = told(progress)
     check_species(atoms.numbers, model.info.species)
     graph = model.graph_of(atoms)
     volume = volume_of(atoms)
@@ -105,8 +107,7 @@ def measure(
         samples.append(
             [np.tensordot(weights, values, 1) for values in _by_rotation(model, graph, pool @ rotation)]
         )
-        if progress is not None:
-            progress()
+        progress(len(samples), max(2, orientations), "")
     energies, forces, virials = (np.array(values) for values in zip(*samples, strict=True))
     found = []
     for k, averaging in enumerate(chosen):

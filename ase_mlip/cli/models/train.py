@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..results import answer, talk_on_stderr
 
@@ -28,8 +29,8 @@ def train(run: Path, resume: bool, seconds: float, as_json: bool) -> None:
     """Train and export the potential that RUN (TOML) describes."""
     from ...training.train import train as run_training
 
-    with talk_on_stderr(as_json):
-        exported = run_training(run, resume=resume, dynamics=seconds)
+    with talk_on_stderr(as_json), bar("epoch", {"dynamics": "step"}) as progress:
+        exported = run_training(run, resume=resume, progress=progress, dynamics=seconds)
     document, lines = {"exported": str(exported), "dynamics": None}, [f"exported {exported}"]
     if seconds > 0.0:
         from ...training.dynamics import FILE
