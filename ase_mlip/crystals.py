@@ -9,12 +9,13 @@ import numpy as np
 import spglib
 from ase import Atoms
 
-from .errors import ArgumentError, PrecisionWarning, StructureError
+from .errors import ArgumentError, PrecisionWarning, ResidualWarning, StructureError
 
 SYMPREC = 1e-2  # Å, of structures as files and relaxations leave them
 SYMPRECS = (SYMPREC, 1e-4, 1e-6)  # Å
 SMALLEST_VOLUME = 1e-6  # Å³; a cell with less has none
 MAX_COORDINATE = 1e6  # Å; beyond it an atom has left: float64 loses digits, and cell lists overflow from 1e8
+RESIDUAL = 0.05  # eV/Å; a crystal with larger forces was not relaxed
 ROUNDING = 1e-6  # of numbers that are integers
 FULL = 1e-3  # how far from 1 an occupancy may be that stands for a full site
 ORDERED = "choose which atoms are there, for example in a supercell, and write an ordered structure"
@@ -87,6 +88,30 @@ def warn_of_single_precision(calculator, what: str) -> None:
             f"`{what}` takes small differences of what this model computes in float32, which are rounding in "
             'part; use `dtype="float64"`',
             PrecisionWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_residual(what: str, force: float, stress: float | None = None) -> None:
+    """A ResidualWarning for a crystal that is away from its minimum.
+
+    Parameters
+    ----------
+    what : str
+        the function
+    force : float
+        largest force, eV/Å
+    stress : float, optional
+        largest component, GPa, where it is too large for the function
+    """
+    limit = f"at most {RESIDUAL:g} in a relaxed one"
+    found = [] if force <= RESIDUAL else [f"forces up to {force:.3g} eV/Å ({limit})"]
+    found += [] if stress is None else [f"a stress up to {stress:.3g} GPa"]
+    if found:
+        warnings.warn(
+            f"`{what}` is meant for a crystal at its minimum, got {' and '.join(found)}: the numbers are "
+            "those of the structure as it is; relax it first (`ase_mlip.relax`)",
+            ResidualWarning,
             stacklevel=3,
         )
 

@@ -44,5 +44,9 @@ class SupercellWarning(UserWarning):
     """A supercell in which an atom feels its own periodic image."""
 
 
+class ResidualWarning(UserWarning):
+    """A structure away from its minimum, where one at rest is meant."""
+
+
 class PrecisionWarning(UserWarning):
     """A result that the model's own noise, rounding or anisotropy, does not allow."""

@@ -1,4 +1,7 @@
-"""With what a result was made, whether another was; digests; JSON; files written as a whole or not at all."""
+"""With what a result was made, whether another was; digests; JSON; files written as a whole or not at all.
+
+Long work keeps its finished :class:`Parts`, from which a run that was interrupted or killed goes on.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +27,8 @@ from .errors import DataError
 _CONTENT = ("_document_sha256", "_sha256", "_hashes")  # ends of names whose values stand for contents
 _SHA256 = re.compile("[0-9a-f]{64}")
 LIBRARIES = ("torch", "ase", "phonopy", "spglib", "symfc", "vesin", "numpy", "scipy")
+PARTS_SECONDS = 1.0  # at least, between two writes of finished parts
+PARTS_SHARE = 0.05  # of the time that may go into writing them
 
 
 def versions() -> dict[str, str]:
@@ -137,6 +144,98 @@ def _is_content(value) -> bool:
     if isinstance(value, list):
         return any(map(_is_content, value))
     return isinstance(value, dict) or (isinstance(value, str) and _SHA256.fullmatch(value) is not None)
+
+
+class Parts:
+    """Finished parts of a result by their names, kept in a file until the whole is there.
+
+    A part is what JSON can hold: numbers come back bit by bit, and NaN and infinity as Python writes them.
+    The file is written now and then, so that a killed run loses a second, or a twentieth of its time where
+    writing takes long; used as a context, ``with``, it is also written at the end, whatever ends it.
+
+    Parameters
+    ----------
+    path : Path, optional
+        the file; None keeps the parts in memory only
+    depends_on : mapping, optional
+        all that parts depend on, as JSON has it: those of a file with something else are not taken over
+    overwrite : bool, optional
+        whether a file of something else counts as none, and is replaced
+
+    Attributes
+    ----------
+    found : dict
+        the parts
+    before : int
+        how many of them the file had
+    replaced : str
+        why those of the file were not taken over, "" where they were, or where there is none
+
+    Raises
+    ------
+    DataError
+        for a file of something else, or one that was damaged, without ``overwrite``
+    """
+
+    def __init__(self, path: Path | None = None, depends_on: Mapping | None = None, overwrite: bool = False):
+        self.path, self.found = path, {}
+        self._depends_on = json.loads(json.dumps({} if depends_on is None else depends_on))
+        self._pending, self._duration, self._written = False, 0.0, time.monotonic()
+        self.replaced = ""
+        if path is not None and path.exists():
+            known, parts = _read_parts(path)
+            if not overwrite:
+                refuse_other_settings(path, known, self._depends_on)
+            self.replaced = "something else" if known is None else difference(known, self._depends_on)
+            self.found = {} if self.replaced else parts
+        self.before = len(self.found)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The part of this name, which is computed and kept unless it is there."""
+        if name not in self.found:
+            self.keep(name, compute())
+        return self.found[name]
+
+    def keep(self, name: str, part: Any) -> None:
+        """Keep a part, and write the file if that is due. Raises OSError."""
+        self.found[name], self._pending = part, True
+        if time.monotonic() - self._written > max(PARTS_SECONDS, self._duration / PARTS_SHARE):
+            self.write()
+
+    def write(self) -> None:
+        """Write all parts, all or nothing, if some have come since. Raises OSError."""
+        if self.path is None or not self._pending:
+            return
+        started = time.monotonic()
+        parts = json.dumps(self.found)
+        known = {"depends_on": self._depends_on, "sha256": hashlib.sha256(parts.encode()).hexdigest()}
+        write_atomically(self.path, f'{json.dumps(known)[:-1]}, "parts": {parts}}}\n'.encode())
+        self._pending, self._written = False, time.monotonic()
+        self._duration = self._written - started
+
+    def remove(self) -> None:
+        """Remove the file: the result has everything. Raises OSError."""
+        self._pending = False
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.write()
+
+
+def _read_parts(path: Path) -> tuple[dict | None, dict]:
+    """What the parts of a file depend on, and the parts; None for something else, or where it was damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known, parts = dict(found["depends_on"]), dict(found["parts"])
+        if hashlib.sha256(json.dumps(parts).encode()).hexdigest() != found["sha256"]:
+            return None, {}
+    except (ValueError, KeyError, TypeError):
+        return None, {}
+    return known, parts
 
 
 def write_json(path: Path, document) -> None:

@@ -201,7 +201,7 @@ def trained(recipe: Recipe) -> dict:
     earlier = sum(float(row["seconds"]) for row in _epochs(recipe))  # of a killed call, in real time
     before = time.process_time()
     with bar("epoch") as progress:
-        train(settings, resume=True, progress=progress, dynamics=0.0)
+        train(settings, progress=progress, dynamics=0.0)
     last = _epochs(recipe)[-1]
     found = {
         "cpu_seconds": round(earlier + time.process_time() - before, 1),

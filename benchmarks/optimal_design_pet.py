@@ -59,7 +59,7 @@ def _trained(name: str, seed: int, frames: list, held_out: list) -> tuple[float,
         write(folder / "train.xyz", frames)
         write(folder / "test.xyz", held_out)
         with bar("epoch") as progress:
-            train(_recipe(folder, name, seed), resume=True, progress=progress, dynamics=0.0)
+            train(_recipe(folder, name, seed), progress=progress, dynamics=0.0)
     return _errors(model, held_out)
 
 

@@ -61,7 +61,7 @@ def trained(
     path = folder / "run.toml"
     path.write_text("\n".join(lines) + "\n")
     with bar("epoch") as progress:
-        train(path, resume=True, progress=progress, dynamics=0.0)
+        train(path, progress=progress, dynamics=0.0)
     return folder
 
 

@@ -214,9 +214,8 @@ def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int
                 optimizer=EPOCHS[kind],
             )
         )
-        there = (folder / "checkpoint.safetensors").exists()
         with bar("epoch") as progress:
-            return str(train(path, resume=there, progress=progress, dynamics=0.0))
+            return str(train(path, progress=progress, dynamics=0.0))
 
     return store.file(label, "train", compute)
 

@@ -106,9 +106,8 @@ def healed(store: Store, case: str, run: Path) -> dict[str, Any]:
     from ase_mlip.progress.bars import bar
 
     def compute() -> dict[str, Any]:
-        there = (run.parent / "stable" / "checkpoint.safetensors").exists()
         with bar("epoch") as progress:
-            return stabilize(run, resume=there, progress=progress).document
+            return stabilize(run, progress=progress).document
 
     return store.step(case, "stabilize", compute)
 
@@ -164,6 +163,5 @@ def further(folder: Path, model: Path, data: Path, n: int, epochs: int, optimize
     path.parent.mkdir(parents=True, exist_ok=True)
     given = {"model": beside(model, path.parent), "data": beside(data, path.parent)}
     path.write_text(FURTHER.format(n=n, epochs=epochs, optimizer=optimizer, **given))
-    there = (path.parent / "checkpoint.safetensors").exists()
     with bar("epoch") as progress:
-        return str(train(path, resume=there, progress=progress, dynamics=0.0))
+        return str(train(path, progress=progress, dynamics=0.0))

@@ -24,8 +24,9 @@ from ase_mlip.cli import program as cli
 
 
 def import_all() -> None:
-    names = "calculators.calculator dynamics.md lattice_dynamics.conductivity lattice_dynamics.files "
-    names += "lattice_dynamics.phonons mechanics.elasticity pictures.elastic pictures.plots "
+    names = "calculators.calculator calculators.diagnostics.anisotropy checks.evaluate dynamics.md "
+    names += "lattice_dynamics.conductivity lattice_dynamics.files lattice_dynamics.phonons "
+    names += "mechanics.elasticity mechanics.eos pictures.elastic pictures.plots "
     names += "relaxation.relax stability.runs landscapes.landscape"
     for name in names.split():
         importlib.import_module(f"ase_mlip.{name}")

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..provenance import plain, versions
+from ..provenance import Parts, plain, structures_sha256, versions
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    Checkpoint = str | Path | Parts | None
 
 # what moves no number: where the file is, where it runs, how far a neighbour list reaches beyond the cutoff
 _NO_MATTER = {"model", "members", "device", "skin"}
@@ -41,6 +49,39 @@ def made_with(calculator) -> dict:
     """:func:`identity` and the versions that numbers depend on."""
     known = versions()
     return {"calculator": identity(calculator), "versions": {name: known.get(name) for name in VERSIONS}}
+
+
+def parts_of(checkpoint: Checkpoint, structures: Sequence[Atoms], calculator, **settings) -> Parts:
+    """Finished parts of what ``calculator`` gives for structures, from a file that may be there.
+
+    Where :func:`identity` does not tell everything, as of a foreign calculator, the energy of the first
+    structure counts, too.
+
+    Parameters
+    ----------
+    checkpoint
+        the file; None keeps nothing. :class:`.Parts` are taken as they are: their owner has compared settings
+    structures
+        all of the run
+    **settings
+        what else the parts depend on, as JSON has it
+
+    Warns
+    -----
+    UserWarning
+        for a file of another run, which is replaced, saying what differs
+    """
+    if checkpoint is None or isinstance(checkpoint, Parts):
+        return checkpoint or Parts()
+    known = made_with(calculator) | {"settings": plain(settings)}
+    known["structure_sha256"] = structures_sha256(structures)
+    if not is_known(calculator):
+        known["energy"] = f"{calculator.get_property('energy', structures[0]):.8g}"  # what rounding leaves
+    parts = Parts(Path(checkpoint), known, overwrite=True)
+    if parts.replaced:
+        text = f"`{checkpoint}` holds parts of another run ({parts.replaced}): all are computed anew"
+        warnings.warn(text, UserWarning, stacklevel=3)
+    return parts
 
 
 def is_known(calculator) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedErr
 
 from ..calculators.averaged import average_model, is_crystal
 from ..calculators.calculator import MLIPCalculator
+from ..calculators.identity import parts_of
 from ..crystals import SYMPREC
 from ..data.frames import read_structures
 from ..data.references import ReferenceKeys, Sample, sample_from_atoms
@@ -22,13 +24,15 @@ from ..model_file.model import Model
 from ..pictures.parity import plot_parity
 from ..pictures.plots import save_figure
 from ..progress.form import Progress, told
-from ..provenance import plain
+from ..provenance import Parts, plain
 from ..voigt import COLUMNS, ROWS
 
 if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
+    from ..calculators.identity import Checkpoint
 
 QUANTITIES = ("energy", "forces", "stress")
+TOGETHER = 1000  # structures whose results come from a GPU before they are kept
 
 
 @dataclass
@@ -133,6 +137,7 @@ def evaluate(
     progress: Progress | None = None,
     *,
     symmetrize: Scheme | None = None,
+    checkpoint: Checkpoint = None,
 ) -> EvaluationResult:
     """Compare a potential with the references that come with the structures.
 
@@ -153,6 +158,8 @@ def evaluate(
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes it
         as it is. ``"auto"`` chooses by the first structure. A crystal's point group is that of the
         undisplaced crystal, which is given; cells that it does not map onto themselves are refused
+    checkpoint : str or Path, optional
+        keep the results of finished structures in this JSON file, from which a run that was ended goes on
 
     Returns
     -------
@@ -167,6 +174,11 @@ def evaluate(
         a structure the model cannot evaluate
     MLIPError
         an unknown ``symmetrize``, or ``"crystal"``, since structures with references are displaced
+
+    Warns
+    -----
+    UserWarning
+        for a ``checkpoint`` of another run, whose structures are computed anew
 
     Examples
     --------
@@ -203,7 +215,8 @@ def evaluate(
         _check_species(calculator, named)
     if symmetrize is not None:
         calculator = _averaged(calculator, symmetrize, frames[0])
-    found = predictions(calculator, frames, wanted, progress)
+    with parts_of(checkpoint, frames, calculator, wanted=wanted) as kept:
+        found = predictions(calculator, frames, wanted, progress, kept)
     groups = np.array([str(atoms.info.get(group_key, "")) if group_key else "" for atoms in frames])
     return _summarise(samples, found, groups)
 
@@ -237,30 +250,53 @@ def _check_species(calculator: MLIPCalculator, named: list[tuple[str, Atoms]]) -
 
 
 def predictions(
-    calculator: BaseCalculator, frames: list[Atoms], wanted: list[str], progress: Progress | None = None
+    calculator: BaseCalculator,
+    frames: list[Atoms],
+    wanted: list[str],
+    progress: Progress | None = None,
+    kept: Parts | None = None,
 ) -> list[dict[str, np.ndarray]]:
-    """Energy (eV), forces and stress (Voigt-6), as far as the calculator has them."""
-    if isinstance(calculator, MLIPCalculator):
-        try:
-            return calculator.evaluate(frames, wanted, progress=progress)
-        except PropertyNotImplementedError:  # direct forces without a direct stress
-            return calculator.evaluate(
-                frames, [name for name in wanted if name != "stress"], progress=progress
-            )
-    names = [name for name in wanted if name in calculator.implemented_properties]
-    progress = told(progress)
-    results = []
-    for done, atoms in enumerate(frames):
-        bare = atoms.copy()
-        results.append(
-            {
-                name: np.array(calculator.get_property(name, bare))
-                for name in names
-                if name != "stress" or bare.pbc.all()
-            }
-        )
-        progress(done + 1, len(frames), "")
+    """Energy (eV), forces and stress (Voigt-6), as far as the calculator has them, or as they were kept."""
+    kept, progress = kept or Parts(), told(progress)
+    results: list[dict[str, np.ndarray]] = []
+    while (start := len(results)) < len(frames):
+        known = kept.found.get(f"structure {start}")
+        if known is not None:
+            found = [{name: np.array(value) for name, value in known.items()}]
+        elif isinstance(calculator, MLIPCalculator):
+            found = _some(calculator, frames, start, wanted, whole=kept.path is None)
+        else:
+            found = [_one(calculator, frames[start].copy(), wanted)]
+        for k, one in enumerate(found if known is None and kept.path is not None else ()):
+            part = {name: np.asarray(value).tolist() for name, value in one.items()}
+            kept.keep(f"structure {start + k}", part)
+        results += found
+        progress(len(results), len(frames), "")
     return results
+
+
+def _some(
+    calculator: MLIPCalculator, frames: list[Atoms], start: int, wanted: list[str], whole: bool
+) -> list[dict[str, np.ndarray]]:
+    """Results of frames from ``start`` on: on a CPU of one, on a GPU of many, which it takes together."""
+    on_cpu = calculator.model.device.type == "cpu"
+    some = frames[start:] if whole and not on_cpu else frames[start : start + (1 if on_cpu else TOGETHER)]
+    try:
+        return calculator.evaluate(some, wanted)
+    except PropertyNotImplementedError:  # direct forces without a direct stress
+        return calculator.evaluate(some, [name for name in wanted if name != "stress"])
+    except StructureError as error:  # which counts from the first of those that it was given
+        text = re.sub(r"^structure (\d+)", lambda found: f"structure {start + int(found[1])}", str(error))
+        raise StructureError(text) from None
+
+
+def _one(calculator: BaseCalculator, atoms: Atoms, wanted: list[str]) -> dict[str, np.ndarray]:
+    names = [name for name in wanted if name in calculator.implemented_properties]
+    return {
+        name: np.array(calculator.get_property(name, atoms))
+        for name in names
+        if name != "stress" or atoms.pbc.all()
+    }
 
 
 def _summarise(

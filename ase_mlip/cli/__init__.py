@@ -12,4 +12,4 @@ def main() -> None:
     """The entry point of ``ase-mlip``."""
     from .program import main as run
 
-    run()
+    run(prog_name="ase-mlip")

@@ -251,7 +251,7 @@ def noise_unsaid() -> Iterator[None]:
 
 def say_noise(
     noise: ForceNoise | None, fmax: float, averaging: str, name: str = "", option: str = "--fmax"
-) -> None:
+) -> list[str]:
     """A line on stderr for each kind of noise above ``fmax``, with the options that help.
 
     Parameters
@@ -266,11 +266,20 @@ def say_noise(
         of the structure, where there are several
     option : str, optional
         that says ``fmax``
+
+    Returns
+    -------
+    list of str
+        what was said
     """
     from ..relaxation.force_noise import Remedies, noise_messages
 
     if noise is None:
-        return
+        return []
     remedies = Remedies(option, f"{option} {{:g}}", "--dtype float64", averaging)
-    for message in noise_messages(noise, fmax, remedies):
-        click.echo(f"warning: {f'{name}: ' if name else ''}{message}", err=True)
+    messages = [
+        f"{f'{name}: ' if name else ''}{message}" for message in noise_messages(noise, fmax, remedies)
+    ]
+    for message in messages:
+        click.echo(f"warning: {message}", err=True)
+    return messages

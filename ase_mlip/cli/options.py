@@ -193,11 +193,13 @@ output_file = click.option(
 )  # fmt: skip
 plot = click.option("--plot", is_flag=True, help="Draw the results, too, as a picture in the folder of -o.")
 overwrite = click.option("--overwrite", is_flag=True,
-                         help="Replace results of other settings that are in the folder of -o, or the file "
+                         help="Replace results of other settings that are in the output folder, or the file "
                          "of -o.")  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print the results as one JSON object, and nothing else, on stdout.")  # fmt: skip
-resume = click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
+resume = click.option("--resume", is_flag=True,
+                      help="Only go on with a run: end with an error where the output folder holds "
+                      "none.")  # fmt: skip
 quick = click.option("--quick", is_flag=True,
                      help="Take a first, rough look, with coarse settings and short dynamics.")  # fmt: skip
 

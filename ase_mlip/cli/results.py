@@ -21,6 +21,8 @@ from .wording import argument_name
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ..provenance import Parts
+
 # of options that change no number of a result, and of arguments of which the content counts
 _NOT_IN_RESULTS = {"model", "structure", "structures", "output", "plot", "overwrite", "json", "device"}
 _ENDINGS = (".json", ".extxyz", ".xyz", ".png", ".pdf", ".svg")
@@ -44,6 +46,8 @@ class Results:
         whether stdout gets the JSON document, or the text
     settings : dict or None
         what the results depend on, once :meth:`claim` is called
+    parts : Parts or None
+        what is finished of them, then, in ``NAME.parts.json``; the file goes when all of it is there
     """
 
     name: str
@@ -52,6 +56,7 @@ class Results:
     overwrite: bool
     as_json: bool
     settings: dict | None = None
+    parts: Parts | None = None
 
     def file(self, ending: str) -> Path | None:
         """``FOLDER/NAMEending``, or None where nothing is written."""
@@ -59,6 +64,9 @@ class Results:
 
     def claim(self, document_sha256: str, content, **defaults) -> None:
         """Refuse a folder with results of another model, structure or of other settings, before the work.
+
+        Finished parts of an interrupted run are refused alike, also those of other versions, and taken over
+        where all is the same.
 
         Parameters
         ----------
@@ -77,6 +85,14 @@ class Results:
         self.settings = run_settings(document_sha256, content, **defaults)
         if not self.overwrite:
             refuse_other_results(self.file(".json"), self.settings)
+        from ..calculators.identity import VERSIONS
+        from ..provenance import Parts, versions
+
+        known = versions()
+        depends_on = {"settings": self.settings, "versions": {name: known[name] for name in VERSIONS}}
+        self.parts = Parts(self.file(".parts.json"), depends_on, self.overwrite)
+        if self.parts.before:
+            click.echo(f"going on with what an interrupted run has finished: {self.parts.path}", err=True)
 
     def show(self, document: dict, text: str) -> None:
         """Print the text or the JSON document, and write the latter."""
@@ -88,6 +104,16 @@ class Results:
         if path is not None:
             write_atomically(path, (encoded + "\n").encode())
             click.echo(f"results: {path}", err=True)
+        if self.parts is not None:
+            self.parts.remove()
+
+    def __enter__(self) -> Results:
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Keep the finished parts, unless the results were written."""
+        if self.parts is not None:
+            self.parts.write()
 
     def keep(self, atoms: Atoms) -> None:
         """Write a structure to ``FOLDER/NAME.extxyz``."""
@@ -166,8 +192,11 @@ def output_options(command: Callable) -> Callable:
         if overwrite and output is None:
             raise click.BadParameter("needs a folder with results: -o FOLDER", param_hint="--overwrite")
         name = click.get_current_context().command.name
-        with nullcontext() if output is None else locked(output):
-            command(results=Results(name, output, plot, overwrite, as_json), **others)
+        with (
+            nullcontext() if output is None else locked(output),
+            Results(name, output, plot, overwrite, as_json) as results,
+        ):
+            command(results=results, **others)
 
     for option in (options.as_json, options.overwrite, options.plot, options.output_folder):
         gathered = option(gathered)

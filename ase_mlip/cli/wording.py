@@ -21,6 +21,7 @@ OTHER_NAMES = {
     "phonon_supercell_matrix": "--phonon-supercell",
     "relax_first": "--relax",
     "reference": "--rdf-frames",
+    "structure": "STRUCTURES",
     "supercell_matrix": "--supercell",
     "symmetrize": "SCHEME",
     "temperature_K": "--temperature",
@@ -30,6 +31,7 @@ AMBIGUOUS = {"cell", "forces", "relax"}  # also parts of results or functions: w
 _CHOSEN = {"True": "full", "False": "none", "None": "none"}  # what choices call these
 _VALUED = re.compile(r"`(?:\w+\()?([A-Za-z_]\w*)=([^`]*?)\)?`")
 _ALONE = re.compile(r"`([A-Za-z_]\w*)`")
+_WHOLE = re.compile(r"-?\d+\.0")
 _BRACKETS = re.compile(r" \(`([A-Za-z_][\w.]*)`\)")
 
 
@@ -100,11 +102,20 @@ def _name_of(parameter: click.Parameter) -> str:
 def _with_value(option: click.Parameter, value: str) -> str:
     name = _name_of(option)
     is_flag = isinstance(option, click.Option) and option.is_flag
-    if isinstance(option.type, click.Choice):
-        value = _CHOSEN.get(value, value)
-    if value == "None" or (is_flag and value == "False" and not option.secondary_opts):
+    if isinstance(option.type, click.Choice) and _CHOSEN.get(value) in option.type.choices:
+        value = _CHOSEN[value]
+    if value in ("None", "[]") or (is_flag and value == "False" and not option.secondary_opts):
         return f"no {name}"
     if is_flag:
         return name if value != "False" else max(option.secondary_opts, key=len)
-    words = value.strip("[]()").replace(",", "").replace("'", "") if option.nargs > 1 else value
-    return f"{name} {words}"
+    if option.nargs == 1 and not getattr(option, "multiple", False):
+        return f"{name} {_typed(name, value)}"
+    words = [_typed(name, word.strip(" '\"")) for word in value.strip("[]()").split(",")]
+    return " ".join([name, *words] if option.nargs != 1 else [f"{name} {word}" for word in words])
+
+
+def _typed(name: str, value: str) -> str:
+    """A value as it is typed: 300 for Python's 300.0, and "lebedev:5" for a scheme's name "lebedev 5"."""
+    if name == "--symmetrize":
+        return value.replace(" ", ":", 1)
+    return value.removesuffix(".0") if _WHOLE.fullmatch(value) else value

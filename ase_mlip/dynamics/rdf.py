@@ -96,6 +96,26 @@ class RDFAccumulator:
                 self._counts[name] = self._counts.get(name, 0) + 1
         self.frames += 1
 
+    def state(self) -> dict:
+        """All that is known of the frames, as JSON has it; :meth:`include` takes it."""
+        return {
+            "sums": {name: values.tolist() for name, values in self._sums.items()},
+            "counts": dict(self._counts),
+            "periodic": self._periodic,
+            "species": sorted(self._species),
+            "frames": self.frames,
+        }
+
+    def include(self, state: dict) -> None:
+        """The frames of another accumulator with the same bins."""
+        for name, values in state["sums"].items():
+            self._sums[name] = self._sums.get(name, 0.0) + np.array(values)
+            self._counts[name] = self._counts.get(name, 0) + state["counts"][name]
+        if state["frames"]:
+            self._periodic = state["periodic"]
+        self._species |= set(state["species"])
+        self.frames += state["frames"]
+
     def result(self) -> RDF:
         """The average of the frames so far. Raises StructureError without any."""
         if not self.frames:

@@ -17,9 +17,9 @@ from ..errors import ArgumentError, DataError
 from ..folder_lock import locked
 from ..model_file.model import Model, load_model
 from ..progress.form import Progress
-from ..provenance import difference, file_sha256, hardware, refuse_other_settings, write_json
+from ..provenance import Parts, difference, file_sha256, hardware, refuse_other_settings, write_json
 from . import entropy
-from .curves import PLANE_POINTS, Computed, Plan, compute, of_lines, of_plane, positions
+from .curves import PLANE_POINTS, Plan, compute, of_lines, of_plane, positions
 from .directions import DIRECTIONS
 from .document import read_document
 from .losses import FrameLosses
@@ -143,7 +143,7 @@ def landscape(
     about = _about(loaded, weights)
     work = _Work(weights, losses, plan, settings, about, notes, wanted)
     if output is None:
-        return work.run(Computed({}), progress)
+        return work.run(Parts(), progress)
     with locked(output):
         return work.run_in(Path(output), overwrite, progress)
 
@@ -169,19 +169,19 @@ class _Work:
         """The same with the result, and until then the points, in a folder."""
         path = folder / RESULT
         stored = self._stored(path, overwrite)
-        computed = Computed(self.depends_on, folder / PARTIAL, overwrite)
-        if stored is not None and not computed.points:
-            computed.points = _stored_points(stored, self.plan)
+        computed = Parts(folder / PARTIAL, self.depends_on, overwrite)
+        if stored is not None and not computed.found:
+            computed.found = _stored_points(stored, self.plan)
         found = self.run(computed, progress)
         if stored is not None and self.losses.evaluations == 0:
             found.cost = stored["cost"]
         if stored is not None:
             found.predictors = stored.get("predictors", {}) | found.predictors
         write_json(path, found.to_dict())
-        computed.finished()
+        computed.remove()
         return found
 
-    def run(self, computed: Computed, progress: Progress | None) -> Landscape:
+    def run(self, computed: Parts, progress: Progress | None) -> Landscape:
         wall, cpu = time.monotonic(), time.process_time()
         compute(self.weights, self.losses, self.plan, computed, progress)
         energy, forces = of_lines(computed, self.plan)

@@ -20,6 +20,7 @@ from ..calculators.averaged import average_model, averaging_of
 from ..calculators.inputs import renamed, structure_with_calculator
 from ..checks.installation.requirements import install_command
 from ..crystals import (
+    RESIDUAL,
     largest_force,
     refuse_constraints,
     refuse_random,
@@ -60,7 +61,7 @@ def thermal_conductivity(
     symmetrize: Scheme | None = None,
     symprec: float = 1e-2,
     phonopy_symprec: float = 1e-5,
-    max_residual: float = 0.05,
+    max_residual: float = RESIDUAL,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> ConductivityResult:

@@ -16,7 +16,7 @@ from phonopy import Phonopy
 
 from ..calculators.averaged import refuse_symmetry
 from ..calculators.inputs import renamed
-from ..crystals import largest_force, require_positive, space_group
+from ..crystals import RESIDUAL, largest_force, require_positive, space_group, warn_of_residual
 from ..errors import StructureError
 from ..progress.form import Progress, told
 from .bands import IMAGINARY, band_structure, check_path, frequencies_at
@@ -52,7 +52,7 @@ def phonons(
     is_plusminus: bool | str = "auto",
     primitive_matrix: str | np.ndarray = "auto",
     phonopy_symprec: float = 1e-5,
-    max_residual: float = 0.05,
+    max_residual: float = RESIDUAL,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
     symmetry: None = None,
@@ -129,6 +129,8 @@ def phonons(
         where ``relax_first`` changes the space group, and of a checkpoint that is not of this run
     SupercellWarning
         where displaced atoms feel their own images
+    ResidualWarning
+        with ``allow_unrelaxed``, for forces above 0.05 eV/Å
 
     References
     ----------
@@ -163,6 +165,8 @@ def phonons(
         calculation, calculator, limit, phonopy_symprec, checkpoint, progress
     )
     seconds = time.perf_counter() - started
+    if allow_unrelaxed:
+        warn_of_residual("phonons", residual)
 
     calculation.produce_force_constants(show_drift=False)
     error = sum_rule_error(calculation.force_constants)

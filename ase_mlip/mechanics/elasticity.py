@@ -10,6 +10,7 @@ of the energy; under a stress the stress-strain coefficients differ from it by t
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ase import Atoms, units
 from ase.stress import voigt_6_to_full_3x3_strain
 
 from ..calculators.averaged import average_model, averaging_of, refuse_symmetry
+from ..calculators.identity import parts_of
 from ..calculators.inputs import renamed, structure_with_calculator
 from ..crystals import (
     largest_force,
@@ -25,6 +27,7 @@ from ..crystals import (
     refuse_constraints,
     refuse_random,
     require_crystal,
+    warn_of_residual,
     warn_of_single_precision,
     with_calculator,
 )
@@ -34,8 +37,13 @@ from ..provenance import plain
 from ..relaxation.relax import relax
 from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
 
+# Of the largest constant: a larger stress is said, since constants under it differ from second derivatives by
+# as much. A choice of this project
+STRESSED = 0.01
+
 if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
+    from ..calculators.identity import Checkpoint
     from ..calculators.inputs import Potential, Structure
 
 
@@ -170,6 +178,7 @@ def elastic_constants(
     symmetrize: Scheme | None = None,
     impose_symmetry: bool = True,
     symprec: float = 1e-2,
+    checkpoint: Checkpoint = None,
     progress: Progress | None = None,
     symmetry: None = None,
 ) -> ElasticResult:
@@ -200,6 +209,8 @@ def elastic_constants(
     symprec : float
         tolerance for that group, Å; networks that are not equivariant relax to crystals that have it
         approximately only
+    checkpoint : str or Path, optional
+        keep the stresses of finished strains in this JSON file, from which a run that was ended goes on
     progress : callable, optional
         called as ``progress(done, total, stage)`` after each strain, see :mod:`ase_mlip.progress`
     symmetry : None
@@ -224,6 +235,10 @@ def elastic_constants(
     -----
     PrecisionWarning
         for a model in float32
+    ResidualWarning
+        for a crystal with forces above 0.05 eV/Å, or a stress above a hundredth of its largest constant
+    UserWarning
+        for a ``checkpoint`` of another run, whose strains are computed anew
 
     Examples
     --------
@@ -249,22 +264,26 @@ def elastic_constants(
         raise ArgumentError(f"`strains` must be even and at least 2, got {strains}")
     rotations, group = _point_group(work, symprec) if impose_symmetry else (None, "")
     residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
+    stressed = float(np.abs(residual_stress).max())
 
     half = strain * np.arange(1, strains // 2 + 1) / (strains // 2)
     sizes = np.concatenate([-half[::-1], half])
     stresses = np.empty((6, strains, 6))
     converged = True
-    for component in range(6):
-        for n, size in enumerate(sizes):
-            stresses[component, n], reached = _strained(
-                work, size * np.eye(6)[component], clamped, strained_fmax, steps, optimizer
-            )
-            converged = converged and reached
-            progress(component * strains + n + 1, 6 * strains, "")
+    how = clamped, strained_fmax, steps, optimizer
+    with parts_of(checkpoint, [work], work.calc, strain=strain, strains=strains, how=how) as parts:
+        for component in range(6):
+            for n, size in enumerate(sizes):
+                own = partial(_strained, work, size * np.eye(6)[component], *how)
+                stresses[component, n], reached = parts.once(f"strain {component} {n}", own)
+                converged = converged and reached
+                progress(component * strains + n + 1, 6 * strains, "")
     stiffness, fit_error = _slopes(sizes, stresses)
     measured = symmetric(stiffness)
     final = measured if rotations is None else average_over(measured, rotations)
     eigenvalues = np.linalg.eigvalsh(final)
+    large = stressed > STRESSED * np.abs(final).max()
+    warn_of_residual("elastic_constants", residual_force, stressed if large else None)
     return ElasticResult(
         stiffness=final,
         eigenvalues=eigenvalues,
@@ -323,16 +342,16 @@ def average_over(stiffness: np.ndarray, rotations: np.ndarray) -> np.ndarray:
 
 def _strained(
     atoms: Atoms, voigt: np.ndarray, clamped: bool, fmax: float, steps: int, optimizer: str
-) -> tuple[np.ndarray, bool]:
+) -> tuple[list[float], bool]:
     """Stress (GPa, [6]) under the Voigt strain [6], and whether the atoms reached ``fmax``."""
     strained = with_calculator(atoms, "elastic_constants")
     # 1 + ε; ASE adds the unit matrix
     strained.set_cell(atoms.cell.array @ voigt_6_to_full_3x3_strain(voigt), scale_atoms=True)
     if clamped:
-        return _stress(strained), True
+        return _stress(strained).tolist(), True
     result = relax(strained, fmax=fmax, steps=steps, optimizer=optimizer, check_noise=False)
     strained.positions = result.atoms.positions
-    return _stress(strained), result.converged
+    return _stress(strained).tolist(), result.converged
 
 
 def _stress(atoms: Atoms) -> np.ndarray:

@@ -9,6 +9,7 @@ Phys. Soc. A 65, 349 (1952)); the modulus of the relaxed one is Reuss's.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,16 @@ from ase import Atoms, units
 from ase.eos import EquationOfState, birchmurnaghan
 
 from ..calculators.averaged import average_model, averaging_of
+from ..calculators.identity import parts_of
 from ..calculators.inputs import renamed, structure_with_calculator
 from ..crystals import (
     SYMPREC,
+    largest_force,
     refuse_constraints,
     refuse_random,
     require_crystal,
     symmetry_dataset,
+    warn_of_residual,
     warn_of_single_precision,
 )
 from ..errors import ArgumentError, StructureError
@@ -33,6 +37,7 @@ from ..relaxation.relax import relax
 
 if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
+    from ..calculators.identity import Checkpoint
     from ..calculators.inputs import Potential, Structure
 
 # Of the bulk modulus' derivative by pressure. A choice of this project: that of most solids is near 4
@@ -148,6 +153,7 @@ def equation_of_state(
     keep_shape: bool = False,
     symmetrize: Scheme | None = None,
     symprec: float = SYMPREC,
+    checkpoint: Checkpoint = None,
     progress: Progress | None = None,
 ) -> EOSResult:
     """Energies of a crystal at scaled volumes, and the equation of state through them.
@@ -175,6 +181,8 @@ def equation_of_state(
         The group of a crystal has to keep the cell of ``atoms``, not those whose shape is relaxed
     symprec : float
         tolerance for the crystal's symmetry, Å
+    checkpoint : str or Path, optional
+        keep the energies of finished volumes in this JSON file, from which a run that was ended goes on
     progress : callable, optional
         called as ``progress(done, total, stage)`` after each volume, see :mod:`ase_mlip.progress`
 
@@ -195,6 +203,10 @@ def equation_of_state(
     -----
     PrecisionWarning
         for a model in float32
+    ResidualWarning
+        for a crystal with forces above 0.05 eV/Å, whose atoms are not relaxed
+    UserWarning
+        for a ``checkpoint`` of another run, whose volumes are computed anew
 
     References
     ----------
@@ -223,20 +235,25 @@ def equation_of_state(
     if volumes < 5:
         raise ArgumentError(f"`volumes` must be at least 5 for a fit of four parameters, got {volumes}")
     shape = "kept" if keep_shape else _shape_of(work, symprec)
+    if shape != "relaxed" and relax_atoms is None and "forces" in work.calc.implemented_properties:
+        warn_of_residual("equation_of_state", largest_force(work.get_forces()))
     cell = work.cell.array.copy()
     computed, energies, converged = [], [], True
-    for done, scale in enumerate(np.linspace(1.0 - volume_change, 1.0 + volume_change, volumes)):
-        work.set_cell(cell * np.cbrt(scale), scale_atoms=True)
-        energy, volume, reached = _energy(work, relax_atoms, shape == "relaxed", symprec)
-        if not np.isfinite(energy):
-            raise StructureError(
-                f"`equation_of_state`: expected finite energies, got {energy} eV at {scale:.3f} times the "
-                "volume; use a smaller `volume_change`"
-            )
-        computed.append(volume)
-        energies.append(energy)
-        converged = converged and reached
-        progress(done + 1, volumes, "")
+    scales = np.linspace(1.0 - volume_change, 1.0 + volume_change, volumes)
+    how = relax_atoms, shape == "relaxed", symprec
+    with parts_of(checkpoint, [work], work.calc, scales=scales, how=how) as parts:
+        for done, scale in enumerate(scales):
+            work.set_cell(cell * np.cbrt(scale), scale_atoms=True)
+            energy, volume, reached = parts.once(f"volume {done}", partial(_energy, work, *how))
+            if not np.isfinite(energy):
+                raise StructureError(
+                    f"`equation_of_state`: expected finite energies, got {energy} eV at {scale:.3f} times "
+                    "the volume; use a smaller `volume_change`"
+                )
+            computed.append(volume)
+            energies.append(energy)
+            converged = converged and reached
+            progress(done + 1, volumes, "")
     fitted = _fit(np.array(computed), np.array(energies), len(work))
     return EOSResult(**fitted, shape=shape, converged=converged, averaging=averaging_of(work.calc))
 

@@ -12,6 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -115,7 +116,8 @@ def validate(
     processes : int, optional
         structures at a time; by default as many as there are cores, which share the threads
     overwrite : bool
-        whether steps of another model, structure, reference, settings or versions are replaced, or refused
+        whether steps of another model, structure, reference, settings or versions, and a page of structures
+        that are not asked for, are replaced, or refused
     progress : callable, optional
         called as ``progress(done, total, stage)`` with steps, see :mod:`ase_mlip.progress`
 
@@ -129,7 +131,7 @@ def validate(
     MLIPError, FileNotFoundError
         an unknown model, no structures, or another process that writes to ``output``
     DataError
-        without ``overwrite``, for an ``output`` with steps of another run
+        without ``overwrite``, for an ``output`` with steps of another run, or a page of other structures
     OSError
         where ``output`` cannot be written
 
@@ -304,7 +306,7 @@ def _of_quick(stored: dict | None, asked: dict, quick: dict) -> str:
 def _refuse_others(
     info: ModelInfo, structures: Mapping[str, Atoms], output: Path, settings: Settings
 ) -> None:
-    """Raise DataError for steps in ``output`` that were made with something else than now."""
+    """Raise DataError for steps, or a page, in ``output`` that were made with something else than now."""
     for name, atoms in structures.items():
         stored = _stored(output / name)
         made, quick = (
@@ -314,6 +316,34 @@ def _refuse_others(
         before = stored.get("made_with")
         if stored["steps"]:
             refuse_other_settings(output / name, before, made, _of_quick(before, made, quick))
+    _refuse_other_page(info, list(structures), output / RESULTS, settings)
+
+
+def _refuse_other_page(info: ModelInfo, names: list[str], path: Path, settings: Settings) -> None:
+    """The same for what all structures share, and for a page from which structures would vanish."""
+    if not path.exists():
+        return
+    stored = None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        stored = _of_page(found["model"]["file_sha256"], found["settings"], found["versions"])
+        stored["structures"] = list(found["structures"])
+    page, quick = (
+        _of_page(info.document_sha256, asdict(chosen), versions()) | {"structures": names}
+        for chosen in (settings, settings.quick())
+    )
+    if stored is not None and set(stored["structures"]) <= set(names):
+        stored["structures"] = names  # more of them are added
+    refuse_other_settings(path, stored, page, _of_quick(stored, page, quick))
+
+
+def _of_page(document_sha256: str, settings: dict, known: dict) -> dict:
+    return {
+        "model_document_sha256": document_sha256,
+        # of a reference the content counts
+        "settings": {name: value for name, value in settings.items() if name != "reference"},
+        "versions": {name: known.get(name) for name in VERSIONS},
+    }
 
 
 def _record(stored: dict, job: Job, made: dict) -> dict:
@@ -335,14 +365,10 @@ def _record(stored: dict, job: Job, made: dict) -> dict:
 
 def _made_with(info: ModelInfo, job: Job) -> dict:
     """What the steps of a structure depend on, as JSON has it."""
-    settings = asdict(job.settings)
-    settings.pop("reference")  # its content counts
     folder = reference_of(job)
-    known = versions()
     return {
         "model_document_sha256": info.document_sha256,
         "structure_sha256": structures_sha256([job.atoms]),
         "reference_sha256": None if folder is None else reference_digest(folder),
-        "settings": settings,
-        "versions": {name: known[name] for name in VERSIONS},
+        **_of_page(info.document_sha256, asdict(job.settings), versions()),
     }

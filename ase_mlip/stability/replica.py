@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -64,6 +65,20 @@ class Replica:
     formed_bonds: int
     lost_atoms: int
 
+    def to_part(self) -> dict[str, Any]:
+        """Everything as JSON has it, with NaN and infinity as Python writes them."""
+        own = {
+            name: value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+            for name, value in vars(self).items()
+        }
+        return own | {"failure": self.failure and asdict(self.failure)}
+
+    @classmethod
+    def from_part(cls, part: dict[str, Any]) -> Replica:
+        """What :meth:`to_part` wrote."""
+        own = {name: np.array(value) if isinstance(value, list) else value for name, value in part.items()}
+        return cls(**own | {"failure": part["failure"] and Failure(**part["failure"])})
+
 
 def sound_frames(
     frames: Iterator[Frame],
@@ -102,9 +117,10 @@ class Watcher:
         give species, cell and boundaries
     equilibration, length : float
         what averages leave out, and the whole run, ps
-    halves : tuple of RDFAccumulator
-        two collections of distances, to which those of this simulation go by ``index``; by record if that is
-        None
+    rmax : float
+        longest distance that is counted, Å
+    index : int, optional
+        into which of two collections all distances of this simulation go, by its last bit; None is by record
     """
 
     def __init__(
@@ -112,10 +128,11 @@ class Watcher:
         atoms: Atoms,
         equilibration: float,
         length: float,
-        halves: tuple[RDFAccumulator, RDFAccumulator],
+        rmax: float,
         index: int | None,
     ):
-        self._atoms, self._halves, self._index = atoms, halves, index
+        self._atoms, self._index = atoms, index
+        self._halves = RDFAccumulator(rmax), RDFAccumulator(rmax)
         self._cell, self._pbc = atoms.cell.array.copy(), np.array(atoms.pbc)
         self._equilibration, self._middle, self._length = (
             equilibration,
@@ -132,6 +149,11 @@ class Watcher:
         if frame.time_ps >= self._equilibration:
             half = self._index % 2 if self._index is not None else int(frame.time_ps > self._middle)
             self._halves[half].add(self._atoms.numbers, frame.positions, self._cell, self._pbc)
+
+    def part(self, monitor: Monitor, seed: int) -> dict[str, Any]:
+        """All that was seen of it as JSON has it: the ``replica``, its ``distances`` in both collections."""
+        distances = [half.state() for half in self._halves]
+        return {"replica": self.replica(monitor, seed).to_part(), "distances": distances}
 
     def replica(self, monitor: Monitor, seed: int) -> Replica:
         """All that was seen of it."""

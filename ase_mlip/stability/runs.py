@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,21 +17,21 @@ from ..calculators.inputs import as_model_file, as_structure, renamed, structure
 from ..crystals import SYMPREC
 from ..data.frames import read_structures
 from ..dynamics.criteria import Criteria, Monitor
-from ..dynamics.engines import ase_frames, lammps_frames
 from ..dynamics.integrators import Evaluate
-from ..dynamics.md import PICOSECOND, draw_velocities
+from ..dynamics.md import PICOSECOND
 from ..dynamics.rdf import RDF, RDFAccumulator, rdf, rdf_error
 from ..dynamics.replicas import Replicas
 from ..dynamics.thermostats import Thermostat
 from ..errors import ArgumentError, StructureError
 from ..progress.form import Progress, told
-from ..rotations.rotation_file import pair_style_words
-from .replica import Replica, Watcher, sound_frames
+from .alone import engine_frames, kept_replicas, run_alone
+from .replica import Replica, Watcher
 from .result import StabilityResult
 from .survival import survival
 
 if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
+    from ..calculators.identity import Checkpoint
     from ..calculators.inputs import Potential, Structure
 
 ENGINES = ("ase", "lammps")
@@ -58,6 +59,7 @@ def md_stability(
     equilibration: float | None = None,
     seed: int = 0,
     confidence: float = 0.95,
+    checkpoint: Checkpoint = None,
     progress: Progress | None = None,
 ) -> StabilityResult:
     """Run replicas at constant energy, or with a thermostat, until they end or become unstable.
@@ -107,6 +109,9 @@ def md_stability(
         of the first replica's velocities and noise; the others count on
     confidence : float
         level of all intervals
+    checkpoint : str or Path, optional
+        keep finished replicas in this JSON file, from which a run that was ended goes on; one that was not
+        finished, and replicas in step (``evaluate``), start again
     progress : callable, optional
         called as ``progress(done, total, stage)`` with the steps of all replicas together,
         see :mod:`ase_mlip.progress`
@@ -126,6 +131,11 @@ def md_stability(
         a calculator where a model file is needed; an engine that fails before its first frame
     BuildError
         no LAMMPS is installed, or no plugin fits it
+
+    Warns
+    -----
+    UserWarning
+        for a ``checkpoint`` of another run, whose replicas are run anew
 
     Notes
     -----
@@ -166,51 +176,51 @@ def md_stability(
             "averages would be over nothing"
         )
     thermostat = None if thermostat is None else thermostat.over(length)
-    halves = RDFAccumulator(rmax), RDFAccumulator(rmax)
-    watchers = [Watcher(start, skipped, length, halves, n if replicas > 1 else None) for n in range(replicas)]
+    watched = partial(Watcher, start, skipped, length, rmax)
+    watchers = [watched(n if replicas > 1 else None) for n in range(replicas)]
     seeds = [seed + n for n in range(replicas)]
+    watching = Monitor(start, criteria, temperature_K)
     if evaluate is not None:
         settings = timestep, interval, temperature_K, seeds, criteria
         together = Replicas([start] * replicas, evaluate, thermostat, *settings)
         _run_together(together, steps, watchers, progress)
-        monitors = together.monitors
+        watching = together.monitors[0]
+        found = [w.part(*own) for w, *own in zip(watchers, together.monitors, seeds, strict=True)]
     else:
-        with tempfile.TemporaryDirectory(prefix="ase_mlip-md-") as folder:
-            if model is not None and symmetrize is not None:
-                words = _pair_style_words(start, model, symmetrize, symprec, folder)
-                lammps_options = {**(lammps_options or {}), "symmetrize": words}
-            run = timestep, steps, interval
-            monitors = []
+        how = {"timestep": timestep, "steps": steps, "interval": interval, "temperature_K": temperature_K}
+        how |= {"equilibration": skipped, "rmax": rmax, "seed": seed, "one": replicas == 1, "engine": engine}
+        how |= {"thermostat": thermostat and asdict(thermostat), "criteria": asdict(watching.criteria)}
+        how |= {"momenta": None if temperature_K is not None else start.get_momenta()}
+        by_lammps = model, symmetrize, symprec, lammps_options
+        with (
+            kept_replicas(checkpoint, start, by_lammps, how) as kept,
+            engine_frames(start, by_lammps, timestep, steps, interval, thermostat) as frames_of,
+        ):
+            found = []
             for n, watcher in enumerate(watchers):
-                work = start.copy()
-                work.calc = start.calc
-                if temperature_K is not None:
-                    draw_velocities(work, temperature_K, seeds[n])
-                if engine == "ase":
-                    frames = ase_frames(work, *run, thermostat, seeds[n])
-                else:
-                    frames = lammps_frames(work, model, *run, lammps_options, thermostat, seeds[n])
-                monitors.append(Monitor(work, criteria, temperature_K))
                 reached = _counted(progress, n * steps, replicas * steps)
-                for frame in sound_frames(frames, monitors[n], interval, timestep, reached):
-                    watcher.add(frame)
+                own = frames_of, seeds[n], watcher, reached
+                run = partial(run_alone, start, temperature_K, criteria, *own)
+                found.append(kept.once(f"replica {n}", run))
                 reached(steps)
-    found = [
-        watcher.replica(monitor, own) for watcher, monitor, own in zip(watchers, monitors, seeds, strict=True)
-    ]
+    runs = [Replica.from_part(part["replica"]) for part in found]
+    halves = RDFAccumulator(rmax), RDFAccumulator(rmax)
+    for part in found:
+        for half, distances in zip(halves, part["distances"], strict=True):
+            half.include(distances)
     return _summarize(
-        found,
+        runs,
         _distributions(halves, wanted),
         engine=engine,
         n_atoms=len(atoms),
-        temperature_K=float(monitors[0].temperature_K),
+        temperature_K=float(watching.temperature_K),
         timestep=timestep / units.fs,
         time=length,
         record_interval=interval,
         equilibration=skipped,
         thermostat=thermostat,
-        criteria=monitors[0].criteria,
-        survival=survival([r.survived for r in found], [r.failure is not None for r in found], confidence),
+        criteria=watching.criteria,
+        survival=survival([r.survived for r in runs], [r.failure is not None for r in runs], confidence),
     )
 
 
@@ -235,13 +245,6 @@ def _counted(progress: Progress, before: int, total: int) -> Callable[[int], Non
         progress(before + step, total, "")
 
     return reached
-
-
-def _pair_style_words(atoms: Atoms, model: Path, symmetrize: Scheme, symprec: float, folder: str) -> str:
-    """What LAMMPS is given for an averaging, with its rotations in ``folder``."""
-    work = structure_with_calculator(atoms, model, "md_stability")
-    average_model(work, symmetrize, "md_stability", symprec)
-    return pair_style_words(work.calc.averaging, folder)
 
 
 def _check_averaging(

@@ -13,7 +13,7 @@ from ..training.checkpoint import moments, read_tensors, restore_moments, write_
 from .learning.learner import Learner
 from .loop import LoopState, Point
 
-_KIND = "ase_mlip_stability_training"
+KIND = "ase_mlip_stability_training"
 
 
 def save_checkpoint(
@@ -32,7 +32,7 @@ def save_checkpoint(
     for n, atoms in enumerate(state.walkers):
         tensors[f"walker/{n}"] = torch.from_numpy(atoms.positions)
     header = {"configuration": configuration, "state": _finite(state.numbers()), "steps": learner.steps}
-    write_tensors(path, _KIND, tensors, header)
+    write_tensors(path, KIND, tensors, header)
 
 
 def load_checkpoint(
@@ -47,7 +47,7 @@ def load_checkpoint(
     DataError
         see :func:`ase_mlip.training.checkpoint.read_tensors`
     """
-    tensors, header = read_tensors(path, _KIND, configuration)
+    tensors, header = read_tensors(path, KIND, configuration)
     with torch.no_grad():
         for name, parameter in learner.trainable.parameters():
             parameter.copy_(tensors[f"parameter/{name}"])

@@ -15,11 +15,11 @@ from ..pictures.plots import save_figure
 from ..pictures.stabilize import plot_stabilize
 from ..progress.form import Progress, told
 from ..provenance import plain, structures_sha256
-from ..training.checkpoint import refuse_earlier_run
+from ..training.checkpoint import goes_on, require_earlier_run
 from ..training.export import evaluate_samples
 from ..training.train import write_metrics
 from . import report
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import KIND, load_checkpoint, save_checkpoint
 from .inputs import Inputs, read_inputs
 from .loop import LoopState, Point, choose, limits, run_epoch
 from .samplers import EngineSampler, Sampler, Track
@@ -62,8 +62,9 @@ def stabilize(
     resume: bool = False,
     progress: Progress | None = None,
     sampler: Sampler | None = None,
+    overwrite: bool = False,
 ) -> StabilizeResult:
-    """Run the StABlE training that the TOML file describes, or continue it.
+    """Run the StABlE training that the TOML file describes, or go on with it where it was ended.
 
     The output folder gets ``checkpoint.safetensors`` (after every epoch), ``stability.csv`` (a row for each
     epoch), ``stabilize.json``, ``report.html`` and, if weights within the budget survive longer than the
@@ -74,12 +75,14 @@ def stabilize(
     path : str or Path
         the TOML file
     resume : bool
-        continue from the last checkpoint; the history is that of an uninterrupted run
+        only go on: an error where the output folder holds no run
     progress : callable, optional
         called as ``progress(done, total, stage)`` with epochs; stage says how far a phase of the present
         one is, or what came of the last one; see :mod:`ase_mlip.progress`
     sampler : Sampler, optional
         dynamics in the place of those of ``[simulation]``
+    overwrite : bool
+        replace a run of another configuration, model or of other data, which is refused otherwise
 
     Returns
     -------
@@ -91,7 +94,8 @@ def stabilize(
     ConfigurationError
         entries of the TOML file that cannot be, a line for each
     MLIPError
-        inputs that cannot be used, each with what to do; a run is in the output folder, without ``resume``
+        inputs that cannot be used, each with what to do; a run of other ones in the output folder without
+        ``overwrite``, or none with ``resume``
     OutputInUseError
         another process writes there
     """
@@ -100,8 +104,7 @@ def stabilize(
     epochs = _Epochs(progress, config.learning.epochs)
     output = path.parent / config.output
     with locked(output):
-        checkpoint = output / CHECKPOINT
-        refuse_earlier_run(checkpoint, resume)
+        require_earlier_run(output / CHECKPOINT, resume)
         _ops.load()
         if config.threads > 0:
             torch.set_num_threads(config.threads)
@@ -109,7 +112,7 @@ def stabilize(
         inputs = read_inputs(config, path.parent, str(device))
         dynamics = sampler or EngineSampler(config.simulation, config.criteria)
         work = RealWork(config, inputs, dynamics, epochs.phase, sampler or _judging(config))
-        state = _run(config, inputs, work, output, epochs)
+        state = _run(config, inputs, work, output, epochs, overwrite)
         return _finish(config, inputs, work, state, output)
 
 
@@ -123,11 +126,18 @@ def _judged(config: StabilizeConfig) -> SimulationConfig:
     return replace(config.simulation, record_interval=interval)
 
 
-def _run(config: StabilizeConfig, inputs: Inputs, work: RealWork, output: Path, epochs: _Epochs) -> LoopState:
+def _run(
+    config: StabilizeConfig,
+    inputs: Inputs,
+    work: RealWork,
+    output: Path,
+    epochs: _Epochs,
+    overwrite: bool,
+) -> LoopState:
     """All epochs, from the checkpoint on."""
     state = LoopState(work.first_walkers(), config.learning.learning_rate)
     unchanging, checkpoint = _unchanging(config, inputs), output / CHECKPOINT
-    if checkpoint.exists():
+    if goes_on(checkpoint, KIND, unchanging, overwrite):
         work.kept = load_checkpoint(checkpoint, state, work.learner, unchanging)
     else:
         state.points.append(work.judge(0))

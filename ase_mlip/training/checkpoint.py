@@ -1,5 +1,6 @@
 """What a training run needs to continue exactly where it stopped, in one safetensors file."""
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -11,10 +12,14 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..configuration.run import RunConfig
+from ..data.training_data import DataSplit
 from ..errors import DataError
-from ..provenance import write_atomically
+from ..model_file.info import find_model
+from ..provenance import file_sha256, write_atomically
 
-_KIND = "ase_mlip_training"
+KIND = "ase_mlip_training"
+REPLACE = "replace it with `overwrite=True` and begin anew"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")  # of AdamW, of Muon
 
 
@@ -32,13 +37,62 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def refuse_earlier_run(checkpoint: Path, resume: bool) -> None:
-    """Raise DataError where a run has left its checkpoint and is not to be continued."""
-    if checkpoint.exists() and not resume:
+def require_earlier_run(checkpoint: Path, resume: bool) -> None:
+    """Raise DataError where a run is to go on, and none has left its checkpoint."""
+    if resume and not checkpoint.exists():
         raise DataError(
-            f"`{checkpoint.parent}` already holds a run; continue it with `resume=True` or choose another "
-            "`output`"
+            f"`resume=True` goes on with an earlier run, got none in `{checkpoint.parent}` (there is no "
+            f"`{checkpoint.name}`); leave it out to begin one, or correct the `output` of the TOML file"
         )
+
+
+def goes_on(checkpoint: Path, kind: str, configuration: dict[str, Any], overwrite: bool) -> bool:
+    """Whether there is a checkpoint of the same configuration; with ``overwrite`` any other is removed.
+
+    Raises
+    ------
+    DataError
+        see :func:`read_tensors`, without ``overwrite``
+    """
+    if not checkpoint.exists():
+        return False
+    try:
+        read_tensors(checkpoint, kind, configuration)
+    except DataError:
+        if not overwrite:
+            raise
+        checkpoint.unlink()
+        return False
+    return True
+
+
+def unchanging_of(config: RunConfig, data: DataSplit, base: Path) -> dict[str, Any]:
+    """What must not change between a run and its continuation, by the keys of the TOML file."""
+    parts = dataclasses.asdict(config)
+    for free in (
+        "output",
+        "device",
+        "threads",
+        "tensorboard",
+        "description",
+        "license",
+        "citation",
+        "design",
+    ):
+        parts.pop(free)
+    if config.init_from:
+        parts["init_from"] = _start_digest(base, config.init_from)
+    for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
+        parts["data"][name] = data.description["files"][name]
+    return parts
+
+
+def _start_digest(base: Path, init_from: str) -> str:
+    """SHA-256 of the file with the weights that a training starts from."""
+    place = base / init_from
+    if place.is_dir():
+        place = place / "best.safetensors"
+    return file_sha256(place if place.is_file() else find_model(init_from))
 
 
 def _digest(tensors: dict[str, Tensor], header: dict) -> str:
@@ -73,14 +127,14 @@ def read_tensors(path: Path, kind: str, configuration: dict[str, Any]) -> tuple[
             stored = header.pop("sha256", None)
     except Exception as error:
         raise DataError(
-            f"`{path}` cannot be read as a training checkpoint: {error}; delete it or train without `resume`"
+            f"`{path}` cannot be read as a training checkpoint: {error}; choose another `output`, or "
+            f"{REPLACE}"
         ) from None
     _refuse_changes(path, header.get("configuration"), configuration)
     if stored != _digest(tensors, header):
         raise DataError(
             f"`{path}` was damaged or altered since it was written, or is of an older version (its SHA-256 "
-            "does not agree); "
-            "restore it, or choose another `output` and train anew"
+            f"does not agree); restore it, choose another `output`, or {REPLACE}"
         )
     return tensors, header
 
@@ -126,7 +180,7 @@ def save_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]
         "best_loss": state.best_loss,
         "history": state.history,
     }
-    write_tensors(path, _KIND, tensors, header)
+    write_tensors(path, KIND, tensors, header)
 
 
 def load_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]) -> None:
@@ -138,7 +192,7 @@ def load_checkpoint(path: Path, state: TrainState, configuration: dict[str, Any]
         when the file is not a checkpoint of a training run, or belongs to another configuration: the message
         names the keys, what they were and what they are
     """
-    tensors, header = read_tensors(path, _KIND, configuration)
+    tensors, header = read_tensors(path, KIND, configuration)
     with torch.no_grad():
         for k, (name, parameter) in enumerate(state.network.named_parameters()):
             parameter.copy_(tensors[f"parameter/{name}"])
@@ -167,8 +221,8 @@ def flat(table: Any, name: str = "") -> dict[str, Any]:
 def _refuse_changes(path: Path, stored: dict[str, Any] | None, configuration: dict[str, Any]) -> None:
     if stored is None:
         raise DataError(
-            f"`{path}` was written by an earlier version, which did not store its configuration; train again "
-            "with another `output`"
+            f"`{path}` was written by an earlier version, which did not store its configuration; choose "
+            f"another `output`, or {REPLACE}"
         )
     before, now = flat(stored), flat(json.loads(json.dumps(configuration)))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
@@ -177,7 +231,7 @@ def _refuse_changes(path: Path, stored: dict[str, Any] | None, configuration: di
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise DataError(
             f"`{path}` belongs to another configuration: {'; '.join(lines)}{more}; restore the TOML file and "
-            "the data it was made with, or choose another `output`"
+            f"the data it was made with, choose another `output`, or {REPLACE}"
         )
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import dataclasses
 import io
 import math
 import sys
@@ -10,7 +9,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +33,15 @@ from ..optimal_design.rows.linear_basis import RIDGE
 from ..progress.form import Progress, told
 from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
-from .checkpoint import TrainState, load_checkpoint, refuse_earlier_run, save_checkpoint
+from .checkpoint import (
+    KIND,
+    TrainState,
+    goes_on,
+    load_checkpoint,
+    require_earlier_run,
+    save_checkpoint,
+    unchanging_of,
+)
 from .dynamics import run_dynamics
 from .export import finish, make_network
 from .linear_fit import fit_linear, shortened
@@ -45,13 +51,18 @@ from .start import Start, check_species, read_start, same_hypers
 
 # atoms of validation frames that are evaluated together: one by one they take as long as half of the steps
 VALIDATION_NODES = 512
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @renamed(dynamics_seconds="dynamics")
 def train(
-    path: str | Path, resume: bool = False, progress: Progress | None = None, dynamics: float = 60.0
+    path: str | Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    dynamics: float = 60.0,
+    overwrite: bool = False,
 ) -> Path:
-    """Run the training that the TOML file describes, or continue it.
+    """Run the training that the TOML file describes, or go on with it where it was ended.
 
     The output folder gets ``checkpoint.safetensors`` (written after every epoch), ``metrics.csv``,
     ``learning_curve.png`` and ``best.safetensors`` with its JSON (the weights of the best epoch).
@@ -61,13 +72,15 @@ def train(
     path : str or Path
         the TOML file, docs/training.md
     resume : bool
-        continue from the last checkpoint
+        only go on: an error where the output folder holds no run
     progress : callable, optional
         called as ``progress(done, total, stage)`` after each epoch, with the errors on validation
         frames as stage, and then with the steps of the stage "dynamics"; see :mod:`ase_mlip.progress`
     dynamics : float
         run dynamics with the exported model for so long, s of the clock, from the calmest validation frame:
         ``dynamics.json``; 0 runs none
+    overwrite : bool
+        replace a run of another configuration or of other data, which is refused otherwise
 
     Returns
     -------
@@ -77,8 +90,8 @@ def train(
     Raises
     ------
     DataError
-        for anything wrong with the configuration or the data, or when the output folder already
-        holds a run and ``resume`` is False
+        for anything wrong with the configuration or the data; for a run of other ones in the output folder
+        without ``overwrite``, and for none with ``resume``
     OutputInUseError
         another process is training in the output folder
     """
@@ -86,21 +99,26 @@ def train(
     config = read_config(path)
     output = path.parent / config.output
     with locked(output):
-        return _train(config, path.parent, output, resume, progress, dynamics)
+        require_earlier_run(output / CHECKPOINT, resume)
+        return _train(config, path.parent, output, overwrite, progress, dynamics)
 
 
 def _train(
-    config: RunConfig, base: Path, output: Path, resume: bool, progress: Progress | None, dynamics: float
+    config: RunConfig,
+    base: Path,
+    output: Path,
+    overwrite: bool,
+    progress: Progress | None,
+    dynamics: float,
 ) -> Path:
-    checkpoint, tell = output / "checkpoint.safetensors", told(progress)
-    refuse_earlier_run(checkpoint, resume)
+    checkpoint, tell = output / CHECKPOINT, told(progress)
     _ops.load()
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     device, data = _device(config.device), load_data(config.data, base)
     run = Run(config, data, device, progress is not None, base)
-    unchanging = _unchanging(config, data)
-    if resume and checkpoint.exists():
+    unchanging = unchanging_of(config, data, base)
+    if goes_on(checkpoint, KIND, unchanging, overwrite):
         load_checkpoint(checkpoint, run.state, unchanging)
     epochs = config.optimizer.epochs
     with _summary_writer(config, output) as summary:
@@ -334,26 +352,6 @@ def _check_something_is_learned(config: RunConfig, data: DataSplit) -> None:
             "[loss]: expected a weight of a quantity that the data have, got weights of "
             f"{', '.join(weighted)} and data of {there}; nothing would be learned"
         )
-
-
-def _unchanging(config: RunConfig, data: DataSplit) -> dict[str, Any]:
-    """What must not change between a run and its continuation, by the keys of the TOML file."""
-    parts = dataclasses.asdict(config)
-    for free in (
-        "output",
-        "device",
-        "threads",
-        "tensorboard",
-        "description",
-        "license",
-        "citation",
-        "design",
-        "init_from",  # a continuation has its weights from the checkpoint
-    ):
-        parts.pop(free)
-    for name in ("train", "validation", "test"):  # where they lie is free, what is in them is not
-        parts["data"][name] = data.description["files"][name]
-    return parts
 
 
 def _device(name: str) -> torch.device:

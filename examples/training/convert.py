@@ -1,7 +1,7 @@
 """Convert training data that ASE does not read to extended XYZ (energies eV, forces eV/Å).
 
-    python convert.py deepmd SYSTEM [SYSTEM ...] OUT.xyz    folders with type.raw, type_map.raw, set.*/*.npy
-    python convert.py rmd17 FILE.npz OUT.xyz                revised MD17: kcal/mol and Å become eV and eV/Å
+    python convert.py deepmd SYSTEM [SYSTEM ...] -o OUT.xyz   folders with type.raw, type_map.raw, set.*/*.npy
+    python convert.py rmd17 FILE.npz -o OUT.xyz               revised MD17: kcal/mol and Å become eV and eV/Å
 
 Frames keep their order; ``info["group"]`` names the folder of a DeePMD system.
 """
@@ -22,8 +22,11 @@ def main() -> None:
     )
     parser.add_argument("format", choices=["deepmd", "rmd17"])
     parser.add_argument("inputs", nargs="+", type=Path)
-    parser.add_argument("output", type=Path)
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="write this file")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file of -o")
     arguments = parser.parse_args()
+    if arguments.output.exists() and not arguments.overwrite:
+        parser.exit(1, f"`{arguments.output}` exists; choose another file, or replace it with --overwrite\n")
     convert = {"deepmd": read_deepmd, "rmd17": read_rmd17}[arguments.format]
     frames = [frame for path in tqdm(arguments.inputs) for frame in convert(path)]
     write(arguments.output, frames, format="extxyz")

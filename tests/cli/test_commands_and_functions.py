@@ -35,7 +35,10 @@ COMMANDS = {  # quick options of the command, and the same of the function
     ),
 }
 NUMBERS = {"elastic": "stiffness", "eos": "energies", "conductivity": "lowest_frequency"}
-pytestmark = pytest.mark.filterwarnings("ignore::ase_mlip.errors.SupercellWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ase_mlip.errors.SupercellWarning"),
+    pytest.mark.filterwarnings("ignore::ase_mlip.errors.ResidualWarning"),  # of a random network
+]
 
 
 def invoke(*arguments) -> dict:

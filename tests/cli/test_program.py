@@ -64,6 +64,12 @@ def test_help_is_immediate_and_imports_nothing_heavy():
     assert min(durations) < 1.0  # 0.1 s on an idle machine
 
 
+@pytest.mark.parametrize("module", ["ase_mlip", "ase_mlip.cli"])
+def test_the_program_is_a_module_too(module):
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: ase-mlip ")
+
+
 def test_every_command_has_help():
     for name in cli.main.commands:
         result = invoke(name, "--help")

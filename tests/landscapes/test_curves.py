@@ -12,18 +12,19 @@ import torch
 from landscape_cases import export, labelled, linear_snnp, pet, silicon
 from random_pet import random_network
 
-from ase_mlip import landscape
+from ase_mlip import landscape, provenance
 from ase_mlip.checks.evaluate import evaluate
 from ase_mlip.data.references import ReferenceKeys, sample_from_atoms
 from ase_mlip.errors import DataError, MLIPError
-from ase_mlip.landscapes import curves, entropy
+from ase_mlip.landscapes import entropy
 from ase_mlip.landscapes import landscape as module
-from ase_mlip.landscapes.curves import Computed, Plan, compute, of_lines, positions
+from ase_mlip.landscapes.curves import Plan, compute, of_lines, positions
 from ase_mlip.landscapes.directions import direction
 from ase_mlip.landscapes.families import tables_of
 from ase_mlip.landscapes.losses import FrameLosses
 from ase_mlip.landscapes.weights import Weights, model_weights
 from ase_mlip.optimal_design.rows.linear_basis import LinearBasis, linear_rows
+from ase_mlip.provenance import Parts
 
 SPLINES = ("phi.coefficients", "g.coefficients")
 
@@ -33,7 +34,7 @@ def samples(frames):
 
 
 def curve(model, weights, frames, plan):
-    computed = Computed({})
+    computed = Parts()
     compute(weights, FrameLosses(model, samples(frames)), plan, computed)
     return of_lines(computed, plan)
 
@@ -202,7 +203,7 @@ def test_weights_are_back_and_a_run_that_was_ended_goes_on(error, tmp_path, monk
 
 def test_what_a_killed_run_has_written_is_taken_over(tmp_path, monkeypatch):
     """The folder as it is at some moment, which is what is left when the process is killed then."""
-    monkeypatch.setattr(curves, "SECONDS", 0.0)
+    monkeypatch.setattr(provenance, "PARTS_SECONDS", 0.0)
     model = export(linear_snnp(), tmp_path / "snnp.pt")
     frames = labelled(model, silicon(2))
 
@@ -227,7 +228,8 @@ def test_a_finished_landscape_is_not_computed_again_and_another_is_refused_or_ov
     with pytest.raises(DataError, match="those of other settings: `seed=0`, now `seed=1`;"):
         landscape(model, frames, output=tmp_path / "out", seed=1, **SHORT)
     (tmp_path / "partial").mkdir()
-    (tmp_path / "partial" / module.PARTIAL).write_text(json.dumps({"depends_on": {}, "points": {}}))
+    with Parts(tmp_path / "partial" / module.PARTIAL) as others:
+        others.keep("start", [1.0, 1.0])
     with pytest.raises(
         DataError, match="landscape-points.json` exists; .*those of other settings: another `model`;"
     ):

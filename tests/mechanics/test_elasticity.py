@@ -3,6 +3,7 @@
 It also tests `voigt`.
 """
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.errors import ArgumentError, StructureError
+from ase_mlip.errors import ArgumentError, ResidualWarning, StructureError
 from ase_mlip.mechanics.elasticity import average_over, elastic_constants, moduli
 from ase_mlip.mechanics.eos import equation_of_state
 from ase_mlip.relaxation.relax import relax
@@ -58,6 +59,22 @@ def test_stillinger_weber_silicon_has_the_constants_of_the_literature(relaxed_io
     assert relaxed_ions.converged and relaxed_ions.stable
     assert relaxed_ions.symmetry_deviation < 0.05
     assert np.abs(c - cubic(c[0, 0], c[0, 1], c[3, 3])).max() < 1e-9
+
+
+@pytest.mark.parametrize("strained", [False, True])
+def test_a_crystal_away_from_its_minimum_is_said(strained):
+    """Forces and stress as the calculator gives them."""
+    atoms = copper(a=3.63) if strained else copper()
+    if not strained:
+        atoms.positions[0, 0] += 0.4
+    force = np.linalg.norm(atoms.get_forces(), axis=1).max()
+    stress = np.abs(atoms.get_stress()).max() / units.GPa
+    found = f"a stress up to {stress:.3g} GPa" if strained else f"forces up to {force:.3g} eV/Å"
+    with pytest.warns(ResidualWarning, match=re.escape(found) + ".*relax it first"):
+        elastic_constants(atoms, strains=2, clamped=True, impose_symmetry=False)
+    if not strained:
+        with pytest.warns(ResidualWarning, match=re.escape(found)):
+            equation_of_state(atoms, volume_change=0.2, keep_shape=True)
 
 
 def test_internal_relaxation_softens_shear_only(silicon, relaxed_ions):
@@ -168,7 +185,8 @@ def test_young_by_direction_is_that_of_a_cubic_crystal():
 
 
 def test_residual_stress_and_linearity_are_reported():
-    stressed = elastic_constants(copper(a=3.56), clamped=True)
+    with pytest.warns(ResidualWarning, match="a stress up to 3.55 GPa"):
+        stressed = elastic_constants(copper(a=3.56), clamped=True)
     expected = copper(a=3.56).get_stress() / units.GPa
     assert stressed.residual_stress == pytest.approx(expected)
     assert expected[0] < -1.0

@@ -66,7 +66,7 @@ def test_what_is_done_is_not_repeated(report, structures, monkeypatch, tmp_path)
     monkeypatch.setattr(module, "run_in_processes", run_here)
     for name in STEPS:
         monkeypatch.setitem(module.STEPS, name, counted(name))
-    validate("pet-si", {"silicon": structures["silicon"]}, folder, QUICK)
+    validate("pet-si", {"silicon": structures["silicon"]}, folder, QUICK, overwrite=True)
     assert called == []
     # a step that is missing, as after a kill, is all that runs
     path = folder / "silicon" / "results.json"
@@ -79,6 +79,67 @@ def test_what_is_done_is_not_repeated(report, structures, monkeypatch, tmp_path)
     assert called == [("silicon", "dynamics")]
     record["steps"]["dynamics"] = dynamics
     path.write_text(json.dumps(record))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Validation with one step, which takes the structure as it is; the names of those it was done for."""
+    called = []
+
+    def step(job):
+        called.append(job.name)
+        job.relaxed = job.atoms
+        raise NotApplicable("counted only")
+
+    monkeypatch.setattr(module, "run_in_processes", run_here)
+    monkeypatch.setattr(module, "STEPS", {"relaxation": step})
+    return called
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        ({"c": "dimer"}, "`structures=['a', 'b']`, now `structures=['c']`"),
+        ({"a": "silicon"}, "`structures=['a', 'b']`, now `structures=['a']`"),
+        ({"a": "silicon", "c": "dimer"}, "`structures=['a', 'b']`, now `structures=['a', 'c']`"),
+        ({"a": "dimer", "b": "silicon"}, "another `structure`"),
+    ],
+)
+def test_a_page_of_other_structures_is_refused_and_stays(now, why, structures, tmp_path, counted):
+    """By the page itself: the new structures have folders of their own."""
+    validate("snnp-si", dict.fromkeys("ab", structures["silicon"]), tmp_path, QUICK)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    counted.clear()
+    asked = {name: structures[kind] for name, kind in now.items()}
+    with pytest.raises(DataError, match=re.escape(why) + ".*replace them with `overwrite=True`"):
+        validate("snnp-si", asked, tmp_path, QUICK)
+    assert counted == []
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    found = validate("snnp-si", asked, tmp_path, QUICK, overwrite=True)
+    assert list(found.structures) == list(json.loads((tmp_path / "results.json").read_text())["structures"])
+    assert list(found.structures) == list(asked)
+
+
+@pytest.mark.parametrize("what", ["settings", "model", "file"])
+def test_a_page_of_other_settings_is_refused(what, structures, tmp_path, counted, sw_path):
+    """Whatever the structures are called, or a file of something else."""
+    if what == "file":
+        (tmp_path / "results.json").write_text('{"mine": 1}')
+    else:
+        validate("snnp-si", {"a": structures["silicon"]}, tmp_path, QUICK)
+    settings = replace(QUICK, distance=0.02) if what == "settings" else QUICK
+    model, asked = sw_path if what == "model" else "snnp-si", {"b": structures["dimer"]}
+    why = {"settings": "`distance=0.01`, now `distance=0.02`", "model": "another `model`"}
+    with pytest.raises(DataError, match=why.get(what, "got something else")):
+        validate(model, asked, tmp_path, settings)
+    validate(model, asked, tmp_path, settings, overwrite=True)
+
+
+def test_more_structures_are_added_to_those_of_the_page(structures, tmp_path, counted):
+    """Nothing is lost: the page has all of them."""
+    validate("snnp-si", {"a": structures["silicon"]}, tmp_path, QUICK)
+    validate("snnp-si", {"a": structures["silicon"], "b": structures["dimer"]}, tmp_path, QUICK)
+    assert counted == ["a", "b"]
 
 
 @pytest.mark.parametrize("what", ["versions", "settings", "reference", "model", None])

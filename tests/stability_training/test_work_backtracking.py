@@ -188,10 +188,10 @@ def test_a_step_of_the_trust_region_leaves_samples(tmp_path):
 
 
 def test_a_trust_region_resumes_with_the_metric_of_the_start(tmp_path):
-    found = stabilize(trust_region(tmp_path / "whole"), progress=False, sampler=MadeUp(gain=0.0)).document
+    found = stabilize(trust_region(tmp_path / "whole"), sampler=MadeUp(gain=0.0)).document
     assert sum(row["steps"] for row in found["history"]) >= 3
     path = trust_region(tmp_path / "killed")
     with interrupted_at_save(workflow):
-        stabilize(path, progress=False, sampler=MadeUp(gain=0.0))
-    again = stabilize(path, resume=True, progress=False, sampler=MadeUp(gain=0.0)).document
+        stabilize(path, sampler=MadeUp(gain=0.0))
+    again = stabilize(path, resume=True, sampler=MadeUp(gain=0.0)).document
     assert again["history"] == found["history"]

@@ -126,16 +126,24 @@ def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
     path = prepare(tmp_path, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
     with interrupted_at_save(workflow):
         stabilize(path, sampler=MadeUp())
-    with pytest.raises(DataError, match="`resume=True`"):
-        stabilize(path, sampler=MadeUp())
-    again = stabilize(path, resume=True, sampler=MadeUp())
+    again = stabilize(path, sampler=MadeUp())
     assert again.document["history"] == result.document["history"]
     assert again.document["points"] == result.document["points"]
     assert history(tmp_path) == history(folder)
     text = path.read_text().replace("temperature_K = 600.0", "temperature_K = 700.0")
     path.write_text(text)
-    with pytest.raises(DataError, match="`simulation.temperature_K` was 600.0 and is 700.0"):
-        stabilize(path, resume=True, sampler=MadeUp())
+    with pytest.raises(
+        DataError, match="`simulation.temperature_K` was 600.0 and is 700.0.*`overwrite=True`"
+    ):
+        stabilize(path, sampler=MadeUp())
+    other = stabilize(path, sampler=MadeUp(), overwrite=True)
+    assert other.document["settings"]["simulation"]["temperature_K"] == 700.0
+    assert other.document["history"][0]["epoch"] == 1
+
+
+def test_nothing_is_begun_where_a_run_is_to_go_on(tmp_path):
+    with pytest.raises(DataError, match="`resume=True` goes on with an earlier run, got none in"):
+        stabilize(prepare(tmp_path), resume=True, sampler=MadeUp())
 
 
 def test_a_model_that_never_fails_says_so_and_nothing_is_exported(tmp_path):
@@ -337,7 +345,7 @@ def test_a_model_that_fails_at_step_0_is_refused(tmp_path):
 
     with pytest.raises(MLIPError, match="every replica fails at step 0"):
         stabilize(prepare(tmp_path), sampler=Failing())
-    assert not (tmp_path / "out" / workflow.CHECKPOINT).exists()  # a corrected file needs no --resume
+    assert not (tmp_path / "out" / workflow.CHECKPOINT).exists()  # a corrected file begins anew
 
 
 def test_replicas_that_fail_before_a_sample_say_what_to_change(tmp_path):

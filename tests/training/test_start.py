@@ -3,6 +3,8 @@
 It also tests `configuration.hypers`.
 """
 
+import shutil
+
 import pytest
 import torch
 from ase.io import read, write
@@ -48,6 +50,19 @@ def test_the_weights_and_reference_energies_are_those_given(kind, first, tmp_pat
     assert same == pytest.approx(references)
     found = read_start(str(start), tmp_path)
     assert found.reference_energies == pytest.approx(references)
+
+
+def test_a_run_does_not_go_on_as_one_from_other_weights(first, tmp_path):
+    """Known by their content, under whatever name."""
+    for name in ("start.pt", "moved.pt"):
+        shutil.copy(first, tmp_path / name)
+        train(further(first, tmp_path, name), dynamics=0.0)
+    text = (first.parent.parent / "run.toml").read_text()
+    path = first.parent.parent / "longer.toml"
+    path.write_text(text.replace("epochs = 2", "epochs = 3").replace('output = "', 'output = "longer-'))
+    shutil.copy(train(path, dynamics=0.0), tmp_path / "start.pt")
+    with pytest.raises(DataError, match="`init_from` was .* and is .*`overwrite=True`"):
+        train(further(first, tmp_path, "start.pt"), dynamics=0.0)
 
 
 def test_the_network_is_that_of_the_file(first, tmp_path):

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from ase.io import write
+from click.testing import CliRunner
 from interrupted import interrupted_at_save
 from toy_training import frames, history, needs_muon, prepare
 
+from ase_mlip.cli.program import main
 from ase_mlip.errors import DataError
 from ase_mlip.model_file.model import load_model
 from ase_mlip.training import train as train_module
@@ -37,14 +39,53 @@ def test_resuming_gives_the_same_losses(kind, tmp_path):
     path = prepare(halves, epochs=4, optimizer=optimizer)
     with interrupted_at_save(train_module):
         train(path, dynamics=0.0)
-    with pytest.raises(DataError, match="`resume=True`"):
-        train(path, dynamics=0.0)
-    train(path, resume=True, dynamics=0.0)
+    train(path, dynamics=0.0)
     assert history(halves) == history(whole)
 
 
+def test_another_run_is_refused_or_replaced_and_none_is_asked_for(tmp_path):
+    """`resume` begins nothing; `overwrite` begins anew, as in an empty folder, and only another run."""
+    whole, other = tmp_path / "whole", tmp_path / "other"
+    whole.mkdir(), other.mkdir()
+    path = prepare(other, epochs=2)
+    with pytest.raises(DataError, match="`resume=True` goes on with an earlier run, got none in `.*out`"):
+        train(path, resume=True, dynamics=0.0)
+    assert not (other / "out").exists()
+    train(path, dynamics=0.0)
+    first = path.read_text()
+    path.write_text(first.replace("epochs = 2", "epochs = 1"))
+    before = (other / "out" / "checkpoint.safetensors").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(DataError, match="`optimizer.epochs` was 2 and is 1; .* `overwrite=True`"):
+            train(path, resume=resume, dynamics=0.0)
+    assert (other / "out" / "checkpoint.safetensors").read_bytes() == before
+    train(path, overwrite=True, dynamics=0.0)
+    train(prepare(whole, epochs=1), dynamics=0.0)
+    assert history(other) == history(whole)
+    checkpoint = other / "out" / "checkpoint.safetensors"
+    before = checkpoint.stat().st_mtime_ns
+    train(path, overwrite=True, dynamics=0.0)  # the same: there is nothing to replace
+    assert checkpoint.stat().st_mtime_ns == before
+
+
+def test_the_commands_name_their_options(tmp_path):
+    path = prepare(tmp_path, epochs=1)
+    for command in ("train", "stabilize"):
+        assert "--overwrite" in CliRunner().invoke(main, [command, "--help"]).output
+    words = ["train", str(path), "--dynamics", "0"]
+    result = CliRunner().invoke(main, [*words, "--resume"])
+    assert result.exit_code == 1 and "Error: --resume goes on with an earlier run" in result.output
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert CliRunner().invoke(main, [*words, "--resume"]).exit_code == 0
+    path.write_text(path.read_text().replace("epochs = 1", "epochs = 2"))
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1 and "or replace it with --overwrite and begin anew" in result.output
+    assert CliRunner().invoke(main, [*words, "--overwrite"]).exit_code == 0
+    assert len(history(tmp_path)) == 2
+
+
 def test_a_killed_run_resumes(tmp_path):
-    """SIGKILL at an arbitrary moment, then --resume; the losses are those of an uninterrupted run."""
+    """SIGKILL at an arbitrary moment, then the same call; the losses are those of an uninterrupted run."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir(), whole.mkdir()
     path = prepare(killed, epochs=15)
@@ -58,7 +99,7 @@ def test_a_killed_run_resumes(tmp_path):
     assert process.wait() == -signal.SIGKILL
     done = len(history(killed))
     assert 0 < done < 15
-    train(path, resume=True, dynamics=0.0)
+    train(path, dynamics=0.0)
     train(prepare(whole, epochs=15), dynamics=0.0)
     assert history(killed) == history(whole)
 
@@ -84,7 +125,7 @@ def test_a_killed_run_resumes(tmp_path):
         ("train.xyz", "train.xyz@:9", '`data.train.0.slice` was absent and is ":9";'),
     ],
 )
-def test_resume_refuses_another_configuration_and_names_the_key(finished, old, new, message):
+def test_another_configuration_is_refused_and_names_the_key(finished, old, new, message):
     text = (finished / "run.toml").read_text()
     assert old in text
     other = finished / "other.toml"
@@ -92,32 +133,32 @@ def test_resume_refuses_another_configuration_and_names_the_key(finished, old, n
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of units that do not fit
         with pytest.raises(DataError, match="another configuration") as caught:
-            train(other, resume=True, dynamics=0.0)
+            train(other, dynamics=0.0)
     assert message in str(caught.value)
 
 
-def test_resume_refuses_other_data_under_the_same_name(finished, tmp_path):
-
+def test_other_data_under_the_same_name_are_refused(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
     write(tmp_path / "copy" / "train.xyz", frames(10, 5))
     with pytest.raises(DataError, match=r"`data.train.0.sha256` was .* and is"):
-        train(tmp_path / "copy" / "run.toml", resume=True, dynamics=0.0)
+        train(tmp_path / "copy" / "run.toml", dynamics=0.0)
 
 
 def test_what_does_not_matter_may_change_before_resuming(finished, tmp_path):
-
     shutil.copytree(finished, tmp_path / "copy")
     path = tmp_path / "copy" / "run.toml"
     path.write_text(
         'description = "another"\nlicense = "MIT"\n' + path.read_text().replace("threads = 1", "threads = 2")
     )
-    model = load_model(train(path, resume=True, dynamics=0.0), device="cpu")
+    model = load_model(train(path, dynamics=0.0), device="cpu")
     assert model.info.description == "another" and model.info.license == "MIT"
 
 
-def test_resume_refuses_a_foreign_file(tmp_path):
+def test_a_foreign_file_is_refused_or_replaced(tmp_path):
     path = prepare(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
-    with pytest.raises(DataError, match="cannot be read as a training checkpoint"):
-        train(path, resume=True, dynamics=0.0)
+    with pytest.raises(DataError, match="cannot be read as a training checkpoint.*`overwrite=True`"):
+        train(path, dynamics=0.0)
+    train(path, overwrite=True, dynamics=0.0)
+    assert history(tmp_path)

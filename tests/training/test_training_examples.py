@@ -51,7 +51,12 @@ def test_deepmd_systems_become_extended_xyz(tmp_path, script):
     coordinates = np.random.default_rng(0).normal(size=(3, 3, 3))
     virial = np.array([[1.0, 0.1, 0.2], [0.1, 2.0, 0.3], [0.2, 0.3, 3.0]])
     system = deepmd_system(tmp_path / "data_0", coordinates, [9.0, 10.0, 11.0], virial)
-    script("convert", "deepmd", system, tmp_path / "out.xyz")
+    words = "convert", "deepmd", system, "-o", tmp_path / "out.xyz"
+    script(*words)
+    with pytest.raises(SystemExit) as refused:  # as by the commands that write one file
+        script(*words)
+    assert refused.value.code == 1
+    script(*words, "--overwrite")
     frames = read(tmp_path / "out.xyz", ":")
     assert len(frames) == 3
     for index, frame in enumerate(frames):
@@ -72,7 +77,7 @@ def test_rmd17_becomes_extended_xyz_in_ev(tmp_path, script):
         energies=np.array([-100.0, -101.0]),
         forces=forces,
     )
-    script("convert", "rmd17", tmp_path / "a.npz", tmp_path / "out.xyz")
+    script("convert", "rmd17", tmp_path / "a.npz", "-o", tmp_path / "out.xyz")
     frame = read(tmp_path / "out.xyz", 1)
     assert frame.get_chemical_symbols() == ["H", "O"] and not frame.pbc.any()
     assert frame.get_potential_energy() == pytest.approx(-101 * 0.0433641, abs=1e-4)

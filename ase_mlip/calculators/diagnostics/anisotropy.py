@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from ase import Atoms
@@ -14,6 +15,7 @@ from ...crystals import volume_of
 from ...graph.neighbors import Graph, check_species
 from ...model_file.model import Model
 from ...progress.form import Progress, told
+from ...provenance import Parts
 from ...rotations.averaging import Averaging
 from ...rotations.schemes import find_averaging
 from .residual import uniform_rotations
@@ -68,6 +70,8 @@ def measure(
     orientations: int = 100,
     seed: int = 0,
     progress: Progress | None = None,
+    parts: Parts | None = None,
+    name: str = "",
 ) -> list[Anisotropy]:
     """The anisotropy that each scheme leaves, over the same uniformly random orientations.
 
@@ -85,6 +89,10 @@ def measure(
         of the orientations
     progress : callable, optional
         called as ``progress(done, total, stage)`` after each orientation, see :mod:`ase_mlip.progress`
+    parts : Parts, optional
+        keeps the results in finished orientations, from which a run that was ended goes on
+    name : str, optional
+        of the structure among the parts
 
     Returns
     -------
@@ -103,11 +111,11 @@ def measure(
     chosen = [find_averaging(scheme) for scheme in schemes]
     pool, weights = pooled(chosen)
     samples = []
-    for rotation in uniform_rotations(max(2, orientations), seed):
-        samples.append(
-            [np.tensordot(weights, values, 1) for values in _by_rotation(model, graph, pool @ rotation)]
-        )
-        progress(len(samples), max(2, orientations), "")
+    with parts or Parts() as parts:
+        for k, rotation in enumerate(uniform_rotations(max(2, orientations), seed)):
+            own = partial(_averages, model, graph, pool @ rotation, weights)
+            samples.append(parts.once(f"orientation {k} {name}", own))
+            progress(len(samples), max(2, orientations), "")
     energies, forces, virials = (np.array(values) for values in zip(*samples, strict=True))
     found = []
     for k, averaging in enumerate(chosen):
@@ -145,6 +153,11 @@ def pooled(schemes: Sequence[Averaging]) -> tuple[np.ndarray, np.ndarray]:
     for row, column, share in entries:
         weights[row, column] += share
     return pool, weights
+
+
+def _averages(model: Model, graph: Graph, rotations: np.ndarray, weights: np.ndarray) -> list[list]:
+    """Energy, forces and virial of each scheme, [S, ...], from those of all rotations and their weights."""
+    return [np.tensordot(weights, values, 1).tolist() for values in _by_rotation(model, graph, rotations)]
 
 
 def _by_rotation(

@@ -59,7 +59,8 @@ def evaluate(
     if calculator.averaging is None:
         choose_averaging(calculator, named_structures(structures))
     with bar("structure") as progress:
-        result = compute(calculator, list(structures), progress=progress, symmetrize=scheme)
+        options = {"progress": progress, "symmetrize": scheme, "checkpoint": results.parts}
+        result = compute(calculator, list(structures), **options)
     known = {"name": info.name, "sha256": file_sha256(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}
     results.show(about | result.to_dict(), result.to_text())

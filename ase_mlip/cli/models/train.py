@@ -15,6 +15,7 @@ from ..results import answer, talk_on_stderr
 @click.command()
 @click.argument("run", type=options.FILE)
 @options.resume
+@options.overwrite
 @click.option(
     "--dynamics",
     "seconds",
@@ -25,12 +26,16 @@ from ..results import answer, talk_on_stderr
     "runs none.",
 )
 @options.as_json
-def train(run: Path, resume: bool, seconds: float, as_json: bool) -> None:
-    """Train and export the potential that RUN (TOML) describes."""
+def train(run: Path, resume: bool, overwrite: bool, seconds: float, as_json: bool) -> None:
+    """Train and export the potential that RUN (TOML) describes.
+
+    An interrupted training goes on after its last finished epoch, with the numbers of one in one piece.
+    """
     from ...training.train import train as run_training
 
     with talk_on_stderr(as_json), bar("epoch", {"dynamics": "step"}) as progress:
-        exported = run_training(run, resume=resume, progress=progress, dynamics=seconds)
+        how = {"resume": resume, "overwrite": overwrite}
+        exported = run_training(run, progress=progress, dynamics=seconds, **how)
     document, lines = {"exported": str(exported), "dynamics": None}, [f"exported {exported}"]
     if seconds > 0.0:
         from ...training.dynamics import FILE

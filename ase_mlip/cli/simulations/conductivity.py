@@ -10,7 +10,7 @@ from ...progress.bars import bar
 from ...voigt import NAMES, PAIRS
 from .. import options
 from ..options import COUNT, POSITIVE
-from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .crystal_run import CrystalRun, crystal_options, describe_cell
 
 
 @click.command()
@@ -73,7 +73,7 @@ def conductivity(
         raise click.BadParameter("a table and its entry go together", param_hint="--reference, --entry")
     known = None if reference is None else _read_reference(reference, entry, mesh, temperatures)
     atoms = run.start(mesh=mesh, distance=distance)
-    with bar("supercell") as progress, warnings_as_lines():
+    with bar("supercell") as progress, run.warned():
         result = thermal_conductivity(
             atoms,
             supercell_matrix=supercell,

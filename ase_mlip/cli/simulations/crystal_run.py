@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import warnings
 from collections.abc import Callable, Iterator
@@ -68,6 +69,8 @@ class CrystalRun:
         how the crystal was relaxed, once it is; empty where it was taken as it is
     relaxed : ase.Atoms or None
         the crystal at its minimum, once it is there
+    warnings : list of str
+        what was said on stderr, for the JSON document
     """
 
     command: str
@@ -81,6 +84,7 @@ class CrystalRun:
     results: Results
     relaxation: dict[str, Any] = field(default_factory=dict)
     relaxed: Atoms | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def symmetrize(self) -> str | None:
@@ -126,10 +130,39 @@ class CrystalRun:
         atoms.calc = calculator
         return self._relaxed(atoms) if self.relax_first else atoms
 
+    def warn(self, *texts: str) -> None:
+        """A line on stderr for each, which the JSON document has, too."""
+        for text in texts:
+            click.echo(f"warning: {text}", err=True)
+        self.warnings += texts
+
+    @contextmanager
+    def warned(self) -> Iterator[None]:
+        """Warnings for the user are said as by :meth:`warn`."""
+        with warnings_as_lines() as said:
+            yield
+        self.warnings += said
+
     def _relaxed(self, atoms: Atoms) -> Atoms:
+        """The crystal at its minimum, which an interrupted run may have found."""
+        was_there = "relaxed" in self.results.parts.found
+        part = self.results.parts.once("relaxed", lambda: self._relax(atoms))
+        if was_there:
+            self.warn(*part["warnings"])
+        self.relaxation = part["relaxation"]
+        relaxed = atoms.copy()
+        relaxed.set_cell(part["cell"])
+        relaxed.positions = part["positions"]
+        self.relaxed = relaxed.copy()
+        relaxed.calc = copy.deepcopy(atoms.calc)  # without a neighbour list that only a relaxation leaves
+        return relaxed
+
+    def _relax(self, atoms: Atoms) -> dict:
+        """Cell and positions, how they were found, and what was said, as JSON has it."""
         from ...relaxation.relax import relax
 
-        with bar("step") as progress, warnings_as_lines(), noise_unsaid():
+        before = len(self.warnings)
+        with bar("step") as progress, self.warned(), noise_unsaid():
             result = relax(
                 atoms,
                 fmax=self.fmax,
@@ -141,19 +174,18 @@ class CrystalRun:
                 progress=progress,
             )
         if not result.converged:
-            click.echo(
+            self.warn(
                 f"the relaxation stopped at {result.fmaxes[-1]:.1e} eV/Å after {result.steps} steps, above "
-                f"{self.fmax:g}; --dtype float64 helps where rounding is the cause",
-                err=True,
+                f"{self.fmax:g}; --dtype float64 helps where rounding is the cause"
             )
-        say_noise(result.noise, self.fmax, AVERAGING, option="--relax-fmax")
-        self.relaxation = {"converged": result.converged, "steps": result.steps, "fmax": result.fmaxes[-1]}
-        self.relaxation["largest_force"] = result.fmax
-        relaxed = result.atoms
-        relaxed.set_constraint()  # what kept the space group must not act on what follows
-        self.relaxed = relaxed.copy()
-        relaxed.calc = atoms.calc
-        return relaxed
+        self.warnings += say_noise(result.noise, self.fmax, AVERAGING, option="--relax-fmax")
+        reached = {"fmax": float(result.fmaxes[-1]), "largest_force": float(result.fmax)}
+        return {
+            "cell": result.atoms.cell.array.tolist(),
+            "positions": result.atoms.positions.tolist(),
+            "relaxation": {"converged": bool(result.converged), "steps": int(result.steps), **reached},
+            "warnings": self.warnings[before:],
+        }
 
     def force(self, residual: float) -> str:
         """``2.5e-03 eV/Å``, and what it is where the relaxation, which saw a part of it, went below it."""
@@ -176,7 +208,7 @@ class CrystalRun:
             ``draw(path)`` writes the picture
         """
         known = {"structure": str(self.structure), "relaxation": self.relaxation}
-        self.results.show(known | document, text)
+        self.results.show(known | document | {"warnings": self.warnings}, text)
         if self.relaxed is not None:
             self.results.keep(self.relaxed)
         if draw is not None:
@@ -227,18 +259,21 @@ def crystal_options(command: Callable) -> Callable:
 
 
 @contextmanager
-def warnings_as_lines() -> Iterator[None]:
+def warnings_as_lines() -> Iterator[list[str]]:
     """Warnings for the user as a line each on stderr, without the place in the code; others as usual.
 
     Yields
     ------
-    None
+    list of str
+        which has what was said when the block has ended
     """
+    said: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        yield
+        yield said
     for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
-        click.echo(f"warning: {in_options(' '.join(text.split()))}", err=True)
+        said.append(in_options(" ".join(text.split())))
+        click.echo(f"warning: {said[-1]}", err=True)
     for other in caught:
         if not issubclass(other.category, UserWarning):
             warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)

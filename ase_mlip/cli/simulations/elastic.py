@@ -8,7 +8,7 @@ from click.core import ParameterSource
 from ...progress.bars import bar
 from ...voigt import NAMES
 from ..options import POSITIVE, Finite
-from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .crystal_run import CrystalRun, crystal_options, describe_cell
 
 
 @click.command()
@@ -36,7 +36,7 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
     atoms = run.start()
     from ...mechanics.elasticity import elastic_constants
 
-    with bar("strain") as progress, warnings_as_lines():
+    with bar("strain") as progress, run.warned():
         result = elastic_constants(
             atoms,
             strain=strain,
@@ -45,12 +45,13 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
             strained_fmax=strained_fmax,
             symmetrize=run.symmetrize,
             symprec=run.symprec,
+            checkpoint=run.results.parts,
             progress=progress,
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
-    run.finish(result.to_dict(), text, result.plot)
     if not result.converged:
-        click.echo("atoms of a strained cell did not come to rest; see --strained-fmax and --dtype", err=True)
+        run.warn("atoms of a strained cell did not come to rest; see --strained-fmax and --dtype")
+    run.finish(result.to_dict(), text, result.plot)
 
 
 def _text(result, force: str) -> str:

@@ -8,7 +8,7 @@ import click
 
 from ...progress.bars import bar
 from ..options import POSITIVE, Finite
-from .crystal_run import CrystalRun, crystal_options, describe_cell, warnings_as_lines
+from .crystal_run import CrystalRun, crystal_options, describe_cell
 
 _SHAPES = {
     "relaxed": "relaxed, with the atoms",
@@ -41,7 +41,7 @@ def eos(
     atoms = run.start()
     from ...mechanics.eos import equation_of_state
 
-    with bar("volume") as progress, warnings_as_lines():
+    with bar("volume") as progress, run.warned():
         result = equation_of_state(
             atoms,
             volume_change=volume_change,
@@ -50,17 +50,16 @@ def eos(
             keep_shape=keep_shape,
             symmetrize=run.symmetrize,
             symprec=run.symprec,
+            checkpoint=run.results.parts,
             progress=progress,
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result)}"
-    run.finish(result.to_dict(), text, lambda path: result.plot(path, Path(run.model).stem))
     if not result.converged:
-        click.echo("warning: a relaxation at one volume did not come to rest; see --relax-atoms", err=True)
+        run.warn("a relaxation at one volume did not come to rest; see --relax-atoms")
     precision = "" if run.calculator["dtype"] == "float64" else " or --dtype float64"
     for doubt in result.doubts():
-        click.echo(
-            f"warning: {doubt}; try another --volume-change{precision}, and ase-mlip elastic", err=True
-        )
+        run.warn(f"{doubt}; try another --volume-change{precision}, and ase-mlip elastic")
+    run.finish(result.to_dict(), text, lambda path: result.plot(path, Path(run.model).stem))
 
 
 def _text(result) -> str:

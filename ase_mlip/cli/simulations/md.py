@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ...calculators.batches.batch_evaluator import BatchEvaluator
     from ...model_file.info import ModelInfo
+    from ...provenance import Parts
     from ...stability.replica import Replica
     from ...stability.result import StabilityResult
 
@@ -148,6 +149,7 @@ def md(
         calculator["symmetrize"] = undisplaced
     elif calculator["symmetrize"] == "auto":
         calculator["symmetrize"] = chosen_scheme(str(path), {structure.stem: atoms}, **calculator)
+    _say_what_starts_again(results.parts, replicas)
     with bar("step") as progress:
         result = md_stability(
             atoms,
@@ -171,12 +173,21 @@ def md(
             interval=interval,
             equilibration=None if equilibration is None else equilibration * 1000.0 * units.fs,
             seed=seed,
+            checkpoint=results.parts,
             progress=progress,
         )
     results.show({"model": _identity(info)} | result.to_dict(), "\n".join(_lines(result, atoms, model)))
     results.draw(result.plot)
     if not result.stable:
         sys.exit(1)
+
+
+def _say_what_starts_again(parts: Parts, replicas: int) -> None:
+    """Only whole replicas are kept."""
+    if parts.before:
+        done = sum(f"replica {n}" in parts.found for n in range(replicas))
+        click.echo(f"{done} of {replicas} replicas are done, the others start at their beginning", err=True)
+    parts.keep("begun", True)
 
 
 def _identity(info: ModelInfo) -> dict:

@@ -122,8 +122,11 @@ def phonons(
     for name, atoms in named.items():
         atoms.calc = calculator
         try:
-            with warnings_as_lines(), locked(output / name):
-                found[name] = run.do(name, atoms, output / name, known[name])
+            with locked(output / name):
+                with warnings_as_lines() as said:
+                    found[name] = run.do(name, atoms, output / name, known[name])
+                found[name]["warnings"] = said
+                _add_warnings(output / name / "phonons.json", said)
         except ArgumentError:
             raise  # of the command, not of this structure
         except MLIPError as error:
@@ -134,6 +137,12 @@ def phonons(
         click.echo(json.dumps(plain(found), indent=1))
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}")
+
+
+def _add_warnings(path: Path, said: list[str]) -> None:
+    from ...provenance import write_json
+
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"warnings": said})
 
 
 @dataclass

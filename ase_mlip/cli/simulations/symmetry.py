@@ -75,7 +75,8 @@ def symmetry(
         for file, atoms in frames.items():
             used = [calculator.averaging if scheme is None else scheme for scheme in averagings[file]]
             tell = partial(_of_file, progress, file if len(frames) > 1 else "")
-            found[file] = anisotropy.measure(loaded, atoms, used, orientations, progress=tell)
+            kept = {"parts": results.parts, "name": file}
+            found[file] = anisotropy.measure(loaded, atoms, used, orientations, progress=tell, **kept)
     lines = []
     for file, rows in found.items():
         lines.append(f"{file}: {len(frames[file])} atoms, {orientations} orientations, {loaded.dtype}")

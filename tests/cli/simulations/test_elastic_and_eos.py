@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from optional_packages import needs_phono3py
 from stillinger_weber import BULK_MODULUS, COHESIVE_ENERGY, LATTICE_CONSTANT, export
 
+from ase_mlip import MLIPCalculator
 from ase_mlip.cli.simulations.conductivity import conductivity
 from ase_mlip.cli.simulations.crystal_run import CrystalRun
 from ase_mlip.cli.simulations.elastic import elastic
@@ -101,6 +103,28 @@ def test_elastic_as_json_with_clamped_ions_under_stress(files):
     assert not document["relaxed_ions"]
     assert document["stiffness"][3][3] > 100.0
     assert document["residual_stress"][0] > 0.5  # GPa; stretched by 0.4%
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [(elastic, ("--strains", 2, "--clamped")), (eos, ("--keep-shape", "--volume-change", 0.2))],
+)
+def test_a_crystal_that_is_not_relaxed_is_warned_of(command, options, files):
+    """On stderr and in the JSON document, with the force, and what to do."""
+    atoms = bulk("Si", a=LATTICE_CONSTANT, cubic=True)
+    atoms.positions[0, 0] += 0.2
+    write(files / "away.xyz", atoms, format="extxyz")
+    result = run(command, files / "sw.pt", files / "away.xyz", "--no-relax", *options, "--json")
+    document = json.loads(result.stdout)
+    (text,) = [text for text in document["warnings"] if "forces up to" in text]
+    assert f"warning: {text}" in result.stderr and text.endswith("relax it first")
+    atoms.calc = MLIPCalculator(files / "sw.pt", device="cpu", dtype="float64")
+    force = max(map(np.linalg.norm, atoms.get_forces()))
+    assert f"forces up to {force:.3g} eV/Å" in text
+    if command is elastic:
+        assert document["residual_force"] == pytest.approx(force)
+        result = run(elastic, files / "sw.pt", files / "si.xyz", *options, "--json")
+        assert json.loads(result.stdout)["warnings"] == []
 
 
 def test_eos_prints_writes_and_draws(files):

@@ -56,6 +56,7 @@ def test_the_crystals_group_makes_phonons_clean(folder):
         "10.95 Å apart, less than twice the interaction range of `pet-si` (20 Å): displaced atoms feel their "
         "own images through message passing; a larger supercell" in line
     )
+    assert numbers["warnings"] == [line.removeprefix("warning: ")]
 
 
 def test_its_own_files_are_a_reference(folder, tmp_path):
