@@ -1,4 +1,7 @@
-"""Errors against references: known perturbations give known errors."""
+"""Errors against references: known perturbations give known errors.
+
+It also tests `pictures.parity`.
+"""
 
 import json
 

@@ -1,6 +1,6 @@
 """Stability runs: numbers of the dynamics itself, early ends, and one verdict from two engines.
 
-It also tests `dynamics.engines`, `pictures.md`, `replica`, `result`.
+It also tests `alone`, `dynamics.engines`, `pictures.md`, `replica`, `result`.
 """
 
 import json

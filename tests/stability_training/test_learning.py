@@ -1,6 +1,6 @@
 """The gradient of a whole loss: of observables that depend on the weights themselves, too.
 
-It also tests `gradients`.
+It also tests `gradients`, `learning.learner`.
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""The length of a step, and the steepest step of a length."""
+"""The length of a step, and the steepest step of a length.
+
+It also tests `learning.metric`.
+"""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Observables of frames, their sums over atoms, references with errors, and losses with derivatives.
 
-It also tests `reference_values`.
+It also tests `distances`, `reference_values`.
 """
 
 import numpy as np
