@@ -192,6 +192,7 @@ def trained(recipe: Recipe) -> dict:
         return json.loads(record.read_text())
     from timing import _write
 
+    from ase_mlip.progress.bars import bar
     from ase_mlip.training.train import train
 
     recipe.folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +200,8 @@ def trained(recipe: Recipe) -> dict:
     settings.write_text(_toml(recipe, training_files()), encoding="utf-8")
     earlier = sum(float(row["seconds"]) for row in _epochs(recipe))  # of a killed call, in real time
     before = time.process_time()
-    train(settings, progress=True)
+    with bar("epoch") as progress:
+        train(settings, progress=progress, dynamics=0.0)
     last = _epochs(recipe)[-1]
     found = {
         "cpu_seconds": round(earlier + time.process_time() - before, 1),

@@ -11,6 +11,7 @@ from ase.io import write
 from optimal_design_element import mlearn
 from scipy import stats
 
+from ase_mlip.progress.bars import bar
 from ase_mlip.training.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +58,8 @@ def _trained(name: str, seed: int, frames: list, held_out: list) -> tuple[float,
         print(f"PET: {name}", file=sys.stderr)
         write(folder / "train.xyz", frames)
         write(folder / "test.xyz", held_out)
-        train(_recipe(folder, name, seed), progress=False)
+        with bar("epoch") as progress:
+            train(_recipe(folder, name, seed), progress=progress, dynamics=0.0)
     return _errors(model, held_out)
 
 

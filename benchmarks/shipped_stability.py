@@ -142,7 +142,7 @@ def judge(name: str, model: Path, time: float = 20.0, replicas: int = 8, progres
             engine="lammps",
             calculator=model,
             rdf_frames=reference,
-            progress=lambda done, of: bar.update(done / of - bar.n),
+            progress=lambda done, of, _stage: bar.update(done / of - bar.n),
         )
 
 

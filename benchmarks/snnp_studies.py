@@ -44,6 +44,7 @@ def trained(
     folder = RUNS / name
     if (folder / "errors.json").exists():
         return folder
+    from ase_mlip.progress.bars import bar
     from ase_mlip.training.train import train
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,8 @@ def trained(
         lines += [f"[{title}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
     path = folder / "run.toml"
     path.write_text("\n".join(lines) + "\n")
-    train(path, progress=False)
+    with bar("epoch") as progress:
+        train(path, progress=progress, dynamics=0.0)
     return folder
 
 

@@ -1,10 +1,10 @@
 """Does StABlE training pay? The study registered in docs/stability_training_study.md.
 
-    python benchmarks/stability_training.py              # case 1, second registration; needs ../shared/data
-    python benchmarks/stability_training.py snnp-0       # one of snnp-0, snnp-1, snnp-2, pet-0
-    python benchmarks/stability_training.py --water      # case 2, second registration: pet-water
-    python benchmarks/stability_training.py --first      # the first registration of case 1, or of --water
-    python benchmarks/stability_training.py --stored     # the tables from the stored numbers, without data
+    python benchmarks/stability_training.py            # case 1, third registration; needs ../shared/data
+    python benchmarks/stability_training.py snnp-0     # one of snnp-0, snnp-1, snnp-2, pet-0
+    python benchmarks/stability_training.py --water    # case 2, second registration: pet-water
+    python benchmarks/stability_training.py --registration 1  # an earlier one of case 1, or of --water
+    python benchmarks/stability_training.py --stored   # the tables from the stored numbers, without data
 
 Every step is stored when it is done, and a call goes on where the last one stopped. Work lies in ``--work``.
 """
@@ -27,7 +27,7 @@ RESULT = ROOT / "benchmarks" / "results" / "stability-training.json"
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("potentials", nargs="*", help=f"of {', '.join(POTENTIALS)}; by default the s-NNPs")
-    parser.add_argument("--first", action="store_true", help="the case as registered first")
+    parser.add_argument("--registration", type=int, metavar="N", help="number; by default the newest")
     parser.add_argument(
         "--water",
         type=Path,
@@ -41,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "stability_training", help="folder")
     options = parser.parse_args(arguments)
     store = Store(options.output, options.work.resolve())
-    number = 1 if options.first else 2
+    registered = OF_WATER if options.water else REGISTRATIONS
+    number = options.registration or max(registered)
+    if number not in registered:
+        parser.error(f"--registration: expected one of {', '.join(map(str, registered))}, got {number}")
     if not options.stored:
         if options.water:
             water(store, options.water.resolve(), OF_WATER[number])

@@ -1,4 +1,4 @@
-"""Case 1 of the study of StABlE training: potentials for ethanol that fail. Both registrations."""
+"""Case 1 of the study of StABlE training: potentials for ethanol that fail. All registrations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
-from stability_training_parts import DATA, STABILIZE, Store, bare, errors, further, healed
+from stability_training_parts import DATA, EARLIER, STABILIZE, Store, bare, beside, errors, further, healed
 from stability_training_parts import lived as lived_from
 
 POTENTIALS = ("snnp-0", "snnp-1", "snnp-2", "pet-0")
@@ -42,7 +42,11 @@ ETHANOL = {
 }
 DISTANCES = 'kind = "distances"\nreference = "{data}/reference.xyz"\nrmax = 6.0\nwidth = 0.1'
 MOST = 800  # training frames at most: the last hundred of train_01's 1000 are for validation
-TEST_SETS = {"test": (slice(500, 532), slice(0, 200)), "test_2": (slice(600, 632), slice(200, 400))}
+TEST_SETS = {
+    "test": (slice(500, 532), slice(0, 200)),
+    "test_2": (slice(600, 632), slice(200, 400)),
+    "test_3": (slice(700, 732), slice(400, 600)),
+}
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,13 @@ class Registration:
 
 
 PAIRS = ("C-C", "C-H", "C-O", "H-H", "H-O")
-SECOND = "error_weight = 10.0\nsteps = 20\nepochs = 30\npatience = 15\n"
-COMMON = "error_weight = 1.0\nsteps = 5\nepochs = 60\n"
+SECOND = f"error_weight = 10.0\nsteps = 20\nepochs = 30\npatience = 15\n{EARLIER}\n"
+COMMON = f"error_weight = 1.0\nsteps = 5\nepochs = 60\n{EARLIER}\n"
+THIRD = (
+    'optimizer = "trust_region"\nlearning_rate = 0.15\nerror_weight = 0.0\nsteps = 1\n'
+    "min_sample_fraction = 0.5\nepochs = 10\npatience = 10\nstable_epochs = 3\n"
+    "max_force_error_increase = 0.15\nmax_energy_error_increase = 0.5\nepoch_share = 0.25"
+)
 REGISTRATIONS = {
     1: Registration(
         "",
@@ -91,13 +100,24 @@ REGISTRATIONS = {
             "evaluation": "time = 10.0\nreplicas = 32\nevery = 10\nrecord_interval = 10",
         },
     ),
+    3: Registration(
+        "third ",
+        "test_3",
+        (DISTANCES.replace('"distances"', '"unseen_distances"'),),
+        {"snnp": THIRD, "pet": THIRD},
+        {
+            "simulation": "time = 0.5\ntimestep = 0.5\nreplicas = 16\nrecord_interval = 2",
+            "evaluation": "time = 10.0\nreplicas = 32\nevery = 5\nrecord_interval = 10",
+        },
+    ),
 }
 
 
 def ethanol_files(folder: Path) -> Path:
     """Frames of rMD17 as the files that the TOML files name."""
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "complete").exists():
+    last = folder / f"{list(TEST_SETS)[-1]}.xyz"  # written at the end; a folder may be of fewer registrations
+    if last.exists():
         return folder
     train, test = (
         _rmd17(DATA / "rmd17_ethanol" / f"rmd17_ethanol_{part}_01.npz") for part in ("train", "test")
@@ -111,7 +131,6 @@ def ethanol_files(folder: Path) -> Path:
     for name, (starts, frames) in TEST_SETS.items():
         write(folder / f"starts_{name}.xyz", [bare(atoms) for atoms in test[starts]])
         write(folder / f"{name}.xyz", test[frames])
-    (folder / "complete").touch()
     return folder
 
 
@@ -135,10 +154,11 @@ def ethanol(store: Store, name: str, registration: Registration) -> None:
     folder = store.work / case.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     run, test = folder / "run.toml", registration.test
-    tables = "\n".join(f"[[observables]]\n{table.format(data=data)}" for table in registration.observables)
+    files = {"data": beside(data, folder), "model": beside(model, folder)}
+    tables = "\n".join(f"[[observables]]\n{table.format(**files)}" for table in registration.observables)
     run.write_text(
         STABILIZE.format(
-            model=model, seed=seed, data=data, n=n, observables=tables, test=test,
+            seed=seed, n=n, **files, observables=tables, test=test,
             learning=registration.learning[kind], **{**ETHANOL, **registration.changed},
         )
     )  # fmt: skip
@@ -178,15 +198,24 @@ def training_size(store: Store, kind: str, data: Path) -> int:
 
 def trained(store: Store, label: str, folder: Path, kind: str, seed: int, n: int, data: Path) -> Path:
     """A potential trained on the first n frames."""
+    from ase_mlip.progress.bars import bar
     from ase_mlip.training.train import train
 
     def compute() -> str:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "train.toml"
         path.write_text(
-            TRAIN.format(name="first", seed=seed, data=data, n=n, model=MODELS[kind], optimizer=EPOCHS[kind])
+            TRAIN.format(
+                name="first",
+                seed=seed,
+                data=beside(data, folder),
+                n=n,
+                model=MODELS[kind],
+                optimizer=EPOCHS[kind],
+            )
         )
-        return str(train(path))
+        with bar("epoch") as progress:
+            return str(train(path, progress=progress, dynamics=0.0))
 
     return store.file(label, "train", compute)
 

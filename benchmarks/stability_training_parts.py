@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ temperature_K = {temperature}
 [evaluation]
 {evaluation}
 """
+# What registrations before there was an energy budget, or a share of an epoch, say of both
+EARLIER = "max_energy_error_increase = 1e9\nepoch_share = 1.0"
 FURTHER = """name = "further"
 output = "."
 seed = 1
@@ -100,11 +103,18 @@ def rounded(value: Any) -> Any:
 def healed(store: Store, case: str, run: Path) -> dict[str, Any]:
     """The document of ``ase-mlip stabilize``; goes on from a checkpoint that is there."""
     from ase_mlip import stabilize
+    from ase_mlip.progress.bars import bar
 
     def compute() -> dict[str, Any]:
-        return stabilize(run).document
+        with bar("epoch") as progress:
+            return stabilize(run, progress=progress).document
 
     return store.step(case, "stabilize", compute)
+
+
+def beside(path: Path, folder: Path) -> str:
+    """A path as a TOML file in ``folder`` names it: what is exported holds no path of the machine."""
+    return os.path.relpath(path.resolve(), folder.resolve())
 
 
 def bare(atoms: Atoms) -> Atoms:
@@ -146,9 +156,12 @@ def errors(model: Path, frames: Path) -> dict[str, float]:
 
 def further(folder: Path, model: Path, data: Path, n: int, epochs: int, optimizer: str = "") -> str:
     """Plain training from the weights of ``model``."""
+    from ase_mlip.progress.bars import bar
     from ase_mlip.training.train import train
 
     path = folder / "further" / "train.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(FURTHER.format(model=model, data=data, n=n, epochs=epochs, optimizer=optimizer))
-    return str(train(path))
+    given = {"model": beside(model, path.parent), "data": beside(data, path.parent)}
+    path.write_text(FURTHER.format(n=n, epochs=epochs, optimizer=optimizer, **given))
+    with bar("epoch") as progress:
+        return str(train(path, progress=progress, dynamics=0.0))

@@ -12,10 +12,12 @@ from ase import Atoms
 from ase.io import read, write
 from stability_training_parts import (
     DATA,
+    EARLIER,
     ROOT,
     STABILIZE,
     Store,
     bare,
+    beside,
     errors,
     further,
     healed,
@@ -62,7 +64,7 @@ class Registration:
         """What it says of the gradient and its steps."""
         return (
             'estimator = "local"\nradius = 3.0\nerror_weight = 10.0\nlearning_rate = 1e-4\n'
-            f"epochs = {self.epochs}\npatience = 10\nbatch_size = 2"
+            f"epochs = {self.epochs}\npatience = 10\nbatch_size = 2\n{EARLIER}"
         )
 
 
@@ -116,11 +118,11 @@ def water(store: Store, model: Path, registration: Registration) -> None:
     folder = store.work / case.replace(" ", "-")
     data, n = water_files(store.work / "water" / "data"), TRAINING_FRAMES
     observables = "\n".join(
-        f'[[observables]]\n{kind}\nreference = "{data}/reference.xyz"' for kind in OBSERVABLES
+        f'[[observables]]\n{kind}\nreference = "{beside(data, folder)}/reference.xyz"' for kind in OBSERVABLES
     )
     folder.mkdir(parents=True, exist_ok=True)
     run = folder / "run.toml"
-    files = {"model": model, "data": data, "n": n, "test": "test", "seed": 0}
+    files = {"model": beside(model, folder), "data": beside(data, folder), "n": n, "test": "test", "seed": 0}
     run.write_text(
         STABILIZE.format(
             observables=observables, learning=registration.learning, **files, **registration.tables

@@ -7,17 +7,17 @@ phonopy's own commands read: ``phonopy-load phonopy.yaml --mesh 20 20 20 -t -p``
 import sys
 
 from ase.build import bulk
-from tqdm import tqdm
 
 from ase_mlip import phonons
+from ase_mlip.progress.bars import bar
 
 model = sys.argv[1] if len(sys.argv) > 1 else "pet-si"
 crystal = bulk("Si", cubic=True)
 options = {"supercell_matrix": (2, 2, 2), "path": "GXU,KGL"}
 
 # in float64; relaxes the cell within its space group, then displaces one atom
-with tqdm(unit="supercell") as bar:
-    result = phonons(crystal, model, **options, progress=lambda done, total: bar.update())
+with bar("supercell") as progress:
+    result = phonons(crystal, model, **options, progress=progress)
 
 result.plot("phonons.png")
 result.save("phonopy.yaml")

@@ -7,25 +7,25 @@ import sys
 
 from ase import units
 from ase.build import bulk
-from tqdm import tqdm
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.dynamics.md import run_nve
 from ase_mlip.pictures.plots import plot_md, save_figure
+from ase_mlip.progress.bars import bar
 
 model = sys.argv[1] if len(sys.argv) > 1 else "pet-si"
 
 atoms = bulk("Si", cubic=True) * (2, 2, 2)
 atoms.calc = MLIPCalculator(model)  # in the precision the weights are stored in
 
-with tqdm(unit="step") as bar:
+with bar("step") as progress:
     result = run_nve(
         atoms,
         temperature_K=600.0,  # a crystal at rest turns half of it into potential energy: 300 K remain
         timestep=1.0 * units.fs,
         time=500.0 * units.fs,
         equilibration=100.0 * units.fs,
-        progress=lambda step, steps: bar.update(),
+        progress=progress,
     )
 
 save_figure(plot_md(result), "dynamics.png")

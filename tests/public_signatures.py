@@ -26,9 +26,11 @@ from ase_mlip.pictures.compare import plot_comparison
 from ase_mlip.pictures.designs.panels import plot_design
 from ase_mlip.pictures.landscape import plot_landscape
 from ase_mlip.pictures.md import plot_stability
+from ase_mlip.pictures.parity import plot_parity
 from ase_mlip.relaxation.result import RelaxResult
 from ase_mlip.report.validate import ValidationResult
 from ase_mlip.stability.result import StabilityResult
+from ase_mlip.stability_training.workflow import StabilizeResult
 
 
 def files(network: torch.nn.Module) -> None:
@@ -76,8 +78,10 @@ def pictures(
     return [*figures, plots.plot_md(run), plot_stability(runs)]
 
 
-def pictures_of_models(rise: Landscape, compared: Comparison, chosen: DesignResult) -> list[Figure]:
-    return [plot_landscape(rise), plot_comparison(compared), plot_design(chosen)]
+def pictures_of_models(
+    rise: Landscape, compared: Comparison, chosen: DesignResult, errors: EvaluationResult
+) -> list[Figure]:
+    return [plot_parity(errors), plot_landscape(rise), plot_comparison(compared), plot_design(chosen)]
 
 
 def on_models(model: Model, frames: list[Atoms]) -> None:
@@ -86,7 +90,10 @@ def on_models(model: Model, frames: list[Atoms]) -> None:
     exported: Path = ase_mlip.train("run.toml", resume=True)
     report: ValidationResult = ase_mlip.validate(exported, {"silicon": frames[0]}, "report")
     chosen: DesignResult = ase_mlip.design(frames, pick=10)
-    document: dict[str, object] = chosen.to_dict()
+    healed: StabilizeResult = ase_mlip.stabilize("stabilize.toml")
+    document: dict[str, object] = chosen.to_dict() | errors.to_dict() | healed.to_dict()
+    errors.plot("parity.png")
+    healed.plot(exported.with_suffix(".png"))
     chosen.plot("design.png")
     print(document, chosen.predicted_error, chosen.random, chosen.last_gain)
     print(errors, [result.passed for result in results], report.passed, report.to_dict(), chosen.picks)

@@ -108,7 +108,7 @@ def test_the_training_example_runs_and_writes_what_it_promises(tmp_path):
             atoms.calc = SinglePointCalculator(atoms, **results)
             frames.append(atoms)
         write(tmp_path / f"{name}.xyz", frames)
-    train(tmp_path / "run.toml", progress=False, dynamics=0.1)
+    train(tmp_path / "run.toml", dynamics=0.1)
     promised = text.split("## What is written")[1].split("\n\n")[1]
     files = re.findall(r"`([\w.<>/]+)`", "\n".join(row.split("|")[1] for row in promised.splitlines()[2:]))
     written = {path.name for path in (tmp_path / "run").iterdir()}

@@ -161,7 +161,7 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
         'name = "a"\noutput = "out"\n[data]\ntrain = "a.xyz"\n[model]\narchitecture = "snnp"\ncutoff = 4.0\n'
     )
     with locked(tmp_path / "out"), pytest.raises(OutputInUseError, match="is being written by process"):
-        train(tmp_path / "run.toml", progress=False)
+        train(tmp_path / "run.toml", dynamics=0.0)
 
 
 def test_two_stability_trainings_do_not_share_a_folder(tmp_path):
@@ -173,4 +173,4 @@ def test_two_stability_trainings_do_not_share_a_folder(tmp_path):
         '[[observables]]\nkind = "distances"\nreference = "a.xyz"\n'
     )
     with locked(tmp_path / "out"), pytest.raises(OutputInUseError, match="is being written by process"):
-        stabilize(tmp_path / "run.toml", progress=False)
+        stabilize(tmp_path / "run.toml")

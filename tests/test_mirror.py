@@ -9,8 +9,10 @@ import ase_mlip
 TESTS = Path(__file__).parent
 PACKAGE = Path(ase_mlip.__file__).parent
 NO_PACKAGES = {"adapters", "cpp", "files"}  # environments of other programs; C++; files that tests read
-MODULES = {
-    path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"
+MODULES = {  # those with names of their own
+    path.relative_to(PACKAGE).with_suffix("")
+    for path in PACKAGE.rglob("*.py")
+    if not path.name.startswith("__")
 }
 FILES = {path.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
 

@@ -3,6 +3,8 @@
 It also tests `calculators.averaged`, `calculators.inputs`, `errors`.
 """
 
+import dataclasses
+import importlib
 import inspect
 import json
 import re
@@ -19,9 +21,11 @@ from optional_packages import HAS_PHONO3PY
 import ase_mlip
 from ase_mlip import MLIPCalculator, load_model
 from ase_mlip.calculators.inputs import structure_with_calculator
+from ase_mlip.cli.options import BY_COMMAND
 from ase_mlip.cli.program import main
 from ase_mlip.cli.wording import argument_name
 from ase_mlip.errors import ArgumentError, MLIPError, StructureError
+from ase_mlip.lattice_dynamics.input import RELAXED
 
 SHAPED = (
     "relax",
@@ -32,6 +36,14 @@ SHAPED = (
     "md_stability",
 )
 STATICS = SHAPED[1:5]
+# functions whose result is another: what each returns, and why it is no dataclass of results
+OTHER_RESULTS = {
+    "load_model": "Model",
+    "export_model": "ModelInfo",  # what the file says of itself
+    "train": "Path",  # the exported file, beside which errors and curves lie
+    "check": "list[CheckResult]",  # a row for each check
+}
+WITHOUT_PICTURE = {"ValidationResult": "page"}  # which is a page full of pictures
 # what keeps each short
 QUICK = {
     "relax": {"steps": 1, "fmax": 1.0},
@@ -48,15 +60,15 @@ QUICK = {
 COMMANDS = {
     "relax": ("relax", set()),
     "phonons": ("phonons", {"reference", "audit", "group_velocities"}),
-    "elastic_constants": ("elastic", {"relax", "keep_space_group", "symprec", "fmax"}),
-    "equation_of_state": ("eos", {"relax", "keep_space_group", "symprec", "fmax"}),
+    "elastic_constants": ("elastic", {"relax", "keep_space_group", "symprec", "relax_fmax"}),
+    "equation_of_state": ("eos", {"relax", "keep_space_group", "symprec", "relax_fmax"}),
     "thermal_conductivity": (
         "conductivity",
-        {"relax", "keep_space_group", "symprec", "fmax", "reference", "entry"},
+        {"relax", "keep_space_group", "symprec", "relax_fmax", "reference", "entry"},
     ),
     "md_stability": (
         "md",
-        {"supercell", "batch", "crystal", "symprec", "friction", "damping", "ramp", "ramp_time", "bonds",
+        {"repeat", "batch", "crystal", "symprec", "friction", "damping", "ramp", "ramp_time", "bonds",
          "bond_deviation", "bond_length"},
     ),
     "landscape": ("landscape", {"compare", "with", "control"}),
@@ -99,6 +111,39 @@ def test_a_structure_and_what_computes_it_come_first_and_options_by_name(name):
     assert {p.kind for p in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
 
 
+def public_functions() -> list[str]:
+    return [name for name in ase_mlip.__all__ if inspect.isfunction(getattr(ase_mlip, name))]
+
+
+def annotated(name: str) -> str:
+    """The name of what a public function returns."""
+    found = getattr(ase_mlip, name).__annotations__["return"]
+    return found if isinstance(found, str) else found.__name__
+
+
+def result_of(name: str):
+    """The class that a public function returns."""
+    return getattr(importlib.import_module(getattr(ase_mlip, name).__module__), annotated(name))
+
+
+def test_every_public_function_is_known_here():
+    found = {name: annotated(name) for name in public_functions()}
+    assert {name: found[name] for name in OTHER_RESULTS} == OTHER_RESULTS
+    assert set(SHAPED) < found.keys()
+
+
+@pytest.mark.parametrize("name", sorted(set(public_functions()) - OTHER_RESULTS.keys()))
+def test_every_result_is_a_dataclass_with_a_document_and_a_picture(name):
+    result = result_of(name)
+    assert dataclasses.is_dataclass(result)
+    assert list(inspect.signature(result.to_dict).parameters) == ["self"]
+    if result.__name__ in WITHOUT_PICTURE:
+        assert WITHOUT_PICTURE[result.__name__] in {field.name for field in dataclasses.fields(result)}
+    else:
+        first, *others = list(inspect.signature(result.plot).parameters.values())[1:]
+        assert first.name == "path" and all(other.default is not other.empty for other in others)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options_have_the_names_of_the_commands(name):
     command, elsewhere = COMMANDS[name]
@@ -108,6 +153,46 @@ def test_options_have_the_names_of_the_commands(name):
     missing = {option for option in wanted if option not in known and OTHERWISE.get(option) not in known}
     assert missing - {"temperature"} == set()
     assert "temperature" not in missing or "temperatures" in known
+
+
+# What commands call otherwise than functions, in their units and words
+IN_PYTHON = {
+    "time": lambda ps: ps * 1000.0 * units.fs,
+    "timestep": lambda fs: fs * units.fs,
+    "labels": lambda words: tuple(words.split(",")),
+    "predictors": lambda words: tuple(words.split()),
+}
+NOTHING = {"cell": False, "thermostat": None, "is_plusminus": "auto"}  # where a command says none, or no more
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_have_the_defaults_of_the_commands(name):
+    command, _ = COMMANDS[name]
+    known, compared = inspect.signature(getattr(ase_mlip, name)).parameters, 0
+    for option in main.commands[command].params:
+        argument = argument_name(option)
+        names = {argument, OTHERWISE.get(argument), "temperatures"} & known.keys()
+        names -= {"temperatures"} if argument != "temperature" else set()
+        if not isinstance(option, click.Option) or not names:
+            continue
+        (keyword,) = names
+        declared = BY_COMMAND.get(f"--{argument.replace('_', '-')}")
+        wanted = None if option.required or option.default is None else option.default
+        if str(wanted) in ("Sentinel.UNSET", "none", "None"):
+            wanted = NOTHING.get(keyword)
+            if declared is not None and keyword != "supercell_matrix":
+                wanted = declared.values.get(command)
+        elif keyword in IN_PYTHON:
+            wanted = IN_PYTHON[keyword](wanted)
+        default = known[keyword].default
+        assert (default or None) == (wanted or None), f"{name}({keyword}) and {command} --{argument}"
+        compared += 1
+    assert compared
+
+
+def test_the_crystal_is_relaxed_as_far_by_commands_as_by_phonons():
+    (option,) = [one for one in main.commands["elastic"].params if one.name == "relax_fmax"]
+    assert option.default == RELAXED
 
 
 @pytest.mark.parametrize("name", FORMER)

@@ -16,6 +16,7 @@ def two_modes(mode_kappa, weights=(1, 3), **changes):
         "kappa": mean[:, None, None] * np.eye(3),
         "mean_kappa": mean,
         "stable": True,
+        "frequencies": np.array([[0.0, 1.0], [2.0, 3.0]]),
         "q_points": np.array([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]]),
         "mesh": (2, 2, 1),
         "space_group_number": 227,

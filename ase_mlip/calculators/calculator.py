@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-from tqdm import tqdm
 
 from .. import _torchscript
 from ..crystals import volume_of
 from ..errors import MLIPError, StructureError
 from ..graph.neighbors import MIN_DISTANCE, Graph, NeighborList, check_species
 from ..model_file.model import Model
+from ..progress.form import Progress, told
 from ..rotations.averaging import Averaging
 from ..voigt import antisymmetric
 from .arguments import (
@@ -227,7 +227,7 @@ class MLIPCalculator(Calculator):
         self,
         structures: Iterable[Atoms],
         properties: Sequence[str] = ("energy", "forces"),
-        progress: bool = False,
+        progress: Progress | None = None,
     ) -> list[dict]:
         """Results of many structures, in their order; neither they nor the calculator's state are changed.
 
@@ -239,8 +239,9 @@ class MLIPCalculator(Calculator):
             the structures
         properties : sequence of str
             ASE names of what is wanted, and ``"diagnostics"``
-        progress : bool
-            whether to show a progress bar
+        progress : callable, optional
+            called as ``progress(done, total, stage)`` after each batch, with structures, see
+            :mod:`ase_mlip.progress`
 
         Returns
         -------
@@ -258,20 +259,19 @@ class MLIPCalculator(Calculator):
         """
         if isinstance(structures, Atoms):
             raise StructureError("`structures`: expected a list of `ase.Atoms`, got one; write `[atoms]`")
-        structures = list(structures)
+        structures, progress = list(structures), told(progress)
         missing = absent(properties, self.model, self.forces)
         if missing:
             raise PropertyNotImplementedError(self._why_absent(missing[0]))
         results, limit = [], BatchLimit(self.model.device)
         direct, stresses = self.forces == "direct", "stresses" in properties
         evaluate = partial(self._evaluate_graph, properties=properties)
-        with tqdm(total=len(structures), disable=not progress, unit="structure") as bar:
-            for batch, graphs in in_batches(structures, self._graph_of, limit):
-                everything = results_of_batch(batch, graphs, evaluate, limit, direct, stresses)
-                for graph, found in zip(graphs, everything, strict=True):
-                    found["diagnostics"].update(self._watch.of_graph(graph))  # warns, whatever is wanted
-                    results.append({name: found[name] for name in properties if name in found})
-                bar.update(len(batch))
+        for batch, graphs in in_batches(structures, self._graph_of, limit):
+            everything = results_of_batch(batch, graphs, evaluate, limit, direct, stresses)
+            for graph, found in zip(graphs, everything, strict=True):
+                found["diagnostics"].update(self._watch.of_graph(graph))  # warns, whatever is wanted
+                results.append({name: found[name] for name in properties if name in found})
+            progress(len(results), len(structures), "")
         return results
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:

@@ -19,6 +19,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from ..crystals import volume_of
 from ..errors import MLIPError, StructureError
+from ..progress.form import Progress, part_of
 from .results import require_atoms
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Ensemble(Calculator):
         self,
         structures: Iterable[Atoms],
         properties: Sequence[str] = ("energy", "forces"),
-        progress: bool = False,
+        progress: Progress | None = None,
     ) -> list[dict]:
         """Means of many structures, as :meth:`ase_mlip.MLIPCalculator.evaluate`; all members must have that.
 
@@ -168,7 +169,10 @@ class Ensemble(Calculator):
         structures = list(structures)
         for atoms in structures:
             self._check_species(atoms)
-        of_members = [member.evaluate(structures, properties, progress) for member in self.members]
+        of_members = [
+            member.evaluate(structures, properties, part_of(progress, n, len(self.members)))
+            for n, member in enumerate(self.members)
+        ]
         found = []
         for of_one in zip(*of_members, strict=True):
             means, diagnostics = combine(list(of_one))

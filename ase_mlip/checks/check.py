@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
-from tqdm import tqdm
 
 from ..calculators.inputs import as_structure
 from ..graph.neighbors import check_structure
 from ..model_file.model import Model, load_model
+from ..progress.form import Progress, told
 from . import continuity as check_continuity
 from . import features as check_features
 from . import graphs as check_graph
@@ -54,7 +54,7 @@ def check(
     structure: Atoms | str | os.PathLike | None = None,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
-    progress: bool = False,
+    progress: Progress | None = None,
 ) -> list[CheckResult]:
     """Run every check on a model and return what was measured, in the order of the table.
 
@@ -73,8 +73,8 @@ def check(
         what the network is evaluated in
     seed : int
         of the structures, displacements and permutations
-    progress : bool
-        whether to show a progress bar
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` after each check, see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -97,6 +97,7 @@ def check(
     >>> [result.name for result in found if result.passed is False]
     []
     """
+    progress = told(progress)
     if isinstance(model, Model):
         model = in_dtype(model, dtype)
     else:
@@ -109,8 +110,9 @@ def check(
         structures = [Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)]
     probe = Probe(model, structures, seed)
     results = []
-    for each in tqdm(CHECKS, "checks", disable=not progress, leave=False):
+    for done, each in enumerate(CHECKS):
         results += _run(each, probe)
+        progress(done + 1, len(CHECKS), "")
     return results
 
 

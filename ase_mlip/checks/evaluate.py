@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from ..calculators.averaged import average_model, is_crystal
 from ..calculators.calculator import MLIPCalculator
@@ -27,7 +21,10 @@ from ..data.references import ReferenceKeys, Sample, sample_from_atoms
 from ..errors import ArgumentError, DataError, StructureError
 from ..graph.neighbors import check_structure
 from ..model_file.model import Model
-from ..provenance import Parts, write_atomically
+from ..pictures.parity import plot_parity
+from ..pictures.plots import save_figure
+from ..progress.form import Progress, told
+from ..provenance import Parts, plain
 from ..voigt import COLUMNS, ROWS
 
 if TYPE_CHECKING:
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
 
 QUANTITIES = ("energy", "forces", "stress")
 TOGETHER = 1000  # structures whose results come from a GPU before they are kept
-MAX_COLOURS = 10  # groups; more of them share one colour
-STYLE = {"font.size": 10, "axes.titlesize": 10, "legend.fontsize": 7.5, "savefig.facecolor": "white"}
 
 
 @dataclass
@@ -87,17 +82,26 @@ class EvaluationResult(Errors):
         ``stress`` in eV/Å^3
     parity_groups : dict of array
         by quantity the group of each of these rows
+    parity_elements : str [n]
+        the element of each row of the forces
     """
 
     groups: dict[str, Errors] = field(default_factory=dict)
     parity: dict[str, np.ndarray] = field(default_factory=dict)
     parity_groups: dict[str, np.ndarray] = field(default_factory=dict)
+    parity_elements: np.ndarray = field(default_factory=lambda: np.array([], dtype=str))
 
-    def to_json(self, about: Mapping[str, object] | None = None) -> str:
-        """One JSON object: ``about``, the errors, the counts and the same for each of ``groups``."""
+    def to_dict(self) -> dict:
+        """The errors and the counts, and the same for each of ``groups``, as JSON has them."""
         numbers = {entry.name: getattr(self, entry.name) for entry in fields(Errors)}
-        groups = {name: asdict(group) for name, group in self.groups.items()}
-        return json.dumps({**(about or {}), **numbers, "groups": groups}, indent=1)
+        return plain(numbers | {"groups": {name: asdict(group) for name, group in self.groups.items()}})
+
+    def plot(self, path: str | Path) -> None:
+        """Draw predictions against references, with the groups in colours, into the PNG file ``path``.
+
+        Of structures without groups, the forces have the colours of the elements.
+        """
+        save_figure(plot_parity(self), path)
 
     def to_text(self) -> str:
         """An aligned table with one line per group and one for all."""
@@ -130,7 +134,7 @@ def evaluate(
     model: Model | str | Path | BaseCalculator,
     structures: Sequence[Atoms] | Atoms | str | Path | Sequence[str | Path],
     group_key: str | None = "group",
-    progress: bool = False,
+    progress: Progress | None = None,
     *,
     symmetrize: Scheme | None = None,
     checkpoint: Checkpoint = None,
@@ -148,8 +152,8 @@ def evaluate(
         structures, or files that ASE reads, of which all frames are used
     group_key : str, optional
         key of ``atoms.info`` that names a structure's group; None for no groups
-    progress : bool
-        whether to show a progress bar
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` with structures, see :mod:`ase_mlip.progress`
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes it
         as it is. ``"auto"`` chooses by the first structure. A crystal's point group is that of the
@@ -191,6 +195,7 @@ def evaluate(
     >>> found.forces_rmse < 0.2  # eV/Å
     True
     """
+    progress = told(progress)
     if is_crystal(symmetrize):
         raise ArgumentError(
             "`symmetrize='crystal'`: expected the undisplaced crystal of structures that are displaced, got "
@@ -223,20 +228,6 @@ def _averaged(calculator: BaseCalculator, symmetrize: Scheme, atoms: Atoms) -> B
     return first.calc
 
 
-def plot_parity(result: EvaluationResult, path: str | Path) -> None:
-    """Predictions against references, one panel per quantity, written as PNG, PDF or SVG by the suffix."""
-    names = [name for name in QUANTITIES if len(result.parity.get(name, ()))]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.0 * len(names), 4.1), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            _plot_panel(axes, result, name)
-        if 1 < len(result.groups) <= MAX_COLOURS:
-            figure.axes[0].legend(markerscale=2, loc="upper left", frameon=False, handletextpad=0.1)
-        stream = io.BytesIO()
-        figure.savefig(stream, format=Path(path).suffix.lstrip(".").lower() or "png", dpi=160)
-    write_atomically(path, stream.getvalue())
-
-
 def named_frames(structures) -> list[tuple[str, Atoms]]:
     """Every structure with what an error calls it: its place in the list, or its file and frame."""
     items = [structures] if isinstance(structures, (Atoms, str, Path)) else structures
@@ -262,26 +253,25 @@ def predictions(
     calculator: BaseCalculator,
     frames: list[Atoms],
     wanted: list[str],
-    progress: bool,
+    progress: Progress | None = None,
     kept: Parts | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Energy (eV), forces and stress (Voigt-6), as far as the calculator has them, or as they were kept."""
-    kept = kept or Parts()
+    kept, progress = kept or Parts(), told(progress)
     results: list[dict[str, np.ndarray]] = []
-    with tqdm(total=len(frames), disable=not progress, unit="structure") as bar:
-        while (start := len(results)) < len(frames):
-            known = kept.found.get(f"structure {start}")
-            if known is not None:
-                found = [{name: np.array(value) for name, value in known.items()}]
-            elif isinstance(calculator, MLIPCalculator):
-                found = _some(calculator, frames, start, wanted, whole=kept.path is None)
-            else:
-                found = [_one(calculator, frames[start].copy(), wanted)]
-            for k, one in enumerate(found if known is None and kept.path is not None else ()):
-                part = {name: np.asarray(value).tolist() for name, value in one.items()}
-                kept.keep(f"structure {start + k}", part)
-            results += found
-            bar.update(len(found))
+    while (start := len(results)) < len(frames):
+        known = kept.found.get(f"structure {start}")
+        if known is not None:
+            found = [{name: np.array(value) for name, value in known.items()}]
+        elif isinstance(calculator, MLIPCalculator):
+            found = _some(calculator, frames, start, wanted, whole=kept.path is None)
+        else:
+            found = [_one(calculator, frames[start].copy(), wanted)]
+        for k, one in enumerate(found if known is None and kept.path is not None else ()):
+            part = {name: np.asarray(value).tolist() for name, value in one.items()}
+            kept.keep(f"structure {start + k}", part)
+        results += found
+        progress(len(results), len(frames), "")
     return results
 
 
@@ -335,7 +325,14 @@ def _summarise(
         groups={} if named == [""] else {n: _errors(parity, owners, groups == n, sizes) for n in named},
         parity=parity,
         parity_groups={name: groups[owners[name]] for name in QUANTITIES},
+        parity_elements=_elements(samples, owners["forces"]),
     )
+
+
+def _elements(samples: list[Sample], owners: np.ndarray) -> np.ndarray:
+    """The element of each row of the forces, of which an atom has three."""
+    symbols = [np.repeat(samples[index].atoms.get_chemical_symbols(), 3) for index in np.unique(owners)]
+    return np.concatenate([np.array([], dtype=str), *symbols])
 
 
 def _errors(
@@ -367,33 +364,3 @@ def _mae(differences: np.ndarray) -> float | None:
 
 def _text(value: float | None, factor: float, digits: int) -> str:
     return "-" if value is None else f"{factor * value:.{digits}f}"
-
-
-def _plot_panel(axes: Axes, result: EvaluationResult, name: str) -> None:
-    """One quantity: points by group, the diagonal, the RMSE in the title, equal axes.
-
-    Only the axes of the energy are in a larger unit than its error: binding energies are of some eV.
-    """
-    unit, scale, rmse, factor, rmse_unit, digits = {
-        "energy": ("eV/atom", 1, result.energy_rmse, 1e3, "meV/atom", 2),
-        "forces": ("eV/Å", 1, result.forces_rmse, 1, "eV/Å", 4),
-        "stress": ("meV/Å³", 1e3, result.stress_rmse, 1e3, "meV/Å³", 2),
-    }[name]
-    points, owners = scale * result.parity[name], result.parity_groups[name]
-    groups = list(result.groups) if 1 < len(result.groups) <= MAX_COLOURS else []
-    colours = matplotlib.colormaps["tab10"].colors
-    low, high = points.min(), points.max()
-    margin = 0.04 * (high - low) or 1.0
-    limits = (low - margin, high + margin)
-    axes.plot(limits, limits, color="0.6", lw=0.8, zorder=0)
-    size = 12 if len(points) < 1000 else 4
-    style = {"s": size, "alpha": 0.6, "linewidths": 0, "rasterized": True}
-    for index, group in enumerate(groups or [None]):
-        shown = points if group is None else points[owners == group]
-        axes.scatter(*shown.T, color=colours[index], label=group, **style)
-    axes.set(
-        xlim=limits, ylim=limits, aspect="equal", xlabel=f"reference ({unit})", ylabel=f"predicted ({unit})"
-    )
-    axes.set_title(f"{name}: RMSE {_text(rmse, factor, digits)} {rmse_unit}")
-    axes.ticklabel_format(useOffset=False)
-    axes.locator_params(nbins=5)

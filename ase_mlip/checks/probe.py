@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ..crystals import heights
 from ..graph.neighbors import Graph, build_graph
 from ..model_file.info import KNOWN_OUTPUTS
 from ..model_file.model import Model
+from ..provenance import plain
 from .structures import default_structures
 
 # Two orders of summing the same terms differ by some units in the last place (2e-16 and 1e-7 of the largest
@@ -50,6 +51,10 @@ class CheckResult:
     unit: str
     passed: bool | None
     detail: str = ""
+
+    def to_dict(self) -> dict:
+        """The same as JSON has it; None for a value that is not known."""
+        return plain(asdict(self))
 
 
 def judge(

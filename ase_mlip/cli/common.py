@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ import click
 from click.core import ParameterSource
 
 from .options import CRYSTAL
-from .progress import Lines
 from .wording import in_options
 
 if TYPE_CHECKING:
@@ -237,35 +235,6 @@ def refuse_options(but: Iterable[str], mode: str) -> None:
 
 
 @contextmanager
-def bar(unit: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on a terminal, else now and then a line on stderr (:class:`.progress.Lines`).
-
-    Parameters
-    ----------
-    unit : str
-        what is counted, in the singular
-
-    Yields
-    ------
-    Callable
-        the ``progress(done, total, stage="")`` that workflows call; ``total`` is 0 where nobody knows it
-    """
-    if not sys.stderr.isatty():
-        yield Lines(unit)
-        return
-    from tqdm import tqdm
-
-    with tqdm(unit=unit, leave=False) as shown:
-
-        def progress(done: int, total: int, stage: str = "") -> None:
-            shown.total = total or None
-            shown.set_description_str(stage, refresh=False)
-            shown.update(done - shown.n)
-
-        yield progress
-
-
-@contextmanager
 def noise_unsaid() -> Iterator[None]:
     """Without the warnings of noise, which are for callers in Python; :func:`say_noise` says the same.
 
@@ -280,7 +249,9 @@ def noise_unsaid() -> Iterator[None]:
         yield
 
 
-def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str = "") -> list[str]:
+def say_noise(
+    noise: ForceNoise | None, fmax: float, averaging: str, name: str = "", option: str = "--fmax"
+) -> list[str]:
     """A line on stderr for each kind of noise above ``fmax``, with the options that help.
 
     Parameters
@@ -293,6 +264,8 @@ def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str =
         the options that average the model
     name : str, optional
         of the structure, where there are several
+    option : str, optional
+        that says ``fmax``
 
     Returns
     -------
@@ -303,7 +276,7 @@ def say_noise(noise: ForceNoise | None, fmax: float, averaging: str, name: str =
 
     if noise is None:
         return []
-    remedies = Remedies("--fmax", "--fmax {:g}", "--dtype float64", averaging)
+    remedies = Remedies(option, f"{option} {{:g}}", "--dtype float64", averaging)
     messages = [
         f"{f'{name}: ' if name else ''}{message}" for message in noise_messages(noise, fmax, remedies)
     ]

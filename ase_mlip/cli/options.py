@@ -1,7 +1,8 @@
 """Every option that several commands have, declared once: one name, one meaning, one default, one text.
 
-Where commands take different values if nothing is given, the option's default is None, its text names them,
-and each command puts its own in. ``tests/cli/test_options.py`` compares all commands.
+Where commands must take different values if nothing is given, these stand in a :class:`ByCommand` beside the
+option, with the reason; the option's default is None, and its text names them. ``tests/cli/test_options.py``
+compares all commands, and the keywords of the functions that they call.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import functools
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,6 +41,61 @@ class Device(click.ParamType):
         return value
 
 
+@dataclass(frozen=True)
+class ByCommand:
+    """What commands take for an option that is not given, where they cannot take the same.
+
+    Attributes
+    ----------
+    values : dict
+        by command
+    reason : str
+        why they differ, a sentence for the documentation
+    """
+
+    values: dict[str, Any]
+    reason: str
+
+    def __getitem__(self, command: str) -> Any:
+        return self.values[command]
+
+    def text(self) -> str:
+        """``0.01 in phonons and 0.03 in conductivity``; commands of one value stand together.
+
+        Returns
+        -------
+        str
+            the values with their commands
+        """
+        groups: dict[str, list[str]] = {}
+        for command, value in self.values.items():
+            groups.setdefault(_words(value), []).append(command)
+        parts = [f"{value} in {listed(commands)}" for value, commands in groups.items()]
+        return listed(parts) if len(groups) == len(self.values) else ", and ".join(parts)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+
+
+def listed(words: list[str]) -> str:
+    """``a, b and c``
+
+    Parameters
+    ----------
+    words : list of str
+        at least one
+
+    Returns
+    -------
+    str
+        all of them
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 POSITIVE = Finite(min=0.0, min_open=True)
 NOT_NEGATIVE = Finite(min=0.0)
 DISPLACEMENT = Finite(0.0, 0.5, min_open=True)  # Å; force constants are derivatives, a bond is two of these
@@ -52,11 +110,15 @@ device = click.option(
     "--device", default="auto", show_default=True, type=Device(),
     help="Evaluate the network on this device: auto, cpu, cuda or cuda:N.",
 )  # fmt: skip
+DTYPE = ByCommand(
+    dict.fromkeys(("phonons", "elastic", "eos", "conductivity", "validate"), "float64"),
+    "Statics take small differences of energies and forces, which lose half of the digits; dynamics and "
+    "errors need no more than the precision of the file.",
+)
 dtype = click.option(
     "--dtype", type=click.Choice(["float32", "float64"]),
-    help="Use the network in this precision; export stores it so. By default phonons, elastic, eos, "
-    "conductivity and validate use float64, since they take small differences, and all others use the "
-    "precision of the file.",
+    help=f"Use the network in this precision; export stores it so. The default is {DTYPE.text()}, and "
+    "elsewhere the precision of the file.",
 )  # fmt: skip
 forces = click.option(
     "--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True,
@@ -109,18 +171,25 @@ check_lattice = click.option(
 
 # ---- what is written --------------------------------------------------------------------------------------
 
+FOLDERS = ByCommand(
+    {"phonons": "phonons", "validate": "report", "demo": "demo_output"},
+    "Results of these are files, such as phonopy's, and pages; those of the others are printed.",
+)
 _OUTPUT = {
     "metavar": "FOLDER",
-    "help": "Write the results into this folder, where an interrupted run of the same settings goes on. By "
-    "default phonons writes to phonons, validate to report and demo to demo_output; the other commands write "
-    "no files. With --attach, design writes the new model to this file.",
+    "help": "Write the results into this folder, where an interrupted run of the same settings goes on. The "
+    f"default is {FOLDERS.text()}; the other commands write no files. With --attach, design writes the new "
+    "model to this file.",
 }
 output_folder = click.option("-o", "--output", type=FOLDER, **_OUTPUT)
 output_folder_or_file = click.option("-o", "--output", type=FILE, **_OUTPUT)
+FILES = ByCommand(
+    {"plot-filters": "filters.png", "rotations": "rotations.txt"},
+    "What is written is of another kind in each.",
+)
 output_file = click.option(
     "-o", "--output", type=FILE, metavar="FILE",
-    help="Write this file. By default plot-filters writes filters.png and rotations writes rotations.txt; "
-    "export needs the option.",
+    help=f"Write this file. The default is {FILES.text()}; export needs the option.",
 )  # fmt: skip
 plot = click.option("--plot", is_flag=True, help="Draw the results, too, as a picture in the folder of -o.")
 overwrite = click.option("--overwrite", is_flag=True,
@@ -140,15 +209,18 @@ symprec = click.option("--symprec", default=0.01, show_default=True, type=POSITI
                        help="Find the symmetry of a crystal within this tolerance, in Å.")  # fmt: skip
 relax_first = click.option("--relax/--no-relax", "relax_first", default=True, show_default=True,
                            help="Relax the cell and the atoms first.")  # fmt: skip
-fmax = click.option(
-    "--fmax", type=POSITIVE,
-    help="Relax until no force is larger than this, in eV/Å; where the cell relaxes, it bounds the stress, "
-    "too. The default is 0.01 in relax, and 0.0001 in elastic, eos and conductivity, which relax first.",
+relax_fmax = click.option(
+    "--relax-fmax", default=1e-4, show_default=True, type=POSITIVE,
+    help="Let --relax end when no force and no stress is larger than this, in eV/Å.",
 )  # fmt: skip
+KEEP_SPACE_GROUP = ByCommand(
+    dict.fromkeys(("elastic", "eos", "conductivity"), True) | {"relax": False},
+    "A relaxation asks which crystal a model prefers; the others compute what the given crystal is like.",
+)
 keep_space_group = click.option(
     "--keep-space-group/--no-keep-space-group", default=None,
-    help="Keep the space group of the start while relaxing, by projecting forces and steps. By default "
-    "elastic, eos and conductivity keep it, and relax does not.",
+    help="Keep the space group of the start while relaxing, by projecting forces and steps. The default is "
+    f"{KEEP_SPACE_GROUP.text()}.",
 )  # fmt: skip
 reference = click.option(
     "--reference", type=FILE,
@@ -156,21 +228,33 @@ reference = click.option(
     "phonons, one such directory or a folder with one for each structure in validate, and a table of "
     "conductivities in conductivity (with --entry).",
 )  # fmt: skip
+SUPERCELL = ByCommand(
+    {"phonons": "twice the interaction range", "conductivity": "twice the cutoff"},
+    "Third-order force constants reach less far than those of second order, and take hundreds of supercells.",
+)
 supercell = click.option(
     "--supercell", type=COUNT, nargs=3, metavar="A B C",
-    help="Repeat the cell this many times along its vectors. By default md does not repeat it. By default "
-    "the faces of the supercell are twice the model's interaction range apart in phonons, or twice its "
-    "cutoff where that would take more than 512 atoms, and twice its cutoff in conductivity for third-order "
-    "force constants.",
+    help="Displace atoms in a supercell that repeats the cell this many times along its vectors. By default "
+    f"its faces are so far apart: {SUPERCELL.text()} of the model. Where the range would take more than 512 "
+    "atoms, phonons takes the cutoff, too.",
 )  # fmt: skip
+MESH = ByCommand(
+    {"phonons": (20, 20, 20), "conductivity": (11, 11, 11)},
+    "The cost of a density of states grows with the number of q-points, that of a conductivity with its "
+    "square.",
+)
 mesh = click.option(
     "--mesh", type=COUNT, nargs=3, metavar="A B C",
-    help="Sample this many q-points along each reciprocal vector. The default is 20 20 20 in phonons and "
-    "11 11 11 in conductivity.",
+    help=f"Sample this many q-points along each reciprocal vector. The default is {MESH.text()}.",
 )  # fmt: skip
+DISTANCE = ByCommand(
+    {"phonons": 0.01, "conductivity": 0.03},
+    "Third-order force constants are second derivatives of forces, which take larger displacements; the "
+    "values are phonopy's and phono3py's own.",
+)
 distance = click.option(
     "--distance", type=DISPLACEMENT,
-    help="Displace atoms by this distance, in Å. The default is 0.01 in phonons and 0.03 in conductivity.",
+    help=f"Displace atoms by this distance, in Å. The default is {DISTANCE.text()}.",
 )  # fmt: skip
 
 # ---- dynamics ---------------------------------------------------------------------------------------------
@@ -186,8 +270,8 @@ temperature = click.option("--temperature", default=300.0, **_TEMPERATURE)
 temperatures = click.option("--temperature", "temperatures", default=(300.0,), multiple=True, **_TEMPERATURE)
 picoseconds = click.option(
     "--time", "picoseconds", default=1.0, show_default=True, type=POSITIVE,
-    help="Run dynamics for this time, in ps; validate runs up to 20 ps where a minute allows it. A drift "
-    "shows in runs of 1 ps and more.",
+    help="Run dynamics for this time, in ps; a drift shows in runs of 1 ps and more. Where a minute allows "
+    "it, validate goes on, up to 20 ps.",
 )  # fmt: skip
 seed = click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0),
@@ -195,32 +279,44 @@ seed = click.option(
 )  # fmt: skip
 
 
-def calculator_options(default_dtype: str | None = None) -> Callable[[Callable], Callable]:
+# what the table of docs/commands.md says of options that are not given
+BY_COMMAND = {
+    "--distance": DISTANCE,
+    "--dtype": DTYPE,
+    "--keep-space-group": KEEP_SPACE_GROUP,
+    "--mesh": MESH,
+    "--output FILE": FILES,
+    "--output FOLDER": FOLDERS,
+    "--supercell": SUPERCELL,
+}
+
+
+def calculator_options(command: Callable) -> Callable:
     """A decorator that adds the calculator's options; the command gets a dictionary ``calculator``.
+
+    Without --dtype, the precision is that of the command in :data:`DTYPE`, or that of the weights.
 
     Parameters
     ----------
-    default_dtype : str, optional
-        the precision without --dtype; None stands for that of the weights
+    command : Callable
+        with an argument ``calculator``, for :func:`.common.make_calculator`
 
     Returns
     -------
     Callable
-        the decorator; the dictionary is for :func:`.common.make_calculator`
+        the command with these options
     """
 
-    def add(command: Callable) -> Callable:
-        @functools.wraps(command)
-        def gathered(*, device, dtype, forces, symmetrize, tolerance, check_lattice, **others) -> None:
-            calculator = {"device": device, "dtype": dtype or default_dtype, "forces": forces}
-            calculator |= {"check_lattice": check_lattice} | averaging_arguments(symmetrize, tolerance)
-            command(calculator=calculator, **others)
+    @functools.wraps(command)
+    def gathered(*, device, dtype, forces, symmetrize, tolerance, check_lattice, **others) -> None:
+        default = DTYPE.values.get(str(click.get_current_context().command.name))
+        calculator = {"device": device, "dtype": dtype or default, "forces": forces}
+        calculator |= {"check_lattice": check_lattice} | averaging_arguments(symmetrize, tolerance)
+        command(calculator=calculator, **others)
 
-        for option in (check_lattice, tolerance, symmetrize, forces, dtype, device):
-            gathered = option(gathered)
-        return gathered
-
-    return add
+    for option in (check_lattice, tolerance, symmetrize, forces, dtype, device):
+        gathered = option(gathered)
+    return gathered
 
 
 def averaging_arguments(symmetrize: str | None, tolerance: float | None) -> dict:
@@ -253,7 +349,12 @@ def averaging_arguments(symmetrize: str | None, tolerance: float | None) -> dict
 
 # What to write instead of options that there were, by command and option
 _CRYSTAL_KEPT = "--keep-space-group (the default) keeps the space group, --no-keep-space-group lets it go"
+_RELAX_FMAX = "how far the crystal is relaxed first is --relax-fmax F"
 RETIRED = {
+    ("conductivity", "--fmax"): _RELAX_FMAX,
+    ("elastic", "--fmax"): _RELAX_FMAX,
+    ("eos", "--fmax"): _RELAX_FMAX,
+    ("md", "--supercell"): "the structure is repeated by --repeat A B C",
     ("conductivity", "--symmetry"): _CRYSTAL_KEPT,
     ("elastic", "--symmetry"): _CRYSTAL_KEPT,
     ("eos", "--symmetry"): _CRYSTAL_KEPT,

@@ -151,7 +151,7 @@ def lammps(program: str | None, plugin: Path | None, arguments: tuple[str, ...])
 @options.as_json
 def demo(output: Path | None, overwrite: bool, model: str, quick: bool, as_json: bool) -> None:
     """Relax, vibrate and run a crystal of silicon; write a report."""
-    output = output or Path("demo_output")
+    output = output or Path(options.FOLDERS["demo"])
     require_folder(output)
     path = _find(model)
     from ..model_file.info import read_info

@@ -17,7 +17,6 @@ OTHER_NAMES = {
     "data": "POOL",
     "family": "--from",
     "frames": "--sample",
-    "input_symprec": "--symprec",
     "model": "--basis",
     "phonon_supercell_matrix": "--phonon-supercell",
     "relax_first": "--relax",

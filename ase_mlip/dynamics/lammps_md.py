@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ase import Atoms, units
 
 from ..errors import MLIPError
 from ..lammps import lammps_run
+from ..progress.form import Progress, told
 from .lammps_process import numbers_of, require_frame, running, why_stopped
 from .md import PICOSECOND, MDResult, md_result
 
@@ -59,7 +59,7 @@ def run_nve_lammps(
     device: str = "cpu",
     equilibration: float = 0.0,
     respa: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> LammpsMD:
     """Velocity-Verlet dynamics at constant energy in a LAMMPS process of its own, with ``pair_style mlip``.
 
@@ -77,7 +77,7 @@ def run_nve_lammps(
         if above 1, direct forces at every step and what the conservative ones add to them at every
         ``respa``-th (LAMMPS' ``run_style respa``); energies are those of the latter steps
     progress : callable, optional
-        called as ``progress(step, steps)`` after each step
+        called as ``progress(done, total, stage)`` after each step, see :mod:`ase_mlip.progress`
 
     Raises
     ------
@@ -94,22 +94,20 @@ def run_nve_lammps(
     )
     options = {"dtype": dtype, "device": device}
     with running(atoms, model, options, timestep, commands) as (process, folder):
-        rows, log = _read(process, steps, progress)
+        rows, log = _read(process, steps, told(progress))
         table = np.loadtxt(folder / "last.dump", skiprows=9, ndmin=2)
     return _collect(atoms, rows, table, log, timestep, equilibration)
 
 
-def _read(
-    process: subprocess.Popen, steps: int, progress: Callable[[int, int], None] | None
-) -> tuple[np.ndarray, str]:
+def _read(process: subprocess.Popen, steps: int, progress: Progress) -> tuple[np.ndarray, str]:
     """Rows (step, potential and kinetic energy in eV, temperature in K), and all output."""
     rows, lines = [], []
     for line in process.stdout:
         lines.append(line)
         if (row := numbers_of(line)) is not None:
             rows.append(row)
-            if progress is not None and row[0]:
-                progress(int(row[0]), steps)
+            if row[0]:
+                progress(int(row[0]), steps, "")
     status = process.wait()
     if status != 0 or len(rows) != steps + 1:
         raise MLIPError(why_stopped(status, lines))

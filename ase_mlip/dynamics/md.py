@@ -7,7 +7,7 @@ order of the squared timestep, which oscillates; what drifts is the potential's 
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ase.md.verlet import VelocityVerlet
 
 from ..crystals import with_calculator
 from ..errors import StructureError
+from ..progress.form import Progress, told
 
 PICOSECOND = 1000.0 * units.fs
 
@@ -87,7 +88,7 @@ def run_nve(
     seed: int = 0,
     trajectory: str | Path | None = None,
     interval: int = 10,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> MDResult:
     """Velocity-Verlet dynamics at constant energy, volume and number of atoms.
 
@@ -109,7 +110,7 @@ def run_nve(
     trajectory : str or Path, optional
         write every ``interval``-th step to this ASE trajectory
     progress : callable, optional
-        called as ``progress(step, steps)`` after each step
+        called as ``progress(done, total, stage)`` after each step, see :mod:`ase_mlip.progress`
     interval : int
         steps from one frame of the trajectory to the next
 
@@ -123,6 +124,7 @@ def run_nve(
     StructureError
         without calculator or atoms
     """
+    progress = told(progress)
     work = with_calculator(atoms, "run_nve")
     steps = max(1, round(time / timestep))
     if temperature_K is not None:
@@ -137,8 +139,8 @@ def run_nve(
         rows.append(row)
         if not np.isfinite(row).all():
             raise FloatingPointError
-        if progress is not None and dynamics.nsteps:
-            progress(dynamics.nsteps, steps)
+        if dynamics.nsteps:
+            progress(dynamics.nsteps, steps, "")
 
     dynamics.attach(record, interval=1)
     started = clock.perf_counter()

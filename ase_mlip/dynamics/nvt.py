@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from ase.io.trajectory import Trajectory
 
 from ..crystals import with_calculator
 from ..errors import StructureError
+from ..progress.form import Progress, told
 from .md import PICOSECOND, MDResult, draw_velocities, md_result
 from .md_ase import EngineStopped, ase_frames
 from .thermostats import Thermostat
@@ -28,7 +28,7 @@ def run_nvt(
     seed: int = 0,
     trajectory: str | Path | None = None,
     interval: int = 10,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> MDResult:
     """Dynamics with a thermostat at constant volume and number of atoms.
 
@@ -52,7 +52,7 @@ def run_nvt(
     trajectory : str or Path, optional
         write every ``interval``-th step to this ASE trajectory
     progress : callable, optional
-        called as ``progress(step, steps)`` after each step
+        called as ``progress(done, total, stage)`` after each step, see :mod:`ase_mlip.progress`
     interval : int
         steps from one frame of the trajectory to the next
 
@@ -67,6 +67,7 @@ def run_nvt(
     StructureError
         without calculator or atoms, or with constraints other than fixed atoms
     """
+    progress = told(progress)
     work = with_calculator(atoms, "run_nvt")
     steps = max(1, round(time / timestep))
     if temperature_K is not None:
@@ -87,8 +88,8 @@ def run_nvt(
             conserved.append(frame.conserved)
             if writer is not None and frame.step % interval == 0:
                 writer.write()
-            if progress is not None and frame.step:
-                progress(frame.step, steps)
+            if frame.step:
+                progress(frame.step, steps, "")
     except EngineStopped:
         completed = False
     finally:

@@ -8,7 +8,7 @@ so that only the guilty one ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from ase import Atoms, units
 
 from ..crystals import MAX_COORDINATE
 from ..errors import MLIPError, StructureError
+from ..progress.form import Progress, told
 from .criteria import Criteria, Failure, Frame, Monitor
 from .integrators import Evaluate, State, make_integrator, start_state
 from .md import PICOSECOND, draw_velocities
@@ -77,7 +78,7 @@ def run_replicas(
     seeds: Sequence[int] | None = None,
     criteria: Criteria | None = None,
     stop_fraction: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[ReplicaRun]:
     """Run replicas until their time is up, each until it becomes unstable.
 
@@ -110,7 +111,7 @@ def run_replicas(
     stop_fraction : float, optional
         end all once this fraction of the replicas has failed
     progress : callable, optional
-        called as ``progress(step, steps)`` after each record
+        called as ``progress(done, total, stage)`` after each record, with steps, see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -126,6 +127,7 @@ def run_replicas(
     Exception
         what ``evaluate`` raises for a start
     """
+    progress = told(progress)
     collected: list[list[tuple[Frame, np.ndarray]]] = [[] for _ in starts]
     replicas = Replicas(starts, evaluate, thermostat, timestep, interval, temperature_K, seeds, criteria)
     total = interval * -(-steps // interval)
@@ -134,8 +136,7 @@ def run_replicas(
     for step, frames in replicas.records(total):
         for index, frame, momenta in frames:
             collected[index].append((frame, momenta))
-        if progress is not None:
-            progress(step, total)
+        progress(step, total, "")
         failed = sum(monitor.failure is not None for monitor in replicas.monitors)
         if stop_fraction is not None and failed >= stop_fraction * len(starts):
             break

@@ -12,11 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import ArgumentError
+from ..progress.form import Progress, told
 from ..provenance import Parts
 from .directions import direction
 from .weights import Weights
 
-Progress = Callable[[int, int], None]
 Losses = Callable[[], tuple[float, float]]
 PLANE_POINTS = 25  # along each axis, at most: a plane costs the square
 
@@ -90,12 +90,12 @@ def compute(
     Parameters
     ----------
     losses: gives (L_E, L_F) with the weights as they are
-    progress: called as progress(done, total)
+    progress: called as ``progress(done, total, stage)``
     """
     points = plan.points()
     done = sum(name in computed.found for name in points)
-    if progress is not None:
-        progress(done, len(points))
+    progress = told(progress)
+    progress(done, len(points), "")
     drawn: dict[int, Tensor] = {}
     with computed, weights.kept():
         for name, steps in points.items():
@@ -112,8 +112,7 @@ def compute(
             weights.move(values)
             computed.keep(name, losses())
             done += 1
-            if progress is not None:
-                progress(done, len(points))
+            progress(done, len(points), "")
 
 
 def of_lines(computed: Parts, plan: Plan) -> tuple[np.ndarray, np.ndarray]:

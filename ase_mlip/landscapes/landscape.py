@@ -16,9 +16,10 @@ from ..data.references import ReferenceKeys, Sample, sample_from_atoms
 from ..errors import ArgumentError, DataError
 from ..folder_lock import locked
 from ..model_file.model import Model, load_model
+from ..progress.form import Progress
 from ..provenance import Parts, difference, file_sha256, hardware, refuse_other_settings, write_json
 from . import entropy
-from .curves import PLANE_POINTS, Plan, Progress, compute, of_lines, of_plane, positions
+from .curves import PLANE_POINTS, Plan, compute, of_lines, of_plane, positions
 from .directions import DIRECTIONS
 from .document import read_document
 from .losses import FrameLosses
@@ -87,7 +88,7 @@ def landscape(
     device, dtype : str
         of a model that is loaded here; by default the precision of its weights
     progress : callable, optional
-        called as progress(done, total) after each point
+        called as ``progress(done, total, stage)`` after each point, see :mod:`ase_mlip.progress`
 
     Returns
     -------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from ..calculators.averaged import refuse_symmetry
 from ..calculators.inputs import renamed
 from ..crystals import require_positive
 from ..errors import PrecisionWarning
+from ..progress.form import Progress, told
 from .bands import ACOUSTIC, DEGENERATE, frequencies_at, special_points
 from .cosets import averaged_forces
 from .files import Checkpoint
@@ -96,7 +97,7 @@ class PhononAudit:
         return {**found, "acoustic": self.acoustic.tolist(), "optical": self.optical.tolist()}
 
 
-@renamed(force="allow_unrelaxed")
+@renamed(force="allow_unrelaxed", input_symprec="symprec")
 def audit_phonons(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -107,11 +108,11 @@ def audit_phonons(
     symmetrize: Scheme | None = None,
     relax_first: bool = True,
     allow_unrelaxed: bool = False,
-    input_symprec: float = 1e-2,
+    symprec: float = 1e-2,
     primitive_matrix: str | np.ndarray = "auto",
-    symprec: float = 1e-5,
+    phonopy_symprec: float = 1e-5,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     symmetry: None = None,
 ) -> PhononAudit:
     """Audit the phonons of a crystal: its force constants with nothing imposed.
@@ -123,9 +124,11 @@ def audit_phonons(
         forces over 0.01 Å are uncertain by about 0.001 eV/Å² in float32
     supercell_matrix, min_length, distance : int [3] or [3, 3], float, float
         as there, lengths in Å
-    symmetrize, relax_first, allow_unrelaxed, input_symprec : str, ase.Atoms or Averaging, bool, bool, float
+    symmetrize, relax_first, allow_unrelaxed, symprec : str, ase.Atoms or Averaging, bool, bool, float
         as there
-    primitive_matrix, symprec, checkpoint, progress : str or float [3, 3], float, str or Path, callable
+    primitive_matrix, phonopy_symprec : str or float [3, 3], float
+        as there
+    checkpoint, progress : str or Path, callable
         as there; the checkpoint is another file
     symmetry : None
         refused; the name that ``symmetrize`` had
@@ -150,16 +153,17 @@ def audit_phonons(
         for a model in float32
     """
     refuse_symmetry(symmetry, "audit_phonons")
+    progress = told(progress)
     require_positive(distance=distance)
     work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
     _warn_of_rounding(work.calc, distance)
     if relax_first:
-        relaxed_within_symmetry(work, allow_unrelaxed, input_symprec)
-    average_over_relaxed(work, symmetrize, input_symprec)
+        relaxed_within_symmetry(work, allow_unrelaxed, symprec)
+    average_over_relaxed(work, symmetrize, symprec)
     calculator = work.calc
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
-    calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry=False)
+    calculation = new_phonopy(work, matrix, primitive_matrix, phonopy_symprec, is_symmetry=False)
     started = time.perf_counter()
     moved = calculation.primitive.p2s_map
     supercell = to_ase(calculation.supercell)
@@ -167,15 +171,14 @@ def audit_phonons(
     done = Checkpoint(checkpoint, [to_phonopy(cell) for cell in cells], calculator)
     for count, cell in enumerate(cells, start=1):
         if count > len(done.forces):
-            done.add(*averaged_forces(cell, calculator, symprec))
-        if progress is not None:
-            progress(count, len(cells))
+            done.add(*averaged_forces(cell, calculator, phonopy_symprec))
+        progress(count, len(cells), "")
     forces = np.reshape(done.forces, (len(moved), 3, 2, len(supercell), 3))
     seconds = time.perf_counter() - started
     full = _force_constants(calculation, moved, forces, distance)
     averaging = getattr(calculator, "averaging", None)
     return PhononAudit(
-        **_symmetry_of(calculation, full, new_phonopy(work, matrix, primitive_matrix, symprec)),
+        **_symmetry_of(calculation, full, new_phonopy(work, matrix, primitive_matrix, phonopy_symprec)),
         distance=distance,
         n_displacements=6 * len(moved),
         evaluations=sum(done.evaluations),

@@ -19,8 +19,8 @@ from phonopy import Phonopy
 from ..errors import ArgumentError, StructureError
 
 THZ = 1000.0 * units.fs / (2.0 * np.pi)  # of an angular frequency in ASE's units, sqrt(eV/Å²/amu)
-IMAGINARY = -0.1  # THz; below it a mode counts as imaginary, above it as noise of an acoustic mode
-ACOUSTIC = 1e-2  # THz; how far from zero an acoustic mode at Γ may be, as in the benchmark of kappa_srme
+IMAGINARY = -0.1  # THz; below it a mode counts as imaginary, above it as noise: see :func:`is_stable`
+ACOUSTIC = 1e-2  # THz; nearer to zero a mode is an acoustic one at Γ, as in the benchmark of kappa_srme
 DEGENERATE = 1e-4  # THz; closer modes are one, where the space group makes frequencies equal
 GREEK = {"G": "Γ", "D": "Δ", "S": "Σ"}
 
@@ -48,6 +48,15 @@ class BandStructure:
     frequencies: np.ndarray
     segments: list[tuple[int, int]]
     labels: list[tuple[float, str]]
+
+
+def is_stable(lowest_frequency: float) -> bool:
+    """Whether a crystal with this lowest frequency (THz) has no imaginary mode.
+
+    Finite supercells, and sum rules that do not hold to the last digit, leave acoustic modes near Γ a little
+    below zero; 0.1 THz is 3 cm⁻¹.
+    """
+    return lowest_frequency >= IMAGINARY
 
 
 def frequencies_at(calculation: Phonopy, q_points: Sequence) -> np.ndarray:

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from phonopy import Phonopy
 
 from ..crystals import SYMPREC, refuse_constraints, symmetry_dataset
 from ..errors import StructureError, SupercellWarning
+from ..progress.form import Progress
 from ..provenance import file_sha256
 from .bands import BandStructure, frequencies_at
 from .force_sets import check_force_sets
@@ -93,7 +94,7 @@ def compare_phonons(
     *,
     path: str | None = None,
     mesh: tuple[int, int, int] = (20, 20, 20),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     **options,
 ) -> PhononComparison:
     """Compare the calculator of ``atoms`` with a reference.
@@ -109,7 +110,7 @@ def compare_phonons(
     path, mesh : str, tuple of int
         as of :func:`ase_mlip.lattice_dynamics.phonons.phonons`
     progress : callable, optional
-        called as ``progress(done, total)`` after each supercell
+        called as ``progress(done, total, stage)`` after each supercell, see :mod:`ase_mlip.progress`
     **options
         of :func:`ase_mlip.lattice_dynamics.phonons.phonons`; with a directory all but the supercell
 

@@ -9,7 +9,7 @@ extra ``kappa``, which is imported when it is called.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ from ..crystals import (
     warn_of_single_precision,
 )
 from ..errors import ArgumentError, MLIPError, StructureError
-from .bands import ACOUSTIC, DEGENERATE
+from ..progress.form import Progress, told
+from .bands import ACOUSTIC, DEGENERATE, IMAGINARY, is_stable
 from .files import Checkpoint
 from .results import ConductivityResult
 from .supercells.cells import as_matrix, as_mesh, require_right_handed, to_ase, to_phonopy
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from ..calculators.inputs import Potential, Structure
 
 
-@renamed(cutoff_pair_distance="pair_cutoff")
+@renamed(cutoff_pair_distance="pair_cutoff", input_symprec="symprec")
 def thermal_conductivity(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -58,11 +59,11 @@ def thermal_conductivity(
     boundary_mfp: float | None = 1e6,
     pair_cutoff: float | None = None,
     symmetrize: Scheme | None = None,
-    input_symprec: float = 1e-2,
-    symprec: float = 1e-5,
+    symprec: float = 1e-2,
+    phonopy_symprec: float = 1e-5,
     max_residual: float = RESIDUAL,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ConductivityResult:
     """Lattice thermal conductivity of a crystal from forces in supercells with one and two displaced atoms.
 
@@ -96,17 +97,17 @@ def thermal_conductivity(
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
         the calculator as it is. ``"crystal"`` is the point group that ``atoms`` have within
-        ``input_symprec``, ``"auto"`` chooses by them
-    input_symprec : float
-        tolerance for that point group, Å; files give a few digits
+        ``symprec``, ``"auto"`` chooses by them
     symprec : float
-        tolerance for symmetry, Å
+        tolerance for that point group, Å; files give a few digits
+    phonopy_symprec : float
+        tolerance of phono3py for the symmetry of supercells, Å
     max_residual : float
         refuse a structure with a larger force than this, eV/Å: it is not relaxed
     checkpoint : str or Path, optional
         keep the forces of finished supercells in this .npz file, and take them from there
     progress : callable, optional
-        called as ``progress(done, total)`` after each supercell
+        called as ``progress(done, total, stage)`` after each supercell, see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -126,6 +127,8 @@ def thermal_conductivity(
     -----
     PrecisionWarning
         for a model in float32
+    UserWarning
+        of modes below zero that are not imaginary yet, and are left out
 
     Notes
     -----
@@ -148,13 +151,14 @@ def thermal_conductivity(
     >>> found.stable
     True
     """
+    progress = told(progress)
     require_positive(distance=distance)
     mesh = as_mesh(mesh)
     Phono3py = require_phono3py()
     work = structure_with_calculator(atoms, calculator, "thermal_conductivity", dtype="float64")
     require_crystal(work, "thermal_conductivity")
     require_right_handed(work, "thermal_conductivity")
-    average_model(work, symmetrize, "thermal_conductivity", input_symprec)
+    average_model(work, symmetrize, "thermal_conductivity", symprec)
     refuse_random(work.calc, "thermal_conductivity")
     refuse_constraints(work, "thermal_conductivity")
     warn_of_single_precision(work.calc, "thermal_conductivity")
@@ -170,7 +174,11 @@ def thermal_conductivity(
         warnings.filterwarnings("ignore", module="phono3py|phonopy")
         warnings.filterwarnings("ignore", message="primitive_matrix")
         calculation = Phono3py(
-            to_phonopy(work), third, primitive_matrix="auto", phonon_supercell_matrix=second, symprec=symprec
+            to_phonopy(work),
+            third,
+            primitive_matrix="auto",
+            phonon_supercell_matrix=second,
+            symprec=phonopy_symprec,
         )
         calculation.generate_displacements(distance=distance, cutoff_pair_distance=pair_cutoff)
         forces = _Forces(calculation, work.calc, max_residual, checkpoint, progress)
@@ -180,8 +188,8 @@ def thermal_conductivity(
         calculation.produce_fc2()
         calculation.symmetrize_fc2()
         frequencies = _mesh_frequencies(calculation, mesh)
-        stable = not _has_imaginary(frequencies)
-        if stable:
+        if is_stable(frequencies.min()):
+            _warn_of_soft_modes(frequencies)
             calculation.forces = forces.of(calculation.supercell, calculation.supercells_with_displacements)
             calculation.produce_fc3()
             calculation.symmetrize_fc3()
@@ -193,12 +201,11 @@ def thermal_conductivity(
                 transport_type="SMM19" if wigner else None,
                 log_level=0,
             )
-    dataset = symmetry_dataset(work, symprec)
+    dataset = symmetry_dataset(work, phonopy_symprec)
     return _result(
         calculation,
         np.asarray(temperatures, dtype=float),
         frequencies,
-        stable=stable,
         lowest_frequency=float(frequencies.min()),
         wigner=wigner,
         averaging=averaging_of(work.calc),
@@ -222,7 +229,7 @@ def require_phono3py():
 class _Forces:
     """Forces in displaced supercells less those of the undisplaced one, and how many are done."""
 
-    def __init__(self, calculation, calculator, max_residual: float, checkpoint, progress):
+    def __init__(self, calculation, calculator, max_residual: float, checkpoint, progress: Progress):
         self.calculator = calculator
         self.max_residual = max_residual
         self.progress = progress
@@ -258,8 +265,7 @@ class _Forces:
             supercell.calc = self.calculator
             self.kept.add(supercell.get_forces(), 1)
         self.done += 1
-        if self.progress is not None:
-            self.progress(self.done, self.total)
+        self.progress(self.done, self.total, "")
         return self.kept.forces[self.done - 1]
 
 
@@ -271,20 +277,21 @@ def _mesh_frequencies(calculation: Phono3py, mesh: Sequence[int]) -> np.ndarray:
     return calculation.get_phonon_data()[0]
 
 
-def _has_imaginary(frequencies: np.ndarray) -> bool:
-    """The benchmark's criterion, of frequencies [n, bands] with Γ first."""
-    acoustic = np.sort(frequencies[0])[:3]
-    return bool(
-        (acoustic < -ACOUSTIC).any()
-        or (np.sort(frequencies[0])[3:] < 0.0).any()
-        or (frequencies[1:] < 0.0).any()
-    )
+def _warn_of_soft_modes(frequencies: np.ndarray) -> None:
+    """Of frequencies (THz, [n, bands]) that are below zero, but not so far that the crystal is unstable."""
+    if frequencies.min() < -ACOUSTIC:
+        warnings.warn(
+            f"modes on the mesh are between {IMAGINARY:g} THz and zero, the lowest at "
+            f"{frequencies.min():.3f} THz: the conductivity leaves them out, and is uncertain",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _result(calculation: Phono3py, temperatures: np.ndarray, mesh_frequencies: np.ndarray, **known):
     displaced = (calculation.phonon_supercells_with_displacements, calculation.supercells_with_displacements)
     counts = tuple(sum(cell is not None for cell in cells) for cells in displaced)
-    if not known["stable"]:
+    if not is_stable(known["lowest_frequency"]):
         counts = (counts[0], 0)
         tensors = np.full((len(temperatures), 3, 3), np.nan)
         modes = np.full((len(temperatures), *mesh_frequencies.shape), np.nan)

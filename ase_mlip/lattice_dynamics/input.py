@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 RELAXED = 1e-4  # eV/Å, what `relax_first=True` asks for
 MAX_STEPS = 1000
-INPUT_SYMPREC = SYMPREC
 # A crystal that goes further in the relaxation is another one than was given: choices of this project
 FURTHEST = 0.5  # Å, of an atom
 LARGEST_STRAIN = 0.1
@@ -46,7 +45,7 @@ def check_input(
     supercell_matrix: Sequence | np.ndarray | None,
     min_length: float | None,
     symmetrize: Scheme | None = None,
-    symprec: float = 1e-5,
+    symprec: float = SYMPREC,
 ) -> Atoms:
     """A copy of a crystal that phonons can be computed of. Raises StructureError for any other.
 
@@ -61,7 +60,7 @@ def check_input(
         average_model(work, symmetrize, "phonons", symprec)
     refuse_random(work.calc, "phonons")
     refuse_constraints(work, "phonons")
-    _require_space_group(work, INPUT_SYMPREC)
+    _require_space_group(work, symprec)
     return work
 
 
@@ -74,9 +73,9 @@ def _require_space_group(atoms: Atoms, symprec: float) -> None:
 
 
 def relaxed_within_symmetry(
-    atoms: Atoms, allow_unrelaxed: bool = False, input_symprec: float = INPUT_SYMPREC
+    atoms: Atoms, allow_unrelaxed: bool = False, symprec: float = SYMPREC
 ) -> RelaxResult:
-    """Make the symmetry that ``atoms`` have within ``input_symprec`` Å exact and relax within it, in place.
+    """Make the symmetry that ``atoms`` have within ``symprec`` Å exact and relax within it, in place.
 
     Relaxed are the atoms, and the cell where there is a stress. For a symmetric crystal the forces of an
     averaged model are the plain model's, projected on the symmetry, so that this is the minimum of both.
@@ -92,8 +91,8 @@ def relaxed_within_symmetry(
         without a space group; where it does not converge, an atom goes further than 0.5 Å or the cell is
         strained by more than 0.1, unless ``allow_unrelaxed``
     """
-    require_positive(input_symprec=input_symprec)
-    _require_space_group(atoms, input_symprec)
+    require_positive(symprec=symprec)
+    _require_space_group(atoms, symprec)
     result = relax(
         atoms,
         fmax=RELAXED,
@@ -101,7 +100,7 @@ def relaxed_within_symmetry(
         optimizer="BFGS",
         cell="stress" in getattr(atoms.calc, "implemented_properties", ()),
         keep_space_group=True,
-        symprec=input_symprec,
+        symprec=symprec,
         check_noise=False,
     )
     if not result.converged and not allow_unrelaxed:
@@ -117,7 +116,7 @@ def relaxed_within_symmetry(
             f"cell that was strained by up to {strained:.3f} in the relaxation, more than {FURTHEST} Å or "
             f"{LARGEST_STRAIN}; relax it first (`ase_mlip.relax`), or go on with `allow_unrelaxed=True`"
         )
-    made, now = result.refinement.made, space_group(result.atoms, 0.1 * input_symprec)
+    made, now = result.refinement.made, space_group(result.atoms, 0.1 * symprec)
     if now != made:
         warnings.warn(
             f"the relaxation took the crystal from the space group {made} to {now}: its distortion is none "
@@ -135,10 +134,10 @@ def preparation(result: RelaxResult) -> dict:
     return asdict(result.refinement)
 
 
-def average_over_relaxed(atoms: Atoms, symmetrize: Scheme | None, input_symprec: float) -> None:
+def average_over_relaxed(atoms: Atoms, symmetrize: Scheme | None, symprec: float) -> None:
     """With ``symmetrize="crystal"``: average the calculator of the crystal over its point group.
 
-    A crystal that was not relaxed here has it within ``input_symprec`` Å only; a relaxed one has it exactly.
+    A crystal that was not relaxed here has it within ``symprec`` Å only; a relaxed one has it exactly.
     """
     if is_crystal(symmetrize):
-        average_model(atoms, symmetrize, "phonons", input_symprec)
+        average_model(atoms, symmetrize, "phonons", symprec)

@@ -7,7 +7,7 @@ primitive cell's reciprocal vectors. A. Togo, J. Phys. Soc. Jpn. 92, 012001 (202
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from ..calculators.averaged import refuse_symmetry
 from ..calculators.inputs import renamed
 from ..crystals import RESIDUAL, largest_force, require_positive, space_group, warn_of_residual
 from ..errors import StructureError
+from ..progress.form import Progress, told
 from .bands import IMAGINARY, band_structure, check_path, frequencies_at
 from .cosets import averaged_forces
 from .files import Checkpoint
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ..calculators.inputs import Potential, Structure
 
 
-@renamed(force="allow_unrelaxed")
+@renamed(force="allow_unrelaxed", input_symprec="symprec")
 def phonons(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -44,16 +45,16 @@ def phonons(
     symmetrize: Scheme | None = None,
     relax_first: bool = True,
     allow_unrelaxed: bool = False,
-    input_symprec: float = 1e-2,
+    symprec: float = 1e-2,
     path: str | None = None,
     points: int = 200,
     is_symmetry: bool = True,
     is_plusminus: bool | str = "auto",
     primitive_matrix: str | np.ndarray = "auto",
-    symprec: float = 1e-5,
+    phonopy_symprec: float = 1e-5,
     max_residual: float = RESIDUAL,
     checkpoint: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     symmetry: None = None,
 ) -> PhononResult:
     """Phonons of a crystal from forces in displaced supercells.
@@ -78,13 +79,13 @@ def phonons(
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
         the calculator as it is. ``"crystal"`` is the point group that the crystal, relaxed if it is, has
-        within ``input_symprec``; displaced supercells are averaged over it. ``"auto"`` chooses by ``atoms``
+        within ``symprec``; displaced supercells are averaged over it. ``"auto"`` chooses by ``atoms``
     relax_first : bool
-        make the symmetry within ``input_symprec`` exact and relax atoms and cell within it; otherwise
+        make the symmetry within ``symprec`` exact and relax atoms and cell within it; otherwise
         ``atoms`` must be relaxed
     allow_unrelaxed : bool
         go on where the crystal is not relaxed, or went far in that
-    input_symprec : float
+    symprec : float
         tolerance for the symmetry of the crystal as given, Å; files give a few digits
     path : str, optional
         special points such as ``"GXU,KGL"``; None takes the lattice's standard path (seekpath)
@@ -96,14 +97,14 @@ def phonons(
         displace both ways; ``"auto"``: where symmetry does not make them equivalent
     primitive_matrix : str or float [3, 3]
         phonopy's; ``"auto"`` finds the primitive cell
-    symprec : float
-        tolerance for symmetry, Å
+    phonopy_symprec : float
+        tolerance of phonopy for the symmetry of the relaxed crystal and of supercells, Å
     max_residual : float
         without ``relax_first``, refuse a structure with a larger force than this, eV/Å
     checkpoint : str or Path, optional
         keep the forces of finished supercells in this .npz file, and take them from there
     progress : callable, optional
-        called as ``progress(done, total)`` after each supercell
+        called as ``progress(done, total, stage)`` after each supercell, see :mod:`ase_mlip.progress`
     symmetry : None
         refused; the name that ``symmetrize`` had
 
@@ -144,22 +145,25 @@ def phonons(
     True
     """
     refuse_symmetry(symmetry, "phonons")
+    progress = told(progress)
     require_positive(distance=distance, points=points)
     mesh = as_mesh(mesh)
     work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
     if path is not None:  # before the work
-        crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, symprec, is_symmetry)
+        crystal = new_phonopy(work, np.eye(3, dtype=int), primitive_matrix, phonopy_symprec, is_symmetry)
         check_path(to_ase(crystal.primitive), path)
-    relaxation = relaxed_within_symmetry(work, allow_unrelaxed, input_symprec) if relax_first else None
-    average_over_relaxed(work, symmetrize, input_symprec)
+    relaxation = relaxed_within_symmetry(work, allow_unrelaxed, symprec) if relax_first else None
+    average_over_relaxed(work, symmetrize, symprec)
     calculator = work.calc
     matrix = find_supercell(work, supercell_matrix, min_length, calculator)
     warn_if_small(work, matrix, calculator)
-    calculation = new_phonopy(work, matrix, primitive_matrix, symprec, is_symmetry)
+    calculation = new_phonopy(work, matrix, primitive_matrix, phonopy_symprec, is_symmetry)
     calculation.generate_displacements(distance=distance, is_plusminus=is_plusminus)
     limit = np.inf if relax_first or allow_unrelaxed else max_residual
     started = time.perf_counter()
-    residual, evaluations = compute_forces(calculation, calculator, limit, symprec, checkpoint, progress)
+    residual, evaluations = compute_forces(
+        calculation, calculator, limit, phonopy_symprec, checkpoint, progress
+    )
     seconds = time.perf_counter() - started
     if allow_unrelaxed:
         warn_of_residual("phonons", residual)
@@ -189,7 +193,7 @@ def compute_forces(
     max_residual: float,
     symprec: float,
     checkpoint: str | Path | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> tuple[float, int]:
     """Fill in forces less those of the undisplaced supercell.
 
@@ -209,8 +213,7 @@ def compute_forces(
                 f"(`max_residual`), got {largest_force(done.forces[0]):.4f} eV/Å; relax it first "
                 "(`ase_mlip.relax`), or go on with `allow_unrelaxed=True`"
             )
-        if progress is not None:
-            progress(count, len(cells))
+        progress(count, len(cells), "")
     calculation.forces = np.array(done.forces[1:]) - done.forces[0]
     return largest_force(done.forces[0]), sum(done.evaluations)
 

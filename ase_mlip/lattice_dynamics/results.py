@@ -14,7 +14,7 @@ from phonopy import Phonopy
 from ..errors import StructureError
 from ..provenance import plain
 from ..relaxation.result import RelaxResult
-from .bands import IMAGINARY, BandStructure, frequencies_at
+from .bands import BandStructure, frequencies_at, is_stable
 from .input import preparation
 from .thermal import ThermalProperties
 
@@ -104,8 +104,8 @@ class PhononResult:
 
     @property
     def stable(self) -> bool:
-        """No imaginary mode on mesh or path."""
-        return self.lowest_frequency >= IMAGINARY
+        """No imaginary mode on mesh or path: none below -0.1 THz."""
+        return is_stable(self.lowest_frequency)
 
     def frequencies_at(self, q_points: Sequence) -> np.ndarray:
         """Frequencies (THz, [n, bands]) at ``q_points`` [n, 3]."""
@@ -193,8 +193,6 @@ class ConductivityResult:
         half widths at half maximum from three-phonon scattering, THz
     q_points, weights : float64 [q, 3], int64 [q]
         irreducible points in units of the primitive cell's reciprocal vectors
-    stable : bool
-        no imaginary mode on the mesh: none below zero, but the acoustic ones at Γ below -0.01 THz
     lowest_frequency : float
         on the mesh, THz
     wigner : bool
@@ -208,7 +206,7 @@ class ConductivityResult:
     n_displacements : tuple of int
         supercells evaluated with a displacement, for second and for third order
     space_group_number : int or None
-        of the structure, within ``symprec``
+        of the structure, within ``phonopy_symprec``
     phono3py : phono3py.Phono3py
         the phono3py object, for everything else that phono3py does
     """
@@ -221,7 +219,6 @@ class ConductivityResult:
     linewidths: np.ndarray = field(repr=False)
     q_points: np.ndarray = field(repr=False)
     weights: np.ndarray = field(repr=False)
-    stable: bool
     lowest_frequency: float
     wigner: bool
     averaging: str
@@ -230,6 +227,11 @@ class ConductivityResult:
     n_displacements: tuple[int, int]
     space_group_number: int | None
     phono3py: Phono3py = field(repr=False)
+
+    @property
+    def stable(self) -> bool:
+        """No imaginary mode on the mesh: none below -0.1 THz. Without that there is no conductivity."""
+        return is_stable(self.lowest_frequency)
 
     @property
     def mean_kappa(self) -> np.ndarray:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import units
 
+from .bands import ACOUSTIC
+
 
 @dataclass
 class ThermalProperties:
@@ -26,10 +28,11 @@ def thermal_properties(
 ) -> ThermalProperties:
     """Harmonic oscillators' thermodynamics from frequencies (THz, [n, bands]) with weights [n].
 
-    Modes below 0.05 THz are left out: acoustic modes at Γ, which carry no weight on a dense mesh.
+    Modes below 0.01 THz are left out: acoustic modes at Γ, which carry no weight on a dense mesh.
     """
-    weight = np.broadcast_to(weights[:, None] / weights.sum(), frequencies.shape)[frequencies > 0.05]
-    quantum = 1e12 * units._hplanck * frequencies[frequencies > 0.05]  # J
+    counted = frequencies > ACOUSTIC
+    weight = np.broadcast_to(weights[:, None] / weights.sum(), frequencies.shape)[counted]
+    quantum = 1e12 * units._hplanck * frequencies[counted]  # J
     columns = []
     for temperature in temperatures:
         thermal = units._k * temperature

@@ -9,7 +9,6 @@ of the energy; under a stress the stress-strain coefficients differ from it by t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from ..crystals import (
     with_calculator,
 )
 from ..errors import ArgumentError, StructureError
+from ..progress.form import Progress, told
 from ..provenance import plain
 from ..relaxation.relax import relax
 from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
@@ -179,7 +179,7 @@ def elastic_constants(
     impose_symmetry: bool = True,
     symprec: float = 1e-2,
     checkpoint: Checkpoint = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     symmetry: None = None,
 ) -> ElasticResult:
     """Stiffness of a crystal from its stresses under small strains, one Voigt component at a time.
@@ -212,7 +212,7 @@ def elastic_constants(
     checkpoint : str or Path, optional
         keep the stresses of finished strains in this JSON file, from which a run that was ended goes on
     progress : callable, optional
-        called as ``progress(done, total)`` after each strain
+        called as ``progress(done, total, stage)`` after each strain, see :mod:`ase_mlip.progress`
     symmetry : None
         refused; the name that ``impose_symmetry`` had
 
@@ -251,6 +251,7 @@ def elastic_constants(
     """
     remedy = 'the average of the stiffness is `impose_symmetry`, that of the model `symmetrize="crystal"`'
     refuse_symmetry(symmetry, "elastic_constants", remedy)
+    progress = told(progress)
     work = structure_with_calculator(atoms, calculator, "elastic_constants", dtype="float64")
     require_crystal(work, "elastic_constants")
     average_model(work, symmetrize, "elastic_constants", symprec, strained=True)
@@ -276,8 +277,7 @@ def elastic_constants(
                 own = partial(_strained, work, size * np.eye(6)[component], *how)
                 stresses[component, n], reached = parts.once(f"strain {component} {n}", own)
                 converged = converged and reached
-                if progress is not None:
-                    progress(component * strains + n + 1, 6 * strains)
+                progress(component * strains + n + 1, 6 * strains, "")
     stiffness, fit_error = _slopes(sizes, stresses)
     measured = symmetric(stiffness)
     final = measured if rotations is None else average_over(measured, rotations)

@@ -8,7 +8,6 @@ Phys. Soc. A 65, 349 (1952)); the modulus of the relaxed one is Reuss's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +31,7 @@ from ..crystals import (
     warn_of_single_precision,
 )
 from ..errors import ArgumentError, StructureError
+from ..progress.form import Progress, told
 from ..provenance import plain
 from ..relaxation.relax import relax
 
@@ -154,7 +154,7 @@ def equation_of_state(
     symmetrize: Scheme | None = None,
     symprec: float = SYMPREC,
     checkpoint: Checkpoint = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> EOSResult:
     """Energies of a crystal at scaled volumes, and the equation of state through them.
 
@@ -184,7 +184,7 @@ def equation_of_state(
     checkpoint : str or Path, optional
         keep the energies of finished volumes in this JSON file, from which a run that was ended goes on
     progress : callable, optional
-        called as ``progress(done, total)``
+        called as ``progress(done, total, stage)`` after each volume, see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -220,6 +220,7 @@ def equation_of_state(
     >>> print(f"{found.bulk_modulus:.0f} GPa")
     89 GPa
     """
+    progress = told(progress)
     work = structure_with_calculator(atoms, calculator, "equation_of_state", dtype="float64")
     require_crystal(work, "equation_of_state")
     average_model(work, symmetrize, "equation_of_state", symprec, strained=True)
@@ -252,8 +253,7 @@ def equation_of_state(
             computed.append(volume)
             energies.append(energy)
             converged = converged and reached
-            if progress is not None:
-                progress(done + 1, volumes)
+            progress(done + 1, volumes, "")
     fitted = _fit(np.array(computed), np.array(energies), len(work))
     return EOSResult(**fitted, shape=shape, converged=converged, averaging=averaging_of(work.calc))
 

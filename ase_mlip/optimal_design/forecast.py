@@ -6,7 +6,7 @@ the part of the error that labels can remove; what the model cannot represent is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,7 +93,6 @@ def random_band(
     keep: Sequence[int] = (),
     seed: int = 0,
     draws: int = DRAWS,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Band:
     """Random selections that cost at most ``spend`` in all, each with the frames ``keep`` first.
 
@@ -120,7 +119,6 @@ def random_band(
                 information += blocks[k].T @ blocks[k]
             order = passed
             roots[draw, column] = np.sqrt(max(float((covariance(information) * moment).sum()), 0.0))
-        progress(draw + 1, draws)
     return Band(spent, roots)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..folder_lock import locked
+from ..progress.form import Progress, told
 from . import forecast
 from .algebra import select
 from .forecast import covariance, follow, random_band, reasons
@@ -20,7 +21,7 @@ from .output.stored import write_stored
 from .result import DesignResult, Pick, group_forecasts
 from .rows.linear_basis import undetermined
 from .rows.scaling import Scaling, balanced
-from .rows.source import Progress, RowSource, counts_of, row_source
+from .rows.source import RowSource, counts_of, row_source
 from .rows.structure_rows import Rows
 from .settings import DesignSettings
 from .structures.inputs import Inputs, read_inputs
@@ -49,7 +50,7 @@ def design(
     seed: int = 0,
     output: str | FilePath | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> DesignResult:
     """Choose the structures of ``pool`` whose labels help the target most; no label is needed.
 
@@ -99,7 +100,8 @@ def design(
     overwrite : bool
         whether a design of other settings or files there is replaced, or refused
     progress : callable, optional
-        called as progress(done, total, stage): stage "rows" and then "selection" with structures, "bound" and
+        called as ``progress(done, total, stage)``, see :mod:`ase_mlip.progress`:
+        stage "rows" and then "selection" with structures, "bound" and
         "exchange" with rounds, whose total nobody knows (0)
 
     Returns
@@ -134,40 +136,25 @@ def design(
         sigma={} if sigma is None else sigma, cost=cost, balance=balance, group_key=group_key, rows=rows,
         seed=seed, weigh_equally=sigma is None,
     )  # fmt: skip
+    progress = told(progress)
     inputs = read_inputs(pool, have, target, keep, settings)
     if output is None:
-        return _compute(inputs, settings, progress or _silent, None)
+        return _compute(inputs, settings, progress, None)
     output = FilePath(output)
     with locked(output):
         if not overwrite:
             refuse_other_design(output, settings_document(settings, inputs))
-        result = _compute(inputs, settings, progress or _silent, output)
+        result = _compute(inputs, settings, progress, output)
         write_design(result, output)
         write_stored(result, output)
         result.plot(output / PICTURE)
     return result
 
 
-def _silent(done: int, total: int, stage: str) -> None:
-    pass
-
-
-def _of_selection(progress: Callable[[int, int, str], None]) -> Callable[[str, int, int], None]:
-    """For :func:`~.algebra.select`, of whose stages only the greedy one knows where it ends."""
-
-    def tell(stage: str, done: int, total: int) -> None:
-        if stage == "greedy":
-            progress(done, total, "selection")
-        else:
-            progress(done, 0, stage)
-
-    return tell
-
-
 def _compute(
     inputs: Inputs,
     settings: DesignSettings,
-    progress: Callable[[int, int, str], None],
+    progress: Progress,
     folder: FilePath | None,
 ) -> DesignResult:
     # very many small products: more threads gain little, and beside other work each waits for the others in a
@@ -179,12 +166,12 @@ def _compute(
 def _selected(
     inputs: Inputs,
     settings: DesignSettings,
-    progress: Callable[[int, int, str], None],
+    progress: Progress,
     folder: FilePath | None,
 ) -> DesignResult:
     notes = list(inputs.notes)
     source = row_source(settings, inputs, notes)
-    made = _Made.of(source, inputs, lambda done, total: progress(done, total, "rows"), folder)
+    made = _Made.of(source, inputs, progress, folder)
     if settings.weigh_equally:
         scaling = balanced(made.pool, Scaling(**settings.sigma), settings.labels)
         source.sigma = {label: getattr(scaling, label) for label in settings.sigma}
@@ -202,7 +189,7 @@ def _selected(
         prior=start,
         target=_rows_of_criterion(source, made.target, target, settings),
         keep=tuple(inputs.keep),
-        progress=_of_selection(progress),
+        progress=progress,
     )
     chosen = [int(k) for k in selected.indices]
     path = follow(start, [blocks[k] for k in chosen], target)

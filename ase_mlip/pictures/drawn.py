@@ -257,6 +257,20 @@ class Group(Protocol):
     def failing(self) -> Sequence[str]: ...
 
 
+class Parity(Protocol):
+    """A :class:`ase_mlip.checks.evaluate.EvaluationResult`."""
+
+    energy_rmse: float | None
+    forces_rmse: float | None
+    stress_rmse: float | None
+    parity: dict[str, np.ndarray]
+    parity_groups: dict[str, np.ndarray]
+    parity_elements: np.ndarray
+
+    @property
+    def groups(self) -> Mapping[str, Any]: ...
+
+
 class Design(Protocol):
     """A :class:`ase_mlip.optimal_design.result.DesignResult`."""
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..calculators.diagnostics.anisotropy import Anisotropy
 
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d1661a", "#2d8659", "#6b7280"
+VECTORS = ("pdf", "svg")  # kinds of files, beside PNG
 MARKERS = ("o", "s", "D", "^")
 SCHEME_MARKERS = ("o", "s", "x", "^", "+", "D", "v", "P", "X", "*")
 ANISOTROPIES = (("energy", "meV/atom"), ("forces", "meV/Å"), ("stress", "meV/Å³"))
@@ -44,25 +45,30 @@ STYLE = {
 
 def png(figure: Figure, dpi: int = 160) -> bytes:
     """The figure as the bytes of a PNG file."""
+    return _encoded(figure, "png", dpi)
+
+
+def _encoded(figure: Figure, kind: str, dpi: int) -> bytes:
     with matplotlib.rc_context(STYLE):
         stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=dpi)
+        figure.savefig(stream, format=kind, dpi=dpi)
         return stream.getvalue()
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 160) -> None:
-    """Write the figure as PNG, all or nothing.
+    """Write the figure, all or nothing, as PDF or SVG where the name ends so, else as PNG.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
         the picture
     path : str or Path
-        the PNG file
+        the file
     dpi : int
         dots per inch
     """
-    write_atomically(path, png(figure, dpi))
+    ending = Path(path).suffix.lstrip(".").lower()
+    write_atomically(path, _encoded(figure, ending if ending in VECTORS else "png", dpi))
 
 
 def plot_relaxation(result: Relaxation) -> Figure:

@@ -23,6 +23,7 @@ from ..calculators.averaged import average_model, averaging_of, is_crystal, refu
 from ..calculators.inputs import as_structure, structure_with_calculator
 from ..crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups
 from ..errors import ArgumentError, StructureError
+from ..progress.form import Progress, told
 from . import symmetry as relax_symmetry
 from .force_noise import force_noise, warn_of_noise
 from .matching import displacement_rms, require_same_substance, rmsd_to_reference
@@ -57,7 +58,7 @@ def relax(
     trajectory: str | Path | None = None,
     resume: bool = False,
     check_noise: bool = True,
-    progress: Callable[[int, float, float], None] | None = None,
+    progress: Progress | None = None,
     symmetry: None = None,
 ) -> RelaxResult:
     """Minimise the energy of ``atoms`` over positions and, if asked, the cell.
@@ -105,7 +106,9 @@ def relax(
     check_noise : bool
         measure the noise of the forces at the end, two more evaluations
     progress : callable, optional
-        called as ``progress(step, energy, fmax)`` at the start and after each step
+        called as ``progress(done, total, stage)`` at the start and after each step, of
+        which nobody knows how many there will be (0); stage says energy and gradient, see
+        :mod:`ase_mlip.progress`
     symmetry : None
         refused; the name that ``keep_space_group`` and ``symmetrize`` had
 
@@ -154,6 +157,7 @@ def relax(
     refuse_symmetry(
         symmetry, "relax", '"fix" is `keep_space_group=True`, "average" is `symmetrize="crystal"`'
     )
+    progress = told(progress)
     atoms = as_structure(atoms)
     work = structure_with_calculator(atoms, calculator, "relax")
     undisplaced = _undisplaced(atoms, symmetrize, crystal)
@@ -182,8 +186,7 @@ def relax(
     with OPTIMIZERS[optimizer](target, **options) as minimizer:
         converged = False
         for step in _steps(minimizer, steps, lambda: record.add(work, target, cell is not False)):
-            if progress is not None:
-                progress(step, record.energies[-1], record.fmaxes[-1])
+            progress(step, 0, f"{record.energies[-1]:.4f} eV, gradient {record.fmaxes[-1]:.1e}")
             converged = record.fmaxes[-1] < fmax and (smax is None or np.abs(target.stress).max() < smax)
             if converged:
                 break

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from ..calculators.calculator import MLIPCalculator
 from ..checks.check import check, format_checks, passed
@@ -20,6 +18,7 @@ from ..lattice_dynamics.audit import audit_phonons
 from ..lattice_dynamics.phonons import phonons
 from ..mechanics.eos import equation_of_state
 from ..pictures import plots
+from ..progress.bars import bar
 from ..provenance import write_atomically
 from ..relaxation.matching import displacement_rms
 from ..relaxation.relax import relax
@@ -77,29 +76,19 @@ class Demo:
         return atoms
 
 
-def _bar(total: int, unit: str) -> tqdm:
-    # in a log file every update is a new line, so there are few
-    interval = 0.1 if sys.stderr.isatty() else 15.0
-    return tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True, desc="  ", mininterval=interval)
-
-
 def check_step(demo: Demo) -> None:
-    results = check(demo.precise.model, progress=True)
+    with bar("check") as progress:
+        results = check(demo.precise.model, progress=progress)
     print(format_checks(results))
     failed = [result.name for result in results if result.passed is False]
-    demo.numbers["check"] = {"passed": passed(results), "results": [asdict(result) for result in results]}
+    demo.numbers["check"] = {"passed": passed(results), "results": [result.to_dict() for result in results]}
     if failed:
         demo.warn("check", f"the model fails {len(failed)} of its checks: {', '.join(failed)}")
 
 
 def relaxation(demo: Demo) -> None:
     start = demo.crystal(silicon.distorted(), demo.precise)
-    with _bar(demo.settings.relax_steps, "step") as bar:
-
-        def progress(step: int, energy: float, fmax: float) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix_str(f"{energy:.4f} eV, gradient {fmax:.1e}", refresh=False)
-
+    with bar("step") as progress:
         result = relax(
             start,
             fmax=1e-4,
@@ -143,8 +132,8 @@ def relaxation(demo: Demo) -> None:
 def equation_of_state_step(demo: Demo) -> None:
     atoms = demo.crystal(silicon.diamond(demo.lattice_constant), demo.precise)
     points = demo.settings.eos_points
-    with _bar(points, "volume") as bar:
-        result = equation_of_state(atoms, volumes=points, progress=lambda done, _: bar.update(done - bar.n))
+    with bar("volume") as progress:
+        result = equation_of_state(atoms, volumes=points, progress=progress)
     demo.draw("equation_of_state", plots.plot_eos(result, demo.precise.model.info.name))
     demo.lattice_constant = float(np.cbrt(result.volume))
     demo.numbers["equation_of_state"] = {
@@ -173,10 +162,8 @@ def phonon_step(demo: Demo) -> None:
         "relax_first": False,
         "allow_unrelaxed": True,
     }
-    with _bar(2, "supercell") as bar:
-        result = phonons(
-            atoms, supercell_matrix=(2, 2, 2), progress=lambda done, _: bar.update(done - bar.n), **options
-        )
+    with bar("supercell") as progress:
+        result = phonons(atoms, supercell_matrix=(2, 2, 2), progress=progress, **options)
     references = {"DFT (PBE)": silicon.PBE_FREQUENCIES, "experiment": silicon.MEASURED_FREQUENCIES}
     demo.draw("phonons", plots.plot_phonons(result, references))
     result.save(demo.output / "phonopy.yaml")
@@ -212,12 +199,12 @@ def phonon_step(demo: Demo) -> None:
 def _audit(demo: Demo) -> dict:
     """Γ from all displacements both ways in the same supercell, nothing imposed: the model's own symmetry."""
     atoms = demo.crystal(silicon.primitive(demo.lattice_constant), demo.precise)
-    with _bar(12, "supercell") as bar:
+    with bar("supercell") as progress:
         result = audit_phonons(
             atoms,
             supercell_matrix=2 * silicon.TO_CONVENTIONAL,
             relax_first=False,
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=progress,
         )
     return {
         "gamma": [*result.acoustic.tolist(), *result.optical.tolist()],
@@ -237,14 +224,14 @@ def _hot_crystal(demo: Demo) -> Atoms:
 def dynamics(demo: Demo) -> None:
     atoms = _hot_crystal(demo)
     atoms.calc = demo.fast
-    with _bar(round(demo.settings.md_time), "step") as bar:
+    with bar("step") as progress:
         result = run_nve(
             atoms,
             None,
             1.0 * units.fs,
             demo.settings.md_time * units.fs,
             equilibration=demo.settings.equilibration * units.fs,
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=progress,
         )
     demo.numbers["dynamics"] = {
         "completed": result.completed,
@@ -280,7 +267,7 @@ def _json_keys(groups: dict[float, str]) -> dict[str, str]:
 def lammps(demo: Demo) -> None:
     """From the same start; energy and forces of the last structure are compared with the calculator's."""
     model, steps = demo.fast.model, round(demo.settings.md_time)
-    with _bar(steps, "step") as bar:
+    with bar("step") as progress:
         run = run_nve_lammps(
             _hot_crystal(demo),
             model.path,
@@ -289,7 +276,7 @@ def lammps(demo: Demo) -> None:
             dtype=str(model.dtype).removeprefix("torch."),
             device=str(model.device),
             equilibration=demo.settings.equilibration * units.fs,
-            progress=lambda done, _: bar.update(done - bar.n),
+            progress=progress,
         )
     exact = run_nve_lammps(_hot_crystal(demo), model.path, time=1.0 * units.fs, dtype="float64")
     demo.numbers["lammps"] = {

@@ -11,7 +11,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.comparison import reference_digest
 from ..model_file.info import ModelInfo, find_model, read_info
+from ..progress.form import Progress, told
 from ..provenance import (
     difference,
     hardware,
@@ -94,7 +95,7 @@ def validate(
     device: str = "auto",
     processes: int | None = None,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ValidationResult:
     """Run every step for every structure and write ``index.html``, ``results.json`` and ``results.csv``.
 
@@ -118,7 +119,7 @@ def validate(
         whether steps of another model, structure, reference, settings or versions, and a page of structures
         that are not asked for, are replaced, or refused
     progress : callable, optional
-        called as ``progress(done, total)`` with steps
+        called as ``progress(done, total, stage)`` with steps, see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -147,6 +148,7 @@ def validate(
     >>> print(found.page)
     validation/index.html
     """
+    progress = told(progress)
     path = find_model(str(model))
     info = read_info(path)
     settings = settings or Settings()
@@ -170,7 +172,7 @@ def _validate(
     settings: Settings,
     device: str,
     processes: int | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> ValidationResult:
     processes = max(1, min(processes or os.cpu_count() or 1, len(structures)))
     threads = max(1, (os.cpu_count() or 1) // processes)
@@ -181,9 +183,8 @@ def _validate(
             _record_crash(structures[name], output / name, status)
 
     def tick() -> None:
-        if progress is not None:
-            done = sum(len(_stored(output / name)["steps"]) for name in structures)
-            progress(done, len(structures) * len(STEPS))
+        done = sum(len(_stored(output / name)["steps"]) for name in structures)
+        progress(done, len(structures) * len(STEPS), "")
 
     calls = {
         name: (path, name, atoms, output / name, settings, device, threads)

@@ -7,13 +7,14 @@ often does.
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms, units
 
 from ..dynamics.criteria import Criteria
 from ..dynamics.md import PICOSECOND
+from ..progress.form import Progress
 from .result import StabilityResult
 from .runs import md_stability
 
@@ -30,7 +31,7 @@ def affordable_dynamics(
     replicas: int = 2,
     criteria: Criteria | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> StabilityResult:
     """Replicas at constant energy, together as long as ``seconds`` allow, but at most 20 ps each.
 

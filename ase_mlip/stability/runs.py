@@ -23,6 +23,7 @@ from ..dynamics.rdf import RDF, RDFAccumulator, rdf, rdf_error
 from ..dynamics.replicas import Replicas
 from ..dynamics.thermostats import Thermostat
 from ..errors import ArgumentError, StructureError
+from ..progress.form import Progress, told
 from .alone import engine_frames, kept_replicas, run_alone
 from .replica import Replica, Watcher
 from .result import StabilityResult
@@ -41,7 +42,7 @@ def md_stability(
     atoms: Structure,
     calculator: Potential | None = None,
     *,
-    temperature_K: float | None,
+    temperature_K: float | None = 300.0,
     timestep: float = 1.0 * units.fs,
     time: float = 1000.0 * units.fs,
     replicas: int = 4,
@@ -59,7 +60,7 @@ def md_stability(
     seed: int = 0,
     confidence: float = 0.95,
     checkpoint: Checkpoint = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> StabilityResult:
     """Run replicas at constant energy, or with a thermostat, until they end or become unstable.
 
@@ -112,7 +113,8 @@ def md_stability(
         keep finished replicas in this JSON file, from which a run that was ended goes on; one that was not
         finished, and replicas in step (``evaluate``), start again
     progress : callable, optional
-        called as ``progress(steps done, steps)`` of all replicas together
+        called as ``progress(done, total, stage)`` with the steps of all replicas together,
+        see :mod:`ase_mlip.progress`
 
     Returns
     -------
@@ -152,6 +154,7 @@ def md_stability(
     >>> found.stable
     True
     """
+    progress = told(progress)
     atoms = as_structure(atoms)
     _check_arguments(len(atoms), engine, timestep, time, replicas, interval, temperature_K)
     model = as_model_file(calculator, '`engine="lammps"`') if engine == "lammps" else None
@@ -225,24 +228,21 @@ def _run_together(
     together: Replicas,
     steps: int,
     watchers: list[Watcher],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress,
 ) -> None:
     """All replicas in step, those alive."""
     for step, frames in together.records(steps):
         for index, frame, _ in frames:
             watchers[index].add(frame)
-        if progress is not None:
-            progress(step * len(watchers), steps * len(watchers))
-    if progress is not None:
-        progress(steps * len(watchers), steps * len(watchers))
+        progress(step * len(watchers), steps * len(watchers), "")
+    progress(steps * len(watchers), steps * len(watchers), "")
 
 
-def _counted(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int], None]:
+def _counted(progress: Progress, before: int, total: int) -> Callable[[int], None]:
     """What one replica after ``before`` steps of others calls with its own."""
 
     def reached(step: int) -> None:
-        if progress is not None:
-            progress(before + step, total)
+        progress(before + step, total, "")
 
     return reached
 
@@ -307,7 +307,7 @@ def _check_arguments(
     time: float,
     replicas: int,
     interval: int,
-    temperature_K: float | None,
+    temperature_K: float | None = 300.0,
 ) -> None:
     if n_atoms == 0:
         raise StructureError("`md_stability` needs at least one atom, got a structure with none")

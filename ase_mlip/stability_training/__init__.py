@@ -11,6 +11,7 @@ Method, options and outputs: docs/stability_training.md.
 - :mod:`.trainable`: the network of a model file with weights that can change; ``open_trainable(path)``.
 - :mod:`.gradients`: the weighted backward pass, ⟨∂g/∂θ⟩ of observables that depend on the parameters.
 - :mod:`.observables`: h(r), g(r), bond lengths, smallest distances, pressure, with their reference values.
+- :mod:`.learning`: the steps, and what measures them.
 - :mod:`.samplers`: replicas of dynamics for the loop; :mod:`.loop`: the epochs; :mod:`.settings`: the TOML
   file.
 - :mod:`.workflow`: ``stabilize(path, resume=False)``, which is also ``ase_mlip.stabilize``.

@@ -10,7 +10,7 @@ from ase import Atoms
 from torch import Tensor
 
 from ..training.checkpoint import moments, read_tensors, restore_moments, write_tensors
-from .learning import Learner
+from .learning.learner import Learner
 from .loop import LoopState, Point
 
 KIND = "ase_mlip_stability_training"

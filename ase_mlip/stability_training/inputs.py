@@ -17,7 +17,8 @@ from ..dynamics.criteria import Criteria, Frame, Monitor
 from ..errors import DataError, StructureError
 from ..graph.pairs import find_pairs
 from ..training.loss import Scales, scales_of
-from .observables.kinds import BondLengths, Distances, NonbondedDistance, Observable, Pressure
+from .observables.distances import Distances, UnseenDistances
+from .observables.kinds import BondLengths, NonbondedDistance, Observable, Pressure
 from .observables.reference_values import Target, check_same_system, read_reference
 from .settings import ObservableConfig, StabilizeConfig
 from .trainable import Trainable, open_trainable
@@ -75,6 +76,9 @@ def make_target(entry: ObservableConfig, like: Atoms, config: StabilizeConfig, f
     if entry.kind == "distances":
         observable = Distances(entry.pairs, entry.rmax, entry.width)
         observable.values([like])  # a pair of elements that is not there is refused here
+    elif entry.kind == "unseen_distances":
+        frames = read_structures(entry.reference, folder)
+        observable = UnseenDistances(frames, entry.pairs, entry.rmax, entry.width)
     elif entry.kind == "bond_lengths":
         observable = BondLengths(like, entry.each)
     elif entry.kind == "nonbonded_distance":

@@ -5,20 +5,20 @@ What simulates, learns and judges is handed in (:class:`Work`), so that the sequ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from ase import Atoms
 
 from ..errors import MLIPError
-from .learning import Learned
+from .learning.learner import Learned
 from .samplers import Track
 from .settings import LearningConfig
 
 STABLE = "no replica failed"
 SLOWEST = "the learning rate reached its floor"
-BUDGET = "the force error reached its budget"
+BUDGET = "the errors reached their budget"
 EPOCHS = "all epochs are done"
 
 
@@ -42,6 +42,11 @@ class Point:
     failed: list[bool]
     mean_survival: float
     observables: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """As :meth:`Work.errors` gives them."""
+        return {"forces": self.force_error, "energy": self.energy_error}
 
     @property
     def failures(self) -> int:
@@ -91,11 +96,11 @@ class Work(Protocol):
     def simulate(self, walkers: Sequence[Atoms], epoch: int) -> list[Track]:
         """Runs of one epoch from where the replicas are."""
 
-    def learn(self, tracks: Sequence[Track], learning_rate: float, limit: float) -> Learned:
-        """Gradient steps from their samples; ``limit`` is the largest force error allowed, eV/Å."""
+    def learn(self, tracks: Sequence[Track], learning_rate: float, limits: dict[str, float]) -> Learned:
+        """Gradient steps from their samples; ``limits`` are the largest errors allowed, as of ``errors``."""
 
-    def force_errors(self) -> dict[str, float]:
-        """``forces`` and ``energy``: mean absolute errors on validation frames."""
+    def errors(self) -> dict[str, float]:
+        """``forces`` eV/Å and ``energy`` eV/atom: mean absolute errors on validation frames."""
 
     def judge(self, epoch: int) -> Point:
         """The weights as they are, on validation frames and validation starts; keeps them."""
@@ -129,14 +134,14 @@ def run_epoch(state: LoopState, work: Work, config: LearningConfig, every: int) 
     state.quiet = state.quiet + 1 if not failures else 0
     blocked = False
     if failures:
-        learned = work.learn(tracks, state.learning_rate, limit(state, config))
+        learned = work.learn(tracks, state.learning_rate, limits(state, config))
         row |= learned.row
         state.learning_rate, blocked = learned.learning_rate, learned.blocked
-    errors = work.force_errors()
+    errors = work.errors()
     row |= {f"validation_{name}_mae": value for name, value in errors.items()}
     _move(state, tracks, work.first_walkers())
     state.epoch = epoch
-    _decide(state, fraction, blocked or errors["forces"] > limit(state, config), config)
+    _decide(state, fraction, blocked or not within(errors, limits(state, config)), config)
     if state.ended or epoch % every == 0:
         point = work.judge(epoch)
         state.points.append(point)
@@ -172,7 +177,7 @@ def _move(state: LoopState, tracks: Sequence[Track], first: Sequence[Atoms]) -> 
 
 
 def _decide(state: LoopState, fraction: float, spent: bool, config: LearningConfig) -> None:
-    """Whether the run ends, and how large its next steps are. ``spent``: the budget of the force error is."""
+    """Whether the run ends, and how large its next steps are. ``spent``: a budget is."""
     if fraction < state.best_fraction:
         state.best_fraction, state.waited = fraction, 0
     else:
@@ -190,19 +195,28 @@ def _decide(state: LoopState, fraction: float, spent: bool, config: LearningConf
         state.ended = EPOCHS
 
 
-def limit(state: LoopState, config: LearningConfig) -> float:
-    """The largest force error allowed, eV/Å."""
-    return state.points[0].force_error * (1.0 + config.max_force_error_increase)
+def limits(state: LoopState, config: LearningConfig) -> dict[str, float]:
+    """The largest errors allowed: ``forces`` eV/Å and ``energy`` eV/atom."""
+    first = state.points[0]
+    return {
+        "forces": first.force_error * (1.0 + config.max_force_error_increase),
+        "energy": first.energy_error * (1.0 + config.max_energy_error_increase),
+    }
+
+
+def within(errors: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
+    """Whether every error keeps its limit."""
+    return all(errors[name] <= allowed[name] for name in allowed)
 
 
 def choose(state: LoopState, config: LearningConfig) -> Point | None:
-    """The point that survives longest within the budget, the one with the smaller error of equals.
+    """The point that survives longest within the budgets, the one with the smaller force error of equals.
 
     None where no point is better than the potential as it came.
     """
     first, rest = state.points[0], state.points[1:]
-    allowed = [point for point in rest if point.force_error <= limit(state, config)]
-    better = [point for point in allowed if point.mean_survival > first.mean_survival]
+    kept = [point for point in rest if within(point.errors, limits(state, config))]
+    better = [point for point in kept if point.mean_survival > first.mean_survival]
     if not better:
         return None
     return max(better, key=lambda point: (point.mean_survival, -point.force_error))

@@ -54,7 +54,7 @@ def write_results(output: Path, document: dict[str, Any]) -> None:
     write_metrics(output / TABLE, document["history"])
     pictures = [
         ("survival", plot_survival, "Fraction of replicas alive against time, before and after"),
-        ("epochs", plot_epochs, "Force error and unstable replicas against the epoch"),
+        ("epochs", plot_epochs, "Errors and unstable replicas against the epoch"),
         ("front", plot_front, "Survival gained against force error paid, with the exported point"),
         ("observables", plot_observables, "Observables before and after beside their references"),
     ]
@@ -82,12 +82,14 @@ def _tables(name: str, document: dict[str, Any]) -> list[Table]:
             [
                 str(point["epoch"]),
                 f"{1000.0 * point['force_error']:.1f}",
+                f"{1000.0 * point['energy_error']:.2f}",
                 f"{sum(point['failed'])} of {len(point['failed'])}",
                 f"{point['mean_survival']:.3g}",
             ]
             for point in document["points"]
         ]
-        return [Table(["epoch", "force MAE (meV/Å)", "failed", "mean survival (ps)"], rows)]
+        titles = ["epoch", "force MAE (meV/Å)", "energy MAE (meV/atom)", "failed", "mean survival (ps)"]
+        return [Table(titles, rows)]
     if name == "observables":
         rows = []
         for label, entry in document["observables"].items():
@@ -116,12 +118,11 @@ def observable_entry(target: Any, before: dict | None, after: dict | None) -> di
         "reference": {"mean": reference.mean.tolist(), "error": reference.error.tolist()},
         "source": reference.source,
         "frames": reference.frames,
-        "noise": math.sqrt(target.noise() / target.weight),
+        "noise": target.noise(),
     }
     for when, found in (("before", before), ("after", after)):
         if found is not None:
-            deviation = math.sqrt(target.loss(np.array(found["mean"])) / target.weight)
-            entry[when] = found | {"deviation": deviation}
+            entry[when] = found | {"deviation": target.deviation(np.array(found["mean"]))}
     return entry
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,11 +17,10 @@ from ..dynamics.criteria import Criteria, Failure, Monitor
 from ..dynamics.engines import lammps_frames
 from ..dynamics.replicas import run_replicas
 from ..dynamics.thermostats import Thermostat
+from ..progress.form import Progress, told
 from ..stability.replica import sound_frames
 from .settings import SimulationConfig
 from .trainable import Trainable
-
-Progress = Callable[[float], None]
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Sampler(Protocol):
         """Run a replica from each start for ``time`` ps with the weights as they are.
 
         All end when at least the fraction ``stop_at`` of them has failed. ``seeds`` are of momenta and noise.
-        ``progress`` is called with the fraction that is done.
+        ``progress(done, total, stage)`` is called with the steps of all replicas: :mod:`ase_mlip.progress`.
         """
 
 
@@ -107,7 +106,7 @@ class EngineSampler:
                 seeds=[seeds[n] for n in places],
                 criteria=self.criteria,
                 stop_fraction=stop_at,
-                progress=_share(progress, len(tracks), len(places), len(moving)),
+                progress=_share(told(progress), len(tracks), len(places), len(moving)),
             )
             for n, run in zip(places, runs, strict=True):
                 tracks[n] = self._track(starts[n], run.positions, run.times, run.survived, run.failure)
@@ -136,8 +135,7 @@ class EngineSampler:
                 times = np.array([frame.time_ps for frame in sound])
                 lived = last if failure is None else failure.time_ps
                 tracks.append(self._track(work, positions, times, lived, failure))
-                if progress is not None:
-                    progress((n + 1) / len(moving))
+                told(progress)((n + 1) * steps, len(moving) * steps, "")
         return tracks
 
     def _track(
@@ -160,10 +158,9 @@ def _cells(starts: Sequence[Atoms]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _share(progress: Progress | None, before: int, size: int, n: int) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda step, steps: progress((before + size * step / max(steps, 1)) / n)
+def _share(progress: Progress, before: int, size: int, n: int) -> Progress:
+    """What ``size`` replicas that advance together call, after ``before`` of all ``n``."""
+    return lambda step, steps, stage: progress(before * steps + size * step, n * steps, stage)
 
 
 def _placed(start: Atoms, positions: np.ndarray) -> Atoms:

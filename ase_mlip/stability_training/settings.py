@@ -13,6 +13,7 @@ from ..configuration.typed_table import Sections, read_toml
 from ..data.training_data import DataConfig
 from ..dynamics.criteria import Criteria
 
+NUMBERS = (".csv", ".txt", ".dat")  # files of numbers as references; all others hold frames
 Fraction = Annotated[float, Gt(0), Le(1)]
 Count = Annotated[int, Ge(1)]
 
@@ -55,18 +56,18 @@ class SimulationConfig:
 class ObservableConfig:
     """What the simulation should give, and how much a deviation counts.
 
-    L = weight · mean over components of ((⟨g⟩ - g₀)/scale)².
+    L = weight · mean over components of ((⟨g⟩ - g₀)/scale)², or weight · ⟨g⟩/scale of unseen distances.
     """
 
-    kind: Literal["distances", "bond_lengths", "nonbonded_distance", "pressure"]
+    kind: Literal["distances", "unseen_distances", "bond_lengths", "nonbonded_distance", "pressure"]
     # a file of frames, a file of numbers (.csv, .txt, .dat), or numbers in the observable's unit
     reference: str | list[float]
     reference_error: list[float] = field(default_factory=list)  # standard errors of given numbers
     weight: Positive = 1.0
-    scale: Weight = 0.0  # 0: rms of the reference for distributions, 0.1 Å, 1 GPa
-    pairs: str = "all"  # distances: or elements as "H-O"
-    rmax: Positive = 6.0  # Å, distances
-    width: Positive = 0.1  # Å, distances
+    scale: Weight = 0.0  # 0: rms of the reference for distributions, 1 distance, 0.1 Å, 1 GPa
+    pairs: str = "all"  # of either: or elements as "H-O"
+    rmax: Positive = 6.0  # Å, distances and unseen_distances
+    width: Positive = 0.1  # Å, the same
     each: bool = False  # bond_lengths: every bond by itself
     apart: Count = 3  # nonbonded_distance: bonds between the atoms, at least
     of_each_atom: bool = False  # nonbonded_distance: mean of the atoms' smallest distances
@@ -81,8 +82,10 @@ class LearningConfig:
         "global"  # local: covariances with the energies of near atoms only
     )
     radius: Weight = 0.0  # Å, local: which atoms are near; 0: the atom itself
-    # sgd moves only what the gradient is about; adamw moves every weight by about the learning rate
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    # adamw moves every weight by about the learning rate, sgd what the gradient is about; trust_region takes
+    # the step that lowers the loss most for what it changes of energies and forces: `learning_rate` times
+    # their errors
+    optimizer: Literal["adamw", "sgd", "trust_region"] = "adamw"
     learning_rate: Positive = 1e-3
     steps: Count = 5  # at most, from one simulation
     min_sample_fraction: Fraction = 0.9  # effective samples; below it a new simulation comes first
@@ -93,10 +96,14 @@ class LearningConfig:
     factor: Annotated[float, Gt(0), Le(1)] = 0.5  # by this
     final_fraction: Fraction = 0.01  # of the first learning rate; below it the run ends
     stable_epochs: Count = 2  # in a row without an unstable replica, then the run ends
-    max_force_error_increase: Weight = 0.15  # of the mean absolute error on validation frames
-    # a step that leaves this budget is taken back, and taken again with half the learning rate; without it
-    # the run ends at the first epoch that leaves the budget
+    # the budgets: of the mean absolute errors on validation frames, as fractions of the errors at the start.
+    # An energy error is that of a few numbers, one for each frame, and moves by a third for nothing
+    max_force_error_increase: Weight = 0.15
+    max_energy_error_increase: Weight = 0.5
+    # a step that leaves a budget is taken back, and taken again with half the learning rate; without it
+    # the run ends at the first epoch that leaves one
     backtracking: bool = True
+    epoch_share: Fraction = 0.25  # of what is left of a budget, which the steps of one epoch may use
 
     @property
     def smallest_rate(self) -> float:
@@ -182,6 +189,10 @@ def read_settings(path: str | Path) -> StabilizeConfig:
     return sections.checked(config, _contradictions)
 
 
+def _names_frames(reference: str | list[float]) -> bool:
+    return isinstance(reference, str) and Path(reference).suffix.lower() not in NUMBERS
+
+
 def _contradictions(config: StabilizeConfig) -> list[str]:
     found = []
     simulation, learning = config.simulation, config.learning
@@ -195,6 +206,11 @@ def _contradictions(config: StabilizeConfig) -> list[str]:
             found.append(
                 '[learning] estimator: expected "global" with the pressure, which is no sum over atoms, got '
                 '"local"'
+            )
+        if observable.kind == "unseen_distances" and not _names_frames(observable.reference):
+            found.append(
+                "[[observables]] reference: expected a file of frames for unseen distances, "
+                f"which are those that no frame has, got {observable.reference!r}"
             )
         if observable.rmax < observable.width:
             found.append(

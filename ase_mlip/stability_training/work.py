@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from torch import Tensor
 
+from ..progress.form import Progress, told
 from ..stability.survival import survival
 from . import gradients
 from .inputs import Inputs
-from .learning import Learned, Learner
-from .loop import Point, refuse_still
+from .learning.learner import Learned, Learner
+from .learning.metric import ErrorMetric
+from .loop import Point, refuse_still, within
 from .observables.kinds import mean_square_displacement
 from .observables.reference_values import Target
 from .samplers import Sampler, Track
@@ -36,12 +38,12 @@ class RealWork:
         config: StabilizeConfig,
         inputs: Inputs,
         sampler: Sampler,
-        report: Callable[[str, float], None] | None = None,
+        progress: Progress | None = None,
         judging: Sampler | None = None,
     ):
         self.config, self.inputs, self.sampler = config, inputs, sampler
         self._judging = judging or sampler  # of the [evaluation] table's runs
-        self._report = report or (lambda phase, done: None)
+        self._progress = told(progress)
         trainable, data = inputs.trainable, inputs.data
         self.learner = Learner(
             trainable,
@@ -52,6 +54,7 @@ class RealWork:
             inputs.scales,
             config.simulation.temperature_K,
             config.seed,
+            self._metric,
         )
         self._validation = trainable.dataset(data.validation)
         self.kept: dict[int, dict[str, Tensor]] = {}
@@ -69,17 +72,39 @@ class RealWork:
             seeds(self.config.seed, TRAINING, epoch, len(walkers)),
             simulation.time,
             simulation.unstable_fraction,
-            lambda done: self._report("simulation", done),
+            lambda done, total, _stage: self._progress(done, total, "simulation"),
         )
 
-    def learn(self, tracks: Sequence[Track], learning_rate: float, limit: float) -> Learned:
-        """Gradient steps from the tracks' samples, within the budget if backtracking is asked for."""
-        if not self.config.learning.backtracking:
-            return self.learner.learn(tracks, learning_rate)
-        return self.learner.learn(tracks, learning_rate, lambda: self.force_errors()["forces"] <= limit)
+    def learn(self, tracks: Sequence[Track], learning_rate: float, limits: dict[str, float]) -> Learned:
+        """Gradient steps from the tracks' samples, within the epoch's share of what is left of the budgets.
 
-    def force_errors(self) -> dict[str, float]:
-        """Mean absolute errors on validation frames, ``forces`` eV/Å and ``energy`` eV/atom."""
+        Every step is taken where backtracking is not asked for.
+        """
+        learning = self.config.learning
+        if not learning.backtracking:
+            return self.learner.learn(tracks, learning_rate)
+        share = {
+            name: error + learning.epoch_share * max(limits[name] - error, 0.0)
+            for name, error in self.errors().items()
+        }
+        return self.learner.learn(tracks, learning_rate, lambda: within(self.errors(), share))
+
+    def _metric(self) -> ErrorMetric:
+        """Of the weights as they came, which a run that goes on has, too."""
+        trainable = self.inputs.trainable
+        present = trainable.weights()
+        trainable.set_weights(self.kept[0])
+        try:
+            data = trainable.dataset(self.inputs.data.train)
+            return ErrorMetric(trainable, data, self.errors(), self.config.seed)
+        finally:
+            trainable.set_weights(present)
+
+    def errors(self) -> dict[str, float]:
+        """Mean absolute errors on validation frames, ``forces`` eV/Å and ``energy`` eV/atom.
+
+        The energy's is 0 where no frame has one.
+        """
         return {"energy": 0.0} | gradients.force_error(self.inputs.trainable, self._validation)
 
     def judge(self, epoch: int) -> Point:
@@ -87,7 +112,7 @@ class RealWork:
 
         Raises MLIPError where the potential as it came fails at every start, before anything is written.
         """
-        errors = self.force_errors()
+        errors = self.errors()
         tracks = self.runs("validation")
         if epoch == 0:
             refuse_still(tracks)
@@ -114,7 +139,7 @@ class RealWork:
             seeds(self.config.seed, purpose, 0, evaluation.replicas),
             evaluation.time,
             1.0,
-            lambda done: self._report(f"{name} runs", done),
+            lambda done, total, _stage: self._progress(done, total, f"{name} runs"),
         )
 
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ..building import _ops
 from ..building.device import on_first_that_works
 from ..folder_lock import locked
-from ..provenance import structures_sha256
+from ..pictures.plots import save_figure
+from ..pictures.stabilize import plot_stabilize
+from ..progress.form import Progress, told
+from ..provenance import plain, structures_sha256
 from ..training.checkpoint import goes_on, require_earlier_run
 from ..training.export import evaluate_samples
 from ..training.train import write_metrics
 from . import report
 from .checkpoint import KIND, load_checkpoint, save_checkpoint
 from .inputs import Inputs, read_inputs
-from .loop import LoopState, Point, choose, limit, run_epoch
+from .loop import LoopState, Point, choose, limits, run_epoch
 from .samplers import EngineSampler, Sampler, Track
 from .settings import SimulationConfig, StabilizeConfig, read_settings
 from .work import RealWork, averages, displacements, labels, outcome
@@ -48,11 +48,19 @@ class StabilizeResult:
     exported: Path | None
     document: dict[str, Any]
 
+    def to_dict(self) -> dict:
+        """What ``stabilize.json`` holds."""
+        return plain(self.document)
+
+    def plot(self, path: str | Path) -> None:
+        """Draw survival gained against force error paid, and lifetimes of test starts, into a PNG file."""
+        save_figure(plot_stabilize(self.document), path)
+
 
 def stabilize(
     path: str | Path,
     resume: bool = False,
-    progress: bool = True,
+    progress: Progress | None = None,
     sampler: Sampler | None = None,
     overwrite: bool = False,
 ) -> StabilizeResult:
@@ -68,8 +76,9 @@ def stabilize(
         the TOML file
     resume : bool
         only go on: an error where the output folder holds no run
-    progress : bool
-        whether bars are shown
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` with epochs; stage says how far a phase of the present
+        one is, or what came of the last one; see :mod:`ase_mlip.progress`
     sampler : Sampler, optional
         dynamics in the place of those of ``[simulation]``
     overwrite : bool
@@ -92,6 +101,7 @@ def stabilize(
     """
     path = Path(path)
     config = read_settings(path)
+    epochs = _Epochs(progress, config.learning.epochs)
     output = path.parent / config.output
     with locked(output):
         require_earlier_run(output / CHECKPOINT, resume)
@@ -100,11 +110,10 @@ def stabilize(
             torch.set_num_threads(config.threads)
         device = on_first_that_works(config.device, lambda one: torch.zeros(1, device=one).device)
         inputs = read_inputs(config, path.parent, str(device))
-        with _bar(progress) as show:
-            dynamics = sampler or EngineSampler(config.simulation, config.criteria)
-            work = RealWork(config, inputs, dynamics, show, sampler or _judging(config))
-            state = _run(config, inputs, work, output, progress, overwrite)
-            return _finish(config, inputs, work, state, output)
+        dynamics = sampler or EngineSampler(config.simulation, config.criteria)
+        work = RealWork(config, inputs, dynamics, epochs.phase, sampler or _judging(config))
+        state = _run(config, inputs, work, output, epochs, overwrite)
+        return _finish(config, inputs, work, state, output)
 
 
 def _judging(config: StabilizeConfig) -> Sampler:
@@ -122,7 +131,7 @@ def _run(
     inputs: Inputs,
     work: RealWork,
     output: Path,
-    progress: bool,
+    epochs: _Epochs,
     overwrite: bool,
 ) -> LoopState:
     """All epochs, from the checkpoint on."""
@@ -135,15 +144,14 @@ def _run(
         save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
     if state.points[0].failures == 0:
         state.ended = _never_fails(config)
-    epochs = config.learning.epochs
-    with tqdm(total=epochs, initial=state.epoch, disable=not progress, unit="epoch") as bar:
-        while state.ended is None:
-            row = run_epoch(state, work, config.learning, config.evaluation.every)
-            save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
-            write_metrics(output / report.TABLE, state.history)
-            bar.update()
-            error = 1000.0 * row["validation_forces_mae"]
-            bar.set_postfix_str(f"unstable {row['unstable_fraction']:.2f}, force MAE {error:.1f} meV/Å")
+    epochs.reached(state.epoch)
+    while state.ended is None:
+        row = run_epoch(state, work, config.learning, config.evaluation.every)
+        save_checkpoint(checkpoint, state, work.learner, work.kept, unchanging)
+        write_metrics(output / report.TABLE, state.history)
+        forces, energy = (1000.0 * row[f"validation_{name}_mae"] for name in ("forces", "energy"))
+        errors = f"MAE {forces:.1f} meV/Å, {energy:.1f} meV/atom"
+        epochs.reached(state.epoch, f"unstable {row['unstable_fraction']:.2f}, {errors}")
     return state
 
 
@@ -172,7 +180,9 @@ def _finish(
         "ended": state.ended,
         "epochs": state.epoch,
         "budget": config.learning.max_force_error_increase,
-        "force_error_limit": limit(state, config.learning),
+        "energy_budget": config.learning.max_energy_error_increase,
+        "force_error_limit": limits(state, config.learning)["forces"],
+        "energy_error_limit": limits(state, config.learning)["energy"],
         "evaluation_time": config.evaluation.time,
         "history": state.history,
         "points": [asdict(point) for point in state.points],
@@ -234,6 +244,11 @@ def _export(
         },
         "observables": [asdict(entry) for entry in config.observables],
         "lambda": config.learning.error_weight,
+        "optimizer": config.learning.optimizer,
+        "budgets": {
+            "force_error": config.learning.max_force_error_increase,
+            "energy_error": config.learning.max_energy_error_increase,
+        },
         "estimator": config.learning.estimator,
         "temperature_K": config.simulation.temperature_K,
         "ensemble": config.simulation.ensemble,
@@ -268,11 +283,17 @@ def _verdict(config: StabilizeConfig, state: LoopState, chosen: Point | None, te
         )
     if chosen is None:
         return (
-            f"Nothing was exported ({ended}): no judged epoch within the force-error budget of "
-            f"{100.0 * config.learning.max_force_error_increase:g} % survives longer than the potential "
+            f"Nothing was exported ({ended}): no judged epoch within the budgets (force error at most "
+            f"{100.0 * config.learning.max_force_error_increase:g} % larger, energy error at most "
+            f"{100.0 * config.learning.max_energy_error_increase:g} %) survives longer than the potential "
             "as it came."
         )
-    paid = 100.0 * (chosen.force_error / state.points[0].force_error - 1.0)
+    first = state.points[0]
+    paid = (
+        f"The force error on validation frames changed by {_percent(chosen.force_error, first.force_error)}"
+    )
+    if first.energy_error > 0.0:
+        paid += f", the energy error by {_percent(chosen.energy_error, first.energy_error)}"
     gain, bound = report.ratio(test["before"], test["after"], config.evaluation.time)
     words = ""
     if gain is not None:
@@ -281,9 +302,12 @@ def _verdict(config: StabilizeConfig, state: LoopState, chosen: Point | None, te
     failures = [f"{test[when]['failures']} of {test[when]['replicas']}" for when in ("before", "after")]
     return (
         f"Exported epoch {chosen.epoch} ({ended}): {failures[1]} replicas fail in "
-        f"{config.evaluation.time:g} ps, {failures[0]} did before.{words} "
-        f"The force error on validation frames changed by {paid:+.1f} %."
+        f"{config.evaluation.time:g} ps, {failures[0]} did before.{words} {paid}."
     )
+
+
+def _percent(now: float, first: float) -> str:
+    return f"{100.0 * (now / first - 1.0):+.1f} %"
 
 
 def _notes(config: StabilizeConfig, inputs: Inputs, test: dict[str, Any]) -> list[str]:
@@ -309,16 +333,16 @@ def _unchanging(config: StabilizeConfig, inputs: Inputs) -> dict[str, Any]:
     return parts
 
 
-@contextmanager
-def _bar(progress: bool) -> Iterator[Any]:
-    """A second bar for the phases of an epoch: a function of the phase and the fraction done."""
-    with tqdm(
-        total=100, disable=not progress, position=1, leave=False, bar_format="{desc}: {n:.0f} %"
-    ) as bar:
+class _Epochs:
+    """Tells how many epochs are done, and how far the phase of the present one is, as its stage."""
 
-        def show(phase: str, done: float) -> None:
-            bar.set_description_str(phase, refresh=False)
-            bar.n = round(100.0 * done)
-            bar.refresh()
+    def __init__(self, progress: Progress | None, epochs: int):
+        self._tell, self._epochs, self._done = told(progress), epochs, 0
 
-        yield show
+    def reached(self, epoch: int, stage: str = "") -> None:
+        self._done = epoch
+        self._tell(epoch, self._epochs, stage)
+
+    def phase(self, done: int, total: int, stage: str) -> None:
+        """As a :data:`Progress`, of one phase."""
+        self._tell(self._done, self._epochs, f"{stage} {100 * done // max(total, 1)} %")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..calculators.calculator import MLIPCalculator
 from ..data.references import Sample
+from ..progress.form import Progress, told
 from ..provenance import write_json
 from ..stability.budget import affordable_dynamics, calmest, verdict
 from ..stability.result import StabilityResult
@@ -17,7 +16,7 @@ TEMPERATURE = 300.0  # K; of a frame with small forces, which every potential sh
 
 
 def run_dynamics(
-    model: Path, samples: list[Sample], output: Path, seconds: float, progress: bool = True
+    model: Path, samples: list[Sample], output: Path, seconds: float, progress: Progress | None = None
 ) -> StabilityResult:
     """Replicas at constant energy from the frame with the smallest forces; written to ``dynamics.json``.
 
@@ -27,6 +26,7 @@ def run_dynamics(
     samples: frames to start from, such as those of validation
     output: folder of the run
     seconds: of the clock, for all replicas together
+    progress: called as ``progress(done, total, "dynamics")`` with steps
 
     Raises
     ------
@@ -36,12 +36,11 @@ def run_dynamics(
     atoms = calmest([sample.atoms for sample in samples], [sample.forces for sample in samples]).copy()
     atoms.set_constraint()
     atoms.calc = MLIPCalculator(model)
-    with tqdm(desc="dynamics", unit="step", disable=not progress) as bar:
+    tell = told(progress)
 
-        def show(done: int, of: int) -> None:
-            bar.total = of
-            bar.update(done - bar.n)
+    def dynamics(done: int, total: int, _stage: str) -> None:
+        tell(done, total, "dynamics")
 
-        result = affordable_dynamics(atoms, TEMPERATURE, seconds=seconds, progress=show)
+    result = affordable_dynamics(atoms, TEMPERATURE, seconds=seconds, progress=dynamics)
     write_json(output / FILE, {"verdict": verdict(result)} | result.to_dict())
     return result

@@ -131,7 +131,7 @@ def _parts(data: DataSplit) -> dict[str, list[Sample]]:
 def evaluate_samples(path: Path, samples: list[Sample]) -> dict[str, Any]:
     """Errors of an exported model on samples, as ``ase-mlip evaluate --json`` prints them."""
     result: EvaluationResult = evaluate(load_model(path, device="cpu"), [s.to_atoms() for s in samples])
-    return json.loads(result.to_json())
+    return result.to_dict()
 
 
 def save_native(

@@ -30,6 +30,7 @@ from ..networks.snnp.hypers import SNNPHypers
 from ..networks.snnp.snnp import SNNP
 from ..optimal_design.leverage.attach import ENOUGH, few_structures
 from ..optimal_design.rows.linear_basis import RIDGE
+from ..progress.form import Progress, told
 from ..provenance import write_atomically
 from .bonded_constant import can_hold, hold_constants
 from .checkpoint import (
@@ -57,8 +58,8 @@ CHECKPOINT = "checkpoint.safetensors"
 def train(
     path: str | Path,
     resume: bool = False,
-    progress: bool = True,
-    dynamics: float = 0.0,
+    progress: Progress | None = None,
+    dynamics: float = 60.0,
     overwrite: bool = False,
 ) -> Path:
     """Run the training that the TOML file describes, or go on with it where it was ended.
@@ -72,11 +73,12 @@ def train(
         the TOML file, docs/training.md
     resume : bool
         only go on: an error where the output folder holds no run
-    progress : bool
-        whether to show a progress bar
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` after each epoch, with the errors on validation
+        frames as stage, and then with the steps of the stage "dynamics"; see :mod:`ase_mlip.progress`
     dynamics : float
         run dynamics with the exported model for so long, s of the clock, from the calmest validation frame:
-        ``dynamics.json``
+        ``dynamics.json``; 0 runs none
     overwrite : bool
         replace a run of another configuration or of other data, which is refused otherwise
 
@@ -102,29 +104,32 @@ def train(
 
 
 def _train(
-    config: RunConfig, base: Path, output: Path, overwrite: bool, progress: bool, dynamics: float
+    config: RunConfig,
+    base: Path,
+    output: Path,
+    overwrite: bool,
+    progress: Progress | None,
+    dynamics: float,
 ) -> Path:
-    checkpoint = output / CHECKPOINT
+    checkpoint, tell = output / CHECKPOINT, told(progress)
     _ops.load()
     if config.threads > 0:
         torch.set_num_threads(config.threads)
-    device = _device(config.device)
-    data = load_data(config.data, base)
-    run = Run(config, data, device, progress, base)
+    device, data = _device(config.device), load_data(config.data, base)
+    run = Run(config, data, device, progress is not None, base)
     unchanging = unchanging_of(config, data, base)
     if goes_on(checkpoint, KIND, unchanging, overwrite):
         load_checkpoint(checkpoint, run.state, unchanging)
+    epochs = config.optimizer.epochs
     with _summary_writer(config, output) as summary:
-        epochs = config.optimizer.epochs
-        with tqdm(total=epochs, initial=run.state.epoch, disable=not progress, unit="epoch") as bar:
-            while run.state.epoch < epochs:
-                row = run.epoch()
-                save_checkpoint(checkpoint, run.state, unchanging)
-                write_metrics(output / "metrics.csv", run.state.history)
-                for name, value in row.items():
-                    summary(name, value, run.state.epoch)
-                bar.update()
-                bar.set_postfix_str(_short(row))
+        tell(run.state.epoch, epochs, "")
+        while run.state.epoch < epochs:
+            row = run.epoch()
+            save_checkpoint(checkpoint, run.state, unchanging)
+            write_metrics(output / "metrics.csv", run.state.history)
+            for name, value in row.items():
+                summary(name, value, run.state.epoch)
+            tell(run.state.epoch, epochs, _short(row))
     exported = finish(config, run.state, run.baseline, data, output)
     if dynamics > 0.0:
         run_dynamics(exported, data.validation or data.train, output, dynamics, progress)
@@ -139,7 +144,7 @@ class Run:
         config: RunConfig,
         data: DataSplit,
         device: torch.device,
-        progress: bool = False,
+        talk: bool = False,
         base: Path = Path(),
     ):
         self.config, self.device = config, device
@@ -151,7 +156,7 @@ class Run:
             config.model.species = species
         self.train_set = GraphDataset(data.train, config.model.cutoff)
         if isinstance(config.model, SNNPHypers) and not config.init_from:
-            _set_first_knot(config.model, self.train_set, progress)
+            _set_first_knot(config.model, self.train_set, talk)
         self.network = make_network(config.model).to(device)
         self.baseline = atomic_baseline(data.train, config.data.reference_energies)
         self.validation_set = GraphDataset(data.validation, config.model.cutoff)
@@ -301,7 +306,7 @@ class Run:
         torch._foreach_copy_(parameters, raw)
 
 
-def _set_first_knot(hypers: SNNPHypers, data: GraphDataset, progress: bool) -> None:
+def _set_first_knot(hypers: SNNPHypers, data: GraphDataset, talk: bool) -> None:
     """Replace "auto" by a distance (Å), say what lies below it, and warn of a given one above distances."""
     distances = Distances.of(data.graph(index) for index in range(len(data)))
     given = hypers.inner != "auto"
@@ -318,7 +323,7 @@ def _set_first_knot(hypers: SNNPHypers, data: GraphDataset, progress: bool) -> N
             RuntimeWarning,
             stacklevel=4,
         )
-    elif progress:
+    elif talk:
         tqdm.write(distances.sentence(hypers.inner), file=sys.stderr)
 
 

@@ -101,7 +101,7 @@ def main(folder: Path = HERE) -> None:
         frame.calc = None
     write(folder / "starts.xyz", starts)
     (folder / "fit.toml").write_text(RUN)
-    plant_hole(train(folder / "fit.toml", progress=False), folder / "hole.pt")
+    plant_hole(train(folder / "fit.toml", dynamics=0.0), folder / "hole.pt")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Errors against references: known perturbations give known errors."""
+"""Errors against references: known perturbations give known errors.
+
+It also tests `pictures.parity`.
+"""
 
 import json
 
@@ -13,9 +16,10 @@ from ase.constraints import FixAtoms
 from ase.io import write
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.checks.evaluate import evaluate, plot_parity
+from ase_mlip.checks.evaluate import evaluate
 from ase_mlip.errors import DataError
 from ase_mlip.model_file.model import load_model
+from ase_mlip.pictures.parity import plot_parity
 
 ENERGY_SHIFT, FORCE_SHIFT, STRESS_SHIFT = 0.012, 0.3, 0.002  # eV/atom, eV/Å, eV/Å^3
 
@@ -95,7 +99,7 @@ def test_quantities_without_any_reference_have_no_error():
         atoms.calc = SinglePointCalculator(atoms, energy=atoms.calc.results["energy"])
     result = evaluate(EMT(), frames)
     assert result.forces_rmse is result.forces_mae is result.stress_rmse is None
-    assert json.loads(result.to_json())["forces_rmse"] is None
+    assert result.to_dict()["forces_rmse"] is None
 
 
 def test_no_reference_at_all_is_an_error():
@@ -195,8 +199,8 @@ def test_direct_forces_are_evaluated_as_such(anisotropic_model_path):
     assert evaluate(anisotropic_model_path, frames).forces_rmse > 0.01
 
 
-def test_json_is_one_object_with_the_promised_keys():
-    document = json.loads(evaluate(EMT(), labelled(shift=1.0)).to_json())
+def test_the_document_has_the_promised_keys():
+    document = json.loads(json.dumps(evaluate(EMT(), labelled(shift=1.0)).to_dict(), allow_nan=False))
     errors = {"energy_rmse", "energy_mae", "forces_rmse", "forces_mae", "stress_rmse"}
     counts = {"n_structures", "n_atoms", "n_energies", "n_forces", "n_stresses"}
     assert set(document) == errors | counts | {"groups"}
@@ -213,15 +217,29 @@ def test_text_has_a_line_per_group_and_one_for_all():
 @pytest.mark.parametrize("suffix, start", [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_parity_plot_is_written(tmp_path, suffix, start):
     path = tmp_path / f"parity.{suffix}"
-    plot_parity(evaluate(EMT(), labelled(shift=1.0)), path)
+    evaluate(EMT(), labelled(shift=1.0)).plot(path)
     assert path.read_bytes().startswith(start)
 
 
 def test_parity_plot_leaves_out_what_was_not_compared(tmp_path):
     atoms = molecule("N2")
     atoms.calc = SinglePointCalculator(atoms, energy=1.0)
-    plot_parity(evaluate(LennardJones(), atoms), tmp_path / "one.png")
+    evaluate(LennardJones(), atoms).plot(tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 1000
+
+
+def test_forces_without_groups_have_the_colours_of_the_elements():
+    atoms = molecule("CH3CH2OH")
+    results = {"energy": 0.0, "forces": np.arange(27.0).reshape(9, 3)}
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    result = evaluate(EMT(), [atoms, atoms])
+    assert result.parity_elements.tolist() == 2 * np.repeat(atoms.get_chemical_symbols(), 3).tolist()
+    energy, forces = plot_parity(result).axes
+    shown = {drawn.get_label(): drawn.get_offsets() for drawn in forces.collections}
+    assert {name: len(points) for name, points in shown.items()} == {"C": 12, "H": 36, "O": 6}
+    hydrogen = [atoms.get_forces()[index] for index in range(9) if atoms.symbols[index] == "H"]
+    assert np.asarray(shown["H"])[:18, 0] == pytest.approx(np.ravel(hydrogen))
+    assert energy.get_legend() is None and forces.get_legend() is not None
 
 
 def test_groups_keep_their_points():

@@ -9,12 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from ase_mlip import cli, phonons, relax, thermal_conductivity
-from ase_mlip.cli.options import RETIRED
+from ase_mlip import cli
+from ase_mlip.cli.options import BY_COMMAND, RETIRED
 from ase_mlip.cli.program import main
-from ase_mlip.cli.simulations import conductivity as conductivity_command
-from ase_mlip.cli.simulations import phonons as phonons_command
-from ase_mlip.cli.simulations import relax as relax_command
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 SOURCES = sorted(Path(cli.__file__).parent.rglob("*.py"))
@@ -91,12 +88,24 @@ def test_help_texts_are_sentences(command):
             assert option.help[0].isupper() and option.help.endswith("."), f"{command} {option.opts[-1]}"
 
 
-def test_defaults_that_are_named_in_texts_are_those_of_the_functions():
-    """Commands import no function for --help; what they take where nothing is given is the functions' own."""
-    for function, command in ((phonons, phonons_command), (thermal_conductivity, conductivity_command)):
-        known = inspect.signature(function).parameters
-        assert (known["mesh"].default, known["distance"].default) == (command.MESH, command.DISTANCE)
-    assert inspect.signature(relax).parameters["fmax"].default == relax_command.FMAX
+def test_defaults_differ_by_command_only_where_that_is_declared_with_the_reason():
+    """No option of several commands names a default in words of its own."""
+    named = {
+        name_of(option) for _, option in options() if re.search(r"[Bb]y default|default is", option.help)
+    }
+    commands = defaultdict(set)
+    for command, option in options():
+        commands[name_of(option)].add(command)
+    differing = {name for name in named if len(commands[name]) > 1}
+    assert differing == BY_COMMAND.keys()
+    for name, declared in BY_COMMAND.items():
+        assert declared.values.keys() <= commands[name]
+        assert declared.reason[0].isupper() and declared.reason.endswith(".")
+
+
+def test_the_page_says_why_defaults_differ():
+    rows = [[f"`{name}`", declared.text(), declared.reason] for name, declared in sorted(BY_COMMAND.items())]
+    assert table("Defaults by command") == rows
 
 
 def test_options_that_were_given_up_are_gone():

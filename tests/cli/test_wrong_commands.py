@@ -170,7 +170,9 @@ def test_structures(refused, command, structure):
 @pytest.mark.parametrize(("command", "option", "value"), cases(NUMBERS))
 def test_options(refused, command, option, value):
     named = value.removeprefix("file ")  # of a file that cannot be read
-    values = value.split() if option in ("--supercell", "--phonon-supercell", "--mesh") else [value]
+    values = (
+        value.split() if option in ("--supercell", "--phonon-supercell", "--repeat", "--mesh") else [value]
+    )
     status = 1 if (command, option, value) in NOT_OF_THE_LINE else 2
     refused([*words(command), option, *values], rf"{option}|{re.escape(named or option)}", status)
 

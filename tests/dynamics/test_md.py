@@ -94,7 +94,7 @@ def test_input_is_kept_and_progress_counts_steps():
     atoms = copper()
     seen = []
     run_nve(atoms, 300.0, 2.0 * units.fs, 6.0 * units.fs, progress=lambda *row: seen.append(row))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(1, 3, ""), (2, 3, ""), (3, 3, "")]
     assert not atoms.get_momenta().any()
 
 

@@ -285,7 +285,7 @@ def test_run_nvt_reports_the_conserved_energy():
     seen = []
     result = run_nvt(atoms, Thermostat("langevin", 300.0, friction=5.0), 600.0, 2 * FS, 300 * FS, seed=1,
                      progress=lambda *done: seen.append(done))  # fmt: skip
-    assert result.completed and result.steps == 150 and seen[-1] == (150, 150)
+    assert result.completed and result.steps == 150 and seen[-1] == (150, 150, "")
     assert 150.0 < result.mean_temperature < 450.0
     total = 1000.0 * result.total_energies / len(atoms)
     slope = np.polyfit(result.times, total, 1)[0]

@@ -185,7 +185,7 @@ def test_weights_are_back_and_a_run_that_was_ended_goes_on(error, tmp_path, monk
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
     whole = landscape(model, frames, output=tmp_path / "whole", **SHORT)
 
-    def end(done, total):
+    def end(done, total, stage):
         if done == 4:
             raise error
 
@@ -207,7 +207,7 @@ def test_what_a_killed_run_has_written_is_taken_over(tmp_path, monkeypatch):
     model = export(linear_snnp(), tmp_path / "snnp.pt")
     frames = labelled(model, silicon(2))
 
-    def copy(done, total):
+    def copy(done, total, stage):
         if done == 5:
             shutil.copytree(tmp_path / "whole", tmp_path / "killed")
 

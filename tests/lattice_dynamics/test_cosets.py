@@ -94,7 +94,7 @@ def test_the_point_group_of_a_crystal_as_given_is_that_within_the_tolerance_for_
             supercell_matrix=(1, 1, 1),
             mesh=(2, 2, 2),
             symmetrize="crystal",
-            input_symprec=tolerance,
+            symprec=tolerance,
             **options,
         )
         found[tolerance] = len(used)

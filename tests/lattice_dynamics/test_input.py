@@ -55,7 +55,7 @@ def test_a_weak_distortion_is_not_lost_in_silence():
         relax(atoms, keep_space_group=True, check_noise=False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        kept = phonons(atoms, supercell_matrix=(2, 2, 2), input_symprec=1e-3, **options)
+        kept = phonons(atoms, supercell_matrix=(2, 2, 2), symprec=1e-3, **options)
     assert not [w for w in caught if "was made" in str(w.message)]
     assert kept.relaxation.refinement.made == "P4mm (99)"
     # whose minimum is the centre

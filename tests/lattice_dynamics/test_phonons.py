@@ -163,4 +163,4 @@ def test_group_velocities_are_slopes_of_the_bands(copper_phonons):
 def test_progress_counts_the_supercells(copper):
     seen = []
     phonons(copper, supercell_matrix=(2, 2, 2), mesh=(2, 2, 2), progress=lambda *row: seen.append(row))
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [(1, 2, ""), (2, 2, "")]

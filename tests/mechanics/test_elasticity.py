@@ -199,7 +199,7 @@ def test_input_is_kept_and_progress_is_reported():
     atoms = copper()
     seen = []
     result = elastic_constants(atoms, strains=2, clamped=True, progress=lambda *row: seen.append(row))
-    assert seen == [(i, 12) for i in range(1, 13)]
+    assert seen == [(i, 12, "") for i in range(1, 13)]
     assert atoms.cell.array == pytest.approx(copper().cell.array)
     assert result.stresses.shape == (6, 2, 6)
 

@@ -146,7 +146,7 @@ def test_input_is_kept_and_progress_is_reported():
     atoms = copper()
     seen = []
     equation_of_state(atoms, volumes=5, progress=lambda *row: seen.append(row))
-    assert seen == [(i, 5) for i in range(1, 6)]
+    assert seen == [(i, 5, "") for i in range(1, 6)]
     assert atoms.cell.lengths() == pytest.approx(3.59)
 
 

@@ -41,7 +41,8 @@ def test_the_record_has_one_entry_per_step_and_is_reported():
     assert not result.converged
     assert result.steps == 4
     assert len(result.energies) == len(result.fmaxes) == len(result.volumes) == 5
-    assert seen == list(zip(range(5), result.energies, result.fmaxes, strict=True))
+    words = [f"{e:.4f} eV, gradient {f:.1e}" for e, f in zip(result.energies, result.fmaxes, strict=True)]
+    assert seen == [(step, 0, text) for step, text in enumerate(words)]
     assert result.energy == result.energies[-1] < result.energies[0]
 
 

@@ -18,7 +18,7 @@ class Killed(BaseException):
 
 
 def interrupted(path, after: int, **options) -> None:
-    def progress(step, energy, fmax):
+    def progress(step, total, stage):
         if step == after:
             raise Killed
 

@@ -1,6 +1,6 @@
 """Stability runs: numbers of the dynamics itself, early ends, and one verdict from two engines.
 
-It also tests `dynamics.engines`, `pictures.md`, `replica`, `result`.
+It also tests `alone`, `dynamics.engines`, `pictures.md`, `replica`, `result`.
 """
 
 import json
@@ -236,8 +236,8 @@ def test_steps_are_counted_for_progress():
         progress=lambda *done: seen.append(done),
     )
     assert result.time == pytest.approx(0.03)  # whole intervals
-    assert seen[-1] == (60, 60)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1] == (60, 60, "")
+    assert [done for done, *_ in seen] == sorted(done for done, *_ in seen)
 
 
 def test_the_picture_shows_the_results(stable):

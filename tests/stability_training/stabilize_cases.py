@@ -45,6 +45,7 @@ learning_rate = 1e-5
 epochs = 4
 steps = 2
 max_force_error_increase = 10.0
+max_energy_error_increase = 10.0
 {learning}
 [evaluation]
 replicas = 6
@@ -73,7 +74,8 @@ def frames(n: int, seed: int, references: bool = True) -> list[Atoms]:
         if references:
             result = calculator.evaluate([atoms], ["energy", "forces"])[0]
             forces = result["forces"] + 0.05 * rng.normal(size=(8, 3))
-            atoms.calc = SinglePointCalculator(atoms, energy=result["energy"], forces=forces)
+            energy = result["energy"] + 0.05 * rng.normal()
+            atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
         found.append(atoms)
     return found
 
@@ -121,7 +123,7 @@ class MadeUp:
             failure = Failure(lived, 100, "close contact", "made up") if lived < time else None
             tracks.append(Track(start, samples[-1], samples, min(lived, time), failure))
         if progress is not None:
-            progress(1.0)
+            progress(len(tracks), len(tracks), "")
         return tracks
 
     @staticmethod

@@ -50,7 +50,7 @@ def test_two_runs_in_two_threads_are_two_runs_one_after_the_other(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         path = prepare(folder)
-        return lambda: stabilize(path, progress=False, sampler=MadeUp()).document
+        return lambda: stabilize(path, sampler=MadeUp()).document
 
     expected = run("alone")()
     for found in in_threads([run("one"), run("other")]):
@@ -65,7 +65,7 @@ import torch
 from ase_mlip.stability_training.workflow import stabilize
 sys.path.insert(0, sys.argv[2])
 from stabilize_cases import MadeUp
-document = stabilize(sys.argv[1], progress=False, sampler=MadeUp()).document
+document = stabilize(sys.argv[1], sampler=MadeUp()).document
 print(json.dumps({"threads": torch.get_num_threads(), "history": document["history"]}))
 """
 

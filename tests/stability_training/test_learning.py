@@ -1,23 +1,37 @@
 """The gradient of a whole loss: of observables that depend on the weights themselves, too.
 
-It also tests `gradients`.
+It also tests `gradients`, `learning.learner`.
 """
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import units
 from ase.build import bulk
 
 from ase_mlip.configuration.run import LossConfig
-from ase_mlip.stability_training import gradients, learning
-from ase_mlip.stability_training.learning import Learner, Samples
-from ase_mlip.stability_training.observables.kinds import Distances, Pressure
+from ase_mlip.data.references import Sample
+from ase_mlip.stability_training import gradients
+from ase_mlip.stability_training.learning import learner as steps
+from ase_mlip.stability_training.learning.learner import Learner, Samples
+from ase_mlip.stability_training.observables.distances import Distances
+from ase_mlip.stability_training.observables.kinds import Pressure
 from ase_mlip.stability_training.observables.reference_values import Reference, Target
 from ase_mlip.stability_training.settings import LearningConfig
 from ase_mlip.stability_training.trainable import open_trainable
-from ase_mlip.training.loss import Scales
+from ase_mlip.training.loss import Scales, predict
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from stabilize_cases import frames
 
 TEMPERATURE = 600.0  # K
+
+
+def no_metric():
+    raise AssertionError("only a trust region is measured")
 
 
 def test_the_gradient_of_a_loss_of_the_pressure_has_both_its_terms_cross_fitted():
@@ -34,7 +48,7 @@ def test_the_gradient_of_a_loss_of_the_pressure_has_both_its_terms_cross_fitted(
     target = Target(Pressure(TEMPERATURE), reference, scale=2.0, weight=0.3)
     learner = Learner(
         trainable, [target], trainable.dataset([]), LearningConfig(), LossConfig(), Scales(1.0, 1.0, 1.0),
-        TEMPERATURE, 0,
+        TEMPERATURE, 0, no_metric,
     )  # fmt: skip
     learner.add_observables(Samples(frames, second), np.full(7, 1.0 / 7.0))
     parameter = next(p for name, p in trainable.parameters() if name.startswith("phi"))
@@ -65,11 +79,11 @@ def test_graphs_that_are_kept_change_no_gradient(monkeypatch):
     reference = Reference(np.array([0.1, 0.4, 0.1]), np.zeros(3), "numbers")
     target = Target(Distances("all", 4.5, 1.5), reference, scale=0.2)
     found = []
-    for kept in (learning.KEPT_ATOMS, 0):
-        monkeypatch.setattr(learning, "KEPT_ATOMS", kept)
+    for kept in (steps.KEPT_ATOMS, 0):
+        monkeypatch.setattr(steps, "KEPT_ATOMS", kept)
         learner = Learner(
             trainable, [target], trainable.dataset([]), LearningConfig(), LossConfig(), Scales(1.0, 1.0, 1.0),
-            TEMPERATURE, 0,
+            TEMPERATURE, 0, no_metric,
         )  # fmt: skip
         samples = Samples(frames, np.arange(40) >= 20)
         learner.optimizer.zero_grad()
@@ -82,3 +96,22 @@ def test_graphs_that_are_kept_change_no_gradient(monkeypatch):
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     assert max(float(one.abs().max()) for one in found[0]) > 0.0
+
+
+def test_the_error_loss_is_that_with_which_a_training_ends():
+    """Energies have their final weight, not the small one that a training begins with."""
+    trainable = open_trainable("snnp-si")
+    trainable.network.double()
+    samples = [Sample(a, a.get_potential_energy(), a.get_forces()) for a in frames(3, 0)]
+    data = trainable.dataset(samples)
+    scales = Scales(0.3, 2.0, 1.0)
+    network, table = trainable.network, trainable.table
+    residual = [[], []]
+    for k in range(3):
+        batch = data.collate([k], None, torch.float64, "cpu")
+        found = predict(network, batch, table, True)
+        residual[0].append(float((found["energies"] - batch.energies)[0].detach()) / 8.0 / scales.energy)
+        residual[1].append((found["forces"] - batch.forces).detach().numpy().ravel() / scales.forces)
+    expected = 1.7 * np.mean(np.square(residual[0])) + 0.4 * np.mean(np.square(residual[1]))
+    config = LossConfig(kind="mse", energy_start=0.001, energy=1.7, forces=0.4)
+    assert gradients.add_errors(trainable, data, [0, 1, 2], config, scales) == pytest.approx(expected)

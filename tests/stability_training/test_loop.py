@@ -5,7 +5,7 @@ from ase import Atoms
 
 from ase_mlip.dynamics.criteria import Failure
 from ase_mlip.errors import MLIPError
-from ase_mlip.stability_training.learning import Learned
+from ase_mlip.stability_training.learning.learner import Learned
 from ase_mlip.stability_training.loop import (
     BUDGET,
     EPOCHS,
@@ -23,10 +23,11 @@ REPLICAS = 4
 
 
 class Script:
-    """Failures and force errors of each epoch, as written; replicas are numbered by their position."""
+    """Failures and errors of each epoch, as written; replicas are numbered by their position."""
 
-    def __init__(self, failures, errors=None, survival=None, step=10, rates=None, blocked=()):
-        self.failures, self.errors, self.survival = failures, errors or {}, survival or {}
+    def __init__(self, failures, forces=None, energies=None, survival=None, step=10, rates=None, blocked=()):
+        self.failures, self.survival = failures, survival or {}
+        self.forces, self.energies = forces or {}, energies or {}
         self.rates, self.blocked, self.limits = rates or {}, blocked, []
         self.step, self.epoch, self.learned = step, 0, []
 
@@ -44,21 +45,22 @@ class Script:
             tracks.append(Track(start, end, [end], 0.1 if failure else 1.0, failure))
         return tracks
 
-    def learn(self, tracks, learning_rate, limit):
+    def learn(self, tracks, learning_rate, limits):
         self.learned.append((self.epoch, learning_rate))
-        self.limits.append(limit)
+        self.limits.append(limits)
         rate = self.rates.get(self.epoch, learning_rate)
         return Learned({"loss": 1.0, "steps": 1}, rate, self.epoch in self.blocked)
 
-    def force_errors(self):
-        return {"forces": self.errors.get(self.epoch, 0.1), "energy": 0.01}
+    def errors(self):
+        return {"forces": self.forces.get(self.epoch, 0.1), "energy": self.energies.get(self.epoch, 0.01)}
 
     def judge(self, epoch):
-        return point(epoch, self.force_errors()["forces"], self.survival.get(epoch, 1.0))
+        errors = self.errors()
+        return point(epoch, errors["forces"], self.survival.get(epoch, 1.0), errors["energy"])
 
 
-def point(epoch, force_error, survival):
-    return Point(epoch, force_error, 0.01, [survival] * 2, [True, False], survival)
+def point(epoch, force_error, survival, energy_error=0.01):
+    return Point(epoch, force_error, energy_error, [survival] * 2, [True, False], survival)
 
 
 def start(learning_rate=1e-3):
@@ -113,16 +115,26 @@ def test_the_learning_rate_falls_on_a_plateau_of_the_unstable_fraction_and_ends_
 
 
 def test_it_ends_at_the_budget_of_the_force_error():
-    state = run(Script([{0}], errors={1: 0.11, 2: 0.114, 3: 0.116}), max_force_error_increase=0.15)
+    state = run(Script([{0}], forces={1: 0.11, 2: 0.114, 3: 0.116}), max_force_error_increase=0.15)
     assert state.ended == BUDGET
     assert state.epoch == 3
+
+
+def test_it_ends_at_the_budget_of_the_energy_error():
+    script = Script([{0}], energies={1: 0.0149, 2: 0.0151})
+    state = run(script)  # half as much again is the default
+    assert state.ended == BUDGET
+    assert state.epoch == 2
+    script = Script([{0}], energies={1: 0.0149, 2: 0.0151, 3: 0.021})
+    assert run(script, max_energy_error_increase=1.0).epoch == 3
 
 
 def test_a_rate_that_was_reduced_on_the_way_is_that_of_the_next_epochs():
     script = Script([{0}], rates={2: 2.5e-4})
     state = run(script, epochs=4)
     assert [rate for _, rate in script.learned] == [1e-3, 1e-3, 2.5e-4, 2.5e-4]
-    assert script.limits == pytest.approx([0.115] * 4)  # the first force error and 15 %
+    first = {"forces": 0.115, "energy": 0.015}  # the first errors and 15 %, half as much again
+    assert script.limits == [pytest.approx(first)] * 4
     assert state.ended == EPOCHS
 
 
@@ -157,6 +169,21 @@ def test_the_longest_survival_within_the_budget_is_chosen():
     state.points += [point(5, 0.105, 2.0), point(10, 0.115, 3.0), point(15, 0.116, 9.0), point(20, 0.11, 3.0)]
     assert choose(state, settings).epoch == 20  # as long as epoch 10, with a smaller error
     assert choose(state, LearningConfig(max_force_error_increase=0.2)).epoch == 15
+
+
+def test_what_leaves_the_energy_budget_is_not_chosen():
+    state = start()
+    state.points += [point(5, 0.1, 9.0, 0.0151), point(10, 0.1, 2.0, 0.0149)]
+    assert choose(state, LearningConfig()).epoch == 10
+    assert choose(state, LearningConfig(max_energy_error_increase=0.6)).epoch == 5
+    assert choose(state, LearningConfig(max_energy_error_increase=0.4)) is None
+
+
+def test_data_without_energies_have_no_energy_budget():
+    """Their error is 0, and stays so."""
+    state = start()
+    state.points = [point(0, 0.1, 1.0, 0.0), point(5, 0.1, 2.0, 0.0)]
+    assert choose(state, LearningConfig()).epoch == 5
 
 
 def test_nothing_is_chosen_where_nothing_is_better():

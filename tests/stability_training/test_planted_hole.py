@@ -32,7 +32,7 @@ def test_a_planted_hole_gets_its_barrier_back(tmp_path):
         )  # coefficients that the data do not determine: the hole
         make_data.main(tmp_path)
     shutil.copy(EXAMPLE / "quick.toml", tmp_path)
-    result = stabilize(tmp_path / "quick.toml", progress=False)
+    result = stabilize(tmp_path / "quick.toml")
     assert result.exported is not None, result.verdict
     inside, top = 1.84, 2.06  # Å, knots of φ below and above the beginning of the hole
     planted = pair_energy(tmp_path / "hole.pt", [inside, top])

@@ -155,6 +155,23 @@ def test_the_page_registers_what_the_script_does(study):
     )
     assert "Starts 600 to 631 and frames 200 to 399" in page
     assert ethanol.TEST_SETS[second.test] == (slice(600, 632), slice(200, 400))
+    third = ethanol.REGISTRATIONS[3]
+    for words, line in (
+        ("Its length is 0.15", "learning_rate = 0.15"),
+        ("λ is 0", "error_weight = 0.0"),
+        ("one step from one simulation", "steps = 1\n"),
+        ("fewer than half of the samples", "min_sample_fraction = 0.5"),
+        ("At most 10 epochs, patience 10", "epochs = 10\npatience = 10\n"),
+        ("three epochs without a failure", "stable_epochs = 3"),
+        ("+15 % for forces, +50 % for energies", "max_energy_error_increase = 0.5"),
+        ("a quarter of what is left", "epoch_share = 0.25"),
+    ):
+        assert words in page and line in third.learning["snnp"]
+    assert "16 replicas × 0.5 ps with a record each 1 fs" in page
+    assert "time = 0.5\ntimestep = 0.5\n" in third.changed["simulation"]
+    assert "record_interval = 2" in third.changed["simulation"]
+    assert "Starts 700 to 731 and frames 400 to 599" in page
+    assert ethanol.TEST_SETS[third.test] == (slice(700, 732), slice(400, 600))
     assert "4 replicas of 0.1 ps per epoch, at most 20 epochs" in page
     first, second = water.REGISTRATIONS[1], water.REGISTRATIONS[2]
     assert "time = 0.1\n" in first.tables["simulation"] and "epochs = 20" in first.learning
@@ -164,8 +181,8 @@ def test_the_page_registers_what_the_script_does(study):
     assert second.tables["evaluation"].endswith("every = 4")
 
 
-def test_both_registrations_are_files_that_can_be_read(study, tmp_path):
-    """Every table of either is one that the command accepts."""
+def test_all_registrations_are_files_that_can_be_read(study, tmp_path):
+    """Every table of each is one that the command accepts."""
     ethanol, parts = module("ethanol"), module("parts")
     for number, registration in ethanol.REGISTRATIONS.items():
         for kind in ("snnp", "pet"):
@@ -182,4 +199,19 @@ def test_both_registrations_are_files_that_can_be_read(study, tmp_path):
             )  # fmt: skip
             config = read_settings(path)
             assert config.simulation.replicas == 16 and config.evaluation.replicas == 32
-            assert len(config.observables) == (1 if number == 1 else 5)
+            assert len(config.observables) == {1: 1, 2: 5, 3: 1}[number]
+            kind_of = {1: "distances", 2: "distances", 3: "unseen_distances"}[number]
+            assert config.observables[0].kind == kind_of
+            assert config.learning.max_energy_error_increase == (0.5 if number == 3 else 1e9)
+
+
+def test_what_is_written_names_files_as_seen_from_its_folder(study, tmp_path):
+    parts = module("parts")
+    (tmp_path / "work" / "run").mkdir(parents=True)
+    assert parts.beside(tmp_path / "work" / "data", tmp_path / "work" / "run") == "../data"
+
+
+def test_a_registration_that_is_not_there_is_refused(study, capsys):
+    with pytest.raises(SystemExit):
+        study.main(["--registration", "9", "--stored"])
+    assert "expected one of 1, 2, 3, got 9" in capsys.readouterr().err

@@ -6,6 +6,7 @@ It also tests `checkpoint`, `cli.models.stabilize`, `inputs`, `pictures.stabiliz
 import csv
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ase_mlip import MLIPCalculator
 from ase_mlip.cli.program import main
 from ase_mlip.errors import ConfigurationError, DataError, MLIPError, StructureError
 from ase_mlip.model_file.model import load_model
+from ase_mlip.pictures.stabilize import plot_stabilize
 from ase_mlip.stability_training import workflow
 from ase_mlip.stability_training.inputs import read_inputs
 from ase_mlip.stability_training.samplers import EngineSampler
@@ -40,7 +42,7 @@ def history(folder) -> list[dict]:
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     path = prepare(folder, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
-    return folder, stabilize(path, progress=False, sampler=MadeUp())
+    return folder, stabilize(path, sampler=MadeUp())
 
 
 def test_a_run_exports_a_potential_that_says_where_it_comes_from(finished):
@@ -80,12 +82,51 @@ def test_the_document_holds_survival_front_and_observables(finished):
     assert [row["epoch"] for row in history(folder)] == [str(k + 1) for k in range(document["epochs"])]
 
 
+def test_both_budgets_are_in_the_document_the_page_and_the_file(finished):
+    folder, result = finished
+    document = json.loads((folder / "out" / "stabilize.json").read_text())
+    first, chosen = document["points"][0], document["chosen"]
+    assert (document["budget"], document["energy_budget"]) == (10.0, 10.0)
+    assert document["energy_error_limit"] == pytest.approx(11.0 * first["energy_error"])
+    changed = 100.0 * (chosen["energy_error"] / first["energy_error"] - 1.0)
+    assert f"the energy error by {changed:+.1f} %" in document["verdict"]
+    page = (folder / "out" / "report.html").read_text()
+    assert "energy MAE (meV/atom)" in page and f"{1000.0 * chosen['energy_error']:.2f}" in page
+    assert all(float(row["validation_energy_mae"]) > 0.0 for row in history(folder))
+    budgets = load_model(result.exported).info.training["stability_training"]["budgets"]
+    assert budgets == {"force_error": 10.0, "energy_error": 10.0}
+
+
+def test_files_are_written_as_the_run_file_names_them(finished):
+    """No path of the machine that nobody typed stands in anything that is written."""
+    folder, result = finished
+    story = load_model(result.exported).info.training["stability_training"]
+    assert story["observables"][0]["reference"] == "reference.xyz"
+    with zipfile.ZipFile(result.exported) as archive:
+        contents = [archive.read(name) for name in archive.namelist()]
+    others = (path for path in (folder / "out").iterdir() if path.suffix != ".pt")
+    for content in [*contents, *(path.read_bytes() for path in others)]:
+        assert str(folder).encode() not in content
+
+
+def test_the_result_is_that_document_and_a_picture(finished, tmp_path):
+    folder, result = finished
+    assert result.to_dict() == json.loads((folder / "out" / "stabilize.json").read_text())
+    result.plot(tmp_path / "healed.png")
+    assert (tmp_path / "healed.png").read_bytes()[:4] == b"\x89PNG"
+    front, survival = plot_stabilize(result.document).axes
+    stars = [line for line in front.lines if line.get_marker() == "*"]
+    chosen, first = result.document["chosen"], result.document["points"][0]
+    assert stars[0].get_ydata()[0] == pytest.approx(chosen["mean_survival"] / first["mean_survival"])
+    assert survival.get_xlim()[1] == result.document["evaluation_time"]
+
+
 def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
     folder, result = finished
     path = prepare(tmp_path, starts='test = "starts.xyz@6:8"', data='test = "test.xyz"')
     with interrupted_at_save(workflow):
-        stabilize(path, progress=False, sampler=MadeUp())
-    again = stabilize(path, progress=False, sampler=MadeUp())
+        stabilize(path, sampler=MadeUp())
+    again = stabilize(path, sampler=MadeUp())
     assert again.document["history"] == result.document["history"]
     assert again.document["points"] == result.document["points"]
     assert history(tmp_path) == history(folder)
@@ -94,28 +135,29 @@ def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
     with pytest.raises(
         DataError, match="`simulation.temperature_K` was 600.0 and is 700.0.*`overwrite=True`"
     ):
-        stabilize(path, progress=False, sampler=MadeUp())
-    other = stabilize(path, progress=False, sampler=MadeUp(), overwrite=True)
+        stabilize(path, sampler=MadeUp())
+    other = stabilize(path, sampler=MadeUp(), overwrite=True)
     assert other.document["settings"]["simulation"]["temperature_K"] == 700.0
     assert other.document["history"][0]["epoch"] == 1
 
 
 def test_nothing_is_begun_where_a_run_is_to_go_on(tmp_path):
     with pytest.raises(DataError, match="`resume=True` goes on with an earlier run, got none in"):
-        stabilize(prepare(tmp_path), resume=True, progress=False, sampler=MadeUp())
+        stabilize(prepare(tmp_path), resume=True, sampler=MadeUp())
 
 
 def test_a_model_that_never_fails_says_so_and_nothing_is_exported(tmp_path):
     sampler = MadeUp(first=100.0)
-    result = stabilize(prepare(tmp_path), progress=False, sampler=sampler)
+    result = stabilize(prepare(tmp_path), sampler=sampler)
     assert result.exported is None
     assert "never fails" in result.verdict and "nothing was exported" in result.verdict
     assert sampler.calls == 1
+    result.plot(tmp_path / "nothing.png")  # where the potential stands, and the budget
     assert not (tmp_path / "out" / "healed.pt").exists()
 
 
 def test_nothing_is_exported_where_nothing_gets_better(tmp_path):
-    result = stabilize(prepare(tmp_path), progress=False, sampler=MadeUp(gain=0.0))
+    result = stabilize(prepare(tmp_path), sampler=MadeUp(gain=0.0))
     assert result.exported is None
     assert "Nothing was exported" in result.verdict
     assert not (tmp_path / "out" / "healed.pt").exists()
@@ -133,6 +175,10 @@ def test_nothing_is_exported_where_nothing_gets_better(tmp_path):
         ({"learning": "radius = 3.0"}, 'radius: expected 0 with estimator = "global"'),
         ({"learning": 'estimator = "locals"'}, r'\[learning\] estimator: expected "global" or "local"'),
         ({"criteria": "min_distance = -1.0"}, r"`Criteria.min_distance`: expected a positive number"),
+        (
+            {"observables": '[[observables]]\nkind = "unseen_distances"\nreference = [0.0]'},
+            r"\[\[observables\]\] reference: expected a file of frames for unseen distances, .*got \[0.0\]",
+        ),
         ({"observables": "bins = 3"}, r"unknown key `bins`"),
         ({"simulation": "record_interval = 0"}, "record_interval: expected an integer of at least 1"),
     ],
@@ -141,6 +187,18 @@ def test_a_wrong_entry_is_one_line(parts, message, tmp_path):
     with pytest.raises(ConfigurationError, match=message) as caught:
         read_settings(prepare(tmp_path, **parts))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_budget_is_no_negative_number(tmp_path):
+    path = prepare(tmp_path)
+    text = path.read_text()
+    for name in ("force", "energy"):
+        given = f"max_{name}_error_increase = "
+        path.write_text(text.replace(given, f"{given}-"))
+        with pytest.raises(
+            ConfigurationError, match=given[:-3] + ": expected a number of at least 0, got -10"
+        ):
+            read_settings(path)
 
 
 def test_several_wrong_entries_are_a_line_each(tmp_path):
@@ -170,12 +228,12 @@ def test_starts_of_other_systems_or_outside_the_data_are_refused(tmp_path):
         change(changed[0])
         write(tmp_path / "starts.xyz", changed)
         with pytest.raises(StructureError, match=message):
-            stabilize(path, progress=False, sampler=MadeUp())
+            stabilize(path, sampler=MadeUp())
     shorter = [atoms.copy() for atoms in good]
     del shorter[5][7]
     write(tmp_path / "starts.xyz", shorter)
     with pytest.raises(StructureError, match="frames of one system"):
-        stabilize(path, progress=False, sampler=MadeUp())
+        stabilize(path, sampler=MadeUp())
     assert not (tmp_path / "out").exists()
 
 
@@ -186,7 +244,7 @@ def test_a_reference_of_another_system_is_refused(tmp_path):
         atoms.numbers[0] = 32
     write(tmp_path / "reference.xyz", other)
     with pytest.raises(DataError, match="expected frames of Si8, got GeSi7"):
-        stabilize(path, progress=False, sampler=MadeUp())
+        stabilize(path, sampler=MadeUp())
 
 
 def test_bonds_are_asked_of_systems_with_bonds(tmp_path):
@@ -206,7 +264,7 @@ def test_bonds_are_asked_of_systems_with_bonds(tmp_path):
     write(tmp_path / "train.xyz", data)
     sampler = MadeUp()
     with pytest.raises(StructureError, match="expected a structure with bonds, got none"):
-        stabilize(path, progress=False, sampler=sampler)
+        stabilize(path, sampler=sampler)
     assert sampler.calls == 0
 
 
@@ -218,7 +276,7 @@ def test_two_observables_of_a_kind_stand_beside_each_other(tmp_path):
         for more in ("", "each = true")
     ]
     path.write_text(path.read_text().replace("[criteria]", "\n".join([*tables, "[criteria]"])))
-    document = stabilize(path, progress=False, sampler=MadeUp()).document
+    document = stabilize(path, sampler=MadeUp()).document
     found = document["observables"]
     assert list(found) == ["distances all", "bond lengths", "bond lengths (2)"]
     assert [len(entry["labels"]) for entry in found.values()] == [8, 1, 16]
@@ -232,7 +290,7 @@ def test_a_potential_of_another_family_is_healed_as_it_is_scripted(tmp_path):
     path = prepare(tmp_path, learning="batch_size = 2")
     export_toy(tmp_path / "toy.pt", PairNetwork(species=[8, 14], cutoff=4.0))
     path.write_text(path.read_text().replace('model = "snnp-si"', 'model = "toy.pt"'))
-    result = stabilize(path, progress=False, sampler=MadeUp())
+    result = stabilize(path, sampler=MadeUp())
     assert result.exported is not None, result.verdict
     before, after = load_model(tmp_path / "toy.pt"), load_model(result.exported)
     assert after.info.architecture == before.info.architecture
@@ -286,7 +344,7 @@ def test_a_model_that_fails_at_step_0_is_refused(tmp_path):
             return tracks
 
     with pytest.raises(MLIPError, match="every replica fails at step 0"):
-        stabilize(prepare(tmp_path), progress=False, sampler=Failing())
+        stabilize(prepare(tmp_path), sampler=Failing())
     assert not (tmp_path / "out" / workflow.CHECKPOINT).exists()  # a corrected file begins anew
 
 
@@ -299,14 +357,14 @@ def test_replicas_that_fail_before_a_sample_say_what_to_change(tmp_path):
             return tracks
 
     with pytest.raises(MLIPError, match="lower `record_interval`"):
-        stabilize(prepare(tmp_path), progress=False, sampler=Early())
+        stabilize(prepare(tmp_path), sampler=Early())
 
 
 @pytest.mark.parametrize(
     "learning", ['estimator = "local"', 'estimator = "local"\nradius = 2.6', "error_weight = 0.0"]
 )
 def test_other_estimators_run(learning, tmp_path):
-    result = stabilize(prepare(tmp_path, learning=learning), progress=False, sampler=MadeUp())
+    result = stabilize(prepare(tmp_path, learning=learning), sampler=MadeUp())
     rows = result.document["history"]
     assert np.isfinite([row["loss"] for row in rows if "loss" in row]).all()
     assert ("error_loss" in rows[0]) == (learning != "error_weight = 0.0")

@@ -87,6 +87,6 @@ def test_a_hole_in_the_potential_is_found(tmp_path, r0, stands):
     calm.rattle(0.02, seed=0)
     hot.rattle(0.5, seed=1)
     samples = [Sample(hot, forces=np.ones((4, 3))), Sample(calm, forces=np.full((4, 3), 0.1))]
-    result = run_dynamics(path, samples, tmp_path, 2.0, progress=False)
+    result = run_dynamics(path, samples, tmp_path, 2.0)
     assert result.stable is stands
     assert json.loads((tmp_path / FILE).read_text(encoding="utf-8"))["stable"] is stands

@@ -1,5 +1,7 @@
 """``[design] export = true``: the exported file has the leverage of its training data."""
 
+import zipfile
+
 import numpy as np
 import pytest
 from snnp_training import prepare
@@ -27,12 +29,14 @@ def test_a_training_exports_it(tmp_path, architecture, model, epochs, calibrated
     end = f"{start}\n[design]\nexport = true"
     path, frames = prepare(tmp_path, architecture, model, optimizer=end, epochs=epochs)
     with pytest.warns(RuntimeWarning, match="structures is their worst one.*below 100 structures"):
-        exported = train(path, progress=False)
+        exported = train(path, dynamics=0.0)
     info = read_info(exported)
     record = info.training["leverage"]
     n_train, n_validation = (info.training["data"]["structures"][name] for name in ("train", "validation"))
     assert record["structures"] == n_train and n_train + n_validation == len(frames)
     assert record["data"] == {"train.xyz": info.training["data"]["files"]["train"][0]["sha256"]}
+    with zipfile.ZipFile(exported) as archive:  # no path of the machine that the TOML file does not have
+        assert not any(str(tmp_path).encode() in archive.read(name) for name in archive.namelist())
     assert (record["calibration"] is not None) is calibrated
     if calibrated:
         assert record["calibration"]["structures"] == n_validation

@@ -22,7 +22,7 @@ def first(tmp_path_factory):
     """A short training of an s-NNP on copper."""
     folder = tmp_path_factory.mktemp("first")
     path, _ = prepare(folder, optimizer="linear_start = 0.0", epochs=2)
-    return train(path, progress=False)
+    return train(path, dynamics=0.0)
 
 
 def further(first, folder, init_from, lines="", epochs=1, rate=1e-9):
@@ -42,7 +42,7 @@ def further(first, folder, init_from, lines="", epochs=1, rate=1e-9):
 def test_the_weights_and_reference_energies_are_those_given(kind, first, tmp_path):
     start = first if kind == "file" else first.parent
     path = further(first, tmp_path, start)
-    exported = train(path, progress=False)
+    exported = train(path, dynamics=0.0)
     before, references = load_native(first.parent / "best.safetensors")
     after, same = load_native(exported.parent / "best.safetensors")
     for one, other in zip(before.state_dict().values(), after.state_dict().values(), strict=True):
@@ -56,13 +56,13 @@ def test_a_run_does_not_go_on_as_one_from_other_weights(first, tmp_path):
     """Known by their content, under whatever name."""
     for name in ("start.pt", "moved.pt"):
         shutil.copy(first, tmp_path / name)
-        train(further(first, tmp_path, name), progress=False)
+        train(further(first, tmp_path, name), dynamics=0.0)
     text = (first.parent.parent / "run.toml").read_text()
     path = first.parent.parent / "longer.toml"
     path.write_text(text.replace("epochs = 2", "epochs = 3").replace('output = "', 'output = "longer-'))
-    shutil.copy(train(path, progress=False), tmp_path / "start.pt")
+    shutil.copy(train(path, dynamics=0.0), tmp_path / "start.pt")
     with pytest.raises(DataError, match="`init_from` was .* and is .*`overwrite=True`"):
-        train(further(first, tmp_path, "start.pt"), progress=False)
+        train(further(first, tmp_path, "start.pt"), dynamics=0.0)
 
 
 def test_the_network_is_that_of_the_file(first, tmp_path):
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused(first, tmp_path):
     with pytest.raises(
         DataError, match="expected weights for all elements of the training data, got none for Ni"
     ):
-        train(path, progress=False)
+        train(path, dynamics=0.0)
 
 
 def test_networks_of_other_families_are_refused(pair_model_path, first, tmp_path):

@@ -51,7 +51,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
 def finished(tmp_path_factory) -> Path:
     """A short run, uninterrupted."""
     folder = tmp_path_factory.mktemp("run")
-    train(prepare(folder, epochs=40, optimizer="rotate = false"), progress=False)
+    train(prepare(folder, epochs=40, optimizer="rotate = false"), dynamics=0.0)
     return folder
 
 
@@ -79,7 +79,7 @@ def test_the_export_carries_its_provenance(finished):
     errors = json.loads((finished / "out" / "errors.json").read_text())
     assert training["errors"]["test"]["forces_rmse"] == errors["test"]["forces_rmse"]
     assert set(training["errors"]) == {"training", "validation", "test"}
-    assert errors["test"].keys() == json.loads(EvaluationResult().to_json()).keys()  # of `evaluate --json`
+    assert errors["test"].keys() == EvaluationResult().to_dict().keys()  # of `evaluate --json`
     assert model.info.outputs[0] == "energies" and "direct_forces" in model.info.outputs
 
 
@@ -122,11 +122,11 @@ def test_a_diverging_run_stops_with_the_step(tmp_path):
     path = prepare(tmp_path, optimizer="warmup_fraction = 0.0\ngradient_clip = 0.0")
     path.write_text(path.read_text().replace("learning_rate = 5e-3", "learning_rate = 1e12"))
     with pytest.raises(DataError, match="`loss` became .* in step"):
-        train(path, progress=False)
+        train(path, dynamics=0.0)
 
 
 def test_direct_phase_needs_no_second_derivative(tmp_path):
-    train(prepare(tmp_path, epochs=2, optimizer="conservative_from = 1"), progress=False)
+    train(prepare(tmp_path, epochs=2, optimizer="conservative_from = 1"), dynamics=0.0)
     with open(tmp_path / "out" / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["train_forces_rmse"] == "" and float(rows[1]["train_forces_rmse"]) > 0
@@ -134,7 +134,7 @@ def test_direct_phase_needs_no_second_derivative(tmp_path):
 
 def test_tensorboard_files_are_written(tmp_path):
     pytest.importorskip("tensorboard")
-    train(prepare(tmp_path, epochs=1, top="tensorboard = true"), progress=False)
+    train(prepare(tmp_path, epochs=1, top="tensorboard = true"), dynamics=0.0)
     assert list((tmp_path / "out" / "tensorboard").glob("events.*"))
 
 
@@ -155,7 +155,7 @@ def test_wrong_entries_are_named(tmp_path, parts, message):
     if "cuda" in parts.get("top", "") and torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(DataError, match=message):
-        train(prepare(tmp_path, **parts), progress=False)
+        train(prepare(tmp_path, **parts), dynamics=0.0)
 
 
 def test_files_that_are_no_configuration(tmp_path):
@@ -174,7 +174,7 @@ def test_files_that_are_no_configuration(tmp_path):
 
 def test_forces_alone_are_enough(tmp_path):
     """The energy is their integral: right up to a constant. EMT's energies are never shown."""
-    train(prepare(tmp_path, epochs=40, data='energy_key = ""', optimizer="rotate = false"), progress=False)
+    train(prepare(tmp_path, epochs=40, data='energy_key = ""', optimizer="rotate = false"), dynamics=0.0)
     rows = history(tmp_path)
     assert rows[-1]["train_forces_rmse"] < 0.9 * rows[0]["train_forces_rmse"]
     assert "train_energy_rmse" not in rows[0]
@@ -189,7 +189,7 @@ def test_energies_alone_are_enough(tmp_path):
     data = 'forces_key = ""\nstress_key = ""\nreference_energies = { Cu = 1.0 }'
     path = prepare(tmp_path, epochs=2, data=data)
     path.write_text(path.read_text().replace("direct_forces = 0.1\ndirect_stress = 0.01", ""))
-    train(path, progress=False)
+    train(path, dynamics=0.0)
     assert "train_forces_rmse" not in history(tmp_path)[0]
 
 
@@ -199,4 +199,4 @@ def test_data_without_a_weighted_quantity_are_refused(tmp_path):
     with pytest.raises(
         DataError, match=r"got weights of energy and data of forces, stress; nothing would be"
     ):
-        train(path, progress=False)
+        train(path, dynamics=0.0)

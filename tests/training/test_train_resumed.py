@@ -26,7 +26,7 @@ from ase_mlip.training.train import train
 def finished(tmp_path_factory) -> Path:
     """A short run, uninterrupted."""
     folder = tmp_path_factory.mktemp("run")
-    train(prepare(folder, epochs=2), progress=False)
+    train(prepare(folder, epochs=2), dynamics=0.0)
     return folder
 
 
@@ -35,11 +35,11 @@ def test_resuming_gives_the_same_losses(kind, tmp_path):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir(), halves.mkdir()
     optimizer = f'kind = "{kind}"'
-    train(prepare(whole, epochs=4, optimizer=optimizer), progress=False)
+    train(prepare(whole, epochs=4, optimizer=optimizer), dynamics=0.0)
     path = prepare(halves, epochs=4, optimizer=optimizer)
     with interrupted_at_save(train_module):
-        train(path, progress=False)
-    train(path, progress=False)
+        train(path, dynamics=0.0)
+    train(path, dynamics=0.0)
     assert history(halves) == history(whole)
 
 
@@ -49,22 +49,22 @@ def test_another_run_is_refused_or_replaced_and_none_is_asked_for(tmp_path):
     whole.mkdir(), other.mkdir()
     path = prepare(other, epochs=2)
     with pytest.raises(DataError, match="`resume=True` goes on with an earlier run, got none in `.*out`"):
-        train(path, resume=True, progress=False)
+        train(path, resume=True, dynamics=0.0)
     assert not (other / "out").exists()
-    train(path, progress=False)
+    train(path, dynamics=0.0)
     first = path.read_text()
     path.write_text(first.replace("epochs = 2", "epochs = 1"))
     before = (other / "out" / "checkpoint.safetensors").read_bytes()
     for resume in (False, True):
         with pytest.raises(DataError, match="`optimizer.epochs` was 2 and is 1; .* `overwrite=True`"):
-            train(path, resume=resume, progress=False)
+            train(path, resume=resume, dynamics=0.0)
     assert (other / "out" / "checkpoint.safetensors").read_bytes() == before
-    train(path, overwrite=True, progress=False)
-    train(prepare(whole, epochs=1), progress=False)
+    train(path, overwrite=True, dynamics=0.0)
+    train(prepare(whole, epochs=1), dynamics=0.0)
     assert history(other) == history(whole)
     checkpoint = other / "out" / "checkpoint.safetensors"
     before = checkpoint.stat().st_mtime_ns
-    train(path, overwrite=True, progress=False)  # the same: there is nothing to replace
+    train(path, overwrite=True, dynamics=0.0)  # the same: there is nothing to replace
     assert checkpoint.stat().st_mtime_ns == before
 
 
@@ -89,7 +89,7 @@ def test_a_killed_run_resumes(tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir(), whole.mkdir()
     path = prepare(killed, epochs=15)
-    code = f"from ase_mlip.training.train import train; train({str(path)!r}, progress=False)"
+    code = f"from ase_mlip.training.train import train; train({str(path)!r}, dynamics=0.0)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], env=environment)
     deadline = time.monotonic() + 120
@@ -99,8 +99,8 @@ def test_a_killed_run_resumes(tmp_path):
     assert process.wait() == -signal.SIGKILL
     done = len(history(killed))
     assert 0 < done < 15
-    train(path, progress=False)
-    train(prepare(whole, epochs=15), progress=False)
+    train(path, dynamics=0.0)
+    train(prepare(whole, epochs=15), dynamics=0.0)
     assert history(killed) == history(whole)
 
 
@@ -133,7 +133,7 @@ def test_another_configuration_is_refused_and_names_the_key(finished, old, new, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of units that do not fit
         with pytest.raises(DataError, match="another configuration") as caught:
-            train(other, progress=False)
+            train(other, dynamics=0.0)
     assert message in str(caught.value)
 
 
@@ -141,7 +141,7 @@ def test_other_data_under_the_same_name_are_refused(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
     write(tmp_path / "copy" / "train.xyz", frames(10, 5))
     with pytest.raises(DataError, match=r"`data.train.0.sha256` was .* and is"):
-        train(tmp_path / "copy" / "run.toml", progress=False)
+        train(tmp_path / "copy" / "run.toml", dynamics=0.0)
 
 
 def test_what_does_not_matter_may_change_before_resuming(finished, tmp_path):
@@ -150,7 +150,7 @@ def test_what_does_not_matter_may_change_before_resuming(finished, tmp_path):
     path.write_text(
         'description = "another"\nlicense = "MIT"\n' + path.read_text().replace("threads = 1", "threads = 2")
     )
-    model = load_model(train(path, progress=False), device="cpu")
+    model = load_model(train(path, dynamics=0.0), device="cpu")
     assert model.info.description == "another" and model.info.license == "MIT"
 
 
@@ -159,6 +159,6 @@ def test_a_foreign_file_is_refused_or_replaced(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(DataError, match="cannot be read as a training checkpoint.*`overwrite=True`"):
-        train(path, progress=False)
-    train(path, overwrite=True, progress=False)
+        train(path, dynamics=0.0)
+    train(path, overwrite=True, dynamics=0.0)
     assert history(tmp_path)

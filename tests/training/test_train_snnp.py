@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("snnp")
     path, frames = prepare(folder, loss="curvature = 1e-4", optimizer="linear_start = 1e-6")
     with pytest.warns(RuntimeWarning, match=r"do not determine these coefficients .* phi Cu-Cu at 1\.\d\d"):
-        return train(path, progress=False), frames
+        return train(path, dynamics=0.0), frames
 
 
 def test_it_learns_and_is_exported(trained):
@@ -58,7 +58,7 @@ def test_a_weight_of_the_curvature_makes_filters_smoother(tmp_path):
         folder = tmp_path / str(weight)
         folder.mkdir()
         path, _ = prepare(folder, loss=f"curvature = {weight}", optimizer=optimizer, epochs=8)
-        train(path, progress=False)
+        train(path, dynamics=0.0)
         found.append(float(load_native(folder / "out" / "best.safetensors")[0].roughness().detach()))
     assert found[1] < 0.7 * found[0]
 
@@ -74,7 +74,7 @@ def test_the_least_squares_fit_is_a_potential_of_its_own(tmp_path):
     settings = {"model": model, "optimizer": "linear_start = 1e-6", "epochs": 0}
     path, frames = prepare(tmp_path, **settings, data="reference_energies = { Cu = 3.5 }")
     with pytest.warns(RuntimeWarning, match="do not determine"):
-        calculator = MLIPCalculator(train(path, progress=False), device="cpu", dtype="float64")
+        calculator = MLIPCalculator(train(path, dynamics=0.0), device="cpu", dtype="float64")
     assert calculator.get_potential_energy(Atoms("Cu")) == pytest.approx(3.5, abs=1e-6)
     errors = [calculator.get_forces(atoms) - atoms.get_forces() for atoms in frames]
     forces = np.concatenate([atoms.get_forces() for atoms in frames])
@@ -84,7 +84,7 @@ def test_the_least_squares_fit_is_a_potential_of_its_own(tmp_path):
 def test_energies_of_atoms_are_given_for_all_elements_or_none(tmp_path):
     path, _ = prepare(tmp_path, data="reference_energies = { Si = -1.0 }")
     with pytest.raises(DataError, match="expected an energy for every element .* got none for Cu"):
-        train(path, progress=False)
+        train(path, dynamics=0.0)
 
 
 def test_filters_are_drawn(trained, tmp_path):
@@ -140,7 +140,8 @@ def test_what_cannot_work_is_refused(tmp_path, change, message):
 def test_the_first_knot_comes_from_the_data_and_is_printed(tmp_path, capsys):
     """Oracle: the shortest distance of the training frames by ASE's neighbour list, 96 % of it."""
     path, frames = prepare(tmp_path, model="radial_filters = 1\nangular_filters = 1\nhidden = [2]", epochs=1)
-    train(path, progress=True)
+    seen = []
+    train(path, progress=lambda *row: seen.append(row), dynamics=0.0)
     printed = capsys.readouterr().err
     network, _ = load_native(tmp_path / "out" / "best.safetensors")
     inner = network.hypers.inner
@@ -173,7 +174,7 @@ def test_a_first_knot_above_distances_is_warned_of_with_the_share(tmp_path):
     share = rf"{below} of {total} pairs \({100 * below / total:.2g} %\) are closer"
     message = rf"{share}; .* `inner` = \"auto\" or 2\.\d"
     with pytest.warns(RuntimeWarning, match=message):
-        train(path, progress=False)
+        train(path, dynamics=0.0)
 
 
 def test_a_bond_shorter_than_the_former_default_is_learned(tmp_path):
@@ -196,7 +197,7 @@ def test_a_bond_shorter_than_the_former_default_is_learned(tmp_path):
         write(folder / "train.xyz", frames)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            calculator = MLIPCalculator(train(path, progress=False), device="cpu")
+            calculator = MLIPCalculator(train(path, dynamics=0.0), device="cpu")
         found = [calculator.get_forces(atoms)[1, 2] - atoms.get_forces()[1, 2] for atoms in frames]
         errors.append(np.sqrt(np.mean(np.square(found))))
     assert errors[0] < 0.1 * errors[1]
@@ -215,7 +216,7 @@ def test_forces_alone_give_the_energies_up_to_a_constant(tmp_path):
         path, frames = prepare(folder, epochs=10, data=f'energy_key = "{key}"')
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # few data: coefficients that they leave open
-            calculator = MLIPCalculator(train(path, progress=False), device="cpu", dtype="float64")
+            calculator = MLIPCalculator(train(path, dynamics=0.0), device="cpu", dtype="float64")
         off = [calculator.get_potential_energy(atoms) - atoms.get_potential_energy() for atoms in frames]
         spread[key] = np.std(off)
     reference = np.std([atoms.get_potential_energy() for atoms in frames])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ...crystals import volume_of
 from ...graph.neighbors import Graph, check_species
 from ...model_file.model import Model
+from ...progress.form import Progress, told
 from ...provenance import Parts
 from ...rotations.averaging import Averaging
 from ...rotations.schemes import find_averaging
@@ -68,7 +69,7 @@ def measure(
     schemes: Sequence[str | Averaging] = SCHEMES,
     orientations: int = 100,
     seed: int = 0,
-    progress: Callable[[], None] | None = None,
+    progress: Progress | None = None,
     parts: Parts | None = None,
     name: str = "",
 ) -> list[Anisotropy]:
@@ -87,7 +88,7 @@ def measure(
     seed : int
         of the orientations
     progress : callable, optional
-        called after every orientation
+        called as ``progress(done, total, stage)`` after each orientation, see :mod:`ase_mlip.progress`
     parts : Parts, optional
         keeps the results in finished orientations, from which a run that was ended goes on
     name : str, optional
@@ -103,6 +104,7 @@ def measure(
     StructureError
         a structure that the model cannot evaluate
     """
+    progress = told(progress)
     check_species(atoms.numbers, model.info.species)
     graph = model.graph_of(atoms)
     volume = volume_of(atoms)
@@ -113,8 +115,7 @@ def measure(
         for k, rotation in enumerate(uniform_rotations(max(2, orientations), seed)):
             own = partial(_averages, model, graph, pool @ rotation, weights)
             samples.append(parts.once(f"orientation {k} {name}", own))
-            if progress is not None:
-                progress()
+            progress(len(samples), max(2, orientations), "")
     energies, forces, virials = (np.array(values) for values in zip(*samples, strict=True))
     found = []
     for k, averaging in enumerate(chosen):

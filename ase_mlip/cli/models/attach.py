@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from ..common import bar, require_new_file
+from ...progress.bars import bar
+from ..common import require_new_file
 
 
 def attach(

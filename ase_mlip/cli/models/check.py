@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..common import check_known, read_first
 
@@ -35,8 +35,9 @@ def check(model: str, structure: Path | None, device: str, as_json: bool) -> Non
     loaded = load_model(path, device=device, dtype="float64")
     if atoms is not None:
         check_known({str(structure): atoms}, loaded.info.species)
-    results = run_checks(loaded, atoms, progress=sys.stderr.isatty())
-    document = {"passed": passed(results), "checks": [asdict(result) for result in results]}
+    with bar("check") as progress:
+        results = run_checks(loaded, atoms, progress=progress)
+    document = {"passed": passed(results), "checks": [result.to_dict() for result in results]}
     click.echo(json.dumps(document, indent=1) if as_json else format_checks(results))
     if not passed(results):
         sys.exit(1)

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from .. import options as shared
-from ..common import bar, refuse_options
+from ..common import refuse_options
 from ..options import COUNT, FILE, POSITIVE
 from ..wording import in_options
 from .attach import attach as attach_to
 
 # Listed here and not taken from ase_mlip.optimal_design, which would be imported for --help; a test compares
 CRITERIA = ("i", "d", "a", "e", "g")
+ROUNDS = {"bound": "round", "exchange": "round"}  # what these stages count
 # Parameters that have a meaning with --verify and with --attach
 OF_VERIFY = ("verify", "as_json")
 OF_ATTACH = ("attach", "pool", "output", "overwrite", "calibration", "as_json")
@@ -131,7 +133,7 @@ def design(
         "target": list(target) or None,
         "keep": list(keep) or None,
     }
-    with _told_when_interrupted(output), bar("structure") as progress:
+    with _told_when_interrupted(output), bar("structure", ROUNDS) as progress:
         result = compute(list(pool), output=output, progress=progress, **options)
     from ...optimal_design.output.report import to_text
 

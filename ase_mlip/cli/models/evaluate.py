@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..common import choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, calculator_options
@@ -19,7 +18,7 @@ from ..results import Results, output_options
 @click.argument("structures", nargs=-1, required=True, type=options.FILE)
 @options.crystal
 @options.symprec
-@calculator_options()
+@calculator_options
 @output_options
 def evaluate(
     model: str,
@@ -46,7 +45,6 @@ def evaluate(
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
     from ...checks.evaluate import evaluate as compute
-    from ...checks.evaluate import plot_parity
     from ...data.frames import named_structures
     from ...provenance import file_sha256
 
@@ -60,9 +58,10 @@ def evaluate(
         scheme = find_averaging(read_first(crystal), symprec)
     if calculator.averaging is None:
         choose_averaging(calculator, named_structures(structures))
-    options = {"progress": sys.stderr.isatty(), "symmetrize": scheme, "checkpoint": results.parts}
-    result = compute(calculator, list(structures), **options)
+    with bar("structure") as progress:
+        options = {"progress": progress, "symmetrize": scheme, "checkpoint": results.parts}
+        result = compute(calculator, list(structures), **options)
     known = {"name": info.name, "sha256": file_sha256(path), "document_sha256": info.document_sha256}
     about = {"model": known, "files": [str(file) for file in structures]}
-    results.show(json.loads(result.to_json(about)), result.to_text())
-    results.draw(lambda path: plot_parity(result, path))
+    results.show(about | result.to_dict(), result.to_text())
+    results.draw(result.plot)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from .. import options as shared
-from ..common import bar, refuse_options
+from ..common import refuse_options
 from ..options import COUNT, FILE, POSITIVE
 from ..results import refuse_other_results
 from ..wording import in_options

@@ -25,7 +25,7 @@ def plot_filters(model: str, output: Path | None, overwrite: bool, as_json: bool
     from ...model_file.info import find_model
 
     path = find_model(model)
-    output = output or Path("filters.png")
+    output = output or Path(options.FILES["plot-filters"])
     require_new_file(output, overwrite)
     from ...model_file.model import load_model
     from ...pictures.filters import plot_filters as draw

@@ -24,7 +24,7 @@ def rotations(scheme: str, output: Path | None, overwrite: bool, symprec: float,
     whose point group is meant. LAMMPS reads the rotations with `pair_style mlip symmetrize file
     rotations.txt`, and ASE with `symmetrize="file:rotations.txt"`.
     """
-    output = output or Path("rotations.txt")
+    output = output or Path(options.FILES["rotations"])
     require_new_file(output, overwrite)
     from ...rotations.rotation_file import write_rotations
     from ...rotations.schemes import find_averaging

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..options import FILE
 from ..results import answer, talk_on_stderr
@@ -26,7 +27,7 @@ def stabilize(run: Path, resume: bool, overwrite: bool, as_json: bool) -> None:
     """
     from ...stability_training.workflow import stabilize as compute
 
-    with talk_on_stderr(as_json):
-        result = compute(run, resume=resume, overwrite=overwrite)
+    with talk_on_stderr(as_json), bar("epoch") as progress:
+        result = compute(run, resume=resume, progress=progress, overwrite=overwrite)
     lines = [result.verdict, *([] if result.exported is None else [f"exported {result.exported}"])]
-    answer(result.document, "\n".join(lines), as_json)
+    answer(result.to_dict(), "\n".join(lines), as_json)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..results import answer, talk_on_stderr
 
@@ -32,8 +33,9 @@ def train(run: Path, resume: bool, overwrite: bool, seconds: float, as_json: boo
     """
     from ...training.train import train as run_training
 
-    with talk_on_stderr(as_json):
-        exported = run_training(run, resume=resume, dynamics=seconds, overwrite=overwrite)
+    with talk_on_stderr(as_json), bar("epoch", {"dynamics": "step"}) as progress:
+        how = {"resume": resume, "overwrite": overwrite}
+        exported = run_training(run, progress=progress, dynamics=seconds, **how)
     document, lines = {"exported": str(exported), "dynamics": None}, [f"exported {exported}"]
     if seconds > 0.0:
         from ...training.dynamics import FILE

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import click
 
+from ...progress.bars import bar
 from ...voigt import NAMES, PAIRS
 from .. import options
-from ..common import bar
 from ..options import COUNT, POSITIVE
 from .crystal_run import CrystalRun, crystal_options, describe_cell
-
-MESH, DISTANCE = (11, 11, 11), 0.03  # Å; of thermal_conductivity, without importing it; a test compares them
 
 
 @click.command()
@@ -69,11 +67,12 @@ def conductivity(
     require_phono3py()  # before anything that takes long
     if not all(temperatures):
         raise click.BadParameter("expected more than 0 K", param_hint="--temperature")
-    mesh, distance = mesh or MESH, distance or DISTANCE
+    mesh = mesh or options.MESH["conductivity"]
+    distance = distance or options.DISTANCE["conductivity"]
     if (reference is None) != (entry is None):
         raise click.BadParameter("a table and its entry go together", param_hint="--reference, --entry")
     known = None if reference is None else _read_reference(reference, entry, mesh, temperatures)
-    atoms = run.start(mesh=MESH, distance=DISTANCE)
+    atoms = run.start(mesh=mesh, distance=distance)
     with bar("supercell") as progress, run.warned():
         result = thermal_conductivity(
             atoms,
@@ -86,7 +85,7 @@ def conductivity(
             isotopes=isotopes,
             pair_cutoff=pair_cutoff,
             symmetrize=run.symmetrize,
-            input_symprec=run.symprec,
+            symprec=run.symprec,
             checkpoint=run.results.file(".forces.npz"),
             progress=progress,
         )

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from ...progress.bars import bar
 from .. import options
 from ..common import (
     about,
-    bar,
     check_known,
     choose_averaging,
     make_calculator,
@@ -37,10 +38,8 @@ _OPTIONS = (
     options.relax_first,
     options.keep_space_group,
     options.symprec,
-    options.fmax,
+    options.relax_fmax,
 )  # fmt: skip
-FMAX = 1e-4  # eV/Å, lattice_dynamics.input.RELAXED, which `--help` must not import; a test compares them
-DTYPE = "float64"  # differences and curvatures of energies and forces lose half of the digits
 AVERAGING = "--symmetrize octahedral or icosahedral"
 
 
@@ -95,7 +94,7 @@ class CrystalRun:
     def start(self, **defaults) -> Atoms:
         """The first frame with its calculator, at its minimum if asked.
 
-        A relaxation that does not reach --fmax, and noise above it, are said on stderr.
+        A relaxation that does not reach --relax-fmax, and noise above it, are said on stderr.
 
         Parameters
         ----------
@@ -120,7 +119,7 @@ class CrystalRun:
         calculator = make_calculator(self.model, **self.calculator)
         atoms = read_first(self.structure)
         check_known({str(self.structure): atoms}, calculator.model.info.species)
-        defaults |= {"fmax": self.fmax, "dtype": self.calculator["dtype"]}
+        defaults["dtype"] = self.calculator["dtype"]
         defaults["keep_space_group"] = self.keep_space_group
         self.results.claim(calculator.model.info.document_sha256, key_of("", atoms, ""), **defaults)
         with about(self.structure):
@@ -172,14 +171,14 @@ class CrystalRun:
                 keep_space_group=self.keep_space_group,
                 symmetrize=self.symmetrize,
                 symprec=self.symprec,
-                progress=lambda step, *_: progress(step, 500),
+                progress=progress,
             )
         if not result.converged:
             self.warn(
                 f"the relaxation stopped at {result.fmaxes[-1]:.1e} eV/Å after {result.steps} steps, above "
                 f"{self.fmax:g}; --dtype float64 helps where rounding is the cause"
             )
-        self.warnings += say_noise(result.noise, self.fmax, AVERAGING)
+        self.warnings += say_noise(result.noise, self.fmax, AVERAGING, option="--relax-fmax")
         reached = {"fmax": float(result.fmaxes[-1]), "largest_force": float(result.fmax)}
         return {
             "cell": result.atoms.cell.array.tolist(),
@@ -237,24 +236,23 @@ def crystal_options(command: Callable) -> Callable:
         relax_first: bool,
         keep_space_group: bool | None,
         symprec: float,
-        fmax: float | None,
+        relax_fmax: float,
         calculator: dict,
         results: Results,
         **own,
     ) -> None:
-        if not relax_first:
-            for option, value in (("--fmax", fmax), ("--keep-space-group", keep_space_group)):
-                if value is not None:
-                    raise click.BadParameter("has no meaning with --no-relax", param_hint=option)
+        given = click.get_current_context().get_parameter_source
+        for name in () if relax_first else ("relax_fmax", "keep_space_group"):
+            if given(name) is ParameterSource.COMMANDLINE:
+                option = f"--{name.replace('_', '-')}"
+                raise click.BadParameter("has no meaning with --no-relax", param_hint=option)
         name = command.__name__
-        keep = keep_space_group is not False
-        run = CrystalRun(
-            name, model, structure, relax_first, keep, symprec, fmax or FMAX, calculator, results
-        )
+        keep = options.KEEP_SPACE_GROUP[name] if keep_space_group is None else keep_space_group
+        run = CrystalRun(name, model, structure, relax_first, keep, symprec, relax_fmax, calculator, results)
         command(run, **own)
 
     wrapped = output_options(wrapped)
-    wrapped = calculator_options(DTYPE)(wrapped)
+    wrapped = calculator_options(wrapped)
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
+from ...progress.bars import bar
 from ...voigt import NAMES
-from ..common import bar
 from ..options import POSITIVE, Finite
 from .crystal_run import CrystalRun, crystal_options, describe_cell
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..common import bar
+from ...progress.bars import bar
 from ..options import POSITIVE, Finite
 from .crystal_run import CrystalRun, crystal_options, describe_cell
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..common import (
-    bar,
     check_known,
     choose_averaging,
     chosen_scheme,
@@ -53,7 +53,9 @@ if TYPE_CHECKING:
     help="Evaluate all replicas of the ase engine together. By default this is done for molecules of up to "
     "64 atoms.",
 )
-@options.supercell
+@click.option("--repeat", type=COUNT, nargs=3, metavar="A B C",
+              help="Repeat the cell this many times along its vectors. By default it is taken as it "
+              "is.")  # fmt: skip
 @click.option(
     "--rdf-frames", type=FILE, help="Compare the distribution of distances with that in these frames."
 )
@@ -85,7 +87,7 @@ if TYPE_CHECKING:
     help="Let a replica fail when a bond that it started with is longer than this, in Å.",
 )
 @options.seed
-@calculator_options()
+@calculator_options
 @output_options
 def md(
     model: str,
@@ -95,7 +97,7 @@ def md(
     picoseconds: float,
     equilibration: float | None,
     interval: int,
-    supercell: tuple[int, int, int] | None,
+    repeat: tuple[int, int, int] | None,
     thermostat: dict,
     bonds: bool | None,
     bond_deviation: float | None,
@@ -136,7 +138,7 @@ def md(
     info, atoms = read_info(path), read_first(structure)
     check_known({str(structure): atoms}, info.species)
     undisplaced = atoms if crystal is None else read_first(crystal)
-    atoms = atoms.repeat(supercell) if supercell else atoms
+    atoms = atoms.repeat(repeat) if repeat else atoms
     results.claim(info.document_sha256, key_of("", atoms, ""))
     if engine == "ase":
         atoms.calc = make_calculator(str(path), **calculator)

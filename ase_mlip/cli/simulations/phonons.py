@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING
 import click
 
 from ...folder_lock import locked
+from ...progress.bars import bar
 from .. import options
 from ..common import (
-    bar,
     choose_averaging,
     make_calculator,
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
 from ..results import refuse_other_results, require_folder, run_settings
 from ..wording import in_options
-from .crystal_run import DTYPE, warnings_as_lines
+from .crystal_run import warnings_as_lines
 
 if TYPE_CHECKING:
     from ase import Atoms
     from phonopy import Phonopy
-
-MESH, DISTANCE = (20, 20, 20), 0.01  # Å; of phonons, without importing it; a test compares them
 
 
 @click.command()
@@ -63,7 +61,7 @@ MESH, DISTANCE = (20, 20, 20), 0.01  # Å; of phonons, without importing it; a t
 @options.symprec
 @click.option("--allow-unrelaxed", is_flag=True, help="Go on even where the crystal could not be relaxed.")
 @options.as_json
-@calculator_options(DTYPE)
+@calculator_options
 def phonons(
     model: str,
     structures: tuple[Path, ...],
@@ -90,11 +88,12 @@ def phonons(
     FORCE_SETS, force_constants.hdf5, phonons.json and bands.png. A run that was killed goes on with the
     supercells it has.
     """
-    output = output or Path("phonons")
+    output = output or Path(options.FOLDERS["phonons"])
+    mesh, distance = mesh or options.MESH["phonons"], distance or options.DISTANCE["phonons"]
     require_folder(output)
     if supercell is not None and min_length is not None:
         raise click.BadParameter("has no meaning with --supercell", param_hint="--min-length")
-    given = {"mesh": MESH, "distance": DISTANCE, "dtype": calculator["dtype"]}
+    given = {"mesh": mesh, "distance": distance, "dtype": calculator["dtype"]}
     averages = calculator["symmetrize"] == CRYSTAL
     calculator = make_calculator(model, **calculator)
     from ...data.frames import named_structures
@@ -103,14 +102,14 @@ def phonons(
     from ...relaxation.store import key_of
 
     settings = {
-        "distance": distance or DISTANCE,
+        "distance": distance,
         "relax_first": relax_first,
         "allow_unrelaxed": allow_unrelaxed,
     }
-    settings["input_symprec"] = symprec
+    settings["symprec"] = symprec
     settings["symmetrize"] = CRYSTAL if averages else None
     settings |= {"supercell_matrix": supercell, "min_length": min_length}
-    drawing = {"path": path, "mesh": mesh or MESH, "is_plusminus": "auto" if plusminus is None else plusminus}
+    drawing = {"path": path, "mesh": mesh, "is_plusminus": "auto" if plusminus is None else plusminus}
     run = _Run(settings, drawing, reference, audit, group_velocities, talk=not as_json)
     found, failed = {}, []
     named = named_structures(structures)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...progress.bars import bar
 from .. import options as shared
 from ..common import (
-    bar,
     choose_averaging,
     make_calculator,
     noise_unsaid,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ...relaxation.store import Store
 
 CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
-FMAX = 0.01  # eV/Å
 RELAXED = "relaxed.extxyz"
 SHOWN = "0.01"  # Å, symprec of the space groups in the table
 AVERAGING = "--symmetrize octahedral or icosahedral, or crystal where it is known"
@@ -43,7 +42,9 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
 @click.command()
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
-@shared.fmax
+@click.option("--fmax", default=0.01, show_default=True, type=POSITIVE,
+              help="Relax until no force is larger than this, in eV/Å; where the cell relaxes, it bounds the "
+              "stress, too.")  # fmt: skip
 @click.option(
     "--smax", type=POSITIVE, help="Relax until no component of the stress is larger than this, in eV/Å^3."
 )
@@ -58,12 +59,12 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
 @shared.symprec
 @shared.crystal
 @shared.reference
-@calculator_options()
+@calculator_options
 @output_options
 def relax(
     model: str,
     structures: tuple[Path, ...],
-    fmax: float | None,
+    fmax: float,
     steps: int,
     cell: str,
     keep_space_group: bool | None,
@@ -96,10 +97,11 @@ def relax(
     refuse_random(calculator, "relax")
     found = named_structures(structures)
     choose_averaging(calculator, found)
+    keep = shared.KEEP_SPACE_GROUP["relax"] if keep_space_group is None else keep_space_group
     options |= {
-        "fmax": fmax or FMAX,
+        "fmax": fmax,
         "cell": CELLS[cell],
-        "keep_space_group": bool(keep_space_group),
+        "keep_space_group": keep,
         "symmetrize": CRYSTAL if averages else None,
     }
     others = {"crystal": crystal, "reference": reference}
@@ -113,7 +115,7 @@ def relax(
         with bar("structure") as progress:
             for done, (name, atoms) in enumerate(found.items()):
                 run.do(name, atoms, key_of(name, atoms, short), calculator)
-                progress(done + 1, len(found))
+                progress(done + 1, len(found), "")
     finally:
         run.store.flush()
     results.show({"structures": run.rows + run.earlier()}, _table(run.rows))
@@ -125,7 +127,7 @@ def _settings(calculator: MLIPCalculator) -> dict:
     """What relaxed structures depend on: a run with more --steps, or of other structures beside, goes on."""
     from ...calculators.identity import made_with
 
-    known = run_settings(calculator.model.info.document_sha256, None, fmax=FMAX)
+    known = run_settings(calculator.model.info.document_sha256, None)
     if known["symmetrize"] == "auto":
         known["averaging"] = None if calculator.averaging is None else calculator.averaging.name
     known["versions"] = made_with(calculator)["versions"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ...progress.bars import bar
 from .. import options
 from ..common import check_known, choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, FILE, averaging_arguments
@@ -16,6 +17,7 @@ from ..results import Results, output_options
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ...progress.form import Progress
     from ...rotations.averaging import Averaging
 
 
@@ -53,8 +55,6 @@ def symmetry(
     from ...model_file.info import find_model
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
-    from tqdm import tqdm
-
     from ...calculators.diagnostics import anisotropy
     from ...relaxation.store import key_of
 
@@ -71,12 +71,12 @@ def symmetry(
     choose_averaging(calculator, frames)
     results.claim(loaded.info.document_sha256, [key_of("", atoms, "") for atoms in frames.values()])
     found = {}
-    total = len(frames) * orientations
-    with tqdm(total=total, disable=not sys.stderr.isatty(), unit="orientation", leave=False) as bar:
+    with bar("orientation") as progress:
         for file, atoms in frames.items():
             used = [calculator.averaging if scheme is None else scheme for scheme in averagings[file]]
+            tell = partial(_of_file, progress, file if len(frames) > 1 else "")
             kept = {"parts": results.parts, "name": file}
-            found[file] = anisotropy.measure(loaded, atoms, used, orientations, progress=bar.update, **kept)
+            found[file] = anisotropy.measure(loaded, atoms, used, orientations, progress=tell, **kept)
     lines = []
     for file, rows in found.items():
         lines.append(f"{file}: {len(frames[file])} atoms, {orientations} orientations, {loaded.dtype}")
@@ -84,6 +84,11 @@ def symmetry(
     document = {file: [row.to_dict() for row in rows] for file, rows in found.items()}
     results.show({"structures": document}, "\n".join(lines))
     results.draw(lambda path: _draw(found, path))
+
+
+def _of_file(progress: Progress, file: str, done: int, total: int, _stage: str) -> None:
+    """Tell which of several files it is."""
+    progress(done, total, file)
 
 
 def _draw(found: dict, path: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from ...progress.bars import bar
 from .. import options
-from ..common import bar, check_known, chosen_scheme
+from ..common import check_known, chosen_scheme
 from ..options import COUNT, CRYSTAL, FILE, POSITIVE, averaging_arguments
 from ..results import answer, require_folder
 from ..wording import in_options
-from .crystal_run import DTYPE
 
 
 @click.command()
@@ -67,7 +67,7 @@ def validate(
     from ...model_file.info import find_model, read_info
 
     path = find_model(model)  # before torch is imported, so that a misspelt name is answered at once
-    dtype, output = dtype or DTYPE, output or Path("report")
+    dtype, output = dtype or options.DTYPE["validate"], output or Path(options.FOLDERS["validate"])
     require_folder(output)
     arguments = averaging_arguments(symmetrize, tolerance)
     if symmetrize is not None and symmetrize.startswith("random "):

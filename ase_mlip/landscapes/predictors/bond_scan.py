@@ -24,6 +24,7 @@ from ...checks.evaluate import predictions
 from ...dynamics.criteria import BOND
 from ...errors import MLIPError, StructureError
 from ...graph.pairs import find_pairs
+from ...progress.form import Progress
 
 STRETCH = 0.2  # of the length, to either side
 STEP = 0.01  # Å
@@ -163,7 +164,7 @@ def scan_bonds(
     step: float = STEP,
     reference: Sequence[Atoms] | None = None,
     most: int = MOST_BONDS,
-    progress: bool = False,
+    progress: Progress | None = None,
 ) -> BondScan:
     """Stretch and compress every bond of a structure, the rest fixed.
 
@@ -175,7 +176,7 @@ def scan_bonds(
     step: Å
     reference: frames of a scan with energies, and forces if they have them; see :func:`scan_errors`
     most: of a structure with more bonds, so many are taken, spread over their list
-    progress: whether to show a progress bar
+    progress: called as ``progress(done, total, stage)`` with structures
 
     Raises
     ------
@@ -226,7 +227,7 @@ def scan_errors(calculator: BaseCalculator, reference: Sequence[Atoms]) -> ScanE
     frames = list(reference)
     if len(frames) < 2 or any(frame.calc is None or "energy" not in frame.calc.results for frame in frames):
         raise MLIPError(f"`reference`: expected at least two frames with energies, got {len(frames)} frames")
-    found = predictions(calculator, frames, ["energy", "forces"], False)
+    found = predictions(calculator, frames, ["energy", "forces"])
     theirs = np.array([frame.calc.results["energy"] for frame in frames])
     mine = np.array([result["energy"] for result in found])
     lowest = int(theirs.argmin())

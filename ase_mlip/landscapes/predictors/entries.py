@@ -9,7 +9,7 @@ the bond scan, every bond at -20 % and at +20 %: structures outside the data tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
@@ -19,6 +19,7 @@ from ...calculators.ensemble import Ensemble
 from ...data.references import Sample
 from ...errors import ArgumentError
 from ...model_file.model import Model
+from ...progress.form import Progress
 from ..losses import FrameLosses
 from ..weights import model_weights
 from .bond_scan import STRETCH, bond_frames, bonds_of, scan_bonds
@@ -36,7 +37,7 @@ def predictors(
     samples: Sequence[Sample],
     probes: int = PROBES,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, dict], list[str]]:
     """The named predictors as the document has them, and sentences about those that a file does not have.
 
@@ -47,7 +48,7 @@ def predictors(
     samples: training frames. The bonds are those of the one with the lowest energy per atom, and 20 frames,
         evenly spread over energies per atom, give the sharpness
     probes, seed: of the trace of the Hessian
-    progress: of the probes, called as ``progress(done, total)``
+    progress: of the probes, called as ``progress(done, total, stage)``
 
     Raises
     ------
@@ -125,7 +126,9 @@ def committee_deviation(models: Sequence[Model], frames: Sequence[Atoms]) -> flo
     return _rms(deviations)
 
 
-def _sharpness(model: Model, samples: list[Sample], probes: int, seed: int, progress) -> dict[str, dict]:
+def _sharpness(
+    model: Model, samples: list[Sample], probes: int, seed: int, progress: Progress | None
+) -> dict[str, dict]:
     found = sharpness(FrameLosses(model, samples), model_weights(model), "forces", probes, seed, progress)
     return {
         "sharpness_trace": entry(found.trace, found.unit, found.trace_error),

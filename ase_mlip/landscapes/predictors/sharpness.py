@@ -21,7 +21,7 @@ comparison with differences of the loss shows at every call, there is an error i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ... import _torchscript
 from ...errors import MLIPError
+from ...progress.form import Progress, told
 from ...voigt import symmetric
 from ..losses import Batch, FrameLosses
 from ..weights import Weights
@@ -163,7 +164,7 @@ def sharpness(
     quantity: str = "forces",
     probes: int = PROBES,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Sharpness:
     """Trace and largest eigenvalue of the filter-scaled Hessian of the mean squared error.
 
@@ -174,7 +175,7 @@ def sharpness(
     quantity: ``forces`` or ``energy``
     probes: random vectors of ±1 for the trace, two gradients each; two at least, for the standard error
     seed: of the probes and of the start of Lanczos' method
-    progress: called as ``progress(done, probes)``
+    progress: called as ``progress(done, total, stage)`` with probes
 
     Raises
     ------
@@ -182,6 +183,7 @@ def sharpness(
         an unknown quantity, fewer than two probes, a model that averages over rotations, or one whose
         operators have no gradient by the weights
     """
+    progress = told(progress)
     if probes < 2:
         raise MLIPError(f"`probes`: expected at least 2, got {probes}")
     gradient = LossGradient(losses, weights, quantity)
@@ -194,8 +196,7 @@ def sharpness(
         for k in range(probes):
             probe = generator.choice([-1.0, 1.0], weights.size)
             samples.append(float(probe @ products(probe)))
-            if progress is not None:
-                progress(k + 1, probes)
+            progress(k + 1, probes, "")
         largest, converged = _largest(products, weights.size, generator)
     error = float(np.std(samples, ddof=1) / np.sqrt(probes))
     return Sharpness(

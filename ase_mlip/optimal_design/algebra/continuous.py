@@ -18,7 +18,7 @@ _MEMORY = 8  # steps back that a step may fall to
 _ARMIJO = 1e-4
 _STEPS = 300  # between two pricings of all candidates
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[int, int, str], None]  # ase_mlip.progress.form has it, which this imports not
 
 
 @dataclass
@@ -101,7 +101,7 @@ def continuous_design(
     tolerance : float
         the efficiency that may be missing, where the work ends
     progress : callable, optional
-        called as ``progress("bound", round, rounds)``
+        called as ``progress(round, 0, "bound")``
 
     Returns
     -------
@@ -154,7 +154,7 @@ def relax(
     start: weights [n] to start from
     rounds: of pricing all candidates
     effort: multiplications after which the work ends, whatever is missing; the bound is true at any time
-    progress: called as ``progress("bound", round, rounds)``
+    progress: called as ``progress(round, 0, "bound")``
     """
     pool, costs, count = problem.pool, problem.costs, len(problem.pool)
     weights = np.zeros(count)
@@ -210,7 +210,7 @@ class _Task:
             excess = self.excess(slope, prices)
             before, self.log_bound = self.log_bound, min(self.log_bound, slope.log_scale + excess)
             if progress is not None:
-                progress("bound", number + 1, rounds)
+                progress(number + 1, 0, "bound")
             missing = self.log_bound - self.log_value
             idle = idle + 1 if before - self.log_bound < 0.02 * missing else 0
             if missing <= tolerance or idle > 8 or self.work > self.effort:

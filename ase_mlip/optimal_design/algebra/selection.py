@@ -92,8 +92,8 @@ def select(
     keep : sequence of int
         indices of candidates that must be selected
     progress : callable, optional
-        called as ``progress(stage, done, total)``: "greedy" with the candidates selected, "bound" with
-        the rounds of pricing, "exchange" with its rounds and swaps
+        called as ``progress(done, total, stage)``: "selection" with candidates, "bound" and
+        "exchange" with rounds, of which nobody knows how many there will be (0)
 
     Returns
     -------
@@ -111,7 +111,7 @@ def select(
     budget = check_size(size, problem.costs, costs is None)
     kept = [int(index) for index in check_keep(keep, problem.costs, budget)]
     expected = int(budget) if costs is None else len(problem.pool)
-    tick = None if progress is None else (lambda done: progress("greedy", done, expected))
+    tick = None if progress is None else (lambda done: progress(done, expected, "selection"))
     picks = greedy(problem, kept, budget, tick=tick)
     relaxed = _relaxed(problem, kept, picks, budget, progress)
     starts = [picks, _rounded(problem, kept, relaxed.weights, budget)]
@@ -170,7 +170,7 @@ def _filled(problem: Problem, chosen: list[int], budget: float) -> list[int]:
 def _best_exchange(problem: Problem, starts: list[list[int]], fixed: int, budget: float, progress):
     """The best selection that exchanges of the starts reach; only the best of them looks at the whole
     pool."""
-    tick = None if progress is None else (lambda number, swaps: progress("exchange", number, swaps))
+    tick = None if progress is None else (lambda number, _swaps: progress(number, 0, "exchange"))
     found = [exchange(problem, chosen, fixed, budget, tick, wide=False) for chosen in starts]
     chosen, swaps = max(found, key=lambda pair: problem.goal.log_efficiency(problem.matrix(pair[0])))
     chosen, more = exchange(problem, chosen, fixed, budget, tick)

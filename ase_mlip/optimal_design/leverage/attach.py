@@ -6,7 +6,7 @@ What it is stands in :mod:`ase_mlip.model_file.leverage_file`, the algebra in :m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ...graph.neighbors import Graph, check_species
 from ...model_file.info import ModelInfo, find_model
 from ...model_file.leverage_file import VERSION, Leverage, write_leverage
 from ...model_file.model import Model, load_model
+from ...progress.form import Progress, told
 from ...rotations.averaging import Averaging, random_rotation
 from .whitening import QUANTILE, Whitening, by_coefficient, isotropic, quantiles_by_element, whiten
 
@@ -29,8 +30,6 @@ SIGMA = 0.01  # eV, of the energy of an atom as data
 ROTATIONS = 4  # of each structure, where the network does not know that energies are invariant
 ENOUGH = 100  # structures: of fewer the 99 % quantile is the largest, more or less
 LINEAR = 1e-6  # of the scatter of the energies: what a linear function of the features may miss
-
-Progress = Callable[[int, int, str], None]
 
 
 def attach_leverage(
@@ -60,7 +59,7 @@ def attach_leverage(
     hashes: SHA-256 of the files that ``data`` come from, by name
     must_calibrate: whether energies that are not linear in what the leverage is made of are an error where
         there are calibration data, or leave the file uncalibrated
-    progress: called as progress(done, total, stage) after each structure; stage "features", then
+    progress: called as ``progress(done, total, stage)`` after each structure; stage "features", then
         "calibration"
 
     Raises
@@ -134,8 +133,7 @@ class Features:
             except StructureError as error:
                 raise StructureError(f"structure {index} of `{name}`: {error}") from None
             rows = np.concatenate([self._of_graph(graph, averaging)[0] for averaging in self._averagings])
-            if progress is not None:
-                progress(index + 1, len(structures), "features")
+            told(progress)(index + 1, len(structures), "features")
             yield rows
 
     def _of_graph(self, graph: Graph, averaging: Averaging) -> tuple[np.ndarray, np.ndarray]:
@@ -221,8 +219,7 @@ def calibrate(
         one = torch.from_numpy(features), species, torch.zeros_like(species), 1
         deviations.append(float(leverage.of_structures(*one)[1]))
         errors.append(reference - float(found["energy"][0]))
-        if progress is not None:
-            progress(index + 1, len(structures), "calibration")
+        told(progress)(index + 1, len(structures), "calibration")
     ratios = np.abs(errors) / np.array(deviations)
     if not np.isfinite(ratios).all() or not ratios.any():
         raise DataError(

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from ...progress.form import Progress
 from ...provenance import plain, structure_content, write_atomically
-from ..rows.source import Progress, RowSource
+from ..rows.source import RowSource
 from ..rows.structure_rows import Rows
 
 FOLDER = "rows"
@@ -35,13 +36,13 @@ def stored_rows(
     found = [store.find(atoms) for atoms in structures]
     made = source.rows([atoms for atoms, rows in zip(structures, found, strict=True) if rows is None])
     done = sum(rows is not None for rows in found)
-    progress(done, len(structures))
+    progress(done, len(structures), "rows")
     for atoms, rows in zip(structures, found, strict=True):
         if rows is None:
             rows = next(made)
             store.add(atoms, rows)
             done += 1
-            progress(done, len(structures))
+            progress(done, len(structures), "rows")
         yield rows
 
 

@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from ...errors import DataError, MLIPError
 from ...networks.snnp.hypers import SNNPHypers
 from ...networks.snnp.snnp import SNNP
+from ...progress.form import Progress, told
 from ..settings import DesignSettings, directions
 from ..structures.inputs import Inputs
 from ..structures.pool import Frame
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 SKETCH = 8  # directions for a model, and where exact rows would not fit
 MOST_BYTES = 2**30  # of all exact rows
 RIDGE = 1e-6  # of features, relative to what the pool says of each
-
-Progress = Callable[[int, int], None]
-
-
-def _silent(done: int, total: int) -> None:
-    pass
 
 
 @dataclass
@@ -73,11 +68,12 @@ class RowSource:
         """Whether it is an s-NNP's least-squares basis, and not the features of a network."""
         return self.document["kind"] == "linear"
 
-    def rows(self, structures: Sequence[Atoms], progress: Progress = _silent) -> Iterator[Rows]:
+    def rows(self, structures: Sequence[Atoms], progress: Progress | None = None) -> Iterator[Rows]:
         """Rows of structures, not scaled, with at most p rows of the forces of each."""
+        progress = told(progress)
         for done, found in enumerate(self.make(structures)):
             yield replace(found, forces=shortened(found.forces))
-            progress(done + 1, len(structures))
+            progress(done + 1, len(structures), "rows")
 
     def scale(self, rows: Rows) -> Values:
         """By label, [r, p] in units of σ."""

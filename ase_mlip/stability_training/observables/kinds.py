@@ -15,68 +15,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, shortest_path
 
 from ...dynamics.criteria import BOND
-from ...dynamics.rdf import pair_groups
 from ...errors import StructureError
 from ...graph.pairs import find_pairs
 from .. import gradients
 from ..trainable import Trainable
-
-
-@dataclass(frozen=True)
-class Distances:
-    """The distribution of distances, as :mod:`ase_mlip.dynamics.rdf` defines it.
-
-    g(r) for structures periodic in three directions; else h(r), 1/Å, the density of all distances.
-
-    Attributes
-    ----------
-    pairs: "all", or a pair of elements in alphabetical order such as "H-O"
-    rmax, width: range and width of the bins, Å
-    """
-
-    pairs: str = "all"
-    rmax: float = 6.0
-    width: float = 0.1
-
-    name = "distances"
-    unit = ""
-    depends_on_weights = False
-
-    @property
-    def bins(self) -> int:
-        return round(self.rmax / self.width)
-
-    def labels(self) -> list[str]:
-        """Centres of the bins, Å."""
-        return [f"{(k + 0.5) * self.width:.6g}" for k in range(self.bins)]
-
-    def default_scale(self, mean: np.ndarray) -> float:
-        """Root mean square of the reference: the loss is relative, ∫(g - g₀)² / ∫g₀²."""
-        return max(float(np.sqrt((mean**2).mean())), 1e-12)
-
-    def contributions(self, atoms: Atoms) -> np.ndarray:
-        """Of each atom, [N, bins]."""
-        periodic = bool(atoms.pbc.all())
-        edges = np.linspace(0.0, self.bins * self.width, self.bins + 1)
-        i, j, _, distances = find_pairs(atoms.positions, atoms.cell.array, atoms.pbc, edges[-1])
-        unit = np.full(self.bins, self.width)
-        if periodic:
-            unit = 4.0 / 3.0 * np.pi * np.diff(edges**3) / atoms.get_volume()
-        groups = {name: (n, chosen) for name, n, chosen in pair_groups(atoms.numbers, i, j, periodic)}
-        if self.pairs not in groups:
-            raise StructureError(
-                f'`pairs`: expected "all" or one of {", ".join(groups)}, got {self.pairs!r} of a structure '
-                f"{atoms.symbols}; correct the pair or leave it out"
-            )
-        count, chosen = groups[self.pairs]
-        bins = np.minimum((distances / self.width).astype(int), self.bins - 1)
-        found = np.zeros((len(atoms), self.bins))
-        np.add.at(found, (i[chosen], bins[chosen]), 1.0)
-        return found / (max(count, 1) * unit)
-
-    def values(self, frames: Sequence[Atoms], trainable: Trainable | None = None) -> np.ndarray:
-        """Of each frame, [n, bins]."""
-        return np.array([self.contributions(atoms).sum(axis=0) for atoms in frames])
+from .distances import Distances, UnseenDistances
 
 
 class BondLengths:
@@ -98,6 +41,7 @@ class BondLengths:
     name = "bond lengths"
     unit = "Å"
     depends_on_weights = False
+    never_negative = False
 
     def __init__(self, start: Atoms, each: bool = False):
         i, j, shifts, _ = find_bonds(start)
@@ -184,6 +128,7 @@ class NonbondedDistance:
     name = "smallest non-bonded distance"
     unit = "Å"
     depends_on_weights = False
+    never_negative = False
 
     def __init__(self, start: Atoms, apart: int = 3, of_each_atom: bool = False, reach: float = 6.0):
         self.of_each_atom, self.reach = of_each_atom, reach
@@ -250,6 +195,7 @@ class Pressure:
     name = "pressure"
     unit = "GPa"
     depends_on_weights = True
+    never_negative = False
 
     def labels(self) -> list[str]:
         return ["pressure"]
@@ -284,7 +230,7 @@ class Pressure:
         return (ideal - np.array([s[:3].mean() for s in stresses]) / units.GPa)[:, None]
 
 
-Observable = Distances | BondLengths | NonbondedDistance | Pressure
+Observable = Distances | UnseenDistances | BondLengths | NonbondedDistance | Pressure
 
 
 def _branches(n: int, i: np.ndarray, j: np.ndarray) -> list[tuple[int, int, int, int]]:

@@ -11,9 +11,8 @@ from ase import Atoms
 
 from ...data.frames import read_structures
 from ...errors import DataError
+from ..settings import NUMBERS
 from .kinds import BondLengths, Observable
-
-NUMBERS = (".csv", ".txt", ".dat")  # files of numbers; all others hold frames
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,9 @@ class Reference:
 class Target:
     """An observable with its reference: a loss of the average.
 
-    L = weight · mean over components of ((⟨g⟩ - g₀)/scale)².
+    L = weight · mean over components of ((⟨g⟩ - g₀)/scale)². Where ⟨g⟩ cannot be below g₀ = 0, as of unseen
+    distances, it is weight · mean of ⟨g⟩/scale: without the square there is no bias to take out, and a run in
+    which one replica alone has seen something has a gradient.
 
     Attributes
     ----------
@@ -52,15 +53,23 @@ class Target:
 
     def loss(self, mean: np.ndarray) -> float:
         """Of an average [d]; no unit."""
-        return float(self.weight * (((mean - self.reference.mean) / self.scale) ** 2).mean())
+        if self.observable.never_negative:
+            return float(self.weight * mean.mean() / self.scale)
+        return self.weight * self.deviation(mean) ** 2
+
+    def deviation(self, mean: np.ndarray) -> float:
+        """Root mean square of (⟨g⟩ - g₀)/scale over the components."""
+        return float(np.sqrt((((mean - self.reference.mean) / self.scale) ** 2).mean()))
 
     def derivative(self, mean: np.ndarray) -> np.ndarray:
         """∂L/∂⟨g⟩, [d], inverse unit of the observable."""
+        if self.observable.never_negative:
+            return np.full(len(mean), self.weight / (self.scale * len(mean)))
         return 2.0 * self.weight * (mean - self.reference.mean) / (self.scale**2 * len(mean))
 
     def noise(self) -> float:
-        """The loss that the reference's own error would make."""
-        return float(self.weight * ((self.reference.error / self.scale) ** 2).mean())
+        """Root mean square of the reference's own error/scale over the components."""
+        return float(np.sqrt(((self.reference.error / self.scale) ** 2).mean()))
 
 
 def reference_from_frames(

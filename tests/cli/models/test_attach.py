@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from leverage_cases import labelled, training_data
 from random_pet import export_random, silicon
 
-from ase_mlip.cli import common
 from ase_mlip.cli.program import main
-from ase_mlip.cli.progress import Lines
 from ase_mlip.model_file.model import read_info
 from ase_mlip.optimal_design.leverage import attach as leverage
+from ase_mlip.progress import bars
+from ase_mlip.progress.bars import Lines
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_the_command_attaches_and_says_what_the_leverage_rests_on(plain, tmp_pat
 
 
 def test_a_log_file_shows_how_far_it_is(plain, tmp_path, monkeypatch):
-    monkeypatch.setattr(common, "Lines", lambda unit: Lines(unit, every=0.0))
+    monkeypatch.setattr(bars, "Lines", lambda unit, units=None: Lines(unit, units, every=0.0))
     write(tmp_path / "train.xyz", training_data(3))
     write(tmp_path / "new.xyz", labelled([silicon(0.2, seed=7), silicon(0.2, seed=8)], [-1.0, 2.0]))
     data = ["--calibration", str(tmp_path / "new.xyz"), str(tmp_path / "train.xyz")]

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "optimal_design"))
 from designs import copper, labelled, pool, slab
 
-from ase_mlip.cli import common
 from ase_mlip.cli import program as cli
 from ase_mlip.cli.models.design import CRITERIA
-from ase_mlip.cli.progress import Lines
 from ase_mlip.optimal_design import settings, workflow
+from ase_mlip.progress import bars
+from ase_mlip.progress.bars import Lines
 
 
 def invoke(*arguments):
@@ -57,7 +57,7 @@ def test_the_report_says_what_matters(files):
 
 
 def test_a_log_file_shows_how_far_it_is(files, monkeypatch):
-    monkeypatch.setattr(common, "Lines", lambda unit: Lines(unit, every=0.0))
+    monkeypatch.setattr(bars, "Lines", lambda unit, units=None: Lines(unit, units, every=0.0))
     lines = invoke("pool.xyz", "--pick", 3).stderr.splitlines()
     assert lines[19].startswith("rows: 20 of 20 structures, ")
     assert any(line.startswith("selection: 3 of 3 structures") for line in lines)

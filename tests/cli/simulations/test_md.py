@@ -39,7 +39,7 @@ def test_a_stable_run(sw_path, silicon, tmp_path):
 
 def test_an_unstable_run_has_exit_status_1(sw_path, silicon):
     result = invoke(
-        sw_path, silicon, "--timestep", 30, "--time", 30, "--temperature", 900, "--supercell", 1, 1, 2
+        sw_path, silicon, "--timestep", 30, "--time", 30, "--temperature", 900, "--repeat", 1, 1, 2
     )
     assert result.exit_code == 1
     assert "UNSTABLE: 4 of 4 replicas failed" in result.output

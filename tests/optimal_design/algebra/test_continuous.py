@@ -169,7 +169,7 @@ def test_a_large_pool_is_priced_whole():
     inverse = np.linalg.inv(information(blocks, range(5000), weights=design.weights))
     gains = np.einsum("ni,ij,nj->n", blocks[:, 0], inverse, blocks[:, 0])
     assert np.sort(gains)[-60:].sum() <= 6.0 * (1.0 + 2e-5)  # the theorem with caps, written down once more
-    assert {stage for stage, _, _ in seen} == {"bound"}
+    assert {stage for _, _, stage in seen} == {"bound"}
 
 
 @pytest.mark.parametrize(

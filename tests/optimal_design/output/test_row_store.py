@@ -35,7 +35,7 @@ class Source(RowSource):
     def __init__(self, depends_on=SETTINGS):
         self.made, self.depends_on = [], depends_on
 
-    def rows(self, structures, progress=lambda done, total: None):
+    def rows(self, structures, progress=None):
         for atoms in structures:
             self.made.append(atoms)
             yield rows_of(atoms)
@@ -71,7 +71,7 @@ def test_a_damaged_file_is_made_again(tmp_path, damage):
     (path,) = store.folder.iterdir()
     path.write_bytes(damage(path.read_bytes()))
     assert store.find(copper(1)) is None
-    (rows,) = stored_rows(Source(), [copper(1)], tmp_path, lambda done, total: None)
+    (rows,) = stored_rows(Source(), [copper(1)], tmp_path, lambda done, total, stage: None)
     assert same(rows, rows_of(copper(1))) and same(store.find(copper(1)), rows)
 
 
@@ -80,15 +80,18 @@ def test_only_what_is_missing_is_made_and_the_order_stays(tmp_path):
     for k in (1, 3):
         RowStore(tmp_path, SETTINGS).add(frames[k], rows_of(frames[k]))
     source = Source()
-    found = list(stored_rows(source, frames, tmp_path, lambda done, total: steps.append((done, total))))
+    found = list(stored_rows(source, frames, tmp_path, lambda *row: steps.append(row[:2])))
     assert source.made == [frames[0], frames[2], frames[4]]
     assert all(same(one, rows_of(atoms)) for one, atoms in zip(found, frames, strict=True))
     assert steps == [(2, 5), (3, 5), (4, 5), (5, 5)]
     again = Source()
-    assert len(list(stored_rows(again, frames, tmp_path, lambda done, total: None))) == 5 and not again.made
+    assert (
+        len(list(stored_rows(again, frames, tmp_path, lambda done, total, stage: None))) == 5
+        and not again.made
+    )
 
 
 def test_rows_that_are_quickly_made_are_not_stored(tmp_path):
-    list(stored_rows(Source(depends_on=None), [copper(1)], tmp_path, lambda done, total: None))
-    list(stored_rows(Source(), [copper(1)], None, lambda done, total: None))
+    list(stored_rows(Source(depends_on=None), [copper(1)], tmp_path, lambda done, total, stage: None))
+    list(stored_rows(Source(), [copper(1)], None, lambda done, total, stage: None))
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 """Observables of frames, their sums over atoms, references with errors, and losses with derivatives.
 
-It also tests `reference_values`.
+It also tests `distances`, `reference_values`.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ from ase.io import write
 
 from ase_mlip.dynamics.rdf import rdf
 from ase_mlip.errors import DataError, StructureError
+from ase_mlip.stability_training.observables.distances import Distances, UnseenDistances
 from ase_mlip.stability_training.observables.kinds import (
     BondLengths,
-    Distances,
     NonbondedDistance,
     Pressure,
     mean_square_displacement,
@@ -165,7 +165,7 @@ def test_the_derivative_of_the_loss_is_that_of_finite_differences():
         step = np.eye(8)[k] * h
         assert (target.loss(mean + step) - target.loss(mean - step)) / (2 * h) == pytest.approx(expected)
     assert target.loss(reference.mean) == 0.0
-    assert 0.0 < target.noise() < 0.05
+    assert target.noise() == pytest.approx(np.sqrt(np.mean((reference.error / target.scale) ** 2)))
 
 
 def test_the_error_of_a_reference_is_a_standard_error():
@@ -221,3 +221,46 @@ def test_the_mean_square_displacement_of_free_flight_is_quadratic():
     velocity = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     flights = [times[:, None, None] * velocity, times[:3, None, None] * velocity]
     np.testing.assert_allclose(mean_square_displacement(flights), 2.5 * times**2)
+
+
+def test_unseen_distances_are_those_in_bins_of_their_elements_where_the_reference_has_none():
+    """By the histogram of rdf: a sum over the bins that are empty in the reference."""
+    reference = rattled(molecule("C2H6"), 30, 0.03)
+    frames = rattled(molecule("C2H6"), 8, 0.15)
+    observable = UnseenDistances(reference, "all", rmax=4.0, width=0.1)
+    expected = np.zeros(8)
+    for pair, n_pairs in (("C-C", 1), ("C-H", 12), ("H-H", 15)):
+        empty = rdf(reference, 4.0, 0.1).g[pair] == 0.0
+        for k, atoms in enumerate(frames):
+            expected[k] += n_pairs * 0.1 * rdf([atoms], 4.0, 0.1).g[pair][empty].sum()
+        alone = UnseenDistances(reference, pair, 4.0, 0.1)
+        assert alone.values(reference).sum() == 0.0
+    values = observable.values(frames)
+    np.testing.assert_allclose(values[:, 0], expected, atol=1e-9)
+    assert values.sum() > 0.0
+    contributions = observable.contributions(frames[0])
+    assert contributions.shape == (8, 1) and contributions.sum() == pytest.approx(values[0, 0])
+
+
+def test_unseen_distances_know_images_across_the_border_and_pairs_the_reference_does_not_have():
+    box = waters()
+    observable = UnseenDistances([box], "all", rmax=2.9, width=0.1)
+    assert observable.values([box]).sum() == 0.0
+    moved = box.copy()
+    moved.positions += 2.0
+    moved.wrap()
+    assert observable.values([moved])[0, 0] == 0.0
+    with pytest.raises(StructureError, match="`pairs`: expected a pair of elements .*got 'C-H'"):
+        UnseenDistances([box], "C-H")
+
+
+def test_the_loss_of_unseen_distances_is_linear_and_their_reference_zero():
+    frames = rattled(molecule("C2H6"), 20, 0.03)
+    observable = UnseenDistances(frames)
+    reference = reference_from_frames(observable, frames, frames[0], "frames")
+    assert reference.mean.tolist() == [0.0] and reference.error.tolist() == [0.0]
+    target = Target(observable, reference, scale=2.0, weight=3.0)
+    assert target.loss(np.array([0.4])) == pytest.approx(0.6)
+    assert target.derivative(np.array([0.4])).tolist() == [1.5]
+    assert target.derivative(np.array([0.0])).tolist() == [1.5]
+    assert target.deviation(np.array([0.4])) == pytest.approx(0.2)

@@ -5,29 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from ase import Atoms, units
 from torch import Tensor
 
-from ..configuration.run import LossConfig
-from ..data.batches import GraphDataset
-from ..errors import DataError, MLIPError
-from ..graph.neighbors import Graph
-from ..graph.pairs import find_pairs
-from ..training.loss import Scales
-from .estimator import (
+from ...configuration.run import LossConfig
+from ...data.batches import GraphDataset
+from ...errors import DataError, MLIPError
+from ...graph.neighbors import Graph
+from ...graph.pairs import find_pairs
+from ...training.loss import Scales
+from ..estimator import (
     boltzmann_weights,
     cross_fitted_coefficients,
     effective_sample_size,
     local_coefficients,
 )
-from .gradients import add_errors, add_pressures, add_weighted_energies
-from .observables.reference_values import Target
-from .samplers import Track
-from .settings import LearningConfig
-from .trainable import Trainable
+from ..gradients import add_errors, add_pressures, add_weighted_energies
+from ..observables.reference_values import Target
+from ..samplers import Track
+from ..settings import LearningConfig
+from ..trainable import Trainable
+from .metric import ErrorMetric
 
 KEPT_ATOMS = 100_000  # of all samples, whose graphs are kept: some hundred MB of edges
 
@@ -96,8 +98,10 @@ class Learned:
     Attributes
     ----------
     row: for stability.csv: what the first step saw, how many ``steps`` were taken and how many ``taken_back``
-    learning_rate: of the next step; halved for each step that was taken back
-    blocked: whether even a step with the smallest learning rate would have left the budget
+    learning_rate: of the next step; halved for each step that was taken back, but with ``trust_region``,
+        which looks anew how long a step in another direction can be
+    blocked: whether even a step with the smallest learning rate would have left the budget; never with
+        ``trust_region``, for the same reason
     """
 
     row: dict[str, float]
@@ -117,6 +121,7 @@ class Learner:
     loss, scales: of the errors, as in training
     temperature_K: of the simulation
     seed: of the batches
+    metric: makes what measures the steps of ``trust_region``; called when the first is taken
     """
 
     def __init__(
@@ -129,13 +134,16 @@ class Learner:
         scales: Scales,
         temperature_K: float,
         seed: int,
+        metric: Callable[[], ErrorMetric],
     ):
         self.trainable, self.targets, self.data, self.config = trainable, list(targets), data, config
         self.loss, self.scales, self.seed = loss, scales, seed
         self.beta = 1.0 / (units.kB * temperature_K)
+        self._make_metric = metric
+        self._metric: ErrorMetric | None = None
         parameters = [p for _, p in trainable.parameters()]
         self.optimizer: torch.optim.Optimizer
-        if config.optimizer == "sgd":
+        if config.optimizer in ("sgd", "trust_region"):  # the latter turns gradients into its own steps
             self.optimizer = torch.optim.SGD(parameters, lr=config.learning_rate)
         else:
             self.optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
@@ -150,14 +158,16 @@ class Learner:
         ----------
         tracks: of one simulation with the present weights
         learning_rate: of the first step
-        within: whether the present weights keep the budget of the force error. A step after which they do not
-            is taken back, and taken again with half the learning rate, until it keeps the budget or the
-            learning rate is below its floor. None takes every step
+        within: whether the present weights keep the budgets of the errors. A step after which they do not
+            is taken back, and taken again with half the learning rate, until it keeps the budgets or the
+            learning rate is below its floor. With ``trust_region`` a step that leaves fewer effective samples
+            than ``min_sample_fraction`` is taken back, too. None takes every step
 
         Returns
         -------
         the row has what the first step saw (``loss`` of the observables, ``error_loss``), the number of
-        ``steps``, ``taken_back`` where there is a budget, and ``effective_samples`` / n at the last
+        ``steps``, ``taken_back`` where there is a budget, and ``effective_samples`` / n at the last, or with
+        ``trust_region`` after it
 
         Raises
         ------
@@ -175,25 +185,48 @@ class Learner:
         before = self.trainable.potential_energies(samples.frames, graphs)
         found = Learned({}, learning_rate)
         weights, fraction, back = np.full(len(before), 1.0 / len(before)), 1.0, 0
+        in_region = self.config.optimizer == "trust_region"
+        allowed = within
+        if within is not None and in_region:
+            allowed = partial(self._is_near, samples, before, within)
         for step in range(self.config.steps):
             if step:
-                changes = self.trainable.potential_energies(samples.frames, graphs) - before
-                if not np.isfinite(changes).all():
-                    raise DataError("`learning_rate`: energies of the samples became infinite; lower it")
-                weights = boltzmann_weights(changes, self.beta)
+                weights = self._reweighted(samples, before)
                 fraction = effective_sample_size(weights) / len(weights)
                 if fraction < self.config.min_sample_fraction:
                     break
             seen = self._gradient(samples, weights)
-            back += self._move(found, within)
+            back += self._move(found, allowed)
             found.row = found.row or seen
             found.row["steps"] = step + int(not found.blocked)
             if found.blocked:
                 break
         if within is not None:
             found.row["taken_back"] = back
+        if in_region:
+            fraction = self._left(samples, before)
+            found.learning_rate, found.blocked = learning_rate, False
         found.row["effective_samples"] = fraction
         return found
+
+    def _reweighted(self, samples: Samples, before: np.ndarray) -> np.ndarray:
+        """Weights [n] of the samples for the present network; ``before`` are energies of the simulation."""
+        changes = self.trainable.potential_energies(samples.frames, samples.graphs(self.trainable)) - before
+        if not np.isfinite(changes).all():
+            raise DataError("`learning_rate`: energies of the samples became infinite; lower it")
+        return boltzmann_weights(changes, self.beta)
+
+    def _is_near(self, samples: Samples, before: np.ndarray, within: Callable[[], bool]) -> bool:
+        """Whether budgets are kept and samples are left."""
+        return within() and self._left(samples, before) >= self.config.min_sample_fraction
+
+    def _left(self, samples: Samples, before: np.ndarray) -> float:
+        """The fraction of effective samples; none where energies became infinite."""
+        try:
+            weights = self._reweighted(samples, before)
+        except DataError:
+            return 0.0
+        return effective_sample_size(weights) / len(weights)
 
     def _gradient(self, samples: Samples, weights: np.ndarray) -> dict[str, float]:
         """Leave the clipped gradient of everything in the weights' ``.grad``; what to write into the row."""
@@ -212,7 +245,23 @@ class Learner:
                 f"the gradient became {norm} in step {self.steps}; lower `learning.learning_rate`, or see "
                 "that the criteria end a replica before its forces overflow"
             )
+        if self.config.optimizer == "trust_region":
+            self._steepen()
         return row | {"gradient_norm": norm}
+
+    def _steepen(self) -> None:
+        """Put the steepest step of length 1, with its sign turned, in the place of the gradient."""
+        if self._metric is None:
+            self._metric = self._make_metric()
+        parameters = [p for _, p in self.trainable.parameters()]
+        gradient = torch.cat([p.grad.flatten().cpu() for p in parameters])
+        step = self._metric.steepest(gradient)
+        length = self._metric.length(step)
+        if length > 0.0:
+            for p, part in zip(
+                parameters, (step / -length).split([p.numel() for p in parameters]), strict=True
+            ):
+                p.grad.copy_(part.view_as(p))
 
     def _move(self, found: Learned, within: Callable[[], bool] | None) -> int:
         """A step along the gradient, as long as the budget allows; returns how many were taken back."""

@@ -1,0 +1,5 @@
+"""The learning phase: steps of the weights from the samples of a simulation.
+
+It imports ``training`` and what is beside it in ``stability_training``. Steps are taken by :mod:`.learner`,
+and :mod:`.metric` measures them.
+"""
