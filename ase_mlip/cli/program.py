@@ -37,6 +37,7 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command that is named."""
+        typed = tuple(context.args)  # which click empties
         try:
             return super().invoke(context)
         except BrokenPipeError:
@@ -50,9 +51,9 @@ class Commands(click.Group):
         except ModelFileError as error:  # names what the file says, not what the command was given
             raise click.ClickException(_on_a_line(error)) from None
         except ArgumentError as error:
-            raise click.UsageError(in_options(_on_a_line(error), self._invoked(context))) from None
+            raise click.UsageError(in_options(_on_a_line(error), self._invoked(context), typed)) from None
         except MLIPError as error:
-            raise click.ClickException(in_options(_on_a_line(error), self._invoked(context))) from None
+            raise click.ClickException(in_options(_on_a_line(error), self._invoked(context), typed)) from None
         except OSError as error:
             raise click.ClickException(_describe(error)) from None
 

@@ -9,6 +9,7 @@ the brackets out.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import click
 
@@ -27,7 +28,8 @@ OTHER_NAMES = {
     "temperature_K": "--temperature",
     "temperatures": "--temperature",
 }
-AMBIGUOUS = {"cell", "forces", "relax"}  # also parts of results or functions: without a value they stay
+# Also parts of results, functions, or likely names of a folder: without a value they stay
+AMBIGUOUS = {"cell", "forces", "relax", "run"}
 _CHOSEN = {"True": "full", "False": "none", "None": "none"}  # what choices call these
 _VALUED = re.compile(r"`(?:\w+\()?([A-Za-z_]\w*)=([^`]*?)\)?`")
 _ALONE = re.compile(r"`([A-Za-z_]\w*)`")
@@ -35,7 +37,7 @@ _WHOLE = re.compile(r"-?\d+\.0")
 _BRACKETS = re.compile(r" \(`([A-Za-z_][\w.]*)`\)")
 
 
-def in_options(text: str, command: click.Command | None = None) -> str:
+def in_options(text: str, command: click.Command | None = None, typed: Collection[str] = ()) -> str:
     """A message with options of a command for the arguments that it names.
 
     Parameters
@@ -44,18 +46,22 @@ def in_options(text: str, command: click.Command | None = None) -> str:
         the message of an error or of a warning
     command : click.Command, optional
         whose options are meant; by default the one that runs
+    typed : collection of str, optional
+        the words after its name, where it does not run any more; these stay, as a file may be called as an
+        option is
 
     Returns
     -------
     str
         the same in the command's words
     """
-    known = _parameters(command or click.get_current_context().command)
+    known, given = _parameters(command or click.get_current_context().command), {*typed, *_given()}
 
     def alone(name: str) -> str | None:
         if name == "atoms":
             return "the structure"
-        return None if name in AMBIGUOUS or name not in known else _name_of(known[name])
+        stays = name in AMBIGUOUS or name in given or name not in known
+        return None if stays else _name_of(known[name])
 
     def bracketed(found: re.Match) -> str:
         option = alone(found[1])
@@ -67,6 +73,14 @@ def in_options(text: str, command: click.Command | None = None) -> str:
     text = _BRACKETS.sub(bracketed, text)
     text = _VALUED.sub(valued, text)
     return _ALONE.sub(lambda found: alone(found[1]) or found[0], text)
+
+
+def _given() -> set[str]:
+    """Values of the options of the command that runs."""
+    context = click.get_current_context(silent=True)
+    values = () if context is None else context.params.values()
+    several = (value if isinstance(value, tuple | list) else (value,) for value in values)
+    return {str(value) for some in several for value in some}
 
 
 def argument_name(parameter: click.Parameter) -> str:

@@ -104,7 +104,7 @@ def stabilize(
     epochs = _Epochs(progress, config.learning.epochs)
     output = path.parent / config.output
     with locked(output):
-        require_earlier_run(output / CHECKPOINT, resume)
+        require_earlier_run(output / CHECKPOINT, resume, overwrite)
         _ops.load()
         if config.threads > 0:
             torch.set_num_threads(config.threads)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..configuration.run import RunConfig
 from ..data.training_data import DataSplit
-from ..errors import DataError
+from ..errors import ArgumentError, DataError
 from ..model_file.info import find_model
 from ..provenance import file_sha256, write_atomically
 
@@ -37,12 +37,25 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def require_earlier_run(checkpoint: Path, resume: bool) -> None:
-    """Raise DataError where a run is to go on, and none has left its checkpoint."""
+def require_earlier_run(checkpoint: Path, resume: bool, overwrite: bool) -> None:
+    """Check that a run that is to go on has left its checkpoint, and that it is not to be replaced.
+
+    Raises
+    ------
+    ArgumentError
+        for ``resume`` together with ``overwrite``
+    DataError
+        for ``resume`` where there is no checkpoint
+    """
+    if resume and overwrite:
+        raise ArgumentError(
+            "`resume=True` only goes on with an earlier run, and `overwrite=True` replaces one of another "
+            "configuration, got both; leave one out"
+        )
     if resume and not checkpoint.exists():
         raise DataError(
-            f"`resume=True` goes on with an earlier run, got none in `{checkpoint.parent}` (there is no "
-            f"`{checkpoint.name}`); leave it out to begin one, or correct the `output` of the TOML file"
+            f"`resume=True` goes on with an earlier run, got none (there is no "
+            f"`{checkpoint}`); leave it out to begin one, or correct the `output` of the TOML file"
         )
 
 

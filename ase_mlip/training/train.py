@@ -99,7 +99,7 @@ def train(
     config = read_config(path)
     output = path.parent / config.output
     with locked(output):
-        require_earlier_run(output / CHECKPOINT, resume)
+        require_earlier_run(output / CHECKPOINT, resume, overwrite)
         return _train(config, path.parent, output, overwrite, progress, dynamics)
 
 

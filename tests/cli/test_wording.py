@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import ase_mlip
 from ase_mlip.cli.program import main
@@ -49,6 +50,13 @@ OF_PYTHON_ALONE = {"kernel", "leverage", "symmetry", "trajectory"}
 )  # fmt: skip
 def test_a_command_names_its_options(command, message, expected):
     assert in_options(message, main.commands[command]) == expected
+
+
+def test_a_file_that_is_called_as_an_option_keeps_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    missing = CliRunner().invoke(main, ["elastic", "snnp-si", "strains"])
+    assert missing.exit_code != 0 and "strains" in missing.output and "--strains" not in missing.output
+    assert in_options("no file in `run`", main.commands["train"]) == "no file in `run`"
 
 
 def texts(tree):

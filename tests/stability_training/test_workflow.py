@@ -142,7 +142,7 @@ def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
 
 
 def test_nothing_is_begun_where_a_run_is_to_go_on(tmp_path):
-    with pytest.raises(DataError, match="`resume=True` goes on with an earlier run, got none in"):
+    with pytest.raises(DataError, match="`resume=True` goes on with an earlier run, got none"):
         stabilize(prepare(tmp_path), resume=True, sampler=MadeUp())
 
 

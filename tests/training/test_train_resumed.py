@@ -16,7 +16,7 @@ from interrupted import interrupted_at_save
 from toy_training import frames, history, needs_muon, prepare
 
 from ase_mlip.cli.program import main
-from ase_mlip.errors import DataError
+from ase_mlip.errors import ArgumentError, DataError
 from ase_mlip.model_file.model import load_model
 from ase_mlip.training import train as train_module
 from ase_mlip.training.train import train
@@ -48,7 +48,8 @@ def test_another_run_is_refused_or_replaced_and_none_is_asked_for(tmp_path):
     whole, other = tmp_path / "whole", tmp_path / "other"
     whole.mkdir(), other.mkdir()
     path = prepare(other, epochs=2)
-    with pytest.raises(DataError, match="`resume=True` goes on with an earlier run, got none in `.*out`"):
+    none = "`resume=True` goes on with an earlier run, got none .there is no `.*out.checkpoint.safetensors`"
+    with pytest.raises(DataError, match=none):
         train(path, resume=True, dynamics=0.0)
     assert not (other / "out").exists()
     train(path, dynamics=0.0)
@@ -58,6 +59,8 @@ def test_another_run_is_refused_or_replaced_and_none_is_asked_for(tmp_path):
     for resume in (False, True):
         with pytest.raises(DataError, match="`optimizer.epochs` was 2 and is 1; .* `overwrite=True`"):
             train(path, resume=resume, dynamics=0.0)
+    with pytest.raises(ArgumentError, match="`resume=True` only goes on .* `overwrite=True`.*got both"):
+        train(path, resume=True, overwrite=True, dynamics=0.0)
     assert (other / "out" / "checkpoint.safetensors").read_bytes() == before
     train(path, overwrite=True, dynamics=0.0)
     train(prepare(whole, epochs=1), dynamics=0.0)
@@ -75,6 +78,8 @@ def test_the_commands_name_their_options(tmp_path):
     words = ["train", str(path), "--dynamics", "0"]
     result = CliRunner().invoke(main, [*words, "--resume"])
     assert result.exit_code == 1 and "Error: --resume goes on with an earlier run" in result.output
+    both = CliRunner().invoke(main, [*words, "--resume", "--overwrite"])
+    assert both.exit_code == 2 and "--resume only goes on with an earlier run, and --overwrite" in both.output
     assert CliRunner().invoke(main, words).exit_code == 0
     assert CliRunner().invoke(main, [*words, "--resume"]).exit_code == 0
     path.write_text(path.read_text().replace("epochs = 1", "epochs = 2"))
