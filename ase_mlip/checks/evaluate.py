@@ -97,7 +97,7 @@ class EvaluationResult(Errors):
         return plain(numbers | {"groups": {name: asdict(group) for name, group in self.groups.items()}})
 
     def plot(self, path: str | Path) -> None:
-        """Draw predictions against references, with the groups in colours, into the PNG file ``path``.
+        """Draw predictions against references, with the groups in colours, into a PNG, PDF or SVG.
 
         Of structures without groups, the forces have the colours of the elements.
         """
@@ -264,7 +264,7 @@ def predictions(
         if known is not None:
             found = [{name: np.array(value) for name, value in known.items()}]
         elif isinstance(calculator, MLIPCalculator):
-            found = _some(calculator, frames, start, wanted, whole=kept.path is None)
+            found = _some(calculator, frames, start, wanted, kept.path is None, progress)
         else:
             found = [_one(calculator, frames[start].copy(), wanted)]
         for k, one in enumerate(found if known is None and kept.path is not None else ()):
@@ -276,15 +276,24 @@ def predictions(
 
 
 def _some(
-    calculator: MLIPCalculator, frames: list[Atoms], start: int, wanted: list[str], whole: bool
+    calculator: MLIPCalculator,
+    frames: list[Atoms],
+    start: int,
+    wanted: list[str],
+    whole: bool,
+    progress: Progress,
 ) -> list[dict[str, np.ndarray]]:
     """Results of frames from ``start`` on: on a CPU of one, on a GPU of many, which it takes together."""
     on_cpu = calculator.model.device.type == "cpu"
     some = frames[start:] if whole and not on_cpu else frames[start : start + (1 if on_cpu else TOGETHER)]
+
+    def reached(done: int, _total: int, stage: str) -> None:
+        progress(start + done, len(frames), stage)
+
     try:
-        return calculator.evaluate(some, wanted)
+        return calculator.evaluate(some, wanted, reached)
     except PropertyNotImplementedError:  # direct forces without a direct stress
-        return calculator.evaluate(some, [name for name in wanted if name != "stress"])
+        return calculator.evaluate(some, [name for name in wanted if name != "stress"], reached)
     except StructureError as error:  # which counts from the first of those that it was given
         text = re.sub(r"^structure (\d+)", lambda found: f"structure {start + int(found[1])}", str(error))
         raise StructureError(text) from None

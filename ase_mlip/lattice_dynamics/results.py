@@ -166,7 +166,7 @@ class PhononResult:
         self.phonopy.save(filename=str(path), settings={"force_sets": True, "displacements": True})
 
     def plot(self, path: str | Path) -> None:
-        """Draw bands and density of states into the PNG file ``path``."""
+        """Draw bands and density of states into a PNG, PDF or SVG."""
         from ..pictures.plots import plot_phonons, save_figure
 
         save_figure(plot_phonons(self), path)
@@ -249,7 +249,7 @@ class ConductivityResult:
         return plain(found | {name: getattr(self, name) for name in names})
 
     def plot(self, path: str | Path) -> None:
-        """Draw what modes up to a frequency contribute, and the total by temperature, into a PNG file.
+        """Draw what modes up to a frequency contribute, and the total by temperature, into a PNG, PDF or SVG.
 
         Raises
         ------

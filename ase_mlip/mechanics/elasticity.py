@@ -157,7 +157,7 @@ class ElasticResult:
         return plain(more | asdict(self))
 
     def plot(self, path: str | Path) -> None:
-        """Draw stresses and, of a stable crystal, Young's modulus by direction into the PNG file ``path``."""
+        """Draw stresses and, of a stable crystal, Young's modulus by direction into a PNG, PDF or SVG."""
         from ..pictures.elastic import plot_elastic
         from ..pictures.plots import save_figure
 

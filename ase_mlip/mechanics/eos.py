@@ -136,7 +136,7 @@ class EOSResult:
         return plain({"units": units_of_all} | asdict(self) | more)
 
     def plot(self, path: str | Path, label: str = "") -> None:
-        """Draw energies and the fitted curve into the PNG file ``path``; ``label`` names the energies."""
+        """Draw energies and the fitted curve into a PNG, PDF or SVG; ``label`` names the energies."""
         from ..pictures.plots import plot_eos, save_figure
 
         save_figure(plot_eos(self, label), path)

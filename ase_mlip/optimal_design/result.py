@@ -162,7 +162,7 @@ class DesignResult:
         return to_document(self)
 
     def plot(self, path: str | FilePath) -> None:
-        """Draw error against labels, groups, and a map of the structures into the PNG file ``path``."""
+        """Draw error against labels, groups, and a map of the structures into a PNG, PDF or SVG."""
         from ..pictures.designs.panels import plot_design
         from ..pictures.plots import save_figure
 

@@ -100,7 +100,7 @@ class RelaxResult:
         return plain(vars(self) | more)
 
     def plot(self, path: str | Path) -> None:
-        """Draw energy and gradient by step into the PNG file ``path``."""
+        """Draw energy and gradient by step into a PNG, PDF or SVG."""
         from ..pictures.plots import plot_relaxation, save_figure
 
         save_figure(plot_relaxation(self), path)

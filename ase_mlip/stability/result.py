@@ -96,7 +96,7 @@ class StabilityResult:
         return plain(asdict(self) | more)
 
     def plot(self, path: str | Path) -> None:
-        """Draw energies, distances and survival of the replicas into the PNG file ``path``."""
+        """Draw energies, distances and survival of the replicas into a PNG, PDF or SVG."""
         from ..pictures.md import plot_stability
         from ..pictures.plots import save_figure
 

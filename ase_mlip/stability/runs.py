@@ -307,7 +307,7 @@ def _check_arguments(
     time: float,
     replicas: int,
     interval: int,
-    temperature_K: float | None = 300.0,
+    temperature_K: float | None,
 ) -> None:
     if n_atoms == 0:
         raise StructureError("`md_stability` needs at least one atom, got a structure with none")

@@ -53,7 +53,7 @@ class StabilizeResult:
         return plain(self.document)
 
     def plot(self, path: str | Path) -> None:
-        """Draw survival gained against force error paid, and lifetimes of test starts, into a PNG file."""
+        """Draw survival gained against force error paid, and lifetimes of test starts: PNG, PDF or SVG."""
         save_figure(plot_stabilize(self.document), path)
 
 
@@ -91,6 +91,8 @@ def stabilize(
 
     Raises
     ------
+    ArgumentError
+        for ``resume`` together with ``overwrite``
     ConfigurationError
         entries of the TOML file that cannot be, a line for each
     MLIPError

@@ -89,6 +89,8 @@ def train(
 
     Raises
     ------
+    ArgumentError
+        for ``resume`` together with ``overwrite``
     DataError
         for anything wrong with the configuration or the data; for a run of other ones in the output folder
         without ``overwrite``, and for none with ``resume``

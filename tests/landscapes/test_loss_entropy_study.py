@@ -1,5 +1,6 @@
 """The registered study of loss entropy: its models, what is left out, and verdicts from invented numbers."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -178,3 +179,31 @@ def test_a_model_that_has_everything_is_not_trained_again(study, monkeypatch):
     assert measures.measured(pet, dict(complete), refuse, late=True) == complete
     with pytest.raises(AssertionError, match="was trained"):
         measures.measured(snnp, dict(complete), refuse, late=True)
+
+
+def test_the_page_has_the_stored_numbers(study):
+    """Of the s-NNPs: each verdict and each predictor that the page names."""
+    _, tables = study
+    import loss_entropy
+
+    results = loss_entropy.read_results(loss_entropy.RESULTS)
+    chosen = [recipe for recipe in loss_entropy.models.recipes() if recipe.family == "snnp"]
+    stored = [row for row in tables.text(results, chosen).splitlines() if row.startswith("|")]
+    page = (BENCHMARKS.parent / "docs" / "loss_entropy_study.md").read_text(encoding="utf-8")
+    found = [row for row in page.partition("## What was found")[2].splitlines() if row.startswith("| ")]
+    numbers = {name_of(row): numbers_of(row) for row in stored}
+    compared = [row for row in found if numbers_of(row)]
+    for row in compared:
+        name = max((known for known in numbers if name_of(row).startswith(known)), key=len)
+        assert numbers_of(row) == numbers[name], row
+    assert len(compared) == 13
+
+
+def name_of(row: str) -> str:
+    """Of a verdict its letter."""
+    name = row.split("|")[1].strip()
+    return name[:3] if name.startswith("(") else name
+
+
+def numbers_of(row: str) -> list[str]:
+    return re.findall(r"[+-]\d\.\d\d", row.split("|", 2)[2].replace("−", "-"))
