@@ -1,4 +1,6 @@
-"""NequIP and Allegro models (checkpoints of nequip >= 0.15, packages of nequip >= 0.10) as modules of the contract, in our own form of the networks.
+"""NequIP and Allegro models as modules of the contract, in our own form of the networks.
+
+Checkpoints are those of nequip >= 0.15, packages those of nequip >= 0.10.
 
 Only weights and constants of a checkpoint are carried over, so the exported file embeds no code of the peer.
 Per-type shifts become reference energies, which are added in float64 outside; scales stay inside.
@@ -308,7 +310,8 @@ def _check_recorded(path: Path, version: str | None) -> None:
         if not is_package and _numbers(OLDEST_PACKAGE) <= _numbers(version) < _numbers(oldest):
             remedy = "make a package of it with that version (`nequip-package build`)"
         raise AdapterError(
-            f"`{path}` was written by nequip {version}; expected at least {oldest} and below {NEWEST}; {remedy}"
+            f"`{path}` was written by nequip {version}; expected at least {oldest} and below {NEWEST}; "
+            f"{remedy}"
         )
 
 
