@@ -10,6 +10,7 @@ import click
 from .. import __version__
 from ..errors import ArgumentError, BuildError, ConfigurationError, MLIPError, ModelFileError
 from . import options
+from .command import INTERRUPTED, Command
 from .models.check import check
 from .models.design import design
 from .models.evaluate import evaluate
@@ -35,11 +36,16 @@ from .wording import in_options
 class Commands(click.Group):
     """Translates errors the user can fix into one line and an exit status; others keep their traceback."""
 
+    command_class = Command
+
     def invoke(self, context: click.Context) -> Any:
         """Run the command that is named."""
         typed = tuple(context.args)  # which click empties
         try:
             return super().invoke(context)
+        except KeyboardInterrupt:  # before the command has begun: its own are said by it
+            click.echo("interrupted: nothing was begun", err=True)
+            sys.exit(INTERRUPTED)
         except BrokenPipeError:
             raise  # the reader of our output has left; click ends quietly
         except click.NoSuchOption as error:

@@ -134,7 +134,11 @@ def test_an_interrupted_command_goes_on_with_the_same_numbers(command, after, he
     every = watched.taken()
     after = min(after, len(every))
     watched.until = after
-    assert invoke(command, "ended").exit_code == 1
+    ended = invoke(command, "ended")
+    assert (
+        ended.exit_code == 130
+        and "interrupted: the same command goes on with what is finished, in ended" in ended.stderr
+    )
     first = watched.taken()
     assert first == every[:after] and f"{command}.parts.json" in names_in(here / "ended")
     option, before, now = OTHERS[command]
@@ -151,7 +155,7 @@ def test_an_interrupted_command_goes_on_with_the_same_numbers(command, after, he
 def test_parts_of_other_settings_are_replaced_with_overwrite(here, monkeypatch):
     watched = Watched(monkeypatch)
     watched.until = 5
-    assert invoke("elastic", "out").exit_code == 1
+    assert invoke("elastic", "out").exit_code == 130
     watched.taken()
     assert invoke("elastic", "out", "--strain", "0.01", "--overwrite").exit_code == 0
     assert len(watched.taken()) == 1 + 6 * 2
@@ -162,7 +166,7 @@ def test_parts_of_another_version_are_refused(here, monkeypatch):
     """As by relax and validate."""
     watched = Watched(monkeypatch)
     watched.until = 2
-    assert invoke("eos", "out").exit_code == 1
+    assert invoke("eos", "out").exit_code == 130
     original = provenance.versions
     monkeypatch.setattr(provenance, "versions", lambda: original() | {"torch": "9.9"})
     found = invoke("eos", "out")

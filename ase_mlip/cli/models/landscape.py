@@ -9,6 +9,7 @@ import click
 
 from ...progress.bars import bar
 from .. import options as shared
+from ..command import Command
 from ..common import refuse_options
 from ..options import COUNT, FILE, POSITIVE
 from ..results import refuse_other_results
@@ -19,7 +20,7 @@ COMPARISON = "comparison.json"
 OF_COMPARE = ("model", "files", "comparing", "others", "control", "output", "plot", "overwrite", "as_json")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", metavar="MODEL")
 @click.argument("files", nargs=-1, type=FILE)
 @click.option(

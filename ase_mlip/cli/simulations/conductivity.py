@@ -9,11 +9,12 @@ import click
 from ...progress.bars import bar
 from ...voigt import NAMES, PAIRS
 from .. import options
+from ..command import Command
 from ..options import COUNT, POSITIVE
 from .crystal_run import CrystalRun, crystal_options, describe_cell
 
 
-@click.command()
+@click.command(cls=Command)
 @options.supercell
 @click.option("--phonon-supercell", type=COUNT, nargs=3, metavar="A B C",
               help="Repeat the cell this many times for second-order force constants. By default it is "

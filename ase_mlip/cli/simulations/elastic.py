@@ -7,11 +7,12 @@ from click.core import ParameterSource
 
 from ...progress.bars import bar
 from ...voigt import NAMES
+from ..command import Command
 from ..options import POSITIVE, Finite
 from .crystal_run import CrystalRun, crystal_options, describe_cell
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--strain", default=0.005, show_default=True, type=Finite(0.0, 0.1, True, True),
               help="Strain each component by at most this much.")  # fmt: skip
 @click.option("--strains", default=4, show_default=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ...progress.bars import bar
+from ..command import Command
 from ..options import POSITIVE, Finite
 from .crystal_run import CrystalRun, crystal_options, describe_cell
 
@@ -17,7 +18,7 @@ _SHAPES = {
 }
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--volume-change", default=0.06, show_default=True, type=Finite(0.0, 0.9, True, True),
               help="Change the volume by at most this fraction in either direction.")  # fmt: skip
 @click.option("--volumes", default=9, show_default=True, type=click.IntRange(min=5),

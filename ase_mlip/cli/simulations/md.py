@@ -10,6 +10,7 @@ import click
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import (
     check_known,
     choose_averaging,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ...stability.result import StabilityResult
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structure", type=FILE)
 @options.temperature

@@ -12,6 +12,7 @@ import click
 from ...folder_lock import locked
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import (
     choose_averaging,
     make_calculator,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from phonopy import Phonopy
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @options.output_folder

@@ -12,6 +12,7 @@ import click
 
 from ...progress.bars import bar
 from .. import options as shared
+from ..command import Command
 from ..common import (
     choose_averaging,
     make_calculator,
@@ -39,7 +40,7 @@ AVERAGING = "--symmetrize octahedral or icosahedral, or crystal where it is know
 OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @click.option("--fmax", default=0.01, show_default=True, type=POSITIVE,

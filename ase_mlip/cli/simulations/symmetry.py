@@ -10,6 +10,7 @@ import click
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import check_known, choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, FILE, averaging_arguments
 from ..results import Results, output_options
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ...rotations.averaging import Averaging
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @options.schemes
