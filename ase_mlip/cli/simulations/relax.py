@@ -80,8 +80,8 @@ def relax(
     Every frame of STRUCTURES is relaxed. FOLDER gets relaxed.extxyz, relax.json and trajectories, and with
     --plot a picture of each. The same command continues there where it was ended: converged structures are
     skipped; an interrupted or unconverged one goes on from the last frame of its trajectory, for at most
-    --steps more steps; failed ones start anew. A structure that fails is reported, and the others go on. The
-    exit status is 1 if any of them failed or did not converge.
+    --steps more steps; failed ones start anew. Structures of other names are added. A structure that fails is
+    reported, and the others go on. The exit status is 1 if any of them failed or did not converge.
     """
     if options["smax"] is not None and cell == "none":
         raise click.BadParameter(
@@ -112,10 +112,12 @@ def relax(
     path = None if results.folder is None else results.folder / RELAXED
     run = _Run(Store(path, results.settings, results.overwrite), results, options)
     short = digest(results.settings)
+    keys = {name: key_of(name, atoms, short) for name, atoms in found.items()}
+    run.store.claim(keys)
     try:
         with bar("structure") as progress:
             for done, (name, atoms) in enumerate(found.items()):
-                run.do(name, atoms, key_of(name, atoms, short), calculator)
+                run.do(name, atoms, keys[name], calculator)
                 progress(done + 1, len(found), "")
     finally:
         run.store.flush()
@@ -153,7 +155,7 @@ class _Run:
         if frame is not None and frame.info["converged"]:
             self.rows.append({**to_row(frame, name), "status": "done before"})
             if self.results.plot and not (self.results.folder / f"{name}.png").exists():
-                text = "was done before, without a picture; --overwrite relaxes it again"
+                text = "was done before, without a picture; in another folder it is relaxed again"
                 click.echo(f"{name}: {text}", err=True)
             return
         path = self._trajectory(name, key)
@@ -181,10 +183,10 @@ class _Run:
 
     def earlier(self) -> list[dict]:
         """Rows of structures that earlier calls left in the file, and this one was not asked for."""
-        from ...relaxation.store import to_row
+        from ...relaxation.store import name_of, to_row
 
         asked = {row["name"] for row in self.rows}
-        others = {str(frame.info["name"]): frame for frame in self.store.frames.values()}
+        others = {name_of(frame): frame for frame in self.store.frames.values()}
         rows = [to_row(frame, name) for name, frame in others.items() if name not in asked]
         return [{**row, "status": "done before" if row["converged"] else "not converged"} for row in rows]
 
