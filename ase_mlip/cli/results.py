@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # of options that change no number of a result, and of arguments of which the content counts
 _NOT_IN_RESULTS = {"model", "structure", "structures", "output", "plot", "overwrite", "json", "device"}
-_BEGUN = "begun"  # a part that says that there are others, in another file
+BEGUN = "begun"  # a part that says that there are others, in another file
 _ENDINGS = (".json", ".extxyz", ".xyz", ".png", ".pdf", ".svg")
 
 
@@ -104,10 +104,13 @@ class Results:
     def __enter__(self) -> Results:
         return self
 
-    def __exit__(self, *_) -> None:
-        """Keep the finished parts, unless the results were written."""
-        if self.parts is not None:
-            self.parts.write()
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        """Keep the finished parts, unless the results were written, or an error came before all of them."""
+        if self.parts is None:
+            return
+        if kind is not None and issubclass(kind, Exception) and self.parts.found.keys() == {BEGUN}:
+            self.parts.remove()
+        self.parts.write()
 
     def keep(self, atoms: Atoms) -> None:
         """Write a structure to ``FOLDER/NAME.extxyz``."""
@@ -176,12 +179,12 @@ def forces_of(parts: Parts, forces: Path | None) -> Iterator[None]:
     ------
     None
     """
-    parts.keep(_BEGUN, True)
+    parts.keep(BEGUN, True)
     parts.write()
     try:
         yield
     finally:
-        if forces is not None and not forces.exists() and parts.found.keys() == {_BEGUN}:
+        if forces is not None and not forces.exists() and parts.found.keys() == {BEGUN}:
             parts.remove()
 
 
