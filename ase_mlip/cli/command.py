@@ -42,8 +42,11 @@ class Command(click.Command):
         every, parameters = _EveryValue(parser.make_parser(context)), self.get_params(context)
         for parameter in parameters:
             parameter.add_to_parser(every, context)  # type: ignore[arg-type]
-        given, _, _ = every.parser.parse_args(list(arguments))
         known = [parameter for parameter in parameters if isinstance(parameter, click.Option)]
+        try:
+            given, _, _ = every.parser.parse_args(list(arguments))
+        except click.BadOptionUsage as error:
+            raise _too_few(known, error, context) from None
         asked = [option for option in known if option.name in given]
         if any(option.is_eager for option in asked):
             return  # --help, whatever else there is
@@ -51,6 +54,18 @@ class Command(click.Command):
         for option in asked:
             if not option.multiple:
                 _refuse(option, given[option.name], spellings, context)
+
+
+def _too_few(
+    known: list[click.Option], error: click.BadOptionUsage, context: click.Context
+) -> click.UsageError:
+    """Of an option that takes several values, which; of others the error as it is."""
+    option = next((option for option in known if error.option_name in option.opts), None)
+    if option is None or option.nargs < 2:
+        return error
+    name = max(option.opts, key=len)
+    text = f"expected {option.nargs} values: {option.make_metavar(context)}"
+    return click.BadParameter(text, context, param_hint=name)
 
 
 class _EveryValue:

@@ -1,4 +1,7 @@
-"""What every command does alike: options that are given twice, and Ctrl-C."""
+"""What every command does alike: options that are given twice or wrongly, and Ctrl-C.
+
+It also tests `values`.
+"""
 
 import os
 import signal
@@ -87,6 +90,40 @@ def test_what_may_be_repeated_is(line):
 def test_help_is_given_whatever_else():
     found = invoke("relax --fmax 1 --fmax 2 --help")
     assert found.exit_code == 0 and "Usage" in found.stdout
+
+
+# ---- what tired users type ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("relax m s --fmax 0,01", "Invalid value for '--fmax': expected a number, got '0,01'; write 0.01"),
+        (
+            "md m s --temperature 300K",
+            "Invalid value for '--temperature': expected a number, got '300K'; the unit",
+        ),
+        (
+            "md m s --time 1ps",
+            "'--time': expected a number, got '1ps'; the unit is in the help: leave it out",
+        ),
+        ("md m s --replicas two", "'--replicas': expected a whole number, got 'two'"),
+        ("md m s --replicas 2.5", "'--replicas': expected a whole number, got '2.5'"),
+        ("elastic m s --strains x", "'--strains': expected a whole number, got 'x'"),
+        ("phonons m s --supercell 2", "--supercell: expected 3 values: A B C"),
+        ("phonons m s --supercell 2x2x2", "--supercell: expected 3 values: A B C"),
+        ("md m s --repeat 2", "--repeat: expected 3 values: A B C"),
+        ("relax m s --fmax", "Option '--fmax' requires an argument."),
+        ("relax m s -fmax 0.01", "No such option: -fmax; long options have two dashes: --fmax"),
+        ("relax m s -o taken", "'-o' / '--output': expected a folder, got the file `taken`"),
+        ("design s --pick 1 -o taken", "-o: expected a folder, got the file `taken`"),
+    ],
+)
+def test_a_slip_of_the_pen_is_answered_with_what_to_write(line, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("mine")
+    found = invoke(line)
+    assert found.exit_code == 2 and text in " ".join(found.stderr.split()), found.output
 
 
 # ---- Ctrl-C ------------------------------------------------------------------------------------------------

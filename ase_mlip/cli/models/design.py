@@ -120,7 +120,9 @@ def design(
     if calibration:
         raise click.UsageError("--calibration goes with --attach.")
     if output is not None and output.is_file():
-        raise click.BadParameter(f"Directory '{output}' is a file.", param_hint="-o")
+        raise click.BadParameter(
+            f"expected a folder, got the file `{output}`; choose another name", param_hint="-o"
+        )
     from ...optimal_design.settings import WHEN_NOT_D, parse_sigma
 
     if options["criterion"] == "d":

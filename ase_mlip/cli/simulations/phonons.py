@@ -148,8 +148,9 @@ def _claim(folder: Path, settings: dict, overwrite: bool) -> Parts:
     """Refuse results and forces of other settings, before the work, and those of which none are known."""
     if not overwrite:
         refuse_other_results(folder / RESULT, settings)
-    parts = finished_parts(folder / "phonons.parts.json", settings, overwrite)
     forces = folder / FORCES
+    # without forces, a killed run has left nothing that could be lost
+    parts = finished_parts(folder / "phonons.parts.json", settings, overwrite or not forces.exists())
     if not overwrite and not parts.before and forces.exists() and not (folder / RESULT).exists():
         from ...provenance import other_results
 

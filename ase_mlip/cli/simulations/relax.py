@@ -22,6 +22,7 @@ from ..common import (
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
 from ..results import Results, output_options, run_settings
+from ..values import Whole
 from ..wording import in_options
 from .crystal_run import warnings_as_lines
 
@@ -50,7 +51,7 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
     "--smax", type=POSITIVE, help="Relax until no component of the stress is larger than this, in eV/Å^3."
 )
 @click.option(
-    "--steps", default=500, show_default=True, type=click.IntRange(min=0), help="Stop after this many steps."
+    "--steps", default=500, show_default=True, type=Whole(min=0), help="Stop after this many steps."
 )
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True,
               help="Use this optimiser of ASE.")  # fmt: skip

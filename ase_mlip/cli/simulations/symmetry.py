@@ -14,6 +14,7 @@ from ..command import Command
 from ..common import check_known, choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, FILE, averaging_arguments
 from ..results import Results, output_options
+from ..values import Whole
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @options.tolerance
 @options.crystal
 @options.symprec
-@click.option("--orientations", default=100, show_default=True, type=click.IntRange(min=2),
+@click.option("--orientations", default=100, show_default=True, type=Whole(min=2),
               help="Rotate the structure this many times, at random.")  # fmt: skip
 @options.device
 @options.dtype

@@ -109,22 +109,6 @@ def test_another_structure_of_the_same_name_is_refused_before_anything_is_lost(s
     assert [row["status"] for row in again] == ["done before"] * 3
 
 
-@pytest.mark.parametrize("name", ["007", "1e3", "T", "a b", "x'y"])
-def test_a_name_that_looks_like_a_number_is_known_again(name, sw_path, crystals, tmp_path):
-    """The file's format reads such a word as something else."""
-    command = (sw_path, tmp_path / f"{name}.extxyz", "--steps", 1, "-o", tmp_path / "out", "--json")
-    atoms = read(crystals[1])
-    write(tmp_path / f"{name}.extxyz", atoms)
-    invoke(*command)
-    atoms.positions[0, 0] += 0.01
-    write(tmp_path / f"{name}.extxyz", atoms)
-    refused = invoke(*command)
-    assert refused.exit_code == 1 and f"another structure of the name {name!r};" in refused.stderr
-    invoke(sw_path, crystals[1], "--steps", 1, "-o", tmp_path / "out")
-    document = json.loads((tmp_path / "out" / "relax.json").read_text())
-    assert [row["name"] for row in document["structures"]] == ["one", name]
-
-
 def test_a_call_for_one_structure_keeps_the_others_in_the_document(sw_path, done):
     """As it keeps them in the file of structures; the table is of what was asked for."""
     (done / "out" / "one.png").unlink()
