@@ -176,8 +176,10 @@ overwrite = click.option("--overwrite", is_flag=True,
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print the results as one JSON object, and nothing else, on stdout.")  # fmt: skip
 resume = click.option("--resume", is_flag=True,
-                      help="Only go on with a run: end with an error where the output folder holds "
-                      "none.")  # fmt: skip
+                      help="Only go on with a run: end with an error where the output folder holds none. A "
+                      "finished run is not prolonged: with more epochs it is another run, which can start "
+                      "from its weights (init_from in the TOML file of train, model in that of "
+                      "stabilize).")  # fmt: skip
 quick = click.option("--quick", is_flag=True,
                      help="Take a first, rough look, with coarse settings and short dynamics.")  # fmt: skip
 

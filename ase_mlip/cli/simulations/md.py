@@ -257,10 +257,9 @@ def _drift_line(result: StabilityResult) -> str:
     if result.engine == "lammps" and not result.knows_conserved:
         return "drift               not known: LAMMPS does not account for the heat of this thermostat"
     if not isfinite(result.drift):
-        return (
-            f"{'slope':<19} not known: averages need three examined structures of a replica after "
-            "--equilibration; take a longer --time or a smaller --interval"
-        )
+        remedy = "; take a longer --time or a smaller --interval" if result.stable else ""
+        need = "averages need three examined structures of a replica after --equilibration"
+        return f"{'slope':<19} not known: {need}{remedy}"
     error = f" ± {result.drift_error:.2g}" if result.drift_error == result.drift_error else ""
     label = "drift" if result.shows_drift else "slope"
     why = "" if result.shows_drift else f", no drift: that shows in runs of {SHORTEST_DRIFT:g} ps and more"
