@@ -16,7 +16,16 @@ _GO_ON_IN_NO_FOLDER = {"demo"}  # begins again, whatever its folder holds
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, with what the same command does next, where the command knows more than :class:`Command`."""
+    """Ctrl-C in a command that knows more of what follows than :class:`Command`.
+
+    Parameters
+    ----------
+    follows : str
+        what the same command does next, the end of a sentence
+    """
+
+    def __init__(self, follows: str):
+        super().__init__(follows)
 
 
 class Command(click.Command):

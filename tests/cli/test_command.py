@@ -157,6 +157,15 @@ def test_an_interrupt_is_a_sentence_and_status_130(line, text, tmp_path, monkeyp
     assert found.stderr.startswith(f"interrupted: {text}") and found.stderr.count("\n") == 1
 
 
+def test_an_interrupt_before_a_command_begins_has_status_130_too(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Command, "parse_args", interrupted)
+    found = invoke("doctor")
+    assert (found.exit_code, found.stdout, found.stderr) == (130, "", "interrupted: nothing was begun\n")
+
+
 def test_an_interrupt_of_the_shell_ends_a_command_with_130(tmp_path):
     """A real SIGINT to a process; what was finished is there."""
     atoms = bulk("Si", cubic=True) * (2, 2, 2)
