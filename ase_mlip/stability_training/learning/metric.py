@@ -50,7 +50,7 @@ class ErrorMetric:
     def __init__(self, trainable: Trainable, data: GraphDataset, errors: Mapping[str, float], seed: int = 0):
         if not errors["forces"] > 0.0:
             raise DataError(
-                "`data.validation`: expected forces with an error, by which the length of a step is measured, got "
+                "`data.validation`: expected forces with an error, by which a step is measured, got "
                 "an error of zero; give frames that the model was not labelled by, or set "
                 '`learning.optimizer = "adamw"`'
             )
