@@ -62,6 +62,37 @@ def renamed(**now: str) -> Callable[[Callable[Options, Result]], Callable[Option
     return decorate
 
 
+def withdrawn(**remedies: str) -> Callable[[Callable[Options, Result]], Callable[Options, Result]]:
+    """A decorator for a function that had other options, whose meaning more than one option has now.
+
+    Parameters
+    ----------
+    **remedies : str
+        what to write instead, by the name that there was
+
+    Returns
+    -------
+    Callable
+        the decorator; the function raises TypeError for these names, unless they are given as None
+    """
+
+    def decorate(function: Callable[Options, Result]) -> Callable[Options, Result]:
+        @functools.wraps(function)
+        def called(*arguments: Options.args, **options: Options.kwargs) -> Result:
+            for old in remedies.keys() & options.keys():
+                value = options.pop(old)
+                if value is not None:
+                    raise TypeError(
+                        f"`{function.__name__}` has no argument `{old}` any more, got {value!r}: "
+                        f"{remedies[old]}"
+                    )
+            return function(*arguments, **options)
+
+        return called
+
+    return decorate
+
+
 def structure_with_calculator(
     atoms: Structure, calculator: Potential | None, what: str, dtype: str | None = None
 ) -> Atoms:

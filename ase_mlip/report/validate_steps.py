@@ -200,7 +200,7 @@ def _compared(job: Job, folder: Path, mesh: tuple[int, int, int]) -> tuple[dict,
 def elastic_step(job: Job) -> Found:
     """Elastic constants with relaxed ions, averaged over the crystal's point group."""
     _require_crystal(job)
-    result = elastic_constants(job.start(), symmetrize=job.symmetrize)
+    result = elastic_constants(job.start(), relax_first=False, symmetrize=job.symmetrize)
     numbers = {
         "stable": result.stable,
         "averaging": result.averaging,

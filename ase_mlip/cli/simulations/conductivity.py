@@ -76,6 +76,7 @@ def conductivity(
     with bar("supercell") as progress, run.warned():
         result = thermal_conductivity(
             atoms,
+            relax_first=False,  # it is, if that is asked for
             supercell_matrix=supercell,
             phonon_supercell_matrix=phonon_supercell,
             mesh=mesh,
