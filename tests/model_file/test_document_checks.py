@@ -17,6 +17,7 @@ from toy import PairNetwork, export_toy
 
 from ase_mlip.errors import ModelFileError
 from ase_mlip.model_file import archive, document_checks
+from ase_mlip.model_file.document_checks import is_positive
 from ase_mlip.model_file.model import export_model, find_model, load_model, read_info
 
 SHIPPED = ["pet-si", "snnp-mo"]
@@ -389,3 +390,13 @@ def test_species_without_weights_are_not_exported(tmp_path):
     with pytest.raises(ModelFileError, match="`species` lists Fe, which the weights do not have"):
         export_model(model.module, tmp_path / "b.pt", {**claims, "species": [14, 26]})
     assert not (tmp_path / "b.pt").exists()
+
+
+@pytest.mark.parametrize("value", [1, 2.5, 1e-300, 10**400, np.float32(0.5), np.int64(3)])
+def test_positive_numbers_of_python_and_numpy(value):
+    assert is_positive(value) is True
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.0, True, np.True_, None, "1", [1], float("nan"), float("inf")])
+def test_what_is_no_positive_number(value):
+    assert is_positive(value) is False
