@@ -2,7 +2,7 @@
 
     python benchmarks/stability_training.py            # case 1, third registration; needs ../shared/data
     python benchmarks/stability_training.py snnp-0     # one of snnp-0, snnp-1, snnp-2, pet-0
-    python benchmarks/stability_training.py --water    # case 2, second registration: pet-water
+    python benchmarks/stability_training.py --water    # case 2, third registration: pet-water
     python benchmarks/stability_training.py --registration 1  # an earlier one of case 1, or of --water
     python benchmarks/stability_training.py --stored   # the tables from the stored numbers, without data
 

@@ -29,6 +29,18 @@ TRAINING_FRAMES = 272
 LONG = 20.0  # ps, of the run that the issue of pet-water asks for
 
 
+FIRST_TWO = ('kind = "bond_lengths"', 'kind = "nonbonded_distance"\nof_each_atom = true')
+UNSEEN = ('kind = "unseen_distances"\nrmax = 3.0\nwidth = 0.1',)
+LOCAL = 'estimator = "local"\nradius = 3.0'
+BACKTRACKED = f"error_weight = 10.0\nlearning_rate = 1e-4\npatience = 10\nbatch_size = 2\n{EARLIER}"
+TRUST_REGION = (
+    'optimizer = "trust_region"\nlearning_rate = 0.1\nerror_weight = 0.0\nsteps = 1\n'
+    "min_sample_fraction = 0.5\npatience = 10\nmax_force_error_increase = 0.15\n"
+    "max_energy_error_increase = 0.5\nepoch_share = 0.25"
+)
+TEST_STARTS = {"test": slice(0, 4), "test_2": slice(4, 8)}  # of the eight
+
+
 @dataclass(frozen=True)
 class Registration:
     """What a registration of case 2 says.
@@ -40,6 +52,11 @@ class Registration:
     evaluation: of the runs that judge, ps
     every: epochs between these
     epochs: at most
+    record_interval: steps between the records of the runs of an epoch
+    observables: tables, without the reference
+    steps: lines of ``[learning]`` that say how weights move
+    test: name of its test starts in ``TEST_STARTS``
+    plain_epochs: of the control with plain training; 0 for as many as take as long as the healing
     """
 
     prefix: str
@@ -47,32 +64,45 @@ class Registration:
     evaluation: float
     every: int
     epochs: int
+    record_interval: int = 20
+    observables: tuple[str, ...] = FIRST_TWO
+    steps: str = BACKTRACKED
+    test: str = "test"
+    plain_epochs: int = 1
 
     @property
     def tables(self) -> dict[str, Any]:
         """What the TOML file says of temperature, runs and criteria."""
-        replicas = "replicas = 4\nrecord_interval = 20"
+        timestep, replicas = "timestep = 0.5", "replicas = 4\nrecord_interval"
         return {
             "temperature": 300.0,
-            "simulation": f"time = {self.time}\ntimestep = 0.5\n{replicas}",
+            "simulation": f"time = {self.time}\n{timestep}\n{replicas} = {self.record_interval}",
             "criteria": "bond_deviation = 0.5",
-            "evaluation": f"time = {self.evaluation}\n{replicas}\nevery = {self.every}",
+            "evaluation": f"time = {self.evaluation}\n{replicas} = 20\nevery = {self.every}",
         }
 
     @property
     def learning(self) -> str:
         """What it says of the gradient and its steps."""
-        return (
-            'estimator = "local"\nradius = 3.0\nerror_weight = 10.0\nlearning_rate = 1e-4\n'
-            f"epochs = {self.epochs}\npatience = 10\nbatch_size = 2\n{EARLIER}"
-        )
+        return f"{LOCAL}\nepochs = {self.epochs}\n{self.steps}"
 
 
 REGISTRATIONS = {
     1: Registration("", time=0.1, evaluation=1.0, every=10, epochs=20),
     2: Registration("second ", time=1.0, evaluation=2.0, every=4, epochs=4),
+    3: Registration(
+        "third ",
+        time=1.0,
+        evaluation=2.0,
+        every=3,
+        epochs=6,
+        record_interval=4,
+        observables=UNSEEN,
+        steps=TRUST_REGION,
+        test="test_2",
+        plain_epochs=0,
+    ),
 }
-OBSERVABLES = ('kind = "bond_lengths"', 'kind = "nonbonded_distance"\nof_each_atom = true')
 
 
 def water_files(folder: Path) -> Path:
@@ -101,8 +131,10 @@ def water_files(folder: Path) -> Path:
     write(folder / f"starts_{n}.xyz", [bare(atoms) for atoms in spread(train, 8)])
     write(folder / "validation.xyz", spread(validation, 8))
     write(folder / "starts_validation.xyz", [bare(atoms) for atoms in spread(validation, 8)])
-    write(folder / "test.xyz", spread(test, 20))
-    write(folder / "starts_test.xyz", [bare(atoms) for atoms in spread(test, 8)])
+    write(folder / "starts_long.xyz", [bare(atoms) for atoms in spread(test, 8)])
+    for name, chosen in TEST_STARTS.items():
+        write(folder / f"{name}.xyz", spread(test, 20))
+        write(folder / f"starts_{name}.xyz", [bare(atoms) for atoms in spread(test, 8)[chosen]])
     (folder / "complete").touch()
     return folder
 
@@ -116,37 +148,51 @@ def water(store: Store, model: Path, registration: Registration) -> None:
     """Heal pet-water, with controls; the dear steps come last."""
     case, length = f"{registration.prefix}water", registration.evaluation
     folder = store.work / case.replace(" ", "-")
-    data, n = water_files(store.work / "water" / "data"), TRAINING_FRAMES
-    observables = "\n".join(
-        f'[[observables]]\n{kind}\nreference = "{beside(data, folder)}/reference.xyz"' for kind in OBSERVABLES
-    )
+    data = water_files(store.work / "water" / "data")
     folder.mkdir(parents=True, exist_ok=True)
-    run = folder / "run.toml"
-    files = {"model": beside(model, folder), "data": beside(data, folder), "n": n, "test": "test", "seed": 0}
-    run.write_text(
-        STABILIZE.format(
-            observables=observables, learning=registration.learning, **files, **registration.tables
-        )
-    )
-    document = healed(store, case, run)
-    starts, frames = data / "starts_test.xyz", data / "test.xyz"
-    few = folder / "starts_few.xyz"
-    write(few, read(starts, ":4"))
+    document = healed(store, case, settings_file(folder, model, data, registration))
+    starts, frames = (data / f"{part}{registration.test}.xyz" for part in ("starts_", ""))
     if document["chosen"] is None:
-        store.step(case, "timestep/1", lambda: lived(model, few, 300.0, length))
-    store.step(case, "timestep/2", lambda: lived(model, few, 300.0, length, timestep=0.25))
+        store.step(case, "timestep/1", lambda: lived(model, starts, 300.0, length))
+    store.step(case, "timestep/2", lambda: lived(model, starts, 300.0, length, timestep=0.25))
     store.step(case, "errors before", lambda: errors(model, frames))
     if document["chosen"] is None:
         return
     after = folder / "stable" / "stable.pt"
     store.step(case, "errors after", lambda: errors(after, frames))
-    longer = store.file(
-        case,
-        "plain training",
-        lambda: further(folder, model, data, n, 1, "batch_size = 1\nlearning_rate = 1e-4"),
+    epochs = registration.plain_epochs or as_long(store, case, folder, model, data)
+    longer = store.file(case, "plain training", lambda: plain(folder, model, data, epochs))
+    store.step(case, "plain training lived", lambda: lived(longer, starts, 300.0, length))
+    store.step(case, "plain training errors", lambda: errors(longer, frames))
+    store.step(case, "long run", lambda: long_run(after, data / "starts_long.xyz", data / "reference.xyz"))
+
+
+def settings_file(folder: Path, model: Path, data: Path, registration: Registration) -> Path:
+    """The TOML file of the healing, in its folder."""
+    path, reference = folder / "run.toml", f'reference = "{beside(data, folder)}/reference.xyz"'
+    tables = [f"[[observables]]\n{table}\n{reference}" for table in registration.observables]
+    files = {"model": beside(model, folder), "data": beside(data, folder), "n": TRAINING_FRAMES, "seed": 0}
+    text = STABILIZE.format(
+        observables="\n".join(tables),
+        learning=registration.learning,
+        test=registration.test,
+        **files,
+        **registration.tables,
     )
-    store.step(case, "plain training lived", lambda: lived(longer, few, 300.0, length))
-    store.step(case, "long run", lambda: long_run(after, starts, data / "reference.xyz"))
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def plain(folder: Path, model: Path, data: Path, epochs: int) -> str:
+    """Plain training from the model's weights."""
+    return further(folder, model, data, TRAINING_FRAMES, epochs, "batch_size = 1\nlearning_rate = 1e-4")
+
+
+def as_long(store: Store, case: str, folder: Path, model: Path, data: Path) -> int:
+    """Epochs of plain training that take about as much processor time as the healing, by what one takes."""
+    store.step(case, "one plain epoch", lambda: plain(folder / "one", model, data, 1))
+    one, healing = (store.document[case][step]["cpu_seconds"] for step in ("one plain epoch", "stabilize"))
+    return max(1, round(healing / one))
 
 
 def long_run(model: Path, starts: Path, reference: Path) -> dict[str, Any]:

@@ -363,7 +363,7 @@ RETIRED = {
     ("relax", "--symmetry"): "`fix` is --keep-space-group, `average` is --symmetrize crystal",
     ("symmetry", "--no-plot"): "nothing is drawn without --plot",
     ("symmetry", "--schemes"): "each scheme is a --symmetrize SCHEME",
-    ("landscape", "--frames"): "a sample of N frames is --sample N",
+    ("landscape", "--sample"): "a sample of N frames is --frames N",
     ("elastic", "--points"): "the number of strains of each component is --strains N",
     ("eos", "--points"): "the number of volumes is --volumes N",
     ("eos", "--strain"): "the relative change of the volume is --volume-change X",

@@ -17,10 +17,11 @@ import click
 OTHER_NAMES = {
     "data": "POOL",
     "family": "--from",
-    "frames": "--sample",
+    "frames": "FILES",
     "model": "--basis",
     "phonon_supercell_matrix": "--phonon-supercell",
     "relax_first": "--relax",
+    "sample": "--frames",
     "reference": "--rdf-frames",
     "structure": "STRUCTURES",
     "supercell_matrix": "--supercell",

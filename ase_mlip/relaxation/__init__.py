@@ -2,5 +2,6 @@
 
 It imports ``calculators``, ``checks``, ``rotations``, ``pictures`` (late) and the modules
 beside the packages.
-Public: ``relax.relax``, ``result.RelaxResult``, ``force_noise.ForceNoise``.
+Public: ``relax.relax``, ``result.RelaxResult``, ``force_noise.ForceNoise``. What the command prints is in
+``table``.
 """

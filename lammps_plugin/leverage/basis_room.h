@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 namespace mlip {
 
@@ -25,9 +26,13 @@ template <typename T> struct BasisRoom {
     Numbers<T> sums;                 // [K]
     Numbers<T> f;                    // [M, lanes]
     Numbers<T> places;               // [angles] places on the pieces
-    Numbers<Integer> pieces;         // [angles] bytes to where these have their moments
+    Numbers<Integer> pieces;         // [angles] their numbers, in float times a piece's numbers of moments
+    Numbers<Integer> own, others;    // [angles] where the f of their two neighbours begin
+    std::vector<int32_t> sorted;     // [pieces, stride] numbers of the angles of each piece
+    std::vector<int64_t> ends;       // [pieces] where these end; between centres where they begin
     Numbers<T> moments;              // [cases, pieces, 4, lanes] sums of f f u^p; zero between centres
     int64_t entries = 0, angles = 0; // M
+    int64_t stride = 0;
 
     void make_room(const ase_mlip::snnp::training::Tables& tables, int64_t wanted) {
         if (wanted <= entries) {
@@ -43,6 +48,8 @@ template <typename T> struct BasisRoom {
         angles = std::max(kAngles, entries);
         places.resize(angles + more);
         pieces.resize(angles + more);
+        own.resize(angles + more);
+        others.resize(angles + more);
         int64_t width = 0, size = 0;
         for (int k = 0; k < 2; ++k) {
             const auto& bank = tables.banks[k];
@@ -53,6 +60,12 @@ template <typename T> struct BasisRoom {
         sums.resize(size + lanes);
         const auto& g = tables.banks[3];
         moments.resize(g.cases * g.size * 4 * lanes);
+        stride = angles + 32; // not 512 numbers, with which all pieces would share one place in the cache
+        sorted.resize(g.size * stride);
+        ends.resize(g.size);
+        for (int64_t piece = 0; piece < g.size; ++piece) {
+            ends[piece] = piece * stride;
+        }
     }
 };
 

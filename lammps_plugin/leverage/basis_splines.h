@@ -2,6 +2,7 @@
 // What basis_sums.h needs of the banks of an s-NNP for every centre, in float or double.
 
 #include "../../csrc/simd/aligned.h"
+#include "../../csrc/simd/vectors.h"
 #include "../../csrc/snnp/basis.h"
 
 #include <cstdint>
@@ -17,6 +18,20 @@ template <typename T> struct BasisSplines {
 
     struct Knots {
         T origin, inverse, last; // the first one, 1 over their distance, the number of the last piece
+
+        /// The pieces of arguments x, and the places on them: between 0 and 1 if x is between the knots.
+        template <typename Wide, typename Integers>
+        ASE_MLIP_ALWAYS_INLINE Wide find(Wide x, Integers& piece) const {
+            return split((x - origin) * inverse, piece);
+        }
+        /// As `find`, with the number of pieces from the first knot to the argument.
+        template <typename Wide, typename Integers>
+        ASE_MLIP_ALWAYS_INLINE Wide split(Wide place, Integers& piece) const {
+            const Wide zero = {}, top = zero + last;
+            const Wide above = place > zero ? place : zero; // also where it is not a number
+            const Wide inside = above > top ? top : above;
+            return place - ase_mlip::simd::whole(inside, piece);
+        }
     };
     std::vector<Knots> knots[4]; // of the cases of phi, rho, f and g
     Numbers<T> f;                // the polynomials of its pieces, [cases, pieces, blocks, 4, lanes]

@@ -5,6 +5,7 @@
 // A cubic B-spline on a piece between two knots is a polynomial of the place u on it, so that sums over
 // angles need the moments sum f u^p, p = 0 to 3, of each piece alone; B-splines follow from these.
 
+#include "basis_angles.h"
 #include "basis_layout.h"
 #include "basis_room.h"
 #include "basis_splines.h"
@@ -69,14 +70,6 @@ template <typename T, int W> struct BasisSumsBy {
         store(to, load<Vector>(to) + values);
     }
 
-    /// The piece of arguments x, and the place on it: between 0 and 1 if x is between the knots.
-    static ASE_MLIP_ALWAYS_INLINE Wide find(const Knots& knots, Wide x, Integers& piece) {
-        const Wide zero = {}, place = (x - knots.origin) * knots.inverse;
-        const Wide above = place > zero ? place : zero; // also where it is not a number
-        const Wide last = zero + knots.last, inside = above > last ? last : above;
-        return place - ase_mlip::simd::whole(inside, piece);
-    }
-
     // ---- lengths
 
     /// The pieces of lengths, the places on them, and how far beyond the knots they are, where splines go on
@@ -87,7 +80,7 @@ template <typename T, int W> struct BasisSumsBy {
         Integer* const firsts = room.firsts.data();
         for (int64_t k = begin; k < end; k += kWide) {
             Integers piece;
-            const Wide t = find(knots, load<Wide>(lengths + k), piece), zero = {}, one = zero + T(1);
+            const Wide t = knots.find(load<Wide>(lengths + k), piece), zero = {}, one = zero + T(1);
             const Wide u = t > zero ? (t > one ? one : t) : zero;
             store(at + k, u);
             store(beyond + k, t - u);
@@ -229,8 +222,8 @@ template <typename T, int W> struct BasisSumsBy {
 
     /// The moments of all angles, for one block of filters.
     ASE_MLIP_ALWAYS_INLINE void angles(int64_t type, const Arrangement& neighbours) const {
-        const Angles all{splines.knots[3][0], neighbours.x,       neighbours.y,       neighbours.z,
-                         room.f.data(),       room.places.data(), room.pieces.data(), room.angles};
+        const BasisAngles<T, W> all{splines.knots[3][0], pieces(),     neighbours.x,
+                                    neighbours.y,        neighbours.z, room};
         const std::vector<Group>& groups = neighbours.groups;
         for (size_t a = 0; a < groups.size(); ++a) {
             for (size_t b = a; b < groups.size(); ++b) {
@@ -239,75 +232,6 @@ template <typename T, int W> struct BasisSumsBy {
             }
         }
     }
-
-    /// Angles in rows, which are a neighbour with others that lie one after another. All of it is held here
-    /// by value: rows are short, so that what comes before their loops counts.
-    struct Angles {
-        Knots knots;
-        const T *x, *y, *z, *f;
-        T* places;
-        Integer* pieces;
-        int64_t most; // found together
-
-        /// Of each of a group with all of another, or with those before it in its own. Rows of angles are
-        /// found together, and then added: numbers that were stored as a vector just before would be late.
-        ASE_MLIP_ALWAYS_INLINE void between(const Group& group, const Group& others, T* moments) const {
-            const int64_t more = group.type == others.type ? 1 : 0; // of a row than of the one before
-            const int64_t first = others.begin, end = group.near_end;
-            int64_t length = more == 1 ? 0 : others.near_end - first, next = group.begin;
-            while (next < end) {
-                const int64_t begin = next, shortest = length;
-                for (int64_t found = 0; next < end && found + length <= most; ++next) {
-                    find_row(next, first, length, found);
-                    found += length;
-                    length += more;
-                }
-                int64_t number = 0, own_length = shortest;
-                for (int64_t j = begin; j < next; ++j) {
-                    add_row(j, first, own_length, number, moments);
-                    number += own_length;
-                    own_length += more;
-                }
-            }
-        }
-
-        /// The pieces of the angles of a neighbour with `length` others and the places on them, from number
-        /// `begin` on.
-        ASE_MLIP_ALWAYS_INLINE void find_row(int64_t j, int64_t first, int64_t length, int64_t begin) const {
-            const T own_x = x[j], own_y = y[j], own_z = z[j];
-            for (int64_t k = 0; k < length; k += kWide) {
-                const T *const other_x = x + first + k, *const other_y = y + first + k,
-                               *const other_z = z + first + k;
-                Integers piece;
-                const Wide cosine =
-                    own_x * load<Wide>(other_x) + own_y * load<Wide>(other_y) + own_z * load<Wide>(other_z);
-                store(places + begin + k, find(knots, cosine, piece));
-                piece *= Integer(4 * L * sizeof(T));
-                std::memcpy(pieces + begin + k, &piece, sizeof piece);
-            }
-        }
-
-        ASE_MLIP_ALWAYS_INLINE void add_row(int64_t j, int64_t first, int64_t length, int64_t begin,
-                                            T* moments) const {
-            V own[L / kPart];
-            for (int64_t part = 0; part < L / kPart; ++part) {
-                own[part] = load<V>(f + j * L + part * kPart);
-            }
-            for (int64_t k = 0; k < length; ++k) {
-                T* to = reinterpret_cast<T*>(reinterpret_cast<char*>(moments) + pieces[begin + k]);
-                const T *other = f + (first + k) * L, u = places[begin + k];
-                for (int64_t part = 0; part < L / kPart; ++part) {
-                    const V product = own[part] * load<V>(other + part * kPart);
-                    const V once = product * u, twice = once * u;
-                    add(to, product);
-                    add(to + L, once);
-                    add(to + 2 * L, twice);
-                    add(to + 3 * L, twice * u);
-                    to += kPart;
-                }
-            }
-        }
-    };
 
     /// From moments to columns: a B-spline has its last piece where its number is.
     ASE_MLIP_ALWAYS_INLINE void put_moments(int64_t type, int64_t block, T* to) const {

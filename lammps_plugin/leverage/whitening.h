@@ -83,17 +83,18 @@ template <typename T> struct WhiteSquares {
         for (int64_t atom = 0; atom < atoms; atom += kAtoms) {
             lone(phi + atom * width, squares + atom * kLanes);
         }
-        const T* panel = whitening.panels.data();
-        for (int64_t begin = Whitening<T>::first(count); begin < count; begin += kRows) {
-            for (int64_t row = 0; row < kRows; row += 2 * L) {
-                const int64_t half = std::max<int64_t>(begin + row + L, 0),
-                              length = std::max<int64_t>(begin + row + 2 * L, 0);
-                for (int64_t atom = 0; atom < atoms; atom += together) {
+        // The numbers of a few atoms stay in the first cache, while the panels, which are larger, pass by.
+        for (int64_t atom = 0; atom < atoms; atom += together) {
+            const T* panel = whitening.panels.data();
+            for (int64_t begin = Whitening<T>::first(count); begin < count; begin += kRows) {
+                for (int64_t row = 0; row < kRows; row += 2 * L) {
+                    const int64_t half = std::max<int64_t>(begin + row + L, 0),
+                                  length = std::max<int64_t>(begin + row + 2 * L, 0);
                     product<together, W>(panel + row, half, length, phi + atom * width,
                                          squares + atom * kLanes);
                 }
+                panel += (begin + kRows) * kRows;
             }
-            panel += (begin + kRows) * kRows;
         }
     }
 

@@ -209,7 +209,7 @@ def test_a_model_without_weights_is_refused(frames, tmp_path):
 def test_the_command_writes_document_and_picture(model, frames, tmp_path):
     write(tmp_path / "train.xyz", frames)
     arguments = ["landscape", str(model.path), str(tmp_path / "train.xyz"), "--lines", "2", "--points", "5"]
-    arguments += ["--span", "0.1", "--sample", "4", "--plane", "--plot", "-o", str(tmp_path / "out")]
+    arguments += ["--span", "0.1", "--frames", "4", "--plane", "--plot", "-o", str(tmp_path / "out")]
     run = CliRunner().invoke(main, arguments)
     assert run.exit_code == 0, run.output
     assert "S = 0.2 S_E + 0.8 S_F" in run.stdout

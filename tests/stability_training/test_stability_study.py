@@ -111,7 +111,7 @@ def test_the_water_files_are_made_of_the_data_in_the_order_of_time(study, tmp_pa
     parts = {path.stem: read(path, ":") for path in folder.glob("*.xyz")}
     assert {name: len(frames) for name, frames in parts.items()} == {
         "train_272": 272, "reference": 68, "starts_272": 8, "validation": 8, "starts_validation": 8,
-        "test": 20, "starts_test": 8,
+        "test": 20, "starts_test": 4, "test_2": 20, "starts_test_2": 4, "starts_long": 8,
     }  # fmt: skip
     for name in ("train_272", "validation", "test"):
         assert all(np.isfinite(atoms.get_forces()).all() for atoms in parts[name])
@@ -179,6 +179,32 @@ def test_the_page_registers_what_the_script_does(study):
     assert "time = 1.0\n" in second.tables["simulation"] and "epochs = 4" in second.learning
     assert "time = 2.0\nreplicas = 4\n" in second.tables["evaluation"]
     assert second.tables["evaluation"].endswith("every = 4")
+    third = water.REGISTRATIONS[3]
+    for words, line in (
+        ("with a length of 0.1 of the errors", "learning_rate = 0.1\n"),
+        (
+            "one step from one simulation, taken back where fewer than half",
+            "steps = 1\nmin_sample_fraction = 0.5",
+        ),
+        ("+15 % for forces, +50 % for energies", "max_energy_error_increase = 0.5"),
+        ("The local estimator with a radius of 3 Å", 'estimator = "local"\nradius = 3.0'),
+        ("at most 6 epochs", "epochs = 6\n"),
+    ):
+        assert words.lower() in page.lower() and line in third.learning
+    assert "a record each 2 fs" in page and third.tables["simulation"].endswith("record_interval = 4")
+    assert "0 to 3 Å in bins of 0.1 Å" in page and third.observables == water.UNSEEN
+    assert "The fifth to the eighth of the eight" in page and water.TEST_STARTS[third.test] == slice(4, 8)
+
+
+def test_all_registrations_of_water_are_files_that_can_be_read(study, tmp_path):
+    water = module("water")
+    for number, registration in water.REGISTRATIONS.items():
+        config = read_settings(water.settings_file(tmp_path, tmp_path / "m.pt", tmp_path, registration))
+        assert config.simulation.replicas == config.evaluation.replicas == 4
+        assert config.learning.max_energy_error_increase == (0.5 if number == 3 else 1e9)
+        assert [table.kind for table in config.observables] == (
+            ["unseen_distances"] if number == 3 else ["bond_lengths", "nonbonded_distance"]
+        )
 
 
 def test_all_registrations_are_files_that_can_be_read(study, tmp_path):

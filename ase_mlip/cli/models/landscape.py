@@ -38,7 +38,7 @@ OF_COMPARE = ("model", "files", "comparing", "others", "control", "output", "plo
               help="Draw directions from the normal distribution (gaussian), or as the published tool does "
               "(legacy).")  # fmt: skip
 @click.option("--plane", is_flag=True, help="Also compute the plane of the first two directions.")
-@click.option("--sample", type=click.IntRange(min=2), metavar="N", show_default="all",
+@click.option("--frames", "sample", type=click.IntRange(min=2), metavar="N", show_default="all",
               help="Use a stratified sample of N frames.")  # fmt: skip
 @shared.seed
 @click.option("--predictors", metavar="NAMES", default="",

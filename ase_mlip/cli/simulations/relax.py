@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 CELLS = {"none": False, "full": True, "shape": "shape", "volume": "volume"}
 RELAXED = "relaxed.extxyz"
-SHOWN = "0.01"  # Å, symprec of the space groups in the table
 AVERAGING = "--symmetrize octahedral or icosahedral, or crystal where it is known"
 # Listed here as well, since `--help` must not import relaxation.relax; a test compares them.
 OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
@@ -93,6 +91,7 @@ def relax(
     from ...crystals import refuse_random
     from ...data.frames import named_structures
     from ...relaxation.store import Store, digest, key_of
+    from ...relaxation.table import table
 
     refuse_random(calculator, "relax")
     found = named_structures(structures)
@@ -118,7 +117,7 @@ def relax(
                 progress(done + 1, len(found), "")
     finally:
         run.store.flush()
-    results.show({"structures": run.rows + run.earlier()}, _table(run.rows))
+    results.show({"structures": run.rows + run.earlier()}, table(run.rows))
     if not all(row.get("converged") for row in run.rows):
         sys.exit(1)
 
@@ -202,47 +201,3 @@ class _Run:
     def _draw(self, name: str, result: RelaxResult) -> None:
         if self.results.plot:
             result.plot(self.results.folder / f"{name}.png")
-
-
-def _table(rows: list[dict]) -> str:
-    """One line per structure and a summary."""
-    from ase.units import GPa
-
-    width = max(len("structure"), *(len(row["name"]) for row in rows))
-    columns = [
-        (f"{'structure':<{width}}", lambda row: f"{row['name']:<{width}}"),
-        ("atoms", lambda row: f"{row['atoms']}"),
-        ("steps", lambda row: f"{row['steps']}"),
-        ("    eV/atom", lambda row: f"{row['energy'] / row['atoms']:.6f}"),
-        ("    eV/Å", lambda row: f"{row['fmax']:.1e}"),
-        ("    GPa", lambda row: f"{max(map(abs, row['stress'])) / GPa:.3f}"),
-        (" Å^3/atom", lambda row: f"{row['volume'] / row['atoms']:.4f}"),
-        ("moved, Å", lambda row: f"{row['rmsd']:.4f}"),
-        ("      s", lambda row: f"{row['wall_time']:.1f}"),
-        (f" {'space group':<28}", lambda row: f" {_groups(row):<28}"),
-        ("status", lambda row: row["status"]),
-    ]
-    if any("rmsd_to_reference" in row for row in rows):
-        columns.insert(8, ("to ref., Å", lambda row: f"{row['rmsd_to_reference']:.4f}"))
-    lines = [" ".join(header for header, _ in columns)]
-    lines += [" ".join(f"{_cell(row, cell):>{len(header)}}" for header, cell in columns) for row in rows]
-    failed = sum(row["status"] == "failed" for row in rows)
-    unconverged = sum(row["status"] == "not converged" for row in rows)
-    summary = f"{len(rows) - failed - unconverged} of {len(rows)} converged"
-    summary += f", {unconverged} did not" if unconverged else ""
-    summary += f", {failed} failed" if failed else ""
-    return "\n".join(
-        [*lines, f"{summary}. GPa: the largest component of the stress. Space groups within {SHOWN} Å."]
-    )
-
-
-def _cell(row: dict, cell: Callable[[dict], str]) -> str:
-    try:
-        return cell(row)
-    except KeyError:  # a failed structure has few of them, a molecule no volume
-        return "" if row["status"] == "failed" else "-"
-
-
-def _groups(row: dict) -> str:
-    before, after = row["spacegroup_before"].get(SHOWN), row["spacegroup_after"].get(SHOWN)
-    return (after or "-") if before == after else f"{before or '-'} → {after or '-'}"
