@@ -93,6 +93,44 @@ def withdrawn(**remedies: str) -> Callable[[Callable[Options, Result]], Callable
     return decorate
 
 
+def named_only(places: int, *names: str) -> Callable[[Callable[Options, Result]], Callable[Options, Result]]:
+    """A decorator for a function whose options had places, which it takes for one version more.
+
+    Parameters
+    ----------
+    places : int
+        how many arguments still have one
+    *names : str
+        the options that followed them, in their order
+
+    Returns
+    -------
+    Callable
+        the decorator; the function warns of options without a name (DeprecationWarning)
+    """
+
+    def decorate(function: Callable[Options, Result]) -> Callable[Options, Result]:
+        @functools.wraps(function)
+        def called(*arguments: Options.args, **options: Options.kwargs) -> Result:
+            kept, placed = arguments[:places], arguments[places:]
+            if len(placed) > len(names):
+                return function(*arguments, **options)  # Python says what is too much
+            for name, value in zip(names, placed, strict=False):
+                if name in options:
+                    raise TypeError(f"{function.__name__}() got `{name}` by its place and by its name")
+                options[name] = value
+                warnings.warn(
+                    f"`{name}` of `{function.__name__}` is given by its name now; its place will go",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+            return function(*kept, **options)
+
+        return called
+
+    return decorate
+
+
 def structure_with_calculator(
     atoms: Structure, calculator: Potential | None, what: str, dtype: str | None = None
 ) -> Atoms:
