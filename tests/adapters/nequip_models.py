@@ -111,9 +111,10 @@ BAD = {
     "softplus": {**ALLEGRO, "readout_mlp_nonlinearity": "softplus"},
     "doubled-harmonics": {**FULL, "irreps_edge_sh": "0e+1o+1o"},
     "old": NEQUIP,
+    "older": NEQUIP,
     "new": NEQUIP,
 }
-WRITTEN_BY = {"old": "0.6.2", "new": "1.2.0"}
+WRITTEN_BY = {"old": "0.6.2", "older": "0.14.0", "new": "1.2.0"}
 
 
 def write(name: str, model: dict, folder: Path, train_on=None) -> None:

@@ -1,4 +1,6 @@
-"""NequIP and Allegro models (nequip >= 0.15) as modules of the contract, in our own form of the networks.
+"""NequIP and Allegro models as modules of the contract, in our own form of the networks.
+
+Checkpoints are those of nequip >= 0.15, packages those of nequip >= 0.10.
 
 Only weights and constants of a checkpoint are carried over, so the exported file embeds no code of the peer.
 Per-type shifts become reference energies, which are added in float64 outside; scales stay inside.
@@ -36,6 +38,7 @@ from ..common import (
 from ..recognise import texts_in
 
 OLDEST, NEWEST = "0.15", "0.20"  # of the code that wrote a checkpoint
+OLDEST_PACKAGE = "0.10"  # which brings its code along
 INSTALLED = "0.19"  # oldest that reads them here
 COMMAND = "pip install 'nequip>=0.19,<0.20'"
 ALLEGRO = ("0.8", "0.9")  # of nequip-allegro: at least, below
@@ -298,12 +301,17 @@ def _recorded_versions(path: Path) -> dict:
 def _check_recorded(path: Path, version: str | None) -> None:
     from ..common import _numbers
 
+    is_package = path.name.endswith(PACKAGE)
+    oldest = OLDEST_PACKAGE if is_package else OLDEST
     if version is None:
-        raise AdapterError(f"`{path}` does not say which nequip wrote it; at least {OLDEST} is expected")
-    if not _numbers(OLDEST) <= _numbers(version) < _numbers(NEWEST):
+        raise AdapterError(f"`{path}` does not say which nequip wrote it; at least {oldest} is expected")
+    if not _numbers(oldest) <= _numbers(version) < _numbers(NEWEST):
+        remedy = "write it anew with one of these, or use a matching ase_mlip"
+        if not is_package and _numbers(OLDEST_PACKAGE) <= _numbers(version) < _numbers(oldest):
+            remedy = "make a package of it with that version (`nequip-package build`)"
         raise AdapterError(
-            f"`{path}` was written by nequip {version}; expected at least {OLDEST} and below {NEWEST}; "
-            "write it anew with one of these, or use a matching ase_mlip"
+            f"`{path}` was written by nequip {version}; expected at least {oldest} and below {NEWEST}; "
+            f"{remedy}"
         )
 
 

@@ -121,7 +121,8 @@ def read_perceptron(module: torch.nn.Module, where: str) -> linear.Perceptron:
                 raise AdapterError(
                     f"`{where}` has a bias, which is not supported: it would act beyond the cutoff"
                 )
-            layers.append(linear.Dense(child.weight, child.alpha, "none"))
+            alpha = torch.as_tensor(child.alpha, dtype=getattr(child.alpha, "dtype", torch.float64))
+            layers.append(linear.Dense(child.weight, alpha, "none"))
         else:
             raise AdapterError(f"`{where}` has a layer `{kind}`; supported are {', '.join(MODULES)}")
     return linear.Perceptron(layers)
