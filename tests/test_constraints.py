@@ -53,8 +53,10 @@ def test_relax_keeps_them_also_in_what_it_writes(files, tmp_path):
     # the same positions with other constraints are another structure
     start.set_constraint(FixAtoms([2]))
     write(tmp_path / "POSCAR", start, format="vasp", sort=False)
-    run("relax", model, tmp_path / "POSCAR", *arguments[3:], "-o", tmp_path / "out")
-    last = read(tmp_path / "out" / "relaxed.extxyz", index=-1)
+    again = ("relax", model, tmp_path / "POSCAR", *arguments[3:], "-o", tmp_path / "out")
+    assert "another structure of the name 'POSCAR'" in run(*again, code=1).output
+    run(*again, "--overwrite")
+    (last,) = read(tmp_path / "out" / "relaxed.extxyz", index=":")
     assert last.constraints[0].index.tolist() == [2]
     assert last.positions[2] == pytest.approx(start.positions[2], abs=1e-7)
 

@@ -8,7 +8,6 @@ compares all commands, and the keywords of the functions that they call.
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,28 +16,7 @@ from typing import Any
 
 import click
 
-
-class Finite(click.FloatRange):
-    """A range of numbers that holds neither infinity nor NaN, which no comparison would refuse."""
-
-    def convert(self, value, param, context):
-        """The number, unless it is out of range or not finite (click.BadParameter)."""
-        number = super().convert(value, param, context)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, context)
-        return number
-
-
-class Device(click.ParamType):
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether it is there only torch knows."""
-
-    name = "device"
-
-    def convert(self, value, param, context):
-        """The text as it is, unless it can be no device (click.BadParameter)."""
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
-            self.fail(f"expected auto, cpu, cuda or cuda:N, got {value!r}.", param, context)
-        return value
+from .values import Device, Finite, Folder, Whole
 
 
 @dataclass(frozen=True)
@@ -99,9 +77,9 @@ def listed(words: list[str]) -> str:
 POSITIVE = Finite(min=0.0, min_open=True)
 NOT_NEGATIVE = Finite(min=0.0)
 DISPLACEMENT = Finite(0.0, 0.5, min_open=True)  # Å; force constants are derivatives, a bond is two of these
-COUNT = click.IntRange(min=1)
+COUNT = Whole(min=1)
 FILE = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+FOLDER = Folder(path_type=Path, file_okay=False)
 DEFAULT_TOLERANCE = "0.001"  # of MLIPCalculator, which would be imported for --help; a test compares them
 
 # ---- the network ------------------------------------------------------------------------------------------
@@ -198,8 +176,10 @@ overwrite = click.option("--overwrite", is_flag=True,
 as_json = click.option("--json", "as_json", is_flag=True,
                        help="Print the results as one JSON object, and nothing else, on stdout.")  # fmt: skip
 resume = click.option("--resume", is_flag=True,
-                      help="Only go on with a run: end with an error where the output folder holds "
-                      "none.")  # fmt: skip
+                      help="Only go on with a run: end with an error where the output folder holds none. A "
+                      "finished run is not prolonged: with more epochs it is another run, which can start "
+                      "from its weights (init_from in the TOML file of train, model in that of "
+                      "stabilize).")  # fmt: skip
 quick = click.option("--quick", is_flag=True,
                      help="Take a first, rough look, with coarse settings and short dynamics.")  # fmt: skip
 
@@ -274,7 +254,7 @@ picoseconds = click.option(
     "it, validate goes on, up to 20 ps.",
 )  # fmt: skip
 seed = click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0),
+    "--seed", default=0, show_default=True, type=Whole(min=0),
     help="Seed all random numbers with this one; the replicas of md take it and those that follow.",
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The command line. Every command imports what it needs when it runs, so that ``--help`` is immediate."""
 
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 from .. import __version__
 from ..errors import ArgumentError, BuildError, ConfigurationError, MLIPError, ModelFileError
 from . import options
+from .command import INTERRUPTED, Command
 from .models.check import check
 from .models.design import design
 from .models.evaluate import evaluate
@@ -35,15 +37,20 @@ from .wording import in_options
 class Commands(click.Group):
     """Translates errors the user can fix into one line and an exit status; others keep their traceback."""
 
+    command_class = Command
+
     def invoke(self, context: click.Context) -> Any:
         """Run the command that is named."""
         typed = tuple(context.args)  # which click empties
         try:
             return super().invoke(context)
+        except KeyboardInterrupt:  # before the command has begun: its own are said by it
+            click.echo("interrupted: nothing was begun", err=True)
+            sys.exit(INTERRUPTED)
         except BrokenPipeError:
             raise  # the reader of our output has left; click ends quietly
         except click.NoSuchOption as error:
-            raise _explained(error) from None
+            raise _explained(error, typed) from None
         except BuildError as error:
             raise click.ClickException(str(error)) from None  # the compiler's output is worth its lines
         except ConfigurationError as error:
@@ -197,13 +204,20 @@ main.add_command(train)
 main.add_command(validate)
 
 
-def _explained(error: click.NoSuchOption) -> click.UsageError:
-    """What to write instead of an option that there was."""
+def _explained(error: click.NoSuchOption, typed: Collection[str]) -> click.UsageError:
+    """What to write instead of an option that there was, or that has lost a dash."""
     command = error.ctx.info_name if error.ctx else None
     remedy = options.RETIRED.get((command, error.option_name))
-    if remedy is None:
-        return error
-    return click.UsageError(f"No such option: {error.option_name}; {remedy}", ctx=error.ctx)
+    if remedy is not None:
+        return click.UsageError(f"No such option: {error.option_name}; {remedy}", ctx=error.ctx)
+    known = {name for parameter in (error.ctx.command.params if error.ctx else ()) for name in parameter.opts}
+    for word in typed:
+        name = word.partition("=")[0]
+        if name.startswith(error.option_name) and f"-{name}" in known:
+            return click.UsageError(
+                f"No such option: {name}; long options have two dashes: -{name}", ctx=error.ctx
+            )
+    return error
 
 
 def _find(model: str) -> Path:

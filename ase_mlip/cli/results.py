@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # of options that change no number of a result, and of arguments of which the content counts
 _NOT_IN_RESULTS = {"model", "structure", "structures", "output", "plot", "overwrite", "json", "device"}
+BEGUN = "begun"  # a part that says that there are others, in another file
 _ENDINGS = (".json", ".extxyz", ".xyz", ".png", ".pdf", ".svg")
 
 
@@ -85,14 +86,7 @@ class Results:
         self.settings = run_settings(document_sha256, content, **defaults)
         if not self.overwrite:
             refuse_other_results(self.file(".json"), self.settings)
-        from ..calculators.identity import VERSIONS
-        from ..provenance import Parts, versions
-
-        known = versions()
-        depends_on = {"settings": self.settings, "versions": {name: known[name] for name in VERSIONS}}
-        self.parts = Parts(self.file(".parts.json"), depends_on, self.overwrite)
-        if self.parts.before:
-            click.echo(f"going on with what an interrupted run has finished: {self.parts.path}", err=True)
+        self.parts = finished_parts(self.file(".parts.json"), self.settings, self.overwrite)
 
     def show(self, document: dict, text: str) -> None:
         """Print the text or the JSON document, and write the latter."""
@@ -110,10 +104,13 @@ class Results:
     def __enter__(self) -> Results:
         return self
 
-    def __exit__(self, *_) -> None:
-        """Keep the finished parts, unless the results were written."""
-        if self.parts is not None:
-            self.parts.write()
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        """Keep the finished parts, unless the results were written, or an error came before all of them."""
+        if self.parts is None:
+            return
+        if kind is not None and issubclass(kind, Exception) and self.parts.found.keys() == {BEGUN}:
+            self.parts.remove()
+        self.parts.write()
 
     def keep(self, atoms: Atoms) -> None:
         """Write a structure to ``FOLDER/NAME.extxyz``."""
@@ -132,6 +129,63 @@ class Results:
         if self.plot:
             write(self.file(".png"))
             click.echo(f"picture: {self.file('.png')}", err=True)
+
+
+def finished_parts(path: Path | None, settings: dict, overwrite: bool) -> Parts:
+    """What an interrupted run of the same settings and versions has finished, which is said on stderr.
+
+    Parameters
+    ----------
+    path : Path or None
+        of the file; None keeps nothing
+    settings : dict
+        what :func:`run_settings` gives
+    overwrite : bool
+        whether those of other settings are replaced
+
+    Returns
+    -------
+    Parts
+        to go on with
+
+    Raises
+    ------
+    DataError
+        parts of other settings are there, and are not to be replaced
+    """
+    from ..calculators.identity import VERSIONS
+    from ..provenance import Parts, versions
+
+    known = versions()
+    depends_on = {"settings": settings, "versions": {name: known[name] for name in VERSIONS}}
+    parts = Parts(path, depends_on, overwrite)
+    if parts.before:
+        click.echo(f"going on with what an interrupted run has finished: {path}", err=True)
+    return parts
+
+
+@contextmanager
+def forces_of(parts: Parts, forces: Path | None) -> Iterator[None]:
+    """While forces go into a file of their own, the settings stand beside it, also where the run is killed.
+
+    Parameters
+    ----------
+    parts : Parts
+        of the run; they go if it ends with nothing in them, and without the file
+    forces : Path or None
+        the file; None keeps nothing
+
+    Yields
+    ------
+    None
+    """
+    parts.keep(BEGUN, True)
+    parts.write()
+    try:
+        yield
+    finally:
+        if forces is not None and not forces.exists() and parts.found.keys() == {BEGUN}:
+            parts.remove()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ..errors import MLIPError
 from ..lammps import lammps_run
 from ..progress.form import Progress, told
 from .lammps_process import numbers_of, require_frame, running, why_stopped
-from .md import PICOSECOND, MDResult, md_result
+from .md import PICOSECOND, MDResult, count_steps, md_result
 
 COMMANDS = """{respa}
 {integrate}
@@ -81,6 +81,8 @@ def run_nve_lammps(
 
     Raises
     ------
+    ArgumentError
+        a ``time`` shorter than a step, or with ``respa`` than the outer one
     BuildError
         no LAMMPS is installed, or no plugin fits it
     MLIPError
@@ -88,7 +90,7 @@ def run_nve_lammps(
     """
     require_frame(atoms, "a periodic structure")
     timestep *= respa
-    steps = max(1, round(time / timestep))
+    steps = count_steps(time, timestep)
     commands = COMMANDS.format(
         integrate=lammps_run.nve_lines(atoms), respa=RESPA.format(respa) if respa > 1 else "", steps=steps
     )

@@ -17,7 +17,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.md.verlet import VelocityVerlet
 
 from ..crystals import with_calculator
-from ..errors import StructureError
+from ..errors import ArgumentError, StructureError
 from ..progress.form import Progress, told
 
 PICOSECOND = 1000.0 * units.fs
@@ -123,10 +123,12 @@ def run_nve(
     ------
     StructureError
         without calculator or atoms
+    ArgumentError
+        a ``time`` shorter than a step
     """
     progress = told(progress)
     work = with_calculator(atoms, "run_nve")
-    steps = max(1, round(time / timestep))
+    steps = count_steps(time, timestep)
     if temperature_K is not None:
         draw_velocities(work, temperature_K, seed)
     start = work.positions.copy()
@@ -204,6 +206,35 @@ def md_result(
         timestep=timestep / units.fs,
         seconds_per_step=seconds / max(1, steps),
     )
+
+
+def count_steps(time: float, timestep: float) -> int:
+    """How many steps a run takes, rounded.
+
+    Parameters
+    ----------
+    time, timestep : float
+        of the run and of a step, ASE's unit
+
+    Returns
+    -------
+    int
+        at least 1
+
+    Raises
+    ------
+    ArgumentError
+        one of them is not positive, or the run is shorter than a step
+    """
+    for name, value in (("timestep", timestep), ("time", time)):
+        if not (np.isfinite(value) and value > 0):
+            raise ArgumentError(f"`{name}`: expected a positive number, got {value}")
+    if time < timestep * (1.0 - 1e-9):  # 0.001 ps may be a little less than 1 fs
+        raise ArgumentError(
+            f"`time`: expected at least one step of {timestep / units.fs:g} fs (`timestep`), got "
+            f"{time / units.fs:g} fs; run for longer"
+        )
+    return max(1, round(time / timestep))
 
 
 def draw_velocities(atoms: Atoms, temperature_K: float, seed: int) -> None:

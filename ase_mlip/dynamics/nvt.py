@@ -12,7 +12,7 @@ from ase.io.trajectory import Trajectory
 from ..crystals import with_calculator
 from ..errors import StructureError
 from ..progress.form import Progress, told
-from .md import PICOSECOND, MDResult, draw_velocities, md_result
+from .md import PICOSECOND, MDResult, count_steps, draw_velocities, md_result
 from .md_ase import EngineStopped, ase_frames
 from .thermostats import Thermostat
 
@@ -66,10 +66,12 @@ def run_nvt(
     ------
     StructureError
         without calculator or atoms, or with constraints other than fixed atoms
+    ArgumentError
+        a ``time`` shorter than a step
     """
     progress = told(progress)
     work = with_calculator(atoms, "run_nvt")
-    steps = max(1, round(time / timestep))
+    steps = count_steps(time, timestep)
     if temperature_K is not None:
         draw_velocities(work, temperature_K, seed)
     start = work.positions.copy()

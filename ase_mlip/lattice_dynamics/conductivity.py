@@ -9,7 +9,7 @@ extra ``kappa``, which is imported when it is called.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -250,7 +250,13 @@ class _Forces:
 
     def of(self, supercell, displaced) -> np.ndarray:
         """[n, N, 3] in eV/Å; zero for a pair that was left out."""
-        reference = self._evaluate(supercell)
+        reference = self._evaluate(supercell, self._refuse_residual)
+        return np.array(
+            [np.zeros_like(reference) if c is None else self._evaluate(c) - reference for c in displaced]
+        )
+
+    def _refuse_residual(self, reference: np.ndarray) -> None:
+        """Raise StructureError for forces [N, 3] of an undisplaced supercell that is not at its minimum."""
         self.residual = max(self.residual, largest_force(reference))
         if self.residual > self.max_residual:
             raise StructureError(
@@ -258,19 +264,25 @@ class _Forces:
                 f"{self.max_residual} eV/Å (`max_residual`), got {self.residual:.4f} eV/Å; relax it first "
                 "(`ase_mlip.relax`)"
             )
-        return np.array(
-            [np.zeros_like(reference) if c is None else self._evaluate(c) - reference for c in displaced]
-        )
 
-    def _evaluate(self, cell) -> np.ndarray:
-        """Forces of the next supercell, which are asked for in the order of the checkpoint's."""
-        if self.done == len(self.kept.forces):
+    def _evaluate(self, cell, refuse: Callable[[np.ndarray], None] = lambda _: None) -> np.ndarray:
+        """Forces of the next supercell, which are asked for in the order of the checkpoint's.
+
+        What ``refuse`` refuses, by an exception, is not kept.
+        """
+        is_done = self.done < len(self.kept.forces)
+        if is_done:
+            forces = self.kept.forces[self.done]
+        else:
             supercell = to_ase(cell)
             supercell.calc = self.calculator
-            self.kept.add(supercell.get_forces(), 1)
+            forces = supercell.get_forces()
+        refuse(forces)
+        if not is_done:
+            self.kept.add(forces, 1)
         self.done += 1
         self.progress(self.done, self.total, "")
-        return self.kept.forces[self.done - 1]
+        return forces
 
 
 def _mesh_frequencies(calculation: Phono3py, mesh: Sequence[int]) -> np.ndarray:

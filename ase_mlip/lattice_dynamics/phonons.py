@@ -201,14 +201,16 @@ def compute_forces(
     cells = [calculation.supercell, *calculation.supercells_with_displacements]
     done = Checkpoint(checkpoint, cells, calculator)
     for count, cell in enumerate(cells, start=1):
-        if count > len(done.forces):
-            done.add(*averaged_forces(to_ase(cell), calculator, symprec))
-        if count == 1 and largest_force(done.forces[0]) > max_residual:
+        is_done = count <= len(done.forces)
+        found = (done.forces[count - 1], 0) if is_done else averaged_forces(to_ase(cell), calculator, symprec)
+        if count == 1 and largest_force(found[0]) > max_residual:  # before anything is kept
             raise StructureError(
                 f"`phonons` needs a relaxed structure, expected forces below {max_residual} eV/Å "
-                f"(`max_residual`), got {largest_force(done.forces[0]):.4f} eV/Å; relax it first "
+                f"(`max_residual`), got {largest_force(found[0]):.4f} eV/Å; relax it first "
                 "(`ase_mlip.relax`), or go on with `allow_unrelaxed=True`"
             )
+        if not is_done:
+            done.add(*found)
         progress(count, len(cells), "")
     calculation.forces = np.array(done.forces[1:]) - done.forces[0]
     return largest_force(done.forces[0]), sum(done.evaluations)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -18,6 +19,7 @@ from ..errors import DataError
 from ..provenance import other_results, plain, refuse_other_settings, structure_content, write_atomically
 from .result import RelaxResult
 
+_NAME_END = "~"  # makes a word of every name: the file's format would take some for numbers
 SHARE = 0.05  # of the time that may go into writing a long file again and again
 
 
@@ -46,6 +48,7 @@ def to_frame(result: RelaxResult, name: str, key: str, settings: dict) -> Atoms:
     )
     frame.info = {
         "name": name,
+        "relax_name": quote(name, safe="") + _NAME_END,
         "converged": result.converged,
         "steps": result.steps,
         "optimizer": result.optimizer,
@@ -81,6 +84,12 @@ def to_row(frame: Atoms, name: str) -> dict:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
 
 
+def name_of(frame: Atoms) -> str:
+    """The name of the structure of a frame; the format may have changed that of earlier versions' frames."""
+    word = str(frame.info.get("relax_name", ""))
+    return unquote(word.removesuffix(_NAME_END)) if word.endswith(_NAME_END) else str(frame.info["name"])
+
+
 class Store:
     """The frames of one output file, kept in memory and written to it in one piece.
 
@@ -94,11 +103,34 @@ class Store:
     """
 
     def __init__(self, path: Path | None, settings: dict, overwrite: bool = False):
-        self.path = path
+        self.path, self.overwrite = path, overwrite
         self.frames = {} if path is None or not path.exists() else _read(path, settings, overwrite)
         self._pending = False
         self._duration = 0.0
         self._written = time.perf_counter()
+
+    def claim(self, keys: Mapping[str, str]) -> None:
+        """Refuse frames of other structures that have the names of those to be relaxed.
+
+        With ``overwrite``, they count as none and are replaced; those of other names stay.
+
+        Parameters
+        ----------
+        keys : mapping of str
+            :func:`key_of` the structures, by their names
+
+        Raises
+        ------
+        DataError
+            names the first of them, and the remedy
+        """
+        for key, frame in list(self.frames.items()):
+            name = name_of(frame)
+            if keys.get(name, key) == key:
+                continue
+            if not self.overwrite:
+                raise other_results(self.path, f"those of another structure of the name {name!r}")
+            del self.frames[key]
 
     def add(self, frame: Atoms) -> None:
         """Keep a frame, in the place of an earlier one of its structure. Raises OSError."""

@@ -77,14 +77,12 @@ def read_rotations(path: str | os.PathLike) -> Averaging:
         a file that cannot be read, or does not hold orthogonal matrices with weights of sum 1
     """
     try:
-        magic, name, kind_and_count, *rows = Path(path).read_text(encoding="utf-8").splitlines()
-        kind, count = kind_and_count.split()
-        numbers = np.array([row.split() for row in rows], dtype=float).reshape(int(count), 10)
-    except (OSError, ValueError) as error:
-        raise _refusal(path, str(error)) from None
-    weights, rotations = numbers[:, 0], numbers[:, 1:].reshape(-1, 3, 3)
-    if magic != MAGIC or kind not in ("any", "crystal"):
-        raise _refusal(path, f"expected `{MAGIC}`, a name, and `any N` or `crystal N` in its first lines")
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise _refusal(path, f"expected a file of rotations, got: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise _refusal(path, "expected a text file, got bytes that are no text") from None
+    weights, rotations, name, kind = _parse(path, lines)
     away = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0)
     if not (away < 1e-9 and abs(weights.sum() - 1.0) < 1e-9):
         raise _refusal(
@@ -94,5 +92,22 @@ def read_rotations(path: str | os.PathLike) -> Averaging:
     return Averaging(name, rotations, weights, lattice=kind == "crystal")
 
 
+def _parse(path: str | os.PathLike, lines: list[str]) -> tuple[np.ndarray, np.ndarray, str, str]:
+    """Weights [N], matrices [N, 3, 3], the name and the kind. Raises MLIPError."""
+    magic, name, kind, *_ = [*lines[:3], "", "", ""]
+    kind, _, count = kind.partition(" ")
+    if magic != MAGIC or kind not in ("any", "crystal"):
+        expected = f"expected `{MAGIC}`, a name, and `any N` or `crystal N` in its first lines"
+        raise _refusal(path, f"{expected}, got {magic[:60]!r} in the first")
+    try:
+        numbers = np.array([row.split() for row in lines[3:]], dtype=float).reshape(int(count), 10)
+    except ValueError:
+        expected = f"expected {count} lines of ten numbers after the first three"
+        raise _refusal(path, f"{expected}, got {len(lines) - 3} lines, or others") from None
+    return numbers[:, 0], numbers[:, 1:].reshape(-1, 3, 3), name, kind
+
+
 def _refusal(path: str | os.PathLike, why: str) -> MLIPError:
-    return MLIPError(f"rotations file `{path}`: {why}; write one with: ase-mlip rotations SCHEME -o FILE")
+    return MLIPError(
+        f"`symmetrize`: rotations file `{path}`: {why}; write one with: ase-mlip rotations SCHEME -o FILE"
+    )

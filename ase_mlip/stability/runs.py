@@ -18,7 +18,7 @@ from ..crystals import SYMPREC
 from ..data.frames import read_structures
 from ..dynamics.criteria import Criteria, Monitor
 from ..dynamics.integrators import Evaluate
-from ..dynamics.md import PICOSECOND
+from ..dynamics.md import PICOSECOND, count_steps
 from ..dynamics.rdf import RDF, RDFAccumulator, rdf, rdf_error
 from ..dynamics.replicas import Replicas
 from ..dynamics.thermostats import Thermostat
@@ -126,7 +126,7 @@ def md_stability(
     StructureError
         without calculator or atoms; a reference of another substance
     ArgumentError
-        unknown engine or ``symmetrize``, numbers out of range
+        unknown engine or ``symmetrize``, numbers out of range, a ``time`` shorter than a step
     MLIPError
         a calculator where a model file is needed; an engine that fails before its first frame
     BuildError
@@ -167,7 +167,7 @@ def md_stability(
     wanted = _read_frames(rdf_frames, rmax)
     if wanted is not None:
         rdf_error(rdf([start], rmax), wanted)  # a reference of another substance is refused before the work
-    steps = interval * math.ceil(max(1, round(time / timestep)) / interval)
+    steps = interval * math.ceil(count_steps(time, timestep) / interval)
     length = steps * timestep / PICOSECOND
     skipped = 0.1 * length if equilibration is None else equilibration / PICOSECOND
     if not 0.0 <= skipped < length:
@@ -313,9 +313,9 @@ def _check_arguments(
         raise StructureError("`md_stability` needs at least one atom, got a structure with none")
     if engine not in ENGINES:
         raise ArgumentError(f'`engine`: expected "ase" or "lammps", got {engine!r}')
-    for name, value in (("timestep", timestep), ("time", time), ("replicas", replicas)):
-        if not (math.isfinite(value) and value > 0):
-            raise ArgumentError(f"`{name}`: expected a positive number, got {value}")
+    count_steps(time, timestep)
+    if not (math.isfinite(replicas) and replicas > 0):
+        raise ArgumentError(f"`replicas`: expected a positive number, got {replicas}")
     if temperature_K is not None and not 0.0 <= temperature_K < math.inf:
         raise ArgumentError(f"`temperature_K`: expected zero or a positive number, got {temperature_K}")
     if interval < 1:

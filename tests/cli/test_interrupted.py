@@ -15,6 +15,7 @@ from optional_packages import needs_phono3py
 from ase_mlip import elastic_constants, provenance
 from ase_mlip.calculators.identity import parts_of
 from ase_mlip.cli import program as cli
+from ase_mlip.lattice_dynamics.files import Checkpoint
 from ase_mlip.provenance import Parts
 
 COMMANDS = {
@@ -134,7 +135,11 @@ def test_an_interrupted_command_goes_on_with_the_same_numbers(command, after, he
     every = watched.taken()
     after = min(after, len(every))
     watched.until = after
-    assert invoke(command, "ended").exit_code == 1
+    ended = invoke(command, "ended")
+    assert (
+        ended.exit_code == 130
+        and "interrupted: the same command goes on with what is finished, in ended" in ended.stderr
+    )
     first = watched.taken()
     assert first == every[:after] and f"{command}.parts.json" in names_in(here / "ended")
     option, before, now = OTHERS[command]
@@ -143,7 +148,7 @@ def test_an_interrupted_command_goes_on_with_the_same_numbers(command, after, he
         assert f"those of other settings: {option} {before}, now {option} {now};" in str(refused.output)
     again = invoke(command, "ended")
     assert again.exit_code == 0 and "going on with what an interrupted run has finished" in again.stderr
-    assert [name for name in watched.taken() if name != "begun"] == every[after:]
+    assert [name for name in watched.taken() if name != "begun"] == [n for n in every[after:] if n != "begun"]
     compare(document(here / "ended", command), document(here / "whole", command), TOLERANCES[command])
     assert names_in(here / "ended") == names_in(here / "whole")
 
@@ -151,7 +156,7 @@ def test_an_interrupted_command_goes_on_with_the_same_numbers(command, after, he
 def test_parts_of_other_settings_are_replaced_with_overwrite(here, monkeypatch):
     watched = Watched(monkeypatch)
     watched.until = 5
-    assert invoke("elastic", "out").exit_code == 1
+    assert invoke("elastic", "out").exit_code == 130
     watched.taken()
     assert invoke("elastic", "out", "--strain", "0.01", "--overwrite").exit_code == 0
     assert len(watched.taken()) == 1 + 6 * 2
@@ -162,7 +167,7 @@ def test_parts_of_another_version_are_refused(here, monkeypatch):
     """As by relax and validate."""
     watched = Watched(monkeypatch)
     watched.until = 2
-    assert invoke("eos", "out").exit_code == 1
+    assert invoke("eos", "out").exit_code == 130
     original = provenance.versions
     monkeypatch.setattr(provenance, "versions", lambda: original() | {"torch": "9.9"})
     found = invoke("eos", "out")
@@ -221,3 +226,102 @@ def test_a_foreign_calculator_that_gives_another_energy_is_another_one(tmp_path)
         else:
             with parts_of(tmp_path / "parts.json", [bulk("Cu")], calculator) as parts:
                 parts.keep("one", 1)
+
+
+# ---- forces of supercells, in a file of their own ----------------------------------------------------------
+
+PHONONS = ["phonons", "--mesh", "2", "2", "2"]
+CONDUCTIVITY = COMMANDS["conductivity"][1:]
+FORCES = {
+    "phonons": (PHONONS, "out/crystal/forces.npz", "out/crystal/phonons"),
+    "conductivity": (["conductivity", *CONDUCTIVITY], "out/conductivity.forces.npz", "out/conductivity"),
+    "not relaxed": (
+        ["conductivity", *CONDUCTIVITY, "--no-relax"],
+        "out/conductivity.forces.npz",
+        "out/conductivity",
+    ),
+}
+with_forces = pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=() if k == "phonons" else needs_phono3py) for k in FORCES]
+)
+
+
+def invoke_with_forces(kind, *more):
+    command, *given = FORCES[kind][0]
+    supercell = ["--supercell", "1", "1", "1"] if command == "phonons" else []
+    line = [command, "snnp-si", "crystal.extxyz", *given, *supercell, "-o", "out", *more]
+    return CliRunner().invoke(cli.main, line)
+
+
+@pytest.fixture
+def ended(kind, here, monkeypatch):
+    """Forces of a command that was ended just after the first, as by a kill: what counts is there before."""
+    crystal = bulk("Si", a=5.431, cubic=True)
+    ase.io.write("crystal.extxyz", crystal)
+    _, forces, results = FORCES[kind]
+    add = Checkpoint.add
+
+    def killed(checkpoint, *arguments):
+        assert (here / f"{results}.parts.json").exists()  # before the forces are
+        add(checkpoint, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "add", killed)
+        assert invoke_with_forces(kind).exit_code == 130
+    return here / forces
+
+
+@with_forces
+def test_forces_of_other_settings_are_refused_and_nothing_is_lost(kind, ended, here):
+    before = ended.read_bytes()
+    distance = "0.01" if kind == "phonons" else "0.03"
+    refused = invoke_with_forces(kind, "--distance", "0.02")
+    assert refused.exit_code == 1, refused.output
+    assert f"those of other settings: --distance {distance}, now --distance 0.02; choose" in refused.stderr
+    ase.io.write("crystal.extxyz", bulk("Si", a=5.432, cubic=True))
+    refused = invoke_with_forces(kind)
+    assert refused.exit_code == 1 and "those of other settings: another STRUCTURE" in refused.stderr
+    assert ended.read_bytes() == before
+    assert invoke_with_forces(kind, "--overwrite").exit_code == 0
+    assert ended.read_bytes() != before
+
+
+@with_forces
+def test_forces_of_the_same_settings_are_gone_on_with(kind, ended, here, monkeypatch):
+    counts, add = [], Checkpoint.add
+    monkeypatch.setattr(Checkpoint, "add", lambda *given: (add(*given), counts.append(1)))
+    assert invoke_with_forces(kind).exit_code == 0
+    again = len(counts)
+    assert not (here / f"{FORCES[kind][2]}.parts.json").exists()
+    ended.unlink()
+    assert invoke_with_forces(kind).exit_code == 0
+    assert len(counts) - again == again + 1
+
+
+@pytest.mark.parametrize("kind", ["phonons"])
+def test_forces_of_unknown_settings_are_not_replaced(kind, ended, here, monkeypatch):
+    """Those of an earlier version, without settings beside them; --overwrite goes on where they are right."""
+    (here / "out" / "crystal" / "phonons.parts.json").unlink()
+    before = ended.read_bytes()
+    refused = invoke_with_forces(kind)
+    assert (
+        refused.exit_code == 1 and "got forces of which the settings are not known; choose" in refused.stderr
+    )
+    assert ended.read_bytes() == before
+    counts, add = [], Checkpoint.add
+    monkeypatch.setattr(Checkpoint, "add", lambda *given: (add(*given), counts.append(1)))
+    assert invoke_with_forces(kind, "--overwrite").exit_code == 0 and len(counts) == 2 - 1
+
+
+@with_forces
+def test_a_command_that_made_no_forces_leaves_nothing_that_would_be_refused(kind, here):
+    """A crystal away from its minimum is an error of some settings, and none of others."""
+    if kind == "conductivity":
+        pytest.skip("relaxes the crystal, which is kept")
+    crystal = bulk("Si", a=5.431, cubic=True)
+    crystal.rattle(0.05, seed=1)
+    ase.io.write("crystal.extxyz", crystal)
+    stopped = invoke_with_forces(kind, *(["--no-relax"] if kind == "phonons" else []))
+    assert stopped.exit_code == 1 and "needs a relaxed structure" in stopped.stderr
+    assert not [path for path in (here / "out").rglob("*") if path.is_file()]

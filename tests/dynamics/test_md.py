@@ -7,8 +7,12 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
-from ase_mlip.dynamics.md import draw_velocities, run_nve
-from ase_mlip.errors import StructureError
+from ase_mlip import md_stability
+from ase_mlip.dynamics.lammps_md import run_nve_lammps
+from ase_mlip.dynamics.md import count_steps, draw_velocities, run_nve
+from ase_mlip.dynamics.nvt import run_nvt
+from ase_mlip.dynamics.thermostats import Thermostat
+from ase_mlip.errors import ArgumentError, StructureError
 
 
 def copper():
@@ -122,3 +126,26 @@ def test_a_run_that_explodes_returns_what_it_has():
 def test_missing_calculator_is_named():
     with pytest.raises(StructureError, match="`run_nve` needs a calculator"):
         run_nve(bulk("Cu"), 300.0)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda **times: run_nve(copper(), 300.0, **times),
+        lambda **times: run_nvt(copper(), Thermostat("langevin", 300.0), 300.0, **times),
+        lambda **times: run_nve_lammps(bulk("Si", cubic=True), "snnp-si", **times),
+        lambda **times: md_stability(copper(), temperature_K=300.0, **times),
+    ],
+    ids=["run_nve", "run_nvt", "run_nve_lammps", "md_stability"],
+)
+def test_a_run_shorter_than_a_step_is_refused(run):
+    """It was lengthened to one."""
+    with pytest.raises(ArgumentError, match=r"`time`: expected at least one step of 2 fs .*, got 0.5 fs"):
+        run(timestep=2.0 * units.fs, time=0.5 * units.fs)
+    with pytest.raises(ArgumentError, match="`time`: expected a positive number, got -1"):
+        run(timestep=2.0 * units.fs, time=-1.0)
+
+
+def test_steps_of_a_time_in_decimal_places():
+    """A thousandth of a picosecond is one step of a femtosecond, however it is rounded."""
+    assert [count_steps(ps * 1000.0 * units.fs, units.fs) for ps in (0.001, 0.003, 0.0049)] == [1, 3, 5]

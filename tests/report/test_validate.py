@@ -289,8 +289,9 @@ def test_an_interrupt_ends_it_and_the_same_command_goes_on(sw_path, tmp_path):
     while not (tmp_path / "report" / "a" / "results.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     program.send_signal(signal.SIGINT)
-    assert program.communicate(timeout=60)[1].strip() == "Aborted!"
-    assert program.returncode == 1
+    said = program.communicate(timeout=60)[1].strip()
+    assert said == f"interrupted: the same command goes on with what is finished, in {tmp_path / 'report'}"
+    assert program.returncode == 130
     assert not (tmp_path / "report" / "b").exists() and not (tmp_path / "report" / "index.html").exists()
     first = json.loads((tmp_path / "report" / "a" / "results.json").read_text())["steps"]["relaxation"]
     with pytest.MonkeyPatch.context() as patch:

@@ -77,6 +77,29 @@ def test_a_wrong_file_is_refused(tmp_path, text):
         read_rotations(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (
+            None,
+            "expected a file of rotations, got: No such file or directory; write one with: ase-mlip",
+        ),
+        (b"hello\n", "in its first lines, got 'hello' in the first; write one"),
+        (b"\xff\xfe\x00", "expected a text file, got bytes that are no text; write one"),
+        (b"ase_mlip rotations 1\nx\nany 2\n1 1 0 0 0 1 0 0 0 1\n", "expected 2 lines of ten numbers"),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_option_and_the_remedy(content, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bulk("Si").write("si.extxyz")
+    if content is not None:
+        (tmp_path / "mine.txt").write_bytes(content)
+    for command in ("relax", "md", "phonons", "evaluate", "symmetry"):
+        found = CliRunner().invoke(main, [command, "snnp-si", "si.extxyz", "--symmetrize", "file:mine.txt"])
+        assert found.exit_code == 1 and "Errno" not in found.output
+        assert "--symmetrize: rotations file `mine.txt`: " in found.stderr and text in found.stderr
+
+
 @pytest.mark.parametrize("words", ["lebedev 5", "random 7", "file {folder}/rotations.txt"])
 def test_a_colon_stands_for_the_space(words, tmp_path):
     write_rotations(find_averaging("octahedral"), tmp_path / "rotations.txt")

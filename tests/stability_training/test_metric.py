@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from stabilize_cases import frames
 
 from ase_mlip.data.references import Sample
+from ase_mlip.errors import DataError
 from ase_mlip.stability_training.learning import metric
 from ase_mlip.stability_training.learning.metric import ErrorMetric
 from ase_mlip.stability_training.trainable import open_trainable
@@ -118,3 +119,10 @@ def test_without_energies_forces_alone_are_measured(case):
     step = random_step(trainable, 1e-4)
     both, forces = (ErrorMetric(trainable, data, e) for e in (ERRORS, ERRORS | {"energy": 0.0}))
     assert 0.0 < forces.length(step) < both.length(step)
+
+
+def test_forces_without_an_error_have_no_unit(case):
+    """Frames that the model itself has labelled: the division by zero became steps that are not numbers."""
+    trainable, data = case
+    with pytest.raises(DataError, match=r"`data.validation`.*an error of zero; give frames"):
+        ErrorMetric(trainable, data, ERRORS | {"forces": 0.0})

@@ -5,6 +5,7 @@ It also tests `checkpoint`, `cli.models.stabilize`, `inputs`, `pictures.stabiliz
 
 import csv
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -136,6 +137,10 @@ def test_killed_and_resumed_it_gives_the_same_history(finished, tmp_path):
         DataError, match="`simulation.temperature_K` was 600.0 and is 700.0.*`overwrite=True`"
     ):
         stabilize(path, sampler=MadeUp())
+    prolonged = tmp_path / "prolonged.toml"  # as the help of --resume says
+    prolonged.write_text(re.sub(r"\bepochs = (\d+)", r"epochs = 10\1", text.replace("700.0", "600.0")))
+    with pytest.raises(DataError, match=r"`learning.epochs` was (\d+) and is 10\1"):
+        stabilize(prolonged, sampler=MadeUp(), resume=True)
     other = stabilize(path, sampler=MadeUp(), overwrite=True)
     assert other.document["settings"]["simulation"]["temperature_K"] == 700.0
     assert other.document["history"][0]["epoch"] == 1

@@ -113,6 +113,7 @@ def test_a_killed_run_resumes(tmp_path):
     ("old", "new", "message"),
     [
         ("learning_rate = 5e-3", "learning_rate = 1e-3", "`optimizer.learning_rate` was 0.005 and is 0.001;"),
+        ("epochs = 2", "epochs = 3", "`optimizer.epochs` was 2 and is 3;"),  # as the help of --resume says
         ("[data]", '[data]\nenergy_key = "dft"', '`data.energy_key` was "energy" and is "dft";'),
         (
             "[data]",

@@ -10,10 +10,11 @@ import click
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import check_known, read_first
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structure", required=False, type=options.FILE)
 @options.device

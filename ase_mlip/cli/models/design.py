@@ -12,6 +12,7 @@ import click
 
 from ...progress.bars import bar
 from .. import options as shared
+from ..command import Command, Interrupted
 from ..common import refuse_options
 from ..options import COUNT, FILE, POSITIVE
 from ..wording import in_options
@@ -25,7 +26,7 @@ OF_VERIFY = ("verify", "as_json")
 OF_ATTACH = ("attach", "pool", "output", "overwrite", "calibration", "as_json")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("pool", nargs=-1, type=FILE)
 @click.option("--pick", type=COUNT, metavar="N", help="Choose this many structures.")
 @click.option(
@@ -119,7 +120,9 @@ def design(
     if calibration:
         raise click.UsageError("--calibration goes with --attach.")
     if output is not None and output.is_file():
-        raise click.BadParameter(f"Directory '{output}' is a file.", param_hint="-o")
+        raise click.BadParameter(
+            f"expected a folder, got the file `{output}`; choose another name", param_hint="-o"
+        )
     from ...optimal_design.settings import WHEN_NOT_D, parse_sigma
 
     if options["criterion"] == "d":
@@ -156,8 +159,7 @@ def _told_when_interrupted(output: Path | None) -> Iterator[None]:
 
         kept = output is not None and (output / FOLDER).is_dir()
         what = f"goes on from the rows in {output / FOLDER}" if kept else "starts again"
-        click.echo(f"interrupted: {'' if kept else 'nothing is kept; '}the same command {what}", err=True)
-        raise
+        raise Interrupted(f"{'' if kept else 'nothing is kept; '}the same command {what}") from None
 
 
 def _verify(labelled: Path, folder: Path, as_json: bool) -> None:

@@ -8,12 +8,13 @@ import click
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, calculator_options
 from ..results import Results, output_options
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=options.FILE)
 @options.crystal

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .. import options
+from ..command import Command
 from ..common import require_new_file
 from ..results import answer
 
@@ -15,7 +16,7 @@ OURS = "model-file"
 KINDS = [*FAMILIES, OURS]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--from",
     "family",

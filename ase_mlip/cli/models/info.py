@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from .. import options
+from ..command import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @options.as_json
 def info(model: str, as_json: bool) -> None:

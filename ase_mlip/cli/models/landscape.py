@@ -9,9 +9,11 @@ import click
 
 from ...progress.bars import bar
 from .. import options as shared
+from ..command import Command
 from ..common import refuse_options
 from ..options import COUNT, FILE, POSITIVE
 from ..results import refuse_other_results
+from ..values import Whole
 from ..wording import in_options
 
 PICTURE = "landscape.png"
@@ -19,7 +21,7 @@ COMPARISON = "comparison.json"
 OF_COMPARE = ("model", "files", "comparing", "others", "control", "output", "plot", "overwrite", "as_json")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", metavar="MODEL")
 @click.argument("files", nargs=-1, type=FILE)
 @click.option(
@@ -38,7 +40,7 @@ OF_COMPARE = ("model", "files", "comparing", "others", "control", "output", "plo
               help="Draw directions from the normal distribution (gaussian), or as the published tool does "
               "(legacy).")  # fmt: skip
 @click.option("--plane", is_flag=True, help="Also compute the plane of the first two directions.")
-@click.option("--frames", "sample", type=click.IntRange(min=2), metavar="N", show_default="all",
+@click.option("--frames", "sample", type=Whole(min=2), metavar="N", show_default="all",
               help="Use a stratified sample of N frames.")  # fmt: skip
 @shared.seed
 @click.option("--predictors", metavar="NAMES", default="",

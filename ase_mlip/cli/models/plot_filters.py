@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from .. import options
+from ..command import Command
 from ..common import require_new_file
 from ..results import answer
 
 
-@click.command("plot-filters")
+@click.command("plot-filters", cls=Command)
 @click.argument("model")
 @options.output_file
 @options.overwrite

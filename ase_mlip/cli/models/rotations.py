@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from .. import options
+from ..command import Command
 from ..common import require_new_file
 from ..results import answer
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("scheme")
 @options.output_file
 @options.overwrite

@@ -8,11 +8,12 @@ import click
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..options import FILE
 from ..results import answer, talk_on_stderr
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=FILE)
 @options.resume
 @options.overwrite

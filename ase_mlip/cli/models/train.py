@@ -9,10 +9,11 @@ import click
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..results import answer, talk_on_stderr
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=options.FILE)
 @options.resume
 @options.overwrite

@@ -9,11 +9,13 @@ import click
 from ...progress.bars import bar
 from ...voigt import NAMES, PAIRS
 from .. import options
+from ..command import Command
 from ..options import COUNT, POSITIVE
+from ..results import forces_of
 from .crystal_run import CrystalRun, crystal_options, describe_cell
 
 
-@click.command()
+@click.command(cls=Command)
 @options.supercell
 @click.option("--phonon-supercell", type=COUNT, nargs=3, metavar="A B C",
               help="Repeat the cell this many times for second-order force constants. By default it is "
@@ -73,7 +75,8 @@ def conductivity(
         raise click.BadParameter("a table and its entry go together", param_hint="--reference, --entry")
     known = None if reference is None else _read_reference(reference, entry, mesh, temperatures)
     atoms = run.start(mesh=mesh, distance=distance)
-    with bar("supercell") as progress, run.warned():
+    kept = run.results.file(".forces.npz")
+    with forces_of(run.results.parts, kept), bar("supercell") as progress, run.warned():
         result = thermal_conductivity(
             atoms,
             relax_first=False,  # it is, if that is asked for
@@ -87,7 +90,7 @@ def conductivity(
             pair_cutoff=pair_cutoff,
             symmetrize=run.symmetrize,
             symprec=run.symprec,
-            checkpoint=run.results.file(".forces.npz"),
+            checkpoint=kept,
             progress=progress,
         )
     document = result.to_dict()

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from ...progress.bars import bar
-from ..options import POSITIVE, Finite
+from ..command import Command
+from ..options import POSITIVE
+from ..values import Finite, Whole
 from .crystal_run import CrystalRun, crystal_options, describe_cell
 
 _SHAPES = {
@@ -17,10 +19,10 @@ _SHAPES = {
 }
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--volume-change", default=0.06, show_default=True, type=Finite(0.0, 0.9, True, True),
               help="Change the volume by at most this fraction in either direction.")  # fmt: skip
-@click.option("--volumes", default=9, show_default=True, type=click.IntRange(min=5),
+@click.option("--volumes", default=9, show_default=True, type=Whole(min=5),
               help="Compute the energy at this many volumes.")  # fmt: skip
 @click.option("--relax-atoms", type=POSITIVE, metavar="FMAX",
               help="Relax the atoms at each volume until no force is larger than this, in eV/Å.")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import (
     check_known,
     choose_averaging,
@@ -18,7 +20,7 @@ from ..common import (
     read_first,
 )
 from ..options import COUNT, CRYSTAL, FILE, NOT_NEGATIVE, POSITIVE, calculator_options
-from ..results import Results, output_options
+from ..results import BEGUN, Results, output_options
 from .thermostat import make_thermostat, thermostat_options
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from ...stability.result import StabilityResult
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structure", type=FILE)
 @options.temperature
@@ -187,7 +189,7 @@ def _say_what_starts_again(parts: Parts, replicas: int) -> None:
     if parts.before:
         done = sum(f"replica {n}" in parts.found for n in range(replicas))
         click.echo(f"{done} of {replicas} replicas are done, the others start at their beginning", err=True)
-    parts.keep("begun", True)
+    parts.keep(BEGUN, True)
 
 
 def _identity(info: ModelInfo) -> dict:
@@ -254,6 +256,10 @@ def _drift_line(result: StabilityResult) -> str:
 
     if result.engine == "lammps" and not result.knows_conserved:
         return "drift               not known: LAMMPS does not account for the heat of this thermostat"
+    if not isfinite(result.drift):
+        remedy = "; take a longer --time or a smaller --interval" if result.stable else ""
+        need = "averages need three examined structures of a replica after --equilibration"
+        return f"{'slope':<19} not known: {need}{remedy}"
     error = f" ± {result.drift_error:.2g}" if result.drift_error == result.drift_error else ""
     label = "drift" if result.shows_drift else "slope"
     why = "" if result.shows_drift else f", no drift: that shows in runs of {SHORTEST_DRIFT:g} ps and more"
@@ -262,10 +268,10 @@ def _drift_line(result: StabilityResult) -> str:
 
 
 def _row(number: int, replica: Replica) -> str:
-    row = (
-        f"{number:>7}{replica.survived:>10.3g}{replica.mean_temperature:>6.0f}{replica.drift:>13.3g}"
-        f"{replica.fluctuation:>11.3g}{replica.min_distance:>10.3f}{replica.broken_bonds:>4}"
-        f"{replica.formed_bonds:>5}"
-    )
+    averages = ((replica.mean_temperature, 6, ".0f"), (replica.drift, 13, ".3g"))
+    averages += ((replica.fluctuation, 11, ".3g"), (replica.min_distance, 10, ".3f"))
+    cells = [f"{f'{value:{form}}' if isfinite(value) else '–':>{width}}" for value, width, form in averages]
+    row = f"{number:>7}{replica.survived:>10.3g}{''.join(cells)}"
+    row += f"{replica.broken_bonds:>4}{replica.formed_bonds:>5}"
     failure = replica.failure
     return row if failure is None else f"{row}   {failure.kind} at step {failure.step}: {failure.detail}"

@@ -12,12 +12,13 @@ import click
 from ...folder_lock import locked
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import (
     choose_averaging,
     make_calculator,
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
-from ..results import refuse_other_results, require_folder, run_settings
+from ..results import finished_parts, forces_of, refuse_other_results, require_folder, run_settings
 from ..wording import in_options
 from .crystal_run import warnings_as_lines
 
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
     from ase import Atoms
     from phonopy import Phonopy
 
+    from ...provenance import Parts
 
-@click.command()
+RESULT, FORCES = "phonons.json", "forces.npz"
+
+
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @options.output_folder
@@ -113,20 +118,20 @@ def phonons(
     run = _Run(settings, drawing, reference, audit, group_velocities, talk=not as_json)
     found, failed = {}, []
     named = named_structures(structures)
-    sha256, known = calculator.model.info.document_sha256, {}
+    sha256, known, parts = calculator.model.info.document_sha256, {}, {}
     for name, atoms in named.items():
         known[name] = run_settings(sha256, key_of("", atoms, ""), **given)
-        if not overwrite:
-            refuse_other_results(output / name / "phonons.json", known[name])
+        parts[name] = _claim(output / name, known[name], overwrite)
     choose_averaging(calculator, named)
     for name, atoms in named.items():
         atoms.calc = calculator
         try:
             with locked(output / name):
                 with warnings_as_lines() as said:
-                    found[name] = run.do(name, atoms, output / name, known[name])
+                    found[name] = run.do(name, atoms, output / name, known[name], parts[name])
                 found[name]["warnings"] = said
-                _add_warnings(output / name / "phonons.json", said)
+                _add_warnings(output / name / RESULT, said)
+                parts[name].remove()
         except ArgumentError:
             raise  # of the command, not of this structure
         except MLIPError as error:
@@ -137,6 +142,20 @@ def phonons(
         click.echo(json.dumps(plain(found), indent=1))
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}")
+
+
+def _claim(folder: Path, settings: dict, overwrite: bool) -> Parts:
+    """Refuse results and forces of other settings, before the work, and those of which none are known."""
+    if not overwrite:
+        refuse_other_results(folder / RESULT, settings)
+    forces = folder / FORCES
+    # without forces, a killed run has left nothing that could be lost
+    parts = finished_parts(folder / "phonons.parts.json", settings, overwrite or not forces.exists())
+    if not overwrite and not parts.before and forces.exists() and not (folder / RESULT).exists():
+        from ...provenance import other_results
+
+        raise other_results(forces, "forces of which the settings are not known")
+    return parts
 
 
 def _add_warnings(path: Path, said: list[str]) -> None:
@@ -156,18 +175,18 @@ class _Run:
     group_velocities: bool
     talk: bool
 
-    def do(self, name: str, atoms: Atoms, folder: Path, known: dict) -> dict:
+    def do(self, name: str, atoms: Atoms, folder: Path, known: dict, parts: Parts) -> dict:
         """Results of one structure, written to ``folder``, which also keeps the forces of supercells.
 
-        ``known`` are the settings, which ``phonons.json`` holds.
+        ``known`` are the settings, which ``phonons.json`` holds, and until it is there ``parts``.
         """
         from ...lattice_dynamics.files import write_results
         from ...lattice_dynamics.phonons import phonons as compute
         from ...provenance import write_json
 
         loaded = None if self.reference is None else self._load(atoms)  # before the work, not after it
-        with bar("supercell") as progress:
-            checkpoint = folder / "forces.npz"
+        checkpoint = folder / FORCES
+        with forces_of(parts, checkpoint), bar("supercell") as progress:
             result = compute(atoms, **self.options, **self.drawing, checkpoint=checkpoint, progress=progress)
         document = write_results(result, folder, self.group_velocities, settings=known)
         result.plot(folder / "bands.png")
@@ -179,7 +198,7 @@ class _Run:
         if self.audit:
             found["audit"] = self._audit(atoms, folder)
         if found:
-            write_json(folder / "phonons.json", document | found)
+            write_json(folder / RESULT, document | found)
         if self.talk:
             click.echo(f"  files in {folder}")
         return {"settings": known} | result.to_dict() | found

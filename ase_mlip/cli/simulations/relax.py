@@ -11,6 +11,7 @@ import click
 
 from ...progress.bars import bar
 from .. import options as shared
+from ..command import Command
 from ..common import (
     choose_averaging,
     make_calculator,
@@ -20,6 +21,7 @@ from ..common import (
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
 from ..results import Results, output_options, run_settings
+from ..values import Whole
 from ..wording import in_options
 from .crystal_run import warnings_as_lines
 
@@ -37,7 +39,7 @@ AVERAGING = "--symmetrize octahedral or icosahedral, or crystal where it is know
 OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFGSLineSearch")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @click.option("--fmax", default=0.01, show_default=True, type=POSITIVE,
@@ -47,7 +49,7 @@ OPTIMIZERS = ("FIRE", "FIRE2", "MDMin", "LBFGS", "BFGS", "LBFGSLineSearch", "BFG
     "--smax", type=POSITIVE, help="Relax until no component of the stress is larger than this, in eV/Å^3."
 )
 @click.option(
-    "--steps", default=500, show_default=True, type=click.IntRange(min=0), help="Stop after this many steps."
+    "--steps", default=500, show_default=True, type=Whole(min=0), help="Stop after this many steps."
 )
 @click.option("--optimizer", type=click.Choice(OPTIMIZERS), default="FIRE", show_default=True,
               help="Use this optimiser of ASE.")  # fmt: skip
@@ -77,8 +79,8 @@ def relax(
     Every frame of STRUCTURES is relaxed. FOLDER gets relaxed.extxyz, relax.json and trajectories, and with
     --plot a picture of each. The same command continues there where it was ended: converged structures are
     skipped; an interrupted or unconverged one goes on from the last frame of its trajectory, for at most
-    --steps more steps; failed ones start anew. A structure that fails is reported, and the others go on. The
-    exit status is 1 if any of them failed or did not converge.
+    --steps more steps; failed ones start anew. Structures of other names are added. A structure that fails is
+    reported, and the others go on. The exit status is 1 if any of them failed or did not converge.
     """
     if options["smax"] is not None and cell == "none":
         raise click.BadParameter(
@@ -110,10 +112,12 @@ def relax(
     path = None if results.folder is None else results.folder / RELAXED
     run = _Run(Store(path, results.settings, results.overwrite), results, options)
     short = digest(results.settings)
+    keys = {name: key_of(name, atoms, short) for name, atoms in found.items()}
+    run.store.claim(keys)
     try:
         with bar("structure") as progress:
             for done, (name, atoms) in enumerate(found.items()):
-                run.do(name, atoms, key_of(name, atoms, short), calculator)
+                run.do(name, atoms, keys[name], calculator)
                 progress(done + 1, len(found), "")
     finally:
         run.store.flush()
@@ -151,7 +155,7 @@ class _Run:
         if frame is not None and frame.info["converged"]:
             self.rows.append({**to_row(frame, name), "status": "done before"})
             if self.results.plot and not (self.results.folder / f"{name}.png").exists():
-                text = "was done before, without a picture; --overwrite relaxes it again"
+                text = "was done before, without a picture; in another folder it is relaxed again"
                 click.echo(f"{name}: {text}", err=True)
             return
         path = self._trajectory(name, key)
@@ -179,10 +183,10 @@ class _Run:
 
     def earlier(self) -> list[dict]:
         """Rows of structures that earlier calls left in the file, and this one was not asked for."""
-        from ...relaxation.store import to_row
+        from ...relaxation.store import name_of, to_row
 
         asked = {row["name"] for row in self.rows}
-        others = {str(frame.info["name"]): frame for frame in self.store.frames.values()}
+        others = {name_of(frame): frame for frame in self.store.frames.values()}
         rows = [to_row(frame, name) for name, frame in others.items() if name not in asked]
         return [{**row, "status": "done before" if row["converged"] else "not converged"} for row in rows]
 

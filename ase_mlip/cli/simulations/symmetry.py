@@ -10,9 +10,11 @@ import click
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import check_known, choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, FILE, averaging_arguments
 from ..results import Results, output_options
+from ..values import Whole
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -21,14 +23,14 @@ if TYPE_CHECKING:
     from ...rotations.averaging import Averaging
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @options.schemes
 @options.tolerance
 @options.crystal
 @options.symprec
-@click.option("--orientations", default=100, show_default=True, type=click.IntRange(min=2),
+@click.option("--orientations", default=100, show_default=True, type=Whole(min=2),
               help="Rotate the structure this many times, at random.")  # fmt: skip
 @options.device
 @options.dtype

@@ -10,13 +10,14 @@ from click.core import ParameterSource
 
 from ...progress.bars import bar
 from .. import options
+from ..command import Command
 from ..common import check_known, chosen_scheme
 from ..options import COUNT, CRYSTAL, FILE, POSITIVE, averaging_arguments
 from ..results import answer, require_folder
 from ..wording import in_options
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model")
 @click.argument("structures", nargs=-1, required=True, type=FILE)
 @options.output_folder

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ... import _torchscript
 from ...data.batches import GraphDataset
+from ...errors import DataError
 from ...training.loss import predict
 from ..trainable import Trainable
 
@@ -39,9 +40,20 @@ class ErrorMetric:
     data: frames with references
     errors: ``energy`` eV/atom and ``forces`` eV/Å, which count as 1
     seed: of the combinations of forces that stand for all of them where there are too many
+
+    Raises
+    ------
+    DataError
+        a force error of zero, in whose units no step has a length
     """
 
     def __init__(self, trainable: Trainable, data: GraphDataset, errors: Mapping[str, float], seed: int = 0):
+        if not errors["forces"] > 0.0:
+            raise DataError(
+                "`data.validation`: expected forces with an error, by which the length of a step is measured, got "
+                "an error of zero; give frames that the model was not labelled by, or set "
+                '`learning.optimizer = "adamw"`'
+            )
         self._rows = _rows(trainable, data, errors, seed)
         gram = self._rows @ self._rows.T
         gram.diagonal().add_(DAMPING)

