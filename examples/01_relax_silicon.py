@@ -26,7 +26,7 @@ for symprec, group in result.spacegroup_after.items():
 result.plot("relaxation.png")
 
 crystal = idealized(result.atoms, symprec=1e-2)
-curve = equation_of_state(crystal, calculator)
+curve = equation_of_state(crystal, calculator, relax_first=False)  # it is relaxed
 curve.plot("equation_of_state.png", label=model)
 print(f"lattice constant {curve.volume ** (1 / 3):.4f} Å, bulk modulus {curve.bulk_modulus:.1f} GPa")
 print("wrote relaxation.png and equation_of_state.png")

@@ -88,7 +88,7 @@ def on_models(model: Model, frames: list[Atoms]) -> None:
     errors: EvaluationResult = ase_mlip.evaluate(model, frames)
     results: list[CheckResult] = ase_mlip.check(model, structure="silicon.xyz")
     exported: Path = ase_mlip.train("run.toml", resume=True)
-    report: ValidationResult = ase_mlip.validate(exported, {"silicon": frames[0]}, "report")
+    report: ValidationResult = ase_mlip.validate(exported, {"silicon": frames[0]}, output="report")
     chosen: DesignResult = ase_mlip.design(frames, pick=10)
     healed: StabilizeResult = ase_mlip.stabilize("stabilize.toml")
     document: dict[str, object] = chosen.to_dict() | errors.to_dict() | healed.to_dict()

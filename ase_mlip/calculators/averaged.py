@@ -86,11 +86,3 @@ def _for_strained_cells(atoms: Atoms) -> BaseCalculator:
     from .symmetrized_calculator import symmetrized
 
     return symmetrized(atoms.calc, averaging, check_lattice=False)
-
-
-def refuse_symmetry(
-    symmetry: object, what: str, remedy: str = "it is `symmetrize`, with the same words"
-) -> None:
-    """Raise TypeError for ``symmetry=``, which had three meanings, with what to write instead."""
-    if symmetry is not None:
-        raise TypeError(f"`{what}` has no argument `symmetry` any more, got {symmetry!r}: {remedy}")

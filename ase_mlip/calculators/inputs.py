@@ -62,6 +62,75 @@ def renamed(**now: str) -> Callable[[Callable[Options, Result]], Callable[Option
     return decorate
 
 
+def withdrawn(**remedies: str) -> Callable[[Callable[Options, Result]], Callable[Options, Result]]:
+    """A decorator for a function that had other options, whose meaning more than one option has now.
+
+    Parameters
+    ----------
+    **remedies : str
+        what to write instead, by the name that there was
+
+    Returns
+    -------
+    Callable
+        the decorator; the function raises TypeError for these names, unless they are given as None
+    """
+
+    def decorate(function: Callable[Options, Result]) -> Callable[Options, Result]:
+        @functools.wraps(function)
+        def called(*arguments: Options.args, **options: Options.kwargs) -> Result:
+            for old in remedies.keys() & options.keys():
+                value = options.pop(old)
+                if value is not None:
+                    raise TypeError(
+                        f"`{function.__name__}` has no argument `{old}` any more, got {value!r}: "
+                        f"{remedies[old]}"
+                    )
+            return function(*arguments, **options)
+
+        return called
+
+    return decorate
+
+
+def named_only(places: int, *names: str) -> Callable[[Callable[Options, Result]], Callable[Options, Result]]:
+    """A decorator for a function whose options had places, which it takes for one version more.
+
+    Parameters
+    ----------
+    places : int
+        how many arguments still have one
+    *names : str
+        the options that followed them, in their order
+
+    Returns
+    -------
+    Callable
+        the decorator; the function warns of options without a name (DeprecationWarning)
+    """
+
+    def decorate(function: Callable[Options, Result]) -> Callable[Options, Result]:
+        @functools.wraps(function)
+        def called(*arguments: Options.args, **options: Options.kwargs) -> Result:
+            kept, placed = arguments[:places], arguments[places:]
+            if len(placed) > len(names):
+                return function(*arguments, **options)  # Python says what is too much
+            for name, value in zip(names, placed, strict=False):
+                if name in options:
+                    raise TypeError(f"{function.__name__}() got `{name}` by its place and by its name")
+                options[name] = value
+                warnings.warn(
+                    f"`{name}` of `{function.__name__}` is given by its name now; its place will go",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+            return function(*kept, **options)
+
+        return called
+
+    return decorate
+
+
 def structure_with_calculator(
     atoms: Structure, calculator: Potential | None, what: str, dtype: str | None = None
 ) -> Atoms:

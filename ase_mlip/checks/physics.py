@@ -19,7 +19,7 @@ from .structures import without_boundaries
 
 STEP = 1e-3  # Å or unit strain; the second step is half of it
 MANY_ATOMS = 100  # beyond these, fewer directions are differentiated
-AXES = [(1, 2), (2, 0), (0, 1)]
+PLANES = [(1, 2), (2, 0), (0, 1)]  # (row, column) of rotations about x, y and z, as PAIRS of strains
 
 
 def translation(probe: Probe) -> list[CheckResult]:
@@ -64,7 +64,7 @@ def stress(probe: Probe) -> list[CheckResult]:
     """Stress against symmetric strains; the torque, which the stress does not hold, against rotations."""
     atoms = probe.crystal
     virial, volume = probe.evaluate(atoms)["virial"][0], atoms.get_volume()
-    strains, rotations = _strains(PAIRS, symmetric), _strains(AXES, antisymmetric)
+    strains, rotations = _strains(PAIRS, symmetric), _strains(PLANES, antisymmetric)
     if len(atoms) > MANY_ATOMS:
         strains, rotations = strains[2:4], rotations[:1]
     tolerance = FINITE_DIFFERENCE * max(1.0, largest(virial))

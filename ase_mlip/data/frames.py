@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ase import Atoms
@@ -155,3 +155,14 @@ def named_structures(files: Sequence[Path]) -> dict[str, Atoms]:
                 name = f"{base}_{copies}"
             found[name] = atoms
     return found
+
+
+def structures_by_name(
+    structures: Mapping[str, Atoms] | Atoms | str | Path | Sequence[str | Path],
+) -> Mapping[str, Atoms]:
+    """Structures by name: as they are given, one by its formula, of files as :func:`named_structures`."""
+    if isinstance(structures, Mapping):
+        return structures
+    if isinstance(structures, Atoms):
+        return {structures.get_chemical_formula(): structures}
+    return named_structures([Path(path) for path in as_list(structures)])

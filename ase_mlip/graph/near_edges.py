@@ -18,7 +18,7 @@ def near_edges(
     shifts: Tensor,
     squared_cutoffs: Tensor,
 ) -> Selected:
-    """Choose among E candidates: in one pass on a CPU, by torch's own operators on a GPU.
+    """Choose the edges among E pairs: in one pass on a CPU, by torch's own operators on a GPU.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def near_edges(
     offsets : Tensor
         float64 [E, 3], what a neighbour's image is away from it, Å
     reverse : Tensor
-        int64 [E], the candidate with the opposite vector
+        int64 [E], the pair with the opposite vector
     shifts : Tensor
         int64 [E, 3], handed on
     squared_cutoffs : Tensor
@@ -39,7 +39,7 @@ def near_edges(
     -------
     Selected
         edge_index [2, K], vectors [K, 3], reverse [K] and shifts [K, 3] of those within the cutoff, in order,
-        and the shortest distance of all candidates (Å; infinite without any)
+        and the shortest distance of all pairs (Å; infinite without any)
     """
     _ops.load()
     return torch.ops.ase_mlip.near_edges(positions, edge_index, offsets, reverse, shifts, squared_cutoffs)

@@ -22,9 +22,9 @@ class GhostList:
     owners : torch.Tensor
         int32 [G], the atom that each ghost atom is an image of
     edges : torch.Tensor
-        int64 [G], an edge of the list that leads to the ghost atom
+        int64 [G], a pair of the list that leads to the ghost atom
     starts : torch.Tensor
-        int32 [N + 1], first candidate of each atom; the last is E
+        int32 [N + 1], first pair of each atom; the last is E
     neighbours : torch.Tensor
         int32 [E], an atom below N, else a ghost atom
     """

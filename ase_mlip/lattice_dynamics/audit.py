@@ -9,7 +9,6 @@ statement about the model, not about the solver. Of a model averaged over a grou
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +18,8 @@ import numpy as np
 from ase import Atoms
 from phonopy import Phonopy
 
-from ..calculators.averaged import refuse_symmetry
-from ..calculators.inputs import renamed
+from ..calculators.inputs import renamed, withdrawn
 from ..crystals import require_positive
-from ..errors import PrecisionWarning
 from ..progress.form import Progress, told
 from .bands import ACOUSTIC, DEGENERATE, frequencies_at, special_points
 from .cosets import averaged_forces
@@ -98,6 +95,7 @@ class PhononAudit:
 
 
 @renamed(force="allow_unrelaxed", input_symprec="symprec")
+@withdrawn(symmetry="it is `symmetrize`, with the same words")
 def audit_phonons(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -113,7 +111,6 @@ def audit_phonons(
     phonopy_symprec: float = 1e-5,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
-    symmetry: None = None,
 ) -> PhononAudit:
     """Audit the phonons of a crystal: its force constants with nothing imposed.
 
@@ -130,8 +127,6 @@ def audit_phonons(
         as there
     checkpoint, progress : str or Path, callable
         as there; the checkpoint is another file
-    symmetry : None
-        refused; the name that ``symmetrize`` had
 
     Returns
     -------
@@ -144,19 +139,15 @@ def audit_phonons(
         for molecules, without calculator, or where the crystal cannot be relaxed
     ArgumentError
         for an unknown ``symmetrize`` or "random:SEED"
-    TypeError
-        for ``symmetry``
 
     Warns
     -----
     PrecisionWarning
         for a model in float32
     """
-    refuse_symmetry(symmetry, "audit_phonons")
     progress = told(progress)
     require_positive(distance=distance)
     work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
-    _warn_of_rounding(work.calc, distance)
     if relax_first:
         relaxed_within_symmetry(work, allow_unrelaxed, symprec)
     average_over_relaxed(work, symmetrize, symprec)
@@ -187,16 +178,6 @@ def audit_phonons(
         n_atoms_supercell=len(calculation.supercell),
         force_constants=full[moved],
     )
-
-
-def _warn_of_rounding(calculator, distance: float) -> None:
-    if (getattr(calculator, "parameters", None) or {}).get("dtype") == "float32":
-        warnings.warn(
-            f"the audit takes differences of forces over {2 * distance:g} Å, and this model computes in "
-            'float32: what it finds below 0.01 THz is rounding; use dtype="float64"',
-            PrecisionWarning,
-            stacklevel=3,
-        )
 
 
 def _displaced(supercell: Atoms, moved: np.ndarray, distance: float) -> list[Atoms]:

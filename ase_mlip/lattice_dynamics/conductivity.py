@@ -16,21 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ..calculators.averaged import average_model, averaging_of
-from ..calculators.inputs import renamed, structure_with_calculator
+from ..calculators.averaged import averaging_of, is_crystal
+from ..calculators.inputs import renamed
 from ..checks.installation.requirements import install_command
-from ..crystals import (
-    RESIDUAL,
-    largest_force,
-    refuse_constraints,
-    refuse_random,
-    require_crystal,
-    require_positive,
-    symmetry_dataset,
-    warn_of_single_precision,
-)
+from ..crystals import RESIDUAL, largest_force, require_positive, symmetry_dataset
 from ..errors import ArgumentError, MLIPError, StructureError
 from ..progress.form import Progress, told
+from ..provenance import Parts
+from ..relaxation.minimum import RELAXED, RelaxFirst, at_minimum, crystal_with_calculator
 from .bands import ACOUSTIC, DEGENERATE, IMAGINARY, is_stable
 from .files import Checkpoint
 from .results import ConductivityResult
@@ -58,6 +51,9 @@ def thermal_conductivity(
     isotopes: bool = True,
     boundary_mfp: float | None = 1e6,
     pair_cutoff: float | None = None,
+    relax_first: bool = True,
+    keep_space_group: bool = True,
+    relax_fmax: float = RELAXED,
     symmetrize: Scheme | None = None,
     symprec: float = 1e-2,
     phonopy_symprec: float = 1e-5,
@@ -70,7 +66,7 @@ def thermal_conductivity(
     Parameters
     ----------
     atoms : ase.Atoms, str or Path
-        relaxed crystal, or a file with it; not modified
+        the crystal, or a file with it; not modified
     calculator : ASE calculator, Model, str or Path, optional
         an ASE calculator, a loaded model, a model file or the name of a shipped potential, which are
         computed in float64; None takes the calculator that ``atoms`` has
@@ -94,10 +90,17 @@ def thermal_conductivity(
         mean free path between boundaries, µm; None leaves boundaries out
     pair_cutoff : float, optional
         leave out pairs of displaced atoms further apart, Å
+    relax_first : bool
+        relax the atoms and the cell first, as ``ase-mlip conductivity`` does; otherwise ``atoms`` are taken
+        as they are, and must be relaxed
+    keep_space_group : bool
+        relax within the space group that ``atoms`` have within ``symprec``
+    relax_fmax : float
+        relax until no force and no stress is larger, eV/Å, see :func:`ase_mlip.relaxation.relax.relax`
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
-        the calculator as it is. ``"crystal"`` is the point group that ``atoms`` have within
-        ``symprec``, ``"auto"`` chooses by them
+        the calculator as it is. ``"crystal"`` is the point group that the crystal, relaxed if it is, has
+        within ``symprec``, ``"auto"`` chooses by ``atoms``
     symprec : float
         tolerance for that point group, Å; files give a few digits
     phonopy_symprec : float
@@ -105,7 +108,8 @@ def thermal_conductivity(
     max_residual : float
         refuse a structure with a larger force than this, eV/Å: it is not relaxed
     checkpoint : str or Path, optional
-        keep the forces of finished supercells in this .npz file, and take them from there
+        keep the forces of finished supercells in this .npz file, and take them from there; a relaxation is
+        done again
     progress : callable, optional
         called as ``progress(done, total, stage)`` after each supercell, see :mod:`ase_mlip.progress`
 
@@ -127,6 +131,8 @@ def thermal_conductivity(
     -----
     PrecisionWarning
         for a model in float32
+    ResidualWarning
+        where the crystal does not reach ``relax_fmax``
     UserWarning
         of modes below zero that are not imaginary yet, and are left out
 
@@ -145,9 +151,8 @@ def thermal_conductivity(
     A coarse look at silicon, which takes seconds; cells and mesh are to be converged:
 
     >>> from ase.build import bulk
-    >>> from ase_mlip import relax, thermal_conductivity
-    >>> crystal = relax(bulk("Si"), "snnp-si", cell=True, fmax=1e-4).atoms
-    >>> found = thermal_conductivity(crystal, "snnp-si", supercell_matrix=(2, 2, 2), mesh=(5, 5, 5))
+    >>> from ase_mlip import thermal_conductivity
+    >>> found = thermal_conductivity(bulk("Si"), "snnp-si", supercell_matrix=(2, 2, 2), mesh=(5, 5, 5))
     >>> found.stable
     True
     """
@@ -155,19 +160,17 @@ def thermal_conductivity(
     require_positive(distance=distance)
     mesh = as_mesh(mesh)
     Phono3py = require_phono3py()
-    work = structure_with_calculator(atoms, calculator, "thermal_conductivity", dtype="float64")
-    require_crystal(work, "thermal_conductivity")
+    first = RelaxFirst(relax_first, keep_space_group, relax_fmax, is_crystal(symmetrize), symprec)
+    work = crystal_with_calculator(atoms, calculator, "thermal_conductivity", symmetrize, symprec)
     require_right_handed(work, "thermal_conductivity")
-    average_model(work, symmetrize, "thermal_conductivity", symprec)
-    refuse_random(work.calc, "thermal_conductivity")
-    refuse_constraints(work, "thermal_conductivity")
-    warn_of_single_precision(work.calc, "thermal_conductivity")
     if len(temperatures) == 0 or min(temperatures) <= 0.0:
         raise ArgumentError(f"`temperatures` must be above zero, got {list(temperatures)} K")
+    if phonon_supercell_matrix is not None:  # before the work
+        phonon_supercell_matrix = as_matrix(phonon_supercell_matrix, "phonon_supercell_matrix")
+    work, relaxation = at_minimum(work, "thermal_conductivity", first, Parts())
     third = find_supercell(work, supercell_matrix, None, work.calc, only_direct=True)
-    if phonon_supercell_matrix is not None:
-        second = as_matrix(phonon_supercell_matrix, "phonon_supercell_matrix")
-    else:
+    second = phonon_supercell_matrix
+    if second is None:
         second = third if supercell_matrix is not None else find_supercell(work, None, None, work.calc)
     with warnings.catch_warnings():
         # about defaults that are meant here, and about names that change from version to version
@@ -212,6 +215,7 @@ def thermal_conductivity(
         mesh=mesh,
         residual_force=forces.residual,
         space_group_number=None if dataset is None else int(dataset.number),
+        relaxation=relaxation,
     )
 
 

@@ -11,17 +11,9 @@ import numpy as np
 from ase import Atoms
 
 from ..calculators.averaged import average_model, is_crystal
-from ..calculators.inputs import structure_with_calculator
-from ..crystals import (
-    SYMPREC,
-    refuse_constraints,
-    refuse_random,
-    require_crystal,
-    require_positive,
-    space_group,
-    symmetry_dataset,
-)
+from ..crystals import SYMPREC, require_positive, space_group, symmetry_dataset
 from ..errors import StructureError
+from ..relaxation.minimum import RELAXED, crystal_with_calculator
 from ..relaxation.relax import relax
 from ..relaxation.result import RelaxResult
 from ..relaxation.symmetry import moves
@@ -32,7 +24,6 @@ if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
     from ..calculators.inputs import Potential, Structure
 
-RELAXED = 1e-4  # eV/Å, what `relax_first=True` asks for
 MAX_STEPS = 1000
 # A crystal that goes further in the relaxation is another one than was given: choices of this project
 FURTHEST = 0.5  # Å, of an atom
@@ -49,17 +40,12 @@ def check_input(
 ) -> Atoms:
     """A copy of a crystal that phonons can be computed of. Raises StructureError for any other.
 
-    Its calculator is averaged as ``symmetrize`` says, unless that is ``"crystal"``, the group of the relaxed
-    crystal: see :func:`average_over_relaxed`.
+    Warns of a model in float32 (PrecisionWarning). Its calculator is averaged as ``symmetrize`` says, unless
+    that is ``"crystal"``, the group of the relaxed crystal: see :func:`average_over_relaxed`.
     """
     check_supercell(supercell_matrix, min_length)
-    work = structure_with_calculator(atoms, calculator, "phonons", dtype="float64")
-    require_crystal(work, "phonons")
+    work = crystal_with_calculator(atoms, calculator, "phonons", symmetrize, symprec)
     require_right_handed(work, "phonons")
-    if not is_crystal(symmetrize):
-        average_model(work, symmetrize, "phonons", symprec)
-    refuse_random(work.calc, "phonons")
-    refuse_constraints(work, "phonons")
     _require_space_group(work, symprec)
     return work
 

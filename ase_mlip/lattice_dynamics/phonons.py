@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from phonopy import Phonopy
 
-from ..calculators.averaged import refuse_symmetry
-from ..calculators.inputs import renamed
+from ..calculators.inputs import renamed, withdrawn
 from ..crystals import RESIDUAL, largest_force, require_positive, space_group, warn_of_residual
 from ..errors import StructureError
 from ..progress.form import Progress, told
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 
 @renamed(force="allow_unrelaxed", input_symprec="symprec")
+@withdrawn(symmetry="it is `symmetrize`, with the same words")
 def phonons(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -55,7 +55,6 @@ def phonons(
     max_residual: float = RESIDUAL,
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
-    symmetry: None = None,
 ) -> PhononResult:
     """Phonons of a crystal from forces in displaced supercells.
 
@@ -105,8 +104,6 @@ def phonons(
         keep the forces of finished supercells in this .npz file, and take them from there
     progress : callable, optional
         called as ``progress(done, total, stage)`` after each supercell, see :mod:`ase_mlip.progress`
-    symmetry : None
-        refused; the name that ``symmetrize`` had
 
     Returns
     -------
@@ -120,11 +117,11 @@ def phonons(
         relaxed
     ArgumentError
         for an unknown ``symmetrize`` or "random:SEED"
-    TypeError
-        for ``symmetry``
 
     Warns
     -----
+    PrecisionWarning
+        for a model in float32
     UserWarning
         where ``relax_first`` changes the space group, and of a checkpoint that is not of this run
     SupercellWarning
@@ -144,7 +141,6 @@ def phonons(
     >>> found.stable
     True
     """
-    refuse_symmetry(symmetry, "phonons")
     progress = told(progress)
     require_positive(distance=distance, points=points)
     mesh = as_mesh(mesh)

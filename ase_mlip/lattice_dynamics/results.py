@@ -13,6 +13,7 @@ from phonopy import Phonopy
 
 from ..errors import StructureError
 from ..provenance import plain
+from ..relaxation.minimum import FirstRelaxation, document_of
 from ..relaxation.result import RelaxResult
 from .bands import BandStructure, frequencies_at, is_stable
 from .input import preparation
@@ -209,6 +210,8 @@ class ConductivityResult:
         of the structure, within ``phonopy_symprec``
     phono3py : phono3py.Phono3py
         the phono3py object, for everything else that phono3py does
+    relaxation : FirstRelaxation or None
+        how the crystal was relaxed first, with the relaxed crystal; None where it was taken as it is
     """
 
     temperatures: np.ndarray
@@ -227,6 +230,7 @@ class ConductivityResult:
     n_displacements: tuple[int, int]
     space_group_number: int | None
     phono3py: Phono3py = field(repr=False)
+    relaxation: FirstRelaxation | None = field(default=None, repr=False)
 
     @property
     def stable(self) -> bool:
@@ -245,7 +249,7 @@ class ConductivityResult:
         names = ("stable", "lowest_frequency", "wigner", "averaging", "mesh", "residual_force")
         found = {"units": "W/m/K, K, THz; residual_force eV/Å", "space_group": self.space_group_number}
         found |= {name: getattr(self, name) for name in arrays if self.stable}
-        found["n_displacements"] = self.n_displacements
+        found |= {"n_displacements": self.n_displacements, "relaxation": document_of(self.relaxation)}
         return plain(found | {name: getattr(self, name) for name in names})
 
     def plot(self, path: str | Path) -> None:

@@ -2,9 +2,10 @@
 
 Conventions: ``cell → cell (1 + ε)`` with a symmetric strain ε; Voigt order xx, yy, zz, yz, xz, xy (ASE's),
 the last three as engineering shears, e = (ε_xx, ε_yy, ε_zz, 2ε_yz, 2ε_xz, 2ε_xy); axes are the structure's.
-Stiffness is C_IJ = ∂σ_I/∂e_J at the structure given, in GPa. Without stress there it is the second derivative
-of the energy; under a stress the stress-strain coefficients differ from it by terms of that stress
-(T. H. K. Barron and M. L. Klein, Proc. Phys. Soc. 85, 523 (1965)), and only their symmetric part is given.
+Stiffness is C_IJ = ∂σ_I/∂e_J at the relaxed structure, or at the one given, in GPa. Without stress there it
+is the second derivative of the energy; under a stress the stress-strain coefficients differ from it by terms
+of that stress (T. H. K. Barron and M. L. Klein, Proc. Phys. Soc. 85, 523 (1965)), and only their symmetric
+part is given.
 """
 
 from __future__ import annotations
@@ -18,22 +19,21 @@ import numpy as np
 from ase import Atoms, units
 from ase.stress import voigt_6_to_full_3x3_strain
 
-from ..calculators.averaged import average_model, averaging_of, refuse_symmetry
+from ..calculators.averaged import averaging_of, is_crystal
 from ..calculators.identity import parts_of
-from ..calculators.inputs import renamed, structure_with_calculator
-from ..crystals import (
-    largest_force,
-    point_group,
-    refuse_constraints,
-    refuse_random,
-    require_crystal,
-    warn_of_residual,
-    warn_of_single_precision,
-    with_calculator,
-)
+from ..calculators.inputs import renamed, withdrawn
+from ..crystals import largest_force, point_group, warn_of_residual, with_calculator
 from ..errors import ArgumentError, StructureError
 from ..progress.form import Progress, told
 from ..provenance import plain
+from ..relaxation.minimum import (
+    RELAXED,
+    FirstRelaxation,
+    RelaxFirst,
+    at_minimum,
+    crystal_with_calculator,
+    document_of,
+)
 from ..relaxation.relax import relax
 from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
 
@@ -80,9 +80,9 @@ class ElasticResult:
     moduli : Moduli or None
         of a polycrystal; None where the crystal is not stable
     residual_stress : float64 [6]
-        of the structure given
+        of the structure that is strained
     residual_force : float
-        largest force in the structure given, eV/Å
+        largest force in it, eV/Å
     asymmetry : float
         largest component of the antisymmetric part that was removed, GPa
     symmetry_deviation : float or None
@@ -101,6 +101,8 @@ class ElasticResult:
         Voigt strains of each component
     stresses : float64 [6, n, 6]
         stress by component of the strain
+    relaxation : FirstRelaxation or None
+        how the crystal was relaxed first, with the relaxed crystal; None where it was taken as it is
     """
 
     stiffness: np.ndarray
@@ -117,6 +119,7 @@ class ElasticResult:
     converged: bool
     strains: np.ndarray = field(repr=False)
     stresses: np.ndarray = field(repr=False)
+    relaxation: FirstRelaxation | None = field(default=None, repr=False)
 
     @property
     def stable(self) -> bool:
@@ -154,7 +157,8 @@ class ElasticResult:
     def to_dict(self) -> dict:
         """Everything as JSON values, lists for arrays."""
         more = {"units": "GPa; residual_force eV/Å", "stable": self.stable}
-        return plain(more | asdict(self))
+        own = {"moduli": None if self.moduli is None else asdict(self.moduli)}
+        return plain(more | vars(self) | own | {"relaxation": document_of(self.relaxation)})
 
     def plot(self, path: str | Path) -> None:
         """Draw stresses and, of a stable crystal, Young's modulus by direction into a PNG, PDF or SVG."""
@@ -165,6 +169,9 @@ class ElasticResult:
 
 
 @renamed(points="strains", relax_ions="not clamped", fmax="strained_fmax")
+@withdrawn(
+    symmetry='the average of the stiffness is `impose_symmetry`, that of the model `symmetrize="crystal"`'
+)
 def elastic_constants(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -175,19 +182,21 @@ def elastic_constants(
     strained_fmax: float = 1e-3,
     steps: int = 500,
     optimizer: str = "LBFGS",
+    relax_first: bool = True,
+    keep_space_group: bool = True,
+    relax_fmax: float = RELAXED,
     symmetrize: Scheme | None = None,
     impose_symmetry: bool = True,
     symprec: float = 1e-2,
     checkpoint: Checkpoint = None,
     progress: Progress | None = None,
-    symmetry: None = None,
 ) -> ElasticResult:
     """Stiffness of a crystal from its stresses under small strains, one Voigt component at a time.
 
     Parameters
     ----------
     atoms : ase.Atoms, str or Path
-        relaxed crystal without constraints, or a file with it; not modified
+        crystal without constraints, or a file with it; not modified
     calculator : ASE calculator, Model, str or Path, optional
         an ASE calculator that gives stresses, a loaded model, a model file or the name of a shipped
         potential, which are computed in float64; None takes the calculator that ``atoms`` has
@@ -200,10 +209,17 @@ def elastic_constants(
         keep the fractional positions of the atoms in strained cells; by default they are relaxed
     strained_fmax, steps, optimizer : float, int, str
         of these relaxations, see :func:`ase_mlip.relaxation.relax.relax`; eV/Å
+    relax_first : bool
+        relax the atoms and the cell first, as ``ase-mlip elastic`` does; otherwise ``atoms`` are taken as
+        they are, for example under a stress
+    keep_space_group : bool
+        relax within the space group that ``atoms`` have within ``symprec``
+    relax_fmax : float
+        relax until no force and no stress is larger, eV/Å, see :func:`ase_mlip.relaxation.relax.relax`
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
-        the calculator as it is. ``"crystal"`` is the point group of ``atoms``, ``"auto"`` chooses by them.
-        The group of a crystal has to keep the cell of ``atoms``; strained cells need not
+        the calculator as it is. ``"crystal"`` is the point group of the crystal, relaxed if it is, and
+        ``"auto"`` chooses by ``atoms``. The group of a crystal has to keep its cell; strained cells need not
     impose_symmetry : bool
         average the stiffness over the crystal's point group
     symprec : float
@@ -213,8 +229,6 @@ def elastic_constants(
         keep the stresses of finished strains in this JSON file, from which a run that was ended goes on
     progress : callable, optional
         called as ``progress(done, total, stage)`` after each strain, see :mod:`ase_mlip.progress`
-    symmetry : None
-        refused; the name that ``impose_symmetry`` had
 
     Returns
     -------
@@ -226,8 +240,6 @@ def elastic_constants(
     StructureError
         for molecules and slabs, without calculator, with constraints, for stresses that are not finite,
         and where no symmetry is found
-    TypeError
-        for ``symmetry``
     ArgumentError
         for a strain or a number of strains that makes no sense, an unknown ``symmetrize`` or "random:SEED"
 
@@ -236,52 +248,49 @@ def elastic_constants(
     PrecisionWarning
         for a model in float32
     ResidualWarning
-        for a crystal with forces above 0.05 eV/Å, or a stress above a hundredth of its largest constant
+        for a crystal with forces above 0.05 eV/Å, or a stress above a hundredth of its largest constant, and
+        where it does not reach ``relax_fmax``
     UserWarning
         for a ``checkpoint`` of another run, whose strains are computed anew
 
     Examples
     --------
     >>> from ase.build import bulk
-    >>> from ase_mlip import elastic_constants, relax
-    >>> crystal = relax(bulk("Si", cubic=True), "snnp-si", cell=True, fmax=1e-4).atoms
-    >>> found = elastic_constants(crystal, "snnp-si")
+    >>> from ase_mlip import elastic_constants
+    >>> found = elastic_constants(bulk("Si", cubic=True), "snnp-si")
     >>> print(found.stiffness[0, 0].round(), found.stiffness[0, 1].round())  # C11 and C12, GPa
     143.0 62.0
     """
-    remedy = 'the average of the stiffness is `impose_symmetry`, that of the model `symmetrize="crystal"`'
-    refuse_symmetry(symmetry, "elastic_constants", remedy)
     progress = told(progress)
-    work = structure_with_calculator(atoms, calculator, "elastic_constants", dtype="float64")
-    require_crystal(work, "elastic_constants")
-    average_model(work, symmetrize, "elastic_constants", symprec, strained=True)
-    refuse_random(work.calc, "elastic_constants")
-    refuse_constraints(work, "elastic_constants")
-    warn_of_single_precision(work.calc, "elastic_constants")
+    first = RelaxFirst(relax_first, keep_space_group, relax_fmax, is_crystal(symmetrize), symprec)
+    work = crystal_with_calculator(atoms, calculator, "elastic_constants", symmetrize, symprec)
     if not 0.0 < strain < 0.1:
         raise ArgumentError(f"`strain` must be between 0 and 0.1, got {strain}")
     if strains < 2 or strains % 2:
         raise ArgumentError(f"`strains` must be even and at least 2, got {strains}")
-    rotations, group = _point_group(work, symprec) if impose_symmetry else (None, "")
-    residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
-    stressed = float(np.abs(residual_stress).max())
-
+    if impose_symmetry:
+        _point_group(work, symprec)  # before the work
     half = strain * np.arange(1, strains // 2 + 1) / (strains // 2)
     sizes = np.concatenate([-half[::-1], half])
     stresses = np.empty((6, strains, 6))
     converged = True
     how = clamped, strained_fmax, steps, optimizer
-    with parts_of(checkpoint, [work], work.calc, strain=strain, strains=strains, how=how) as parts:
+    given = {"strain": strain, "strains": strains, "how": how, "first": asdict(first)}
+    with parts_of(checkpoint, [work], work.calc, **given) as parts:
+        work, relaxation = at_minimum(work, "elastic_constants", first, parts, strained=True)
+        residual_force, residual_stress = largest_force(work.get_forces()), _stress(work)
         for component in range(6):
             for n, size in enumerate(sizes):
                 own = partial(_strained, work, size * np.eye(6)[component], *how)
                 stresses[component, n], reached = parts.once(f"strain {component} {n}", own)
                 converged = converged and reached
                 progress(component * strains + n + 1, 6 * strains, "")
+    rotations, group = _point_group(work, symprec) if impose_symmetry else (None, "")
     stiffness, fit_error = _slopes(sizes, stresses)
     measured = symmetric(stiffness)
     final = measured if rotations is None else average_over(measured, rotations)
     eigenvalues = np.linalg.eigvalsh(final)
+    stressed = float(np.abs(residual_stress).max())
     large = stressed > STRESSED * np.abs(final).max()
     warn_of_residual("elastic_constants", residual_force, stressed if large else None)
     return ElasticResult(
@@ -299,6 +308,7 @@ def elastic_constants(
         converged=converged,
         strains=sizes,
         stresses=stresses,
+        relaxation=relaxation,
     )
 
 

@@ -17,22 +17,21 @@ import numpy as np
 from ase import Atoms, units
 from ase.eos import EquationOfState, birchmurnaghan
 
-from ..calculators.averaged import average_model, averaging_of
+from ..calculators.averaged import averaging_of, is_crystal
 from ..calculators.identity import parts_of
-from ..calculators.inputs import renamed, structure_with_calculator
-from ..crystals import (
-    SYMPREC,
-    largest_force,
-    refuse_constraints,
-    refuse_random,
-    require_crystal,
-    symmetry_dataset,
-    warn_of_residual,
-    warn_of_single_precision,
-)
+from ..calculators.inputs import renamed
+from ..crystals import SYMPREC, largest_force, symmetry_dataset, warn_of_residual
 from ..errors import ArgumentError, StructureError
 from ..progress.form import Progress, told
 from ..provenance import plain
+from ..relaxation.minimum import (
+    RELAXED,
+    FirstRelaxation,
+    RelaxFirst,
+    at_minimum,
+    crystal_with_calculator,
+    document_of,
+)
 from ..relaxation.relax import relax
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ class EOSResult:
         whether all relaxations came to rest
     averaging : str
         what the model was averaged over, "none" for nothing
+    relaxation : FirstRelaxation or None
+        how the crystal was relaxed first, with the relaxed crystal; None where it was taken as it is
     """
 
     volumes: np.ndarray = field(repr=False)
@@ -87,6 +88,7 @@ class EOSResult:
     shape: str = "kept"
     converged: bool = True
     averaging: str = "none"
+    relaxation: FirstRelaxation | None = field(default=None, repr=False)
 
     @property
     def plausible(self) -> bool:
@@ -133,7 +135,8 @@ class EOSResult:
         """Everything as JSON values, with the doubts in words."""
         units_of_all = "volumes Å^3 and energies eV of the cell; bulk_modulus GPa; fit_error eV/atom"
         more = {"plausible": self.plausible, "doubts": self.doubts()}
-        return plain({"units": units_of_all} | asdict(self) | more)
+        more["relaxation"] = document_of(self.relaxation)
+        return plain({"units": units_of_all} | vars(self) | more)
 
     def plot(self, path: str | Path, label: str = "") -> None:
         """Draw energies and the fitted curve into a PNG, PDF or SVG; ``label`` names the energies."""
@@ -151,6 +154,9 @@ def equation_of_state(
     volumes: int = 9,
     relax_atoms: float | None = None,
     keep_shape: bool = False,
+    relax_first: bool = True,
+    keep_space_group: bool = True,
+    relax_fmax: float = RELAXED,
     symmetrize: Scheme | None = None,
     symprec: float = SYMPREC,
     checkpoint: Checkpoint = None,
@@ -161,7 +167,7 @@ def equation_of_state(
     Parameters
     ----------
     atoms : ase.Atoms, str or Path
-        crystal near its equilibrium volume, or a file with it; not modified
+        the crystal, or a file with it; not modified
     calculator : ASE calculator, Model, str or Path, optional
         an ASE calculator, a loaded model, a model file or the name of a shipped potential, which are
         computed in float64; None takes the calculator that ``atoms`` has
@@ -175,10 +181,18 @@ def equation_of_state(
     keep_shape : bool
         scale the cell as it is. By default its shape and the atoms are relaxed at each volume within the
         crystal's space group, unless that is cubic, which fixes the shape
+    relax_first : bool
+        relax the atoms and the cell first, as ``ase-mlip eos`` does; otherwise ``atoms`` are taken as they
+        are, and should be near the equilibrium volume
+    keep_space_group : bool
+        relax within the space group that ``atoms`` have within ``symprec``
+    relax_fmax : float
+        relax until no force and no stress is larger, eV/Å, see :func:`ase_mlip.relaxation.relax.relax`
     symmetrize : str, ase.Atoms or Averaging, optional
         average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; None takes
-        the calculator as it is. ``"crystal"`` is the point group of ``atoms``, ``"auto"`` chooses by them.
-        The group of a crystal has to keep the cell of ``atoms``, not those whose shape is relaxed
+        the calculator as it is. ``"crystal"`` is the point group of the crystal, relaxed if it is, and
+        ``"auto"`` chooses by ``atoms``. The group of a crystal has to keep its cell, not those whose shape is
+        relaxed
     symprec : float
         tolerance for the crystal's symmetry, Å
     checkpoint : str or Path, optional
@@ -204,7 +218,8 @@ def equation_of_state(
     PrecisionWarning
         for a model in float32
     ResidualWarning
-        for a crystal with forces above 0.05 eV/Å, whose atoms are not relaxed
+        for a crystal with forces above 0.05 eV/Å, whose atoms are not relaxed, and where it does not reach
+        ``relax_fmax``
     UserWarning
         for a ``checkpoint`` of another run, whose volumes are computed anew
 
@@ -218,15 +233,11 @@ def equation_of_state(
     >>> from ase_mlip import equation_of_state
     >>> found = equation_of_state(bulk("Si"), "snnp-si")
     >>> print(f"{found.bulk_modulus:.0f} GPa")
-    89 GPa
+    90 GPa
     """
     progress = told(progress)
-    work = structure_with_calculator(atoms, calculator, "equation_of_state", dtype="float64")
-    require_crystal(work, "equation_of_state")
-    average_model(work, symmetrize, "equation_of_state", symprec, strained=True)
-    refuse_random(work.calc, "equation_of_state")
-    refuse_constraints(work, "equation_of_state")
-    warn_of_single_precision(work.calc, "equation_of_state")
+    first = RelaxFirst(relax_first, keep_space_group, relax_fmax, is_crystal(symmetrize), symprec)
+    work = crystal_with_calculator(atoms, calculator, "equation_of_state", symmetrize, symprec)
     if not 0.0 < volume_change < 1.0:
         raise ArgumentError(
             "`volume_change` must be between 0 and 1, a relative change of the volume such as 0.06, got "
@@ -234,14 +245,15 @@ def equation_of_state(
         )
     if volumes < 5:
         raise ArgumentError(f"`volumes` must be at least 5 for a fit of four parameters, got {volumes}")
-    shape = "kept" if keep_shape else _shape_of(work, symprec)
-    if shape != "relaxed" and relax_atoms is None and "forces" in work.calc.implemented_properties:
-        warn_of_residual("equation_of_state", largest_force(work.get_forces()))
-    cell = work.cell.array.copy()
     computed, energies, converged = [], [], True
     scales = np.linspace(1.0 - volume_change, 1.0 + volume_change, volumes)
-    how = relax_atoms, shape == "relaxed", symprec
-    with parts_of(checkpoint, [work], work.calc, scales=scales, how=how) as parts:
+    given = {"scales": scales, "how": (relax_atoms, keep_shape), "first": asdict(first)}
+    with parts_of(checkpoint, [work], work.calc, **given) as parts:
+        work, relaxation = at_minimum(work, "equation_of_state", first, parts, strained=True)
+        shape = "kept" if keep_shape else _shape_of(work, symprec)
+        if shape != "relaxed" and relax_atoms is None and "forces" in work.calc.implemented_properties:
+            warn_of_residual("equation_of_state", largest_force(work.get_forces()))
+        cell, how = work.cell.array.copy(), (relax_atoms, shape == "relaxed", symprec)
         for done, scale in enumerate(scales):
             work.set_cell(cell * np.cbrt(scale), scale_atoms=True)
             energy, volume, reached = parts.once(f"volume {done}", partial(_energy, work, *how))
@@ -255,7 +267,8 @@ def equation_of_state(
             converged = converged and reached
             progress(done + 1, volumes, "")
     fitted = _fit(np.array(computed), np.array(energies), len(work))
-    return EOSResult(**fitted, shape=shape, converged=converged, averaging=averaging_of(work.calc))
+    averaging = averaging_of(work.calc)
+    return EOSResult(**fitted, shape=shape, converged=converged, averaging=averaging, relaxation=relaxation)
 
 
 def _shape_of(atoms: Atoms, symprec: float) -> str:

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from ..errors import ModelFileError
@@ -302,3 +303,8 @@ def _check_tolerances(limits: Any, wanted: list[str], largest: float, name: str)
 
 def _flat(value: Any) -> list[float]:
     return [number for item in value for number in _flat(item)] if isinstance(value, list) else [value]
+
+
+def is_positive(value: Any) -> bool:
+    """Whether it is a finite number above zero, of Python or NumPy; True is none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(0.0 < value < math.inf)

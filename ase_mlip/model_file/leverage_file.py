@@ -27,6 +27,7 @@ from torch import Tensor
 from ..errors import ModelFileError
 from ..provenance import write_atomically
 from . import archive
+from .document_checks import is_positive
 from .info import SCHEMA_VERSION, ModelInfo, parse_document
 
 MEMBER = "extra/ase_mlip_leverage.bin"
@@ -205,13 +206,13 @@ def check_record(record: Any, info: ModelInfo) -> None:
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 2**16:
         raise ModelFileError(f"`training.leverage.size` must be between 1 and 65535, got {size!r}")
     for name in ("scale", "structure_scale"):
-        if not _is_positive(record.get(name)):
+        if not is_positive(record.get(name)):
             raise ModelFileError(
                 f"`training.leverage.{name}` must be a positive number, got {record.get(name)!r}"
             )
     calibration = record.get("calibration")
     factor = calibration.get("factor") if isinstance(calibration, dict) else calibration
-    if factor is not None and not _is_positive(factor):
+    if factor is not None and not is_positive(factor):
         raise ModelFileError(
             f"`training.leverage.calibration` must be null or have a positive `factor`, got {calibration!r}"
         )
@@ -227,11 +228,6 @@ def _check_blocks(blocks: Any, info: ModelInfo) -> None:
             f"`training.leverage.blocks` must be lists of the model's species {info.species}, each once, "
             f"got {blocks!r}"
         )
-
-
-def _is_positive(value: Any) -> bool:
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    return real and 0.0 < value < math.inf
 
 
 def _matrices(record: dict[str, Any], content: bytes | None) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from ..errors import ArgumentError, DataError
+from ..model_file.document_checks import is_positive
 
 CRITERIA = MappingProxyType(
     {
@@ -102,7 +102,7 @@ class DesignSettings:
                     f"`pick`: expected at least 1, got {self.pick}; ask for one frame or more"
                 )
             object.__setattr__(self, "pick", int(self.pick))
-        if self.budget is not None and not _is_positive(self.budget):
+        if self.budget is not None and not is_positive(self.budget):
             raise ArgumentError(
                 f"`budget`: expected a positive number, got {self.budget!r}; give what the picks may cost "
                 "together"
@@ -171,7 +171,7 @@ def power_of(cost: str) -> float | None:
 
 def _stored_cost(atoms: Atoms, name: str, key: str) -> float:
     value = atoms.info.get(key)
-    if not _is_positive(value):
+    if not is_positive(value):
         got = "nothing" if value is None else repr(value.item() if isinstance(value, np.generic) else value)
         raise DataError(
             f"`cost`: expected count, atoms^P (atoms^1 is the number of atoms), or a key with a positive "
@@ -189,7 +189,7 @@ def _checked_sigma(sigma: Mapping[str, float]) -> dict[str, float]:
         )
     for name, value in sigma.items():
         _one_of("sigma", name, LABELS, "give errors by these names, as in energy=0.01,forces=1")
-        if not _is_positive(value):
+        if not is_positive(value):
             got = f"{value:g}" if isinstance(value, (int, float, np.number)) else repr(value)
             raise ArgumentError(
                 f"`sigma`: expected a positive number of {UNITS[name]} for {name}, got {got}; it is the "
@@ -220,8 +220,3 @@ def _one_of(name: str, value: str, known: tuple[str, ...], remedy: str) -> None:
 def is_whole(value: object) -> bool:
     """Whether it is an integer of Python or NumPy; True and False are none."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_positive(value: object) -> bool:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and 0.0 < value < math.inf

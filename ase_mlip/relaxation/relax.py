@@ -19,8 +19,8 @@ from ase.io import read
 from ase.io.formats import UnknownFileTypeError
 from ase.io.ulm import InvalidULMFileError
 
-from ..calculators.averaged import average_model, averaging_of, is_crystal, refuse_symmetry
-from ..calculators.inputs import as_structure, structure_with_calculator
+from ..calculators.averaged import average_model, averaging_of, is_crystal
+from ..calculators.inputs import as_structure, structure_with_calculator, withdrawn
 from ..crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups
 from ..errors import ArgumentError, StructureError
 from ..progress.form import Progress, told
@@ -40,6 +40,7 @@ OPTIMIZERS = {name: getattr(ase.optimize, name) for name in _NAMES if hasattr(as
 CELLS = (True, False, "shape", "volume")
 
 
+@withdrawn(symmetry='"fix" is `keep_space_group=True`, "average" is `symmetrize="crystal"`')
 def relax(
     atoms: Structure,
     calculator: Potential | None = None,
@@ -59,7 +60,6 @@ def relax(
     resume: bool = False,
     check_noise: bool = True,
     progress: Progress | None = None,
-    symmetry: None = None,
 ) -> RelaxResult:
     """Minimise the energy of ``atoms`` over positions and, if asked, the cell.
 
@@ -109,8 +109,6 @@ def relax(
         called as ``progress(done, total, stage)`` at the start and after each step, of
         which nobody knows how many there will be (0); stage says energy and gradient, see
         :mod:`ase_mlip.progress`
-    symmetry : None
-        refused; the name that ``keep_space_group`` and ``symmetrize`` had
 
     Returns
     -------
@@ -125,8 +123,6 @@ def relax(
     ArgumentError
         for an unknown ``optimizer`` or ``cell``, for ``smax`` without a cell, for ``crystal`` without
         ``symmetrize="crystal"``, for an unknown ``symmetrize`` or "random:SEED"
-    TypeError
-        for ``symmetry``
 
     Warns
     -----
@@ -154,9 +150,6 @@ def relax(
     >>> print(f"{found.atoms.cell.cellpar()[0] * 2**0.5:.3f} Å")  # the cubic cell's edge
     5.470 Å
     """
-    refuse_symmetry(
-        symmetry, "relax", '"fix" is `keep_space_group=True`, "average" is `symmetrize="crystal"`'
-    )
     progress = told(progress)
     atoms = as_structure(atoms)
     work = structure_with_calculator(atoms, calculator, "relax")

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 from ase import Atoms
 from ase.io import read, write
 
 from ..calculators.averaged import is_crystal
-from ..data.frames import as_list, named_structures
+from ..calculators.inputs import named_only
+from ..data.frames import structures_by_name
 from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.comparison import reference_digest
@@ -37,7 +38,16 @@ from ..provenance import (
 )
 from .processes import run_in_processes
 from .validate_report import write_csv, write_page
-from .validate_steps import STEPS, Job, NotApplicable, Settings, reference_of, require_reference
+from .validate_steps import (
+    STEPS,
+    Job,
+    NotApplicable,
+    Settings,
+    kept_steps,
+    reference_of,
+    require_reference,
+    settings_of,
+)
 
 RESULTS = "results.json"
 RELAXED = "relaxed.extxyz"
@@ -86,18 +96,28 @@ class ValidationResult:
         return plain({"schema_version": 1} | own | {"settings": asdict(self.settings)})
 
 
+@named_only(2, "output", "settings")
 def validate(
     model: str | Path,
     structures: Mapping[str, Atoms] | Atoms | str | Path | Sequence[str | Path],
-    output: str | Path,
-    settings: Settings | None = None,
     *,
+    output: str | Path = "report",
+    dtype: str = "float64",
+    symmetrize: str | None = None,
+    reference: str | Path | None = None,
+    phonon_length: float | None = None,
+    temperature_K: float = 300.0,
+    time: float | None = None,
+    quick: bool = False,
+    settings: Settings | None = None,
     device: str = "auto",
     processes: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ValidationResult:
     """Run every step for every structure and write ``index.html``, ``results.json`` and ``results.csv``.
+
+    The model comes first, as in :func:`ase_mlip.check` and :func:`ase_mlip.evaluate`: it is what is judged.
 
     Parameters
     ----------
@@ -109,8 +129,23 @@ def validate(
     output : str or Path
         folder; steps that it holds already, of the same model, structure, reference, settings and
         versions, are not repeated; the entry ``anew`` of a structure says why others were
+    dtype : str
+        of the calculators
+    symmetrize : str, optional
+        average the model over rotations, see :func:`ase_mlip.rotations.schemes.find_averaging`; ``"crystal"``
+        is the point group of each structure
+    reference : str or Path, optional
+        a phonopy directory to compare phonons with, or a folder with one for each structure's name
+    phonon_length : float, optional
+        make supercells for phonons at least so wide, Å; None takes those of :func:`ase_mlip.phonons`
+    temperature_K : float
+        of the dynamics, at the start, K
+    time : float, optional
+        of the dynamics, at least, in ASE's unit; None takes 1 ps, or 0.05 ps of a quick look
+    quick : bool
+        take a first, rough look, with coarse settings and short dynamics
     settings : Settings, optional
-        what is done
+        instead of the options above: all of them, and what has none, such as the number of replicas
     device : str
         of the calculators
     processes : int, optional
@@ -130,6 +165,8 @@ def validate(
     ------
     MLIPError, FileNotFoundError
         an unknown model, no structures, or another process that writes to ``output``
+    ArgumentError
+        for ``settings`` beside an option that they hold
     DataError
         without ``overwrite``, for an ``output`` with steps of another run, or a page of other structures
     OSError
@@ -141,8 +178,7 @@ def validate(
 
     >>> from ase.build import bulk
     >>> from ase_mlip import validate
-    >>> from ase_mlip.report.validate_steps import Settings
-    >>> found = validate("snnp-si", bulk("Si"), "validation", Settings().quick())
+    >>> found = validate("snnp-si", bulk("Si"), output="validation", quick=True)
     >>> found.passed
     True
     >>> print(found.page)
@@ -151,8 +187,11 @@ def validate(
     progress = told(progress)
     path = find_model(str(model))
     info = read_info(path)
-    settings = settings or Settings()
-    structures = _by_name(structures)
+    folder = None if reference is None else str(Path(reference).resolve())
+    options = {"dtype": dtype, "symmetrize": symmetrize, "phonon_length": phonon_length}
+    options |= {"temperature_K": temperature_K, "reference": folder}
+    settings = settings_of(settings, quick, time, options)
+    structures = structures_by_name(structures)
     if not structures:
         raise StructureError("`validate` needs at least one structure, got none")
     if settings.reference is not None:
@@ -176,7 +215,7 @@ def _validate(
 ) -> ValidationResult:
     processes = max(1, min(processes or os.cpu_count() or 1, len(structures)))
     threads = max(1, (os.cpu_count() or 1) // processes)
-    started = time.perf_counter()
+    started = perf_counter()
 
     def ended(name: str, status: int) -> None:
         if status != 0:
@@ -195,7 +234,7 @@ def _validate(
         model={"name": info.name, "file_sha256": info.document_sha256, "description": info.description},
         settings=settings,
         structures={name: _stored(output / name) for name in structures},
-        seconds=time.perf_counter() - started,
+        seconds=perf_counter() - started,
         versions=versions(),
         hardware=hardware(device, threads),
         page=output / "index.html",
@@ -225,7 +264,7 @@ def run_structure(
     if "anew" in stored:  # of an earlier call
         write_json(folder / RESULTS, record)
     relaxed = folder / RELAXED
-    record["steps"] = _kept(record["steps"], relaxed)
+    record["steps"] = kept_steps(record["steps"], relaxed)
     if record["steps"]:
         job.relaxed = read(relaxed)
     for step in STEPS:
@@ -237,19 +276,10 @@ def run_structure(
             write_json(folder / RESULTS, record)
 
 
-def _kept(steps: dict, relaxed: Path) -> dict:
-    """The finished steps that need not be repeated: none that failed, and none without what they are of."""
-    kept = {step: found for step, found in steps.items() if "error" not in found}
-    if "relaxation" in kept and relaxed.is_file():
-        return kept
-    relaxed.unlink(missing_ok=True)
-    return {}
-
-
 def _run_step(step: str, job: Job) -> dict:
     from ..pictures.plots import save_figure
 
-    started = time.perf_counter()
+    started = perf_counter()
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
@@ -261,14 +291,14 @@ def _run_step(step: str, job: Job) -> dict:
     except Exception as error:
         known = isinstance(error, MLIPError)
         text = " ".join(str(error).split()) if known else traceback.format_exc(limit=-3)
-        return {"error": text or type(error).__name__, "seconds": time.perf_counter() - started}
+        return {"error": text or type(error).__name__, "seconds": perf_counter() - started}
     for name, figure in figures.items():
         save_figure(figure, job.folder / f"{name}.png", dpi=130)
     return {
         "numbers": numbers,
         "pictures": [f"{name}.png" for name in figures],
         "warnings": list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught)),
-        "seconds": time.perf_counter() - started,
+        "seconds": perf_counter() - started,
     }
 
 
@@ -286,14 +316,6 @@ def _stored(folder: Path) -> dict:
         return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {"steps": {}}
-
-
-def _by_name(structures) -> Mapping[str, Atoms]:
-    if isinstance(structures, Mapping):
-        return structures
-    if isinstance(structures, Atoms):
-        return {structures.get_chemical_formula(): structures}
-    return named_structures([Path(path) for path in as_list(structures)])
 
 
 def _of_quick(stored: dict | None, asked: dict, quick: dict) -> str:

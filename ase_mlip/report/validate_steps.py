@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from matplotlib.figure import Figure
 
 from ..calculators.averaged import average_model, is_crystal
 from ..calculators.diagnostics import anisotropy
 from ..crystals import SYMPREC, repeats
-from ..errors import MLIPError, StructureError
+from ..errors import ArgumentError, MLIPError, StructureError
 from ..lattice_dynamics.audit import audit_phonons
 from ..lattice_dynamics.comparison import compare_with, load_reference
 from ..lattice_dynamics.files import write_results
@@ -68,6 +68,26 @@ class Settings:
 
     def quick(self) -> Settings:
         return replace(self, mesh=6, orientations=4, time=0.05, seconds=0.0)
+
+
+def settings_of(given: Settings | None, quick: bool, time: float | None, options: dict) -> Settings:
+    """The settings that are given, or else those of options; ``time`` is in ASE's unit.
+
+    Raises ArgumentError where both are given.
+    """
+    default = Settings()
+    if given is not None:
+        beside = [name for name, value in options.items() if value != getattr(default, name)]
+        beside += [name for name, value in (("time", time), ("quick", quick)) if value]
+        if beside:
+            raise ArgumentError(
+                f"`settings`: expected none of the options that they hold beside them, got `{beside[0]}`; "
+                "write it into the settings, or leave them out"
+            )
+        return given
+    found = replace(default, **options)
+    found = found.quick() if quick else found
+    return found if time is None else replace(found, time=time / (1000.0 * units.fs))
 
 
 @dataclass
@@ -200,7 +220,7 @@ def _compared(job: Job, folder: Path, mesh: tuple[int, int, int]) -> tuple[dict,
 def elastic_step(job: Job) -> Found:
     """Elastic constants with relaxed ions, averaged over the crystal's point group."""
     _require_crystal(job)
-    result = elastic_constants(job.start(), symmetrize=job.symmetrize)
+    result = elastic_constants(job.start(), relax_first=False, symmetrize=job.symmetrize)
     numbers = {
         "stable": result.stable,
         "averaging": result.averaging,
@@ -256,6 +276,15 @@ STEPS: dict[str, Callable[[Job], Found]] = {
     "symmetry": symmetry_step,
     "dynamics": dynamics,
 }
+
+
+def kept_steps(steps: dict, relaxed: Path) -> dict:
+    """The finished steps that need not be repeated: none that failed, and none without what they are of."""
+    kept = {step: found for step, found in steps.items() if "error" not in found}
+    if "relaxation" in kept and relaxed.is_file():
+        return kept
+    relaxed.unlink(missing_ok=True)
+    return {}
 
 
 def require_reference(folder: Path, names: list[str]) -> None:

@@ -94,6 +94,7 @@ def test_statics(command, scheme, files):
     options, function, arguments = COMMANDS[command]
     given = files / "primitive.extxyz", files / "rough.pt"
     document = invoke(command, *given[::-1], *options, "--symmetrize", scheme)
+    arguments = arguments | {"relax_first": False}
     found = function(*given, symmetrize=scheme, **arguments)
     allowed = {"max_residual": 1.0} if command == "conductivity" else {}
     plain = function(*given, **arguments, **allowed)
@@ -104,6 +105,49 @@ def test_statics(command, scheme, files):
     if (command, scheme) != ("eos", "crystal"):  # whose cells have the symmetry of the crystal
         assert numbers != pytest.approx(other, abs=1e-5)
     assert document["averaging"] == found.averaging == {"crystal": "crystal m-3m"}.get(scheme, scheme)
+
+
+@pytest.fixture
+def strained(tmp_path):
+    """Silicon far from the minimum of snnp-si: sheared, stretched, and with a displaced atom."""
+    crystal = bulk("Si", a=5.6)
+    crystal.set_cell(crystal.cell.array @ np.diag([1.01, 1.0, 0.99]), scale_atoms=True)
+    crystal.positions[0, 0] += 0.03
+    write(tmp_path / "strained.extxyz", crystal)
+    return tmp_path / "strained.extxyz"
+
+
+@pytest.mark.parametrize("options", [(), ("--no-keep-space-group",), ("--relax-fmax", 0.01), ("--no-relax",)])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_both_relax_first_alike(command, options, strained):
+    """By default, and with each option; what is said of the relaxation is the same, too."""
+    if command == "conductivity" and not HAS_PHONO3PY:
+        pytest.skip("needs phono3py")
+    quick, function, arguments = COMMANDS[command]
+    if command == "conductivity" and options == ("--no-relax",):
+        pytest.skip("which is refused for its forces")
+    named = {
+        (): {},
+        ("--no-keep-space-group",): {"keep_space_group": False},
+        ("--relax-fmax", 0.01): {"relax_fmax": 0.01},
+        ("--no-relax",): {"relax_first": False},
+    }[options]
+    wide = {"eos": (("--volume-change", 0.3), {"volume_change": 0.3})}.get(command, ((), {}))
+    document = invoke(command, "snnp-si", strained, *quick[1:], *wide[0], *options)
+    found = function(strained, "snnp-si", **arguments, **wide[1], **named)
+    same, name = found.to_dict(), NUMBERS[command]
+    assert np.ravel(document[name]) == pytest.approx(np.ravel(same[name]), abs=1e-6)
+    assert document["relaxation"].keys() == same["relaxation"].keys()
+    assert document["relaxation"].get("steps") == same["relaxation"].get("steps")
+    if options == ("--no-relax",):
+        assert found.relaxation is None and same["relaxation"] == {}
+    else:
+        alone = ase_mlip.relax(
+            strained, MLIPCalculator("snnp-si", dtype="float64"), cell=True, fmax=1e-5,
+            keep_space_group=True, check_noise=False,
+        )  # fmt: skip
+        reached = {"rel": 1e-3 if options[:1] == ("--relax-fmax",) else 1e-4}
+        assert found.relaxation.atoms.get_volume() == pytest.approx(alone.volume, **reached)
 
 
 @pytest.mark.parametrize("scheme", ["octahedral", "crystal"])

@@ -151,8 +151,8 @@ def test_validate_freezes_the_choice(sw_path, silicon, tmp_path, monkeypatch):
 
     found = []
 
-    def stop(path, named, output, settings, **options):
-        found.append(settings.symmetrize)
+    def stop(path, named, *, symmetrize, **options):
+        found.append(symmetrize)
         raise OSError("enough")
 
     monkeypatch.setattr(ase_mlip.report.validate, "validate", stop)

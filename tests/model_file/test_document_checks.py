@@ -17,6 +17,7 @@ from toy import PairNetwork, export_toy
 
 from ase_mlip.errors import ModelFileError
 from ase_mlip.model_file import archive, document_checks
+from ase_mlip.model_file.document_checks import is_positive
 from ase_mlip.model_file.model import export_model, find_model, load_model, read_info
 
 SHIPPED = ["pet-si", "snnp-mo"]
@@ -389,3 +390,11 @@ def test_species_without_weights_are_not_exported(tmp_path):
     with pytest.raises(ModelFileError, match="`species` lists Fe, which the weights do not have"):
         export_model(model.module, tmp_path / "b.pt", {**claims, "species": [14, 26]})
     assert not (tmp_path / "b.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("expected", "values"),
+    [(True, [1, 1e-300, 10**400, np.float32(0.5), np.int64(3)]), (False, [0, -1, True, None, "1", np.inf])],
+)
+def test_positive_numbers_are_those_of_python_and_numpy(expected, values):
+    assert [is_positive(value) for value in values] == [expected] * len(values)

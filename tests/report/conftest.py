@@ -21,5 +21,5 @@ def report(structures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_in_processes", run_here)
-        document = validate("pet-si", structures, folder, QUICK, processes=1)
+        document = validate("pet-si", structures, output=folder, settings=QUICK, processes=1)
     return folder, document

@@ -40,7 +40,7 @@ from ase_mlip.report.validate_steps import Settings
 with open("starts", "a") as starts:
     print("start", file=starts)
 settings = Settings(mesh=2, phonon_length=5.0, orientations=2, time=0.01, replicas=1, seconds=0.0)
-found = validate("snnp-si", {"diamond": bulk("Si")}, "out", settings)
+found = validate("snnp-si", {"diamond": bulk("Si")}, output="out", settings=settings)
 assert found.passed, found.structures
 """
 

@@ -9,15 +9,16 @@ import sys
 import time
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.io import write
 from click.testing import CliRunner
 
 from ase_mlip.cli.program import main
-from ase_mlip.errors import DataError, StructureError
+from ase_mlip.errors import ArgumentError, DataError, StructureError
 from ase_mlip.provenance import versions as module_versions
 from ase_mlip.report import validate as module
 from ase_mlip.report.validate import validate
@@ -66,7 +67,7 @@ def test_what_is_done_is_not_repeated(report, structures, monkeypatch, tmp_path)
     monkeypatch.setattr(module, "run_in_processes", run_here)
     for name in STEPS:
         monkeypatch.setitem(module.STEPS, name, counted(name))
-    validate("pet-si", {"silicon": structures["silicon"]}, folder, QUICK, overwrite=True)
+    validate("pet-si", {"silicon": structures["silicon"]}, output=folder, settings=QUICK, overwrite=True)
     assert called == []
     # a step that is missing, as after a kill, is all that runs
     path = folder / "silicon" / "results.json"
@@ -107,15 +108,15 @@ def counted(monkeypatch):
 )
 def test_a_page_of_other_structures_is_refused_and_stays(now, why, structures, tmp_path, counted):
     """By the page itself: the new structures have folders of their own."""
-    validate("snnp-si", dict.fromkeys("ab", structures["silicon"]), tmp_path, QUICK)
+    validate("snnp-si", dict.fromkeys("ab", structures["silicon"]), output=tmp_path, settings=QUICK)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     counted.clear()
     asked = {name: structures[kind] for name, kind in now.items()}
     with pytest.raises(DataError, match=re.escape(why) + ".*replace them with `overwrite=True`"):
-        validate("snnp-si", asked, tmp_path, QUICK)
+        validate("snnp-si", asked, output=tmp_path, settings=QUICK)
     assert counted == []
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    found = validate("snnp-si", asked, tmp_path, QUICK, overwrite=True)
+    found = validate("snnp-si", asked, output=tmp_path, settings=QUICK, overwrite=True)
     assert list(found.structures) == list(json.loads((tmp_path / "results.json").read_text())["structures"])
     assert list(found.structures) == list(asked)
 
@@ -126,19 +127,21 @@ def test_a_page_of_other_settings_is_refused(what, structures, tmp_path, counted
     if what == "file":
         (tmp_path / "results.json").write_text('{"mine": 1}')
     else:
-        validate("snnp-si", {"a": structures["silicon"]}, tmp_path, QUICK)
+        validate("snnp-si", {"a": structures["silicon"]}, output=tmp_path, settings=QUICK)
     settings = replace(QUICK, distance=0.02) if what == "settings" else QUICK
     model, asked = sw_path if what == "model" else "snnp-si", {"b": structures["dimer"]}
     why = {"settings": "`distance=0.01`, now `distance=0.02`", "model": "another `model`"}
     with pytest.raises(DataError, match=why.get(what, "got something else")):
-        validate(model, asked, tmp_path, settings)
-    validate(model, asked, tmp_path, settings, overwrite=True)
+        validate(model, asked, output=tmp_path, settings=settings)
+    validate(model, asked, output=tmp_path, settings=settings, overwrite=True)
 
 
 def test_more_structures_are_added_to_those_of_the_page(structures, tmp_path, counted):
     """Nothing is lost: the page has all of them."""
-    validate("snnp-si", {"a": structures["silicon"]}, tmp_path, QUICK)
-    validate("snnp-si", {"a": structures["silicon"], "b": structures["dimer"]}, tmp_path, QUICK)
+    validate("snnp-si", {"a": structures["silicon"]}, output=tmp_path, settings=QUICK)
+    validate(
+        "snnp-si", {"a": structures["silicon"], "b": structures["dimer"]}, output=tmp_path, settings=QUICK
+    )
     assert counted == ["a", "b"]
 
 
@@ -159,7 +162,7 @@ def test_steps_of_another_run_are_computed_anew_with_a_line(what, structures, tm
     monkeypatch.setattr(module, "run_in_processes", run_here)
     monkeypatch.setattr(module, "STEPS", {"relaxation": step, "dynamics": step})
     one = {"si": structures["silicon"]}
-    validate("pet-si", one, tmp_path / "out", settings)
+    validate("pet-si", one, output=tmp_path / "out", settings=settings)
     assert len(called) == 2
     if what == "versions":
         monkeypatch.setattr(module, "versions", lambda: {**original(), "torch": "9.9"})
@@ -171,9 +174,9 @@ def test_steps_of_another_run_are_computed_anew_with_a_line(what, structures, tm
     now = sw_path if what == "model" else "pet-si"
     if what is not None:  # unless that is wanted, as the command does
         with pytest.raises(DataError, match="replace them with `overwrite=True`"):
-            validate(now, one, tmp_path / "out", settings, overwrite=False)
+            validate(now, one, output=tmp_path / "out", settings=settings, overwrite=False)
         assert len(called) == 2
-    document = validate(now, one, tmp_path / "out", settings, overwrite=what is not None)
+    document = validate(now, one, output=tmp_path / "out", settings=settings, overwrite=what is not None)
     record = document.structures["si"]
     assert len(called) == (2 if what is None else 4)
     why = {
@@ -187,7 +190,9 @@ def test_steps_of_another_run_are_computed_anew_with_a_line(what, structures, tm
         return
     assert re.fullmatch(rf"finished steps were of another run \({why[what]}\): .* anew", record["anew"])
     assert record["anew"] in unescape((tmp_path / "out" / "index.html").read_text())
-    document = validate(sw_path if what == "model" else "pet-si", one, tmp_path / "out", settings)
+    document = validate(
+        sw_path if what == "model" else "pet-si", one, output=tmp_path / "out", settings=settings
+    )
     assert "anew" not in document.structures["si"] and len(called) == 4
 
 
@@ -205,14 +210,16 @@ def test_a_quick_look_and_a_full_validation_are_told_apart_by_that_word(tmp_path
         (full.quick(), full, "the results there are a quick look's (`--quick`)"),
         (full, full.quick(), "this is a quick look (`--quick`)"),
     ):
-        validate("pet-si", one, tmp_path / said[:3], first)
+        validate("pet-si", one, output=tmp_path / said[:3], settings=first)
         with pytest.raises(DataError, match="mesh=.*" + re.escape(said)):
-            validate("pet-si", one, tmp_path / said[:3], second, overwrite=False)
+            validate("pet-si", one, output=tmp_path / said[:3], settings=second, overwrite=False)
 
 
 def test_a_process_that_dies_ends_its_structure_only(tmp_path, structures, monkeypatch):
     monkeypatch.setattr(module, "run_structure", die)
-    document = validate("pet-si", {"a": structures["dimer"], "b": structures["dimer"]}, tmp_path, QUICK)
+    document = validate(
+        "pet-si", {"a": structures["dimer"], "b": structures["dimer"]}, output=tmp_path, settings=QUICK
+    )
     for record in document.structures.values():
         assert "exit status 3" in record["steps"]["relaxation"]["error"]
     assert "exit status 3" in (tmp_path / "index.html").read_text()
@@ -257,8 +264,8 @@ def test_two_structures_at_once_in_processes_of_their_own(sw_path, structures, t
     document = validate(
         sw_path,
         dict.fromkeys("ab", structures["dimer"]),
-        tmp_path,
-        QUICK,
+        output=tmp_path,
+        settings=QUICK,
         device="cpu",
         processes=2,
         progress=lambda *_: at_once.append(len(children())),
@@ -303,12 +310,41 @@ def test_structures_come_by_name_alone_or_from_files(tmp_path, monkeypatch):
     write(tmp_path / "two.xyz", [atoms, atoms])
     files = [str(tmp_path / "one.xyz"), tmp_path / "two.xyz"]
     for number, given in enumerate(({"dimer": atoms}, atoms, files[0], files)):
-        validate("snnp-si", given, tmp_path / str(number))
+        validate("snnp-si", given, output=tmp_path / str(number))
     assert names == [["dimer"], ["Si2"], ["one"], ["one", "two-0", "two-1"]]
 
 
 def test_bad_input(tmp_path):
     with pytest.raises(StructureError, match="at least one structure"):
-        validate("pet-si", {}, tmp_path)
+        validate("pet-si", {}, output=tmp_path)
     with pytest.raises(FileNotFoundError):
-        validate("no-such-model", {"a": molecule("H2")}, tmp_path)
+        validate("no-such-model", {"a": molecule("H2")}, output=tmp_path)
+
+
+def test_options_by_name_are_those_of_the_settings(structures, tmp_path, monkeypatch):
+    """Also by their former places, with a warning each, but not beside settings."""
+    found = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "_validate", lambda *given: found.append(given[3:5]))
+    atoms, reference = structures["silicon"], str(tmp_path / "phonopy")
+    monkeypatch.setattr(module, "require_reference", lambda *_: None)
+    options = {"dtype": "float32", "symmetrize": "octahedral", "phonon_length": 9.0, "temperature_K": 10.0}
+    validate("snnp-si", atoms, output="a", reference=reference, time=2000.0 * units.fs, **options)
+    validate("snnp-si", atoms, quick=True, output="b")
+    validate("snnp-si", atoms, quick=True, time=1000.0 * units.fs)
+    with pytest.warns(DeprecationWarning) as warned:
+        validate("snnp-si", atoms, "c", QUICK)
+    assert [str(warning.message).split(" is ")[0] for warning in warned] == [
+        "`output` of `validate`",
+        "`settings` of `validate`",
+    ]
+    (_, all_of_them), quick, longer, former = found
+    assert all_of_them == module.Settings(**options, reference=reference, time=pytest.approx(2.0))
+    assert quick == (Path("b"), module.Settings().quick())
+    assert longer == (Path("report"), replace(quick[1], time=pytest.approx(1.0)))
+    assert former == (Path("c"), QUICK)
+    for beside in ({"dtype": "float32"}, {"quick": True}, {"time": 1.0}):
+        with pytest.raises(ArgumentError, match=f"beside them, got `{next(iter(beside))}`"):
+            validate("snnp-si", atoms, settings=QUICK, **beside)
+    with pytest.raises(TypeError, match="got `output` by its place and by its name"):
+        validate("snnp-si", atoms, "c", output="e", settings=QUICK)

@@ -79,6 +79,7 @@ def conductivity(
     with forces_of(run.results.parts, kept), bar("supercell") as progress, run.warned():
         result = thermal_conductivity(
             atoms,
+            relax_first=False,  # it is, if that is asked for
             supercell_matrix=supercell,
             phonon_supercell_matrix=phonon_supercell,
             mesh=mesh,

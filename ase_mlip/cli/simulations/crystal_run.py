@@ -146,46 +146,28 @@ class CrystalRun:
     def _relaxed(self, atoms: Atoms) -> Atoms:
         """The crystal at its minimum, which an interrupted run may have found."""
         was_there = "relaxed" in self.results.parts.found
+        from ...relaxation.minimum import FirstRelaxation
+
         part = self.results.parts.once("relaxed", lambda: self._relax(atoms))
         if was_there:
             self.warn(*part["warnings"])
         self.relaxation = part["relaxation"]
-        relaxed = atoms.copy()
-        relaxed.set_cell(part["cell"])
-        relaxed.positions = part["positions"]
-        self.relaxed = relaxed.copy()
+        self.relaxed = FirstRelaxation.from_part(atoms, part).atoms
+        relaxed = self.relaxed.copy()
         relaxed.calc = copy.deepcopy(atoms.calc)  # without a neighbour list that only a relaxation leaves
         return relaxed
 
     def _relax(self, atoms: Atoms) -> dict:
         """Cell and positions, how they were found, and what was said, as JSON has it."""
-        from ...relaxation.relax import relax
+        from ...relaxation.minimum import RelaxFirst, relax_crystal
 
         before = len(self.warnings)
+        over_crystal = self.symmetrize == CRYSTAL
+        first = RelaxFirst(True, self.keep_space_group, self.fmax, over_crystal, self.symprec)
         with bar("step") as progress, self.warned(), noise_unsaid():
-            result = relax(
-                atoms,
-                fmax=self.fmax,
-                optimizer="LBFGS",
-                cell=True,
-                keep_space_group=self.keep_space_group,
-                symmetrize=self.symmetrize,
-                symprec=self.symprec,
-                progress=progress,
-            )
-        if not result.converged:
-            self.warn(
-                f"the relaxation stopped at {result.fmaxes[-1]:.1e} eV/Å after {result.steps} steps, above "
-                f"{self.fmax:g}; --dtype float64 helps where rounding is the cause"
-            )
-        self.warnings += say_noise(result.noise, self.fmax, AVERAGING, option="--relax-fmax")
-        reached = {"fmax": float(result.fmaxes[-1]), "largest_force": float(result.fmax)}
-        return {
-            "cell": result.atoms.cell.array.tolist(),
-            "positions": result.atoms.positions.tolist(),
-            "relaxation": {"converged": bool(result.converged), "steps": int(result.steps), **reached},
-            "warnings": self.warnings[before:],
-        }
+            found = relax_crystal(atoms, first, check_noise=True, progress=progress)
+        self.warnings += say_noise(found.noise, self.fmax, AVERAGING, option="--relax-fmax")
+        return found.to_part() | {"warnings": self.warnings[before:]}
 
     def force(self, residual: float) -> str:
         """``2.5e-03 eV/Å``, and what it is where the relaxation, which saw a part of it, went below it."""
@@ -207,8 +189,8 @@ class CrystalRun:
         draw : Callable, optional
             ``draw(path)`` writes the picture
         """
-        known = {"structure": str(self.structure), "relaxation": self.relaxation}
-        self.results.show(known | document | {"warnings": self.warnings}, text)
+        known = {"relaxation": self.relaxation, "warnings": self.warnings}
+        self.results.show({"structure": str(self.structure)} | document | known, text)
         if self.relaxed is not None:
             self.results.keep(self.relaxed)
         if draw is not None:

@@ -41,6 +41,7 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
     with bar("strain") as progress, run.warned():
         result = elastic_constants(
             atoms,
+            relax_first=False,  # it is, if that is asked for
             strain=strain,
             strains=strains,
             clamped=clamped,

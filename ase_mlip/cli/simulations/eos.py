@@ -46,6 +46,7 @@ def eos(
     with bar("volume") as progress, run.warned():
         result = equation_of_state(
             atoms,
+            relax_first=False,  # it is, if that is asked for
             volume_change=volume_change,
             volumes=volumes,
             relax_atoms=relax_atoms,

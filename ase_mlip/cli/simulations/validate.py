@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -85,28 +84,23 @@ def validate(
         from ...rotations.schemes import find_averaging
 
         find_averaging(symmetrize)
-    from ...report.validate import Settings
+    from ase import units
+
     from ...report.validate import validate as run
 
     given = click.get_current_context().get_parameter_source("picoseconds")
-    settings = Settings(
-        dtype=dtype,
-        symmetrize=symmetrize,
-        phonon_length=phonon_length,
-        temperature_K=temperature,
-        time=picoseconds,
-        reference=None if reference is None else str(reference.resolve()),
-    )
-    if quick:
-        settings = settings.quick()
-        if given is not ParameterSource.DEFAULT:
-            settings = replace(settings, time=picoseconds)
     with bar("step") as progress:
         result = run(
             path,
             named,
-            output,
-            settings,
+            output=output,
+            dtype=dtype,
+            symmetrize=symmetrize,
+            reference=reference,
+            phonon_length=phonon_length,
+            temperature_K=temperature,
+            time=None if given is ParameterSource.DEFAULT else picoseconds * 1000.0 * units.fs,
+            quick=quick,
             device=device,
             processes=processes,
             overwrite=overwrite,

@@ -163,7 +163,7 @@ def test_float64_is_the_default_and_float32_is_said(files, command, function, op
 
 
 def test_the_space_group_is_kept_unless_it_is_let_go(files, monkeypatch):
-    module = importlib.import_module("ase_mlip.relaxation.relax")
+    module = importlib.import_module("ase_mlip.relaxation.minimum")
     found = []
 
     def spy(atoms, **options):

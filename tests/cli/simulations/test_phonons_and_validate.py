@@ -105,11 +105,11 @@ def test_a_quick_look_takes_the_time_that_is_given(given, time, tmp_path, monkey
     class Enough(Exception):
         pass
 
-    def seen(path, named, output, settings, **options):
-        assert settings.time == time and settings.mesh == 6
+    def seen(path, info, named, output, settings, *options):
+        assert settings.time == pytest.approx(time) and settings.mesh == 6
         raise Enough
 
-    monkeypatch.setattr("ase_mlip.report.validate.validate", seen)
+    monkeypatch.setattr("ase_mlip.report.validate._validate", seen)
     with pytest.raises(Enough):
         command = ["validate", "snnp-si", str(SILICON), "--quick", *given]
         CliRunner().invoke(main, [*command, "-o", str(tmp_path / "out")], catch_exceptions=False)
