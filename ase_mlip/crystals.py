@@ -9,7 +9,7 @@ import numpy as np
 import spglib
 from ase import Atoms
 
-from .errors import ArgumentError, PrecisionWarning, ResidualWarning, StructureError
+from .errors import ArgumentError, PrecisionWarning, ResidualWarning, StructureError, users_line
 
 SYMPREC = 1e-2  # Å, of structures as files and relaxations leave them
 SYMPRECS = (SYMPREC, 1e-4, 1e-6)  # Å
@@ -88,7 +88,7 @@ def warn_of_single_precision(calculator, what: str) -> None:
             f"`{what}` takes small differences of what this model computes in float32, which are rounding in "
             'part; use `dtype="float64"`',
             PrecisionWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
 
 
@@ -112,7 +112,7 @@ def warn_of_residual(what: str, force: float, stress: float | None = None) -> No
             f"`{what}` is meant for a crystal at its minimum, got {' and '.join(found)}: the numbers are "
             "those of the structure as it is; relax it first (`ase_mlip.relax`)",
             ResidualWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
 
 

@@ -1,4 +1,9 @@
-"""The errors of ase_mlip. Every message names the thing, what was expected, what was got and the remedy."""
+"""The errors and warnings of ase_mlip. Every message names the thing, what was expected, what was got and the
+remedy.
+"""
+
+import sys
+from types import FrameType
 
 
 class MLIPError(ValueError):
@@ -50,3 +55,24 @@ class ResidualWarning(UserWarning):
 
 class PrecisionWarning(UserWarning):
     """A result that the model's own noise, rounding or anisotropy, does not allow."""
+
+
+def users_line() -> int:
+    """How deep the line lies that a warning is about: the nearest one that is the user's.
+
+    Lines of this package are not, nor those of what calls it or lies between: ASE, torch and ``contextlib``.
+
+    Returns
+    -------
+    int
+        the ``stacklevel`` of ``warnings.warn``, for the function that calls this one
+    """
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None and _package(frame) in ("ase_mlip", "ase", "torch", "contextlib"):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

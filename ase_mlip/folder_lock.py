@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import OutputInUseError
+from .errors import OutputInUseError, users_line
 
 NAME = ".ase_mlip.lock"
 # what file systems answer that have no locks, such as NFS without its lock service
@@ -69,7 +69,7 @@ def _acquire(path: Path, output: Path) -> int | None:
                     f"`{path.parent}`: its file system has no locks ({error.strerror}); see that no other "
                     "process writes there",
                     RuntimeWarning,
-                    stacklevel=4,
+                    stacklevel=users_line(),
                 )
                 return None
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):

@@ -1,6 +1,6 @@
 """The functions on a structure have one shape: arguments, results, the precision they compute in.
 
-It also tests `calculators.averaged`, `calculators.inputs`, `errors`.
+It also tests `calculators.averaged`, `calculators.inputs`.
 """
 
 import dataclasses

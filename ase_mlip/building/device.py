@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import torch
 
-from ..errors import DeviceWarning, MLIPError
+from ..errors import DeviceWarning, MLIPError, users_line
 
 Loaded = TypeVar("Loaded")
 EXPECTED = "expected `auto`, `cpu`, `cuda` or `cuda:N`"
@@ -140,7 +140,7 @@ def on_first_that_works(
 def _say(reason: str, seen: bool) -> None:
     line = f"`device` auto takes the CPU: {reason}"
     if seen:
-        warnings.warn(line, DeviceWarning, stacklevel=4)
+        warnings.warn(line, DeviceWarning, stacklevel=users_line())
     else:
         logging.getLogger("ase_mlip").info(line)
 

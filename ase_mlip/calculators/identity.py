@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import users_line
 from ..provenance import Parts, plain, structures_sha256, versions
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def parts_of(checkpoint: Checkpoint, structures: Sequence[Atoms], calculator, **
     parts = Parts(Path(checkpoint), known, overwrite=True)
     if parts.replaced:
         text = f"`{checkpoint}` holds parts of another run ({parts.replaced}): all are computed anew"
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, UserWarning, stacklevel=users_line())
     return parts
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from ase import Atoms
 
 from ..crystals import with_calculator
-from ..errors import MLIPError, StructureError
+from ..errors import MLIPError, StructureError, users_line
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import BaseCalculator
@@ -53,7 +53,7 @@ def renamed(**now: str) -> Callable[[Callable[Options, Result]], Callable[Option
                 warnings.warn(
                     f"`{old}` of `{function.__name__}` is `{now[old]}` now; the old name will go",
                     DeprecationWarning,
-                    stacklevel=2,
+                    stacklevel=users_line(),
                 )
             return function(*arguments, **options)
 
@@ -122,7 +122,7 @@ def named_only(places: int, *names: str) -> Callable[[Callable[Options, Result]]
                 warnings.warn(
                     f"`{name}` of `{function.__name__}` is given by its name now; its place will go",
                     DeprecationWarning,
-                    stacklevel=2,
+                    stacklevel=users_line(),
                 )
             return function(*kept, **options)
 
@@ -180,7 +180,9 @@ def as_structure(atoms: Structure, name: str = "atoms") -> Atoms:
         )
     from ..data.frames import read_first_structure
 
-    found = read_first_structure(Path(atoms), lambda text: warnings.warn(text, UserWarning, stacklevel=5))
+    found = read_first_structure(
+        Path(atoms), lambda text: warnings.warn(text, UserWarning, stacklevel=users_line())
+    )
     found.calc = None  # of what the file says
     return found
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, users_line
 from ..voigt import symmetric
 from .references import ReferenceKeys, Sample, species_of
 from .units import ENERGY_UNITS, STRESS_UNITS
@@ -63,7 +63,7 @@ def warn_of_doubtful(samples: Sequence[Sample], keys: ReferenceKeys) -> None:
         _strained(samples, keys),
     ]
     for message in filter(None, found):
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        warnings.warn(message, RuntimeWarning, stacklevel=users_line())
 
 
 def _unread(samples: Sequence[Sample]) -> str:

@@ -15,7 +15,7 @@ from annotated_types import Ge
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from ..errors import DataError
+from ..errors import DataError, users_line
 from .checks import check_magnitudes, warn_of_doubtful
 from .frames import as_list, described, numbered_frames
 from .references import ReferenceKeys, Sample, sample_from_atoms, species_of
@@ -300,7 +300,7 @@ def _warn_of_duplicates(sets: dict[str, list[Sample]]) -> int:
         warnings.warn(
             f"{len(duplicates)} structures of the validation and test sets are also in another set (first: "
             f"{duplicates[0]}); their errors say nothing about new structures, remove them",
-            stacklevel=3,
+            stacklevel=users_line(),
         )
     return len(duplicates)
 

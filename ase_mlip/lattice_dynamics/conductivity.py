@@ -20,7 +20,7 @@ from ..calculators.averaged import averaging_of, is_crystal
 from ..calculators.inputs import renamed
 from ..checks.installation.requirements import install_command
 from ..crystals import RESIDUAL, largest_force, require_positive, symmetry_dataset
-from ..errors import ArgumentError, MLIPError, StructureError
+from ..errors import ArgumentError, MLIPError, StructureError, users_line
 from ..progress.form import Progress, told
 from ..provenance import Parts
 from ..relaxation.minimum import RELAXED, RelaxFirst, at_minimum, crystal_with_calculator
@@ -300,7 +300,7 @@ def _warn_of_soft_modes(frequencies: np.ndarray) -> None:
             f"modes on the mesh are between {IMAGINARY:g} THz and zero, the lowest at "
             f"{frequencies.min():.3f} THz: the conductivity leaves them out, and is uncertain",
             UserWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
 
 

@@ -14,6 +14,7 @@ from phonopy.file_IO import write_force_constants_to_hdf5, write_FORCE_SETS
 from phonopy.structure.atoms import PhonopyAtoms
 
 from ..calculators.identity import is_known, made_with
+from ..errors import users_line
 from ..provenance import difference, write_atomically, write_json
 from .supercells.cells import to_ase
 
@@ -93,7 +94,7 @@ class Checkpoint:
             self.forces, self.evaluations = forces, evaluations
 
     def _warn(self, what: str) -> None:
-        warnings.warn(f"`{self.path}` {what}: all are computed anew", UserWarning, stacklevel=4)
+        warnings.warn(f"`{self.path}` {what}: all are computed anew", UserWarning, stacklevel=users_line())
 
 
 def _agrees(supercells: Sequence[PhonopyAtoms], forces: list[np.ndarray], calculator) -> bool:

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from ..calculators.averaged import average_model, is_crystal
 from ..crystals import SYMPREC, require_positive, space_group, symmetry_dataset
-from ..errors import StructureError
+from ..errors import StructureError, users_line
 from ..relaxation.minimum import RELAXED, crystal_with_calculator
 from ..relaxation.relax import relax
 from ..relaxation.result import RelaxResult
@@ -108,7 +108,7 @@ def relaxed_within_symmetry(
             f"the relaxation took the crystal from the space group {made} to {now}: its distortion is none "
             "of this model's minimum",
             UserWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
     atoms.set_cell(result.atoms.cell)
     atoms.positions = result.atoms.positions

@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import _torchscript
 from ..building import _ops
 from ..building.device import on_first_that_works
-from ..errors import MLIPError, ModelFileError
+from ..errors import MLIPError, ModelFileError, users_line
 from ..rotations.averaging import PLAIN, Averaging
 from . import archive
 from .earlier.first_schema import in_present_schema
@@ -328,7 +328,7 @@ def _tune_allocator() -> None:
             "glibc refused `mallopt`: large systems may run at half the speed; "
             "`load_model(..., tune_allocator=False)` silences this",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from ..crystals import rotated
-from ..errors import PrecisionWarning
+from ..errors import PrecisionWarning, users_line
 
 ROTATION = (0.4, 0.9, 1.3)  # rad about x, y, z together: no operation of any crystal's point group
 SINGLE = 1e-4  # eV/Å; less than this may be single precision, which reordering does not always show
@@ -92,13 +92,10 @@ def noise_messages(noise: ForceNoise, fmax: float, remedies: Remedies = IN_PYTHO
     return found
 
 
-def warn_of_noise(noise: ForceNoise, fmax: float, stacklevel: int = 2) -> None:
-    """A PrecisionWarning for each kind of noise above ``fmax`` (eV/Å), with its remedy.
-
-    ``stacklevel`` is that of ``warnings.warn``: 2 blames the caller of the function that calls this one.
-    """
+def warn_of_noise(noise: ForceNoise, fmax: float) -> None:
+    """A PrecisionWarning for each kind of noise above ``fmax`` (eV/Å), with its remedy."""
     for message in noise_messages(noise, fmax):
-        warnings.warn(message, PrecisionWarning, stacklevel=stacklevel + 1)
+        warnings.warn(message, PrecisionWarning, stacklevel=users_line())
 
 
 def _rounding(atoms: Atoms, calculator, forces: np.ndarray) -> float:

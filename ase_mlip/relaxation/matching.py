@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 
 from ..checks.installation.requirements import install_command
-from ..errors import MLIPError, StructureError
+from ..errors import MLIPError, StructureError, users_line
 
 
 def displacement_rms(first: Atoms, second: Atoms, nearest: bool = False) -> float:
@@ -42,7 +42,7 @@ def rmsd_to_reference(atoms: Atoms, reference: Atoms) -> float | None:
     try:
         return matched_rms(atoms, reference)
     except MissingMatcher as error:
-        warnings.warn(f"no distance to the reference: {error}", UserWarning, stacklevel=2)
+        warnings.warn(f"no distance to the reference: {error}", UserWarning, stacklevel=users_line())
         return None
 
 

@@ -22,7 +22,7 @@ from ..crystals import (
     require_positive,
     warn_of_single_precision,
 )
-from ..errors import ResidualWarning
+from ..errors import ResidualWarning, users_line
 from .relax import relax
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def relax_crystal(
             f"the relaxation stopped at {result.fmaxes[-1]:.1e} eV/Å after {result.steps} steps, above "
             f'`relax_fmax={first.relax_fmax:g}`; `dtype="float64"` helps where rounding is the cause',
             ResidualWarning,
-            stacklevel=3,
+            stacklevel=users_line(),
         )
     return FirstRelaxation(
         result.atoms, result.converged, result.steps, result.fmaxes[-1], result.fmax, result.noise

@@ -13,7 +13,7 @@ from ase.spacegroup.symmetrize import refine_symmetry
 from scipy.linalg import polar
 
 from ..crystals import require_crystal, space_group, symmetry_dataset
-from ..errors import StructureError
+from ..errors import StructureError, users_line
 from ..voigt import symmetric
 
 LARGEST_STRETCH = 1.5  # of a cell against its reference; beyond it the lattices do not correspond
@@ -98,7 +98,7 @@ def refine(atoms: Atoms, symprec: float) -> Refinement:
             f"the crystal has within {symprec:g} Å: {size}. A weak distortion is lost in that; to keep it "
             "look for the symmetry within a smaller tolerance, or do without it",
             UserWarning,
-            stacklevel=4,
+            stacklevel=users_line(),
         )
     return found
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ..calculators.averaged import average_model, is_crystal
 from ..calculators.diagnostics import anisotropy
 from ..crystals import SYMPREC, repeats
-from ..errors import ArgumentError, MLIPError, StructureError
+from ..errors import ArgumentError, MLIPError, StructureError, users_line
 from ..lattice_dynamics.audit import audit_phonons
 from ..lattice_dynamics.comparison import compare_with, load_reference
 from ..lattice_dynamics.files import write_results
@@ -139,7 +139,8 @@ def relaxation(job: Job) -> Found:
     """Free relaxation of atoms and, of a crystal, the cell; what follows starts from the symmetric one."""
     if job.atoms.constraints:
         names = ", ".join(dict.fromkeys(type(constraint).__name__ for constraint in job.atoms.constraints))
-        warnings.warn(f"constraints of the structure ({names}) are left out", UserWarning, stacklevel=2)
+        text = f"constraints of the structure ({names}) are left out"
+        warnings.warn(text, UserWarning, stacklevel=users_line())
     atoms = job.with_calculator(job.atoms)
     options = {"fmax": 1e-3, "steps": 500, "optimizer": "LBFGS", "symmetrize": job.symmetrize}
     result = relax(atoms, cell=job.is_crystal, **options)
@@ -174,7 +175,7 @@ def _within_symmetry(job: Job) -> Atoms | None:
         relaxed_within_symmetry(atoms)
     except MLIPError as error:
         warnings.warn(f"not relaxed within the space group, which all else needs: {error}",
-                      UserWarning, stacklevel=2)  # fmt: skip
+                      UserWarning, stacklevel=users_line())  # fmt: skip
         return None
     atoms.calc = None
     atoms.set_constraint()
@@ -204,7 +205,7 @@ def phonon_step(job: Job) -> Found:
         try:
             numbers["comparison"], figures["comparison"] = _compared(job, folder, mesh)
         except StructureError as error:  # of another crystal, say: the phonons are there all the same
-            warnings.warn(f"no comparison with the reference: {error}", UserWarning, stacklevel=2)
+            warnings.warn(f"no comparison with the reference: {error}", UserWarning, stacklevel=users_line())
     return numbers, figures
 
 

@@ -24,7 +24,7 @@ from ..data.baseline import atomic_baseline, composition_baseline
 from ..data.batches import GraphDataset, parts, random_o3, shuffled_batches
 from ..data.first_knot import Distances
 from ..data.training_data import DataSplit, load_data
-from ..errors import DataError, MLIPError
+from ..errors import DataError, MLIPError, users_line
 from ..folder_lock import locked
 from ..networks.snnp.hypers import SNNPHypers
 from ..networks.snnp.snnp import SNNP
@@ -167,7 +167,7 @@ class Run:
         self.scales = scales_of(data.train, composition)
         _check_something_is_learned(config, data)
         if config.design.export and len(data.train) < ENOUGH:
-            warnings.warn(few_structures(len(data.train)), RuntimeWarning, stacklevel=2)
+            warnings.warn(few_structures(len(data.train)), RuntimeWarning, stacklevel=users_line())
         if config.init_from:
             self._start_from(read_start(config.init_from, base))
         else:
@@ -220,7 +220,7 @@ class Run:
                 "the training data do not determine these coefficients of the least-squares start, which are "
                 f"as smooth and small as can be: {shortened(fit.undetermined)}",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=users_line(),
             )
 
     def epoch(self) -> dict[str, float]:
@@ -323,7 +323,7 @@ def _set_first_knot(hypers: SNNPHypers, data: GraphDataset, talk: bool) -> None:
             f"{distances.sentence(hypers.inner)}. Splines are straight lines there; write `inner` = "
             f'"auto" or {distances.automatic():g}',
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=users_line(),
         )
     elif talk:
         tqdm.write(distances.sentence(hypers.inner), file=sys.stderr)

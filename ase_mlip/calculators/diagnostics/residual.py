@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import PrecisionWarning
+from ...errors import PrecisionWarning, users_line
 from ...rotations.averaging import Averaging, random_rotation
 from ...rotations.schemes import LADDER, find_averaging
 
@@ -77,7 +77,7 @@ def choose_averaging(
         residual = residual_of_forces(model, graph, chosen, direct)
         if residual <= tolerance:
             return chosen, residual
-    warnings.warn(not_reached(chosen, residual, tolerance), PrecisionWarning, stacklevel=2)
+    warnings.warn(not_reached(chosen, residual, tolerance), PrecisionWarning, stacklevel=users_line())
     return chosen, residual
 
 

@@ -15,6 +15,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from ...errors import users_line
 from ...graph.neighbors import Graph
 from ...model_file.info import ModelInfo
 from ...networks.snnp.hypers import SNNPHypers
@@ -213,7 +214,7 @@ class ExtrapolationWatch:
             return {}
         if not self.warned and counts.any():
             self.warned = True
-            warnings.warn(self._message(counts, shortest), RuntimeWarning, stacklevel=5)
+            warnings.warn(self._message(counts, shortest), RuntimeWarning, stacklevel=users_line())
         return {"extrapolating": counts}
 
     def _message(self, counts: np.ndarray, shortest: float) -> str:
@@ -241,7 +242,7 @@ def warn_of_unseen(graphs: Iterable[Graph], hypers: SNNPHypers) -> None:
                 f"`data.train` never holds these elements {how}: {_listed(unseen)}. Nothing is learned about "
                 "how they act on each other; add structures with them, or use the potential without them",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=users_line(),
             )
 
 

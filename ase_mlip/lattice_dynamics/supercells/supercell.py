@@ -19,7 +19,7 @@ from ase import Atoms
 from ase.geometry import minkowski_reduce
 
 from ...crystals import ROUNDING, SYMPREC, heights, repeats, symmetry_dataset
-from ...errors import ArgumentError, SupercellWarning
+from ...errors import ArgumentError, SupercellWarning, users_line
 from .cells import as_matrix
 
 LARGEST = 512  # atoms, up to which a supercell is made as wide as message passing asks for
@@ -152,5 +152,5 @@ def warn_if_small(atoms: Atoms, supercell_matrix: np.ndarray, calculator) -> Non
         f"the supercell's faces are {shortest:.2f} Å apart, less than {limit}: displaced atoms feel their "
         f"own images{how}; a larger supercell (`min_length`) shows how much",
         SupercellWarning,
-        stacklevel=3,
+        stacklevel=users_line(),
     )
