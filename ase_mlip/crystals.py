@@ -64,10 +64,10 @@ def _require_finite(atoms: Atoms, what: str) -> None:
 
 
 def require_positive(**values: float) -> None:
-    """Raise StructureError for an argument that is not a positive number."""
+    """Raise ArgumentError for an argument that is not a positive number."""
     for name, value in values.items():
         if not 0.0 < value < np.inf:
-            raise StructureError(f"`{name}` must be positive, got {value}")
+            raise ArgumentError(f"`{name}` must be positive, got {value}")
 
 
 def refuse_random(calculator, what: str) -> None:

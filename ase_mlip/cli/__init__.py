@@ -5,7 +5,7 @@
 find, ``common`` has what else they share. ``simulations`` has the commands that run a model on
 structures, ``models`` those on models and their data. It may import everything, when a command runs.
 The docstring of a command is its help text.
-Public: ``program.main``; for commands ``options``, ``results``, ``common`` and ``progress``.
+Public: ``program.main``; for commands ``options``, ``results`` and ``common``.
 """
 
 

@@ -116,7 +116,7 @@ def phonons(
         for molecules, without calculator, with constraints, or for a structure that is not
         relaxed
     ArgumentError
-        for an unknown ``symmetrize`` or "random:SEED"
+        for an unknown ``symmetrize`` or "random:SEED", and for numbers that make no sense
 
     Warns
     -----

@@ -158,7 +158,7 @@ def relax(
         average_model(work, symmetrize, "relax", symprec)
     refuse_random(work.calc, "relax")
     if not fmax >= 0.0:
-        raise StructureError(f"`fmax` must be positive, got {fmax} eV/Å")
+        raise ArgumentError(f"`fmax` must be positive, got {fmax} eV/Å")
     _check_choices(optimizer, cell, smax)
     for other in (undisplaced, reference):
         if other is not None:

@@ -292,9 +292,9 @@ def test_bad_input_is_named():
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), relax_first=False)
     with pytest.raises(ValueError, match="`temperatures` must be above zero"):
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), temperatures=(0.0,))
-    with pytest.raises(StructureError, match="`phonon_supercell_matrix` must have a positive determinant"):
+    with pytest.raises(ArgumentError, match="`phonon_supercell_matrix` must have a positive determinant"):
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), phonon_supercell_matrix=(1, 1, -1))
-    with pytest.raises(StructureError, match="`mesh` must be three positive integers"):
+    with pytest.raises(ArgumentError, match="`mesh` must be three positive integers"):
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), mesh=5)
     atoms.calc.averaging = SimpleNamespace(seed=3, name="random 3")
     with pytest.raises(ArgumentError, match="symmetrize='random 3'"):

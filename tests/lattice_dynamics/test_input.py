@@ -7,7 +7,7 @@ import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
-from ase_mlip.errors import StructureError
+from ase_mlip.errors import ArgumentError, StructureError
 from ase_mlip.lattice_dynamics.audit import audit_phonons
 from ase_mlip.lattice_dynamics.phonons import phonons
 from ase_mlip.relaxation.relax import relax
@@ -96,13 +96,13 @@ def test_bad_input_is_named(copper):
     with pytest.raises(StructureError, match="needs a calculator"):
         phonons(bulk("Cu"))
     for matrix in ((2, 2, 0), (2, 2), 2, (1.5, 2, 2), np.ones((2, 2), dtype=int), "FFF"):
-        with pytest.raises(StructureError, match="`supercell_matrix` must be three integers or"):
+        with pytest.raises(ArgumentError, match="`supercell_matrix` must be three integers or"):
             phonons(copper, supercell_matrix=matrix)
     for matrix in ((2, 2, -2), [[0, 2, 0], [2, 0, 0], [0, 0, 2]]):
-        with pytest.raises(StructureError, match=r"positive determinant, got -8 .* exchange two of its"):
+        with pytest.raises(ArgumentError, match=r"positive determinant, got -8 .* exchange two of its"):
             phonons(copper, supercell_matrix=matrix)
     for mesh in ((2, 2), 8, (2, 2, 0), (2.0, 2.0, 2.0)):
-        with pytest.raises(StructureError, match=r"`mesh` must be three positive integers, .* got"):
+        with pytest.raises(ArgumentError, match=r"`mesh` must be three positive integers, .* got"):
             phonons(copper, supercell_matrix=(2, 2, 2), mesh=mesh)
     mirrored = copper.copy()
     mirrored.set_cell(copper.cell.array[[1, 0, 2]])

@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from stillinger_weber import LATTICE_CONSTANT
 
 from ase_mlip import MLIPCalculator
-from ase_mlip.errors import ResidualWarning, StructureError
+from ase_mlip.errors import ArgumentError, ResidualWarning
 from ase_mlip.provenance import Parts
 from ase_mlip.relaxation import minimum
 from ase_mlip.relaxation.minimum import RelaxFirst, at_minimum, document_of, relax_crystal
@@ -85,5 +85,5 @@ def test_without_a_stress_the_atoms_are_relaxed_and_the_cell_is_kept():
 
 @pytest.mark.parametrize("name", ["relax_fmax", "symprec"])
 def test_numbers_that_are_not_positive_are_named(name):
-    with pytest.raises(StructureError, match=f"`{name}` must be positive, got 0"):
+    with pytest.raises(ArgumentError, match=f"`{name}` must be positive, got 0"):
         RelaxFirst(**{name: 0.0})

@@ -22,7 +22,7 @@ KINDS = [*FAMILIES, OURS]
     "family",
     type=click.Choice([*FAMILIES, OURS]),
     required=True,
-    help="Say which package wrote SOURCE.",
+    help="Say which package wrote SOURCE; model-file stands for this one.",
 )
 @click.argument("source")
 @options.output_file

@@ -16,7 +16,7 @@ from .crystal_run import CrystalRun, crystal_options, describe_cell
 @click.command(cls=Command)
 @click.option("--strain", default=0.005, show_default=True, type=Finite(0.0, 0.1, True, True),
               help="Strain each component by at most this much.")  # fmt: skip
-@click.option("--strains", default=4, show_default=True, type=Whole(),
+@click.option("--strains", default=4, show_default=True, type=Whole(min=2),
               help="Apply this many strains of each component; the number must be even.")  # fmt: skip
 @click.option("--clamped", is_flag=True, help="Keep the fractional positions of the atoms in strained cells.")
 @click.option("--strained-fmax", default=0.001, show_default=True, type=POSITIVE,

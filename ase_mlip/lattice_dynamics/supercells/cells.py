@@ -10,7 +10,7 @@ from ase import Atoms
 from phonopy import Phonopy
 from phonopy.structure.atoms import PhonopyAtoms
 
-from ...errors import StructureError
+from ...errors import ArgumentError, StructureError
 
 
 def new_phonopy(
@@ -66,29 +66,29 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
 
 
 def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_matrix") -> np.ndarray:
-    """Three integers or nine as int [3, 3]. Raises StructureError for others, and for mirrored cells."""
+    """Three integers or nine as int [3, 3]. Raises ArgumentError for others, and for mirrored cells."""
     matrix = np.array(supercell_matrix)
     if matrix.shape == (3,):
         matrix = np.diag(matrix)
     integers = matrix.dtype.kind in "iuf" and np.allclose(matrix, np.rint(matrix))
     volumes = round(np.linalg.det(matrix)) if matrix.shape == (3, 3) and integers else 0
     if volumes < 0:
-        raise StructureError(
+        raise ArgumentError(
             f"`{name}` must have a positive determinant, got {volumes} for {matrix.tolist()}: its supercell "
             "is left-handed; exchange two of its vectors"
         )
     if volumes == 0:
-        raise StructureError(
+        raise ArgumentError(
             f"`{name}` must be three integers or a regular 3×3 integer matrix, got {supercell_matrix}"
         )
     return np.rint(matrix).astype(int)
 
 
 def as_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
-    """Three positive integers. Raises StructureError for anything else."""
+    """Three positive integers. Raises ArgumentError for anything else."""
     found = np.array(mesh)
     if found.shape != (3,) or found.dtype.kind not in "iu" or (found < 1).any():
-        raise StructureError(f"`mesh` must be three positive integers, such as (8, 8, 8), got {mesh}")
+        raise ArgumentError(f"`mesh` must be three positive integers, such as (8, 8, 8), got {mesh}")
     return tuple(int(n) for n in found)
 
 
