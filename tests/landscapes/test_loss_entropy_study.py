@@ -182,13 +182,17 @@ def test_a_model_that_has_everything_is_not_trained_again(study, monkeypatch):
 
 
 def test_the_page_has_the_stored_numbers(study):
-    """Of the s-NNPs: each verdict and each predictor that the page names."""
+    """Of the s-NNPs each verdict and each predictor that the page names, and each PET's row."""
     _, tables = study
     import loss_entropy
 
     results = loss_entropy.read_results(loss_entropy.RESULTS)
-    chosen = [recipe for recipe in loss_entropy.models.recipes() if recipe.family == "snnp"]
-    stored = [row for row in tables.text(results, chosen).splitlines() if row.startswith("|")]
+    recipes = loss_entropy.models.recipes()
+    snnps, pets = (
+        [row for row in tables.text(results, chosen).splitlines() if row.startswith("|")]
+        for chosen in ([r for r in recipes if r.family == family] for family in ("snnp", "pet"))
+    )
+    stored = snnps + [row for row in pets if row.startswith("| pet-")]
     page = (BENCHMARKS.parent / "docs" / "loss_entropy_study.md").read_text(encoding="utf-8")
     found = [row for row in page.partition("## What was found")[2].splitlines() if row.startswith("| ")]
     numbers = {name_of(row): numbers_of(row) for row in stored}
@@ -196,7 +200,7 @@ def test_the_page_has_the_stored_numbers(study):
     for row in compared:
         name = max((known for known in numbers if name_of(row).startswith(known)), key=len)
         assert numbers_of(row) == numbers[name], row
-    assert len(compared) == 13
+    assert len(compared) == 13 + sum(name.startswith("pet-") for name in results)
 
 
 def name_of(row: str) -> str:
@@ -206,4 +210,4 @@ def name_of(row: str) -> str:
 
 
 def numbers_of(row: str) -> list[str]:
-    return re.findall(r"[+-]\d\.\d\d", row.split("|", 2)[2].replace("−", "-"))
+    return re.findall(r"[+-]?\d+\.\d+", row.split("|", 2)[2].replace("−", "-"))
