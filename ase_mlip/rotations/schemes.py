@@ -10,6 +10,7 @@ scipy and spglib are imported when they are needed: a calculator without averagi
 
 from __future__ import annotations
 
+import difflib
 import re
 
 import numpy as np
@@ -21,8 +22,8 @@ from .rotation_file import read_rotations
 
 GROUPS = {"octahedral": "O", "icosahedral": "I"}
 SCHEMES = (
-    "none, octahedral, icosahedral (each also with +inversion), lebedev:L, random:SEED, file:FILE, or an "
-    'undisplaced crystal (`ase.Atoms`); functions and commands on a structure also take "crystal" and "auto"'
+    "none, octahedral, icosahedral (each also with +inversion), lebedev:L, random:SEED, file:FILE, on a "
+    "structure also crystal and auto, or in Python an undisplaced crystal (`ase.Atoms`)"
 )
 # What the automatic choice tries, in this order: (evaluations) 1, 24, 60, 208, 380, 600
 LADDER = ("none", "octahedral", "icosahedral", "lebedev 7", "lebedev 9", "lebedev 11")
@@ -84,7 +85,9 @@ def find_averaging(scheme: str | Atoms | Averaging | None, symprec: float = 1e-5
             "`symmetrize='crystal'` is the point group of a structure, which is not known here; give the "
             "undisplaced crystal (`ase.Atoms`)"
         )
-    raise ArgumentError(f"`symmetrize`: unknown scheme {name!r}; expected {SCHEMES}")
+    meant = difflib.get_close_matches(name, ("none", *GROUPS, "crystal", "auto"), 1)
+    hint = f"; {meant[0]} is one" if meant else ""
+    raise ArgumentError(f"`symmetrize`: unknown scheme {name!r}; expected {SCHEMES}{hint}")
 
 
 def _group_averaging(base: str, inversion: bool) -> Averaging:

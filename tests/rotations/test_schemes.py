@@ -80,6 +80,7 @@ def test_random_rotations_are_uniform_and_reproducible():
     ("scheme", "message"),
     [
         ("cubic", "unknown scheme 'cubic'; expected none, octahedral"),
+        ("octohedral", "unknown scheme 'octohedral'; .*; octahedral is one"),
         ("lebedev", "unknown scheme 'lebedev'"),
         ("crystal", r"give the undisplaced crystal \(`ase.Atoms`\)"),
         ("lebedev 4", "no Lebedev rule of degree 4; expected an odd number"),
