@@ -22,7 +22,6 @@ def table(rows: list[dict]) -> str:
     str
         lines without a line break at the end
     """
-
     width = max(len("structure"), *(len(row["name"]) for row in rows))
     columns = [
         (f"{'structure':<{width}}", lambda row: f"{row['name']:<{width}}"),

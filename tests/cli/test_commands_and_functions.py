@@ -12,12 +12,13 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from click.testing import CliRunner
-from optional_packages import HAS_PHONO3PY
+from optional_packages import HAS_PHONO3PY, needs_phono3py
 from toy import AnisotropicNetwork, export_toy
 
 import ase_mlip
 from ase_mlip import MLIPCalculator
 from ase_mlip.cli import program as cli
+from ase_mlip.errors import StructureError
 
 A = 4.26  # Å, near the minimum of the network
 FLOAT64 = ("--dtype", "float64", "--device", "cpu")
@@ -117,15 +118,30 @@ def strained(tmp_path):
     return tmp_path / "strained.extxyz"
 
 
-@pytest.mark.parametrize("options", [(), ("--no-keep-space-group",), ("--relax-fmax", 0.01), ("--no-relax",)])
-@pytest.mark.parametrize("command", COMMANDS)
+RELAX_OPTIONS = [(), ("--no-keep-space-group",), ("--relax-fmax", 0.01), ("--no-relax",)]
+
+
+@needs_phono3py
+def test_both_refuse_the_conductivity_of_a_crystal_that_is_not_relaxed(strained):
+    quick, function, arguments = COMMANDS["conductivity"]
+    result = CliRunner().invoke(cli.main, ["conductivity", "snnp-si", *map(str, (strained, *quick))])
+    assert result.exit_code == 1 and "needs a relaxed structure" in result.stderr
+    with pytest.raises(StructureError, match="needs a relaxed structure"):
+        function(strained, "snnp-si", **arguments, relax_first=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        pytest.param(command, options, marks=needs_phono3py if command == "conductivity" else ())
+        for command in COMMANDS
+        for options in RELAX_OPTIONS
+        if (command, options) != ("conductivity", ("--no-relax",))  # which both refuse
+    ],
+)
 def test_both_relax_first_alike(command, options, strained):
     """By default, and with each option; what is said of the relaxation is the same, too."""
-    if command == "conductivity" and not HAS_PHONO3PY:
-        pytest.skip("needs phono3py")
     quick, function, arguments = COMMANDS[command]
-    if command == "conductivity" and options == ("--no-relax",):
-        pytest.skip("which is refused for its forces")
     named = {
         (): {},
         ("--no-keep-space-group",): {"keep_space_group": False},
