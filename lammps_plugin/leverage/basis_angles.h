@@ -2,9 +2,10 @@
 // The moments of the angles of a centre: sums of f f u^p, p = 0 to 3, over those whose cosine lies on one
 // piece of g, with u its place there.
 //
-// Angles are found in rows. In double they are then sorted by piece, so that the sums of a piece stay in
-// registers: every number that is added in memory is stored again, and there is a store in a cycle at most.
-// In float half as many vectors are stored, and sorting would take longer than it saves.
+// Angles are found in rows. In double many of them are then sorted by piece, so that the sums of a piece stay
+// in registers: every number that is added in memory is stored again, and there is a store in a cycle at
+// most. Where a piece has few, or in float, where half as many vectors are stored, sorting would take longer
+// than it saves.
 
 #include "basis_room.h"
 #include "basis_splines.h"
@@ -24,11 +25,20 @@ template <typename T, int W> struct BasisAngles {
     static constexpr int64_t L = ase_mlip::snnp::basis::kMostLanes;
     static constexpr int64_t kWide = ase_mlip::simd::lanes<T, W>;
     static constexpr bool kSorts = sizeof(T) == sizeof(double);
-    // A part of a block of filters; a lane is a filter. Sums in memory are read, added to and stored again
-    // at once, and there a Zen 5 is slower with one vector of 64 bytes than with two of 32.
-    static constexpr int kBytes = std::min<int>(W, kSorts ? L * sizeof(T) : 32);
-    using V = ase_mlip::simd::Vector<T, kBytes>;
-    static constexpr int64_t kPart = ase_mlip::simd::lanes<T, kBytes>, kParts = L / kPart;
+    static constexpr int64_t kSortFrom = 24; // angles for each piece
+    // A part of a block of filters; a lane is a filter.
+    template <int Bytes> struct Part {
+        using V = ase_mlip::simd::Vector<T, Bytes>;
+        static constexpr int64_t lanes = ase_mlip::simd::lanes<T, Bytes>, count = L / lanes;
+        static ASE_MLIP_ALWAYS_INLINE V vector(const T* from) { return ase_mlip::simd::load<Bytes>(from); }
+        static ASE_MLIP_ALWAYS_INLINE void increase(T* to, V values) {
+            ase_mlip::simd::store(to, vector(to) + values);
+        }
+    };
+    // Sums in memory are read, added to and stored again at once, and there a Zen 5 is slower with one vector
+    // of 64 bytes than with two of 32.
+    using InMemory = Part<std::min<int>(W, 32)>;
+    using InRegisters = Part<std::min<int>(W, L * sizeof(T))>;
 
     typename BasisSplines<T>::Knots knots;
     int64_t count; // of pieces
@@ -46,9 +56,22 @@ template <typename T, int W> struct BasisAngles {
           sorted(room.sorted.data()), ends(room.ends.data()), most(room.angles), stride(room.stride) {}
 
     /// Adds the angles of each of a group with all of another, or with those before it in its own, to
-    /// `moments` [pieces, 4, L]. Rows of angles are found together, and then added: numbers that were stored
-    /// as a vector just before would be late.
+    /// `moments` [pieces, 4, L].
     ASE_MLIP_ALWAYS_INLINE void between(const Group& group, const Group& others, T* moments) const {
+        const int64_t own = group.near_end - group.begin, other = others.near_end - others.begin;
+        const int64_t angles = group.type == others.type ? own * (own - 1) / 2 : own * other;
+        if (kSorts && std::min(angles, most) >= kSortFrom * count) {
+            add_all<kSorts>(group, others, moments);
+        } else {
+            add_all<false>(group, others, moments);
+        }
+    }
+
+  private:
+    /// Rows of angles are found together, and then added: numbers that were stored as a vector just before
+    /// would be late.
+    template <bool Sorts>
+    ASE_MLIP_ALWAYS_INLINE void add_all(const Group& group, const Group& others, T* moments) const {
         const int64_t more = group.type == others.type ? 1 : 0; // of a row than of the one before
         const int64_t first = others.begin, end = group.near_end;
         int64_t length = more == 1 ? 0 : others.near_end - first, next = group.begin;
@@ -56,11 +79,11 @@ template <typename T, int W> struct BasisAngles {
             const int64_t begin = next, shortest = length;
             int64_t found = 0;
             for (; next < end && found + length <= most; ++next) {
-                find_row(next, first, length, found);
+                find_row<Sorts>(next, first, length, found);
                 found += length;
                 length += more;
             }
-            if constexpr (kSorts) {
+            if constexpr (Sorts) {
                 add_sorted(found, moments);
             } else {
                 add_rows(begin, next, first, shortest, more, moments);
@@ -68,9 +91,9 @@ template <typename T, int W> struct BasisAngles {
         }
     }
 
-  private:
     /// The angles of a neighbour with `length` others, from number `begin` on: their pieces and the places on
     /// them, and where they are sorted, the two neighbours.
+    template <bool Sorts>
     ASE_MLIP_ALWAYS_INLINE void find_row(int64_t j, int64_t first, int64_t length, int64_t begin) const {
         using ase_mlip::simd::load;
         const T own_x = knots.inverse * x[j], own_y = knots.inverse * y[j], own_z = knots.inverse * z[j];
@@ -82,7 +105,7 @@ template <typename T, int W> struct BasisAngles {
             const Wide place =
                 own_x * load<W>(other_x) + (own_y * load<W>(other_y) + (own_z * load<W>(other_z) - origin));
             ase_mlip::simd::store(places + begin + k, knots.split(place, piece));
-            if constexpr (kSorts) {
+            if constexpr (Sorts) {
                 Integers other = {};
                 for (int64_t lane = 0; lane < kWide; ++lane) {
                     other[lane] = Integer((first + k + lane) * L);
@@ -111,21 +134,22 @@ template <typename T, int W> struct BasisAngles {
 
     ASE_MLIP_ALWAYS_INLINE void add_row(int64_t j, int64_t first, int64_t length, int64_t begin,
                                         T* moments) const {
-        V one[kParts];
-        for (int64_t part = 0; part < kParts; ++part) {
-            one[part] = vector(f + j * L + part * kPart);
+        using V = typename InMemory::V;
+        V one[InMemory::count];
+        for (int64_t part = 0; part < InMemory::count; ++part) {
+            one[part] = InMemory::vector(f + j * L + part * InMemory::lanes);
         }
         for (int64_t k = 0; k < length; ++k) {
             T* to = moments + pieces[begin + k];
             const T *other = f + (first + k) * L, u = places[begin + k];
-            for (int64_t part = 0; part < kParts; ++part) {
-                const V product = one[part] * vector(other + part * kPart);
+            for (int64_t part = 0; part < InMemory::count; ++part) {
+                const V product = one[part] * InMemory::vector(other + part * InMemory::lanes);
                 const V once = product * u, twice = once * u;
-                increase(to, product);
-                increase(to + L, once);
-                increase(to + 2 * L, twice);
-                increase(to + 3 * L, twice * u);
-                to += kPart;
+                InMemory::increase(to, product);
+                InMemory::increase(to + L, once);
+                InMemory::increase(to + 2 * L, twice);
+                InMemory::increase(to + 3 * L, twice * u);
+                to += InMemory::lanes;
             }
         }
     }
@@ -146,41 +170,38 @@ template <typename T, int W> struct BasisAngles {
     /// Adds the moments of angles on one piece. Eight sums are under way at once, of two parts or of two
     /// angles: that hides how long an addition takes.
     ASE_MLIP_ALWAYS_INLINE void add_piece(const int32_t* angles, int64_t number, T* moments) const {
-        constexpr int64_t parts = std::min<int64_t>(kParts, 2), sets = 2 / parts;
-        for (int64_t part = 0; part < kParts; part += parts) {
+        using V = typename InRegisters::V;
+        constexpr int64_t parts = std::min<int64_t>(InRegisters::count, 2), sets = 2 / parts;
+        for (int64_t part = 0; part < InRegisters::count; part += parts) {
             V sums[2][4] = {};
             int64_t k = 0;
             for (; k + sets <= number; k += sets) {
                 for (int64_t one = 0; one < 2; ++one) {
-                    add(angles[k + one / parts], (part + one % parts) * kPart, sums[one]);
+                    add(angles[k + one / parts], (part + one % parts) * InRegisters::lanes, sums[one]);
                 }
             }
             if (k < number) { // of two sets
                 add(angles[k], 0, sums[0]);
             }
             for (int64_t p = 0; p < 4; ++p) {
-                T* const to = moments + p * L + part * kPart;
+                T* const to = moments + p * L + part * InRegisters::lanes;
                 for (int64_t one = 0; one < 2; ++one) {
-                    increase(to + one % parts * kPart, sums[one][p]);
+                    InRegisters::increase(to + one % parts * InRegisters::lanes, sums[one][p]);
                 }
             }
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void add(int64_t angle, int64_t lane, V* sums) const {
+    ASE_MLIP_ALWAYS_INLINE void add(int64_t angle, int64_t lane, typename InRegisters::V* sums) const {
         const T u = places[angle];
-        const V product = vector(f + own[angle] + lane) * vector(f + others[angle] + lane);
-        const V twice = product * (u * u);
+        const auto product =
+            InRegisters::vector(f + own[angle] + lane) * InRegisters::vector(f + others[angle] + lane);
+        const auto twice = product * (u * u);
         sums[0] += product;
         sums[1] += product * u;
         sums[2] += twice;
         sums[3] += twice * u;
     }
-
-    static ASE_MLIP_ALWAYS_INLINE void increase(T* to, V values) {
-        ase_mlip::simd::store(to, vector(to) + values);
-    }
-    static ASE_MLIP_ALWAYS_INLINE V vector(const T* from) { return ase_mlip::simd::load<kBytes>(from); }
 };
 
 } // namespace mlip

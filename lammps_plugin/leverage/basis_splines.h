@@ -5,6 +5,7 @@
 #include "../../csrc/simd/vectors.h"
 #include "../../csrc/snnp/basis.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -33,8 +34,9 @@ template <typename T> struct BasisSplines {
             return place - ase_mlip::simd::whole(inside, piece);
         }
     };
-    std::vector<Knots> knots[4]; // of the cases of phi, rho, f and g
-    Numbers<T> f;                // the polynomials of its pieces, [cases, pieces, blocks, 4, lanes]
+    std::vector<Knots> knots[4];    // of the cases of phi, rho, f and g
+    std::vector<bool> same_lengths; // by type of a centre: whether rho has the knots and cases of phi
+    Numbers<T> f;                   // the polynomials of its pieces, [cases, pieces, blocks, 4, lanes]
 
     explicit BasisSplines(const ase_mlip::snnp::training::Tables& tables) : f(powers_of(tables.banks[2])) {
         for (int number = 0; number < 4; ++number) {
@@ -43,11 +45,29 @@ template <typename T> struct BasisSplines {
                 knots[number].push_back({T(grid[0]), T(1.0 / grid[1]), T(grid[2] - 1.0)});
             }
         }
+        for (int64_t type = 0; type < tables.species; ++type) {
+            same_lengths.push_back(has_same_lengths(tables, type));
+        }
     }
 
     static int64_t pieces(const Bank& bank) { return bank.size - ase_mlip::snnp::basis::kZeroTail; }
 
   private:
+    static bool has_same_lengths(const ase_mlip::snnp::training::Tables& tables, int64_t type) {
+        const Bank &phi = tables.banks[0], &rho = tables.banks[1];
+        const int64_t *pairs = tables.pair_cases + type * tables.species,
+                      *of_types = tables.radial_cases + type * tables.species;
+        bool same = phi.channels > 0 && rho.channels > 0 && phi.size == rho.size;
+        for (int64_t t = 0; same && t < tables.species; ++t) {
+            const double *one = phi.grid + 3 * pairs[t], *other = rho.grid + 3 * of_types[t];
+            same = std::equal(one, one + 3, other);
+            for (int64_t u = 0; u < t; ++u) {
+                same = same && (pairs[t] == pairs[u]) == (of_types[t] == of_types[u]);
+            }
+        }
+        return same;
+    }
+
     static Numbers<T> powers_of(const Bank& bank) {
         const int64_t stride = bank.blocks() * L, count = bank.cases * pieces(bank);
         Numbers<T> powers(count * 4 * stride);

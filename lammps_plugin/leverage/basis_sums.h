@@ -46,8 +46,17 @@ template <typename T, int W> struct BasisSumsBy {
     ASE_MLIP_ALWAYS_INLINE void centre(int64_t type, const Arrangement& neighbours, T* to) const {
         const int64_t *pairs = tables.pair_cases + type * tables.species,
                       *of_types = tables.radial_cases + type * tables.species;
-        radial(0, pairs, T(0.5), neighbours, to);
-        radial(1, of_types, T(1), neighbours, to);
+        sum_lengths(0, pairs, neighbours);
+        put_lengths(0, pairs, T(0.5), pairs, to);
+        if (splines.same_lengths[type]) {
+            put_lengths(1, of_types, T(1), pairs, to);
+            clear_lengths(0, pairs);
+        } else {
+            clear_lengths(0, pairs);
+            sum_lengths(1, of_types, neighbours);
+            put_lengths(1, of_types, T(1), of_types, to);
+            clear_lengths(1, of_types);
+        }
         for (int64_t block = 0; block < tables.banks[3].blocks(); ++block) {
             for (const Group& group : neighbours.groups) {
                 evaluate(of_types[group.type], group, neighbours.length, block);
@@ -88,29 +97,49 @@ template <typename T, int W> struct BasisSumsBy {
         }
     }
 
-    ASE_MLIP_ALWAYS_INLINE void radial(int number, const int64_t* table, T factor,
-                                       const Arrangement& neighbours, T* to) const {
-        const Bank& bank = tables.banks[number];
-        if (bank.channels == 0) {
+    /// Adds the B-splines of all lengths, by case of `table` and by piece.
+    ASE_MLIP_ALWAYS_INLINE void sum_lengths(int number, const int64_t* table,
+                                            const Arrangement& neighbours) const {
+        if (tables.banks[number].channels == 0) {
             return;
         }
-        const int64_t width = 4 * bank.size; // of a case
         for (const Group& group : neighbours.groups) {
             const int64_t which = table[group.type];
             find_lengths(splines.knots[number][which], neighbours.length, group.begin, group.far_end);
-            add_splines(group.begin, group.far_end, room.radial.data() + which * width);
+            add_splines(group.begin, group.far_end, pieces_of(number, which));
+        }
+    }
+
+    /// Writes the columns of a bank with the cases of `table`; the sums are those of the cases of `summed`.
+    ASE_MLIP_ALWAYS_INLINE void put_lengths(int number, const int64_t* table, T factor, const int64_t* summed,
+                                            T* to) const {
+        const Bank& bank = tables.banks[number];
+        if (bank.channels == 0) {
+            return;
         }
         for (int64_t t = 0; t < tables.species; ++t) {
             const int64_t which = table[t];
             if (std::find(table, table + t, which) != table + t) {
                 continue; // as another species
             }
-            put_splines(bank.size, room.radial.data() + which * width, factor);
+            put_splines(bank.size, pieces_of(number, summed[t]), factor);
             for (int64_t channel = 0; channel < bank.channels; ++channel) {
                 const int64_t spline = which * bank.channels + channel;
                 put_free(number, to + columns.first[number] + spline * columns.free[number]);
             }
         }
+    }
+
+    ASE_MLIP_ALWAYS_INLINE void clear_lengths(int number, const int64_t* table) const {
+        if (tables.banks[number].channels > 0) {
+            for (int64_t t = 0; t < tables.species; ++t) {
+                std::fill_n(pieces_of(number, table[t]), 4 * tables.banks[number].size, T(0));
+            }
+        }
+    }
+
+    ASE_MLIP_ALWAYS_INLINE T* pieces_of(int number, int64_t which) const {
+        return room.radial.data() + which * 4 * tables.banks[number].size;
     }
 
     ASE_MLIP_ALWAYS_INLINE void add_splines(int64_t begin, int64_t end, T* of_pieces) const {
@@ -126,18 +155,17 @@ template <typename T, int W> struct BasisSumsBy {
         }
     }
 
-    /// From the sums of a case by piece, which are cleared for the next centre, to those by B-spline: the
-    /// pieces k - 3 to k have the B-spline k.
-    ASE_MLIP_ALWAYS_INLINE void put_splines(int64_t size, T* of_pieces, T factor) const {
+    /// From the sums of a case by piece to those by B-spline: the pieces k - 3 to k have the B-spline k.
+    ASE_MLIP_ALWAYS_INLINE void put_splines(int64_t size, const T* from, T factor) const {
         T* const sums = room.sums.data();
-        T next[3] = {};
-        for (int64_t k = 0; k < size; ++k) {
-            const Four found = load<Four>(of_pieces + 4 * k);
-            store(of_pieces + 4 * k, Four{});
-            sums[k] = factor * (next[0] + found[0]);
-            next[0] = next[1] + found[1];
-            next[1] = next[2] + found[2];
-            next[2] = found[3];
+        for (int64_t k = 0; k < std::min<int64_t>(size, 3); ++k) {
+            sums[k] = T(0);
+            for (int64_t back = 0; back <= k; ++back) {
+                sums[k] += factor * from[4 * k - 3 * back];
+            }
+        }
+        for (int64_t k = 3; k < size; ++k) {
+            sums[k] = factor * ((from[4 * k] + from[4 * k - 3]) + (from[4 * k - 6] + from[4 * k - 9]));
         }
     }
 
