@@ -182,25 +182,27 @@ def test_a_model_that_has_everything_is_not_trained_again(study, monkeypatch):
 
 
 def test_the_page_has_the_stored_numbers(study):
-    """Of the s-NNPs each verdict and each predictor that the page names, and each PET's row."""
+    """Each verdict of both families, each predictor of the s-NNPs that the page names, and each PET's row."""
     _, tables = study
     import loss_entropy
 
     results = loss_entropy.read_results(loss_entropy.RESULTS)
     recipes = loss_entropy.models.recipes()
-    snnps, pets = (
-        [row for row in tables.text(results, chosen).splitlines() if row.startswith("|")]
-        for chosen in ([r for r in recipes if r.family == family] for family in ("snnp", "pet"))
-    )
-    stored = snnps + [row for row in pets if row.startswith("| pet-")]
     page = (BENCHMARKS.parent / "docs" / "loss_entropy_study.md").read_text(encoding="utf-8")
-    found = [row for row in page.partition("## What was found")[2].splitlines() if row.startswith("| ")]
-    numbers = {name_of(row): numbers_of(row) for row in stored}
-    compared = [row for row in found if numbers_of(row)]
-    for row in compared:
-        name = max((known for known in numbers if name_of(row).startswith(known)), key=len)
-        assert numbers_of(row) == numbers[name], row
-    assert len(compared) == 13 + sum(name.startswith("pet-") for name in results)
+    parts = page.partition("## What was found")[2].partition("**The s-NNPs**")
+    for family, part, n_rows in (("snnp", parts[2], 13), ("pet", parts[0], 4 + count(results, "pet-"))):
+        text = tables.text(results, [recipe for recipe in recipes if recipe.family == family])
+        stored = [row for row in text.splitlines() if row.startswith("|")]
+        numbers = {name_of(row): numbers_of(row) for row in stored}
+        compared = [row for row in part.splitlines() if row.startswith("| ") and numbers_of(row)]
+        for row in compared:
+            name = max((known for known in numbers if name_of(row).startswith(known)), key=len)
+            assert numbers_of(row) == numbers[name], row
+        assert len(compared) == n_rows
+
+
+def count(results: dict, prefix: str) -> int:
+    return sum(name.startswith(prefix) for name in results)
 
 
 def name_of(row: str) -> str:
