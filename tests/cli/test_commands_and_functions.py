@@ -68,7 +68,7 @@ def test_relax(scheme, files):
     model, rattled, crystal = files / "rough.pt", files / "rattled.extxyz", files / "crystal.extxyz"
     extra = ("--crystal", crystal) if scheme == "crystal" else ()
     options = ("--symmetrize", scheme, *extra, "--steps", 2, "--cell", "full", *FLOAT64)
-    (row,) = invoke("relax", model, rattled, *options)["structures"]
+    row = invoke("relax", model, rattled, *options)["structures"]["rattled"]
     group = {"crystal": read(crystal)} if scheme == "crystal" else {}
     few = {"steps": 2, "cell": True, "check_noise": False}
     calculator = MLIPCalculator(model, dtype="float64")
