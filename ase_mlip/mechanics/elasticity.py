@@ -10,6 +10,7 @@ part is given.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..calculators.averaged import averaging_of, is_crystal
 from ..calculators.identity import parts_of
 from ..calculators.inputs import renamed, withdrawn
 from ..crystals import largest_force, point_group, warn_of_residual, with_calculator
-from ..errors import ArgumentError, StructureError
+from ..errors import ArgumentError, ResidualWarning, StructureError, users_line
 from ..progress.form import Progress, told
 from ..provenance import plain
 from ..relaxation.minimum import (
@@ -248,8 +249,8 @@ def elastic_constants(
     PrecisionWarning
         for a model in float32
     ResidualWarning
-        for a crystal with forces above 0.05 eV/Å, or a stress above a hundredth of its largest constant, and
-        where it does not reach ``relax_fmax``
+        for a crystal with forces above 0.05 eV/Å, or a stress above a hundredth of its largest constant,
+        where it does not reach ``relax_fmax``, and where atoms of a strained cell do not come to rest
     UserWarning
         for a ``checkpoint`` of another run, whose strains are computed anew
 
@@ -293,6 +294,9 @@ def elastic_constants(
     stressed = float(np.abs(residual_stress).max())
     large = stressed > STRESSED * np.abs(final).max()
     warn_of_residual("elastic_constants", residual_force, stressed if large else None)
+    if not converged:
+        text = "atoms of a strained cell did not come to rest; see `strained_fmax`, or compute in float64"
+        warnings.warn(text, ResidualWarning, stacklevel=users_line())
     return ElasticResult(
         stiffness=final,
         eigenvalues=eigenvalues,
