@@ -113,9 +113,9 @@ def relaxed_file(path):
     atoms.calc = EMT()
     settings = {"command": "relax", "fmax": 0.1, "tolerance": None, "words": ["a b", 'with "quotes"', "Å\\n"]}
     store = Store(path, settings)
-    store.add(
-        to_frame(relax(atoms, fmax=0.1, optimizer="LBFGS", check_noise=False), "copper", "x1", settings)
-    )
+    (path.parent / "trajectories").mkdir()
+    result = relax(atoms, fmax=0.1, optimizer="LBFGS", check_noise=False)
+    store.add(to_frame(result, "copper", "x1", settings), result.to_dict())
     store.flush()
     return settings
 
@@ -123,7 +123,22 @@ def relaxed_file(path):
 def test_relaxed_structures_are_taken_as_they_were_written(tmp_path):
     path = tmp_path / "out.extxyz"
     settings = relaxed_file(path)
-    assert list(Store(path, settings).frames) == ["x1"]
+    store = Store(path, settings)
+    store.claim({})
+    assert list(store.frames) == list(store.documents) == ["x1"]
+    frame, document = store.frames["x1"], store.documents["x1"]
+    assert document["atoms"]["positions"] == pytest.approx(frame.positions, abs=1e-8)
+    assert document["energies"][-1] == pytest.approx(frame.get_potential_energy(), abs=1e-8)
+
+
+def test_a_changed_number_of_a_document_is_refused(tmp_path):
+    settings = relaxed_file(tmp_path / "out.extxyz")
+    path = tmp_path / "trajectories" / "copper-x1.json"
+    text = path.read_text()
+    place = text.index('"energies": [') + len('"energies": [')
+    path.write_text(text[:place] + "1" + text[place:])
+    with pytest.raises(DataError, match="copper-x1.json` exists; .*, got something else;"):
+        Store(tmp_path / "out.extxyz", settings).claim({})
 
 
 def test_a_changed_number_of_a_relaxed_structure_is_refused(tmp_path):

@@ -106,7 +106,7 @@ def test_what_is_said_of_the_differences():
 def test_bands_of_germanium_have_no_imaginary_modes(tmp_path):
     write(tmp_path / "ge.cif", bulk("Ge", cubic=True))
     options = ("--supercell", 2, 2, 2, "--symmetrize", "crystal", "--json", "-o", tmp_path / "out")
-    found = json.loads(run("phonons", "pet-ge", tmp_path / "ge.cif", *options))["ge"]
+    found = json.loads(run("phonons", "pet-ge", tmp_path / "ge.cif", *options))["structures"]["ge"]
     assert found["n_atoms_supercell"] == 64 and found["lowest_frequency"] > -0.01
 
 
@@ -114,7 +114,7 @@ def test_bands_of_germanium_have_no_imaginary_modes(tmp_path):
 def test_bands_of_molybdenum(tmp_path):
     write(tmp_path / "mo.cif", bulk("Mo", cubic=True))
     options = ("--supercell", 4, 4, 4, "--symmetrize", "crystal", "--json", "-o", tmp_path / "out")
-    found = json.loads(run("phonons", "pet-mo", tmp_path / "mo.cif", *options))["mo"]
+    found = json.loads(run("phonons", "pet-mo", tmp_path / "mo.cif", *options))["structures"]["mo"]
     assert found["n_atoms_supercell"] == 128 and found["lowest_frequency"] > -0.01
     stated = re.search(r"at H, N and P of molybdenum ([\d.; ,]+) THz", sentences("validation.md"))[1]
     for point, text in zip(("H", "N", "P"), stated.split("; "), strict=True):
@@ -202,7 +202,7 @@ def test_rotations_that_schemes_share():
 def test_how_much_averaging_helps():
     rows = table("symmetry.md", "energy, meV/atom", "largest of an atom")
     found = json.loads(run("symmetry", "pet-si", RATTLED, "--json", "--device", "cpu"))
-    found = {row["scheme"]: row for row in next(iter(found["structures"].values()))}
+    found = {row["scheme"]: row for row in found["structures"][RATTLED.stem]["rows"]}
     for scheme, evaluations, *cells in rows:
         row = found[scheme]
         assert int(evaluations) == row["evaluations"]

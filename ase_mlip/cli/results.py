@@ -6,7 +6,7 @@ import functools
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,6 +205,49 @@ def talk_on_stderr(as_json: bool) -> Iterator[None]:
         yield
     if as_json:
         sys.stderr.flush()  # so that it stands before the object where both streams go to one file
+
+
+def of_structure(
+    where: dict, result: dict | None = None, *, warnings: Iterable[str] = (), error: str | None = None
+) -> dict:
+    """The document of one structure among several, as all commands have it.
+
+    Parameters
+    ----------
+    where : dict
+        ``file`` and ``frame``, see :meth:`ase_mlip.data.frames.FileFrame.where`
+    result : dict, optional
+        what ``to_dict()`` of the result gives, and what else there is to say
+    warnings : iterable of str, optional
+        what was said on stderr
+    error : str, optional
+        why there is no result
+
+    Returns
+    -------
+    dict
+        all of it, with ``warnings``, and with ``error`` where there is one
+    """
+    failure = {} if error is None else {"error": error}
+    return where | ({} if result is None else result) | {"warnings": list(warnings)} | failure
+
+
+def of_structures(settings: dict | None, documents: Mapping[str, dict]) -> dict:
+    """What every command on several structures prints and writes; docs/commands.md describes it.
+
+    Parameters
+    ----------
+    settings : dict or None
+        what :func:`run_settings` gives
+    documents : mapping of dict
+        of :func:`of_structure`, by the names of the structures
+
+    Returns
+    -------
+    dict
+        ``{"settings": ..., "structures": {name: document}}``
+    """
+    return {"settings": settings, "structures": dict(documents)}
 
 
 def answer(document: dict, text: str, as_json: bool) -> None:

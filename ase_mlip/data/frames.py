@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ase import Atoms
@@ -126,7 +127,39 @@ def read_first_structure(path: str | Path, tell: Callable[[str], None]) -> Atoms
     return frames[0]
 
 
-def named_structures(files: Sequence[Path]) -> dict[str, Atoms]:
+@dataclass(frozen=True)
+class FileFrame:
+    """A structure, and where it is from.
+
+    Attributes
+    ----------
+    atoms : ase.Atoms
+        the structure
+    file : Path or None
+        of which it is a frame; None for a structure that is from no file
+    index : int
+        of the frame in the file, from 0
+    """
+
+    atoms: Atoms
+    file: Path | None = None
+    index: int = 0
+
+    def where(self) -> dict:
+        """``file`` and ``frame``, as documents have them; empty for what is from no file."""
+        return {} if self.file is None else {"file": str(self.file), "frame": self.index}
+
+
+def free_name(base: str, taken: Container[str]) -> str:
+    """``base``, or the first of ``base_2``, ``base_3``, … that is not taken."""
+    name, copies = base, 1
+    while name in taken:
+        copies += 1
+        name = f"{base}_{copies}"
+    return name
+
+
+def named_frames(files: Sequence[Path]) -> dict[str, FileFrame]:
     """Every frame of the files under a unique name.
 
     Parameters
@@ -136,7 +169,7 @@ def named_structures(files: Sequence[Path]) -> dict[str, Atoms]:
 
     Returns
     -------
-    dict of ase.Atoms
+    dict of FileFrame
         by names such as ``stem`` or, of a file with several frames, ``stem-3``
 
     Raises
@@ -144,25 +177,26 @@ def named_structures(files: Sequence[Path]) -> dict[str, Atoms]:
     DataError, StructureError
         see :func:`read_structures`
     """
-    found: dict[str, Atoms] = {}
+    found: dict[str, FileFrame] = {}
     for file in files:
-        frames = read_structures(file)
-        for index, atoms in enumerate(frames):
-            name = base = file.stem if len(frames) == 1 else f"{file.stem}-{index}"
-            copies = 1
-            while name in found:
-                copies += 1
-                name = f"{base}_{copies}"
-            found[name] = atoms
+        frames = numbered_frames(file, Path("."))
+        for count, (index, atoms) in enumerate(frames):
+            name = file.stem if len(frames) == 1 else f"{file.stem}-{count}"
+            found[free_name(name, found)] = FileFrame(atoms, file, index)
     return found
 
 
-def structures_by_name(
+def named_structures(files: Sequence[Path]) -> dict[str, Atoms]:
+    """The structures of :func:`named_frames`, by their names."""
+    return {name: frame.atoms for name, frame in named_frames(files).items()}
+
+
+def frames_by_name(
     structures: Mapping[str, Atoms] | Atoms | str | Path | Sequence[str | Path],
-) -> Mapping[str, Atoms]:
-    """Structures by name: as they are given, one by its formula, of files as :func:`named_structures`."""
-    if isinstance(structures, Mapping):
-        return structures
+) -> dict[str, FileFrame]:
+    """Structures by name: as they are given, one by its formula, of files as :func:`named_frames`."""
     if isinstance(structures, Atoms):
-        return {structures.get_chemical_formula(): structures}
-    return named_structures([Path(path) for path in as_list(structures)])
+        structures = {structures.get_chemical_formula(): structures}
+    if isinstance(structures, Mapping):
+        return {name: FileFrame(atoms) for name, atoms in structures.items()}
+    return named_frames([Path(path) for path in as_list(structures)])

@@ -1,4 +1,7 @@
-"""Relaxed structures in a file, each with its results, found again by name, content and settings."""
+"""Relaxed structures in a file, found again by name, content and settings, and a document of each beside it.
+
+The file's format keeps eight decimals, and has no place for lists: the documents hold everything.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,19 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ..errors import DataError
-from ..provenance import other_results, plain, refuse_other_settings, structure_content, write_atomically
+from ..provenance import (
+    Parts,
+    other_results,
+    plain,
+    refuse_other_settings,
+    structure_content,
+    write_atomically,
+)
 from .result import RelaxResult
 
+TRAJECTORIES = "trajectories"  # the folder beside the file
 _NAME_END = "~"  # makes a word of every name: the file's format would take some for numbers
+_DOCUMENT = "document"  # its name in its file
 SHARE = 0.05  # of the time that may go into writing a long file again and again
 
 
@@ -74,16 +86,6 @@ def to_frame(result: RelaxResult, name: str, key: str, settings: dict) -> Atoms:
     return frame
 
 
-def to_row(frame: Atoms, name: str) -> dict:
-    """What a frame of the file says of its structure, as JSON has it."""
-    row = {"atoms": len(frame), "energy": float(frame.get_potential_energy())}
-    row |= {key: value for key, value in frame.info.items() if not key.startswith("relax_")}
-    if "stress" in frame.calc.results:
-        row["stress"] = np.asarray(frame.get_stress()).tolist()  # Voigt-6, eV/Å^3
-    row["name"] = name  # the file's format would take some for numbers
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
-
-
 def name_of(frame: Atoms) -> str:
     """The name of the structure of a frame; the format may have changed that of earlier versions' frames."""
     word = str(frame.info.get("relax_name", ""))
@@ -91,8 +93,9 @@ def name_of(frame: Atoms) -> str:
 
 
 class Store:
-    """The frames of one output file, kept in memory and written to it in one piece.
+    """The frames of one output file, kept in memory and written to it in one piece, and their documents.
 
+    A document is a file of its own in the folder ``trajectories``, written before the frame is.
     Writing is put off while it would take more than a twentieth of the time; ``flush`` writes what is left.
     With ``overwrite``, a file that is refused otherwise counts as none and is replaced.
 
@@ -105,14 +108,16 @@ class Store:
     def __init__(self, path: Path | None, settings: dict, overwrite: bool = False):
         self.path, self.overwrite = path, overwrite
         self.frames = {} if path is None or not path.exists() else _read(path, settings, overwrite)
+        self.documents: dict[str, dict] = {}
         self._pending = False
         self._duration = 0.0
         self._written = time.perf_counter()
 
     def claim(self, keys: Mapping[str, str]) -> None:
-        """Refuse frames of other structures that have the names of those to be relaxed.
+        """Take the documents of frames; refuse other structures with the names of those to be relaxed.
 
-        With ``overwrite``, they count as none and are replaced; those of other names stay.
+        With ``overwrite``, they count as none and are replaced; those of other names stay. So do frames
+        without a document, which former versions did not write.
 
         Parameters
         ----------
@@ -127,14 +132,24 @@ class Store:
         for key, frame in list(self.frames.items()):
             name = name_of(frame)
             if keys.get(name, key) == key:
-                continue
+                kept = self._kept(name, key)
+                if kept.found:
+                    self.documents[key] = kept.found[_DOCUMENT]
+                    continue
+                got = f"{name!r} without its document `{kept.path}`, as a former version left it"
+            else:
+                got = f"those of another structure of the name {name!r}"
             if not self.overwrite:
-                raise other_results(self.path, f"those of another structure of the name {name!r}")
+                raise other_results(self.path, got)
             del self.frames[key]
 
-    def add(self, frame: Atoms) -> None:
-        """Keep a frame, in the place of an earlier one of its structure. Raises OSError."""
-        self.frames[frame.info["relax_key"]] = frame
+    def add(self, frame: Atoms, document: dict) -> None:
+        """Keep a frame, in the place of an earlier one of its structure, and its document. Raises OSError."""
+        key = frame.info["relax_key"]
+        kept = self._kept(name_of(frame), key, anew=True)
+        kept.keep(_DOCUMENT, document)
+        kept.write()
+        self.frames[key], self.documents[key] = frame, document
         self._pending = True
         if time.perf_counter() - self._written > self._duration / SHARE:
             self.flush()
@@ -150,6 +165,11 @@ class Store:
         self._pending = False
         self._written = time.perf_counter()
         self._duration = self._written - started
+
+    def _kept(self, name: str, key: str, anew: bool = False) -> Parts:
+        """The file of a document, which says if it was damaged, and with ``anew`` is replaced."""
+        path = None if self.path is None else self.path.parent / TRAJECTORIES / f"{name}-{key}.json"
+        return Parts(path, {"relax_key": key}, self.overwrite or anew)
 
 
 def _content(frame: Atoms) -> str:

@@ -21,7 +21,7 @@ from ase.io import read, write
 
 from ..calculators.averaged import is_crystal
 from ..calculators.inputs import named_only
-from ..data.frames import structures_by_name
+from ..data.frames import FileFrame, frames_by_name
 from ..errors import MLIPError, StructureError
 from ..folder_lock import locked
 from ..lattice_dynamics.comparison import reference_digest
@@ -65,8 +65,8 @@ class ValidationResult:
     settings : Settings
         what was done
     structures : dict
-        by name: formula, number of atoms and, of each of the ``steps``, its numbers, pictures and warnings,
-        or the error it ended with
+        by name: formula, number of atoms, ``file`` and ``frame`` where it is from one, and of each of the
+        ``steps`` its numbers, pictures and warnings, or the error it ended with
     seconds : float
         of the clock, for what was not done before
     versions, hardware : dict
@@ -191,22 +191,22 @@ def validate(
     options = {"dtype": dtype, "symmetrize": symmetrize, "phonon_length": phonon_length}
     options |= {"temperature_K": temperature_K, "reference": folder}
     settings = settings_of(settings, quick, time, options)
-    structures = structures_by_name(structures)
-    if not structures:
+    frames = frames_by_name(structures)
+    if not frames:
         raise StructureError("`validate` needs at least one structure, got none")
     if settings.reference is not None:
-        require_reference(Path(settings.reference), list(structures))
+        require_reference(Path(settings.reference), list(frames))
     output = Path(output)
     if not overwrite:
-        _refuse_others(info, structures, output, settings)
+        _refuse_others(info, {name: frame.atoms for name, frame in frames.items()}, output, settings)
     with locked(output):
-        return _validate(path, info, structures, output, settings, device, processes, progress)
+        return _validate(path, info, frames, output, settings, device, processes, progress)
 
 
 def _validate(
     path: Path,
     info: ModelInfo,
-    structures: Mapping[str, Atoms],
+    structures: Mapping[str, FileFrame],
     output: Path,
     settings: Settings,
     device: str,
@@ -219,21 +219,21 @@ def _validate(
 
     def ended(name: str, status: int) -> None:
         if status != 0:
-            _record_crash(structures[name], output / name, status)
+            _record_crash(structures[name].atoms, output / name, status)
 
     def tick() -> None:
         done = sum(len(_stored(output / name)["steps"]) for name in structures)
         progress(done, len(structures) * len(STEPS), "")
 
     calls = {
-        name: (path, name, atoms, output / name, settings, device, threads)
-        for name, atoms in structures.items()
+        name: (path, name, frame.atoms, output / name, settings, device, threads)
+        for name, frame in structures.items()
     }
     run_in_processes(run_structure, calls, processes, ended, tick)
     result = ValidationResult(
         model={"name": info.name, "file_sha256": info.document_sha256, "description": info.description},
         settings=settings,
-        structures={name: _stored(output / name) for name in structures},
+        structures={name: frame.where() | _stored(output / name) for name, frame in structures.items()},
         seconds=perf_counter() - started,
         versions=versions(),
         hardware=hardware(device, threads),

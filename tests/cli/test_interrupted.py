@@ -99,8 +99,8 @@ class Watched:
 def document(folder, command):
     found = json.loads((folder / f"{command}.json").read_text())
     if command == "symmetry":
-        for rows in found["structures"].values():
-            for row in rows:
+        for of_structure in found["structures"].values():
+            for row in of_structure["rows"]:
                 row.pop("seconds")
     return found
 

@@ -166,8 +166,8 @@ def test_symmetry_measures_what_auto_chooses():
     """Oracle: the ladder's choice for these atoms, in the test above."""
     options = ("--orientations", 2, "--tolerance", 5e-3, "--json")
     result = invoke("symmetry", "pet-si", STRUCTURE, "--symmetrize", "none", "--symmetrize", "auto", *options)
-    (rows,) = json.loads(result.stdout)["structures"].values()
-    assert [row["scheme"] for row in rows] == ["none", "octahedral"]
+    (found,) = json.loads(result.stdout)["structures"].values()
+    assert [row["scheme"] for row in found["rows"]] == ["none", "octahedral"]
     assert "averaging: octahedral (24 evaluations), chosen for" in result.stderr
 
 

@@ -1,7 +1,7 @@
 """The command line: what it prints, its exit status, how it fails, and that it starts at once.
 
 It also tests `common`, `models.check`, `models.export`, `models.info`, `models.rotations`,
-`models.train`, `results`.
+`models.train`.
 """
 
 import json

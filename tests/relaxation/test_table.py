@@ -5,15 +5,15 @@ from ase.units import GPa
 from ase_mlip.relaxation.table import table
 
 ROW = {
-    "name": "diamond",
     "status": "converged",
-    "atoms": 2,
+    "atoms": {"numbers": [14, 14]},
     "steps": 7,
     "energy": -18.0,
     "fmax": 0.00042,
     "stress": [0.0, 0.0, -1.5 * GPa, 0.0, 0.5 * GPa, 0.0],
     "volume": 11.4,
     "rmsd": 0.0123,
+    "rmsd_to_reference": None,
     "wall_time": 3.21,
     "spacegroup_before": {"0.01": "P1 (1)"},
     "spacegroup_after": {"0.01": "Fd-3m (227)"},
@@ -25,7 +25,7 @@ def cells(text: str, line: int) -> list[str]:
 
 
 def test_a_line_has_energies_per_atom_and_the_largest_component_of_the_stress():
-    text = table([ROW])
+    text = table({"diamond": ROW})
     assert cells(text, 1)[:9] == [
         "diamond", "2", "7", "-9.000000", "4.2e-04", "1.500", "5.7000", "0.0123", "3.2"
     ]  # fmt: skip
@@ -34,14 +34,14 @@ def test_a_line_has_energies_per_atom_and_the_largest_component_of_the_stress():
 
 
 def test_a_failed_structure_has_gaps_and_a_molecule_dashes():
-    molecule = {name: value for name, value in ROW.items() if name not in ("stress", "volume")}
-    text = table([molecule, {"name": "broken", "status": "failed"}])
+    molecule = ROW | {"stress": None, "volume": None}
+    text = table({"dimer": molecule, "broken": {"status": "failed", "error": "atoms at one place"}})
     assert cells(text, 1)[5:7] == ["-", "-"]
     assert cells(text, 2) == ["broken", "failed"]
     assert text.splitlines()[3].startswith("1 of 2 converged, 1 failed.")
 
 
 def test_the_distance_to_a_reference_is_a_column_where_a_row_has_it():
-    text = table([ROW, {**ROW, "name": "other", "rmsd_to_reference": 0.25}])
+    text = table({"diamond": ROW, "other": ROW | {"rmsd_to_reference": 0.25}})
     assert "to ref., Å" in text.splitlines()[0]
     assert "-" in cells(text, 1) and "0.2500" in cells(text, 2)

@@ -247,18 +247,21 @@ def warnings_as_lines() -> Iterator[list[str]]:
     Yields
     ------
     list of str
-        which has what was said when the block has ended
+        which has what was said when the block has ended, also by an exception
     """
     said: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield said
-    for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
-        said.append(in_options(" ".join(text.split())))
-        click.echo(f"warning: {said[-1]}", err=True)
-    for other in caught:
-        if not issubclass(other.category, UserWarning):
-            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            yield said
+    finally:  # a failure does not make them wrong, and may be what they warned of
+        for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)):
+            said.append(in_options(" ".join(text.split())))
+            click.echo(f"warning: {said[-1]}", err=True)
+        for other in caught:
+            if not issubclass(other.category, UserWarning):
+                warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
 
 
 def describe_cell(atoms: Atoms) -> str:

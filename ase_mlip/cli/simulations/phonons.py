@@ -18,7 +18,16 @@ from ..common import (
     make_calculator,
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
-from ..results import finished_parts, forces_of, refuse_other_results, require_folder, run_settings
+from ..results import (
+    answer,
+    finished_parts,
+    forces_of,
+    of_structure,
+    of_structures,
+    refuse_other_results,
+    require_folder,
+    run_settings,
+)
 from ..wording import in_options
 from .crystal_run import warnings_as_lines
 
@@ -101,9 +110,8 @@ def phonons(
     given = {"mesh": mesh, "distance": distance, "dtype": calculator["dtype"]}
     averages = calculator["symmetrize"] == CRYSTAL
     calculator = make_calculator(model, **calculator)
-    from ...data.frames import named_structures
+    from ...data.frames import named_frames
     from ...errors import ArgumentError, MLIPError
-    from ...provenance import plain
     from ...relaxation.store import key_of
 
     settings = {
@@ -117,29 +125,33 @@ def phonons(
     drawing = {"path": path, "mesh": mesh, "is_plusminus": "auto" if plusminus is None else plusminus}
     run = _Run(settings, drawing, reference, audit, group_velocities, talk=not as_json)
     found, failed = {}, []
-    named = named_structures(structures)
+    frames = named_frames(structures)
+    named = {name: frame.atoms for name, frame in frames.items()}
+    content = {name: key_of("", atoms, "") for name, atoms in named.items()}
     sha256, known, parts = calculator.model.info.document_sha256, {}, {}
-    for name, atoms in named.items():
-        known[name] = run_settings(sha256, key_of("", atoms, ""), **given)
+    for name in named:
+        known[name] = run_settings(sha256, content[name], **given)
         parts[name] = _claim(output / name, known[name], overwrite)
     choose_averaging(calculator, named)
     for name, atoms in named.items():
         atoms.calc = calculator
+        said: list[str] = []
         try:
             with locked(output / name):
                 with warnings_as_lines() as said:
-                    found[name] = run.do(name, atoms, output / name, known[name], parts[name])
-                found[name]["warnings"] = said
-                _add_warnings(output / name / RESULT, said)
+                    result = run.do(name, atoms, output / name, known[name], parts[name])
+                found[name] = of_structure(frames[name].where(), result, warnings=said)
+                _complete(output / name / RESULT, found[name])
                 parts[name].remove()
         except ArgumentError:
             raise  # of the command, not of this structure
         except MLIPError as error:
             failed.append(name)
-            found[name] = {"error": in_options(" ".join(str(error).split()))}
-            click.echo(f"{name}: failed: {found[name]['error']}", err=True)
+            text = in_options(" ".join(str(error).split()))
+            found[name] = of_structure(frames[name].where(), warnings=said, error=text)
+            click.echo(f"{name}: failed: {text}", err=True)
     if as_json:
-        click.echo(json.dumps(plain(found), indent=1))
+        answer(of_structures(run_settings(sha256, list(content.values()), **given), found), "", as_json)
     if failed:
         raise click.ClickException(f"failed: {', '.join(failed)}")
 
@@ -158,10 +170,11 @@ def _claim(folder: Path, settings: dict, overwrite: bool) -> Parts:
     return parts
 
 
-def _add_warnings(path: Path, said: list[str]) -> None:
+def _complete(path: Path, document: dict) -> None:
+    """Add what was not known when the results were written: where the structure is from, and warnings."""
     from ...provenance import write_json
 
-    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"warnings": said})
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | document)
 
 
 @dataclass
@@ -201,7 +214,7 @@ class _Run:
             write_json(folder / RESULT, document | found)
         if self.talk:
             click.echo(f"  files in {folder}")
-        return {"settings": known} | result.to_dict() | found
+        return result.to_dict() | found
 
     def _load(self, atoms: Atoms) -> Phonopy:
         from ...lattice_dynamics.comparison import check_same_crystal, load_reference

@@ -20,7 +20,7 @@ from ..common import (
     say_noise,
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
-from ..results import Results, output_options, run_settings
+from ..results import Results, of_structure, of_structures, output_options, run_settings
 from ..values import Whole
 from ..wording import in_options
 from .crystal_run import warnings_as_lines
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ...calculators.calculator import MLIPCalculator
+    from ...data.frames import FileFrame
     from ...relaxation.result import RelaxResult
     from ...relaxation.store import Store
 
@@ -91,12 +92,13 @@ def relax(
         raise click.BadParameter("is for --symmetrize crystal", param_hint="--crystal")
     calculator = make_calculator(model, **calculator)
     from ...crystals import refuse_random
-    from ...data.frames import named_structures
+    from ...data.frames import named_frames
     from ...relaxation.store import Store, digest, key_of
     from ...relaxation.table import table
 
     refuse_random(calculator, "relax")
-    found = named_structures(structures)
+    frames = named_frames(structures)
+    found = {name: frame.atoms for name, frame in frames.items()}
     choose_averaging(calculator, found)
     keep = shared.KEEP_SPACE_GROUP["relax"] if keep_space_group is None else keep_space_group
     options |= {
@@ -116,13 +118,13 @@ def relax(
     run.store.claim(keys)
     try:
         with bar("structure") as progress:
-            for done, (name, atoms) in enumerate(found.items()):
-                run.do(name, atoms, keys[name], calculator)
-                progress(done + 1, len(found), "")
+            for done, (name, frame) in enumerate(frames.items()):
+                run.do(name, frame, keys[name], calculator)
+                progress(done + 1, len(frames), "")
     finally:
         run.store.flush()
-    results.show({"structures": run.rows + run.earlier()}, table(run.rows))
-    if not all(row.get("converged") for row in run.rows):
+    results.show(of_structures(results.settings, run.documents | run.earlier()), table(run.documents))
+    if not all(document.get("converged") for document in run.documents.values()):
         sys.exit(1)
 
 
@@ -138,22 +140,22 @@ def _settings(calculator: MLIPCalculator) -> dict:
 
 
 class _Run:
-    """What all structures of one command share, and the rows of the table so far."""
+    """What all structures of one command share, and the documents of those that were asked for so far."""
 
     def __init__(self, store: Store, results: Results, options: dict):
         self.store = store
         self.results = results
         self.options = options
-        self.rows: list[dict] = []
+        self.documents: dict[str, dict] = {}
 
-    def do(self, name: str, atoms: Atoms, key: str, calculator) -> None:
-        """Relax one structure unless that is done; a failure becomes a row, a full disk ends the run."""
+    def do(self, name: str, frame: FileFrame, key: str, calculator) -> None:
+        """Relax one structure unless that is done; a failure becomes a document, a full disk ends the run."""
         from ...errors import ArgumentError
-        from ...relaxation.store import to_frame, to_row
+        from ...relaxation.store import to_frame
 
-        frame = self.store.frames.get(key)
-        if frame is not None and frame.info["converged"]:
-            self.rows.append({**to_row(frame, name), "status": "done before"})
+        before = self.store.frames.get(key)
+        if before is not None and before.info["converged"]:
+            self.documents[name] = self.store.documents[key] | frame.where() | {"status": "done before"}
             if self.results.plot and not (self.results.folder / f"{name}.png").exists():
                 text = "was done before, without a picture; in another folder it is relaxed again"
                 click.echo(f"{name}: {text}", err=True)
@@ -161,8 +163,8 @@ class _Run:
         path = self._trajectory(name, key)
         started = time.perf_counter()
         try:
-            with warnings_as_lines(), noise_unsaid():
-                result = self._relax(atoms, calculator, path)
+            with warnings_as_lines() as said, noise_unsaid():
+                result = self._relax(frame.atoms, calculator, path)
         except ArgumentError:
             raise  # of the command, not of this structure
         except (ValueError, RuntimeError, NotImplementedError) as error:  # of structures, models and torch
@@ -170,25 +172,25 @@ class _Run:
                 path.replace(path.with_suffix(".failed.traj"))  # to be looked at, not to be continued
             text = in_options(" ".join(str(error).split()))
             click.echo(f"failed: {name}: {text}", err=True)
-            row = {"name": name, "atoms": len(atoms), "status": "failed", "error": text}
-            self.rows.append(row | {"wall_time": time.perf_counter() - started})
+            failed = {"status": "failed", "wall_time": time.perf_counter() - started}
+            self.documents[name] = of_structure(frame.where(), failed, warnings=said, error=text)
             return
-        say_noise(result.noise, self.options["fmax"], AVERAGING, name)
-        frame = to_frame(result, name, key, self.results.settings)
-        self.store.add(frame)
-        self.rows.append(
-            {**to_row(frame, name), "status": "converged" if result.converged else "not converged"}
-        )
+        said += say_noise(result.noise, self.options["fmax"], AVERAGING, name)
+        document = of_structure(frame.where(), result.to_dict(), warnings=said)
+        self.store.add(to_frame(result, name, key, self.results.settings), document)
+        self.documents[name] = document | {"status": "converged" if result.converged else "not converged"}
         self._draw(name, result)
 
-    def earlier(self) -> list[dict]:
-        """Rows of structures that earlier calls left in the file, and this one was not asked for."""
-        from ...relaxation.store import name_of, to_row
+    def earlier(self) -> dict[str, dict]:
+        """Documents of structures that earlier calls left in the folder, and this one was not asked for."""
+        from ...relaxation.store import name_of
 
-        asked = {row["name"] for row in self.rows}
-        others = {name_of(frame): frame for frame in self.store.frames.values()}
-        rows = [to_row(frame, name) for name, frame in others.items() if name not in asked]
-        return [{**row, "status": "done before" if row["converged"] else "not converged"} for row in rows]
+        others = {name_of(frame): self.store.documents[key] for key, frame in self.store.frames.items()}
+        return {
+            name: document | {"status": "done before" if document["converged"] else "not converged"}
+            for name, document in others.items()
+            if name not in self.documents
+        }
 
     def _relax(self, atoms: Atoms, calculator, path: Path | None) -> RelaxResult:
         from ...relaxation.relax import relax as compute
@@ -198,7 +200,9 @@ class _Run:
     def _trajectory(self, name: str, key: str) -> Path | None:
         if self.results.folder is None:
             return None
-        folder = self.results.folder / "trajectories"
+        from ...relaxation.store import TRAJECTORIES
+
+        folder = self.results.folder / TRAJECTORIES
         folder.mkdir(exist_ok=True)
         return folder / f"{name}-{key}.traj"
 

@@ -13,12 +13,13 @@ from .. import options
 from ..command import Command
 from ..common import check_known, choose_averaging, make_calculator, read_first
 from ..options import CRYSTAL, FILE, averaging_arguments
-from ..results import Results, output_options
+from ..results import Results, of_structure, of_structures, output_options
 from ..values import Whole
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ...calculators.diagnostics.anisotropy import Anisotropy
     from ...progress.form import Progress
     from ...rotations.averaging import Averaging
 
@@ -83,9 +84,19 @@ def symmetry(
     for file, rows in found.items():
         lines.append(f"{file}: {len(frames[file])} atoms, {orientations} orientations, {loaded.dtype}")
         lines.append(anisotropy.to_text(rows))
-    document = {file: [row.to_dict() for row in rows] for file, rows in found.items()}
-    results.show({"structures": document}, "\n".join(lines))
+    results.show(of_structures(results.settings, _documents(found)), "\n".join(lines))
     results.draw(lambda path: _draw(found, path))
+
+
+def _documents(found: dict[str, list[Anisotropy]]) -> dict[str, dict]:
+    """Of each file, of which the first frame was taken, by the name that other commands give it."""
+    from ...data.frames import free_name
+
+    documents: dict[str, dict] = {}
+    for file, rows in found.items():
+        result = {"rows": [row.to_dict() for row in rows]}
+        documents[free_name(Path(file).stem, documents)] = of_structure({"file": file, "frame": 0}, result)
+    return documents
 
 
 def _of_file(progress: Progress, file: str, done: int, total: int, _stage: str) -> None:

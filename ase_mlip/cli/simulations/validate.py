@@ -92,7 +92,7 @@ def validate(
     with bar("step") as progress:
         result = run(
             path,
-            named,
+            structures,  # read again, so that the document says where each is from
             output=output,
             dtype=dtype,
             symmetrize=symmetrize,

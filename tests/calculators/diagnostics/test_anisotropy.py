@@ -91,7 +91,7 @@ def test_command(tmp_path):
     assert (tmp_path / "out" / "symmetry.png").read_bytes().startswith(b"\x89PNG")
     result = CliRunner().invoke(main, [*arguments, "--json"])
     assert "plot" not in result.stderr
-    (rows,) = json.loads(result.stdout)["structures"].values()
+    rows = json.loads(result.stdout)["structures"][STRUCTURE.stem]["rows"]
     assert [row["scheme"] for row in rows] == ["none", "octahedral"]
 
 
@@ -101,12 +101,12 @@ def test_a_crystals_group_is_a_scheme():
     arguments += ["--crystal", str(STRUCTURE.with_name("silicon.cif"))]
     chosen = ["--symmetrize", "none", "--symmetrize", "octahedral+inversion"]
     result = CliRunner().invoke(main, [*arguments, *chosen])
-    (rows,) = json.loads(result.stdout)["structures"].values()
+    rows = json.loads(result.stdout)["structures"][STRUCTURE.stem]["rows"]
     assert [row["scheme"] for row in rows] == ["none", "octahedral+inversion", "crystal m-3m"]
     for name in ("energy", "forces", "stress"):
         assert rows[2][name] == pytest.approx(rows[1][name], rel=1e-6)
     result = CliRunner().invoke(main, [*arguments, "--symmetrize", "crystal", "--symmetrize", "none"])
-    (rows,) = json.loads(result.stdout)["structures"].values()
+    rows = json.loads(result.stdout)["structures"][STRUCTURE.stem]["rows"]
     assert [row["scheme"] for row in rows] == ["crystal m-3m", "none"]
 
 

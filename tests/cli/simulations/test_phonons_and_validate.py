@@ -66,7 +66,7 @@ def test_its_own_files_are_a_reference(folder, tmp_path):
     options = ("--symmetrize", "crystal", "--supercell", 2, 2, 2, "--json")
     arguments = ("phonons", "pet-si", SILICON, *options, "-o", tmp_path / "out")
     output = run(*arguments, "--reference", tmp_path / "reference", *FAST).stdout
-    assert json.loads(output)["silicon"]["comparison"]["mean_absolute_error"] < 1e-3
+    assert json.loads(output)["structures"]["silicon"]["comparison"]["mean_absolute_error"] < 1e-3
     assert (tmp_path / "out" / "silicon" / "comparison.png").stat().st_size > 10_000
 
 
@@ -95,9 +95,10 @@ def test_a_failed_structure_is_reported_and_the_others_are_done(tmp_path):
     assert "failed: water, germanium" in result.output
     assert (tmp_path / "out" / "silicon" / "phonopy.yaml").is_file()
     document = json.loads(run("phonons", "pet-si", *files, *options, "--json", code=1).stdout)
-    assert list(document) == ["water", "silicon", "germanium"]
-    assert "needs a crystal" in document["water"]["error"] and "error" in document["germanium"]
-    assert document["silicon"]["settings"]["dtype"] == "float32" and document["silicon"]["stable"]
+    found = document["structures"]
+    assert list(found) == ["water", "silicon", "germanium"]
+    assert "needs a crystal" in found["water"]["error"] and "error" in found["germanium"]
+    assert document["settings"]["dtype"] == "float32" and found["silicon"]["stable"]
 
 
 @pytest.mark.parametrize("given, time", [([], 0.05), (["--time", "0.02"], 0.02), (["--time", "1"], 1.0)])

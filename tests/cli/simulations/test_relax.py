@@ -33,6 +33,10 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.main, ["relax", *(str(argument) for argument in arguments)])
 
 
+def statuses(result):
+    return {name: found["status"] for name, found in json.loads(result.stdout)["structures"].items()}
+
+
 FULL = ("--cell", "full", "--fmax", "1e-3", "--dtype", "float64", "--optimizer", "BFGS")
 
 
@@ -86,7 +90,7 @@ def test_the_same_command_skips_what_is_done(sw_path, done):
     before = (done / "out" / "relaxed.extxyz").read_bytes()
     again = invoke(sw_path, done / "pair.extxyz", done / "one.extxyz", *FULL, "-o", done / "out", "--json")
     assert again.exit_code == 0
-    assert [row["status"] for row in json.loads(again.stdout)["structures"]] == ["done before"] * 3
+    assert statuses(again) == dict.fromkeys(["pair-0", "pair-1", "one"], "done before")
     assert (done / "out" / "relaxed.extxyz").read_bytes() == before
 
 
@@ -102,11 +106,10 @@ def test_another_structure_of_the_same_name_is_refused_before_anything_is_lost(s
     said = "got those of another structure of the name 'one'; choose another folder, or replace them with "
     assert f"{said}--overwrite" in refused.stderr
     assert (done / "out" / "relaxed.extxyz").read_bytes() == before
-    replaced = json.loads(invoke(*command, "--overwrite").stdout)["structures"]
-    assert [row["status"] for row in replaced] == ["done before", "done before", "converged"]
+    replaced = statuses(invoke(*command, "--overwrite"))
+    assert list(replaced.values()) == ["done before", "done before", "converged"]
     assert [frame.info["name"] for frame in read(done / "out" / "relaxed.extxyz", ":")] == names
-    again = json.loads(invoke(*command).stdout)["structures"]
-    assert [row["status"] for row in again] == ["done before"] * 3
+    assert list(statuses(invoke(*command)).values()) == ["done before"] * 3
 
 
 def test_a_call_for_one_structure_keeps_the_others_in_the_document(sw_path, done):
@@ -114,9 +117,9 @@ def test_a_call_for_one_structure_keeps_the_others_in_the_document(sw_path, done
     (done / "out" / "one.png").unlink()
     result = invoke(sw_path, done / "one.extxyz", *FULL, "-o", done / "out", "--plot")
     assert result.exit_code == 0 and "1 of 1 converged" in result.stdout
-    document = json.loads((done / "out" / "relax.json").read_text())
-    assert [row["name"] for row in document["structures"]] == ["one", "pair-0", "pair-1"]
-    assert {row["status"] for row in document["structures"]} == {"done before"}
+    found = json.loads((done / "out" / "relax.json").read_text())["structures"]
+    assert list(found) == ["one", "pair-0", "pair-1"]
+    assert {document["status"] for document in found.values()} == {"done before"}
     assert "one: was done before, without a picture; in another folder it is relaxed again" in result.stderr
 
 
@@ -124,8 +127,8 @@ def test_an_earlier_structure_that_did_not_converge_is_not_called_done(sw_path, 
     pair, one = crystals
     assert invoke(sw_path, one, *FULL, "--steps", 1, "-o", tmp_path / "out").exit_code == 1
     assert invoke(sw_path, pair, *FULL, "-o", tmp_path / "out").exit_code == 0
-    rows = json.loads((tmp_path / "out" / "relax.json").read_text())["structures"]
-    assert {row["name"]: row["status"] for row in rows} == {
+    found = json.loads((tmp_path / "out" / "relax.json").read_text())["structures"]
+    assert {name: document["status"] for name, document in found.items()} == {
         "pair-0": "converged",
         "pair-1": "converged",
         "one": "not converged",
@@ -193,12 +196,12 @@ def test_an_unconverged_structure_is_status_1_and_continued(sw_path, crystals, t
     command = (sw_path, crystals[1], *FULL, "-o", tmp_path / "out", "--json")
     first = invoke(*command, "--steps", "2")
     assert first.exit_code == 1
-    (row,) = json.loads(first.stdout)["structures"]
+    row = json.loads(first.stdout)["structures"]["one"]
     assert (row["status"], row["converged"], row["steps"]) == ("not converged", False, 2)
     second = invoke(*command, "--steps", "100")
     assert second.exit_code == 0
-    (end,) = json.loads(second.stdout)["structures"]
-    assert end["energy_start"] == pytest.approx(row["energy"], abs=1e-9)
+    end = json.loads(second.stdout)["structures"]["one"]
+    assert end["energies"][0] == pytest.approx(row["energy"], abs=1e-9)
     assert len(read(tmp_path / "out" / "relaxed.extxyz", ":")) == 1
     assert len(read(end["trajectory"], ":")) >= 2 + end["steps"]
 
@@ -221,8 +224,7 @@ def test_a_failed_structure_does_not_stop_the_others(sw_path, done):
     ]
     again = invoke(*command, "--json")
     assert again.exit_code == 1
-    rows = json.loads(again.stdout)["structures"]
-    assert [row["status"] for row in rows] == ["failed", *4 * ["done before"]]
+    assert list(statuses(again).values()) == ["failed", *4 * ["done before"]]
 
 
 def test_a_full_disk_leaves_the_file_of_before(sw_path, done, monkeypatch):
@@ -267,8 +269,7 @@ def test_a_killed_command_continues(sw_path, tmp_path):
     assert 1 <= done < 12
     result = invoke(*arguments, "--json")
     assert result.exit_code == 0, result.output
-    statuses = [row["status"] for row in json.loads(result.stdout)["structures"]]
-    assert statuses == ["done before"] * done + ["converged"] * (12 - done)
+    assert list(statuses(result).values()) == ["done before"] * done + ["converged"] * (12 - done)
     assert len(read(tmp_path / "out" / "relaxed.extxyz", ":")) == 12
 
 
@@ -297,7 +298,7 @@ def test_symmetry_and_a_reference(sw_path, crystals, tmp_path):
     options = ("--symmetrize", "crystal", "--crystal", diamond, "--reference", diamond, "--smax", "1e-5")
     result = invoke(sw_path, crystals[0], *FULL, *options, "--json")
     assert result.exit_code == 0, result.output
-    for row in json.loads(result.stdout)["structures"]:
+    for row in json.loads(result.stdout)["structures"].values():
         assert row["spacegroup_after"]["0.01"] == "Fd-3m (227)"
         assert row["rmsd_to_reference"] < 0.01
         assert np.shape(row["stress"]) == (6,) and np.abs(row["stress"]).max() < 1e-5
@@ -320,7 +321,7 @@ def test_a_kept_cell_has_a_stress_and_the_table_its_distance(sw_path, crystals, 
                      map(float, row.split()[1:9]), strict=True))  # fmt: skip
     assert cells["stress"] == pytest.approx(0.03 * stillinger_weber.BULK_MODULUS, rel=0.1)
     assert cells["distance"] < 1e-3 < cells["moved"]
-    (numbers,) = json.loads(invoke(*arguments, "--json").stdout)["structures"]
+    (numbers,) = json.loads(invoke(*arguments, "--json").stdout)["structures"].values()
     assert np.mean(numbers["stress"][:3]) / GPa == pytest.approx(cells["stress"], rel=1e-2)
 
 
