@@ -22,6 +22,24 @@ def new_phonopy(
 ) -> Phonopy:
     """A phonopy calculation without displacements.
 
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        the crystal
+    supercell_matrix : int [3, 3]
+        see :func:`as_matrix`
+    primitive_matrix : str or float64 [3, 3]
+        of phonopy; "auto" finds the primitive cell
+    symprec : float
+        how far atoms may be from symmetric positions, Å
+    is_symmetry : bool
+        whether the symmetry of the crystal saves displacements
+
+    Returns
+    -------
+    Phonopy
+        with masses from ``atoms``, without displacements and forces
+
     Raises
     ------
     StructureError
@@ -47,6 +65,18 @@ def new_phonopy(
 
 
 def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
+    """A structure for phonopy, with its masses; periodic in three directions, as all of phonopy's are.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        with a cell of three vectors
+
+    Returns
+    -------
+    PhonopyAtoms
+        positions as fractions of the cell, in the same order
+    """
     return PhonopyAtoms(
         numbers=atoms.numbers,
         cell=atoms.cell.array,
@@ -56,6 +86,18 @@ def to_phonopy(atoms: Atoms) -> PhonopyAtoms:
 
 
 def to_ase(cell: PhonopyAtoms) -> Atoms:
+    """A structure of phonopy for ASE, with its masses.
+
+    Parameters
+    ----------
+    cell : PhonopyAtoms
+        lengths in Å
+
+    Returns
+    -------
+    ase.Atoms
+        periodic in three directions, in the same order, without a calculator
+    """
     return Atoms(
         numbers=cell.numbers,
         cell=cell.cell,
@@ -66,7 +108,25 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
 
 
 def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_matrix") -> np.ndarray:
-    """Three integers or nine as int [3, 3]. Raises ArgumentError for others, and for mirrored cells."""
+    """Three integers or nine as a matrix of phonopy.
+
+    Parameters
+    ----------
+    supercell_matrix : sequence or array
+        three integers, which are the diagonal, or a 3×3 matrix of them; floats that are whole count as such
+    name : str
+        of the argument, for the message
+
+    Returns
+    -------
+    int [3, 3]
+        whose columns are the supercell's vectors in units of the cell's
+
+    Raises
+    ------
+    ArgumentError
+        something else, a singular matrix, or one of a left-handed supercell
+    """
     matrix = np.array(supercell_matrix)
     if matrix.shape == (3,):
         matrix = np.diag(matrix)
@@ -85,7 +145,23 @@ def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_ma
 
 
 def as_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
-    """Three positive integers. Raises ArgumentError for anything else."""
+    """Three positive integers as a mesh of q-points.
+
+    Parameters
+    ----------
+    mesh : sequence of int
+        points along each reciprocal vector
+
+    Returns
+    -------
+    tuple of int
+        three
+
+    Raises
+    ------
+    ArgumentError
+        anything else
+    """
     found = np.array(mesh)
     if found.shape != (3,) or found.dtype.kind not in "iu" or (found < 1).any():
         raise ArgumentError(f"`mesh` must be three positive integers, such as (8, 8, 8), got {mesh}")
