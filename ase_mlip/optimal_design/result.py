@@ -9,11 +9,12 @@ from pathlib import Path as FilePath
 import numpy as np
 from ase import Atoms
 
+from ..crystals import is_whole
 from ..errors import DataError
 from .forecast import FEASIBLE, Band, Path, covariance
 from .output.document import to_document
 from .rows.source import RowSource, counts_of
-from .settings import DesignSettings, is_whole
+from .settings import DesignSettings
 from .structures.inputs import Inputs
 from .target import Target
 

@@ -12,6 +12,8 @@ from phonopy.structure.atoms import PhonopyAtoms
 
 from ...errors import ArgumentError, StructureError
 
+CENTRINGS = ("auto", "P", "F", "I", "A", "C", "R")  # what phonopy finds a primitive cell by
+
 
 def new_phonopy(
     atoms: Atoms,
@@ -107,6 +109,14 @@ def to_ase(cell: PhonopyAtoms) -> Atoms:
     )
 
 
+def _as_array(given: object) -> np.ndarray:
+    """An array of what has the shape of one; else one of no dimension."""
+    try:
+        return np.array(given)
+    except ValueError:  # rows of different lengths
+        return np.array(None)
+
+
 def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_matrix") -> np.ndarray:
     """Three integers or nine as a matrix of phonopy.
 
@@ -127,10 +137,11 @@ def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_ma
     ArgumentError
         something else, a singular matrix, or one of a left-handed supercell
     """
-    matrix = np.array(supercell_matrix)
+    matrix = _as_array(supercell_matrix)
     if matrix.shape == (3,):
         matrix = np.diag(matrix)
-    integers = matrix.dtype.kind in "iuf" and np.allclose(matrix, np.rint(matrix))
+    numbers = matrix.dtype.kind in "iuf" and bool(np.isfinite(matrix).all())
+    integers = numbers and np.allclose(matrix, np.rint(matrix))
     volumes = round(np.linalg.det(matrix)) if matrix.shape == (3, 3) and integers else 0
     if volumes < 0:
         raise ArgumentError(
@@ -139,9 +150,23 @@ def as_matrix(supercell_matrix: Sequence | np.ndarray, name: str = "supercell_ma
         )
     if volumes == 0:
         raise ArgumentError(
-            f"`{name}` must be three integers or a regular 3×3 integer matrix, got {supercell_matrix}"
+            f"`{name}` must be three integers or a regular 3×3 integer matrix, got {supercell_matrix!r}"
         )
     return np.rint(matrix).astype(int)
+
+
+def check_primitive(primitive_matrix: object) -> None:
+    """Raise ArgumentError for anything but "auto", a letter of phonopy's centrings, and a regular matrix."""
+    if primitive_matrix is None or isinstance(primitive_matrix, str) and primitive_matrix in CENTRINGS:
+        return
+    matrix = _as_array(primitive_matrix)
+    matrix = matrix.reshape(3, 3) if matrix.shape == (9,) else matrix
+    numbers = matrix.shape == (3, 3) and matrix.dtype.kind in "iuf" and bool(np.isfinite(matrix).all())
+    if not numbers or not np.linalg.det(matrix) > 0.0:
+        raise ArgumentError(
+            f"`primitive_matrix`: expected one of {', '.join(CENTRINGS)}, or a 3×3 matrix of a positive "
+            f"determinant, got {primitive_matrix!r}"
+        )
 
 
 def as_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
@@ -162,9 +187,9 @@ def as_mesh(mesh: Sequence[int]) -> tuple[int, int, int]:
     ArgumentError
         anything else
     """
-    found = np.array(mesh)
+    found = _as_array(mesh)
     if found.shape != (3,) or found.dtype.kind not in "iu" or (found < 1).any():
-        raise ArgumentError(f"`mesh` must be three positive integers, such as (8, 8, 8), got {mesh}")
+        raise ArgumentError(f"`mesh` must be three positive integers, such as (8, 8, 8), got {mesh!r}")
     return tuple(int(n) for n in found)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from ...crystals import ROUNDING, SYMPREC, heights, repeats, symmetry_dataset
+from ...crystals import ROUNDING, SYMPREC, heights, repeats, require_positive, symmetry_dataset
 from ...errors import ArgumentError, SupercellWarning, users_line
 from .cells import as_matrix
 
@@ -49,7 +49,7 @@ def reach_of(calculator) -> Reach | None:
 
 
 def check_supercell(supercell_matrix: Sequence | np.ndarray | None, min_length: float | None) -> None:
-    """Raise ArgumentError for both or no length, StructureError for no regular matrix of integers."""
+    """Raise ArgumentError for both, for what is no length, and for no regular matrix of integers."""
     if supercell_matrix is not None:
         as_matrix(supercell_matrix)
         if min_length is not None:
@@ -57,8 +57,8 @@ def check_supercell(supercell_matrix: Sequence | np.ndarray | None, min_length: 
                 f"`phonons`: expected `supercell_matrix` or `min_length`, got both ({supercell_matrix} and "
                 f"{min_length} Å); leave one out"
             )
-    if min_length is not None and not 0.0 < min_length < np.inf:
-        raise ArgumentError(f"`min_length` must be positive, got {min_length} Å")
+    if min_length is not None:
+        require_positive("Å", min_length=min_length)
 
 
 def find_supercell(
