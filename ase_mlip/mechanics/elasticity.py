@@ -10,6 +10,7 @@ part is given.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from ..crystals import (
     warn_of_residual,
     with_calculator,
 )
-from ..errors import ArgumentError, StructureError
+from ..errors import ArgumentError, ResidualWarning, StructureError, users_line
 from ..progress.form import Progress, told
 from ..provenance import plain
 from ..relaxation.minimum import (
@@ -239,8 +240,8 @@ def elastic_constants(
     PrecisionWarning
         for a model in float32
     ResidualWarning
-        for a crystal with forces above 0.05 eV/Å, or a stress above a hundredth of its largest constant, and
-        where it does not reach ``relax_fmax``
+        for a crystal with forces above 0.05 eV/Å, or a stress above a hundredth of its largest constant,
+        where it does not reach ``relax_fmax``, and where atoms of a strained cell do not come to rest
     UserWarning
         for a ``checkpoint`` of another run, whose strains are computed anew
 
@@ -279,6 +280,9 @@ def elastic_constants(
     stressed = float(np.abs(residual_stress).max())
     large = stressed > STRESSED * np.abs(final).max()
     warn_of_residual("elastic_constants", residual_force, stressed if large else None)
+    if not converged:
+        text = "atoms of a strained cell did not come to rest; see `strained_fmax`, or compute in float64"
+        warnings.warn(text, ResidualWarning, stacklevel=users_line())
     return ElasticResult(
         stiffness=final,
         eigenvalues=eigenvalues,

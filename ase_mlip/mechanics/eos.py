@@ -8,6 +8,7 @@ Phys. Soc. A 65, 349 (1952)); the modulus of the relaxed one is Reuss's.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from ..crystals import (
     symmetry_dataset,
     warn_of_residual,
 )
-from ..errors import StructureError
+from ..errors import ResidualWarning, StructureError, users_line
 from ..progress.form import Progress, told
 from ..provenance import plain
 from ..relaxation.minimum import (
@@ -228,10 +229,11 @@ def equation_of_state(
     PrecisionWarning
         for a model in float32
     ResidualWarning
-        for a crystal with forces above 0.05 eV/Å, whose atoms are not relaxed, and where it does not reach
-        ``relax_fmax``
+        for a crystal with forces above 0.05 eV/Å, whose atoms are not relaxed, where it does not reach
+        ``relax_fmax``, and where a relaxation at one volume does not come to rest
     UserWarning
-        for a ``checkpoint`` of another run, whose volumes are computed anew
+        for each of :meth:`EOSResult.doubts`, and for a ``checkpoint`` of another run, whose volumes are
+        computed anew
 
     References
     ----------
@@ -275,8 +277,20 @@ def equation_of_state(
             converged = converged and reached
             progress(done + 1, volumes, "")
     fitted = _fit(np.array(computed), np.array(energies), len(work))
-    averaging = averaging_of(work.calc)
-    return EOSResult(**fitted, shape=shape, converged=converged, averaging=averaging, relaxation=relaxation)
+    more = {"shape": shape, "converged": converged, "averaging": averaging_of(work.calc)}
+    result = EOSResult(**fitted, **more, relaxation=relaxation)
+    _warn(result)
+    return result
+
+
+def _warn(result: EOSResult) -> None:
+    """Say why the curve should not be trusted, to whoever called the public function."""
+    if not result.converged:
+        text = "a relaxation at one volume did not come to rest; see `relax_atoms`"
+        warnings.warn(text, ResidualWarning, stacklevel=users_line())
+    remedy = "try another `volume_change`, and compare with elastic constants"
+    for doubt in result.doubts():
+        warnings.warn(f"{doubt}; {remedy}", UserWarning, stacklevel=users_line())
 
 
 def _shape_of(atoms: Atoms, symprec: float) -> str:

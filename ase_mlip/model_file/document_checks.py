@@ -275,7 +275,10 @@ def _check_structure(structure: dict[str, Any], species: list[int], cutoff: floa
 
 
 def _count_pairs(structure: dict[str, Any], cutoff: float) -> float:
-    """Pairs of atoms and images within reach of the cell, as the self-test makes them."""
+    """Pairs of atoms and images within reach of the cell, as the self-test makes them.
+
+    In plain numbers, as C++ does the same: `crystals.heights` fails for the cells that are refused here.
+    """
     cell, columns = structure["cell"], list(zip(*structure["positions"], strict=True))
     reach = cutoff + math.hypot(*(max(column) - min(column) for column in columns))
     normals = [_cross(cell[(k + 1) % 3], cell[(k + 2) % 3]) for k in range(3)]

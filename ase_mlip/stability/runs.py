@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -29,7 +30,7 @@ from ..dynamics.md import PICOSECOND, count_steps
 from ..dynamics.rdf import RDF, RDFAccumulator, rdf, rdf_error
 from ..dynamics.replicas import Replicas
 from ..dynamics.thermostats import Thermostat
-from ..errors import ArgumentError, StructureError
+from ..errors import ArgumentError, StructureError, users_line
 from ..progress.form import Progress, told
 from .alone import engine_frames, kept_replicas, run_alone
 from .replica import Replica, Watcher
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from ..calculators.inputs import Potential, Structure
 
 ENGINES = ("ase", "lammps")
+# Hydrogen vibrates once in about 9 fs, and no integrator follows heavier atoms for long in such steps
+LONG_STEP = 8.0 * units.fs
 
 
 @renamed(reference="rdf_frames", record_interval="interval")
@@ -143,7 +146,8 @@ def md_stability(
     Warns
     -----
     UserWarning
-        for a ``checkpoint`` of another run, whose replicas are run anew
+        for steps above 8 fs, which no atoms follow, and for a ``checkpoint`` of another run, whose replicas
+        are run anew
 
     Notes
     -----
@@ -171,6 +175,7 @@ def md_stability(
         require_not_negative(equilibration=equilibration)
     atoms = as_structure(atoms)
     _check_arguments(len(atoms), engine, timestep, time, replicas, interval, temperature_K)
+    _warn_of_long_steps(timestep)
     model = as_model_file(calculator, '`engine="lammps"`') if engine == "lammps" else None
     _check_averaging(symmetrize, evaluate, lammps_options)
     if engine == "lammps" or evaluate is not None:
@@ -312,6 +317,17 @@ def _summarize(replicas: list[Replica], distributions: dict, **rest) -> Stabilit
         **distributions,
         **rest,
     )
+
+
+def _warn_of_long_steps(timestep: float) -> None:
+    """Steps are in ASE's unit of time, which is easily forgotten: 1 of it is 10 fs."""
+    if timestep > LONG_STEP:
+        warnings.warn(
+            f"`timestep`: expected a few fs at most, got {timestep / units.fs:.4g} fs, in which light atoms "
+            "vibrate once; Python takes ASE's unit of time, in which 1 fs is `ase.units.fs`",
+            UserWarning,
+            stacklevel=users_line(),
+        )
 
 
 def _check_arguments(

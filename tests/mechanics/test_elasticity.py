@@ -78,6 +78,12 @@ def test_a_crystal_away_from_its_minimum_is_said(strained):
             equation_of_state(atoms, volume_change=0.2, keep_shape=True, relax_first=False)
 
 
+def test_strained_cells_that_do_not_come_to_rest_are_said(silicon):
+    with pytest.warns(ResidualWarning, match="strained cell did not come to rest; see `strained_fmax`"):
+        result = elastic_constants(silicon, strain=2e-3, strains=2, strained_fmax=1e-5, steps=1)
+    assert not result.converged
+
+
 def test_internal_relaxation_softens_shear_only(silicon, relaxed_ions):
     clamped = elastic_constants(silicon, strain=2e-3, strains=2, clamped=True).stiffness
     assert clamped[3, 3] == pytest.approx(energy_curvature(silicon, 3, 3), abs=0.05)

@@ -139,9 +139,10 @@ def test_a_reference_is_compared_with(tmp_path):
 
 def test_too_long_a_timestep_ends_early():
     calculator = Counting()
-    result = md_stability(
-        copper(calculator), temperature_K=1000.0, timestep=60 * FS, time=60000 * FS, replicas=1
-    )
+    with pytest.warns(UserWarning, match="few fs at most, got 60 fs.*`ase.units.fs`"):
+        result = md_stability(
+            copper(calculator), temperature_K=1000.0, timestep=60 * FS, time=60000 * FS, replicas=1
+        )
     assert not result.stable
     failure = result.replicas[0].failure
     assert calculator.evaluations <= failure.step + 1 < 1000
@@ -292,15 +293,16 @@ def test_engines_agree_on_a_stable_run(sw_path, name):
 @needs_lammps
 @pytest.mark.parametrize(("timestep", "interval"), [(25, 1), (25, 10), (100, 1), (100, 10)])
 def test_engines_agree_that_too_long_a_timestep_explodes(sw_path, timestep, interval):
-    ase, lammps = both(
-        bulk("Si", cubic=True),
-        sw_path,
-        900.0,
-        timestep * FS,
-        200 * timestep * FS,
-        2,
-        interval=interval,
-    )
+    with pytest.warns(UserWarning, match=f"few fs at most, got {timestep} fs"):
+        ase, lammps = both(
+            bulk("Si", cubic=True),
+            sw_path,
+            900.0,
+            timestep * FS,
+            200 * timestep * FS,
+            2,
+            interval=interval,
+        )
     assert not ase.stable and not lammps.stable
     assert verdicts(ase) == verdicts(lammps)
     assert ase.survival.restricted_mean == lammps.survival.restricted_mean

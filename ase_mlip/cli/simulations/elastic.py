@@ -52,8 +52,6 @@ def elastic(run: CrystalRun, strain: float, strains: int, clamped: bool, straine
             progress=progress,
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result, run.force(result.residual_force))}"
-    if not result.converged:
-        run.warn("atoms of a strained cell did not come to rest; see --strained-fmax and --dtype")
     run.finish(result.to_dict(), text, result.plot)
 
 

@@ -57,11 +57,6 @@ def eos(
             progress=progress,
         )
     text = f"{run.structure}: {describe_cell(atoms)}\n{_text(result)}"
-    if not result.converged:
-        run.warn("a relaxation at one volume did not come to rest; see --relax-atoms")
-    precision = "" if run.calculator["dtype"] == "float64" else " or --dtype float64"
-    for doubt in result.doubts():
-        run.warn(f"{doubt}; try another --volume-change{precision}, and ase-mlip elastic")
     run.finish(result.to_dict(), text, lambda path: result.plot(path, Path(run.model).stem))
 
 
