@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -63,11 +65,86 @@ def _require_finite(atoms: Atoms, what: str) -> None:
             raise StructureError(f"`{what}` needs finite numbers, got NaN or infinity in the {name}")
 
 
-def require_positive(**values: float) -> None:
-    """Raise ArgumentError for an argument that is not a positive number."""
+def is_number(value: object) -> bool:
+    """Whether it is a real number of Python or NumPy that is not NaN; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(value == value)
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer of Python or NumPy; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def require_positive(unit: str = "", /, **values: object) -> None:
+    """Raise ArgumentError for an argument that is not a positive, finite number; ``unit`` is for messages."""
     for name, value in values.items():
-        if not 0.0 < value < np.inf:
-            raise ArgumentError(f"`{name}` must be positive, got {value}")
+        if not (is_number(value) and 0.0 < value < np.inf):
+            raise ArgumentError(f"`{name}`: expected a positive number{_of(unit)}, got {_shown(value)}")
+
+
+def require_not_negative(unit: str = "", /, **values: object) -> None:
+    """Raise ArgumentError for an argument that is neither zero nor a positive, finite number."""
+    for name, value in values.items():
+        if not (is_number(value) and 0.0 <= value < np.inf):
+            raise ArgumentError(
+                f"`{name}`: expected zero or a positive number{_of(unit)}, got {_shown(value)}"
+            )
+
+
+def require_limit(unit: str = "", /, **values: object) -> None:
+    """Raise ArgumentError for an argument that is no positive number; infinity, which is no limit, is one."""
+    for name, value in values.items():
+        if not (is_number(value) and value > 0.0):
+            raise ArgumentError(f"`{name}`: expected a positive number{_of(unit)}, got {_shown(value)}")
+
+
+def require_between(low: float, high: float, /, **values: object) -> None:
+    """Raise ArgumentError for an argument that is not a number between two others, which are excluded."""
+    for name, value in values.items():
+        if not (is_number(value) and low < value < high):
+            raise ArgumentError(
+                f"`{name}`: expected a number between {low:g} and {high:g}, got {_shown(value)}"
+            )
+
+
+def require_whole(least: int, /, **values: object) -> None:
+    """Raise ArgumentError for an argument that is not an integer of Python or NumPy from ``least`` on."""
+    for name, value in values.items():
+        if not (is_whole(value) and value >= least):
+            raise ArgumentError(f"`{name}`: expected a whole number of at least {least}, got {_shown(value)}")
+
+
+def require_flags(**values: object) -> None:
+    """Raise ArgumentError for an argument that is neither True nor False: any text would count as True."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ArgumentError(f"`{name}`: expected True or False, got {_shown(value)}")
+
+
+def positive_numbers(name: str, given: object, unit: str) -> tuple[float, ...]:
+    """The positive numbers of an argument that has one or several. Raises ArgumentError for anything else."""
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    found = tuple(given) if several else (given,)
+    if not found or not all(is_number(value) and 0.0 < value < np.inf for value in found):
+        raise ArgumentError(f"`{name}`: expected a positive number of {unit} or several, got {_shown(given)}")
+    return tuple(float(value) for value in found)
+
+
+def require_none_or(kinds: type | tuple[type, ...], what: str, /, **values: object) -> None:
+    """Raise ArgumentError for an argument that is neither None nor of some types, which are ``what``."""
+    for name, value in values.items():
+        if value is not None and not isinstance(value, kinds):
+            raise ArgumentError(f"`{name}`: expected {what} or None, got {_shown(value)}")
+
+
+def _of(unit: str) -> str:
+    return f" of {unit}" if unit else ""
+
+
+def _shown(value: object) -> str:
+    """For a message: numbers of NumPy as those of Python, text in quotes, long values cut."""
+    shown = f"{value}" if isinstance(value, Real) else " ".join(repr(value).split())
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def refuse_random(calculator, what: str) -> None:

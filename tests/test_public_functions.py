@@ -113,6 +113,29 @@ def test_a_structure_and_what_computes_it_come_first_and_options_by_name(name):
     assert {p.kind for p in parameters[2:]} == {inspect.Parameter.KEYWORD_ONLY}
 
 
+# the main arguments of the other functions that calculate, which alone are given by position
+MAIN = {
+    "check": ["model", "structure"],
+    "design": ["pool", "pick"],
+    "evaluate": ["model", "structures"],
+    "landscape": ["model", "frames"],
+    "stabilize": ["path"],
+    "train": ["path"],
+    "validate": ["model", "structures"],
+}
+
+
+@pytest.mark.parametrize("name", MAIN)
+def test_options_come_by_name_after_the_main_arguments(name):
+    parameters = inspect.signature(getattr(ase_mlip, name)).parameters.values()
+    by_position = [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    assert by_position == MAIN[name] and len(parameters) > len(by_position)
+
+
+def test_every_function_that_calculates_is_among_those():
+    assert set(public_functions()) == {*SHAPED, *MAIN, "export_model", "load_model"}
+
+
 def public_functions() -> list[str]:
     return [name for name in ase_mlip.__all__ if inspect.isfunction(getattr(ase_mlip, name))]
 

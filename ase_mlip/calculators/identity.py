@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..crystals import require_none_or
 from ..errors import users_line
 from ..provenance import Parts, plain, structures_sha256, versions
 
@@ -72,6 +74,7 @@ def parts_of(checkpoint: Checkpoint, structures: Sequence[Atoms], calculator, **
     UserWarning
         for a file of another run, which is replaced, saying what differs
     """
+    require_none_or((str, os.PathLike, Parts), "a path", checkpoint=checkpoint)
     if checkpoint is None or isinstance(checkpoint, Parts):
         return checkpoint or Parts()
     known = made_with(calculator) | {"settings": plain(settings)}

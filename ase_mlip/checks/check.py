@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from ..calculators.inputs import as_structure
+from ..calculators.inputs import as_structure, named_only
 from ..graph.neighbors import check_structure
 from ..model_file.model import Model, load_model
 from ..progress.form import Progress, told
@@ -49,9 +49,11 @@ CHECKS = (
 )
 
 
+@named_only(2, "dtype", "seed", "progress")
 def check(
     model: Model | str | Path,
     structure: Atoms | str | os.PathLike | None = None,
+    *,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
     progress: Progress | None = None,

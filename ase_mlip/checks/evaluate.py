@@ -15,6 +15,7 @@ from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedErr
 from ..calculators.averaged import average_model, is_crystal
 from ..calculators.calculator import MLIPCalculator
 from ..calculators.identity import parts_of
+from ..calculators.inputs import named_only
 from ..crystals import SYMPREC
 from ..data.frames import read_structures
 from ..data.references import ReferenceKeys, Sample, sample_from_atoms
@@ -130,12 +131,13 @@ class EvaluationResult(Errors):
         return "\n".join([*lines, *([f"not compared: {', '.join(lacking)}"] if lacking else [])])
 
 
+@named_only(2, "group_key", "progress")
 def evaluate(
     model: Model | str | Path | BaseCalculator,
     structures: Sequence[Atoms] | Atoms | str | Path | Sequence[str | Path],
+    *,
     group_key: str | None = "group",
     progress: Progress | None = None,
-    *,
     symmetrize: Scheme | None = None,
     checkpoint: Checkpoint = None,
 ) -> EvaluationResult:

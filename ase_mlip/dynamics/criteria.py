@@ -16,7 +16,7 @@ from ase import Atoms, units
 from ase.data import covalent_radii
 from scipy import stats
 
-from ..crystals import MAX_COORDINATE
+from ..crystals import MAX_COORDINATE, is_number
 from ..errors import MLIPError, StructureError
 from ..graph.pairs import find_pairs
 from .md import PICOSECOND
@@ -88,7 +88,7 @@ class Criteria:
         if self.bonds not in (True, False, "auto"):
             raise MLIPError(f'`Criteria.bonds`: expected True, False or "auto", got {self.bonds!r}')
         for name, value in vars(self).items():
-            if name != "bonds" and value is not None and not value > 0:
+            if name != "bonds" and value is not None and not (is_number(value) and value > 0):
                 raise MLIPError(f"`Criteria.{name}`: expected a positive number or None, got {value!r}")
 
 

@@ -16,7 +16,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed
 from ase.md.verlet import VelocityVerlet
 
-from ..crystals import with_calculator
+from ..crystals import require_positive, with_calculator
 from ..errors import ArgumentError, StructureError
 from ..progress.form import Progress, told
 
@@ -226,9 +226,7 @@ def count_steps(time: float, timestep: float) -> int:
     ArgumentError
         one of them is not positive, or the run is shorter than a step
     """
-    for name, value in (("timestep", timestep), ("time", time)):
-        if not (np.isfinite(value) and value > 0):
-            raise ArgumentError(f"`{name}`: expected a positive number, got {value}")
+    require_positive(timestep=timestep, time=time)
     if time < timestep * (1.0 - 1e-9):  # 0.001 ps may be a little less than 1 fs
         raise ArgumentError(
             f"`time`: expected at least one step of {timestep / units.fs:g} fs (`timestep`), got "

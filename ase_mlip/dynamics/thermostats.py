@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ..crystals import is_number
 from ..errors import MLIPError
 
 KINDS = ("langevin", "nose-hoover")
@@ -54,10 +55,10 @@ class Thermostat:
         for name in ("temperature_K", "damping", "ramp_K", "ramp_time"):
             value = getattr(self, name)
             optional = name.startswith("ramp")
-            if not (optional and value is None) and not 0.0 < (value or 0.0) < math.inf:
+            if not (optional and value is None) and not (is_number(value) and 0.0 < value < math.inf):
                 remedy = "; a run at 0 K has no thermostat" if name == "temperature_K" else ""
                 raise MLIPError(f"`Thermostat.{name}`: expected a positive number, got {value!r}{remedy}")
-        if not 0.0 <= self.friction < math.inf:
+        if not (is_number(self.friction) and 0.0 <= self.friction < math.inf):
             raise MLIPError(
                 f"`Thermostat.friction`: expected zero or a positive number, got {self.friction!r}"
             )

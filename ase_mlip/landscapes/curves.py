@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from ..crystals import is_number, is_whole
 from ..errors import ArgumentError
 from ..progress.form import Progress, told
 from ..provenance import Parts
@@ -29,13 +30,12 @@ def positions(points: int, span: float) -> np.ndarray:
     ArgumentError
         a number of points that is even or below 3, or a span that is not positive
     """
-    if isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 3 or points % 2 == 0:
+    if not is_whole(points) or points < 3 or points % 2 == 0:
         raise ArgumentError(
             f"`points`: expected an odd number from 3 on, so that the model itself is one of them, "
             f"got {points!r}"
         )
-    number = isinstance(span, int | float | np.number) and not isinstance(span, bool)
-    if not number or not 0.0 < span < np.inf:
+    if not is_number(span) or not 0.0 < span < np.inf:
         raise ArgumentError(f"`span`: expected a positive number in units of the weights' norm, got {span!r}")
     half = points // 2
     return span / 2 * np.arange(-half, half + 1) / half

@@ -12,6 +12,7 @@ import torch
 from ase import Atoms
 
 from ..checks.evaluate import named_frames
+from ..crystals import is_whole
 from ..data.references import ReferenceKeys, Sample, sample_from_atoms
 from ..errors import ArgumentError, DataError
 from ..folder_lock import locked
@@ -320,7 +321,7 @@ def _checked_directions(directions: str) -> str:
 
 def _checked_lines(lines: int, plane: bool) -> int:
     least = 2 if plane else 1
-    if isinstance(lines, bool) or not isinstance(lines, int | np.integer) or lines < least:
+    if not is_whole(lines) or lines < least:
         why = "; a plane has two directions" if plane else ""
         raise ArgumentError(f"`lines`: expected at least {least}, got {lines!r}{why}")
     return int(lines)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..crystals import is_whole
 from ..data.references import Sample
 from ..errors import ArgumentError
 
@@ -22,7 +23,7 @@ def stratified(samples: Sequence[Sample], n: int, seed: int = 0) -> tuple[list[S
     ArgumentError
         n is below two
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:
+    if not is_whole(n) or n < 2:
         raise ArgumentError(f"`sample`: expected at least two frames, got {n!r}")
     total = len(samples)
     if n >= total:

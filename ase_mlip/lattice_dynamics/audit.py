@@ -146,7 +146,7 @@ def audit_phonons(
         for a model in float32
     """
     progress = told(progress)
-    require_positive(distance=distance)
+    require_positive("Å", distance=distance)
     work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
     if relax_first:
         relaxed_within_symmetry(work, allow_unrelaxed, symprec)

@@ -8,6 +8,7 @@ extra ``kappa``, which is imported when it is called.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +20,17 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from ..calculators.averaged import averaging_of, is_crystal
 from ..calculators.inputs import renamed
 from ..checks.installation.requirements import install_command
-from ..crystals import RESIDUAL, largest_force, require_positive, symmetry_dataset
-from ..errors import ArgumentError, MLIPError, StructureError, users_line
+from ..crystals import (
+    RESIDUAL,
+    largest_force,
+    positive_numbers,
+    require_flags,
+    require_limit,
+    require_none_or,
+    require_positive,
+    symmetry_dataset,
+)
+from ..errors import MLIPError, StructureError, users_line
 from ..progress.form import Progress, told
 from ..provenance import Parts
 from ..relaxation.minimum import RELAXED, RelaxFirst, at_minimum, crystal_with_calculator
@@ -45,7 +55,7 @@ def thermal_conductivity(
     supercell_matrix: Sequence | np.ndarray | None = None,
     phonon_supercell_matrix: Sequence | np.ndarray | None = None,
     mesh: Sequence[int] = (11, 11, 11),
-    temperatures: Sequence[float] = (300.0,),
+    temperatures: float | Sequence[float] = (300.0,),
     distance: float = 0.03,
     wigner: bool = True,
     isotopes: bool = True,
@@ -78,8 +88,8 @@ def thermal_conductivity(
         :func:`ase_mlip.lattice_dynamics.phonons.phonons` takes
     mesh : int [3]
         q-points
-    temperatures : sequence of float
-        K, all above zero
+    temperatures : float or sequence of float
+        K, one or several, all above zero
     distance : float
         length of a displacement, Å
     wigner : bool
@@ -125,7 +135,7 @@ def thermal_conductivity(
     StructureError
         for molecules, without calculator, with constraints, or not relaxed
     ArgumentError
-        for a temperature that is not positive, an unknown ``symmetrize`` or "random:SEED"
+        for a temperature or another number that makes no sense, an unknown ``symmetrize`` or "random:SEED"
 
     Warns
     -----
@@ -157,15 +167,23 @@ def thermal_conductivity(
     True
     """
     progress = told(progress)
-    require_positive(distance=distance)
+    require_positive("Å", distance=distance, phonopy_symprec=phonopy_symprec)
+    temperatures = positive_numbers("temperatures", temperatures, "K")
+    require_flags(wigner=wigner, isotopes=isotopes)
+    if boundary_mfp is not None:
+        require_positive("µm", boundary_mfp=boundary_mfp)
+    if pair_cutoff is not None:
+        require_positive("Å", pair_cutoff=pair_cutoff)
+    require_limit("eV/Å", max_residual=max_residual)
+    require_none_or((str, os.PathLike), "a path", checkpoint=checkpoint)
     mesh = as_mesh(mesh)
     Phono3py = require_phono3py()
     first = RelaxFirst(relax_first, keep_space_group, relax_fmax, is_crystal(symmetrize), symprec)
     work = crystal_with_calculator(atoms, calculator, "thermal_conductivity", symmetrize, symprec)
     require_right_handed(work, "thermal_conductivity")
-    if len(temperatures) == 0 or min(temperatures) <= 0.0:
-        raise ArgumentError(f"`temperatures` must be above zero, got {list(temperatures)} K")
-    if phonon_supercell_matrix is not None:  # before the work
+    if supercell_matrix is not None:  # before the work
+        supercell_matrix = as_matrix(supercell_matrix)
+    if phonon_supercell_matrix is not None:
         phonon_supercell_matrix = as_matrix(phonon_supercell_matrix, "phonon_supercell_matrix")
     work, relaxation = at_minimum(work, "thermal_conductivity", first, Parts())
     third = find_supercell(work, supercell_matrix, None, work.calc, only_direct=True)

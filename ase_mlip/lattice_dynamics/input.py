@@ -77,7 +77,7 @@ def relaxed_within_symmetry(
         without a space group; where it does not converge, an atom goes further than 0.5 Å or the cell is
         strained by more than 0.1, unless ``allow_unrelaxed``
     """
-    require_positive(symprec=symprec)
+    require_positive("Å", symprec=symprec)
     _require_space_group(atoms, symprec)
     result = relax(
         atoms,

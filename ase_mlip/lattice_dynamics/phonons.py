@@ -6,6 +6,7 @@ primitive cell's reciprocal vectors. A. Togo, J. Phys. Soc. Jpn. 92, 012001 (202
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +16,25 @@ import numpy as np
 from phonopy import Phonopy
 
 from ..calculators.inputs import renamed, withdrawn
-from ..crystals import RESIDUAL, largest_force, require_positive, space_group, warn_of_residual
-from ..errors import StructureError
+from ..crystals import (
+    RESIDUAL,
+    largest_force,
+    require_flags,
+    require_limit,
+    require_none_or,
+    require_positive,
+    require_whole,
+    space_group,
+    warn_of_residual,
+)
+from ..errors import ArgumentError, StructureError
 from ..progress.form import Progress, told
 from .bands import IMAGINARY, band_structure, check_path, frequencies_at
 from .cosets import averaged_forces
 from .files import Checkpoint
 from .input import average_over_relaxed, check_input, relaxed_within_symmetry
 from .results import PhononResult
-from .supercells.cells import as_mesh, new_phonopy, to_ase
+from .supercells.cells import as_mesh, check_primitive, new_phonopy, to_ase
 from .supercells.supercell import find_supercell, warn_if_small, width_of
 from .thermal import thermal_properties
 
@@ -142,7 +153,15 @@ def phonons(
     True
     """
     progress = told(progress)
-    require_positive(distance=distance, points=points)
+    require_positive("Å", distance=distance, symprec=symprec, phonopy_symprec=phonopy_symprec)
+    require_whole(1, points=points)
+    require_flags(relax_first=relax_first, allow_unrelaxed=allow_unrelaxed, is_symmetry=is_symmetry)
+    require_limit("eV/Å", max_residual=max_residual)
+    require_none_or(str, "a path in the Brillouin zone such as 'GXG'", path=path)
+    require_none_or((str, os.PathLike), "a path", checkpoint=checkpoint)
+    if not isinstance(is_plusminus, bool) and not is_plusminus == "auto":
+        raise ArgumentError(f'`is_plusminus`: expected True, False or "auto", got {is_plusminus!r}')
+    check_primitive(primitive_matrix)
     mesh = as_mesh(mesh)
     work = check_input(atoms, calculator, supercell_matrix, min_length, symmetrize, symprec)
     if path is not None:  # before the work

@@ -23,7 +23,16 @@ from ase.stress import voigt_6_to_full_3x3_strain
 from ..calculators.averaged import averaging_of, is_crystal
 from ..calculators.identity import parts_of
 from ..calculators.inputs import renamed, withdrawn
-from ..crystals import largest_force, point_group, warn_of_residual, with_calculator
+from ..crystals import (
+    largest_force,
+    point_group,
+    require_between,
+    require_flags,
+    require_positive,
+    require_whole,
+    warn_of_residual,
+    with_calculator,
+)
 from ..errors import ArgumentError, ResidualWarning, StructureError, users_line
 from ..progress.form import Progress, told
 from ..provenance import plain
@@ -35,8 +44,9 @@ from ..relaxation.minimum import (
     crystal_with_calculator,
     document_of,
 )
-from ..relaxation.relax import relax
+from ..relaxation.relax import relax, require_optimizer
 from ..voigt import COLUMNS, INDEX, PAIRS, ROWS, symmetric
+from .moduli import Moduli, moduli
 
 # Of the largest constant: a larger stress is said, since constants under it differ from second derivatives by
 # as much. A choice of this project
@@ -46,26 +56,6 @@ if TYPE_CHECKING:
     from ..calculators.averaged import Scheme
     from ..calculators.identity import Checkpoint
     from ..calculators.inputs import Potential, Structure
-
-
-@dataclass
-class Moduli:
-    """Of a polycrystal, in GPa: the bounds of Voigt and Reuss, the rest from their mean (Hill).
-
-    R. Hill, Proc. Phys. Soc. A 65, 349 (1952). ``poisson_ratio`` and ``anisotropy`` have no unit; the latter
-    is the universal index 5 G_V/G_R + K_V/K_R - 6 of S. I. Ranganathan and M. Ostoja-Starzewski,
-    Phys. Rev. Lett. 101, 055504 (2008), zero for an isotropic crystal.
-    """
-
-    bulk_voigt: float
-    bulk_reuss: float
-    bulk: float
-    shear_voigt: float
-    shear_reuss: float
-    shear: float
-    young: float
-    poisson_ratio: float
-    anisotropy: float
 
 
 @dataclass
@@ -242,7 +232,8 @@ def elastic_constants(
         for molecules and slabs, without calculator, with constraints, for stresses that are not finite,
         and where no symmetry is found
     ArgumentError
-        for a strain or a number of strains that makes no sense, an unknown ``symmetrize`` or "random:SEED"
+        for an option of another type or a number that makes no sense, an unknown ``symmetrize`` or
+        "random:SEED"
 
     Warns
     -----
@@ -264,18 +255,13 @@ def elastic_constants(
     """
     progress = told(progress)
     first = RelaxFirst(relax_first, keep_space_group, relax_fmax, is_crystal(symmetrize), symprec)
+    require_flags(clamped=clamped, impose_symmetry=impose_symmetry)
+    sizes, how = _sizes(strain, strains), _how(clamped, strained_fmax, steps, optimizer)
     work = crystal_with_calculator(atoms, calculator, "elastic_constants", symmetrize, symprec)
-    if not 0.0 < strain < 0.1:
-        raise ArgumentError(f"`strain` must be between 0 and 0.1, got {strain}")
-    if strains < 2 or strains % 2:
-        raise ArgumentError(f"`strains` must be even and at least 2, got {strains}")
     if impose_symmetry:
         _point_group(work, symprec)  # before the work
-    half = strain * np.arange(1, strains // 2 + 1) / (strains // 2)
-    sizes = np.concatenate([-half[::-1], half])
     stresses = np.empty((6, strains, 6))
     converged = True
-    how = clamped, strained_fmax, steps, optimizer
     given = {"strain": strain, "strains": strains, "how": how, "first": asdict(first)}
     with parts_of(checkpoint, [work], work.calc, **given) as parts:
         work, relaxation = at_minimum(work, "elastic_constants", first, parts, strained=True)
@@ -316,31 +302,22 @@ def elastic_constants(
     )
 
 
-def moduli(stiffness: np.ndarray) -> Moduli:
-    """Voigt's, Reuss's and Hill's averages of a positive definite ``stiffness`` [6, 6] in GPa."""
-    compliance = np.linalg.inv(stiffness)
+def _sizes(strain: float, strains: int) -> np.ndarray:
+    """The strains of a component, float64 [strains], ascending. Raises ArgumentError."""
+    require_between(0.0, 0.1, strain=strain)
+    require_whole(2, strains=strains)
+    if strains % 2:
+        raise ArgumentError(f"`strains`: expected an even number, got {strains}; give one more")
+    half = strain * np.arange(1, strains // 2 + 1) / (strains // 2)
+    return np.concatenate([-half[::-1], half])
 
-    def sums(tensor: np.ndarray) -> tuple[float, float, float]:
-        diagonal = float(np.trace(tensor[:3, :3]))
-        return diagonal, 0.5 * float(tensor[:3, :3].sum() - diagonal), float(np.trace(tensor[3:, 3:]))
 
-    normal, mixed, shears = sums(stiffness)
-    bulk_voigt, shear_voigt = (normal + 2.0 * mixed) / 9.0, (normal - mixed + 3.0 * shears) / 15.0
-    normal, mixed, shears = sums(compliance)
-    bulk_reuss = 1.0 / (normal + 2.0 * mixed)
-    shear_reuss = 15.0 / (4.0 * normal - 4.0 * mixed + 3.0 * shears)
-    bulk, shear = 0.5 * (bulk_voigt + bulk_reuss), 0.5 * (shear_voigt + shear_reuss)
-    return Moduli(
-        bulk_voigt=bulk_voigt,
-        bulk_reuss=bulk_reuss,
-        bulk=bulk,
-        shear_voigt=shear_voigt,
-        shear_reuss=shear_reuss,
-        shear=shear,
-        young=9.0 * bulk * shear / (3.0 * bulk + shear),
-        poisson_ratio=(3.0 * bulk - 2.0 * shear) / (2.0 * (3.0 * bulk + shear)),
-        anisotropy=5.0 * shear_voigt / shear_reuss + bulk_voigt / bulk_reuss - 6.0,
-    )
+def _how(clamped: bool, strained_fmax: float, steps: int, optimizer: str) -> tuple[bool, float, int, str]:
+    """How atoms relax in strained cells. Raises ArgumentError."""
+    require_positive("eV/Å", strained_fmax=strained_fmax)
+    require_whole(0, steps=steps)
+    require_optimizer(optimizer)
+    return clamped, strained_fmax, steps, optimizer
 
 
 def average_over(stiffness: np.ndarray, rotations: np.ndarray) -> np.ndarray:

@@ -21,8 +21,17 @@ from ase.eos import EquationOfState, birchmurnaghan
 from ..calculators.averaged import averaging_of, is_crystal
 from ..calculators.identity import parts_of
 from ..calculators.inputs import renamed
-from ..crystals import SYMPREC, largest_force, symmetry_dataset, warn_of_residual
-from ..errors import ArgumentError, ResidualWarning, StructureError, users_line
+from ..crystals import (
+    SYMPREC,
+    largest_force,
+    require_between,
+    require_flags,
+    require_positive,
+    require_whole,
+    symmetry_dataset,
+    warn_of_residual,
+)
+from ..errors import ResidualWarning, StructureError, users_line
 from ..progress.form import Progress, told
 from ..provenance import plain
 from ..relaxation.minimum import (
@@ -212,7 +221,8 @@ def equation_of_state(
         for molecules, with constraints, where no minimum lies within the volumes, for a shape that cannot be
         relaxed because there is no stress, and naming the volume for energies that are not finite
     ArgumentError
-        for a change or number of volumes that makes no sense, an unknown ``symmetrize`` or "random:SEED"
+        for an option of another type or a number that makes no sense, an unknown ``symmetrize`` or
+        "random:SEED"
 
     Warns
     -----
@@ -239,14 +249,12 @@ def equation_of_state(
     """
     progress = told(progress)
     first = RelaxFirst(relax_first, keep_space_group, relax_fmax, is_crystal(symmetrize), symprec)
+    require_between(0.0, 1.0, volume_change=volume_change)
+    require_whole(5, volumes=volumes)  # for a fit of four parameters
+    if relax_atoms is not None:
+        require_positive("eV/Å", relax_atoms=relax_atoms)
+    require_flags(keep_shape=keep_shape)
     work = crystal_with_calculator(atoms, calculator, "equation_of_state", symmetrize, symprec)
-    if not 0.0 < volume_change < 1.0:
-        raise ArgumentError(
-            "`volume_change` must be between 0 and 1, a relative change of the volume such as 0.06, got "
-            f"{volume_change}"
-        )
-    if volumes < 5:
-        raise ArgumentError(f"`volumes` must be at least 5 for a fit of four parameters, got {volumes}")
     computed, energies, converged = [], [], True
     scales = np.linspace(1.0 - volume_change, 1.0 + volume_change, volumes)
     given = {"scales": scales, "how": (relax_atoms, keep_shape), "first": asdict(first)}

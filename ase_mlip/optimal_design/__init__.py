@@ -14,4 +14,5 @@ Packages, each of which says what it holds:
 
 The mathematics may import :mod:`ase_mlip.errors` only. What makes rows from structures may import the layers
 below training (CONTRIBUTING.md); nothing is imported here, so that the mathematics needs no torch.
+Public: ``workflow.design``, ``result.DesignResult``, ``verify.verify``, ``verify.Verification``.
 """

@@ -9,11 +9,12 @@ from pathlib import Path as FilePath
 import numpy as np
 from ase import Atoms
 
+from ..crystals import is_whole
 from ..errors import DataError
 from .forecast import FEASIBLE, Band, Path, covariance
 from .output.document import to_document
 from .rows.source import RowSource, counts_of
-from .settings import DesignSettings, is_whole
+from .settings import DesignSettings
 from .structures.inputs import Inputs
 from .target import Target
 
@@ -84,21 +85,40 @@ class DesignResult:
 
     Attributes
     ----------
-    picks: in order of gain
-    curve: float64 [picks], the criterion as :mod:`.algebra` counts it after each pick: of criterion i a mean
-        variance, the square of a predicted error, without the value before the first pick
-    efficiency: the selection is proven to reach at least this fraction of the best one's criterion
-    groups: a forecast for each group of the target
-    undetermined: names of coefficients that the data leave open ``before``, ``after`` the picks, and with the
-        ``whole pool`` labelled, as :func:`~.rows.linear_basis.undetermined` has it
-    path: predicted errors of the target after each pick
-    floor: √I with the whole pool labelled, the smallest √I that a selection can have
-    band: random selections beside it
-    sigma: as it was used, eV/atom, eV/Å and eV/Å³: scaled to equal total weight
-    rows: turns structures into rows
-    matrix, prior: A [p, p] with the picks labelled, and A₀
-    map: for each role, "target", "pool", "have" and "picks", two coordinates [n, 2] of its structures
-    notes: what the user should know
+    picks : list of Pick
+        in order of gain
+    curve : float64 [picks]
+        the criterion as :mod:`.algebra` counts it after each pick: of criterion i a mean variance, the square
+        of a predicted error, without the value before the first pick
+    efficiency : float
+        the selection is proven to reach at least this fraction of the best one's criterion
+    groups : list of GroupForecast
+        a forecast for each group of the target
+    undetermined : dict of list of str
+        names of coefficients that the data leave open ``before``, ``after`` the picks, and with the ``whole
+        pool`` labelled, as :func:`~.rows.linear_basis.undetermined` has it
+    path : Path
+        predicted errors of the target after each pick
+    floor : float
+        √I with the whole pool labelled, the smallest √I that a selection can have
+    band : Band
+        random selections beside it
+    sigma : dict of float
+        as it was used, eV/atom, eV/Å and eV/Å³: scaled to equal total weight
+    rows : RowSource
+        turns structures into rows
+    matrix, prior : float64 [p, p]
+        A with the picks labelled, and A₀
+    map : dict of float64 [n, 2]
+        for each role, "target", "pool", "have" and "picks", two coordinates of its structures
+    notes : list of str
+        what the user should know
+    settings : DesignSettings
+        what was asked for
+    inputs : Inputs
+        the structures in their roles
+    target : Target
+        sums over its rows, from which predicted errors follow
     """
 
     settings: DesignSettings

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from ase import Atoms
 
+from ..crystals import is_whole
 from ..errors import ArgumentError, DataError
 from ..model_file.document_checks import is_positive
 
@@ -215,8 +216,3 @@ def _checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
 def _one_of(name: str, value: str, known: tuple[str, ...], remedy: str) -> None:
     if value not in known:
         raise ArgumentError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}; {remedy}")
-
-
-def is_whole(value: object) -> bool:
-    """Whether it is an integer of Python or NumPy; True and False are none."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

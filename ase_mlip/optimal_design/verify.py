@@ -63,11 +63,16 @@ class Verification:
 
     Attributes
     ----------
-    labelled, picks: how many picks have labels, and how many there are
-    groups: name and number of labelled picks
-    comparisons: by kind of label
-    target: predicted error of each group of the target with the picks labelled, by kind, in its unit
-    notes: what the user should know
+    labelled, picks : int
+        how many picks have labels, and how many there are
+    groups : dict of int
+        number of labelled picks by name of the group
+    comparisons : list of Comparison
+        by kind of label
+    target : dict of dict of float
+        predicted error of each group of the target with the picks labelled, by kind, in its unit
+    notes : list of str
+        what the user should know
     """
 
     labelled: int
@@ -79,7 +84,19 @@ class Verification:
 
 
 def verify(labelled: str | Path, folder: str | Path) -> Verification:
-    """Compare the design in ``folder`` with the labels of its picks in the file ``labelled``.
+    """Compare the forecast of a design with the labels of its picks.
+
+    Parameters
+    ----------
+    labelled : str or Path
+        file of picks with their labels, in any order
+    folder : str or Path
+        of the design
+
+    Returns
+    -------
+    Verification
+        errors beside the forecast, and the forecast with σ as the errors have it
 
     Raises
     ------

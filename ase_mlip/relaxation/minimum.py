@@ -19,6 +19,7 @@ from ..crystals import (
     refuse_constraints,
     refuse_random,
     require_crystal,
+    require_flags,
     require_positive,
     warn_of_single_precision,
 )
@@ -54,8 +55,8 @@ class RelaxFirst:
 
     Raises
     ------
-    StructureError
-        for a ``relax_fmax`` or a ``symprec`` that is not positive
+    ArgumentError
+        for a ``relax_fmax`` or a ``symprec`` that is not positive, and flags that are neither True nor False
     """
 
     relax_first: bool = True
@@ -65,7 +66,9 @@ class RelaxFirst:
     symprec: float = SYMPREC
 
     def __post_init__(self) -> None:
-        require_positive(relax_fmax=self.relax_fmax, symprec=self.symprec)
+        require_flags(relax_first=self.relax_first, keep_space_group=self.keep_space_group)
+        require_positive("eV/Å", relax_fmax=self.relax_fmax)
+        require_positive("Å", symprec=self.symprec)
 
 
 @dataclass

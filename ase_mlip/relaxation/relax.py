@@ -5,8 +5,9 @@ Takes any ASE calculator; the structure that is passed in stays as it is.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,19 @@ from ase.io.ulm import InvalidULMFileError
 
 from ..calculators.averaged import average_model, averaging_of, is_crystal
 from ..calculators.inputs import as_structure, structure_with_calculator, withdrawn
-from ..crystals import SYMPRECS, largest_force, refuse_random, require_crystal, space_groups
+from ..crystals import (
+    SYMPRECS,
+    largest_force,
+    positive_numbers,
+    refuse_random,
+    require_crystal,
+    require_flags,
+    require_none_or,
+    require_not_negative,
+    require_positive,
+    require_whole,
+    space_groups,
+)
 from ..errors import ArgumentError, StructureError
 from ..progress.form import Progress, told
 from . import symmetry as relax_symmetry
@@ -55,7 +68,7 @@ def relax(
     reference: Atoms | None = None,
     smax: float | None = None,
     symprec: float = 1e-2,
-    symprecs: tuple[float, ...] = SYMPRECS,
+    symprecs: float | Sequence[float] = SYMPRECS,
     trajectory: str | Path | None = None,
     resume: bool = False,
     check_noise: bool = True,
@@ -97,7 +110,7 @@ def relax(
         relax also until no component of the stress is larger, eV/Å^3
     symprec : float
         tolerance for the symmetry that is kept or averaged over, Å
-    symprecs : tuple of float
+    symprecs : float or sequence of float
         tolerances at which space groups are looked for in the result, Å
     trajectory : str or Path, optional
         write each step to this ASE trajectory
@@ -122,7 +135,8 @@ def relax(
         naming the step when an evaluation fails or is not finite
     ArgumentError
         for an unknown ``optimizer`` or ``cell``, for ``smax`` without a cell, for ``crystal`` without
-        ``symmetrize="crystal"``, for an unknown ``symmetrize`` or "random:SEED"
+        ``symmetrize="crystal"``, for an unknown ``symmetrize`` or "random:SEED", and for an option of another
+        type or a number that makes no sense
 
     Warns
     -----
@@ -151,15 +165,20 @@ def relax(
     5.470 Å
     """
     progress = told(progress)
+    require_not_negative("eV/Å", fmax=fmax)  # zero: never converged, all steps are taken
+    require_whole(0, steps=steps)
+    require_positive("Å", symprec=symprec)
+    require_flags(keep_space_group=keep_space_group, resume=resume, check_noise=check_noise)
+    require_none_or(Atoms, "an `ase.Atoms`", crystal=crystal, reference=reference)
+    require_none_or((str, os.PathLike), "a path", trajectory=trajectory)
+    symprecs = positive_numbers("symprecs", symprecs, "Å")
+    _check_choices(optimizer, cell, smax)
     atoms = as_structure(atoms)
     work = structure_with_calculator(atoms, calculator, "relax")
     undisplaced = _undisplaced(atoms, symmetrize, crystal)
     if undisplaced is None:
         average_model(work, symmetrize, "relax", symprec)
     refuse_random(work.calc, "relax")
-    if not fmax >= 0.0:
-        raise ArgumentError(f"`fmax` must be positive, got {fmax} eV/Å")
-    _check_choices(optimizer, cell, smax)
     for other in (undisplaced, reference):
         if other is not None:
             require_same_substance(work, other)
@@ -259,11 +278,18 @@ def _failed(minimizer, error: Exception) -> StructureError:
     return StructureError(f"`relax` failed at step {minimizer.nsteps} of {type(minimizer).__name__}: {error}")
 
 
-def _check_choices(optimizer: str, cell: bool | str, smax: float | None) -> None:
-    if optimizer not in OPTIMIZERS:
+def require_optimizer(optimizer: object) -> None:
+    """Raise ArgumentError for anything but the name of an optimizer, a key of ``OPTIMIZERS``."""
+    if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
         raise ArgumentError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, got `{optimizer}`")
-    if not any(cell is known or cell == known for known in CELLS):
+
+
+def _check_choices(optimizer: str, cell: bool | str, smax: float | None) -> None:
+    require_optimizer(optimizer)
+    if not isinstance(cell, bool | str) or cell not in CELLS:
         raise ArgumentError(f"`cell` must be one of {CELLS}, got {cell!r}")
+    if smax is not None:
+        require_positive("eV/Å^3", smax=smax)
     if smax is not None and cell is False:
         raise ArgumentError(
             f"`smax={smax:g}` needs a cell that is relaxed, got `cell=False`; leave `smax` out"

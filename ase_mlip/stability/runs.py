@@ -15,7 +15,14 @@ from ase import Atoms, units
 
 from ..calculators.averaged import average_model
 from ..calculators.inputs import as_model_file, as_structure, renamed, structure_with_calculator
-from ..crystals import SYMPREC
+from ..crystals import (
+    SYMPREC,
+    require_between,
+    require_none_or,
+    require_not_negative,
+    require_positive,
+    require_whole,
+)
 from ..data.frames import read_structures
 from ..dynamics.criteria import Criteria, Monitor
 from ..dynamics.integrators import Evaluate
@@ -129,7 +136,8 @@ def md_stability(
     StructureError
         without calculator or atoms; a reference of another substance
     ArgumentError
-        unknown engine or ``symmetrize``, numbers out of range, a ``time`` shorter than a step
+        unknown engine or ``symmetrize``, options of another type, numbers out of range, a ``time`` shorter
+        than a step
     MLIPError
         a calculator where a model file is needed; an engine that fails before its first frame
     BuildError
@@ -159,6 +167,12 @@ def md_stability(
     True
     """
     progress = told(progress)
+    _check_kinds(thermostat, evaluate, criteria, lammps_options)
+    require_positive("Å", symprec=symprec, rmax=rmax)
+    require_whole(0, seed=seed)
+    require_between(0.0, 1.0, confidence=confidence)
+    if equilibration is not None:
+        require_not_negative(equilibration=equilibration)
     atoms = as_structure(atoms)
     _check_arguments(len(atoms), engine, timestep, time, replicas, interval, temperature_K)
     _warn_of_long_steps(timestep)
@@ -330,17 +344,23 @@ def _check_arguments(
     if engine not in ENGINES:
         raise ArgumentError(f'`engine`: expected "ase" or "lammps", got {engine!r}')
     count_steps(time, timestep)
-    if not (math.isfinite(replicas) and replicas > 0):
-        raise ArgumentError(f"`replicas`: expected a positive number, got {replicas}")
-    if temperature_K is not None and not 0.0 <= temperature_K < math.inf:
-        raise ArgumentError(f"`temperature_K`: expected zero or a positive number, got {temperature_K}")
-    if interval < 1:
-        raise ArgumentError(f"`interval`: expected at least one step, got {interval}")
+    require_whole(1, replicas=replicas, interval=interval)
+    if temperature_K is not None:
+        require_not_negative("K", temperature_K=temperature_K)
     if temperature_K is None and replicas > 1:
         raise ArgumentError(
             f"`replicas`: with `temperature_K=None` all would be the same run, got {replicas}; give a "
             "temperature or ask for one replica"
         )
+
+
+def _check_kinds(thermostat: object, evaluate: object, criteria: object, lammps_options: object) -> None:
+    """Raise ArgumentError for what is of another type than it has to be."""
+    require_none_or(Thermostat, "a `Thermostat`", thermostat=thermostat)
+    require_none_or(Callable, "a function such as a `BatchEvaluator`", evaluate=evaluate)
+    require_none_or(Criteria, "`Criteria`", criteria=criteria)
+    options = "options by name such as {'dtype': 'float64'}"
+    require_none_or(Mapping, options, lammps_options=lammps_options)
 
 
 def _read_frames(frames: Iterable[Atoms] | str | Path | None, rmax: float) -> RDF | None:
@@ -351,4 +371,9 @@ def _read_frames(frames: Iterable[Atoms] | str | Path | None, rmax: float) -> RD
         if not path.is_file():
             raise StructureError(f"`rdf_frames`: expected a file that ASE reads, `{path}` does not exist")
         frames = read_structures(path)
-    return rdf(frames, rmax)
+    given = [frames] if isinstance(frames, Atoms) or not isinstance(frames, Iterable) else list(frames)
+    if not all(isinstance(frame, Atoms) for frame in given):
+        raise ArgumentError(
+            f"`rdf_frames`: expected structures (ase.Atoms) or the path of a file with them, got {frames!r}"
+        )
+    return rdf(given, rmax)

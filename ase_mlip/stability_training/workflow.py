@@ -10,6 +10,7 @@ import torch
 
 from ..building import _ops
 from ..building.device import on_first_that_works
+from ..calculators.inputs import named_only
 from ..folder_lock import locked
 from ..pictures.plots import save_figure
 from ..pictures.stabilize import plot_stabilize
@@ -57,8 +58,10 @@ class StabilizeResult:
         save_figure(plot_stabilize(self.document), path)
 
 
+@named_only(1, "resume", "progress", "sampler", "overwrite")
 def stabilize(
     path: str | Path,
+    *,
     resume: bool = False,
     progress: Progress | None = None,
     sampler: Sampler | None = None,

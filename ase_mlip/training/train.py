@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..building import _ops
 from ..building.device import on_first_that_works
 from ..calculators.diagnostics.visited import warn_of_unseen
-from ..calculators.inputs import renamed
+from ..calculators.inputs import named_only, renamed
 from ..checks.installation.requirements import install_command
 from ..configuration.run import OptimizerConfig, RunConfig, read_config
 from ..data.baseline import atomic_baseline, composition_baseline
@@ -55,8 +55,10 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @renamed(dynamics_seconds="dynamics")
+@named_only(1, "resume", "progress", "dynamics", "overwrite")
 def train(
     path: str | Path,
+    *,
     resume: bool = False,
     progress: Progress | None = None,
     dynamics: float = 60.0,
@@ -106,12 +108,7 @@ def train(
 
 
 def _train(
-    config: RunConfig,
-    base: Path,
-    output: Path,
-    overwrite: bool,
-    progress: Progress | None,
-    dynamics: float,
+    config: RunConfig, base: Path, output: Path, overwrite: bool, progress: Progress | None, dynamics: float
 ) -> Path:
     checkpoint, tell = output / CHECKPOINT, told(progress)
     _ops.load()

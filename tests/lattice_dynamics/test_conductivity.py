@@ -290,7 +290,7 @@ def test_bad_input_is_named():
     atoms.calc = EMT()
     with pytest.raises(StructureError, match="needs a relaxed structure"):
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), relax_first=False)
-    with pytest.raises(ValueError, match="`temperatures` must be above zero"):
+    with pytest.raises(ValueError, match="`temperatures`: expected a positive number of K or several, got "):
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), temperatures=(0.0,))
     with pytest.raises(ArgumentError, match="`phonon_supercell_matrix` must have a positive determinant"):
         thermal_conductivity(atoms, supercell_matrix=(1, 1, 1), phonon_supercell_matrix=(1, 1, -1))

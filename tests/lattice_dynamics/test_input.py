@@ -109,8 +109,10 @@ def test_bad_input_is_named(copper):
     mirrored.calc = EMT()
     with pytest.raises(StructureError, match="needs a right-handed cell.*exchange two of its vectors"):
         phonons(mirrored, supercell_matrix=(2, 2, 2))
-    for primitive_matrix in ("Q", 0.3 * np.eye(3)):
-        with pytest.raises(StructureError, match="that phonopy can reduce to a primitive cell, got Cu"):
+    with pytest.raises(StructureError, match="that phonopy can reduce to a primitive cell, got Cu"):
+        phonons(copper, supercell_matrix=(2, 2, 2), primitive_matrix=0.3 * np.eye(3))
+    for primitive_matrix in ("Q", -np.eye(3), np.full((3, 3), np.nan)):
+        with pytest.raises(ArgumentError, match="`primitive_matrix`: expected one of auto, P, F, I"):
             phonons(copper, supercell_matrix=(2, 2, 2), primitive_matrix=primitive_matrix)
     rattled = bulk("Cu", cubic=True)
     rattled.rattle(0.1, seed=0)

@@ -1,6 +1,6 @@
 """Elastic constants against the literature, second derivatives of the energy and what symmetry demands.
 
-It also tests `voigt`.
+It also tests `moduli`, `voigt`.
 """
 
 import re
@@ -16,8 +16,9 @@ from stillinger_weber import LATTICE_CONSTANT, export
 
 from ase_mlip import MLIPCalculator
 from ase_mlip.errors import ArgumentError, ResidualWarning, StructureError
-from ase_mlip.mechanics.elasticity import average_over, elastic_constants, moduli
+from ase_mlip.mechanics.elasticity import average_over, elastic_constants
 from ase_mlip.mechanics.eos import equation_of_state
+from ase_mlip.mechanics.moduli import moduli
 from ase_mlip.relaxation.relax import relax
 from ase_mlip.voigt import PAIRS
 
@@ -211,9 +212,9 @@ def test_input_is_kept_and_progress_is_reported():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="`strains` must be even"):
+    with pytest.raises(ValueError, match="`strains`: expected an even number, got 3"):
         elastic_constants(copper(), strains=3)
-    with pytest.raises(ValueError, match="`strain` must be between"):
+    with pytest.raises(ValueError, match="`strain`: expected a number between 0 and 0.1, got 0.0"):
         elastic_constants(copper(), strain=0.0)
     water = molecule("H2O")
     water.calc = EMT()

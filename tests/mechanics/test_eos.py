@@ -157,10 +157,10 @@ def test_input_is_kept_and_progress_is_reported():
 def test_bad_input_is_named():
     with pytest.raises(StructureError, match=r"minimum inside.*relax the cell first"):
         equation_of_state(copper(3.9), relax_first=False)
-    with pytest.raises(ValueError, match="`volumes` must be at least 5"):
+    with pytest.raises(ValueError, match="`volumes`: expected a whole number of at least 5, got 4"):
         equation_of_state(copper(), volumes=4)
     for strain in (0.0, -0.06, 1.0, 6.0, np.nan):
-        with pytest.raises(ValueError, match=f"`volume_change` must be between 0 and 1, .* got {strain}"):
+        with pytest.raises(ValueError, match=f"`volume_change`: .* between 0 and 1, got {strain}"):
             equation_of_state(copper(), volume_change=strain)
     water = molecule("H2O")
     water.calc = EMT()

@@ -85,5 +85,5 @@ def test_without_a_stress_the_atoms_are_relaxed_and_the_cell_is_kept():
 
 @pytest.mark.parametrize("name", ["relax_fmax", "symprec"])
 def test_numbers_that_are_not_positive_are_named(name):
-    with pytest.raises(ArgumentError, match=f"`{name}` must be positive, got 0"):
+    with pytest.raises(ArgumentError, match=f"`{name}`: expected a positive number of .*Å, got 0"):
         RelaxFirst(**{name: 0.0})

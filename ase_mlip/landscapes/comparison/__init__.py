@@ -6,4 +6,6 @@
 
 The package knows landscapes by their documents: of :mod:`ase_mlip.landscapes` it imports ``document`` and
 ``entropy`` only, and therefore needs no torch.
+Public: ``compare.compare``, ``compare.Comparison``, ``correlations.spearman``,
+``correlations.partial_spearman``, ``correlations.Correlation``.
 """

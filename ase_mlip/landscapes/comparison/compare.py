@@ -80,7 +80,13 @@ class Family:
 
 @dataclass
 class Comparison:
-    """Families in the order in which their first landscape was given."""
+    """Models side by side, family by family.
+
+    Attributes
+    ----------
+    families : list of Family
+        in the order in which their first landscape was given
+    """
 
     families: list[Family]
 
@@ -103,10 +109,18 @@ def compare(
 
     Parameters
     ----------
-    landscapes: files that ``ase-mlip landscape`` wrote, of the same settings
-    others: files of ``evaluate --json`` and ``md --json`` of the same models, known by their SHA-256
-    control: name of the in-distribution error among the targets, such as ``force error 300K``; by default
-        the smallest of the force errors, or the loss on the training frames where there are not two
+    landscapes : iterable of str or Path
+        files that ``ase-mlip landscape`` wrote, of the same settings
+    others : iterable of str or Path
+        files of ``evaluate --json`` and ``md --json`` of the same models, known by their SHA-256
+    control : str, optional
+        name of the in-distribution error among the targets, such as ``force error 300K``; by default the
+        smallest of the force errors, or the loss on the training frames where there are not two
+
+    Returns
+    -------
+    Comparison
+        ranks of all families; of those with five models and more also correlations
 
     Raises
     ------

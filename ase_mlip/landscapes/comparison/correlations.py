@@ -35,11 +35,16 @@ class Correlation:
 
     Attributes
     ----------
-    value: between -1 and 1; NaN where there is none
-    low, high: its interval at the level ``confidence``; NaN where there is none
-    n: models
-    confidence: as 0.95
-    reason: why there is none, a sentence; empty where there is one
+    value : float
+        between -1 and 1; NaN where there is none
+    low, high : float
+        its interval at the level ``confidence``; NaN where there is none
+    n : int
+        models
+    confidence : float
+        as 0.95
+    reason : str
+        why there is none, a sentence; empty where there is one
     """
 
     value: float
@@ -71,8 +76,15 @@ def spearman(
 
     Parameters
     ----------
-    x, y: float [n], of the same models; infinite values have the first or the last rank
-    resamples, confidence, seed: of the bootstrap
+    x, y : sequence of float [n]
+        of the same models; infinite values have the first or the last rank
+    resamples, confidence, seed : int, float, int
+        of the bootstrap
+
+    Returns
+    -------
+    Correlation
+        with its interval, or the reason why there is none
 
     Raises
     ------
@@ -90,7 +102,25 @@ def partial_spearman(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Correlation:
-    """The rank correlation of x and y given the control, all float [n]. Else as :func:`spearman`."""
+    """The rank correlation of x and y given the control.
+
+    Parameters
+    ----------
+    x, y, control : sequence of float [n]
+        of the same models; infinite values have the first or the last rank
+    resamples, confidence, seed : int, float, int
+        of the bootstrap
+
+    Returns
+    -------
+    Correlation
+        with its interval, or the reason why there is none
+
+    Raises
+    ------
+    MLIPError
+        sequences of different lengths, NaN, or a confidence outside (0, 1)
+    """
     return _of({"x": x, "y": y, "control": control}, _partial, resamples, confidence, seed)
 
 

@@ -7,4 +7,6 @@
 
 The package imports weights and losses of :mod:`ase_mlip.landscapes`, and the layers below training
 (CONTRIBUTING.md). Nothing is imported here.
+Public: ``entries.predictors``, ``entries.checked_names``, ``entries.committee_deviation``,
+``sharpness.sharpness``, ``sharpness.Sharpness``, ``bond_scan.scan_bonds``, ``bond_scan.BondScan``.
 """

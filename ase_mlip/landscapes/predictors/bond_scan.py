@@ -74,10 +74,14 @@ class BondScan:
 
     Attributes
     ----------
-    scans: one for each bond
-    n_bonds: bonds of the structure, of which ``scans`` may be a part
-    roughness: rms over all second differences of all scans, eV/Å³
-    errors: against a reference scan, where one was given
+    scans : list of Scan
+        one for each bond
+    n_bonds : int
+        bonds of the structure, of which ``scans`` may be a part
+    roughness : float
+        rms over all second differences of all scans, eV/Å³
+    errors : ScanErrors or None
+        against a reference scan, where one was given
     """
 
     scans: list[Scan]
@@ -170,13 +174,25 @@ def scan_bonds(
 
     Parameters
     ----------
-    atoms: the structure, best a relaxed one
-    calculator: any ASE calculator with energies and forces
-    stretch: largest change of a bond, as a fraction of its length
-    step: Å
-    reference: frames of a scan with energies, and forces if they have them; see :func:`scan_errors`
-    most: of a structure with more bonds, so many are taken, spread over their list
-    progress: called as ``progress(done, total, stage)`` with structures
+    atoms : ase.Atoms
+        the structure, best a relaxed one
+    calculator : ase calculator
+        any with energies and forces
+    stretch : float
+        largest change of a bond, as a fraction of its length
+    step : float
+        between lengths, Å
+    reference : sequence of ase.Atoms, optional
+        frames of a scan with energies, and forces if they have them; see :func:`scan_errors`
+    most : int
+        of a structure with more bonds, so many are taken, spread over their list
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` with structures
+
+    Returns
+    -------
+    BondScan
+        a scan of each bond that was taken
 
     Raises
     ------

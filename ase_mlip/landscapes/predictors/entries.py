@@ -43,12 +43,24 @@ def predictors(
 
     Parameters
     ----------
-    names: of :data:`NAMES`
-    model: evaluated as it is, but ``rotation``, which averages over the octahedral group
-    samples: training frames. The bonds are those of the one with the lowest energy per atom, and 20 frames,
-        evenly spread over energies per atom, give the sharpness
-    probes, seed: of the trace of the Hessian
-    progress: of the probes, called as ``progress(done, total, stage)``
+    names : sequence of str
+        of :data:`NAMES`
+    model : Model
+        evaluated as it is, but ``rotation``, which averages over the octahedral group
+    samples : sequence of Sample
+        training frames. The bonds are those of the one with the lowest energy per atom, and 20 frames, evenly
+        spread over energies per atom, give the sharpness
+    probes, seed : int
+        of the trace of the Hessian
+    progress : callable, optional
+        of the probes, called as ``progress(done, total, stage)``
+
+    Returns
+    -------
+    dict of dict
+        by name of the number ``value``, ``unit``, ``sense`` and, where it is known, ``error``
+    list of str
+        a sentence about each predictor that the file does not have
 
     Raises
     ------
@@ -74,7 +86,23 @@ def predictors(
 
 
 def checked_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once. Raises ArgumentError for another than those of :data:`NAMES`."""
+    """Names of predictors, each once, in the order in which they first stand.
+
+    Parameters
+    ----------
+    names : sequence of str
+        of :data:`NAMES`
+
+    Returns
+    -------
+    tuple of str
+        without repetitions
+
+    Raises
+    ------
+    ArgumentError
+        another name
+    """
     for name in names:
         if name not in NAMES:
             raise ArgumentError(f"`predictors`: expected some of {', '.join(NAMES)}, got {name!r}")
@@ -117,7 +145,25 @@ def rotational_spread(model: Model, frames: Sequence[Atoms], scheme: str = AVERA
 
 
 def committee_deviation(models: Sequence[Model], frames: Sequence[Atoms]) -> float:
-    """Root mean square over atoms of the deviation of forces between the members of a committee, eV/Å."""
+    """How far the members of a committee are apart in their forces.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        the members
+    frames : sequence of ase.Atoms
+        structures, without labels
+
+    Returns
+    -------
+    float
+        root mean square over all atoms of the deviation, eV/Å
+
+    Raises
+    ------
+    MLIPError
+        models that are no committee, or structures that they cannot evaluate
+    """
     committee = Ensemble.from_files(models)
     deviations = []
     for frame in frames:

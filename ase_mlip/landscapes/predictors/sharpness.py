@@ -51,12 +51,18 @@ class Sharpness:
 
     Attributes
     ----------
-    quantity, unit: ``forces`` in (eV/Å)² or ``energy`` in (eV/atom)²
-    trace, trace_error: of the scaled Hessian, and the standard error of the estimate
-    largest: its largest eigenvalue
-    probes: of the trace
-    gradients: evaluations of the gradient, each some three evaluations of energies and forces
-    converged: whether the eigenvalue has converged; it is too small otherwise
+    quantity, unit : str
+        ``forces`` in (eV/Å)² or ``energy`` in (eV/atom)²
+    trace, trace_error : float
+        of the scaled Hessian, and the standard error of the estimate
+    largest : float
+        its largest eigenvalue
+    probes : int
+        of the trace
+    gradients : int
+        evaluations of the gradient, each some three evaluations of energies and forces
+    converged : bool
+        whether the eigenvalue has converged; it is too small otherwise
     """
 
     quantity: str
@@ -170,12 +176,23 @@ def sharpness(
 
     Parameters
     ----------
-    losses: of training frames; some 20 suffice. A model in float64 gives the sharper differences
-    weights: of the same model, :func:`~ase_mlip.landscapes.weights.model_weights`; unchanged afterwards
-    quantity: ``forces`` or ``energy``
-    probes: random vectors of ±1 for the trace, two gradients each; two at least, for the standard error
-    seed: of the probes and of the start of Lanczos' method
-    progress: called as ``progress(done, total, stage)`` with probes
+    losses : FrameLosses
+        of training frames; some 20 suffice. A model in float64 gives the sharper differences
+    weights : Weights
+        of the same model, :func:`~ase_mlip.landscapes.weights.model_weights`; unchanged afterwards
+    quantity : str
+        ``forces`` or ``energy``
+    probes : int
+        random vectors of ±1 for the trace, two gradients each; two at least, for the standard error
+    seed : int
+        of the probes and of the start of Lanczos' method
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` with probes
+
+    Returns
+    -------
+    Sharpness
+        the trace with its standard error, and the eigenvalue
 
     Raises
     ------

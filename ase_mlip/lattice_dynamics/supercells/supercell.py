@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.geometry import minkowski_reduce
 
-from ...crystals import ROUNDING, SYMPREC, heights, repeats, symmetry_dataset
+from ...crystals import ROUNDING, SYMPREC, heights, repeats, require_positive, symmetry_dataset
 from ...errors import ArgumentError, SupercellWarning, users_line
 from .cells import as_matrix
 
@@ -49,7 +49,7 @@ def reach_of(calculator) -> Reach | None:
 
 
 def check_supercell(supercell_matrix: Sequence | np.ndarray | None, min_length: float | None) -> None:
-    """Raise ArgumentError for both or no length, StructureError for no regular matrix of integers."""
+    """Raise ArgumentError for both, for what is no length, and for no regular matrix of integers."""
     if supercell_matrix is not None:
         as_matrix(supercell_matrix)
         if min_length is not None:
@@ -57,8 +57,8 @@ def check_supercell(supercell_matrix: Sequence | np.ndarray | None, min_length: 
                 f"`phonons`: expected `supercell_matrix` or `min_length`, got both ({supercell_matrix} and "
                 f"{min_length} Å); leave one out"
             )
-    if min_length is not None and not 0.0 < min_length < np.inf:
-        raise ArgumentError(f"`min_length` must be positive, got {min_length} Å")
+    if min_length is not None:
+        require_positive("Å", min_length=min_length)
 
 
 def find_supercell(
@@ -68,10 +68,28 @@ def find_supercell(
     calculator=None,
     only_direct: bool = False,
 ) -> np.ndarray:
-    """The supercell's matrix, int [3, 3]: as given, with faces ``min_length`` Å apart, or as the model needs.
+    """The supercell's matrix: as given, with faces ``min_length`` Å apart, or as the model needs.
 
     Without either, faces are twice the interaction range apart where that takes at most 512 atoms, else, and
     with ``only_direct``, twice the cutoff; 10 Å for a ``calculator`` that does not say how far it reaches.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        the cell that is repeated
+    supercell_matrix : sequence, array or None
+        three integers or 3×3 of them
+    min_length : float or None
+        smallest distance between opposite faces, Å
+    calculator : ase calculator, optional
+        whose reach decides where neither is given
+    only_direct : bool
+        whether the cutoff decides, and not what message passing adds
+
+    Returns
+    -------
+    int [3, 3]
+        phonopy's: columns are the supercell's vectors in units of the cell's
 
     Raises
     ------
@@ -130,12 +148,40 @@ def _is_symmetric(rows: np.ndarray, dataset) -> bool:
 
 
 def width_of(atoms: Atoms, supercell_matrix: np.ndarray) -> float:
-    """Smallest distance between opposite faces of the supercell, Å."""
+    """Smallest distance between opposite faces of a supercell.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        the cell that is repeated
+    supercell_matrix : int [3, 3]
+        as of :func:`find_supercell`
+
+    Returns
+    -------
+    float
+        Å
+    """
     return float(heights(np.asarray(supercell_matrix).T @ atoms.cell.array).min())
 
 
 def warn_if_small(atoms: Atoms, supercell_matrix: np.ndarray, calculator) -> None:
-    """Warn (SupercellWarning) where a displaced atom feels its own image."""
+    """Warn where a displaced atom feels its own image.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        the cell that is repeated
+    supercell_matrix : int [3, 3]
+        as of :func:`find_supercell`
+    calculator : ase calculator
+        one that does not say how far it reaches is never warned of
+
+    Warns
+    -----
+    SupercellWarning
+        the faces are nearer than twice the cutoff, or than twice the range of message passing
+    """
     reach = reach_of(calculator)
     if reach is None:
         return

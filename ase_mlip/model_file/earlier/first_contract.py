@@ -55,7 +55,18 @@ class FirstContractWithGradients(FirstContract):
 
 
 def in_second_contract(network: torch.nn.Module) -> torch.nn.Module:
-    """The network itself, or wrapped if its ``forward`` takes no ``outputs``."""
+    """The network itself, or wrapped if its ``forward`` takes no ``outputs``.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        of either contract, scripted or not
+
+    Returns
+    -------
+    torch.nn.Module
+        itself, or a wrapper whose ``forward`` takes ``outputs``
+    """
     if _arguments(network) != FIRST:
         return network
     blocked = hasattr(network, "energies_and_gradients")
@@ -63,7 +74,18 @@ def in_second_contract(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def unwrapped(network: torch.nn.Module) -> torch.nn.Module:
-    """The network that :func:`in_second_contract` was given, also of a scripted one."""
+    """The network that :func:`in_second_contract` was given, also of a scripted one.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        wrapped or not, scripted or not
+
+    Returns
+    -------
+    torch.nn.Module
+        of either contract
+    """
     name = getattr(network, "original_name", type(network).__name__)
     return network.network if name.startswith(FirstContract.__name__) else network
 

@@ -17,7 +17,18 @@ NEVER_APART = ("energy", "energies", "spread", "forces", "virial", "virials", "g
 
 
 def in_present_schema(module: torch.nn.Module) -> Callable[..., dict[str, Tensor]]:
-    """The potential of a model file, to be called as :meth:`.potential.Potential.forward`."""
+    """The potential of a model file, to be called as :meth:`.potential.Potential.forward`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        as it was loaded; of one that is not scripted nothing has to be changed
+
+    Returns
+    -------
+    callable
+        the module itself, or one that hands arguments over to a module of schema 1
+    """
     if not _torchscript.is_scripted(module):
         return module
     names = [argument.name for argument in module.forward.schema.arguments]

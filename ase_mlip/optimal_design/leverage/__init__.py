@@ -4,4 +4,5 @@
 - :mod:`.whitening`: the algebra of it, with NumPy and SciPy only.
 
 Nothing is imported here.
+Public: ``attach.attach_leverage``, ``attach.few_structures``, ``attach.hashes_of``.
 """

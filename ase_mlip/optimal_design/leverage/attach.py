@@ -47,20 +47,33 @@ def attach_leverage(
 
     Parameters
     ----------
-    model: a model file that declares ``features``, or that of an s-NNP; or the name of a shipped potential
-    data: what it was trained on; labels are not looked at
-    output: the new file, which may be the same
-    calibration: structures with reference energies that the model was **not** trained on. One factor is
-        fitted to them, with which the file gives an uncertainty of the energy in eV; without any it does not
-    sigma: standard deviation of an atom's energy as data, eV. The prior scales with the data, so that σ
-        cancels from the leverage and from a calibrated uncertainty
-    rotations: how many random rotations of each structure count as data; None: 4 where the file says that its
+    model : str or Path
+        a model file that declares ``features``, or that of an s-NNP; or the name of a shipped potential
+    data : sequence of ase.Atoms
+        what it was trained on; labels are not looked at
+    output : str or Path
+        the new file, which may be the same
+    calibration : sequence of ase.Atoms
+        structures with reference energies that the model was **not** trained on. One factor is fitted to
+        them, with which the file gives an uncertainty of the energy in eV; without any it does not
+    sigma : float
+        standard deviation of an atom's energy as data, eV. The prior scales with the data, so that σ cancels
+        from the leverage and from a calibrated uncertainty
+    rotations : int, optional
+        how many random rotations of each structure count as data; None: 4 where the file says that its
         energies depend on the frame, and was not exported with an averaging, else 1
-    hashes: SHA-256 of the files that ``data`` come from, by name
-    must_calibrate: whether energies that are not linear in what the leverage is made of are an error where
-        there are calibration data, or leave the file uncalibrated
-    progress: called as ``progress(done, total, stage)`` after each structure; stage "features", then
-        "calibration"
+    hashes : mapping of str, optional
+        SHA-256 of the files that ``data`` come from, by name
+    must_calibrate : bool
+        whether energies that are not linear in what the leverage is made of are an error where there are
+        calibration data; if not, they leave the file uncalibrated
+    progress : callable, optional
+        called as ``progress(done, total, stage)`` after each structure; stage "features", then "calibration"
+
+    Returns
+    -------
+    ModelInfo
+        what the new file says of itself
 
     Raises
     ------
@@ -232,7 +245,23 @@ def calibrate(
 
 
 def hashes_of(files: Any) -> dict[str, str]:
-    """SHA-256 of the files in a list of paths, by name; structures in it have none."""
+    """SHA-256 of the files in a list of paths.
+
+    Parameters
+    ----------
+    files : path, ase.Atoms or sequence of these
+        structures have none
+
+    Returns
+    -------
+    dict of str
+        by name of the file
+
+    Raises
+    ------
+    DataError
+        there is no such file
+    """
     paths = [item for item in as_list(files) if not isinstance(item, Atoms)]
     return {entry["file"]: entry["sha256"] for entry in map(described, paths)}
 

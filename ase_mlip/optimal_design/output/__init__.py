@@ -6,4 +6,7 @@
 - :mod:`.stored`: design.npz, from which ``--verify`` makes basis and prior again.
 
 Nothing is imported here.
+Public: ``report.to_text``, ``document.to_document``, ``document.settings_document``, ``folder.write_design``,
+``folder.refuse_other_design``, ``row_store.stored_rows``, ``stored.write_stored``, ``stored.read_stored``,
+``stored.StoredDesign``.
 """

@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
 
 def to_document(result: DesignResult) -> dict:
-    """All of it but the structures, ready for JSON."""
+    """A design as JSON values, all of it but the structures.
+
+    Parameters
+    ----------
+    result : DesignResult
+        what ``design`` returned
+
+    Returns
+    -------
+    dict
+        ready for JSON
+    """
     return plain(
         {
             "settings": settings_document(result.settings, result.inputs),
@@ -53,5 +64,18 @@ def to_document(result: DesignResult) -> dict:
 
 
 def settings_document(settings: DesignSettings, inputs: Inputs) -> dict:
-    """What a result depends on: options, and the files by content."""
+    """What a result depends on: options, and the files by content.
+
+    Parameters
+    ----------
+    settings : DesignSettings
+        options
+    inputs : Inputs
+        whose files are named with their SHA-256
+
+    Returns
+    -------
+    dict
+        ready for JSON
+    """
     return plain({**vars(settings), "files": inputs.files})

@@ -17,7 +17,20 @@ PICKS, REJECTED, DOCUMENT, PICTURE = "picks.xyz", "rejected.xyz", "design.json",
 
 
 def refuse_other_design(folder: Path, settings: dict) -> None:
-    """Raise DataError where ``folder`` holds a design of other settings or inputs."""
+    """Refuse a folder that holds a design of other settings or inputs.
+
+    Parameters
+    ----------
+    folder : Path
+        of the design; it need not exist
+    settings : dict
+        of :func:`.document.settings_document`
+
+    Raises
+    ------
+    DataError
+        it holds one, with what differs
+    """
     path = folder / DOCUMENT
     if path.exists():
         remark = ": rows that fit serve again" if (folder / ROWS).is_dir() else ""
@@ -25,7 +38,20 @@ def refuse_other_design(folder: Path, settings: dict) -> None:
 
 
 def write_design(result: DesignResult, folder: Path) -> None:
-    """Write picks.xyz, rejected.xyz and design.json, each all or nothing. Raises OSError."""
+    """Write picks.xyz, rejected.xyz and design.json, each all or nothing.
+
+    Parameters
+    ----------
+    result : DesignResult
+        what ``design`` returned
+    folder : Path
+        which must exist
+
+    Raises
+    ------
+    OSError
+        a file cannot be written
+    """
     write_frames(folder / PICKS, map(to_frame, result.picks))
     write_frames(folder / REJECTED, (_rejected(item) for item in result.inputs.rejected))
     write_json(folder / DOCUMENT, result.to_dict())

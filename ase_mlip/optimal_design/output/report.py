@@ -20,7 +20,18 @@ ROUNDING = 1e-6  # of the efficiency: what the exchange of the selection does no
 
 
 def to_text(result: DesignResult) -> str:
-    """The report that ``ase-mlip design`` prints."""
+    """The report that ``ase-mlip design`` prints.
+
+    Parameters
+    ----------
+    result : DesignResult
+        what ``design`` returned
+
+    Returns
+    -------
+    str
+        lines of at most 110 columns, but for tables with long names
+    """
     return "\n".join([*_heading(result), "", *_prediction(result), "", *_groups(result), "", *_picks(result)])
 
 

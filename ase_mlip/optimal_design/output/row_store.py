@@ -28,7 +28,29 @@ ARRAYS = ("energy", "forces", "stress", "atoms")
 def stored_rows(
     source: RowSource, structures: Sequence[Atoms], folder: Path | None, progress: Progress
 ) -> Iterator[Rows]:
-    """As ``source.rows``; those that take long come from ``folder`` or, once they are made, go into it."""
+    """As ``source.rows``; those that take long come from ``folder`` or, once they are made, go into it.
+
+    Parameters
+    ----------
+    source : RowSource
+        makes rows
+    structures : sequence of ase.Atoms
+        of which rows are wanted
+    folder : Path or None
+        of the design; None to store nothing
+    progress : callable
+        called as ``progress(done, total, "rows")``
+
+    Yields
+    ------
+    Rows
+        of one structure after another, not scaled
+
+    Raises
+    ------
+    OSError
+        a file cannot be written
+    """
     if folder is None or source.depends_on is None:
         yield from source.rows(structures, progress)
         return

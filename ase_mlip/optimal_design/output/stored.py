@@ -26,9 +26,12 @@ class StoredDesign:
 
     Attributes
     ----------
-    document: design.json
-    source: makes rows of structures as the design did, with all force rows of an s-NNP
-    prior: A₀ [p, p]
+    document : dict
+        design.json
+    source : RowSource
+        makes rows of structures as the design did, with all force rows of an s-NNP
+    prior : float64 [p, p]
+        A₀
     """
 
     document: dict
@@ -37,7 +40,20 @@ class StoredDesign:
 
 
 def write_stored(result: DesignResult, folder: Path) -> None:
-    """Write design.npz, all or nothing. Raises OSError."""
+    """Write design.npz, all or nothing.
+
+    Parameters
+    ----------
+    result : DesignResult
+        what ``design`` returned
+    folder : Path
+        which must exist
+
+    Raises
+    ------
+    OSError
+        the file cannot be written
+    """
     stream, arrays = io.BytesIO(), {f"basis_{name}": value for name, value in result.rows.arrays.items()}
     basis = np.array(json.dumps(result.rows.document))
     np.savez_compressed(stream, basis=basis, prior=result.prior, **arrays)
@@ -45,7 +61,19 @@ def write_stored(result: DesignResult, folder: Path) -> None:
 
 
 def read_stored(folder: Path, smallest: Atoms) -> StoredDesign:
-    """The design in ``folder``; ``smallest`` is one of its structures.
+    """The design in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        that a design was written into
+    smallest : ase.Atoms
+        one of its structures, the smallest for speed, to count the features of a network with
+
+    Returns
+    -------
+    StoredDesign
+        with the σ that were used
 
     Raises
     ------

@@ -18,4 +18,10 @@
   and stress is there without the coefficients.
 
 All but the last know nothing of a design. Nothing is imported here.
+Public: ``source.row_source``, ``source.RowSource``, ``source.linear_source``, ``source.feature_source``,
+``source.basis_of_hypers``, ``source.counts_of``, ``structure_rows.Rows``, ``structure_rows.gram``,
+``linear_basis.LinearBasis``, ``linear_basis.linear_rows``, ``linear_basis.rows_of_graph``,
+``linear_basis.undetermined``, ``linear_basis.decomposed``, ``linear_basis.taking_part``,
+``linear_basis.periodic_volume``, ``auto_basis.auto_basis``, ``auto_basis.basis_from_hypers``,
+``auto_basis.basis_from_model``, ``sketch.sketch_rows``, ``scaling.Scaling``, ``scaling.balanced``.
 """

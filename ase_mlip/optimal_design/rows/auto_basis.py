@@ -45,9 +45,17 @@ def auto_basis(pool: Sequence[Atoms], columns: int = COLUMNS, constants: bool = 
 
     Parameters
     ----------
-    pool: the structures
-    columns: the largest number of coefficients
-    constants: whether a constant for each element is among them
+    pool : sequence of ase.Atoms
+        the structures
+    columns : int
+        the largest number of coefficients
+    constants : bool
+        whether a constant for each element is among them
+
+    Returns
+    -------
+    LinearBasis
+        of at most ``columns`` columns, but with φ alone of as many as it takes
 
     Raises
     ------
@@ -79,6 +87,20 @@ def auto_basis(pool: Sequence[Atoms], columns: int = COLUMNS, constants: bool = 
 def basis_from_hypers(hypers: SNNPHypers, pool: Sequence[Atoms], constants: bool = True) -> LinearBasis:
     """The basis of a recipe's ``[model]``, with the pool's elements and, if it is "auto", first knot.
 
+    Parameters
+    ----------
+    hypers : SNNPHypers
+        whose species are not looked at
+    pool : sequence of ase.Atoms
+        the structures
+    constants : bool
+        whether a constant for each element is among the coefficients
+
+    Returns
+    -------
+    LinearBasis
+        of the pool's elements
+
     Raises
     ------
     DataError
@@ -93,10 +115,24 @@ def basis_from_hypers(hypers: SNNPHypers, pool: Sequence[Atoms], constants: bool
 def basis_from_model(model: Model, constants: bool = True) -> LinearBasis:
     """The basis of an s-NNP's model file, with the f that it was trained to.
 
+    Parameters
+    ----------
+    model : Model
+        of an s-NNP
+    constants : bool
+        whether a constant for each element is among the coefficients
+
+    Returns
+    -------
+    LinearBasis
+        of the model's elements
+
     Raises
     ------
     MLIPError
         the file holds another network
+    DataError
+        an s-NNP without linear fit
     """
     network = made_anew(model)
     if not isinstance(network, SNNP):

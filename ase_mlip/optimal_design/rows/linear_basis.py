@@ -31,16 +31,30 @@ AT_ONCE = 16  # structures worked through together, so that several threads have
 class LinearBasis:
     """The functions that a least-squares fit of an s-NNP is a sum of, with f as in ``network``.
 
+    Parameters
+    ----------
+    network : SNNP
+        its coefficients are not looked at, but for those of f
+    constants : bool
+        whether the last columns are a constant for each element
+
     Attributes
     ----------
-    names: of the p columns, such as ``"phi Si-O at 2.10"`` (Å), ``"g3 Si-O-O at -0.20"`` (cosine), ``"the
+    names : list of str
+        of the p columns, such as ``"phi Si-O at 2.10"`` (Å), ``"g3 Si-O-O at -0.20"`` (cosine), ``"the
         constant of Si"``
-    size: p
-    cutoff: Å
-    species: atomic numbers
-    network: the s-NNP in float64 with these terms alone, all coefficients zero
-    unknowns: (bank, case, channel, index) of the columns that are coefficients of splines
-    constants: whether the last columns are a constant for each element, eV
+    size : int
+        number of columns p
+    cutoff : float
+        Å
+    species : list of int
+        atomic numbers
+    network : SNNP
+        the s-NNP in float64 with these terms alone, all coefficients zero
+    unknowns : list of tuple
+        (bank, case, channel, index) of the columns that are coefficients of splines
+    constants : bool
+        whether the last columns are a constant for each element, eV
 
     Raises
     ------
@@ -137,10 +151,19 @@ def linear_rows(
 
     Parameters
     ----------
-    basis: of p columns
-    structures: their labels, if any, are not looked at
-    labels: which of ``"energy"``, ``"forces"``, ``"stress"`` are wanted; the others get no rows
-    atoms: whether the rows of single atoms are wanted
+    basis : LinearBasis
+        of p columns
+    structures : sequence of ase.Atoms
+        their labels, if any, are not looked at
+    labels : sequence of str
+        which of ``"energy"``, ``"forces"``, ``"stress"`` are wanted; the others get no rows
+    atoms : bool
+        whether the rows of single atoms are wanted
+
+    Yields
+    ------
+    Rows
+        of one structure after another
 
     Raises
     ------
@@ -155,7 +178,26 @@ def linear_rows(
 def rows_of_graph(
     basis: LinearBasis, graph: Graph, volumes: Sequence[float], labels: Sequence[str] = LABELS, atoms=False
 ) -> list[Rows]:
-    """Rows of the structures of a graph; ``volumes`` in Å³, NaN for structures without one."""
+    """Rows of the structures of a graph, per unit of each coefficient.
+
+    Parameters
+    ----------
+    basis : LinearBasis
+        of p columns, with the graph's elements
+    graph : Graph
+        of all structures, with edges as long as the cutoff of the basis
+    volumes : sequence of float
+        Å³, NaN for structures without one, which get no stress rows
+    labels : sequence of str
+        which of ``"energy"``, ``"forces"``, ``"stress"`` are wanted; the others get no rows
+    atoms : bool
+        whether the rows of single atoms are wanted
+
+    Returns
+    -------
+    list of Rows
+        of each structure, in their order
+    """
     if set(labels) & {"forces", "stress"}:
         values, forces, strains = basis.derivatives(graph)
     else:
@@ -181,10 +223,22 @@ def rows_of_graph(
 
 
 def undetermined(information: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Names of the coefficients that the ``information`` Σ XᵀX [p, p] of some structures leaves open.
+    """Names of the coefficients that some structures leave open.
 
     They have a share of more than 5 % in what spans the eigenvalues below 1e-12 of the largest, with every
     coefficient scaled to a unit diagonal.
+
+    Parameters
+    ----------
+    information : float64 [p, p]
+        Σ XᵀX of the structures
+    names : sequence of str
+        of the p coefficients
+
+    Returns
+    -------
+    list of str
+        in the order of ``names``
     """
     _, _, low, vectors = decomposed(information)
     return taking_part(vectors[:, low], names)
@@ -197,20 +251,61 @@ def scales(information: np.ndarray) -> np.ndarray:
 
 
 def decomposed(information: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Scale of each unknown, then eigenvalues, which of them rounding decides, and eigenvectors, scaled."""
+    """Eigenvalues of an information whose coefficients are scaled to a unit diagonal.
+
+    Parameters
+    ----------
+    information : float64 [p, p]
+        Σ XᵀX of some rows
+
+    Returns
+    -------
+    float64 [p]
+        scale of each coefficient, the root of its diagonal element
+    float64 [p]
+        eigenvalues, ascending, no unit
+    bool [p]
+        whether an eigenvalue is decided by rounding: below 1e-12 of the largest
+    float64 [p, p]
+        eigenvectors in scaled coefficients, as columns
+    """
     scale = scales(information)
     values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
     return scale, values, values < SINGULAR * values[-1], vectors
 
 
 def taking_part(vectors: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Names of the coefficients with a share in what the orthonormal columns span."""
+    """Names of the coefficients with a share of more than 5 % in what some columns span.
+
+    Parameters
+    ----------
+    vectors : float64 [p, m]
+        orthonormal columns
+    names : sequence of str
+        of the p coefficients
+
+    Returns
+    -------
+    list of str
+        in the order of ``names``
+    """
     shares = (vectors**2).sum(axis=1)
     return [name for name, share in zip(names, shares, strict=True) if share > SHARE]
 
 
 def periodic_volume(atoms: Atoms) -> float:
-    """Å³; NaN unless periodic in all three directions, where there is no stress."""
+    """Volume of a structure that can have a stress.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        any structure
+
+    Returns
+    -------
+    float
+        Å³; NaN unless periodic in all three directions, where there is no stress
+    """
     return atoms.get_volume() if atoms.pbc.all() else float("nan")
 
 

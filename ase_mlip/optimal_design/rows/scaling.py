@@ -23,9 +23,12 @@ class Scaling:
 
     Attributes
     ----------
-    energy: eV/atom
-    forces: eV/Å
-    stress: eV/Å³
+    energy : float
+        eV/atom
+    forces : float
+        eV/Å
+    stress : float
+        eV/Å³
 
     Raises
     ------
@@ -62,9 +65,17 @@ def balanced(pool: Iterable[Rows], scaling: Scaling | None = None, labels: Seque
 
     Parameters
     ----------
-    pool: rows of all structures
-    scaling: σ to start from; the ratio of energy and forces is replaced
-    labels: those that will be used
+    pool : iterable of Rows
+        rows of all structures
+    scaling : Scaling, optional
+        σ to start from; the ratio of energy and forces is replaced
+    labels : sequence of str
+        those that will be used
+
+    Returns
+    -------
+    Scaling
+        with other σ of forces and stress
 
     Raises
     ------

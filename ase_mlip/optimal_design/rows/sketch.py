@@ -49,17 +49,31 @@ def sketch_rows(
 
     Parameters
     ----------
-    model: a model, its file or the name of a shipped one, whose outputs hold ``features``
-    structures: their labels, if any, are not looked at
-    directions: force rows of each structure, k; None, or 3N and more: all 3N, exact but for the differences
-    seed: of the directions
-    symmetrize: averaging over rotations, as of :class:`ase_mlip.MLIPCalculator`; None takes what the file was
+    model : Model, str or Path
+        a model, its file or the name of a shipped one, whose outputs hold ``features``
+    structures : sequence of ase.Atoms
+        their labels, if any, are not looked at
+    directions : int or None
+        force rows of each structure, k; None, or 3N and more: all 3N, exact but for the differences
+    seed : int
+        of the directions
+    symmetrize : str or Averaging, optional
+        averaging over rotations, as of :class:`ase_mlip.MLIPCalculator`; None takes what the file was
         exported with, else for a model that is not equivariant the 12 rotations of a tetrahedron; ``"none"``:
         no average
-    labels: which of ``"energy"``, ``"forces"``, ``"stress"`` are wanted; the others get no rows
-    constants: whether the last columns are the shares of the model's elements, for a constant of each
-    atoms: whether the rows of single atoms are wanted
-    device: where a model that has to be loaded runs
+    labels : sequence of str
+        which of ``"energy"``, ``"forces"``, ``"stress"`` are wanted; the others get no rows
+    constants : bool
+        whether the last columns are the shares of the model's elements, for a constant of each
+    atoms : bool
+        whether the rows of single atoms are wanted
+    device : str
+        where a model that has to be loaded runs
+
+    Yields
+    ------
+    Rows
+        of one structure after another
 
     Raises
     ------

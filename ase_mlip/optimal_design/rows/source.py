@@ -38,17 +38,27 @@ class RowSource:
 
     Attributes
     ----------
-    name: of the basis, in words
-    names: of its coefficients
-    make: structures to their rows, one after another, per unit of a coefficient
-    fixed: energy per atom [1], forces [3N] and stress [6] of a structure that are there without coefficients
-    combine: forces [3N] of a structure as the force rows have them: sums of these where rows are a sketch
-    prior_of: the prior A₀ [p, p] for the information [p, p] of the pool
-    labels: that a calculation gives
-    sigma: by which rows are divided, by label
-    document, arrays: from which :mod:`..output.stored` makes the source again
-    depends_on: what rows depend on beside their structure, ready for JSON, if they are worth storing: those
-        of a network take seconds each; None for a linear s-NNP, whose take milliseconds
+    name : str
+        of the basis, in words
+    names : list of str
+        of its coefficients
+    make : callable
+        structures to their rows, one after another, per unit of a coefficient
+    fixed : callable
+        energy per atom [1], forces [3N] and stress [6] of a structure that are there without coefficients
+    combine : callable
+        forces [3N] of a structure as the force rows have them: sums of these where rows are a sketch
+    prior_of : callable
+        the prior A₀ [p, p] for the information [p, p] of the pool
+    labels : tuple of str
+        that a calculation gives
+    sigma : dict of float
+        by which rows are divided, by label
+    document, arrays : dict, dict of array
+        from which :mod:`..output.stored` makes the source again
+    depends_on : dict or None
+        what rows depend on beside their structure, ready for JSON, if they are worth storing: those of a
+        network take seconds each; None for a linear s-NNP, whose take milliseconds
     """
 
     name: str
@@ -89,7 +99,20 @@ class RowSource:
 
 
 def counts_of(rows: Rows, labels: Sequence[str]) -> dict[str, int]:
-    """How many numbers a calculation gives, by label; a sketch has fewer rows."""
+    """How many numbers a calculation of a structure gives; a sketch has fewer rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        of the structure
+    labels : sequence of str
+        what is calculated
+
+    Returns
+    -------
+    dict of int
+        by label
+    """
     numbers = {"energy": 1, "forces": 3 * rows.n_atoms, "stress": len(rows.stress)}
     return {label: numbers[label] for label in labels}
 
@@ -103,7 +126,21 @@ def row_source(settings: DesignSettings, inputs: Inputs, notes: list[str]) -> Ro
     """The basis that ``settings`` name, not yet scaled: its σ are those of the settings.
 
     "auto" takes its knots from all structures, so that what only the target has gets coefficients, too, and
-    shows as left open. ``notes`` gets what the user should know.
+    shows as left open.
+
+    Parameters
+    ----------
+    settings : DesignSettings
+        basis, labels, σ, form of the rows, seed
+    inputs : Inputs
+        all structures
+    notes : list of str
+        to which is added what the user should know
+
+    Returns
+    -------
+    RowSource
+        of an s-NNP's least-squares basis, or of a network's features
 
     Raises
     ------
@@ -125,7 +162,24 @@ def row_source(settings: DesignSettings, inputs: Inputs, notes: list[str]) -> Ro
 
 
 def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, number: int | None) -> RowSource:
-    """Of an s-NNP's least-squares basis; ``number`` of random combinations of force rows, None for all."""
+    """Rows by an s-NNP's least-squares basis.
+
+    Parameters
+    ----------
+    basis : LinearBasis
+        of p columns
+    origin : str
+        where the basis is from, in words
+    settings : DesignSettings
+        labels, σ, seed
+    number : int or None
+        of random combinations of a structure's force rows; None for all rows
+
+    Returns
+    -------
+    RowSource
+        not yet scaled
+    """
     hypers, wanted = basis.network.hypers, _wanted(settings)
 
     def make(structures: Sequence[Atoms]) -> Iterator[Rows]:
@@ -159,7 +213,27 @@ def linear_source(basis: LinearBasis, origin: str, settings: DesignSettings, num
 
 
 def feature_source(settings: DesignSettings, smallest: Atoms, loaded: Model | None = None) -> RowSource:
-    """Of the last-layer features of a model; ``smallest`` is a structure to count them with."""
+    """Rows by the last-layer features of a model.
+
+    Parameters
+    ----------
+    settings : DesignSettings
+        model (``basis``), labels, σ, form of the rows, seed
+    smallest : ase.Atoms
+        a structure to count the features with
+    loaded : Model, optional
+        that model, where it is loaded already
+
+    Returns
+    -------
+    RowSource
+        not yet scaled
+
+    Raises
+    ------
+    MLIPError
+        a model that cannot be read, or has no ``features``
+    """
     from ...model_file.info import find_model
     from ...model_file.model import load_model
     from .sketch import feature_names, force_combinations, sketch_rows, sketch_settings, with_features
@@ -188,7 +262,20 @@ def feature_source(settings: DesignSettings, smallest: Atoms, loaded: Model | No
 
 
 def basis_of_hypers(hypers: Mapping, f: np.ndarray) -> LinearBasis:
-    """The basis that ``document`` and ``arrays`` of a linear source describe."""
+    """The basis that ``document`` and ``arrays`` of a linear source describe.
+
+    Parameters
+    ----------
+    hypers : mapping
+        ``hypers`` of the document
+    f : float64 array
+        coefficients of f, as the network has them
+
+    Returns
+    -------
+    LinearBasis
+        with a constant for each element
+    """
     with torch.random.fork_rng(devices=[]):
         network = SNNP(SNNPHypers(**hypers)).double()
     with torch.no_grad():

@@ -18,12 +18,17 @@ class Rows:
 
     Attributes
     ----------
-    energy: [1, p], of the energy per atom in eV/atom
-    forces: [k, p], of the force components in eV/Å, k = 3N in the order x, y, z of the first atom and so on;
-        or fewer rows (a sketch) with the same Gram matrix in the mean over the random directions
-    stress: [6, p], in eV/Å³, Voigt order xx, yy, zz, yz, xz, xy and ASE's sign; [0, p] without a volume
-    atoms: [N, p], of the energies of single atoms in eV, whose mean is ``energy``; [0, p] if not asked for
-    n_atoms: N
+    energy : float64 [1, p]
+        of the energy per atom in eV/atom; [0, p] if not asked for
+    forces : float64 [k, p]
+        of the force components in eV/Å, k = 3N in the order x, y, z of the first atom and so on; or fewer
+        rows (a sketch) with the same Gram matrix in the mean over the random directions
+    stress : float64 [6, p]
+        in eV/Å³, Voigt order xx, yy, zz, yz, xz, xy and ASE's sign; [0, p] without a volume
+    atoms : float64 [N, p]
+        of the energies of single atoms in eV, whose mean is ``energy``; [0, p] if not asked for
+    n_atoms : int
+        N
     """
 
     energy: np.ndarray
@@ -70,7 +75,17 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def gram(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """Σ XᵀX of blocks [m, p]: the information of all of them, [p, p].
+    """Σ XᵀX of blocks: the information of all of them.
+
+    Parameters
+    ----------
+    blocks : iterable of float64 [m, p]
+        rows in units of their σ; m may differ
+
+    Returns
+    -------
+    float64 [p, p]
+        symmetric
 
     Raises
     ------

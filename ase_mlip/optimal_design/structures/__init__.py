@@ -5,4 +5,6 @@
 - :mod:`.same_structure`: when two frames are the same structure, and finding it among many.
 
 They need no model. Nothing is imported here.
+Public: ``inputs.read_inputs``, ``inputs.Inputs``, ``pool.Frame``, ``pool.Structures``, ``pool.Rejected``,
+``same_structure.KnownStructures``.
 """

@@ -21,15 +21,24 @@ class Inputs:
 
     Attributes
     ----------
-    candidates: of the pool, what may be picked
-    rejected: of the pool, what may not, and why
-    have: labelled already
-    target: what the potential is for; the candidates where nothing else is given
-    keep: places among the candidates that must be picked
-    costs: float64 [candidates]
-    size: number of frames to pick, or what they may cost together
-    files: role, name and SHA-256 of every file
-    notes: what the user should know
+    candidates : list of Frame
+        of the pool, what may be picked
+    rejected : list of Rejected
+        of the pool, what may not, and why
+    have : list of Frame
+        labelled already
+    target : list of Frame
+        what the potential is for; the candidates where nothing else is given
+    keep : list of int
+        places among the candidates that must be picked
+    costs : float64 [candidates]
+        of labelling each candidate
+    size : float
+        number of frames to pick, or what they may cost together
+    files : list of dict of str
+        role, name and SHA-256 of every file
+    notes : list of str
+        what the user should know
     """
 
     candidates: list[Frame]
@@ -56,6 +65,24 @@ def read_inputs(
     settings: DesignSettings,
 ) -> Inputs:
     """Read and check everything that is not a model.
+
+    Parameters
+    ----------
+    pool : ase.Atoms, path or sequence of these
+        what is chosen from
+    have : ase.Atoms, path or sequence of these, optional
+        what is labelled already
+    target : ase.Atoms, path or sequence of these, optional
+        what the potential is for; None for the pool
+    keep : ase.Atoms, path or sequence of these, optional
+        of the pool, what must be picked
+    settings : DesignSettings
+        how many are picked, or what they may cost; groups
+
+    Returns
+    -------
+    Inputs
+        frames in their roles
 
     Raises
     ------

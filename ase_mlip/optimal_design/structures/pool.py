@@ -31,10 +31,14 @@ class Frame:
 
     Attributes
     ----------
-    atoms: as it was read, with its labels if it had any
-    source: the file, as it was named; of structures given in Python, what they are for
-    index: of the frame in the file, or in what was given
-    group: what it is balanced and reported by
+    atoms : ase.Atoms
+        as it was read, with its labels if it had any
+    source : str
+        the file, as it was named; of structures given in Python, what they are for
+    index : int
+        of the frame in the file, or in what was given
+    group : str
+        what it is balanced and reported by
     """
 
     atoms: Atoms
@@ -50,7 +54,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A frame that was set aside, and why."""
+    """A frame that was set aside, and why.
+
+    Attributes
+    ----------
+    frame : Frame
+        of the pool
+    reason : str
+        a sentence without a full stop
+    """
 
     frame: Frame
     reason: str

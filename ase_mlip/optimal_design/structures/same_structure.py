@@ -28,7 +28,8 @@ class KnownStructures:
 
     Parameters
     ----------
-    structures: with finite positions and cells
+    structures : sequence of ase.Atoms
+        with finite positions and cells
     """
 
     def __init__(self, structures: Sequence[Atoms]):

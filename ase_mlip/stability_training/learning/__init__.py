@@ -2,4 +2,5 @@
 
 It imports ``training`` and what is beside it in ``stability_training``. Steps are taken by :mod:`.learner`,
 and :mod:`.metric` measures them.
+Public: ``learner.Learner``, ``learner.Learned``, ``learner.Samples``, ``metric.ErrorMetric``.
 """

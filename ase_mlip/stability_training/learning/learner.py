@@ -40,14 +40,16 @@ class Samples:
 
     Attributes
     ----------
-    frames: [n]
-    second_half: bool [n]; of other replicas than the first half, if there are two with samples
+    frames : list of ase.Atoms
+        n samples
+    second_half : bool [n]
+        whether a frame is of the second half: of other replicas than the first, if there are two with samples
     """
 
     frames: list[Atoms]
     second_half: np.ndarray
-    _measured: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
-    _graphs: list[Graph] | None = field(default=None, repr=False)
+    _measured: dict[int, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+    _graphs: list[Graph] | None = field(default=None, init=False, repr=False)
 
     def graphs(self, trainable: Trainable) -> list[Graph] | None:
         """Made once, as they cost more than what is computed of them; None if they are too many to keep."""
@@ -97,10 +99,13 @@ class Learned:
 
     Attributes
     ----------
-    row: for stability.csv: what the first step saw, how many ``steps`` were taken and how many ``taken_back``
-    learning_rate: of the next step; halved for each step that was taken back, but with ``trust_region``,
-        which looks anew how long a step in another direction can be
-    blocked: whether even a step with the smallest learning rate would have left the budget; never with
+    row : dict of float
+        for stability.csv: what the first step saw, how many ``steps`` were taken and how many ``taken_back``
+    learning_rate : float
+        of the next step; halved for each step that was taken back, but with ``trust_region``, which looks
+        anew how long a step in another direction can be
+    blocked : bool
+        whether even a step with the smallest learning rate would have left the budget; never with
         ``trust_region``, for the same reason
     """
 
@@ -114,14 +119,22 @@ class Learner:
 
     Parameters
     ----------
-    trainable: whose weights change
-    targets: observables with references
-    data: training frames with references; may be empty where λ is 0
-    config: the ``[learning]`` table
-    loss, scales: of the errors, as in training
-    temperature_K: of the simulation
-    seed: of the batches
-    metric: makes what measures the steps of ``trust_region``; called when the first is taken
+    trainable : Trainable
+        whose weights change
+    targets : sequence of Target
+        observables with references
+    data : GraphDataset
+        training frames with references; may be empty where λ is 0
+    config : LearningConfig
+        the ``[learning]`` table
+    loss, scales : LossConfig, Scales
+        of the errors, as in training
+    temperature_K : float
+        of the simulation
+    seed : int
+        of the batches
+    metric : callable
+        makes what measures the steps of ``trust_region``; called when the first is taken
     """
 
     def __init__(
@@ -156,18 +169,22 @@ class Learner:
 
         Parameters
         ----------
-        tracks: of one simulation with the present weights
-        learning_rate: of the first step
-        within: whether the present weights keep the budgets of the errors. A step after which they do not
-            is taken back, and taken again with half the learning rate, until it keeps the budgets or the
+        tracks : sequence of Track
+            of one simulation with the present weights
+        learning_rate : float
+            of the first step
+        within : callable, optional
+            whether the present weights keep the budgets of the errors. A step after which they do not is
+            taken back, and taken again with half the learning rate, until it keeps the budgets or the
             learning rate is below its floor. With ``trust_region`` a step that leaves fewer effective samples
             than ``min_sample_fraction`` is taken back, too. None takes every step
 
         Returns
         -------
-        the row has what the first step saw (``loss`` of the observables, ``error_loss``), the number of
-        ``steps``, ``taken_back`` where there is a budget, and ``effective_samples`` / n at the last, or with
-        ``trust_region`` after it
+        Learned
+            its row has what the first step saw (``loss`` of the observables, ``error_loss``), the number of
+            ``steps``, ``taken_back`` where there is a budget, and ``effective_samples`` / n at the last, or
+            with ``trust_region`` after it
 
         Raises
         ------

@@ -36,10 +36,14 @@ class ErrorMetric:
 
     Parameters
     ----------
-    trainable: whose weights move
-    data: frames with references
-    errors: ``energy`` eV/atom and ``forces`` eV/Å, which count as 1
-    seed: of the combinations of forces that stand for all of them where there are too many
+    trainable : Trainable
+        whose weights move
+    data : GraphDataset
+        frames with references
+    errors : mapping of float
+        ``energy`` eV/atom and ``forces`` eV/Å, which count as 1
+    seed : int
+        of the combinations of forces that stand for all of them where there are too many
 
     Raises
     ------

@@ -23,8 +23,10 @@ class Distances:
 
     Attributes
     ----------
-    pairs: "all", or a pair of elements in alphabetical order such as "H-O"
-    rmax, width: range and width of the bins, Å
+    pairs : str
+        "all", or a pair of elements in alphabetical order such as "H-O"
+    rmax, width : float
+        range and width of the bins, Å
     """
 
     pairs: str = "all"
@@ -81,9 +83,12 @@ class UnseenDistances:
 
     Parameters
     ----------
-    reference: frames, as many as there are: what is rare in them is unseen in a part of them
-    pairs: "all", for each pair of elements its own bins, or one pair such as "H-O"
-    rmax, width: range and width of the bins, Å; longer distances do not count
+    reference : sequence of ase.Atoms
+        frames, as many as there are: what is rare in them is unseen in a part of them
+    pairs : str
+        "all", for each pair of elements its own bins, or one pair such as "H-O"
+    rmax, width : float
+        range and width of the bins, Å; longer distances do not count
 
     Raises
     ------

@@ -27,10 +27,12 @@ class BondLengths:
 
     Parameters
     ----------
-    start: structure that defines the bonds: pairs closer than 1.25 times the sum of their covalent radii, as
-        in :mod:`ase_mlip.stability`; frames have the same atoms in the same order and the same periodic
-        images of them, which :meth:`in_one_piece` sees to
-    each: every bond by itself
+    start : ase.Atoms
+        structure that defines the bonds: pairs closer than 1.25 times the sum of their covalent radii, as in
+        :mod:`ase_mlip.stability`; frames have the same atoms in the same order and the same periodic images
+        of them, which :meth:`in_one_piece` sees to
+    each : bool
+        whether every bond is by itself
 
     Raises
     ------
@@ -118,11 +120,15 @@ class NonbondedDistance:
 
     Parameters
     ----------
-    start: structure that defines the bonds, as for :class:`BondLengths`
-    apart: bonds between the atoms of a pair, at least; 3 leaves out bonds and the ends of angles
-    of_each_atom: the mean over atoms of their smallest distances, instead of the smallest of all; the local
-        estimator sees more in it
-    reach: atoms without one within this distance count as this far from it, Å
+    start : ase.Atoms
+        structure that defines the bonds, as for :class:`BondLengths`
+    apart : int
+        bonds between the atoms of a pair, at least; 3 leaves out bonds and the ends of angles
+    of_each_atom : bool
+        whether it is the mean over atoms of their smallest distances, instead of the smallest of all; the
+        local estimator sees more in it
+    reach : float
+        atoms without one within this distance count as this far from it, Å
     """
 
     name = "smallest non-bonded distance"
@@ -187,7 +193,10 @@ class NonbondedDistance:
 class Pressure:
     """N k_B T/V and what the model's virial gives, GPa. It depends on the weights itself.
 
-    ``temperature_K`` is that of the run: momenta are not sampled twice.
+    Attributes
+    ----------
+    temperature_K : float
+        of the run: momenta are not sampled twice
     """
 
     temperature_K: float
@@ -262,9 +271,17 @@ def find_bonds(atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
 
 
 def mean_square_displacement(positions: Sequence[np.ndarray]) -> np.ndarray:
-    """⟨|r(t) - r(0)|²⟩ over atoms and replicas, Å², [T]: for reports, as it is no average over frames.
+    """⟨|r(t) - r(0)|²⟩ over atoms and replicas: for reports, as it is no average over frames.
 
-    ``positions`` are trajectories [T, N, 3] in Å, not wrapped; T is the length of the longest.
+    Parameters
+    ----------
+    positions : sequence of float [T, N, 3]
+        trajectories of the replicas in Å, not wrapped, which may differ in length
+
+    Returns
+    -------
+    float64 [T]
+        Å², as long as the longest; each entry is the mean over the replicas that got there
     """
     longest = max(len(one) for one in positions)
     sums, counts = np.zeros(longest), np.zeros(longest)

@@ -21,9 +21,12 @@ class Reference:
 
     Attributes
     ----------
-    mean, error: [d], in the observable's unit; the error is a standard error, zero where it is not known
-    source: where it comes from, in words
-    frames: how many it is of; 0 for numbers
+    mean, error : float64 [d]
+        in the observable's unit; the error is a standard error, zero where it is not known
+    source : str
+        where it comes from, in words
+    frames : int
+        how many it is of; 0 for numbers
     """
 
     mean: np.ndarray = field(repr=False)
@@ -42,8 +45,14 @@ class Target:
 
     Attributes
     ----------
-    scale: a deviation that counts as 1, in the observable's unit
-    weight: of this observable among others
+    scale : float
+        a deviation that counts as 1, in the observable's unit
+    weight : float
+        of this observable among others
+    observable : Distances, UnseenDistances, BondLengths, NonbondedDistance or Pressure
+        with d components
+    reference : Reference
+        what its average should be
     """
 
     observable: Observable
@@ -129,6 +138,24 @@ def read_reference(
     A file of numbers (.csv, .txt, .dat) has columns: component (r in Å for distributions), mean, and perhaps
     the standard error.
 
+    Parameters
+    ----------
+    observable : Distances, UnseenDistances, BondLengths, NonbondedDistance or Pressure
+        with d components
+    reference : str or sequence of float
+        a file, or d numbers in the observable's unit
+    error : sequence of float or None
+        standard errors of numbers, which are zero without; of files not looked at
+    like : ase.Atoms
+        frames must be of the same substance
+    folder : Path
+        from which relative names of files count
+
+    Returns
+    -------
+    Reference
+        mean and standard error of each component
+
     Raises
     ------
     DataError
@@ -163,7 +190,24 @@ def read_reference(
 
 
 def check_same_system(atoms: Atoms, like: Atoms, source: str) -> None:
-    """Raise DataError unless both are of one substance: the same atoms, of periodic systems their ratio."""
+    """Refuse a frame of another substance than the starts.
+
+    Molecules must have the same atoms, systems that are periodic in three directions their ratio.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+        the frame
+    like : ase.Atoms
+        a start
+    source : str
+        where the frame is from, for the message
+
+    Raises
+    ------
+    DataError
+        other elements or another ratio of them, or only one of both is periodic in three directions
+    """
     if bool(atoms.pbc.all()) != bool(like.pbc.all()):
         kinds = ["a molecule", "periodic in three directions"]
         raise DataError(

@@ -128,12 +128,12 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path):
     atoms = bulk("Si", cubic=True)
     atoms.calc = MLIPCalculator("pet-si")
     for options in ({"distance": 0.0}, {"distance": -0.01}):
-        with pytest.raises(ArgumentError, match="must be positive, got"):
+        with pytest.raises(ArgumentError, match="`distance`: expected a positive number of Å, got"):
             phonons(atoms, **options)
     for mesh in ((0, 8, 8), (2, 2), 8, (2.5, 2, 2)):
         with pytest.raises(ArgumentError, match="`mesh` must be three positive integers, .* got"):
             phonons(atoms, mesh=mesh)
-    with pytest.raises(ArgumentError, match="`fmax` must be positive"):
+    with pytest.raises(ArgumentError, match="`fmax`: expected zero or a positive number of eV/Å, got -1.0"):
         relax(atoms, fmax=-1.0)
     with pytest.raises(MLIPError, match="`temperature_K`: expected zero or a positive number"):
         md_stability(atoms, temperature_K=-5.0)

@@ -30,22 +30,34 @@ def exchange(
     *,
     wide: bool = True,
 ) -> tuple[list[int], int]:
-    """Swap until no swap gains more than ``TOLERANCE`` of the efficiency. Returns the selection and the swaps
-    made.
+    """Swap until no swap gains more than ``TOLERANCE`` of the efficiency.
 
     The exchange of V. V. Fedorov, Theory of Optimal Experiments (1972), with all pairs whose upper bound
-    (:mod:`.swap_bounds`) leaves a gain computed, so that the end is proven. Where costs leave room after a
-    swap, a further candidate fills it. A selection without full rank is first exchanged for log det with a
-    little of the pool's information added, which prefers the larger rank.
+    (:mod:`.bounds`) leaves a gain computed, so that the end is proven. Where costs leave room after a swap, a
+    further candidate fills it. A selection without full rank is first exchanged for log det with a little of
+    the pool's information added, which prefers the larger rank.
 
     Parameters
     ----------
-    problem: candidates, prior, criterion, costs
-    chosen: the selection
-    fixed: how many of its first stay
-    budget: of all together
-    tick: called as ``tick(round, swaps)``
-    wide: False to look only at the candidates that promise most, and prove nothing
+    problem : Problem
+        candidates, prior, criterion, costs
+    chosen : list of int
+        the selection, numbers of candidates
+    fixed : int
+        how many of its first stay
+    budget : float
+        of all together
+    tick : callable, optional
+        called as ``tick(round, swaps)``
+    wide : bool
+        False to look only at the candidates that promise most, and prove nothing
+
+    Returns
+    -------
+    list of int
+        the selection
+    int
+        the swaps made
     """
     swaps = 0
     if cholesky(problem.matrix(chosen)) is None:
