@@ -251,6 +251,7 @@ def test_results_are_json_and_a_picture(name, copper, tmp_path):
     assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.filterwarnings("ignore:in solids the bulk modulus")  # said of either; not what is asked here
 def test_a_file_and_a_name_give_what_atoms_and_a_calculator_give(tmp_path):
     atoms = bulk("Si", cubic=True)
     write(tmp_path / "silicon.vasp", atoms)
