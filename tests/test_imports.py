@@ -155,6 +155,22 @@ def test_every_package_says_what_is_public_and_that_is_there():
                 assert hasattr(importlib.import_module(f"{package.__name__}.{module}"), attribute), name
 
 
+def test_no_public_function_has_the_name_of_a_package():
+    """One would hide the other where both are imported. Commands are named as users type them."""
+    packages = {path.parent.name for path in PACKAGE.rglob("__init__.py")} - {PACKAGE.name}
+    public = set(ase_mlip.__all__)
+    for path in PACKAGE.rglob("__init__.py"):
+        parts = path.parent.relative_to(PACKAGE.parent).parts
+        if parts[1:2] == ("cli",):
+            continue
+        module = importlib.import_module(".".join(parts))
+        names = re.findall(r"``([\w.]+)``", (module.__doc__ or "").partition("Public:")[2])
+        public |= {name.rpartition(".")[2] for name in names if "." in name}
+        public |= set(getattr(module, "__all__", ()))
+    assert len(public) > 150
+    assert sorted(public & packages) == []
+
+
 def test_errors_is_a_leaf():
     assert GRAPH["errors"] == (set(), {"sys", "types"})
 

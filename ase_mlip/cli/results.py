@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import DataError
 from ..folder_lock import locked
 from . import options
 from .wording import argument_name
@@ -84,8 +85,13 @@ class Results:
             other results are there, and are not to be replaced
         """
         self.settings = run_settings(document_sha256, content, **defaults)
-        if not self.overwrite:
+        try:
             refuse_other_results(self.file(".json"), self.settings)
+        except DataError:
+            if not self.overwrite:
+                raise
+            if (picture := self.file(".png")) is not None:
+                picture.unlink(missing_ok=True)  # of the results that are replaced
         self.parts = finished_parts(self.file(".parts.json"), self.settings, self.overwrite)
 
     def show(self, document: dict, text: str) -> None:

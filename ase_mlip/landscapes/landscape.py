@@ -24,8 +24,7 @@ from .curves import PLANE_POINTS, Plan, compute, of_lines, of_plane, positions
 from .directions import DIRECTIONS
 from .document import read_document
 from .losses import FrameLosses
-from .predictors.entries import checked_names
-from .predictors.entries import predictors as predictors_of
+from .predictors.entries import checked_names, predictors_of
 from .result import Landscape
 from .sample import frame_hash, stratified
 from .weights import Weights, model_weights

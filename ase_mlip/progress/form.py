@@ -37,7 +37,7 @@ def told(progress: Progress | None) -> Progress:
     if not callable(progress):
         raise ArgumentError(
             f"`progress`: expected a function `progress(done, total, stage)` or None, got {progress!r}; for "
-            'a bar write `with ase_mlip.progress.bars.bar("step") as progress` and pass that'
+            'a bar write `with bar("step") as progress`, `bar` from `ase_mlip.progress.bars`, and pass it'
         )
     return progress
 

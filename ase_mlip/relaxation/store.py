@@ -142,6 +142,7 @@ class Store:
             if not self.overwrite:
                 raise other_results(self.path, got)
             del self.frames[key]
+            _forget(self.path, f"{name}-{key}")
 
     def add(self, frame: Atoms, document: dict) -> None:
         """Keep a frame, in the place of an earlier one of its structure, and its document. Raises OSError."""
@@ -205,7 +206,15 @@ def _read(path: Path, settings: dict, overwrite: bool) -> dict[str, Atoms]:
     except DataError:
         if not overwrite:
             raise
+        _forget(path)
         return {}
+
+
+def _forget(path: Path, name: str = "") -> None:
+    """Remove the trajectories and documents of results that are replaced: no relaxation goes on from them."""
+    for file in (path.parent / TRAJECTORIES).glob("*"):
+        if file.suffix in (".traj", ".json") and file.name.startswith(name):
+            file.unlink()
 
 
 def _frames(path: Path, settings: dict) -> dict[str, Atoms]:

@@ -130,6 +130,7 @@ def test_both_refuse_the_conductivity_of_a_crystal_that_is_not_relaxed(strained)
         function(strained, "snnp-si", **arguments, relax_first=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*compare with elastic constants")  # from a strained crystal
 @pytest.mark.parametrize(
     ("command", "options"),
     [

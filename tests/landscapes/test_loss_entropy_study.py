@@ -189,7 +189,8 @@ def test_the_page_has_the_stored_numbers(study):
     results = loss_entropy.read_results(loss_entropy.RESULTS)
     recipes = loss_entropy.models.recipes()
     page = (BENCHMARKS.parent / "docs" / "loss_entropy_study.md").read_text(encoding="utf-8")
-    parts = page.partition("## What was found")[2].partition("**The s-NNPs**")
+    found = page.partition("## What was found")[2].partition("\n## ")[0]
+    parts = found.partition("**The s-NNPs**")
     for family, part, n_rows in (("snnp", parts[2], 13), ("pet", parts[0], 4 + count(results, "pet-"))):
         text = tables.text(results, [recipe for recipe in recipes if recipe.family == family])
         stored = [row for row in text.splitlines() if row.startswith("|")]

@@ -21,6 +21,7 @@ from ..common import (
 )
 from ..options import COUNT, CRYSTAL, FILE, NOT_NEGATIVE, POSITIVE, calculator_options
 from ..results import BEGUN, Results, output_options
+from .crystal_run import warnings_as_lines
 from .thermostat import make_thermostat, thermostat_options
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def md(
     elif calculator["symmetrize"] == "auto":
         calculator["symmetrize"] = chosen_scheme(str(path), {structure.stem: atoms}, **calculator)
     _say_what_starts_again(results.parts, replicas)
-    with bar("step") as progress:
+    with bar("step") as progress, warnings_as_lines() as said:
         result = md_stability(
             atoms,
             path if engine == "lammps" else None,
@@ -178,7 +179,8 @@ def md(
             checkpoint=results.parts,
             progress=progress,
         )
-    results.show({"model": _identity(info)} | result.to_dict(), "\n".join(_lines(result, atoms, model)))
+    document = {"model": _identity(info), "warnings": said} | result.to_dict()
+    results.show(document, "\n".join(_lines(result, atoms, model)))
     results.draw(result.plot)
     if not result.stable:
         sys.exit(1)

@@ -20,7 +20,14 @@ from ..common import (
     say_noise,
 )
 from ..options import CRYSTAL, FILE, POSITIVE, calculator_options
-from ..results import Results, of_structure, of_structures, output_options, run_settings
+from ..results import (
+    Results,
+    of_structure,
+    of_structures,
+    output_options,
+    refuse_other_results,
+    run_settings,
+)
 from ..values import Whole
 from ..wording import in_options
 from .crystal_run import warnings_as_lines
@@ -113,6 +120,8 @@ def relax(
     results.settings = _settings(calculator)
     path = None if results.folder is None else results.folder / RELAXED
     run = _Run(Store(path, results.settings, results.overwrite), results, options)
+    if not results.overwrite:
+        refuse_other_results(results.file(".json"), results.settings)
     short = digest(results.settings)
     keys = {name: key_of(name, atoms, short) for name, atoms in found.items()}
     run.store.claim(keys)
@@ -207,5 +216,10 @@ class _Run:
         return folder / f"{name}-{key}.traj"
 
     def _draw(self, name: str, result: RelaxResult) -> None:
+        if self.results.folder is None:
+            return
+        picture = self.results.folder / f"{name}.png"
         if self.results.plot:
-            result.plot(self.results.folder / f"{name}.png")
+            result.plot(picture)
+        else:
+            picture.unlink(missing_ok=True)  # of an earlier result

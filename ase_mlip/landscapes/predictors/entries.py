@@ -31,7 +31,7 @@ AVERAGING = "octahedral"
 FORCES = "eV/Å"
 
 
-def predictors(
+def predictors_of(
     names: Sequence[str],
     model: Model,
     samples: Sequence[Sample],

@@ -8,7 +8,7 @@ import numpy as np
 
 from .continuous import Progress, Relaxation, relax
 from .criteria import LargestVariance
-from .exchange.swaps import exchange
+from .exchange.swaps import exchange_candidates
 from .greedy import greedy
 from .problem import Problem, check_keep, check_size, prepare, slack
 
@@ -171,9 +171,9 @@ def _best_exchange(problem: Problem, starts: list[list[int]], fixed: int, budget
     """The best selection that exchanges of the starts reach; only the best of them looks at the whole
     pool."""
     tick = None if progress is None else (lambda number, _swaps: progress(number, 0, "exchange"))
-    found = [exchange(problem, chosen, fixed, budget, tick, wide=False) for chosen in starts]
+    found = [exchange_candidates(problem, chosen, fixed, budget, tick, wide=False) for chosen in starts]
     chosen, swaps = max(found, key=lambda pair: problem.goal.log_efficiency(problem.matrix(pair[0])))
-    chosen, more = exchange(problem, chosen, fixed, budget, tick)
+    chosen, more = exchange_candidates(problem, chosen, fixed, budget, tick)
     return chosen, swaps + more
 
 

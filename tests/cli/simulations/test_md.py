@@ -43,6 +43,7 @@ def test_an_unstable_run_has_exit_status_1(sw_path, silicon):
     )
     assert result.exit_code == 1
     assert "UNSTABLE: 4 of 4 replicas failed" in result.output
+    assert "warning: --timestep: expected a few fs at most, got 30 fs" in result.stderr
     assert "Si16" in result.output
     assert "mean survival time" in result.output
 

@@ -19,7 +19,7 @@ from ase_mlip.landscapes.predictors.bond_scan import bonds_of
 from ase_mlip.landscapes.predictors.entries import (
     bond_ends,
     committee_deviation,
-    predictors,
+    predictors_of,
     rotational_spread,
     spread_by_energy,
 )
@@ -65,14 +65,14 @@ def test_spread_by_energy_takes_all_parts():
 
 def test_document_has_what_was_asked_for(tmp_path):
     model = exported(tmp_path / "one.pt")
-    found, notes = predictors(["sharpness", "bonds", "rotation", "leverage"], model, samples(), probes=2)
+    found, notes = predictors_of(["sharpness", "bonds", "rotation", "leverage"], model, samples(), probes=2)
     document = json.loads(json.dumps(found, allow_nan=False))
     assert list(document) == ["sharpness_trace", "sharpness_largest", "bond_roughness", "rotational_spread"]
     assert document["sharpness_trace"]["error"] >= 0.0
     assert {entry["sense"] for entry in document.values()} == {-1}
     assert "design --attach" in notes[0]
     with pytest.raises(MLIPError, match="`predictors`: expected some of sharpness, .* got 'luck'"):
-        predictors(["luck"], model, samples())
+        predictors_of(["luck"], model, samples())
 
 
 def test_landscape_computes_keeps_and_shows_them(tmp_path):

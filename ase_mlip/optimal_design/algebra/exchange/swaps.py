@@ -21,7 +21,7 @@ _LITTLE = 1e-3  # of the longest column of a factor: for an order of the candida
 _PATIENCE = 8  # batches without a swap before bounds are computed anew
 
 
-def exchange(
+def exchange_candidates(
     problem: Problem,
     chosen: list[int],
     fixed: int,
