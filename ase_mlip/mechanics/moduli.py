@@ -9,11 +9,23 @@ import numpy as np
 
 @dataclass
 class Moduli:
-    """Of a polycrystal, in GPa: the bounds of Voigt and Reuss, the rest from their mean (Hill).
+    """Moduli of a polycrystal: the bounds of Voigt and Reuss, and what follows from their mean (Hill).
 
-    R. Hill, Proc. Phys. Soc. A 65, 349 (1952). ``poisson_ratio`` and ``anisotropy`` have no unit; the latter
-    is the universal index 5 G_V/G_R + K_V/K_R - 6 of S. I. Ranganathan and M. Ostoja-Starzewski,
-    Phys. Rev. Lett. 101, 055504 (2008), zero for an isotropic crystal.
+    R. Hill, Proc. Phys. Soc. A 65, 349 (1952); the index is that of S. I. Ranganathan and M. Ostoja-Starzewski,
+    Phys. Rev. Lett. 101, 055504 (2008).
+
+    Attributes
+    ----------
+    bulk_voigt, bulk_reuss, bulk : float
+        bulk modulus, GPa: upper and lower bound, and their mean
+    shear_voigt, shear_reuss, shear : float
+        shear modulus, GPa, likewise
+    young : float
+        of the two means, GPa
+    poisson_ratio : float
+        of the two means, no unit
+    anisotropy : float
+        the universal index 5 G_V/G_R + K_V/K_R - 6, no unit, zero for an isotropic crystal
     """
 
     bulk_voigt: float

@@ -179,7 +179,7 @@ def md(
             checkpoint=results.parts,
             progress=progress,
         )
-    document = {"model": _identity(info), "warnings": said} | result.to_dict()
+    document = {"structure": str(structure), "model": _identity(info), "warnings": said} | result.to_dict()
     results.show(document, "\n".join(_lines(result, atoms, model)))
     results.draw(result.plot)
     if not result.stable:
