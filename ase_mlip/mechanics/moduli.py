@@ -11,8 +11,8 @@ import numpy as np
 class Moduli:
     """Moduli of a polycrystal: the bounds of Voigt and Reuss, and what follows from their mean (Hill).
 
-    R. Hill, Proc. Phys. Soc. A 65, 349 (1952); the index is that of S. I. Ranganathan and M. Ostoja-Starzewski,
-    Phys. Rev. Lett. 101, 055504 (2008).
+    R. Hill, Proc. Phys. Soc. A 65, 349 (1952); the index is that of S. I. Ranganathan and
+    M. Ostoja-Starzewski, Phys. Rev. Lett. 101, 055504 (2008).
 
     Attributes
     ----------
