@@ -2,7 +2,7 @@
 // Neighbours and angles of LAMMPS' atoms where an s-NNP has no training data, from the neighbour list alone:
 // for whatever evaluates the model. The native kernel counts on its way (csrc/snnp/atoms.h).
 
-#include "../native_snnp/native_snnp.h"
+#include "../snnp_atoms/native_domain.h"
 
 #include <cstdint>
 #include <vector>

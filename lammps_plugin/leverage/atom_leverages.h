@@ -2,7 +2,7 @@
 // The leverages of an s-NNP's atoms, in the precision of its kernel: the least-squares basis of each,
 // whitened many atoms at a time. Knows neither libtorch nor a LAMMPS class.
 
-#include "../native_snnp/native_snnp.h"
+#include "../snnp_atoms/native_domain.h"
 #include "basis_sums.h"
 #include "whitening.h"
 

@@ -2,8 +2,8 @@
 // How far the atoms of an s-NNP are from its training data, from the neighbour list alone: the least-squares
 // basis of csrc/snnp/basis.h for each atom, whitened. Knows neither libtorch nor a LAMMPS class.
 
-#include "../native_snnp/native_snnp.h"
-#include "../native_snnp/threads.h"
+#include "../snnp_atoms/native_domain.h"
+#include "../snnp_atoms/threads.h"
 
 #include <cstdint>
 #include <memory>

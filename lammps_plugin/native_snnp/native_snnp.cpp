@@ -1,6 +1,6 @@
 #include "native_snnp.h"
 
-#include "threads.h"
+#include "../snnp_atoms/threads.h"
 
 #include <stdexcept>
 
@@ -9,7 +9,6 @@ namespace {
 
 using ase_mlip::snnp::BankData;
 using ase_mlip::snnp::Coverage;
-using ase_mlip::snnp::Kinds;
 using ase_mlip::snnp::ModelData;
 
 BankData bank_data(const SnnpTables::Bank& bank) {
@@ -72,25 +71,6 @@ template <typename T> class Native : public NativeSnnp {
 };
 
 } // namespace
-
-Kinds kinds_of(const SnnpTables& tables, const Description& model, const std::vector<int>& species) {
-    Kinds kinds;
-    for (const int number : species) {
-        kinds.type.push_back(number > 0 ? tables.type_of_number[number] : -1);
-        kinds.reference.push_back(tables.references[number]);
-    }
-    const size_t count = species.size();
-    kinds.square_cutoff.assign(count * count, model.cutoff * model.cutoff);
-    for (const PairCutoff& pair : model.pair_cutoffs) {
-        for (size_t i = 0; i < count * count; ++i) {
-            const int a = species[i / count], b = species[i % count];
-            if ((a == pair.first && b == pair.second) || (a == pair.second && b == pair.first)) {
-                kinds.square_cutoff[i] = pair.cutoff * pair.cutoff;
-            }
-        }
-    }
-    return kinds;
-}
 
 std::unique_ptr<NativeSnnp> make_native_snnp(const SnnpTables& tables, const Description& model,
                                              const std::vector<int>& species_of_type) {

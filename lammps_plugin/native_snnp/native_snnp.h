@@ -2,9 +2,7 @@
 // An s-NNP on LAMMPS' own arrays and neighbour list, by csrc/snnp/atoms.h and without libtorch: no graph is
 // made. Knows no LAMMPS class.
 
-#include "../both_sides/evaluator.h"
-
-#include "../../csrc/snnp/atoms.h"
+#include "../snnp_atoms/native_domain.h"
 
 #include <exception>
 #include <memory>
@@ -12,7 +10,6 @@
 
 namespace mlip {
 
-using NativeDomain = ase_mlip::snnp::Domain; // `kinds` are LAMMPS' types
 using NativeTargets = ase_mlip::snnp::Targets;
 using NativeSums = ase_mlip::snnp::Sums;
 
@@ -31,11 +28,7 @@ class NativeSnnp {
     virtual double memory() const = 0; // bytes
 };
 
-/// What LAMMPS' types are to the model. `species_of_type`: atomic number by type, 0 for atoms that are not
-/// ours.
-ase_mlip::snnp::Kinds kinds_of(const SnnpTables& tables, const Description& model,
-                               const std::vector<int>& species_of_type);
-
+/// `species_of_type` as of `kinds_of`.
 std::unique_ptr<NativeSnnp> make_native_snnp(const SnnpTables& tables, const Description& model,
                                              const std::vector<int>& species_of_type);
 

@@ -2,7 +2,7 @@
 // adds little more than its share of the arrays.
 
 #include "expect.h"
-#include "native_snnp/threads.h"
+#include "snnp_atoms/threads.h"
 #include "snnp/atoms.h"
 
 #include <cstdio>

@@ -221,7 +221,7 @@ def test_native_threads_that_cannot_be_made_end_in_an_exception(tmp_path):
     """The pool of the native kernel alone, of which a few threads can be made and no more."""
     source = tmp_path / "pool.cpp"
     source.write_text(
-        '#include "native_snnp/threads.h"\n#include <cstdio>\n#include <stdexcept>\n'
+        '#include "snnp_atoms/threads.h"\n#include <cstdio>\n#include <stdexcept>\n'
         "int main() { try { mlip::Threads pool(100); } catch (const std::runtime_error& e) "
         "{ std::puts(e.what()); return 0; } return 1; }\n"
     )
@@ -229,7 +229,7 @@ def test_native_threads_that_cannot_be_made_end_in_an_exception(tmp_path):
     from ase_mlip.building import _build
 
     folder = ROOT / "lammps_plugin"
-    sources = [str(source), str(folder / "native_snnp" / "threads.cpp")]
+    sources = [str(source), str(folder / "snnp_atoms" / "threads.cpp")]
     flags = ["-std=c++20", "-pthread", f"-I{folder}", "-o", str(program)]
     subprocess.run([_build.require_compiler(), *sources, *flags], check=True)
 

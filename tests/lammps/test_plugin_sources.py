@@ -59,6 +59,14 @@ def test_what_is_done_in_a_step_knows_nothing_of_the_rest(way):
     assert not others & {name.rpartition("/")[2] for name in included}
 
 
+@pytest.mark.parametrize("folder", sorted({way.partition("/")[0] for way in WAYS}))
+def test_nor_does_its_folder(folder):
+    """Beyond the objects that a step is made of: not even their parts."""
+    included = {name for path in files_of(folder) for name in included_by(path)}
+    others = {way.partition("/")[0] for way in WAYS} - {folder}
+    assert not others & {name.split("/")[1] for name in included if name.startswith("../")}
+
+
 def test_every_source_belongs_to_one_side():
     lammps_side, torch_side = _build_lammps.split_sources(SOURCES)
     assert sorted([*lammps_side, *torch_side]) == sorted(SOURCES.rglob("*.cpp"))

@@ -201,7 +201,7 @@ def test_threads_share_the_arrays_of_atoms(tmp_path):
     program, root = tmp_path / "test_snnp_threads", Path(__file__).parents[3]
     flags = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-pthread"]
     flags += ["-I", str(_build.source_folder()), "-I", str(root / "lammps_plugin")]
-    sources = [root / "tests/cpp/test_snnp_threads.cpp", root / "lammps_plugin/native_snnp/threads.cpp"]
+    sources = [root / "tests/cpp/test_snnp_threads.cpp", root / "lammps_plugin/snnp_atoms/threads.cpp"]
     subprocess.run([_build.require_compiler(), *flags, *sources, "-o", str(program)], check=True)
     result = subprocess.run([program], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
