@@ -63,6 +63,7 @@ def test_dynamics_of_pet_si(tmp_path):
         assert bonds == [0, 0]
 
 
+@pytest.mark.filterwarnings("ignore:in solids the bulk modulus")  # of a narrow range
 def test_moduli_of_beta_tin_silicon():
     """docs/elasticity.md: the response to pressure is Reuss's, that to a uniform strain Voigt's."""
     (relaxed, kept) = table("elasticity.md", "equation of state", "elastic constants")

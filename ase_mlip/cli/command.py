@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -39,11 +44,15 @@ class Command(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; Ctrl-C is a line on stderr and exit status 130."""
-        try:
-            return super().invoke(context)
-        except KeyboardInterrupt as error:
-            click.echo(f"interrupted: {str(error) or _what_follows(self, context.params)}", err=True)
-            sys.exit(INTERRUPTED)
+        with _remembered_interrupts() as interrupts:
+            try:
+                return super().invoke(context)
+            except (KeyboardInterrupt, Exception) as error:
+                if not (interrupts or isinstance(error, KeyboardInterrupt)):
+                    raise
+                follows = str(error) if isinstance(error, Interrupted) else ""
+                click.echo(f"interrupted: {follows or _what_follows(self, context.params)}", err=True)
+                sys.exit(INTERRUPTED)
 
     def _refuse_repeated(self, context: click.Context, arguments: list[str]) -> None:
         """Raise click.BadParameter for the first option that is given more often than it has values."""
@@ -63,6 +72,26 @@ class Command(click.Command):
         for option in asked:
             if not option.multiple:
                 _refuse(option, given[option.name], spellings, context)
+
+
+@contextmanager
+def _remembered_interrupts() -> Iterator[list[int]]:
+    """The interrupts that came meanwhile: NumPy makes a TypeError of one that comes while it writes."""
+    seen: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _too_few(

@@ -159,7 +159,7 @@ def phonons(
     require_limit("eV/Å", max_residual=max_residual)
     require_none_or(str, "a path in the Brillouin zone such as 'GXG'", path=path)
     require_none_or((str, os.PathLike), "a path", checkpoint=checkpoint)
-    if not isinstance(is_plusminus, bool) and not is_plusminus == "auto":
+    if not isinstance(is_plusminus, bool | np.bool_) and not is_plusminus == "auto":
         raise ArgumentError(f'`is_plusminus`: expected True, False or "auto", got {is_plusminus!r}')
     check_primitive(primitive_matrix)
     mesh = as_mesh(mesh)

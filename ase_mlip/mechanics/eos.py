@@ -243,9 +243,9 @@ def equation_of_state(
     --------
     >>> from ase.build import bulk
     >>> from ase_mlip import equation_of_state
-    >>> found = equation_of_state(bulk("Si"), "snnp-si")
+    >>> found = equation_of_state(bulk("Si"), "snnp-si", volume_change=0.1)
     >>> print(f"{found.bulk_modulus:.0f} GPa")
-    90 GPa
+    91 GPa
     """
     progress = told(progress)
     first = RelaxFirst(relax_first, keep_space_group, relax_fmax, is_crystal(symmetrize), symprec)

@@ -173,6 +173,7 @@ def relax(
     require_none_or((str, os.PathLike), "a path", trajectory=trajectory)
     symprecs = positive_numbers("symprecs", symprecs, "Å")
     _check_choices(optimizer, cell, smax)
+    cell = cell if isinstance(cell, str) else bool(cell)  # NumPy has a True of its own
     atoms = as_structure(atoms)
     work = structure_with_calculator(atoms, calculator, "relax")
     undisplaced = _undisplaced(atoms, symmetrize, crystal)
@@ -286,7 +287,7 @@ def require_optimizer(optimizer: object) -> None:
 
 def _check_choices(optimizer: str, cell: bool | str, smax: float | None) -> None:
     require_optimizer(optimizer)
-    if not isinstance(cell, bool | str) or cell not in CELLS:
+    if not isinstance(cell, bool | np.bool_ | str) or cell not in CELLS:
         raise ArgumentError(f"`cell` must be one of {CELLS}, got {cell!r}")
     if smax is not None:
         require_positive("eV/Å^3", smax=smax)

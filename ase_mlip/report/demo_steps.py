@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,7 +133,8 @@ def relaxation(demo: Demo) -> None:
 def equation_of_state_step(demo: Demo) -> None:
     atoms = demo.crystal(silicon.diamond(demo.lattice_constant), demo.precise)
     points = demo.settings.eos_points
-    with bar("volume") as progress:
+    with bar("volume") as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what it doubts is said below, in the report, too
         result = equation_of_state(atoms, volumes=points, relax_first=False, progress=progress)
     demo.draw("equation_of_state", plots.plot_eos(result, demo.precise.model.info.name))
     demo.lattice_constant = float(np.cbrt(result.volume))

@@ -157,6 +157,25 @@ def test_an_interrupt_is_a_sentence_and_status_130(line, text, tmp_path, monkeyp
     assert found.stderr.startswith(f"interrupted: {text}") and found.stderr.count("\n") == 1
 
 
+def test_what_numpy_makes_of_an_interrupt_is_one(monkeypatch):
+    """Its `tofile` turns one into a TypeError."""
+
+    def interrupted(**_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise TypeError("expected str, bytes or os.PathLike object, not BufferedRandom") from None
+
+    monkeypatch.setattr(cli.main.commands["doctor"], "callback", interrupted)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        found = invoke("doctor")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert (found.exit_code, found.stdout) == (130, "") and found.stderr.startswith("interrupted: ")
+
+
 def test_an_interrupt_before_a_command_begins_has_status_130_too(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -46,6 +46,16 @@ def test_the_record_has_one_entry_per_step_and_is_reported():
     assert result.energy == result.energies[-1] < result.energies[0]
 
 
+def test_numpys_true_is_true():
+    """As `cell=atoms.pbc.all()` gives it."""
+    atoms = bulk("Cu", a=3.7)
+    atoms.calc = EMT()
+    found, same = (relax(atoms, cell=value, fmax=1e-3) for value in (atoms.pbc.all(), True))
+    assert found.volume == same.volume and found.energies == same.energies
+    with pytest.raises(ArgumentError, match="`cell` must be one of"):
+        relax(atoms, cell=1)
+
+
 def test_cell_false_keeps_the_cell():
     atoms = distorted_copper()
     result = relax(atoms, fmax=1e-3)
