@@ -2,8 +2,8 @@
 // adds little more than its share of the arrays.
 
 #include "expect.h"
-#include "snnp_atoms/threads.h"
 #include "snnp/atoms.h"
+#include "snnp_atoms/threads.h"
 
 #include <cstdio>
 #include <numeric>
