@@ -78,7 +78,6 @@ WRONG = [
     ("relax", {"steps": 1.5}, "`steps`: expected a whole number of at least 0, got 1.5"),
     ("relax", {"smax": "1", "cell": True}, "`smax`: expected a positive number of eV/Å^3, got '1'"),
     ("relax", {"cell": 1}, "`cell` must be one of"),
-    ("relax", {"cell": np.False_}, "`cell` must be one of"),
     ("relax", {"optimizer": ["FIRE"]}, "`optimizer` must be one of"),
     ("relax", {"keep_space_group": "no"}, "`keep_space_group`: expected True or False, got 'no'"),
     ("relax", {"symprecs": "0.01"}, "`symprecs`: expected a positive number of Å or several, got '0.01'"),
