@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from optional_packages import HAS_PHONO3PY
+from optional_packages import HAS_PHONO3PY, needs_phono3py
 
 import ase_mlip
 from ase_mlip.crystals import positive_numbers
@@ -134,7 +134,7 @@ def test_one_temperature_is_a_temperature():
     assert positive_numbers("temperatures", range(100, 400, 100), "K") == (100.0, 200.0, 300.0)
 
 
-@pytest.mark.skipif(not HAS_PHONO3PY, reason="needs phono3py")
+@needs_phono3py
 def test_a_conductivity_at_one_temperature_is_that_in_a_list():
     options = {"supercell_matrix": (1, 1, 1), "mesh": (2, 2, 2), "relax_first": False}
     crystal = bulk("Cu", a=3.59)

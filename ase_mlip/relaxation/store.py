@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ from .result import RelaxResult
 TRAJECTORIES = "trajectories"  # the folder beside the file
 _NAME_END = "~"  # makes a word of every name: the file's format would take some for numbers
 _DOCUMENT = "document"  # its name in its file
+_OURS = re.compile(r"-x[0-9a-f]{16}(\.failed)?\.(traj|json)$")  # see `_named`
 SHARE = 0.05  # of the time that may go into writing a long file again and again
 
 
@@ -211,9 +213,12 @@ def _read(path: Path, settings: dict, overwrite: bool) -> dict[str, Atoms]:
 
 
 def _forget(path: Path, name: str = "") -> None:
-    """Remove the trajectories and documents of results that are replaced: no relaxation goes on from them."""
+    """Remove the trajectories and documents of results that are replaced: no relaxation goes on from them.
+
+    Files that are called otherwise than ours are somebody else's and stay.
+    """
     for file in (path.parent / TRAJECTORIES).glob("*"):
-        if file.suffix in (".traj", ".json") and file.name.startswith(name):
+        if _OURS.search(file.name) and file.name.startswith(name):
             file.unlink()
 
 

@@ -221,5 +221,5 @@ class _Run:
         picture = self.results.folder / f"{name}.png"
         if self.results.plot:
             result.plot(picture)
-        else:
-            picture.unlink(missing_ok=True)  # of an earlier result
+        elif self.results.overwrite:
+            picture.unlink(missing_ok=True)  # of the result that is replaced

@@ -52,3 +52,17 @@ def test_a_picture_of_replaced_results_goes(sw_path, tmp_path, command):
     assert CliRunner().invoke(cli.main, [*line, "--plot"]).exit_code == 0 and picture.exists()
     assert CliRunner().invoke(cli.main, [*line, option, "0.04", "--overwrite"]).exit_code == 0
     assert not picture.exists()
+
+
+def test_files_of_others_stay(sw_path, tmp_path):
+    """A picture of the structure's name in the folder, and files beside our trajectories."""
+    write(tmp_path / "si.xyz", bulk("Si"))
+    others = [tmp_path / name for name in ("si.png", "trajectories/mine.traj", "trajectories/notes.json")]
+    (tmp_path / "trajectories").mkdir()
+    for path in others:
+        path.write_text("mine")
+    command = (sw_path, tmp_path / "si.xyz", "-o", tmp_path)
+    assert invoke(*command).exit_code == 0
+    assert [path.read_text() for path in others] == ["mine"] * 3
+    assert invoke(*command, "--fmax", 0.1, "--overwrite").exit_code == 0
+    assert [path.read_text() for path in others[1:]] == ["mine"] * 2
