@@ -134,7 +134,7 @@ def equation_of_state_step(demo: Demo) -> None:
     atoms = demo.crystal(silicon.diamond(demo.lattice_constant), demo.precise)
     points = demo.settings.eos_points
     with bar("volume") as progress, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*compare with elastic constants")  # said below, in the report, too
+        warnings.filterwarnings("ignore", ".*compare with elastic constants")  # said below
         result = equation_of_state(atoms, volumes=points, relax_first=False, progress=progress)
     demo.draw("equation_of_state", plots.plot_eos(result, demo.precise.model.info.name))
     demo.lattice_constant = float(np.cbrt(result.volume))
